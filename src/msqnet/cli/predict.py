@@ -1,0 +1,183 @@
+"""`msqnet predict`: actions over time in videos and folders of videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msqnet.config import SegmentConfig, WindowConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results_folder import IndexRow, ResultsFolder, VideoInput
+    from msqnet.predictions import VideoPredictions
+
+_NUM_SHOWN_SEGMENTS = 40
+_NUM_SHOWN_PEAKS = 3
+
+
+def predict(
+    videos: list[str],
+    out: str | None = None,
+    model: str | None = None,
+    window_seconds: float | None = WindowConfig.window_seconds,
+    stride_seconds: float | None = WindowConfig.stride_seconds,
+    batch_size: int = WindowConfig.batch_size,
+    threshold: float | None = SegmentConfig.threshold,
+    min_duration_seconds: float = SegmentConfig.min_duration_seconds,
+    max_gap_seconds: float = SegmentConfig.max_gap_seconds,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> int:
+    """Recognise actions over time in videos and folders of videos.
+
+    Args:
+        videos: Video files (whatever their suffix), folders of videos (searched recursively) and
+            folders of frame images.
+        out: Folder for the results: for each video a .json with everything, a .csv with the
+            segments and a .scores.parquet with every label over time, and index.csv for all.
+            Results of an earlier run with the same model and settings are kept and not computed
+            again. Without it, tables are printed and nothing is written.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+        window_seconds: Length of a window; by default the length the model was trained on.
+        stride_seconds: Time from one window's start to the next one's; by default about half a
+            window, such that overlapping windows share frames.
+        batch_size: Windows scored at a time.
+        threshold: Score from 0 to 1 from which an action counts as present; by default the model's
+            own threshold of each label.
+        min_duration_seconds: Shorter segments are dropped.
+        max_gap_seconds: Gaps of one label up to this length are closed.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+        overwrite: Replace existing results.
+
+    Returns:
+        0 if every video is answered; 1 if one could not be read, or only in part, or if its
+        results exist from another model or other settings.
+    """
+    from rich.console import Console
+
+    from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results_folder import ResultsFolder, find_videos
+
+    window = WindowConfig(window_seconds, stride_seconds, batch_size)
+    segments = SegmentConfig(threshold, min_duration_seconds, max_gap_seconds)
+    inputs = find_videos([Path(video) for video in videos])
+    results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
+    if results:
+        results.check(inputs)
+    predictor = Predictor.from_pretrained(model, device=device, window=window, segments=segments)
+    return _predict_all(inputs, predictor, results, Console(), Console(stderr=True))
+
+
+def _predict_all(
+    inputs: Sequence[VideoInput],
+    predictor: Predictor,
+    results: ResultsFolder | None,
+    console: Console,
+    errors: Console,
+) -> int:
+    counts: Counter[str] = Counter()
+    for number, video in enumerate(inputs, start=1):
+        title = f"{number}/{len(inputs)} {video.name}"
+        row, predictions = _predict_one(video, predictor, results, errors, title)
+        counts[row.status] += 1
+        _show(row, predictions, console, errors)
+    if len(inputs) > 1 or results:
+        summary = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+        where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
+        console.print(
+            _printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False
+        )
+    return 1 if counts["error"] or counts["partial"] else 0
+
+
+def _predict_one(
+    video: VideoInput,
+    predictor: Predictor,
+    results: ResultsFolder | None,
+    errors: Console,
+    title: str,
+) -> tuple[IndexRow, VideoPredictions | None]:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from msqnet.inference.results_folder import predict_into
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        Remaining(),
+    )
+    # One bar a video, gone before its table is printed: the table may go to another stream.
+    bar = Progress(
+        *columns,
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task(_printable(title), total=1.0)
+        return predict_into(
+            results, video, predictor, lambda share: bar.update(task, completed=share)
+        )
+
+
+def _show(
+    row: IndexRow, predictions: VideoPredictions | None, console: Console, errors: Console
+) -> None:
+    if row.error:
+        text = row.error if row.input in row.error else f"{row.input}: {row.error}"
+        _say(errors, f"msqnet: {row.status}: {text}")
+    if row.status == "exists":
+        _say(console, f"{row.input}: results exist; --overwrite computes them again")
+    if predictions is not None:
+        console.print(_table(predictions))
+
+
+def _table(predictions: VideoPredictions) -> Table:
+    """Segments of a video, or its highest labels where there is no segment."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{predictions.path} ({format_seconds(predictions.duration_seconds)})"
+    table = Table(title=Text(_printable(title), overflow="fold"), title_justify="left")
+    for name in ("label", "start", "end", "score"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    shown = predictions.segments[:_NUM_SHOWN_SEGMENTS] or predictions.peaks(_NUM_SHOWN_PEAKS)
+    for item in shown:
+        start, end = format_seconds(item.start_seconds), format_seconds(item.end_seconds)
+        table.add_row(Text(item.label), start, end, f"{item.score:.2f}")
+    if not predictions.segments:
+        table.caption = "no label reaches its threshold; the highest scores are shown"
+    elif len(predictions.segments) > len(shown):
+        num_left = len(predictions.segments) - len(shown)
+        table.caption = f"and {num_left} more segments; --out DIR writes all of them"
+    return table
+
+
+def format_seconds(seconds: float) -> str:
+    """A time as ``m:ss.ss`` or ``h:mm:ss.ss``."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest // 100:02}.{rest % 100:02}"
+    return f"{hours}:{minutes:02}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(_printable(text), soft_wrap=True, highlight=False, markup=False)
+
+
+def _printable(text: str) -> str:
+    """Text whose parts that are not Unicode (odd file names) are shown escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

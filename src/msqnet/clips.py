@@ -1,0 +1,136 @@
+"""Pixels on their way from a video to the model.
+
+Pixels are uint8 RGB, channels first, everywhere: each encoder normalises for itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from msqnet.errors import ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NUM_CHANNELS = 3
+
+
+def _check_pixels(pixels: Tensor, name: str, num_dims: int, axes: str) -> None:
+    is_right = (
+        pixels.dtype == torch.uint8
+        and pixels.ndim == num_dims
+        and pixels.shape[-3] == _NUM_CHANNELS
+        and pixels.numel() > 0
+    )
+    if not is_right:
+        raise ShapeError(
+            f"{name}: found {pixels.dtype} {tuple(pixels.shape)}, expected non-empty uint8 {axes}"
+        )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of one video with their times.
+
+    Attributes:
+        pixels: (T, 3, H, W) uint8 RGB, upright (rotation metadata applied).
+        pts_seconds: (T,) float64, presentation times counted from the video's first frame.
+    """
+
+    pixels: Tensor
+    pts_seconds: Tensor
+
+    def __post_init__(self) -> None:
+        _check_pixels(self.pixels, "Frames.pixels", 4, "(T, 3, H, W)")
+        if self.pts_seconds.shape != self.pixels.shape[:1]:
+            raise ShapeError(
+                f"Frames.pts_seconds: found {tuple(self.pts_seconds.shape)}, "
+                f"expected ({self.pixels.shape[0]},)"
+            )
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def select(self, indices: Tensor | Sequence[int]) -> Frames:
+        """The frames at ``indices`` (repeats allowed), in that order."""
+        index = torch.as_tensor(indices, dtype=torch.long)
+        return Frames(self.pixels[index], self.pts_seconds[index])
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle as fractions of the frame: 0 is left or top, 1 right or bottom."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
+            raise ShapeError(f"{self}: expected 0 <= left < right <= 1 and 0 <= top < bottom <= 1")
+
+    @property
+    def is_whole_frame(self) -> bool:
+        """Whether the box leaves nothing out."""
+        return self == WHOLE_FRAME
+
+
+WHOLE_FRAME = Box(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One model input.
+
+    Attributes:
+        pixels: (T, 3, H, W) uint8, the whole frames at the model's size.
+        closeup: (T, 3, h, w) uint8, the second look at what moves; None where the model has none.
+        motion_box: where the second look is, in fractions of the original frame.
+        pts_seconds: (T,) float64, times of the frames in the video.
+    """
+
+    pixels: Tensor
+    closeup: Tensor | None
+    motion_box: Box
+    pts_seconds: Tensor
+
+    def __post_init__(self) -> None:
+        _check_pixels(self.pixels, "Clip.pixels", 4, "(T, 3, H, W)")
+        if self.closeup is not None:
+            _check_pixels(self.closeup, "Clip.closeup", 4, "(T, 3, h, w)")
+            if self.closeup.shape[0] != self.pixels.shape[0]:
+                raise ShapeError(
+                    f"Clip.closeup has {self.closeup.shape[0]} frames, pixels {len(self.pixels)}"
+                )
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Clips of one shape, stacked.
+
+    Attributes:
+        pixels: (B, T, 3, H, W) uint8.
+        closeups: (B, T, 3, h, w) uint8 or None.
+    """
+
+    pixels: Tensor
+    closeups: Tensor | None
+
+    def __post_init__(self) -> None:
+        _check_pixels(self.pixels, "ClipBatch.pixels", 5, "(B, T, 3, H, W)")
+
+    @classmethod
+    def stack(cls, clips: Sequence[Clip]) -> ClipBatch:
+        """Stack clips that all have, or all lack, a close-up."""
+        closeups = [clip.closeup for clip in clips if clip.closeup is not None]
+        if closeups and len(closeups) != len(clips):
+            raise ShapeError(f"{len(closeups)} of {len(clips)} clips have a close-up; all or none")
+        return cls(
+            torch.stack([clip.pixels for clip in clips]),
+            torch.stack(closeups) if closeups else None,
+        )

@@ -1,0 +1,308 @@
+"""Finds everything that is wrong with a table of labelled clips in one go.
+
+Errors (rows that cannot be used): ``malformed``, ``missing``, ``unreadable``, ``empty`` (0 bytes or
+no picture), ``outside`` (the window starts after the video's end), ``duplicate``.
+
+Warnings (worth a look): ``outside`` (the window ends after the video's end), ``mislabelled``
+(spellings of one label, or a wrong separator), ``unknown`` (no label of the row is known),
+``split_leak`` (a group on both sides of a split), ``untrained`` (a label that training never sees),
+``ignored_column``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from msqnet.data.records import ClipTable, Problem, Record
+from msqnet.data.table import scan_table
+from msqnet.errors import EmptyVideo, VideoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    Progress = Callable[[int, int], None]
+    """Called with the number of files looked at and the number of all files."""
+
+TRAIN_SPLIT = "train"
+END_TOLERANCE_SECONDS = 0.5
+"""How far a window may reach beyond its video: annotators round, and so do containers."""
+
+_PROBE_SHORT_SIDE_PIXELS = 64
+_BEFORE_END_SECONDS = 1e-3
+_WRONG_SEPARATORS = (",", ";")
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check_table` found.
+
+    Attributes:
+        problems: By row; those of the table as a whole come last.
+        num_rows: Rows that were looked at, malformed ones included.
+        num_files: Distinct videos among them.
+    """
+
+    problems: tuple[Problem, ...]
+    num_rows: int
+    num_files: int
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """What makes rows unusable."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is worth a look."""
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+    @property
+    def error_rows(self) -> frozenset[int]:
+        """Numbers of the rows that cannot be used; `ClipTable.without_rows` leaves them out."""
+        return frozenset(problem.row for problem in self.errors if problem.row is not None)
+
+
+def check_path(
+    path: str | Path,
+    *,
+    decode: bool = True,
+    num_workers: int = 2,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Check a table from its file or folder, malformed rows included.
+
+    Args:
+        path: as for `read_table`.
+        decode: as for `check_table`.
+        num_workers: as for `check_table`.
+        progress: as for `check_table`.
+
+    Raises:
+        DatasetError: no such file, not a table, or a required column is missing.
+    """
+    table, problems = scan_table(path)
+    report = check_table(table, decode=decode, num_workers=num_workers, progress=progress)
+    malformed = {problem.row for problem in problems if problem.kind == "malformed"}
+    num_rows = report.num_rows + len(malformed)
+    if num_rows == 0:
+        problems += (Problem(None, "empty", "there is no clip in it", "error"),)
+    return CheckReport(_in_order((*problems, *report.problems)), num_rows, report.num_files)
+
+
+def check_table(
+    table: ClipTable,
+    *,
+    decode: bool = True,
+    num_workers: int = 2,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Check the rows of a table and the videos that they name.
+
+    Args:
+        table: well-formed rows.
+        decode: open every video and decode the first and the last frame that the table needs of
+            it; without it a video must only exist and hold more than 0 bytes.
+        num_workers: threads that open videos; 0 opens them one after the other in this one.
+        progress: called after each video with the number done and the number of all.
+    """
+    records_of: dict[Path, list[Record]] = defaultdict(list)
+    for record in table.records:
+        records_of[record.path].append(record)
+    problems: list[Problem] = []
+    states = _probe_all(list(records_of.items()), decode=decode, num_workers=num_workers)
+    for number, state in enumerate(states, start=1):
+        for record in records_of[state.path]:
+            problems.extend(_find_file_problems(record, state))
+        if progress is not None:
+            progress(number, len(records_of))
+    problems.extend(_find_duplicates(table))
+    problems.extend(_find_mislabelled(table))
+    problems.extend(_find_unknown(table))
+    problems.extend(_find_split_leaks(table))
+    problems.extend(_find_untrained(table))
+    return CheckReport(_in_order(problems), len(table), len(records_of))
+
+
+def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: (problem.row is None, problem.row or 0)))
+
+
+@dataclass(frozen=True)
+class _FileState:
+    """What opening a video showed.
+
+    Attributes:
+        path: the video.
+        kind: kind of problem if no frame can be had, else None.
+        message: what is wrong with the file; empty where nothing is.
+        duration_seconds: time up to which frames decode; None where the file was not opened.
+    """
+
+    path: Path
+    kind: Literal["missing", "unreadable", "empty"] | None = None
+    message: str = ""
+    duration_seconds: float | None = None
+
+
+def _probe_all(
+    files: Sequence[tuple[Path, Sequence[Record]]], *, decode: bool, num_workers: int
+) -> Iterator[_FileState]:
+    def probe(item: tuple[Path, Sequence[Record]]) -> _FileState:
+        return _probe(*item, decode=decode)
+
+    if num_workers == 0:
+        yield from map(probe, files)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        yield from pool.map(probe, files)
+
+
+def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState:
+    if not path.exists():
+        return _FileState(path, "missing", f"{path}: no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        return _FileState(path, "empty", f"{path}: the file holds 0 bytes")
+    if not decode:
+        if path.is_file() and not os.access(path, os.R_OK):
+            return _FileState(path, "unreadable", f"{path}: no permission to read it")
+        return _FileState(path)
+    try:
+        return _decode_ends(path, records)
+    except EmptyVideo as error:
+        return _FileState(path, "empty", str(error))
+    except (VideoError, OSError) as error:
+        return _FileState(path, "unreadable", str(error))
+
+
+def _decode_ends(path: Path, records: Sequence[Record]) -> _FileState:
+    from msqnet.video.reader import open_video  # imports torch
+
+    with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS) as video:
+        duration_seconds = video.duration_seconds
+        starts = [min(record.start_seconds or 0.0, duration_seconds) for record in records]
+        ends = [
+            duration_seconds if record.end_seconds is None else record.end_seconds
+            for record in records
+        ]
+        last = max(min(max(ends), duration_seconds) - _BEFORE_END_SECONDS, 0.0)
+        video.frames_at([min(min(starts), last)])
+        message = ""
+        try:
+            video.frames_at([last])
+        except VideoError as error:
+            message = str(error)
+        if video.is_damaged and not message:
+            message = f"{path}: the end of the file is damaged"
+        # Decoding shows where a damaged file ends, so the duration is asked for once more.
+        return _FileState(path, None, message, video.duration_seconds)
+
+
+def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
+    if state.kind is not None:
+        yield _problem(record, state.kind, state.message, "error")
+        return
+    duration = state.duration_seconds
+    if duration is None:
+        return
+    start, end = record.start_seconds or 0.0, record.end_seconds
+    is_cut = end is None or end > duration
+    if state.message and is_cut:
+        message = f"{state.message}; frames decode up to {duration:.3f} s"
+        yield _problem(record, "unreadable", message, "error")
+    elif start >= duration:
+        message = f"the window starts at {start:g} s, the video ends at {duration:.3f} s"
+        yield _problem(record, "outside", message, "error")
+    elif end is not None and end > duration + END_TOLERANCE_SECONDS:
+        message = f"the window ends at {end:g} s, the video at {duration:.3f} s"
+        yield _problem(record, "outside", message, "warning")
+
+
+def _problem(
+    record: Record, kind: str, message: str, severity: Literal["error", "warning"]
+) -> Problem:
+    return Problem(record.row, kind, message, severity, record.relative_path)
+
+
+def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
+    first: dict[tuple[Path, float, float | None], Record] = {}
+    for record in table.records:
+        window = (record.path, record.start_seconds or 0.0, record.end_seconds)
+        earlier = first.setdefault(window, record)
+        if earlier is record:
+            continue
+        if set(earlier.labels) == set(record.labels):
+            message = f"repeats row {earlier.row}: drop one of the two"
+        else:
+            message = f"same video and time as row {earlier.row}: join the labels in one row by '|'"
+        yield _problem(record, "duplicate", message, "error")
+
+
+def _find_mislabelled(table: ClipTable) -> Iterator[Problem]:
+    names_of = [
+        dict.fromkeys((*record.labels, *sorted(record.annotated or ()))) for record in table.records
+    ]
+    num_rows = Counter(name for names in names_of for name in names)
+    # The most frequent spelling is taken for the right one; of equals, the first in the table.
+    right: dict[str, str] = {}
+    for name, _ in num_rows.most_common():
+        right.setdefault(_without_spelling(name), name)
+    for record, names in zip(table.records, names_of, strict=True):
+        for name in names:
+            usual = right[_without_spelling(name)]
+            if name != usual:
+                message = f"label {name!r} is written {usual!r} in {num_rows[usual]} row(s)"
+                yield _problem(record, "mislabelled", message, "warning")
+            found = [mark for mark in _WRONG_SEPARATORS if mark in name]
+            if found:
+                message = f"label {name!r} holds {found[0]!r}; several labels are joined by '|'"
+                yield _problem(record, "mislabelled", message, "warning")
+
+
+def _without_spelling(name: str) -> str:
+    return "".join(character for character in name.casefold() if character not in " _-\t")
+
+
+def _find_unknown(table: ClipTable) -> Iterator[Problem]:
+    for record in table.records:
+        if not record.has_known_labels:
+            message = (
+                "no label is known, so the row teaches nothing; list what was checked in "
+                "'annotated', or '*' for all labels"
+            )
+            yield _problem(record, "unknown", message, "warning")
+
+
+def _find_split_leaks(table: ClipTable) -> Iterator[Problem]:
+    first: dict[str, Record] = {}
+    is_reported: set[tuple[str, str]] = set()
+    for record, group in zip(table.records, table.group_ids(), strict=True):
+        if not record.split:
+            continue
+        earlier = first.setdefault(group, record)
+        if record.split != earlier.split and (group, record.split) not in is_reported:
+            is_reported.add((group, record.split))
+            message = (
+                f"group {group!r} is in split {record.split!r} here and in {earlier.split!r} in "
+                f"row {earlier.row}: scores on it will be too high"
+            )
+            yield _problem(record, "split_leak", message, "warning")
+
+
+def _find_untrained(table: ClipTable) -> Iterator[Problem]:
+    names_of: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in table.records:
+        names_of[record.split].update(record.labels)
+    if TRAIN_SPLIT not in names_of:
+        return
+    for split in table.split_names():
+        for name in sorted(set(names_of[split]) - set(names_of[TRAIN_SPLIT])):
+            message = (
+                f"label {name!r} is seen in {names_of[split][name]} row(s) of split {split!r} and "
+                f"in none of {TRAIN_SPLIT!r}: it cannot be learned"
+            )
+            yield Problem(None, "untrained", message, "warning")

@@ -1,0 +1,185 @@
+"""Rows of a table of labelled clips, and the table as a whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from msqnet.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from msqnet.labels import LabelSet
+
+UNKNOWN = -100.0
+"""Target of a label that was not annotated: it counts neither in the loss nor in a metric."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a table: one labelled window of one video.
+
+    Attributes:
+        row: Number of the row as a spreadsheet shows it: the header is row 1, the first clip row 2.
+            In a folder per label, which has no rows, the clips are counted in the same way.
+        path: Absolute place of the video, a relative path being taken from the table's folder.
+        relative_path: The path as it was written.
+        labels: What is seen in the window.
+        annotated: Labels whose presence or absence is known, `labels` included; None where every
+            label was checked.
+        start_seconds: Start of the window; None is the start of the video.
+        end_seconds: End of the window, itself not part of it; None is the end of the video.
+        split: Name of the part that the row belongs to, empty where there is none.
+        group: Scene, subject or recording: rows of one group never stand on both sides of a split.
+        actor: Who acts, such as human or mouse.
+        source: The data set that the row comes from.
+    """
+
+    row: int
+    path: Path
+    relative_path: str
+    labels: tuple[str, ...]
+    annotated: frozenset[str] | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    split: str = ""
+    group: str = ""
+    actor: str = ""
+    source: str = ""
+
+    @property
+    def has_known_labels(self) -> bool:
+        """Whether presence or absence is known for any label at all."""
+        return bool(self.labels) or self.annotated is None or bool(self.annotated)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a table.
+
+    Attributes:
+        row: Number of the row as a spreadsheet shows it; None where the table as a whole is meant.
+        kind: Short fixed name, such as `missing` or `duplicate`.
+        message: What was found and what to do.
+        severity: Rows with an `error` cannot be used; a `warning` is worth a look.
+        path: The video as the table names it; empty where no single video is meant.
+    """
+
+    row: int | None
+    kind: str
+    message: str
+    severity: Literal["error", "warning"]
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """A table of labelled clips.
+
+    Attributes:
+        path: The table's file, or the folder for a folder per label.
+        records: The rows in the order of the table.
+    """
+
+    path: Path
+    records: tuple[Record, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def select(self, split: str | None = None) -> ClipTable:
+        """The rows of one split; all rows for None.
+
+        Raises:
+            DatasetError: no row belongs to that split.
+        """
+        if split is None:
+            return self
+        chosen = tuple(record for record in self.records if record.split == split)
+        if not chosen:
+            found = ", ".join(self.split_names()) or "none (there is no 'split' column)"
+            raise DatasetError(
+                f"{self.path}: no row has split {split!r}; splits in this table: {found}"
+            )
+        return replace(self, records=chosen)
+
+    def take(self, indices: Iterable[int] | NDArray[np.int64]) -> ClipTable:
+        """The rows at these positions (counted from 0), in that order."""
+        return replace(self, records=tuple(self.records[int(index)] for index in indices))
+
+    def without_rows(self, rows: Collection[int]) -> ClipTable:
+        """The table without the rows of these spreadsheet numbers, such as those with errors."""
+        left_out = frozenset(rows)
+        kept = tuple(record for record in self.records if record.row not in left_out)
+        return replace(self, records=kept)
+
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits, sorted; rows that belong to none do not count."""
+        return tuple(sorted({record.split for record in self.records if record.split}))
+
+    def label_names(self) -> tuple[str, ...]:
+        """Labels that are seen in at least one row, sorted."""
+        return tuple(sorted({name for record in self.records for name in record.labels}))
+
+    def targets(self, label_set: LabelSet) -> NDArray[np.float32]:
+        """What is known about every label in every row.
+
+        Labels of the table that the set does not have are left out.
+
+        Args:
+            label_set: the K labels in the order of the columns.
+
+        Returns:
+            (V, K) float32: 1 seen, 0 known to be absent, `UNKNOWN` not annotated.
+        """
+        values = np.full((len(self.records), len(label_set)), UNKNOWN, dtype=np.float32)
+        for index, record in enumerate(self.records):
+            if record.annotated is None:
+                values[index] = 0.0
+            else:
+                known = [name for name in record.annotated if name in label_set]
+                values[index, label_set.indices(known)] = 0.0
+            seen = [name for name in record.labels if name in label_set]
+            values[index, label_set.indices(seen)] = 1.0
+        return values
+
+    def clip_ids(self) -> list[str]:
+        """The video of each row, by its path as first written: windows of one file share it."""
+        first_written: dict[Path, str] = {}
+        return [
+            first_written.setdefault(record.path, record.relative_path) for record in self.records
+        ]
+
+    def group_ids(self) -> list[str]:
+        """What must stay together when rows are split: the group, or the file where none is given.
+
+        Rows of one file always share one id, and so do groups that share a file. An id is the name
+        of the group, or of the file, that comes first in the table.
+        """
+        return list(self._group_ids)
+
+    @cached_property
+    def _group_ids(self) -> tuple[str, ...]:
+        clips = self.clip_ids()
+        neighbours: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+        for record, clip in zip(self.records, clips, strict=True):
+            neighbours["file", clip].update([("group", record.group)] if record.group else [])
+            if record.group:
+                neighbours["group", record.group].add(("file", clip))
+        id_of: dict[tuple[str, str], str] = {}
+        for record, clip in zip(self.records, clips, strict=True):
+            stack = [("file", clip)]
+            while stack:
+                node = stack.pop()
+                if node not in id_of:
+                    id_of[node] = record.group or clip
+                    stack.extend(neighbours[node])
+        return tuple(id_of["file", clip] for clip in clips)

@@ -1,0 +1,72 @@
+"""Every error that msqnet raises on purpose.
+
+MsqnetError
+├── ConfigError            a setting, or a combination of settings, that cannot work
+├── VideoError             a video file that cannot be used
+│   ├── UnreadableVideo    not a video, or its frames cannot be decoded
+│   └── EmptyVideo         opens, but holds no frame (audio only, zero frames)
+├── DatasetError           a table of clips, or a folder, that cannot be used
+├── ShapeError             an array of the wrong shape, type or range
+├── VocabularyError        labels that a model does not have
+├── CheckpointError        a model folder that is missing, incomplete or damaged
+├── MissingExtra           an optional dependency that is not installed
+└── ServiceError           a request that a server refuses
+
+A message names the thing, what was found, what was expected, and the next step. The library raises;
+only `msqnet.cli` turns errors into one line and an exit code.
+"""
+
+from __future__ import annotations
+
+
+class MsqnetError(Exception):
+    """Base class of every error that msqnet raises on purpose."""
+
+
+class ConfigError(MsqnetError, ValueError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class VideoError(MsqnetError):
+    """A video file that cannot be used."""
+
+
+class UnreadableVideo(VideoError):
+    """Not a video, or its frames cannot be decoded."""
+
+
+class EmptyVideo(VideoError):
+    """The file opens but holds no video frame."""
+
+
+class DatasetError(MsqnetError):
+    """A table of clips, or a folder, that cannot be used."""
+
+
+class ShapeError(MsqnetError, ValueError):
+    """An array of the wrong shape, type or range."""
+
+
+class VocabularyError(MsqnetError):
+    """Labels that a model does not have."""
+
+
+class CheckpointError(MsqnetError):
+    """A model folder that is missing, incomplete or damaged."""
+
+
+class MissingExtra(MsqnetError, ImportError):
+    """An optional dependency that is not installed.
+
+    Args:
+        purpose: what was attempted, as the subject of a sentence.
+        extra: the name of the extra that holds what is missing.
+    """
+
+    def __init__(self, purpose: str, *, extra: str) -> None:
+        super().__init__(f"{purpose} needs an optional part: pip install 'msqnet[{extra}]'")
+        self.extra = extra
+
+
+class ServiceError(MsqnetError):
+    """A request that a server refuses."""

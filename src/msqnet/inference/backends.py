@@ -1,0 +1,118 @@
+"""What scores windows: the few members that inference needs, and the PyTorch one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from msqnet.config import ClipConfig
+from msqnet.errors import ConfigError
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from msqnet.clips import ClipBatch
+    from msqnet.model.msqnet import MSQNet
+    from msqnet.predictions import FloatArray
+
+
+class Backend(Protocol):
+    """Anything that turns clips into calibrated scores.
+
+    Attributes:
+        labels: names of the K columns.
+        clip_config: how the frames of a window become a clip.
+        thresholds: (K,) float32, score from which a label counts as present.
+        single_label: whether exactly one label holds at a time.
+        window_seconds: length of the windows the model was trained on.
+        provenance: which model this is; JSON values only.
+    """
+
+    @property
+    def labels(self) -> LabelSet: ...  # noqa: D102
+
+    @property
+    def clip_config(self) -> ClipConfig: ...  # noqa: D102
+
+    @property
+    def thresholds(self) -> FloatArray: ...  # noqa: D102
+
+    @property
+    def single_label(self) -> bool: ...  # noqa: D102
+
+    @property
+    def window_seconds(self) -> float: ...  # noqa: D102
+
+    @property
+    def provenance(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def scores(self, batch: ClipBatch) -> FloatArray:
+        """Calibrated scores.
+
+        Args:
+            batch: B clips.
+
+        Returns:
+            (B, K) float32 in [0, 1]; each row depends on its clip only.
+        """
+        ...
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is the first accelerator, or else the CPU.
+
+    Raises:
+        ConfigError: PyTorch does not know the device, or this machine does not have it.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used: {reason}; try auto or cpu") from error
+    return device
+
+
+class TorchBackend:
+    """An `MSQNet` in PyTorch.
+
+    Args:
+        model: a finished model; put into eval mode here.
+        device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+    """
+
+    def __init__(self, model: MSQNet, device: str = "auto") -> None:
+        self._device = resolve_device(device)
+        self._model = model.to(self._device).eval()  # type: ignore[arg-type]
+        config = model.config
+        self.labels = LabelSet(tuple(config.labels))
+        self.clip_config = ClipConfig.from_dict(config.clip)
+        self.thresholds: FloatArray = np.asarray(config.thresholds, dtype=np.float32)
+        self.single_label = config.task == "single_label"
+        self.window_seconds = float(config.window_seconds)
+        self.provenance: dict[str, Any] = dict(config.provenance or {})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: str = "auto") -> TorchBackend:
+        """Load a model folder.
+
+        Raises:
+            CheckpointError: the folder is incomplete or damaged.
+            ConfigError: the device cannot be used.
+        """
+        from msqnet.model.msqnet import MSQNet
+
+        return cls(MSQNet.from_pretrained(folder), device)
+
+    def scores(self, batch: ClipBatch) -> FloatArray:
+        """Calibrated scores (B, K) of B clips, float32 in [0, 1]."""
+        with torch.inference_mode():
+            closeups = None if batch.closeups is None else batch.closeups.to(self._device)
+            logits = self._model(pixels=batch.pixels.to(self._device), closeups=closeups).logits
+            scores = self._model.scores(logits)  # (B, K)
+        return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,185 @@
+"""Windows to a timeline, and a timeline to segments: pure array functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from msqnet.errors import ShapeError
+from msqnet.predictions import FloatArray, SecondsArray, Segment, Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from msqnet.config import SegmentConfig
+    from msqnet.labels import LabelSet
+    from msqnet.predictions import WindowScores
+
+Weighting = Literal["centre", "uniform"]
+
+# Window bounds are sums and products of the same few numbers; bounds nearer than this are one.
+_SAME_TIME_SECONDS = 1e-6
+
+
+def timeline_edges(windows: Sequence[WindowScores]) -> SecondsArray:
+    """Every time at which a window starts or ends.
+
+    Args:
+        windows: at least one.
+
+    Returns:
+        (N + 1,) float64, rising; of bounds within a microsecond of each other the first is kept.
+    """
+    bounds = np.unique([(w.start_seconds, w.end_seconds) for w in windows])
+    is_new = np.diff(bounds, prepend=-np.inf) > _SAME_TIME_SECONDS
+    return np.asarray(bounds[is_new], dtype=np.float64)
+
+
+def merge_windows(
+    windows: Sequence[WindowScores],
+    edges: SecondsArray | None = None,
+    *,
+    weighting: Weighting = "centre",
+) -> Timeline:
+    """Merge overlapping windows into one timeline.
+
+    score_nk = sum_w a_w(c_n) s_wk / sum_w a_w(c_n), over the windows w that cover step n, with
+    c_n the step's centre. ``centre``: a_w(c) = 1 - 2 |c - m_w| / l_w (m_w middle, l_w length of the
+    window), since a window tells more about its middle than about its ends; ``uniform``: a_w = 1.
+
+    Args:
+        windows: at least one, each with (K,) scores.
+        edges: (N + 1,) rising; by default every bound of a window, so that no step is split by one.
+        weighting: how much each window that covers a step counts.
+
+    Returns:
+        The timeline; where all windows agree on a score, exactly that score.
+
+    Raises:
+        ShapeError: no window, or a step that no window covers.
+    """
+    if not windows:
+        raise ShapeError("no windows to merge")
+    edges = timeline_edges(windows) if edges is None else edges
+    centres = (edges[1:] + edges[:-1]) / 2  # (N,)
+    weight_sums = np.zeros(len(centres))
+    score_sums = np.zeros((len(centres), len(windows[0].scores)))
+    for window in windows:
+        first, last = np.searchsorted(centres, (window.start_seconds, window.end_seconds))
+        weights = _weights(centres[first:last], window, weighting)
+        weight_sums[first:last] += weights
+        score_sums[first:last] += weights[:, None] * window.scores.astype(np.float64)
+    if not (weight_sums > 0).all():
+        unseen = centres[weight_sums <= 0][0]
+        raise ShapeError(
+            f"no window covers {unseen:.3f} s; the stride must not be longer than the window"
+        )
+    return Timeline(edges, np.clip(score_sums / weight_sums[:, None], 0, 1).astype(np.float32))
+
+
+def _weights(centres: SecondsArray, window: WindowScores, weighting: Weighting) -> SecondsArray:
+    if weighting == "uniform":
+        return np.ones(len(centres))
+    middle = (window.start_seconds + window.end_seconds) / 2
+    half = (window.end_seconds - window.start_seconds) / 2
+    return np.asarray(1 - np.abs(centres - middle) / half)
+
+
+def segments_from_timeline(
+    timeline: Timeline,
+    labels: LabelSet,
+    thresholds: FloatArray,
+    config: SegmentConfig,
+    *,
+    single_label: bool = False,
+) -> list[Segment]:
+    """Stretches of time in which a label is present.
+
+    A label is present in a step where its score reaches its threshold; with ``single_label`` it
+    must also be the highest one. Gaps of up to ``config.max_gap_seconds`` are closed first (with
+    ``single_label`` only those in which no other label is present), then segments shorter than
+    ``config.min_duration_seconds`` are dropped. The score of a segment is the mean over its time,
+    closed gaps included.
+
+    Args:
+        timeline: N steps of K scores.
+        labels: K names.
+        thresholds: (K,); ``config.threshold`` replaces all of them where it is set.
+        config: gaps and durations.
+        single_label: whether labels exclude each other.
+
+    Returns:
+        Segments by start, then end, then column.
+
+    Raises:
+        ShapeError: labels, thresholds and timeline differ in K.
+    """
+    num_labels = timeline.scores.shape[1]
+    if config.threshold is not None:
+        thresholds = np.full(num_labels, config.threshold, dtype=np.float32)
+    if len(labels) != num_labels or np.shape(thresholds) != (num_labels,):
+        raise ShapeError(
+            f"timeline of {num_labels} labels with {len(labels)} names and thresholds "
+            f"{np.shape(thresholds)}; expected {num_labels} of each"
+        )
+    active = _active(timeline.scores, np.asarray(thresholds, dtype=np.float32), single_label)
+    taken = active.any(axis=1) if single_label else np.zeros(len(active), dtype=np.bool_)
+    found = [
+        (float(timeline.edges_seconds[first]), float(timeline.edges_seconds[last]), column, score)
+        for column in range(num_labels)
+        for first, last in _runs(active[:, column], taken, timeline.edges_seconds, config)
+        for score in [_mean_score(timeline, column, first, last)]
+    ]
+    return [
+        Segment(labels.names[column], start, end, score)
+        for start, end, column, score in sorted(found)
+    ]
+
+
+def _active(scores: FloatArray, thresholds: FloatArray, single_label: bool) -> NDArray[np.bool_]:
+    """(N, K) whether each label is present in each step."""
+    active = scores >= thresholds  # both float32: a score of 0.7 reaches a threshold of 0.7
+    if single_label:
+        active &= np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+    return active
+
+
+def _runs(
+    active: NDArray[np.bool_], taken: NDArray[np.bool_], edges: SecondsArray, config: SegmentConfig
+) -> list[tuple[int, int]]:
+    """Runs of True as [first, last) steps, gaps closed, short ones dropped.
+
+    Args:
+        active: (N,) whether the label is present.
+        taken: (N,) steps that no gap may cover.
+        edges: (N + 1,).
+        config: gaps and durations.
+    """
+    changes = np.diff(active.astype(np.int8), prepend=0, append=0)
+    firsts, lasts = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
+    runs: list[tuple[int, int]] = []
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        if (
+            runs
+            and _closes(edges[runs[-1][1]], edges[first], config)
+            and not (taken[runs[-1][1] : first].any())
+        ):
+            runs[-1] = (runs[-1][0], last)
+        else:
+            runs.append((first, last))
+    shortest = config.min_duration_seconds - _SAME_TIME_SECONDS
+    return [run for run in runs if edges[run[1]] - edges[run[0]] >= shortest]
+
+
+def _closes(gap_start: float, gap_end: float, config: SegmentConfig) -> bool:
+    return gap_end - gap_start <= config.max_gap_seconds + _SAME_TIME_SECONDS
+
+
+def _mean_score(timeline: Timeline, column: int, first: int, last: int) -> float:
+    durations = np.diff(timeline.edges_seconds[first : last + 1])
+    scores = timeline.scores[first:last, column].astype(np.float64)
+    mean = np.average(scores, weights=durations)
+    return float(np.clip(mean, scores.min(), scores.max()))  # equal scores give exactly that one

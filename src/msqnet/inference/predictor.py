@@ -1,0 +1,205 @@
+"""One video file in, `VideoPredictions` out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet import __version__
+from msqnet.clips import ClipBatch
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.errors import ShapeError
+from msqnet.inference.backends import TorchBackend
+from msqnet.inference.merge import merge_windows, segments_from_timeline
+from msqnet.inference.windows import iter_windows, window_lengths
+from msqnet.predictions import SCHEMA_VERSION, VideoPredictions, WindowScores
+from msqnet.video.reader import open_video
+from msqnet.video.transforms import evaluation_clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from msqnet.clips import Box, Clip
+    from msqnet.inference.backends import Backend
+    from msqnet.predictions import FloatArray
+    from msqnet.video.reader import Video
+
+
+class Predictor:
+    """Predicts actions over time in videos of any length.
+
+    A video is decoded once. In memory are the frames of the windows that overlap, and one batch of
+    clips; only the scores grow with the video.
+
+    Args:
+        backend: what scores clips.
+        window: how videos are cut into windows.
+        segments: how scores become segments.
+
+    Raises:
+        ConfigError: the stride is longer than the window, so that time would go unseen.
+
+    Example:
+        >>> from msqnet import Predictor  # doctest: +SKIP
+        >>> Predictor.from_pretrained()("clip.mp4").segments  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        window: WindowConfig | None = None,
+        segments: SegmentConfig | None = None,
+    ) -> None:
+        self.backend = backend
+        self._window = window or WindowConfig()
+        self._segments = segments or SegmentConfig()
+        self.window_seconds, self.stride_seconds = window_lengths(
+            self._window, backend.window_seconds, backend.clip_config.num_frames
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        window: WindowConfig | None = None,
+        segments: SegmentConfig | None = None,
+    ) -> Predictor:
+        """Load a finished model.
+
+        Args:
+            model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
+                None for the default one.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            window: how videos are cut into windows.
+            segments: how scores become segments.
+
+        Raises:
+            CheckpointError: there is no such model, or it is damaged.
+            ConfigError: the device or the settings cannot be used.
+        """
+        from msqnet.models import model_folder
+
+        backend = TorchBackend.from_pretrained(model_folder(model), device)
+        return cls(backend, window, segments)
+
+    @property
+    def thresholds(self) -> FloatArray:
+        """(K,) float32, the thresholds in use."""
+        if self._segments.threshold is None:
+            return self.backend.thresholds
+        return np.full(len(self.backend.labels), self._segments.threshold, dtype=np.float32)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What decides the results besides the video: JSON values only.
+
+        `config_digest` identifies all settings that change scores or segments.
+        """
+        settings = {
+            "clip": self.backend.clip_config.to_dict(),
+            "window_seconds": self.window_seconds,
+            "stride_seconds": self.stride_seconds,
+            "thresholds": [float(value) for value in self.thresholds],
+            "segments": asdict(self._segments),
+        }
+        text = json.dumps(settings, sort_keys=True)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "msqnet_version": __version__,
+            "model": self.backend.provenance,
+            "labels_digest": self.backend.labels.digest,
+            "config_digest": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "settings": settings,
+        }
+
+    def __call__(
+        self, path: str | Path, progress: Callable[[float], None] | None = None
+    ) -> VideoPredictions:
+        """Predict one video.
+
+        Of a file with a damaged end, the part that decodes is predicted: the result's
+        ``duration_seconds`` is the length of that part, and ``notes`` says so.
+
+        Args:
+            path: a video file, or a folder of frame images.
+            progress: called with the share of the video that is done, rising to 1.
+
+        Raises:
+            VideoError: not a video, or no frame of it can be decoded.
+        """
+        config = self.backend.clip_config
+        with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
+            windows, notes = self._score(video, progress or _ignore)
+            timeline = merge_windows(windows)
+            segments = segments_from_timeline(
+                timeline,
+                self.backend.labels,
+                self.thresholds,
+                self._segments,
+                single_label=self.backend.single_label,
+            )
+            return VideoPredictions(
+                path=str(path),
+                labels=self.backend.labels,
+                duration_seconds=float(video.duration_seconds),
+                width=int(video.width),
+                height=int(video.height),
+                window_seconds=self.window_seconds,
+                stride_seconds=self.stride_seconds,
+                windows=tuple(windows),
+                timeline=timeline,
+                segments=tuple(segments),
+                thresholds=tuple(self.thresholds.tolist()),
+                single_label=self.backend.single_label,
+                provenance=self.provenance,
+                notes=tuple(notes),
+            )
+
+    def _score(
+        self, video: Video, progress: Callable[[float], None]
+    ) -> tuple[list[WindowScores], list[str]]:
+        """Scores of all windows that can be decoded, and notes on what cannot."""
+        done: list[WindowScores] = []
+        clips = self._clips(video)
+        while batch := list(islice(clips, self._window.batch_size)):
+            done += self._score_batch(batch)
+            progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
+        if not video.is_damaged:
+            return done, []
+        return done, [
+            f"the file is damaged: {video.num_frames} frames decode, up to "
+            f"{video.duration_seconds:.3f} s; what lies behind is not predicted"
+        ]
+
+    def _clips(self, video: Video) -> Iterator[tuple[float, float, Clip]]:
+        """Clips of the windows in time order."""
+        config = self.backend.clip_config
+        windows = iter_windows(video, config, self.window_seconds, self.stride_seconds)
+        for start, end, frames in windows:
+            yield start, end, evaluation_clip(frames, config)
+
+    def _score_batch(self, batch: list[tuple[float, float, Clip]]) -> list[WindowScores]:
+        scores = self.backend.scores(ClipBatch.stack([clip for _, _, clip in batch]))
+        expected = (len(batch), len(self.backend.labels))
+        if scores.shape != expected:
+            raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
+        return [
+            WindowScores(start, end, row, _sides(clip.motion_box))
+            for (start, end, clip), row in zip(batch, scores, strict=True)
+        ]
+
+
+def _sides(box: Box) -> tuple[float, float, float, float]:
+    return (box.left, box.top, box.right, box.bottom)
+
+
+def _ignore(_share: float) -> None:
+    """The progress callback of a caller who wants none."""

@@ -1,0 +1,265 @@
+"""Many videos: which ones there are, where the results of each go, and an index of all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msqnet.errors import ConfigError, DatasetError, VideoError
+from msqnet.predictions import VideoPredictions, replacing, result_paths
+from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from msqnet.inference.predictor import Predictor
+
+INDEX_FILE = "index.csv"
+OUTPUT_SEPARATOR = "|"
+
+Status = Literal["ok", "partial", "exists", "error"]
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """One video to predict.
+
+    Attributes:
+        path: the file, or the folder of frame images.
+        name: path of its results below the results folder, with the extension of the input.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One line of `index.csv`.
+
+    Attributes:
+        input: the video as it was given.
+        outputs: result files relative to the results folder, joined by ``|``; empty after an error.
+        status: ``ok``; ``partial`` (only a part of the video could be decoded); ``exists`` (done by
+            an earlier run with the same model and settings); ``error``.
+        error: what went wrong, or what a reader must know.
+    """
+
+    input: str
+    outputs: str
+    status: Status
+    error: str
+
+
+def find_videos(arguments: Sequence[Path]) -> list[VideoInput]:
+    """The videos behind command line arguments.
+
+    A file stands for itself, whatever its suffix, and its results are named after it. A folder is
+    walked, in sorted order, for files with a video suffix and for folders that hold images only
+    (each is one video of frames); results mirror the path below that folder. Hidden entries are
+    left out, links are followed except back into a folder they lie in. What does not exist, and a
+    folder without any video, stays in the list, so that reading it reports the reason.
+
+    Args:
+        arguments: files and folders.
+
+    Raises:
+        ConfigError: no argument, or results of two videos would have the same name.
+    """
+    if not arguments:
+        raise ConfigError("no video given; name video files or folders")
+    found: dict[Path, VideoInput] = {}
+    for argument in arguments:
+        for item in _videos_of(argument):
+            other = found.setdefault(item.name, item)
+            if other.path.resolve() != item.path.resolve():
+                raise ConfigError(
+                    f"{other.path} and {item.path} would both be written as {item.name}; "
+                    "give a folder that holds both, or predict them one by one"
+                )
+    return list(found.values())
+
+
+def _videos_of(argument: Path) -> list[VideoInput]:
+    if argument.is_dir():
+        root_name = Path(argument.resolve().name)
+        if _is_image_folder(argument):
+            return [VideoInput(argument, root_name)]
+        walked = [VideoInput(path, path.relative_to(argument)) for path in _walk(argument, ())]
+        return walked or [VideoInput(argument, root_name)]
+    return [VideoInput(argument, Path(argument.name))]
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir():
+            if entry.suffix.lower() in VIDEO_SUFFIXES:
+                yield entry
+        elif _is_image_folder(entry):
+            yield entry
+        else:
+            yield from _walk(entry, (*above, real))
+
+
+def _is_image_folder(folder: Path) -> bool:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(
+        entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir() for entry in entries
+    )
+
+
+class ResultsFolder:
+    """The folder that predictions are written to, and its index.
+
+    The index is written anew after each video, so that whatever stops a run leaves the index of
+    what was done; rows of earlier runs are kept.
+
+    Args:
+        folder: created if missing.
+        overwrite: whether existing results are replaced.
+
+    Raises:
+        ConfigError: ``folder`` is a file.
+        DatasetError: the folder's `index.csv` was not written by msqnet.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
+        self.folder = folder
+        self._overwrite = overwrite
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: a file; expected the folder for the results")
+        self._rows = {row.input: row for row in _read_index(folder / INDEX_FILE)}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def index_path(self) -> Path:
+        """Where the index is."""
+        return self.folder / INDEX_FILE
+
+    def check(self, videos: Sequence[VideoInput]) -> None:
+        """Refuse, before any work, a video whose results would replace the index.
+
+        Raises:
+            ConfigError: names the video.
+        """
+        for video in videos:
+            if self.index_path in result_paths(self.folder / video.name):
+                raise ConfigError(
+                    f"{video.path}: its results would replace {self.index_path}; rename it"
+                )
+
+    def existing(self, video: VideoInput, provenance: dict[str, Any]) -> IndexRow | None:
+        """The row of a video that must not be predicted because results exist.
+
+        Args:
+            video: what would be predicted.
+            provenance: of the results that would be written.
+
+        Returns:
+            None if nothing exists or everything may be replaced; ``exists`` if the results are
+            of the same model and settings; ``error`` if they are anything else.
+        """
+        paths = result_paths(self.folder / video.name)
+        present = [path for path in paths if os.path.lexists(path)]
+        if self._overwrite or not present:
+            return None
+        if len(present) == len(paths) and _provenance(paths[0]) == provenance:
+            earlier = self._rows.get(str(video.path))
+            outputs = [path.relative_to(self.folder) for path in paths]
+            return _row(video, outputs, "exists", earlier.error if earlier else "")
+        return _row(
+            video,
+            (),
+            "error",
+            f"{present[0]} exists and is not of this model and these settings; "
+            "--overwrite replaces it",
+        )
+
+    def write(self, video: VideoInput, predictions: VideoPredictions) -> tuple[Path, ...]:
+        """Write the result files of one video; their paths are relative to the folder."""
+        paths = predictions.write(self.folder / video.name)
+        return tuple(path.relative_to(self.folder) for path in paths)
+
+    def record(self, row: IndexRow) -> None:
+        """Put a row into the index, in place of an earlier one of the same input."""
+        self._rows[row.input] = row
+        with (
+            replacing(self.index_path) as part,
+            part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(asdict(item) for item in self._rows.values())
+
+
+def predict_into(
+    results: ResultsFolder | None,
+    video: VideoInput,
+    predictor: Predictor,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[IndexRow, VideoPredictions | None]:
+    """Predict one of many videos: a broken one gives a row that says so, no exception.
+
+    Args:
+        results: where files and the row go; None keeps them nowhere.
+        video: one of `find_videos`.
+        predictor: what predicts.
+        progress: called with the share that is done, from 0 to 1.
+
+    Returns:
+        The row, and the predictions unless there are none or they existed before.
+
+    Raises:
+        OSError: the index cannot be written.
+    """
+    row = results.existing(video, predictor.provenance) if results else None
+    predictions = None
+    if row is None:
+        try:
+            predictions = predictor(video.path, progress)
+            outputs = results.write(video, predictions) if results else ()
+            notes = "; ".join(predictions.notes)
+            row = _row(video, outputs, "partial" if notes else "ok", notes)
+        except (VideoError, OSError) as error:
+            row = _row(video, (), "error", str(error) or type(error).__name__)
+    if results:
+        results.record(row)
+    return row, predictions
+
+
+def _row(video: VideoInput, outputs: Sequence[Path], status: Status, error: str) -> IndexRow:
+    joined = OUTPUT_SEPARATOR.join(path.as_posix() for path in outputs)
+    return IndexRow(str(video.path), joined, status, error)
+
+
+_INDEX_COLUMNS = [item.name for item in fields(IndexRow)]
+
+
+def _read_index(path: Path) -> list[IndexRow]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    is_whole = all(None not in row and None not in row.values() for row in rows)
+    if reader.fieldnames != _INDEX_COLUMNS or not is_whole:
+        raise DatasetError(
+            f"{path}: found columns {reader.fieldnames}, expected {_INDEX_COLUMNS}; "
+            "it is not an index of predictions, so choose another folder"
+        )
+    return [IndexRow(**row) for row in rows]
+
+
+def _provenance(path: Path) -> dict[str, Any] | None:
+    try:
+        return VideoPredictions.from_json(path.read_text(encoding="utf-8")).provenance
+    except (DatasetError, ValueError):
+        return None

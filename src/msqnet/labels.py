@@ -1,0 +1,94 @@
+"""Label sets: the only place where label names and column numbers are converted into each other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msqnet.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SEPARATOR = "|"
+_NUM_NAMED_IN_ERRORS = 8
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Names in a ``|``-joined cell, in order, stripped, without repeats; an empty cell gives ()."""
+    names = (name.strip() for name in text.split(SEPARATOR))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def join_labels(names: Iterable[str]) -> str:
+    """The inverse of `split_labels`."""
+    return SEPARATOR.join(names)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Ordered, unique label names; position k is column k of every score array.
+
+    Raises:
+        VocabularyError: a name is empty, repeated, or holds the separator ``|``.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        seen: set[str] = set()
+        for name in self.names:
+            if not name.strip() or SEPARATOR in name:
+                raise VocabularyError(f"{name!r} is not a label name: it is empty or holds '|'")
+            if name in seen:
+                raise VocabularyError(f"label {name!r} is listed twice")
+            seen.add(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index_of
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+    def index(self, name: str) -> int:
+        """Column of one label.
+
+        Raises:
+            VocabularyError: the label is not in the set.
+        """
+        return self.indices((name,))[0]
+
+    def indices(self, names: Iterable[str]) -> list[int]:
+        """Columns of several labels, in the order asked for.
+
+        Raises:
+            VocabularyError: names the labels that are not in the set.
+        """
+        names = list(names)
+        missing = [name for name in names if name not in self._index_of]
+        if missing:
+            raise VocabularyError(
+                f"unknown label(s) {', '.join(missing[:_NUM_NAMED_IN_ERRORS])}; "
+                f"known are {', '.join(self.names)}"
+            )
+        return [self._index_of[name] for name in names]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What a text encoder reads: the names with underscores as spaces."""
+        return tuple(" ".join(name.replace("_", " ").split()) for name in self.names)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the names in order: identifies the columns."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The method: configuration, encoders, decoder, heads and the model itself."""

@@ -1,0 +1,144 @@
+"""The configuration that travels with every model: sizes, labels, task, pixels, calibration."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    CONFIG_MAPPING,
+    PreTrainedConfig,
+    TimesformerConfig,
+)
+
+from msqnet.config import ClipConfig
+from msqnet.errors import ConfigError
+from msqnet.labels import LabelSet
+from msqnet.model.video_encoders.lite import LiteConfig
+
+_TASKS = ("multi_label", "single_label")
+_VIDEO_QUERIES = ("none", "image", "trunk")
+_QUERY_POSITIONS = ("none", "learned")
+
+
+def _as_config(value: Any) -> PreTrainedConfig | None:
+    """A nested configuration, rebuilt from the plain values that a JSON file holds."""
+    if value is None or isinstance(value, PreTrainedConfig):
+        return value
+    values = dict(value)
+    model_type = values.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise ConfigError(f"encoder of unknown model_type {model_type!r}")
+    return AutoConfig.for_model(model_type, **values)
+
+
+class MSQNetConfig(PreTrainedConfig):
+    """All that is needed to rebuild and use an `MSQNet`.
+
+    Attributes:
+        video_encoder: configuration of the video encoder: `LiteConfig` or `TimesformerConfig`.
+        image_encoder: of the frozen encoder behind the video query, where ``video_query`` is
+            "image": `CLIPVisionConfig`.
+        labels: K names, in column order.
+        task: "multi_label" (sigmoid) or "single_label" (softmax).
+        video_query: what the queries know of the video: "none" (text only), "image" (mean of the
+            image encoder's frame embeddings, the paper) or "trunk" (statistics of the ``lite``
+            trunk's features).
+        video_query_to_scores: adds a linear path from the video query to the logits.
+        label_width: D_t, width of the label embeddings.
+        learn_label_queries: whether Q_l is trained.
+        width: D, of queries and memory.
+        decoder_layers: of the decoder.
+        decoder_heads: A.
+        decoder_feedforward: hidden width of its feed-forward parts.
+        dropout: of the decoder.
+        video_query_dropout: of the standardised video query, in training.
+        query_positions: "none" or "learned" (equations 4 and 5).
+        clip: `ClipConfig` as plain values: how frames become a model input.
+        window_seconds: typical length of a training window; the default when predicting.
+        thresholds: (K,) score from which a label counts as present.
+        calibration_scale: (K,) factor on the logits before the sigmoid.
+        calibration_bias: (K,) summand after it.
+        train_positive_windows: (K,) positive windows the model was trained on.
+        train_negative_windows: (K,) windows known to be negative.
+        provenance: data, licences, settings and versions behind the weights; plain values.
+    """
+
+    model_type = "msqnet"
+    sub_configs: ClassVar[dict[str, Any]] = {
+        "video_encoder": AutoConfig,
+        "image_encoder": AutoConfig,
+    }
+
+    video_encoder: dict[str, Any] | PreTrainedConfig | None = None
+    image_encoder: dict[str, Any] | PreTrainedConfig | None = None
+    labels: list[str] | None = None
+    task: str = "multi_label"
+    video_query: str = "trunk"
+    video_query_to_scores: bool = True
+    label_width: int = 384
+    learn_label_queries: bool = True
+    width: int = 256
+    decoder_layers: int = 3
+    decoder_heads: int = 8
+    decoder_feedforward: int = 1024
+    dropout: float = 0.1
+    video_query_dropout: float = 0.5
+    query_positions: str = "none"
+    clip: dict[str, Any] | None = None
+    window_seconds: float = 2.0
+    thresholds: list[float] | None = None
+    calibration_scale: list[float] | None = None
+    calibration_bias: list[float] | None = None
+    train_positive_windows: list[int] | None = None
+    train_negative_windows: list[int] | None = None
+    provenance: dict[str, Any] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.video_encoder = _as_config(self.video_encoder) or LiteConfig()
+        self.image_encoder = _as_config(self.image_encoder)
+        self.labels = list(self.labels or ["action"])
+        num_labels = len(self.labels)
+        self.clip = self.clip or ClipConfig().to_dict()
+        self.thresholds = self.thresholds or [0.5] * num_labels
+        self.calibration_scale = self.calibration_scale or [1.0] * num_labels
+        self.calibration_bias = self.calibration_bias or [0.0] * num_labels
+        self.provenance = self.provenance or {}
+        self._check()
+        super().__post_init__(**kwargs)
+
+    def _check(self) -> None:
+        for name, choices in (
+            ("task", _TASKS),
+            ("video_query", _VIDEO_QUERIES),
+            ("query_positions", _QUERY_POSITIONS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} {getattr(self, name)!r}: expected one of {choices}")
+        if (self.video_query == "image") != (self.image_encoder is not None):
+            raise ConfigError("an image encoder is needed for video_query 'image', and only there")
+        if self.video_query == "trunk" and not isinstance(self.video_encoder, LiteConfig):
+            raise ConfigError("video_query 'trunk' needs the lite video encoder")
+        if self.video_query == "none" and self.video_query_to_scores:
+            raise ConfigError("video_query_to_scores needs a video query")
+        if self.width % self.decoder_heads or self.width % 2:
+            raise ConfigError(f"width {self.width}: expected an even multiple of decoder_heads")
+        for name in ("thresholds", "calibration_scale", "calibration_bias"):
+            if len(getattr(self, name)) != len(self.label_set):
+                raise ConfigError(
+                    f"{name} has {len(getattr(self, name))} values, expected {len(self.label_set)}"
+                )
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels with their lookups."""
+        return LabelSet(tuple(self.labels or ()))
+
+    @property
+    def clip_config(self) -> ClipConfig:
+        """How frames become a model input."""
+        return ClipConfig.from_dict(self.clip or {})
+
+
+__all__ = ["CLIPVisionConfig", "LiteConfig", "MSQNetConfig", "TimesformerConfig"]

@@ -1,0 +1,150 @@
+"""Pretrained parts from disk or the Hugging Face hub, refused unless every tensor is accounted for.
+
+transformers fills what a checkpoint lacks with fresh values, which for parameters that a model does
+not initialise itself is uninitialised memory, and only logs it. Here that is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from msqnet.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from torch import nn
+
+ModelT = TypeVar("ModelT", bound=PreTrainedModel)
+
+_NUM_NAMED_IN_ERRORS = 8
+# What transformers, tokenizers, safetensors and torch raise for absent, damaged or foreign files.
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+
+
+def check_loaded(module: nn.Module, origin: str | Path) -> None:
+    """Refuse a module that has a tensor without storage or with a value that is not a number.
+
+    Args:
+        module: a module whose weights were just loaded.
+        origin: where they came from, for the message.
+
+    Raises:
+        CheckpointError: a parameter or buffer is on the meta device, or holds NaN or infinity.
+    """
+    for tensors in (module.named_parameters(), module.named_buffers()):
+        for name, tensor in tensors:
+            if tensor.is_meta:
+                raise CheckpointError(
+                    f"{origin}: tensor {name!r} {tuple(tensor.shape)} has no values after loading; "
+                    "the checkpoint is incomplete, fetch or save it again"
+                )
+            num_bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+            if num_bad:
+                raise CheckpointError(
+                    f"{origin}: tensor {name!r} holds {num_bad} of {tensor.numel()} values that "
+                    "are NaN or infinite, expected none; fetch or save the checkpoint again"
+                )
+
+
+def load_backbone(
+    model_class: type[ModelT],
+    name_or_folder: str | Path,
+    *,
+    model_types: Collection[str],
+    ignored_prefixes: tuple[str, ...] = (),
+) -> ModelT:
+    """Load a Hugging Face model in float32 and eval mode, and check that nothing is missing.
+
+    Args:
+        model_class: the class to build, for instance ``TimesformerModel``.
+        name_or_folder: hub id, or folder with ``config.json`` and the weights.
+        model_types: the ``model_type`` values of ``config.json`` that hold such weights.
+        ignored_prefixes: names of checkpoint tensors that the class is known not to use start so,
+            for instance ``classifier.``.
+
+    Raises:
+        CheckpointError: not found, damaged, of another model type, or with tensors that are
+            missing, unexpected, of another shape, not finite or without values.
+    """
+    with _loading_from(name_or_folder):
+        found_type = AutoConfig.from_pretrained(name_or_folder).model_type
+    if found_type not in model_types:
+        raise CheckpointError(
+            f"{name_or_folder}: found a model of type {found_type!r}, expected "
+            f"{' or '.join(map(repr, sorted(model_types)))}; name a checkpoint of that kind"
+        )
+    with _loading_from(name_or_folder):
+        # Without dtype a half-precision checkpoint would give a half-precision model.
+        # Its annotation leaves out the pair that output_loading_info gives.
+        loaded: Any = model_class.from_pretrained(
+            name_or_folder, output_loading_info=True, dtype=torch.float32
+        )
+    model: ModelT = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    _check_report(report, name_or_folder, ignored_prefixes)
+    check_loaded(model, name_or_folder)
+    return model
+
+
+def load_tokenizer(name_or_folder: str | Path) -> Any:
+    """The tokenizer stored beside a text encoder.
+
+    Raises:
+        CheckpointError: not found, or damaged.
+    """
+    with _loading_from(name_or_folder):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
+    # Where its files are absent transformers builds one that knows no word, without an error.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise CheckpointError(
+            f"{name_or_folder}: found no tokenizer files, expected tokenizer.json or a vocabulary "
+            "beside the weights; save the tokenizer there too"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _loading_from(origin: str | Path) -> Iterator[None]:
+    """Turn load errors into ours; hold back transformers' log, whose content we check ourselves."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    except _LOAD_ERRORS as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{origin}: cannot be loaded ({first_line}); expected a hub id that this machine can "
+            "reach, or a folder with config.json, weights and, for text, a tokenizer"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _check_report(
+    report: dict[str, Any], origin: str | Path, ignored_prefixes: tuple[str, ...]
+) -> None:
+    problems = {
+        "missing": set(report["missing_keys"]),
+        "of another shape": {str(entry) for entry in report["mismatched_keys"]},
+        "unexpected": {
+            name for name in report["unexpected_keys"] if not name.startswith(ignored_prefixes)
+        },
+    }
+    for problem, names in problems.items():
+        if names:
+            shown = ", ".join(sorted(names)[:_NUM_NAMED_IN_ERRORS])
+            rest = f" and {len(names) - _NUM_NAMED_IN_ERRORS} more"
+            raise CheckpointError(
+                f"{origin}: {len(names)} tensors are {problem}: {shown}"
+                f"{rest if len(names) > _NUM_NAMED_IN_ERRORS else ''}; "
+                "expected exactly those of the model, name a complete checkpoint of it"
+            )

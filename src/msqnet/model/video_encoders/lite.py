@@ -1,0 +1,249 @@
+"""``lite``: a video encoder for machines without a GPU.
+
+EfficientNet-Lite0 looks at every frame, and a second time at the close-up of what moves. Its 7x7
+feature maps become patch tokens; a few blocks of divided space-time attention (Bertasius et al.
+2021, as in TimeSformer) relate them over time and space. The memory has TimeSformer's form.
+
+The frozen trunk's pooled features, summed up over time, are the model's video query as well, so the
+trunk runs once for both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
+
+from msqnet.errors import ConfigError, ShapeError
+from msqnet.model.attention import MultiHeadAttention
+from msqnet.model.efficientnet_lite import (
+    FEATURE_WIDTH,
+    MAP_WIDTH,
+    PIXEL_MEAN,
+    PIXEL_STD,
+    TOTAL_STRIDE,
+    EfficientNetLite0,
+)
+
+_NUM_STATISTICS = 3  # mean, standard deviation, mean absolute difference
+
+
+class LiteConfig(PreTrainedConfig):
+    """Sizes of the ``lite`` encoder.
+
+    Attributes:
+        image_size: side of the square frames, in pixels.
+        num_frames: T.
+        num_looks: 1, or 2 where the model takes a close-up too.
+        hidden_size: D', width of a memory item.
+        num_hidden_layers: blocks of divided space-time attention.
+        num_attention_heads: A.
+        intermediate_size: hidden width of the feed-forward parts.
+        hidden_dropout_prob: dropout in training.
+    """
+
+    model_type = "msqnet_lite"
+
+    image_size: int = 224
+    num_frames: int = 16
+    num_looks: int = 2
+    hidden_size: int = 256
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    intermediate_size: int = 512
+    hidden_dropout_prob: float = 0.1
+
+
+class TrunkFeatures(NamedTuple):
+    """What the convolutional trunk saw; everything after it can be trained from these alone.
+
+    Attributes:
+        maps: (B, G, T, P, C) float: G looks, P cells of the 7x7 map, C its width.
+        pooled: (B, G, T, E) float: the trunk's final features, averaged over the frame.
+    """
+
+    maps: Tensor
+    pooled: Tensor
+
+
+class LiteTrunk(nn.Module):
+    """Pixels to `TrunkFeatures`; owns the pixel statistics.
+
+    Batch norm always uses its stored statistics, also while the trunk is trained.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
+
+    def train(self, mode: bool = True) -> LiteTrunk:
+        """Set the mode of everything but batch norm."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, pixels: Tensor) -> TrunkFeatures:
+        """(B, G, T, 3, H, W) uint8 -> features of every frame of every look."""
+        frames = pixels.flatten(0, 2).to(self.network.head[0].weight.dtype)  # (B*G*T, 3, H, W)
+        frames = (frames - self.pixel_mean) / self.pixel_std
+        # Channels last is twice as fast here: most of the trunk is depthwise.
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        maps, pooled = self.network(frames)
+        leading = pixels.shape[:3]
+        return TrunkFeatures(
+            maps.flatten(2).transpose(1, 2).unflatten(0, leading),  # (N, C, h, w) -> (B, G, T, P, C)
+            pooled.unflatten(0, leading),
+        )
+
+
+def video_statistics(pooled: Tensor) -> Tensor:
+    """The video query of `lite`: what was there, how much it varied, how fast it changed.
+
+    Args:
+        pooled: (B, G, T, E) float.
+
+    Returns:
+        (B, G * 3 * E) float: mean, standard deviation and mean absolute difference of successive
+        frames over time, look after look; the last two are 0 for a single frame.
+    """
+    mean = pooled.mean(dim=2)
+    deviation = (pooled - mean[:, :, None]).square().mean(dim=2)
+    deviation = (deviation + 1e-12).sqrt()  # an exact 0 would have an infinite gradient
+    if pooled.shape[2] > 1:
+        change = (pooled[:, :, 1:] - pooled[:, :, :-1]).abs().mean(dim=2)
+    else:
+        change = torch.zeros_like(mean)
+    return torch.stack([mean, deviation, change], dim=2).flatten(1)  # (B, G, 3, E) -> (B, G*3*E)
+
+
+class SpaceTimeBlock(nn.Module):
+    """Divided space-time attention: over time at each cell, over cells in each frame; pre-norm."""
+
+    def __init__(self, config: LiteConfig):
+        super().__init__()
+        width, heads = config.hidden_size, config.num_attention_heads
+        dropout = config.hidden_dropout_prob
+        self.time_norm = nn.LayerNorm(width)
+        self.time_attention = MultiHeadAttention(width, heads, dropout)
+        self.space_norm = nn.LayerNorm(width)
+        self.space_attention = MultiHeadAttention(width, heads, dropout)
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, config.intermediate_size)
+        self.contract = nn.Linear(config.intermediate_size, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, patches: Tensor, global_token: Tensor) -> tuple[Tensor, Tensor]:
+        """One block.
+
+        Args:
+            patches: (B, T, P, D) float.
+            global_token: (B, 1, D) float.
+
+        Returns:
+            The two, of the same shapes. The global token attends in every frame; its answers are
+            averaged over the frames, as in TimeSformer.
+        """
+        num_clips, num_frames = patches.shape[:2]
+        over_time = self.time_norm(patches).transpose(1, 2).flatten(0, 1)  # (B*P, T, D)
+        over_time = self.time_attention(over_time, over_time, over_time)
+        over_time = over_time.unflatten(0, (num_clips, -1)).transpose(1, 2)  # (B, T, P, D)
+        patches = patches + self.dropout(over_time)
+
+        repeated = global_token[:, None].expand(-1, num_frames, -1, -1)  # (B, T, 1, D)
+        tokens = torch.cat([repeated, patches], dim=2).flatten(0, 1)  # (B*T, 1 + P, D)
+        tokens = self.space_norm(tokens)
+        seen = self.dropout(self.space_attention(tokens, tokens, tokens))
+        seen = seen.unflatten(0, (num_clips, num_frames))  # (B, T, 1 + P, D)
+        patches = patches + seen[:, :, 1:]
+        global_token = global_token + seen[:, :, 0].mean(dim=1, keepdim=True)
+        return patches + self._feedforward(patches), global_token + self._feedforward(global_token)
+
+    def _feedforward(self, x: Tensor) -> Tensor:
+        hidden = self.dropout(F.gelu(self.expand(self.feedforward_norm(x))))
+        return self.dropout(self.contract(hidden))
+
+
+class LiteVideoEncoder(nn.Module):
+    """Trunk features to frame memory [z_0, v_1 .. v_T, c_1 .. c_T].
+
+    v_t is the mean of the whole frame's tokens at time t, c_t that of the close-up's. Both looks of
+    a frame attend to each other.
+
+    Args:
+        config: sizes.
+
+    Attributes:
+        width: D', of a memory item.
+        query_width: D'', of the video query that `video_statistics` makes.
+    """
+
+    def __init__(self, config: LiteConfig):
+        super().__init__()
+        if config.image_size % TOTAL_STRIDE:
+            raise ConfigError(
+                f"lite image_size {config.image_size}: expected a multiple of {TOTAL_STRIDE}"
+            )
+        self.config = config
+        self.width = config.hidden_size
+        self.query_width = config.num_looks * _NUM_STATISTICS * FEATURE_WIDTH
+        num_cells = (config.image_size // TOTAL_STRIDE) ** 2
+        self.trunk = LiteTrunk()
+        self.project = nn.Linear(MAP_WIDTH, self.width)
+        self.cell_positions = nn.Parameter(torch.zeros(config.num_looks, 1, num_cells, self.width))
+        self.frame_positions = nn.Parameter(torch.zeros(config.num_frames, 1, self.width))
+        self.global_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        self.blocks = nn.ModuleList(
+            SpaceTimeBlock(config) for _ in range(config.num_hidden_layers)
+        )
+        self.norm = nn.LayerNorm(self.width)
+
+    def time_positions(self, num_frames: int) -> tuple[int, ...]:
+        """Time index of each memory item: -1 for z_0, then 0 to T-1 for each look."""
+        return (-1, *(list(range(num_frames)) * self.config.num_looks))
+
+    def features(self, pixels: Tensor, closeups: Tensor | None) -> TrunkFeatures:
+        """Run the trunk.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 RGB, H = W = ``image_size``.
+            closeups: the same of the close-up, or None where ``num_looks`` is 1.
+
+        Raises:
+            ShapeError: another shape, or a close-up too many or too few.
+        """
+        looks = [pixels] if closeups is None else [pixels, closeups]
+        size = self.config.image_size
+        expected = (self.config.num_frames, 3, size, size)
+        for look in looks:
+            if look.shape[1:] != expected or look.dtype != torch.uint8:
+                raise ShapeError(
+                    f"lite: found {look.dtype} {tuple(look.shape)}, expected uint8 (B, "
+                    f"{', '.join(map(str, expected))})"
+                )
+        if len(looks) != self.config.num_looks:
+            raise ShapeError(f"lite: found {len(looks)} looks, expected {self.config.num_looks}")
+        features: TrunkFeatures = self.trunk(torch.stack(looks, dim=1))
+        return features
+
+    def forward(self, features: TrunkFeatures) -> Tensor:
+        """`TrunkFeatures` -> (B, 1 + G*T, D') float memory."""
+        tokens = self.project(features.maps)  # (B, G, T, P, D)
+        tokens = tokens + self.cell_positions + self.frame_positions
+        num_looks, num_cells = tokens.shape[1], tokens.shape[3]
+        patches = tokens.transpose(1, 2).flatten(2, 3)  # (B, T, G*P, D)
+        global_token = self.global_token.expand(len(patches), -1, -1)
+        for block in self.blocks:
+            patches, global_token = block(patches, global_token)
+        patches = self.norm(patches).unflatten(2, (num_looks, num_cells))  # (B, T, G, P, D)
+        frames = patches.mean(dim=3).transpose(1, 2).flatten(1, 2)  # (B, G*T, D)
+        return torch.cat([self.norm(global_token), frames], dim=1)

@@ -1,0 +1,373 @@
+"""What a model says about a video: window scores, their timeline, and segments. Plain values only.
+
+Results hold numbers and names, no live handles: they pickle, compare, and round trip through JSON
+exactly. Files of one video share a stem (`clip.mp4` gives `clip.mp4.json`, `clip.mp4.csv` and
+`clip.mp4.scores.parquet`), so that the extension of the input stays visible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msqnet.errors import DatasetError, ShapeError
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
+SEGMENT_COLUMNS = ("path", "label", "start_seconds", "end_seconds", "score")
+
+FloatArray = NDArray[np.float32]
+SecondsArray = NDArray[np.float64]
+
+
+def _checked_scores(scores: Any, name: str, num_dims: int) -> FloatArray:
+    array = np.asarray(scores, dtype=np.float32)
+    if array.ndim != num_dims:
+        raise ShapeError(f"{name}: found shape {array.shape}, expected {num_dims} dimension(s)")
+    if array.size and not bool(((array >= 0) & (array <= 1)).all()):
+        raise ShapeError(
+            f"{name}: found values from {array.min()} to {array.max()}, expected 0 to 1"
+        )
+    return array
+
+
+def _plain(array: FloatArray) -> list[Any]:
+    """Nested lists of the shortest decimals that give the same float32 again."""
+    if array.ndim > 1:
+        return [_plain(row) for row in array]
+    return [float(str(value)) for value in array]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowScores:
+    """Scores of one window of a video.
+
+    Attributes:
+        start_seconds: Start of the window, counted from the video's first frame.
+        end_seconds: End of the window, exclusive.
+        scores: (K,) float32 in [0, 1].
+        motion_box: (left, top, right, bottom) of the second look as fractions of the frame.
+
+    Raises:
+        ShapeError: scores are not (K,) or leave [0, 1].
+    """
+
+    start_seconds: float
+    end_seconds: float
+    scores: FloatArray
+    motion_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", _checked_scores(self.scores, "WindowScores.scores", 1))
+        object.__setattr__(self, "motion_box", tuple(float(side) for side in self.motion_box))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WindowScores) and (
+            (self.start_seconds, self.end_seconds, self.motion_box)
+            == (other.start_seconds, other.end_seconds, other.motion_box)
+            and np.array_equal(self.scores, other.scores)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.start_seconds, self.end_seconds, self.motion_box))
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Scores over time, constant within each step ``[edges_seconds[n], edges_seconds[n + 1])``.
+
+    Attributes:
+        edges_seconds: (N + 1,) float64, rising.
+        scores: (N, K) float32 in [0, 1].
+
+    Raises:
+        ShapeError: the arrays do not fit together, edges do not rise, or scores leave [0, 1].
+    """
+
+    edges_seconds: SecondsArray
+    scores: FloatArray
+
+    def __post_init__(self) -> None:
+        edges = np.asarray(self.edges_seconds, dtype=np.float64)
+        scores = _checked_scores(self.scores, "Timeline.scores", 2)
+        rises = bool((np.diff(edges) > 0).all())
+        if len(scores) == 0 or edges.shape != (len(scores) + 1,) or not rises:
+            raise ShapeError(
+                f"Timeline.edges_seconds: found shape {edges.shape}, "
+                f"expected N + 1 rising times for scores {scores.shape}, N at least 1"
+            )
+        object.__setattr__(self, "edges_seconds", edges)
+        object.__setattr__(self, "scores", scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Timeline)
+            and np.array_equal(self.edges_seconds, other.edges_seconds)
+            and np.array_equal(self.scores, other.scores)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.edges_seconds.tobytes())
+
+    def scores_at(self, times_seconds: SecondsArray) -> FloatArray:
+        """Scores at given times.
+
+        Args:
+            times_seconds: (M,) float; a time outside the timeline takes the nearest step.
+
+        Returns:
+            (M, K) float32.
+        """
+        steps = np.searchsorted(self.edges_seconds, times_seconds, side="right") - 1
+        return np.asarray(self.scores[np.clip(steps, 0, len(self) - 1)])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of time in which a label is present.
+
+    Attributes:
+        label: Name of the action.
+        start_seconds: Start, counted from the video's first frame.
+        end_seconds: End, exclusive.
+        score: Mean score of the label over the segment, in [0, 1].
+    """
+
+    label: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The highest score of a label and the step in which it is reached."""
+
+    label: str
+    score: float
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class VideoPredictions:
+    """Everything a model says about one video.
+
+    Attributes:
+        path: The video as it was given.
+        labels: Names of the K score columns.
+        duration_seconds: Length of the video.
+        width: Pixels, upright.
+        height: Pixels, upright.
+        window_seconds: Length of a window.
+        stride_seconds: Time between the starts of windows.
+        windows: Scores of every window, in time order.
+        timeline: The windows merged; ends before `duration_seconds` only if a note says why.
+        segments: In order of start.
+        thresholds: (K,) score of each label from which it counts as present.
+        single_label: Whether exactly one label holds at a time (softmax) or any number (sigmoid).
+        provenance: Model, label and config digests, versions, settings; JSON values only.
+        notes: What a reader must know, for example that the end of the file is damaged.
+
+    Raises:
+        ShapeError: the parts do not have the same K, or a segment has an unknown label.
+    """
+
+    path: str
+    labels: LabelSet
+    duration_seconds: float
+    width: int
+    height: int
+    window_seconds: float
+    stride_seconds: float
+    windows: tuple[WindowScores, ...]
+    timeline: Timeline
+    segments: tuple[Segment, ...]
+    thresholds: tuple[float, ...]
+    single_label: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("windows", "segments", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "thresholds", tuple(float(value) for value in self.thresholds))
+        widths = {len(window.scores) for window in self.windows}
+        widths |= {self.timeline.scores.shape[1], len(self.thresholds)}
+        if widths != {len(self.labels)}:
+            raise ShapeError(
+                f"{self.path}: windows, timeline and thresholds have {sorted(widths)} columns, "
+                f"expected {len(self.labels)}, one for each label"
+            )
+        unknown = sorted({item.label for item in self.segments} - set(self.labels))
+        if unknown:
+            raise ShapeError(f"{self.path}: segments of unknown label(s) {unknown}")
+
+    def peaks(self, count: int) -> list[Peak]:
+        """The labels with the highest scores anywhere in the video, best first.
+
+        Args:
+            count: how many labels to return at most.
+        """
+        steps = self.timeline.scores.argmax(axis=0)  # (K,)
+        best = self.timeline.scores.max(axis=0)  # (K,)
+        edges = self.timeline.edges_seconds
+        order = np.argsort(-best, kind="stable")[:count]
+        return [
+            Peak(
+                self.labels.names[k],
+                float(best[k]),
+                float(edges[steps[k]]),
+                float(edges[steps[k] + 1]),
+            )
+            for k in order
+        ]
+
+    def to_json(self) -> str:
+        """Strict JSON, one line for each field; `from_json` gives back an equal object."""
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "path": self.path,
+            "duration_seconds": self.duration_seconds,
+            "width": self.width,
+            "height": self.height,
+            "window_seconds": self.window_seconds,
+            "stride_seconds": self.stride_seconds,
+            "single_label": self.single_label,
+            "labels": list(self.labels),
+            "thresholds": list(self.thresholds),
+            "segments": [asdict(item) for item in self.segments],
+            "notes": list(self.notes),
+            "provenance": self.provenance,
+            "timeline": {
+                "edges_seconds": self.timeline.edges_seconds.tolist(),
+                "scores": _plain(self.timeline.scores),
+            },
+            "windows": [
+                {
+                    "start_seconds": window.start_seconds,
+                    "end_seconds": window.end_seconds,
+                    "motion_box": list(window.motion_box),
+                    "scores": _plain(window.scores),
+                }
+                for window in self.windows
+            ],
+        }
+        # ASCII only: a file name that is not UTF-8 survives as an escaped surrogate.
+        lines = (
+            f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
+            for key, value in document.items()
+        )
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> VideoPredictions:
+        """Rebuild from `to_json`.
+
+        Raises:
+            DatasetError: not such a document, or written by a newer msqnet.
+        """
+        document = _parsed(text)
+        try:
+            return cls(
+                labels=LabelSet(tuple(document.pop("labels"))),
+                timeline=Timeline(**document.pop("timeline")),
+                windows=tuple(WindowScores(**item) for item in document.pop("windows")),
+                segments=tuple(Segment(**item) for item in document.pop("segments")),
+                **document,
+            )
+        except (KeyError, TypeError) as error:
+            raise DatasetError(
+                f"not a complete msqnet result: {error}; predict the video again"
+            ) from error
+
+    def write(self, stem: Path) -> tuple[Path, ...]:
+        """Write `STEM.json`, `STEM.csv` and `STEM.scores.parquet`, replacing what is there.
+
+        All are written aside before any appears; the JSON comes last, so where it is, all are.
+
+        Args:
+            stem: folder and name of the video, with its extension; folders are created.
+
+        Returns:
+            The paths in the order of `RESULT_SUFFIXES`.
+        """
+        paths = result_paths(stem)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        json_path, segments_path, scores_path = paths
+        with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
+            json_part.write_text(self.to_json(), encoding="ascii")
+            self._write_segments(segments_part)
+            with replacing(scores_path) as scores_part:
+                self._write_scores(scores_part)
+        return paths
+
+    def _write_segments(self, path: Path) -> None:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(SEGMENT_COLUMNS)
+            for item in self.segments:
+                writer.writerow(
+                    (self.path, item.label, item.start_seconds, item.end_seconds, item.score)
+                )
+
+    def _write_scores(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        edges, scores = self.timeline.edges_seconds, self.timeline.scores
+        columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
+        table = pa.Table.from_arrays(
+            [pa.array(column) for column in columns],
+            names=["start_seconds", "end_seconds", *self.labels],
+        )
+        about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
+        pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), path)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The fields of a result document, without its schema version."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"not JSON: {error}; predict the video again") from error
+    version = document.pop("schema_version", None) if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise DatasetError("not an msqnet result: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise DatasetError(
+            f"result of schema version {version}, but this msqnet reads up to {SCHEMA_VERSION}; "
+            "upgrade msqnet or predict the video again"
+        )
+    return dict(document)
+
+
+def result_paths(stem: Path) -> tuple[Path, ...]:
+    """The result files of one video: ``stem`` with each of `RESULT_SUFFIXES` appended."""
+    return tuple(stem.with_name(stem.name + suffix) for suffix in RESULT_SUFFIXES)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to that replaces ``path`` at once when the block ends without an error."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,272 @@
+"""Videos of any container and codec that PyAV decodes, and folders of frame images.
+
+Frames are asked for by time or by index, and are those that reading the whole file would give, bit
+for bit. The frame at time t is the last one whose presentation time is not after t.
+
+A file with a damaged end stays usable: its frames are those that decode. Where that shows only
+while reading, `num_frames` and `duration_seconds` become smaller and a warning is logged once.
+Times behind the part that decodes raise `UnreadableVideo`; nothing is ever filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from msqnet.clips import Frames
+from msqnet.errors import ShapeError, UnreadableVideo
+from msqnet.video.file_source import FileSource
+from msqnet.video.image_folder import IMAGE_SUFFIXES, ImageFolderSource
+from msqnet.video.pixels import PixelConverter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from fractions import Fraction
+    from types import TracebackType
+
+    from av.video.frame import VideoFrame
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from msqnet.video.index import FrameIndex
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Video", "open_video"]
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
+    | {".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
+)
+"""Suffixes (lower case) by which a walk through a folder recognises videos."""
+
+_TIME_TOLERANCE_SECONDS = 5e-7
+
+
+class _Source(Protocol):
+    """Where frames come from: a file or a folder of images."""
+
+    path: Path
+    index: FrameIndex
+    average_fps: Fraction | None
+
+    def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]: ...
+
+    def close(self) -> None: ...
+
+
+def open_video(
+    path: str | Path,
+    *,
+    short_side_pixels: int | None = None,
+    fps: Fraction | float | None = None,
+) -> Video:
+    """Open a video file or a folder of frame images.
+
+    Args:
+        path: the file or folder.
+        short_side_pixels: frames are scaled down to this short side while decoding (aspect kept,
+            never scaled up); None keeps their size.
+        fps: frames a second of a folder of images, 25 by default. Files carry their own times.
+
+    Raises:
+        UnreadableVideo: missing, not a video, or no frame decodes; names the file and the cause.
+        EmptyVideo: no video stream, or a folder without images.
+        ConfigError: a size below 1 or a rate not above 0.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Video(ImageFolderSource(path, fps), short_side_pixels)
+    if not path.is_file():
+        raise UnreadableVideo(f"{path}: no such file or folder; check the path")
+    if path.stat().st_size == 0:
+        raise UnreadableVideo(f"{path}: the file holds 0 bytes; copy it again or drop it")
+    return Video(FileSource(path), short_side_pixels)
+
+
+class Video:
+    """An open video. Use it as a context manager, or close it; made by `open_video`.
+
+    Attributes:
+        path: the file or folder.
+        width: pixels of the upright source frame, rotation metadata applied.
+        height: as `width`.
+    """
+
+    def __init__(self, source: _Source, short_side_pixels: int | None) -> None:
+        self.path = source.path
+        self._source = source
+        _, first_frame = source.frame(lambda index: 0)
+        self._convert = PixelConverter(first_frame, short_side_pixels)
+        self.width = self._convert.source_width
+        self.height = self._convert.source_height
+
+    @property
+    def num_frames(self) -> int:
+        """Exact number of frames, as far as the file is known to decode."""
+        return len(self._source.index)
+
+    @property
+    def duration_seconds(self) -> float:
+        """End of the last frame, counted from the start of the first one."""
+        return self._source.index.duration_seconds
+
+    @property
+    def pts_seconds(self) -> NDArray[np.float64]:
+        """(num_frames,) float64, increasing, the first 0."""
+        return self._source.index.pts_seconds
+
+    @property
+    def average_fps(self) -> Fraction | None:
+        """Frames a second as the container states it, None where it does not."""
+        return self._source.average_fps
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether frames are known to be lost at the end."""
+        return self._source.index.num_lost > 0
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Asking for frames afterwards opens it again."""
+        self._source.close()
+
+    def frames_at(self, times_seconds: Sequence[float]) -> Frames:
+        """The frames at these times, in the order asked for; repeats are allowed.
+
+        Times before the first frame give the first one, times after the last frame the last one.
+
+        Args:
+            times_seconds: (T,) seconds from the first frame.
+
+        Returns:
+            T frames.
+
+        Raises:
+            UnreadableVideo: a time lies behind the part of a damaged file that decodes.
+            ShapeError: no time is asked for, or one is not a number.
+        """
+        order = sorted(range(len(times_seconds)), key=lambda place: times_seconds[place])
+        found = self.stream_at(times_seconds[place] for place in order)
+        return _in_order(order, found)
+
+    def frames_by_index(self, indices: Sequence[int]) -> Frames:
+        """The frames with these numbers in presentation order, in the order asked for.
+
+        Args:
+            indices: (T,) from 0 to ``num_frames - 1``; repeats are allowed.
+
+        Raises:
+            UnreadableVideo: a frame lies behind the part of a damaged file that decodes.
+            ShapeError: none is asked for, or the video never held such a frame.
+        """
+        order = sorted(range(len(indices)), key=lambda place: indices[place])
+        found = self._stream(self._locator_of_index(indices[place]) for place in order)
+        return _in_order(order, found)
+
+    def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
+        """One frame for each time, lazily, in one pass and with a few frames in memory.
+
+        Args:
+            times_seconds: seconds from the first frame, never decreasing; read one at a time.
+
+        Yields:
+            The frame's own time and its (3, H, W) uint8 RGB pixels. Times that fall on the same
+            frame yield the same tensor.
+
+        Raises:
+            UnreadableVideo: a time lies behind the part of a damaged file that decodes; all
+                frames before it were yielded.
+            ShapeError: a time is smaller than the one before it, or not a number.
+        """
+        return self._stream(map(self._locator_of_time, _never_decreasing(times_seconds)))
+
+    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+        """All frames in order, as `stream_at` yields them; ends where the file stops decoding."""
+        number = 0
+        while number < self.num_frames:
+            found, frame = self._source.frame(partial(_at_most, number))
+            if found != number:
+                return
+            yield float(self.pts_seconds[found]), self._convert(frame)
+            number += 1
+
+    def _stream(
+        self, locators: Iterable[Callable[[FrameIndex], int]]
+    ) -> Iterator[tuple[float, Tensor]]:
+        last: tuple[float, Tensor] | None = None
+        last_number = -1
+        for locate in locators:
+            number, frame = self._source.frame(locate)
+            if last is None or number != last_number:
+                last = float(self.pts_seconds[number]), self._convert(frame)
+                last_number = number
+            yield last
+
+    def _locator_of_time(self, time_seconds: float) -> Callable[[FrameIndex], int]:
+        def locate(index: FrameIndex) -> int:
+            time = time_seconds + _TIME_TOLERANCE_SECONDS
+            if index.num_lost and time_seconds >= index.duration_seconds:
+                raise self._behind_the_end(f"{time_seconds:.3f} s", index)
+            return max(int(np.searchsorted(index.pts_seconds, time, side="right")) - 1, 0)
+
+        return locate
+
+    def _locator_of_index(self, number: int) -> Callable[[FrameIndex], int]:
+        def locate(index: FrameIndex) -> int:
+            if 0 <= number < len(index):
+                return number
+            if len(index) <= number < len(index) + index.num_lost:
+                raise self._behind_the_end(f"frame {number}", index)
+            raise ShapeError(f"{self.path}: no frame {number}; expected 0 to {len(index) - 1}")
+
+        return locate
+
+    def _behind_the_end(self, wanted: str, index: FrameIndex) -> UnreadableVideo:
+        return UnreadableVideo(
+            f"{self.path}: {wanted} cannot be read: the file is damaged, only {len(index)} of "
+            f"{len(index) + index.num_lost} frames decode, up to {index.duration_seconds:.3f} s "
+            f"({index.suspicion}); ask for earlier frames or repair the file"
+        )
+
+
+def _at_most(number: int, index: FrameIndex) -> int:
+    return min(number, len(index) - 1)
+
+
+def _never_decreasing(times_seconds: Iterable[float]) -> Iterator[float]:
+    last = -math.inf
+    for time in times_seconds:
+        if not time >= last:
+            raise ShapeError(f"time {time} s after {last} s; expected times that never decrease")
+        last = time
+        yield time
+
+
+def _in_order(order: Sequence[int], found: Iterable[tuple[float, Tensor]]) -> Frames:
+    """Put frames that were read by increasing time where they were asked for."""
+    if not order:
+        raise ShapeError("no frame asked for; expected at least one time or index")
+    pts_seconds = torch.empty(len(order), dtype=torch.float64)
+    pixels: Tensor | None = None
+    for place, (time, frame) in zip(order, found, strict=True):
+        if pixels is None:
+            pixels = frame.new_empty((len(order), *frame.shape))  # (T, 3, H, W)
+        pixels[place] = frame
+        pts_seconds[place] = time
+    if pixels is None:
+        raise ShapeError("no frame was read")
+    return Frames(pixels, pts_seconds)

@@ -1,0 +1,186 @@
+"""Which times to look at: segments of a clip, windows over a long video. No video is touched here.
+
+Intervals are ``[start_seconds, end_seconds)``. Where windows overlap, frame times that fall
+together are the same floats, so that a frame is decoded once for all windows that see it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_CENTRE = 0.5
+_RELATIVE_TOLERANCE = 1e-9
+
+
+def segment_times(
+    start_seconds: float,
+    end_seconds: float,
+    num_frames: int,
+    offsets: Sequence[float] | None = None,
+) -> NDArray[np.float64]:
+    """One time in each of ``num_frames`` equal segments of an interval.
+
+    Args:
+        start_seconds: start of the interval.
+        end_seconds: its end, not before the start.
+        num_frames: T, at least 1.
+        offsets: (T,) where in each segment, in [0, 1); the centres by default.
+
+    Returns:
+        (T,) float64, never decreasing.
+
+    Raises:
+        ShapeError: a count below 1, an end before the start, or wrong offsets.
+    """
+    if num_frames < 1:
+        raise ShapeError(f"num_frames {num_frames}: expected at least 1")
+    if not end_seconds >= start_seconds:
+        raise ShapeError(f"[{start_seconds}, {end_seconds}) s: the end lies before the start")
+    if offsets is None:
+        within = np.full(num_frames, _CENTRE)
+    else:
+        within = np.asarray(offsets, dtype=np.float64)
+        if within.shape != (num_frames,) or not np.all((within >= 0) & (within < 1)):
+            raise ShapeError(f"offsets: found {offsets}, expected {num_frames} values in [0, 1)")
+    segment_seconds = (end_seconds - start_seconds) / num_frames
+    times: NDArray[np.float64] = start_seconds + (np.arange(num_frames) + within) * segment_seconds
+    return times
+
+
+def default_stride_seconds(window_seconds: float, num_frames: int) -> float:
+    """Half a window, rounded down to whole segments so that overlapping windows share frames."""
+    _check_window(window_seconds, num_frames)
+    return window_seconds * max(1, num_frames // 2) / num_frames
+
+
+def window_starts(
+    duration_seconds: float, window_seconds: float, stride_seconds: float
+) -> NDArray[np.float64]:
+    """Starts of windows ``[s, s + window)`` that cover a video.
+
+    The last window is moved back to end with the video. A video not longer than a window has one,
+    which starts at 0.
+
+    Returns:
+        (W,) float64, increasing, the first 0.
+
+    Raises:
+        ShapeError: a duration that is not above 0.
+        ConfigError: a window or stride that is not above 0.
+    """
+    return WindowGrid(duration_seconds, window_seconds, stride_seconds, 1).starts_seconds
+
+
+def _check_window(window_seconds: float, num_frames: int) -> None:
+    if not 0 < window_seconds < math.inf:
+        raise ConfigError(f"window_seconds {window_seconds}: expected more than 0")
+    if num_frames < 1:
+        raise ConfigError(f"num_frames {num_frames}: expected at least 1")
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Windows over a whole video and the times of their frames.
+
+    Frame times are the centres of T equal segments of each window. They are computed as a whole
+    number of half segments, which is what makes shared times equal to the bit; with a stride that
+    is no whole number of segments, windows share nothing and each has times of its own.
+
+    Attributes:
+        duration_seconds: length of the video.
+        window_seconds: length of a window.
+        stride_seconds: from one window's start to the next one's.
+        num_frames: T, frames a window.
+
+    Raises:
+        ShapeError: a duration that is not above 0.
+        ConfigError: a window, stride or count that is not above 0, or a stride beyond the window,
+            which would leave parts of the video unseen.
+    """
+
+    duration_seconds: float
+    window_seconds: float
+    stride_seconds: float
+    num_frames: int
+
+    def __post_init__(self) -> None:
+        _check_window(self.window_seconds, self.num_frames)
+        if not 0 < self.duration_seconds < math.inf:
+            raise ShapeError(f"duration_seconds {self.duration_seconds}: expected more than 0")
+        if not 0 < self.stride_seconds <= self.window_seconds * (1 + _RELATIVE_TOLERANCE):
+            raise ConfigError(
+                f"stride_seconds {self.stride_seconds}: expected more than 0 and at most "
+                f"window_seconds {self.window_seconds}, or parts of the video would not be seen"
+            )
+
+    def __len__(self) -> int:
+        overhang_seconds = self.duration_seconds - self.window_seconds
+        return 1 + max(0, math.ceil(overhang_seconds / self.stride_seconds - _RELATIVE_TOLERANCE))
+
+    @property
+    def starts_seconds(self) -> NDArray[np.float64]:
+        """(W,) float64, increasing, the first 0."""
+        return np.array([self._start_seconds(window) for window in range(len(self))])
+
+    @property
+    def ends_seconds(self) -> NDArray[np.float64]:
+        """(W,) float64, the last one the video's duration."""
+        ends: NDArray[np.float64] = np.minimum(
+            self.starts_seconds + self.window_seconds, self.duration_seconds
+        )
+        ends[-1] = self.duration_seconds
+        return ends
+
+    def frame_times_seconds(self, window: int) -> NDArray[np.float64]:
+        """(T,) float64, the times of one window's frames.
+
+        Raises:
+            ShapeError: there is no such window.
+        """
+        if not 0 <= window < len(self):
+            raise ShapeError(f"no window {window}; expected 0 to {len(self) - 1}")
+        if self.duration_seconds <= self.window_seconds:
+            return segment_times(0.0, self.duration_seconds, self.num_frames)
+        ticks = self._start_ticks(window)
+        if ticks is None:
+            start_seconds = self._start_seconds(window)
+            return segment_times(
+                start_seconds, start_seconds + self.window_seconds, self.num_frames
+            )
+        return self._seconds(ticks + 2 * np.arange(self.num_frames) + 1)
+
+    def _start_seconds(self, window: int) -> float:
+        ticks = self._start_ticks(window)
+        if ticks is not None:
+            return float(self._seconds(np.array(ticks)))
+        return min(window * self.stride_seconds, self.duration_seconds - self.window_seconds)
+
+    def _start_ticks(self, window: int) -> int | None:
+        """Start of a window in half segments; None where it is no whole number of these."""
+        if window == 0:
+            return 0
+        ticks_a_second = 2 * self.num_frames / self.window_seconds
+        stride = _whole(self.stride_seconds * ticks_a_second)
+        last = (self.duration_seconds - self.window_seconds) * ticks_a_second
+        if window == len(self) - 1:
+            return _whole(last)
+        return None if stride is None else window * stride
+
+    def _seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+        return ticks * self.window_seconds / (2 * self.num_frames)
+
+
+def _whole(number: float) -> int | None:
+    nearest = round(number)
+    return nearest if abs(number - nearest) <= _RELATIVE_TOLERANCE * max(1, nearest) else None

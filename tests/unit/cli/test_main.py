@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msqnet.cli import main as cli
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.errors import CheckpointError, ConfigError, UnreadableVideo, VocabularyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Exit = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Settings with a switch inside.
+
+    Attributes:
+        closeup: Whether to look twice.
+        window: A group inside of a group.
+    """
+
+    closeup: bool = False
+    window: WindowConfig = field(default_factory=WindowConfig)
+
+
+received: dict[str, object] = {}
+
+
+def recognise(
+    videos: list[str],
+    out: Path,
+    window: WindowConfig = WindowConfig(),  # noqa: B008
+    look: Look = Look(),
+    overwrite: bool = False,
+    model: str | None = None,
+) -> int:
+    """Recognise actions.
+
+    More text.
+
+    Args:
+        videos: Files.
+        out: Where to write.
+        window: How windows are cut.
+        look: How to look.
+        overwrite: Replace what is there.
+        model: A finished model.
+    """
+    received.clear()
+    received.update(
+        videos=videos, out=out, window=window, look=look, overwrite=overwrite, model=model
+    )
+    return 3
+
+
+def raise_error(kind: str) -> int:
+    """Raise an error of a kind.
+
+    Args:
+        kind: Which.
+    """
+    errors: dict[str, BaseException] = {
+        "config": ConfigError("a\nb"),
+        "vocabulary": VocabularyError("no such label"),
+        "video": UnreadableVideo("clip.mp4: not a video"),
+        "checkpoint": CheckpointError("no model"),
+        "system": PermissionError(13, "Permission denied", "/out"),
+        "interrupt": KeyboardInterrupt(),
+        "bug": RuntimeError("a bug"),
+        "pipe": BrokenPipeError(),
+    }
+    raise errors[kind]
+
+
+def segments(settings: SegmentConfig = SegmentConfig()) -> int:  # noqa: B008
+    """Cut segments.
+
+    Args:
+        settings: How.
+    """
+    return 0 if settings.threshold is None else 4
+
+
+@pytest.fixture(autouse=True)
+def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    functions = {"recognise": recognise, "raise": raise_error, "segments": segments}
+    positionals = {"recognise": {"videos": "Files."}, "raise": {"kind": "Which."}}
+    commands = {
+        name: cli.Command(
+            f"{function.__module__}:{function.__name__}", name, positionals.get(name, {})
+        )
+        for name, function in functions.items()
+    }
+    monkeypatch.setattr(cli, "COMMANDS", commands)
+    monkeypatch.setattr(cli.Command, "load", lambda self: functions[self.summary])
+    monkeypatch.delenv("MSQNET_LOG", raising=False)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logger = logging.getLogger("msqnet")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
+
+
+def test_settings_reach_the_function_with_their_types() -> None:
+    code = cli.main(["recognise", "a.mp4", "b", "--out", "results", "--window.stride_seconds", "2"])
+
+    assert code == 3
+    assert received["videos"] == ["a.mp4", "b"]
+    assert received["out"] == Path("results")
+    assert received["window"] == WindowConfig(stride_seconds=2.0)
+    assert received["overwrite"] is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "overwrite", "closeup"),
+    [
+        (["--overwrite"], True, False),
+        (["--overwrite", "--look.closeup"], True, True),
+        (["--overwrite", "true"], True, False),
+        (["--overwrite", "false", "--look.closeup=true"], False, True),
+    ],
+)
+def test_switch_needs_no_value_and_takes_one(
+    flags: list[str], overwrite: bool, closeup: bool
+) -> None:
+    cli.main(["recognise", "a.mp4", *flags, "--out", "o"])
+
+    assert received["overwrite"] is overwrite
+    assert received["look"] == Look(closeup=closeup)
+
+
+def test_switch_does_not_swallow_the_argument_after_it() -> None:
+    cli.main(["recognise", "--out", "o", "--overwrite", "a.mp4"])
+
+    assert received["videos"] == ["a.mp4"]
+
+
+def test_command_line_overrides_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("videos: [x.mp4]\nout: o\nwindow:\n  stride_seconds: 2\n  batch_size: 3\n")
+
+    cli.main(["recognise", "--config", str(config), "--window.batch_size", "5"])
+
+    assert received["videos"] == ["x.mp4"]
+    assert received["window"] == WindowConfig(stride_seconds=2.0, batch_size=5)
+
+
+def test_unknown_key_of_a_config_file_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("videos: [x.mp4]\nout: o\nstrude: 2\n")
+
+    assert cli.main(["recognise", "--config", str(config)]) == 2
+    assert "strude" in capsys.readouterr().err
+
+
+def test_printed_config_can_be_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["recognise", "a.mp4", "--out", "o", "--window.batch_size", "7", "--print_config"])
+    config = tmp_path / "c.yaml"
+    config.write_text(capsys.readouterr().out)
+
+    assert stop.value.code == 0
+    assert cli.main(["recognise", "--config", str(config)]) == 3
+    assert received["window"] == WindowConfig(batch_size=7)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["recognise", "--out", "o"], "videos"),
+        (["recognise", "a.mp4"], "out"),
+        (["recognise", "a.mp4", "--out", "o", "--nonsense", "1"], "--nonsense"),
+        (["recognise", "a.mp4", "--out", "o", "--window.batch_size", "x"], "window.batch_size"),
+        (["recognise", "a.mp4", "--out", "o", "--window.batch_size", "0"], "batch_size 0"),
+        (["segments", "--settings.threshold", "2"], "threshold 2"),
+        (["recognise", "--config", "no-such-file.yaml"], "no-such-file.yaml"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_what_and_where_to_look(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == 2
+    printed = capsys.readouterr()
+
+    assert printed.out == ""
+    assert printed.err.startswith("msqnet: error: ")
+    assert printed.err.count("\n") == 1
+    assert words in printed.err
+    assert f"msqnet {argv[0]} --help" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        ("config", 2, "msqnet: error: a b\n"),
+        ("vocabulary", 2, "msqnet: error: no such label\n"),
+        ("video", 1, "msqnet: error: clip.mp4: not a video\n"),
+        ("checkpoint", 1, "msqnet: error: no model\n"),
+        ("system", 1, "msqnet: error: [Errno 13] Permission denied: '/out'\n"),
+        ("interrupt", 130, "msqnet: interrupted; what was finished is kept\n"),
+    ],
+)
+def test_error_is_one_line_and_an_exit_code(
+    kind: str, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["raise", kind]) == code
+    assert capsys.readouterr().err == line
+
+
+def test_verbose_shows_where_an_error_happened(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="msqnet"):
+        cli.main(["raise", "video", "--verbose"])
+
+    assert "raise_error" in caplog.text
+
+
+def test_bug_is_not_hidden() -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["raise", "bug"])
+
+
+def test_wrong_log_level_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MSQNET_LOG", "loud")
+
+    assert cli.main(["segments"]) == 2
+    assert "expected DEBUG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], ["nonsense"], ["--nonsense"]])
+def test_unknown_command_exits_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(argv)
+
+    assert stop.value.code == 2
+
+
+def test_help_of_a_command_shows_its_docstring_and_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["recognise", "--help"])
+    text = capsys.readouterr().out
+
+    assert stop.value.code == 0
+    for words in ("Recognise actions.", "Where to write.", "Windows scored at a time.", "Files."):
+        assert words in text
+    assert "More text" not in text

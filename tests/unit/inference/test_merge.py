@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msqnet.config import SegmentConfig
+from msqnet.errors import ShapeError
+from msqnet.inference.merge import merge_windows, segments_from_timeline, timeline_edges
+from msqnet.labels import LabelSet
+from msqnet.predictions import Segment, Timeline, WindowScores
+
+NO_CLOSING = SegmentConfig(max_gap_seconds=0.0)
+
+
+def window(start: float, end: float, *scores: float) -> WindowScores:
+    return WindowScores(start, end, np.array(scores, dtype=np.float32))
+
+
+def timeline(scores: list[list[float]], step_seconds: float = 1.0) -> Timeline:
+    edges = np.arange(len(scores) + 1) * step_seconds
+    return Timeline(edges, np.array(scores, dtype=np.float32))
+
+
+def segments(
+    scores: list[list[float]],
+    config: SegmentConfig = NO_CLOSING,
+    *,
+    threshold: float = 0.5,
+    single_label: bool = False,
+) -> list[Segment]:
+    names = tuple("abcdef"[: len(scores[0])])
+    thresholds = np.full(len(names), threshold, dtype=np.float32)
+    return segments_from_timeline(
+        timeline(scores), LabelSet(names), thresholds, config, single_label=single_label
+    )
+
+
+@pytest.mark.parametrize("weighting", ["centre", "uniform"])
+def test_single_window_is_unchanged(weighting: str) -> None:
+    only = window(0.25, 2.0, 0.1, 0.7)
+    merged = merge_windows([only], weighting=weighting)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(merged.edges_seconds, [0.25, 2.0])
+    np.testing.assert_array_equal(merged.scores, only.scores[None])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.floats(0.1, 20),
+    stride_share=st.floats(0.05, 1.0),
+    count=st.integers(1, 30),
+    score=st.floats(0, 1, width=32),
+)
+def test_constant_scores_stay_exactly_constant(
+    length: float, stride_share: float, count: int, score: float
+) -> None:
+    stride = length * stride_share
+    windows = [window(i * stride, i * stride + length, score) for i in range(count)]
+    for weighting in ("centre", "uniform"):
+        merged = merge_windows(windows, weighting=weighting)
+        assert (merged.scores == np.float32(score)).all()
+        assert merged.edges_seconds[0] == 0
+        assert merged.edges_seconds[-1] == pytest.approx(windows[-1].end_seconds, abs=2e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores=st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12))
+def test_merged_scores_stay_between_those_of_the_windows_that_cover_them(
+    scores: list[float],
+) -> None:
+    windows = [window(i, i + 2.5, score) for i, score in enumerate(scores)]
+    merged = merge_windows(windows)
+    centres = (merged.edges_seconds[1:] + merged.edges_seconds[:-1]) / 2
+    for centre, value in zip(centres, merged.scores[:, 0], strict=True):
+        covering = [w.scores[0] for w in windows if w.start_seconds <= centre < w.end_seconds]
+        assert min(covering) <= value <= max(covering)
+
+
+def test_order_of_windows_does_not_matter() -> None:
+    windows = [window(i * 0.5, i * 0.5 + 1, i / 10, 1 - i / 10) for i in range(8)]
+    assert merge_windows(windows) == merge_windows(windows[::-1])
+
+
+def test_centre_weights_follow_the_equation() -> None:
+    merged = merge_windows([window(0, 4, 1.0), window(1, 5, 0.0)])
+    np.testing.assert_array_equal(merged.edges_seconds, [0, 1, 4, 5])
+    # The middle step's centre, 2.5, is 0.5 from both middles.
+    np.testing.assert_allclose(merged.scores[:, 0], [1, 0.5, 0])
+    uneven = merge_windows([window(0, 4, 1.0), window(1, 3, 0.0)])
+    # Step [1, 3): centre 2 is the middle of both.  Steps beside it see the long window only.
+    np.testing.assert_allclose(uneven.scores[:, 0], [1, 0.5, 1])
+    shifted = merge_windows([window(0, 4, 1.0), window(2, 6, 0.0), window(3, 7, 0.0)])
+    # Step [2, 3): centre 2.5; weights 1 - 0.5 / 2 = 0.75 and 1 - 1.5 / 2 = 0.25.
+    assert shifted.scores[1, 0] == pytest.approx(0.75)
+
+
+def test_uniform_weights_are_a_plain_mean() -> None:
+    merged = merge_windows(
+        [window(0, 4, 1.0), window(2, 6, 0.0), window(3, 7, 0.0)], weighting="uniform"
+    )
+    np.testing.assert_allclose(merged.scores[:, 0], [1, 1 / 2, 1 / 3, 0, 0])
+
+
+def test_bounds_that_differ_by_rounding_are_one_edge() -> None:
+    windows = [window(i * 0.1, i * 0.1 + 0.3, 0.5) for i in range(10)]
+    assert len(timeline_edges(windows)) == 13
+    assert np.diff(timeline_edges(windows)).min() > 0.09
+
+
+def test_given_edges_are_kept() -> None:
+    merged = merge_windows([window(0, 4, 0.25)], np.array([0.0, 1.0, 2.5, 4.0]))
+    np.testing.assert_array_equal(merged.edges_seconds, [0, 1, 2.5, 4])
+    assert (merged.scores == 0.25).all()
+
+
+def test_time_that_no_window_covers_is_an_error() -> None:
+    with pytest.raises(ShapeError, match=r"no window covers 1\.500 s"):
+        merge_windows([window(0, 1, 0.5), window(2, 3, 0.5)])
+    with pytest.raises(ShapeError, match="no windows"):
+        merge_windows([])
+
+
+def test_one_known_event_gives_one_segment_with_exact_times() -> None:
+    stride = 1001 / 3000
+    windows = [
+        window(i * stride, (i + 1) * stride, 0.75 if 3 <= i < 7 else 0.25) for i in range(12)
+    ]
+    merged = merge_windows(windows)
+    found = segments_from_timeline(
+        merged, LabelSet(("event",)), np.array([0.5], np.float32), SegmentConfig()
+    )
+    assert found == [Segment("event", 3 * stride, 7 * stride, 0.75)]
+
+
+def test_event_seen_by_overlapping_windows_is_one_segment() -> None:
+    windows = [window(i * 0.5, i * 0.5 + 1, float(4 <= i < 9)) for i in range(20)]
+    found = segments_from_timeline(
+        merge_windows(windows), LabelSet(("event",)), np.array([0.75], np.float32), SegmentConfig()
+    )
+    # Steps covered by event windows only: from 2.5 (window 3 ends) to 4.5 (window 9 starts).
+    assert found == [Segment("event", 2.5, 4.5, 1.0)]
+
+
+def test_no_score_at_the_threshold_gives_no_segment() -> None:
+    assert segments([[0.4], [0.49]]) == []
+
+
+def test_score_equal_to_the_threshold_counts() -> None:
+    assert segments([[0.7]], threshold=0.7) == [Segment("a", 0.0, 1.0, float(np.float32(0.7)))]
+
+
+def test_one_threshold_replaces_those_of_the_model() -> None:
+    config = SegmentConfig(threshold=0.2, max_gap_seconds=0)
+    assert len(segments([[0.3], [0.1]], config, threshold=0.9)) == 1
+
+
+def test_gaps_up_to_the_limit_are_closed_and_count_in_the_score() -> None:
+    scores = [[1.0], [0.25], [1.0], [0.0], [0.0], [1.0]]
+    found = segments(scores, SegmentConfig(max_gap_seconds=1.0))
+    assert found == [Segment("a", 0.0, 3.0, 0.75), Segment("a", 5.0, 6.0, 1.0)]
+    assert segments(scores, SegmentConfig(max_gap_seconds=2.0)) == [
+        Segment("a", 0.0, 6.0, 3.25 / 6)
+    ]
+
+
+def test_short_segments_are_dropped_after_gaps_are_closed() -> None:
+    scores = [[1.0], [0.0], [1.0], [0.0], [0.0], [0.0], [1.0]]
+    config = SegmentConfig(max_gap_seconds=1.0, min_duration_seconds=2.0)
+    assert [(s.start_seconds, s.end_seconds) for s in segments(scores, config)] == [(0, 3)]
+
+
+def test_duration_equal_to_the_minimum_is_kept() -> None:
+    tenths = Timeline(np.cumsum([0.0] + [0.1] * 6), np.array([[0], [1], [1], [1], [0], [0]]))
+    config = SegmentConfig(max_gap_seconds=0, min_duration_seconds=0.3)
+    thresholds = np.array([0.5], np.float32)
+    assert len(segments_from_timeline(tenths, LabelSet(("a",)), thresholds, config)) == 1
+
+
+def test_score_is_weighted_by_time() -> None:
+    uneven = Timeline(np.array([0.0, 1.0, 4.0]), np.array([[1.0], [0.5]]))
+    (found,) = segments_from_timeline(
+        uneven, LabelSet(("a",)), np.array([0.5], np.float32), NO_CLOSING
+    )
+    assert found.score == 0.625
+
+
+def test_labels_overlap_in_a_multi_label_model_and_are_sorted_by_start() -> None:
+    found = segments([[0.0, 0.9], [0.9, 0.9], [0.9, 0.0]])
+    assert [(s.label, s.start_seconds, s.end_seconds) for s in found] == [("b", 0, 2), ("a", 1, 3)]
+
+
+def test_single_label_keeps_the_highest_only_and_never_overlaps() -> None:
+    scores = [[0.6, 0.4], [0.4, 0.6], [0.6, 0.4]]
+    found = segments(scores, SegmentConfig(max_gap_seconds=5), threshold=0.3, single_label=True)
+    assert [(s.label, s.start_seconds, s.end_seconds) for s in found] == [
+        ("a", 0, 1),
+        ("b", 1, 2),
+        ("a", 2, 3),
+    ]
+
+
+def test_single_label_closes_gaps_that_no_label_fills() -> None:
+    scores = [[0.6, 0.1], [0.2, 0.1], [0.6, 0.1]]
+    (found,) = segments(scores, SegmentConfig(max_gap_seconds=5), threshold=0.5, single_label=True)
+    assert (found.start_seconds, found.end_seconds) == (0, 3)
+
+
+def test_wrong_number_of_thresholds_is_an_error() -> None:
+    with pytest.raises(ShapeError, match="2 labels with 2 names and thresholds"):
+        segments_from_timeline(
+            timeline([[0.5, 0.5]]), LabelSet(("a", "b")), np.array([0.5], np.float32), NO_CLOSING
+        )
