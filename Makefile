@@ -6,7 +6,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PIP_INSTALL := $(PIP) install --quiet -c constraints.txt
+# Byte code is written when a module is first imported; for all of torch at once it would take longer
+# than the installation.
+PIP_INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # The developed-on version first.
 PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
 DEMO_OUT := demo-results
@@ -44,7 +46,7 @@ $(VENV)/.installed-demo: $(VENV)/.installed-torch pyproject.toml
 # Dependency groups need pip 25.1.
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@echo "installing the optional parts and the developers' tools"
-	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@$(PIP) install --quiet --no-compile --upgrade 'pip>=25.1'
 	@$(PIP_INSTALL) --editable '.[all]' --group dev
 	@touch $@
 

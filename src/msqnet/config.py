@@ -183,3 +183,102 @@ class SegmentConfig:
             self.min_duration_seconds >= 0, f"min_duration_seconds {self.min_duration_seconds} < 0"
         )
         _check(self.max_gap_seconds >= 0, f"max_gap_seconds {self.max_gap_seconds} < 0")
+
+
+@dataclass(frozen=True)
+class ArchConfig:
+    """What a new model is made of. A setting left out is taken from the recipe.
+
+    Attributes:
+        video_encoder: `lite` for machines without a GPU, `timesformer` as in the paper.
+        video_weights: Weights of the video encoder: hub id or folder; `random` for none.
+        image_encoder: CLIP weights behind the video query: hub id or folder; `none` for queries of
+            text only. `lite` needs none: its own trunk serves.
+        text_encoder: Where label queries start: `minilm`, a CLIP hub id or folder, or `random`.
+        num_frames: Frames per clip.
+        width: Width of queries and memory.
+        decoder_layers: Layers of the decoder.
+        decoder_heads: Attention heads of the decoder.
+        decoder_feedforward: Hidden width of its feed-forward parts.
+        dropout: Dropout of the decoder.
+        query_positions: `learned` adds positions to the label queries (equations 4 and 5).
+        closeup: Take a second look at what moves (`lite` only).
+    """
+
+    video_encoder: Literal["lite", "timesformer"] = "lite"
+    video_weights: str | None = None
+    image_encoder: str | None = None
+    text_encoder: str | None = None
+    num_frames: int | None = None
+    width: int | None = None
+    decoder_layers: int | None = None
+    decoder_heads: int | None = None
+    decoder_feedforward: int | None = None
+    dropout: float | None = None
+    query_positions: Literal["none", "learned"] | None = None
+    closeup: bool | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. A setting left out is taken from the recipe.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        learning_rate: Of everything but the video encoder.
+        encoder_learning_rate: Of the video encoder; by default as `learning_rate`.
+        weight_decay: Decoupled, on weight matrices.
+        batch_size: Clips per device and step.
+        accumulation_steps: Steps whose gradients are added before an update.
+        warmup_share: Share of the steps in which the rate rises.
+        finetune: What is trained: `full` the whole video encoder too, `after_trunk` all but the
+            convolutional trunk (`lite`), `decoder` only what follows the video encoder.
+        gradient_checkpointing: Trade time for memory in the video encoder.
+        precision: `bf16` where the device has it; `auto` uses it on a GPU that does.
+        class_balance: `inverse` weights positives of a label by known negatives / known positives,
+            at most 10.
+        validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
+            to calibrate and to set thresholds.
+        folds: Instead of one validation part, train once per fold to calibrate on all rows, then
+            once more on everything; 0 for none.
+        early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
+        cached_views: Augmented views of each row whose frozen trunk features are kept on disk
+            (`lite`); 0 decodes and augments anew in every epoch.
+        probe_strength: Inverse regularisation of the linear fit with which the path from the video
+            query to the scores starts; 0 starts it at zero and trains it with the rest.
+        horizontal_flip: Mirror half of the training clips; never done where a label speaks of left
+            or right.
+        seed: Of everything random; a run on CPU repeats exactly.
+        num_workers: Processes that decode.
+        on_unreadable: `raise`, or `skip` rows whose video cannot be read and count them.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    encoder_learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    accumulation_steps: int | None = None
+    warmup_share: float | None = None
+    finetune: Literal["full", "after_trunk", "decoder"] | None = None
+    gradient_checkpointing: bool | None = None
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    class_balance: Literal["none", "inverse"] | None = None
+    validation_share: float | None = None
+    folds: int | None = None
+    early_stopping_patience: int | None = None
+    cached_views: int | None = None
+    probe_strength: float | None = None
+    horizontal_flip: bool | None = None
+    seed: int | None = None
+    num_workers: int | None = None
+    on_unreadable: Literal["raise", "skip"] | None = None
+
+
+def filled(given: Any, recipe: Any) -> Any:
+    """``given`` with every field that is None taken from ``recipe``, of the same dataclass."""
+    values = {item.name: getattr(given, item.name) for item in fields(given)}
+    chosen = {
+        name: getattr(recipe, name) if value is None else value for name, value in values.items()
+    }
+    return type(given)(**chosen)

@@ -100,6 +100,7 @@ def test_image_embeddings_equal_hugging_face_pooler_output(checkpoint: Path) -> 
         expected = theirs(standardised(clips.flatten(0, 1))).pooler_output
     assert embeddings.shape == (2, 3, IMAGE_WIDTH)
     assert ours.width == IMAGE_WIDTH
+    assert not any(parameter.requires_grad for parameter in ours.parameters())
     # The same operations on the same inputs.
     assert torch.equal(embeddings.flatten(0, 1), expected)
 

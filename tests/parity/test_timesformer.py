@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
@@ -30,8 +30,7 @@ NUM_FRAMES = 8
 SIZE_PIXELS = 64
 PATCH_PIXELS = 8
 NUM_PATCHES = (SIZE_PIXELS // PATCH_PIXELS) ** 2
-# A permutation that leaves no frame in its place.
-FRAME_ORDER = [3, 0, 5, 1, 7, 2, 4, 6]
+FRAME_ORDER = [3, 0, 5, 1, 7, 2, 4, 6]  # no frame stays in its place
 
 
 def tiny_config(**changes: object) -> TimesformerConfig:
@@ -221,7 +220,6 @@ def test_loading_at_twice_the_frames_equals_hugging_face_with_our_time_embedding
 ) -> None:
     ours = TimesformerVideoEncoder.from_pretrained(checkpoint, num_frames=16)
     assert ours.config.num_frames == 16
-    assert not ours.training
     published = load_file(checkpoint / "model.safetensors")
     old = published["timesformer.embeddings.time_embeddings"]
     time_embeddings = ours.backbone.embeddings.time_embeddings.detach()
@@ -234,7 +232,7 @@ def test_loading_at_twice_the_frames_equals_hugging_face_with_our_time_embedding
         for name, tensor in published.items()
         if name.startswith("timesformer.")
     }
-    stretched = F.interpolate(old.mT, size=16, mode="linear", align_corners=True).mT
+    stretched = functional.interpolate(old.mT, size=16, mode="linear", align_corners=True).mT
     theirs.load_state_dict(body | {"embeddings.time_embeddings": stretched})
     clips = flickering_clips(1, 16)
     with torch.inference_mode():
@@ -253,6 +251,7 @@ def test_loading_at_the_checkpoint_frames_changes_no_value(checkpoint: Path) -> 
     }
     for name, tensor in state.items():
         assert torch.equal(tensor, published[f"timesformer.{name}"]), name
+    assert all(parameter.requires_grad for parameter in ours.parameters())
 
 
 def test_loading_at_another_size_runs_on_frames_of_that_size(checkpoint: Path) -> None:
@@ -261,7 +260,6 @@ def test_loading_at_another_size_runs_on_frames_of_that_size(checkpoint: Path) -
     with torch.inference_mode():
         memory = encoder(pixels)
     assert memory.shape == (1, NUM_FRAMES + 1, 48)
-    assert torch.isfinite(memory).all()
     with pytest.raises(ConfigError, match="multiple of patch_size 8"):
         TimesformerVideoEncoder.from_pretrained(checkpoint, NUM_FRAMES, image_size=50)
 
@@ -344,14 +342,9 @@ def test_clip_of_another_shape_is_refused(pixels: torch.Tensor) -> None:
         ({"num_channels": 1}, "expected 3"),
     ],
 )
-def test_backbone_with_another_token_layout_is_refused(
-    changes: dict[str, object], message: str
-) -> None:
+def test_other_token_layout_or_pooling_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TimesformerVideoEncoder(tiny_config(**changes))
-
-
-def test_unknown_pooling_is_refused() -> None:
     with pytest.raises(ConfigError, match="'frames' or 'flat'"):
         TimesformerVideoEncoder(tiny_config(), frame_pooling="strips")
 
@@ -363,7 +356,7 @@ def test_gradient_checkpointing_gives_the_same_gradient_to_every_parameter() -> 
 
     def gradients() -> dict[str, torch.Tensor]:
         encoder.zero_grad()
-        F.mse_loss(encoder(clips), target).backward()
+        functional.mse_loss(encoder(clips), target).backward()
         return {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
 
     plain = gradients()

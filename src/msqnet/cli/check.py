@@ -87,7 +87,7 @@ def _show(report: CheckReport, name: str, console: Console) -> None:
     console.print(
         Text(
             f"{name}: {report.num_rows} rows, {report.num_files} videos: "
-            f"{len(report.errors)} errors, {len(report.warnings)} warnings"
+            f"{len(report.errors)} error(s), {len(report.warnings)} warning(s)"
             + (f" ({listing})" if listing else "; every row can be used")
         ),
         soft_wrap=True,

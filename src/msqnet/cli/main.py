@@ -26,7 +26,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-_BOOLEANS = ("true", "false")
+_BOOLEANS = ("true", "false", "null")
 _logger = logging.getLogger("msqnet")
 
 
@@ -182,10 +182,10 @@ def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str])
 
 
 def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[str]:
-    """Options that hold a bool, those inside of dataclass parameters included."""
+    """Options that hold a bool, or none yet, those inside of dataclass parameters included."""
     options: set[str] = set()
     for name, hint in get_type_hints(function).items():
-        if hint is bool:
+        if hint in (bool, bool | None):
             options.add(f"{prefix}{name}")
         elif isinstance(hint, type) and is_dataclass(hint):
             options |= _boolean_options(hint, f"{prefix}{name}.")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results_folder import IndexRow, ResultsFolder, VideoInput
@@ -141,28 +140,28 @@ def _show(
     if row.status == "exists":
         _say(console, f"{row.input}: results exist; --overwrite computes them again")
     if predictions is not None:
-        console.print(_table(predictions))
+        _show_segments(predictions, console)
 
 
-def _table(predictions: VideoPredictions) -> Table:
+def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     """Segments of a video, or its highest labels where there is no segment."""
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{predictions.path} ({format_seconds(predictions.duration_seconds)})"
-    table = Table(title=Text(_printable(title), overflow="fold"), title_justify="left")
+    shown = predictions.segments[:_NUM_SHOWN_SEGMENTS] or predictions.peaks(_NUM_SHOWN_PEAKS)
+    table = Table()
     for name in ("label", "start", "end", "score"):
         table.add_column(name, justify="left" if name == "label" else "right")
-    shown = predictions.segments[:_NUM_SHOWN_SEGMENTS] or predictions.peaks(_NUM_SHOWN_PEAKS)
     for item in shown:
         start, end = format_seconds(item.start_seconds), format_seconds(item.end_seconds)
         table.add_row(Text(item.label), start, end, f"{item.score:.2f}")
+    _say(console, f"{predictions.path} ({format_seconds(predictions.duration_seconds)})")
+    console.print(table)
     if not predictions.segments:
-        table.caption = "no label reaches its threshold; the highest scores are shown"
+        _say(console, "no label reaches its threshold; the highest scores are shown")
     elif len(predictions.segments) > len(shown):
         num_left = len(predictions.segments) - len(shown)
-        table.caption = f"and {num_left} more segments; --out DIR writes all of them"
-    return table
+        _say(console, f"and {num_left} more segments; --out DIR writes all of them")
 
 
 def format_seconds(seconds: float) -> str:

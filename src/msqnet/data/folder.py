@@ -1,4 +1,4 @@
-"""A folder per label as a table: ``folder/<label>/clip.mp4`` or ``folder/<split>/<label>/clip.mp4``.
+"""A folder per label as a table: ``<label>/clip.mp4`` or ``<split>/<label>/clip.mp4`` in it.
 
 Every label was checked for every clip, so a clip of one label is a negative of all others. A clip
 of several labels lies in a folder named with all of them, ``walking|eating``.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
-from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
-from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.clips import ClipBatch
+    from msqnet.config import ClipConfig
+    from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNet
     from msqnet.predictions import FloatArray
 
@@ -28,6 +29,8 @@ class Backend(Protocol):
         thresholds: (K,) float32, score from which a label counts as present.
         single_label: whether exactly one label holds at a time.
         window_seconds: length of the windows the model was trained on.
+        train_positive_windows: (K,) positive windows the model was trained on; None if not known.
+        train_negative_windows: (K,) windows known to be negative there; None if not known.
         provenance: which model this is; JSON values only.
     """
 
@@ -45,6 +48,12 @@ class Backend(Protocol):
 
     @property
     def window_seconds(self) -> float: ...  # noqa: D102
+
+    @property
+    def train_positive_windows(self) -> list[int] | None: ...  # noqa: D102
+
+    @property
+    def train_negative_windows(self) -> list[int] | None: ...  # noqa: D102
 
     @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102
@@ -84,18 +93,23 @@ class TorchBackend:
     Args:
         model: a finished model; put into eval mode here.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        source: where the model is from, for the provenance of results; JSON values only.
     """
 
-    def __init__(self, model: MSQNet, device: str = "auto") -> None:
+    def __init__(
+        self, model: MSQNet, device: str = "auto", source: dict[str, Any] | None = None
+    ) -> None:
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
         config = model.config
-        self.labels = LabelSet(tuple(config.labels))
-        self.clip_config = ClipConfig.from_dict(config.clip)
+        self.labels = config.label_set
+        self.clip_config = config.clip_config
         self.thresholds: FloatArray = np.asarray(config.thresholds, dtype=np.float32)
         self.single_label = config.task == "single_label"
         self.window_seconds = float(config.window_seconds)
-        self.provenance: dict[str, Any] = dict(config.provenance or {})
+        self.train_positive_windows = config.train_positive_windows
+        self.train_negative_windows = config.train_negative_windows
+        self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: str = "auto") -> TorchBackend:
@@ -107,7 +121,8 @@ class TorchBackend:
         """
         from msqnet.model.msqnet import MSQNet
 
-        return cls(MSQNet.from_pretrained(folder), device)
+        source = {"name": folder.name, "weights_digest": _weights_digest(folder)}
+        return cls(MSQNet.from_pretrained(folder), device, source)
 
     def scores(self, batch: ClipBatch) -> FloatArray:
         """Calibrated scores (B, K) of B clips, float32 in [0, 1]."""
@@ -116,3 +131,12 @@ class TorchBackend:
             logits = self._model(pixels=batch.pixels.to(self._device), closeups=closeups).logits
             scores = self._model.scores(logits)  # (B, K)
         return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)
+
+
+def _weights_digest(folder: Path) -> str:
+    """First 16 hex digits of the SHA-256 of the weight files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -126,7 +126,7 @@ def segments_from_timeline(
             f"{np.shape(thresholds)}; expected {num_labels} of each"
         )
     active = _active(timeline.scores, np.asarray(thresholds, dtype=np.float32), single_label)
-    taken = active.any(axis=1) if single_label else np.zeros(len(active), dtype=np.bool_)
+    taken = np.asarray((active & single_label).any(axis=1))
     found = [
         (float(timeline.edges_seconds[first]), float(timeline.edges_seconds[last]), column, score)
         for column in range(num_labels)
@@ -141,7 +141,8 @@ def segments_from_timeline(
 
 def _active(scores: FloatArray, thresholds: FloatArray, single_label: bool) -> NDArray[np.bool_]:
     """(N, K) whether each label is present in each step."""
-    active = scores >= thresholds  # both float32: a score of 0.7 reaches a threshold of 0.7
+    # Both are float32, so that a score of 0.7 reaches a threshold of 0.7.
+    active = np.asarray(scores >= thresholds)
     if single_label:
         active &= np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
     return active

@@ -6,7 +6,7 @@ import csv
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.predictions import VideoPredictions, replacing, result_paths
@@ -255,7 +255,10 @@ def _read_index(path: Path) -> list[IndexRow]:
             f"{path}: found columns {reader.fieldnames}, expected {_INDEX_COLUMNS}; "
             "it is not an index of predictions, so choose another folder"
         )
-    return [IndexRow(**row) for row in rows]
+    return [
+        IndexRow(row["input"], row["outputs"], cast("Status", row["status"]), row["error"])
+        for row in rows
+    ]
 
 
 def _provenance(path: Path) -> dict[str, Any] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     CLIPVisionConfig,
-    CONFIG_MAPPING,
     PreTrainedConfig,
     TimesformerConfig,
 )
@@ -46,6 +46,7 @@ class MSQNetConfig(PreTrainedConfig):
             image encoder's frame embeddings, the paper) or "trunk" (statistics of the ``lite``
             trunk's features).
         video_query_to_scores: adds a linear path from the video query to the logits.
+        query_share: weight of that path in the logits, the decoder having the rest; in [0, 1].
         label_width: D_t, width of the label embeddings.
         learn_label_queries: whether Q_l is trained.
         width: D, of queries and memory.
@@ -66,6 +67,13 @@ class MSQNetConfig(PreTrainedConfig):
     """
 
     model_type = "msqnet"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "decoder_logits",
+        "query_logits",
+        "decoded",
+        "memory",
+        "video_query",
+    ]
     sub_configs: ClassVar[dict[str, Any]] = {
         "video_encoder": AutoConfig,
         "image_encoder": AutoConfig,
@@ -77,6 +85,7 @@ class MSQNetConfig(PreTrainedConfig):
     task: str = "multi_label"
     video_query: str = "trunk"
     video_query_to_scores: bool = True
+    query_share: float = 0.5
     label_width: int = 384
     learn_label_queries: bool = True
     width: int = 256
@@ -120,6 +129,8 @@ class MSQNetConfig(PreTrainedConfig):
             raise ConfigError("an image encoder is needed for video_query 'image', and only there")
         if self.video_query == "trunk" and not isinstance(self.video_encoder, LiteConfig):
             raise ConfigError("video_query 'trunk' needs the lite video encoder")
+        if not 0 <= self.query_share <= 1:
+            raise ConfigError(f"query_share {self.query_share}: expected 0 to 1")
         if self.video_query == "none" and self.video_query_to_scores:
             raise ConfigError("video_query_to_scores needs a video query")
         if self.width % self.decoder_heads or self.width % 2:

@@ -41,44 +41,53 @@ _STEM_WIDTH = 32
 _BATCH_NORM_EPSILON = 1e-3
 
 
-class _SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding (the odd pixel goes right and below)."""
+class _ConvNorm(nn.Module):
+    """Convolution and batch norm with stored statistics, computed as one convolution.
+
+    Padding is TensorFlow's SAME: the odd pixel goes right and below. The statistics are never
+    updated, so that y = (conv(x) - mean) / sqrt(var + eps) * weight + bias folds into the kernel;
+    this holds with gradients too.
+    """
+
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
+    ):
+        super().__init__()
+        groups = width_in if depthwise else 1
+        self.conv = nn.Conv2d(width_in, width_out, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(width_out, eps=_BATCH_NORM_EPSILON)
+        self.kernel_size = kernel
+        self.stride = stride
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
+        weight = self.conv.weight * scale[:, None, None, None]
+        bias = norm.bias - norm.running_mean * scale
         pads = []
-        for size, kernel, stride in zip(
-            reversed(x.shape[-2:]), reversed(self.kernel_size), reversed(self.stride), strict=True
-        ):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        for size in reversed(x.shape[-2:]):
+            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
             pads += [total // 2, total - total // 2]
         if pads[0] == pads[1] and pads[2] == pads[3]:
-            return F.conv2d(
-                x, self.weight, None, self.stride, (pads[2], pads[0]), groups=self.groups
-            )
-        return F.conv2d(F.pad(x, pads), self.weight, None, self.stride, 0, groups=self.groups)
-
-
-def _conv_norm(
-    width_in: int, width_out: int, kernel: int, stride: int = 1, *, depthwise: bool = False
-) -> nn.Sequential:
-    conv = _SameConv2d(
-        width_in,
-        width_out,
-        kernel,
-        stride,
-        groups=width_in if depthwise else 1,
-        bias=False,
-    )
-    return nn.Sequential(conv, nn.BatchNorm2d(width_out, eps=_BATCH_NORM_EPSILON))
+            padding = (pads[2], pads[0])
+            return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups)
+        return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, groups=self.groups)
 
 
 class _InvertedResidual(nn.Module):
     def __init__(self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         hidden = width_in * expansion
-        self.expand = _conv_norm(width_in, hidden, 1) if expansion > 1 else None
-        self.depthwise = _conv_norm(hidden, hidden, kernel, stride, depthwise=True)
-        self.project = _conv_norm(hidden, width_out, 1)
+        self.expand = _ConvNorm(width_in, hidden, 1) if expansion > 1 else None
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, depthwise=True)
+        self.project = _ConvNorm(hidden, width_out, 1)
         self.has_skip = stride == 1 and width_in == width_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _conv_norm(3, _STEM_WIDTH, 3, 2)
+        self.stem = _ConvNorm(3, _STEM_WIDTH, 3, 2)
         blocks = []
         width = _STEM_WIDTH
         for expansion, kernel, stride, width_out, repeats in _STAGES:
@@ -101,7 +110,7 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(_InvertedResidual(width, width_out, kernel, step, expansion))
                 width = width_out
         self.blocks = nn.ModuleList(blocks)
-        self.head = _conv_norm(width, FEATURE_WIDTH, 1)
+        self.head = _ConvNorm(width, FEATURE_WIDTH, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Look at images.
@@ -120,12 +129,12 @@ class EfficientNetLite0(nn.Module):
 
 
 _PUBLISHED_PARTS = {
-    "_expand_conv": "expand.0",
-    "_bn0": "expand.1",
-    "_depthwise_conv": "depthwise.0",
-    "_bn1": "depthwise.1",
-    "_project_conv": "project.0",
-    "_bn2": "project.1",
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project.conv",
+    "_bn2": "project.norm",
 }
 
 
@@ -135,7 +144,12 @@ def _published_to_own_name(name: str) -> str | None:
     if match:
         index, part, leaf = match.groups()
         return f"blocks.{index}.{_PUBLISHED_PARTS[part]}.{leaf}"
-    outer = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "head.0", "_bn1": "head.1"}
+    outer = {
+        "_conv_stem": "stem.conv",
+        "_bn0": "stem.norm",
+        "_conv_head": "head.conv",
+        "_bn1": "head.norm",
+    }
     part, leaf = name.split(".", 1)
     return f"{outer[part]}.{leaf}" if part in outer else None
 

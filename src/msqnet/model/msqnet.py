@@ -46,6 +46,8 @@ class MSQNetOutput(ModelOutput):
     Attributes:
         logits: (B, K) float; `MSQNet.scores` turns them into scores.
         decoder_logits: (B, K) float, the part that came through the decoder.
+        query_logits: (B, K) float, the part straight from the video query, or None; with it,
+            ``logits`` are the mean of the two parts, weighted by the config's ``query_share``.
         decoded: (B, K, D) float, the decoded queries Q_L.
         memory: (B, M, D) float, the frame memory F.
         video_query: (B, D'') float, or None.
@@ -53,6 +55,7 @@ class MSQNetOutput(ModelOutput):
 
     logits: Tensor | None = None
     decoder_logits: Tensor | None = None
+    query_logits: Tensor | None = None
     decoded: Tensor | None = None
     memory: Tensor | None = None
     video_query: Tensor | None = None
@@ -165,6 +168,9 @@ class MSQNet(PreTrainedModel):
         kwargs.setdefault("dtype", torch.float32)
         model: MSQNet = super().from_pretrained(*args, **kwargs)
         check_loaded(model, str(args[0]) if args else "model")
+        # Loading makes every parameter trainable again.
+        learned = model.config.learn_label_queries
+        model.query_encoder.label_embeddings.requires_grad_(learned)
         return model
 
     def train(self, mode: bool = True) -> MSQNet:
@@ -191,7 +197,9 @@ class MSQNet(PreTrainedModel):
         """
         if isinstance(self.video_encoder, LiteVideoEncoder):
             features = self.video_encoder.features(pixels, closeups)
-            query = video_statistics(features.pooled) if self.config.video_query == "trunk" else None
+            query = (
+                video_statistics(features.pooled) if self.config.video_query == "trunk" else None
+            )
         elif closeups is not None:
             raise ShapeError("this model takes no close-up; its clip settings say closeup: false")
         else:
@@ -236,10 +244,11 @@ class MSQNet(PreTrainedModel):
         queries = self.query_encoder(dropped, len(memory))  # (B, K, D)
         decoded = self.decoder(queries, memory, self._memory_positions(memory))
         decoder_logits = self.head(decoded)
+        query_logits = None if self.query_head is None else self.query_head(dropped)
         logits = decoder_logits
-        if self.query_head is not None:
-            logits = logits + self.query_head(dropped)
-        return MSQNetOutput(logits, decoder_logits, decoded, memory, video_query)
+        if query_logits is not None:
+            logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)
+        return MSQNetOutput(logits, decoder_logits, query_logits, decoded, memory, video_query)
 
     def _memory_positions(self, memory: Tensor) -> Tensor:
         """(M, D) float: sinusoids of each item's time, zero for the global token."""

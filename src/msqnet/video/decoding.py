@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MAX_SIDE_PIXELS = 16384
-_NUM_THREADS = 2
+NUM_THREADS = 2
 _NOT_VIDEO_FORMATS = frozenset(
     {"hls", "concat", "concatf", "dash", "sdp", "rtsp", "lavfi", "tty", "bin", "xbin", "adf", "idf"}
 )
 """Lists of other files, addresses or text: nothing that a video file should turn out to be."""
 
 
-def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
+def open_stream(path: Path, num_threads: int = NUM_THREADS) -> tuple[InputContainer, VideoStream]:
     """Open a file and pick its video stream; the caller closes the container.
 
     Raises:
@@ -42,7 +42,10 @@ def open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
             "check that the file is complete, or re-encode it"
         ) from error
     try:
-        return container, _video_stream(path, container)
+        stream = _video_stream(path, container)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = num_threads
+        return container, stream
     except BaseException:
         container.close()
         raise
@@ -67,8 +70,6 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
             f"{path}: frames of {width}x{height} pixels; "
             f"at most {MAX_SIDE_PIXELS} a side can be read, scale the file down"
         )
-    stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = _NUM_THREADS
     return stream
 
 
@@ -78,14 +79,18 @@ class FrameDecoder:
     Packets that do not decode are passed over, as players do; `problem` says why. What is missing
     is noticed by who counts the frames.
 
+    Args:
+        path: the file.
+        num_threads: 1 for damaged files: with more, an error can take good frames with it.
+
     Attributes:
         stream: the open video stream.
         num_packets: packets read so far.
         problem: the last error of reading or decoding; empty where there was none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._container, self.stream = open_stream(path)
+    def __init__(self, path: Path, num_threads: int = NUM_THREADS) -> None:
+        self._container, self.stream = open_stream(path, num_threads)
         self._packets = self._container.demux(self.stream)
         self._ready: deque[VideoFrame] = deque()
         self._resume_packet = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msqnet.errors import UnreadableVideo
@@ -69,9 +70,11 @@ class FileSource:
             try:
                 return wanted, self._pass_before(wanted).advance_to(wanted)
             except FramesEnd as end:
-                self._shorten(end)
+                if not self._is_worth_a_careful_try():
+                    self._shorten(end)
             except IndexDisagrees as reason:
-                self._count_frames(reason)
+                if not self._is_worth_a_careful_try():
+                    self._count_frames(reason)
             self.close()
 
     def _pass_before(self, wanted: int) -> ForwardPass:
@@ -82,11 +85,19 @@ class FileSource:
             self.average_fps = self._pass.average_fps
         return self._pass
 
+    def _is_worth_a_careful_try(self) -> bool:
+        """Whether decoding failed for the first time; then it is tried again with one thread."""
+        problem = self._pass.problem if self._pass is not None else ""
+        if not problem or self.index.suspicion:
+            return False
+        self.index = replace(self.index, suspicion=problem)
+        return True
+
     def _check_end(self) -> None:
-        num_announced = len(self.index) + self.index.num_lost
+        num_frames, num_lost = len(self.index), self.index.num_lost
         self.frame(lambda index: len(index) - 1)
-        if len(self.index) < num_announced:
-            self._warn_of_damage(self.index.suspicion, num_announced)
+        if num_lost and len(self.index) == num_frames:
+            self._warn_of_damage(self.index.suspicion, num_frames + num_lost)
 
     def _warn_of_damage(self, cause: str, num_announced: int) -> None:
         _logger.warning(
@@ -103,10 +114,9 @@ class FileSource:
             raise UnreadableVideo(
                 f"{self.path}: no frame decodes ({end}); re-encode the file or drop it"
             )
-        num_announced, is_expected = len(self.index), bool(self.index.suspicion)
+        num_announced = len(self.index) + self.index.num_lost
         self.index = self.index.shortened(end.num_frames)
-        if not is_expected:
-            self._warn_of_damage(str(end), num_announced)
+        self._warn_of_damage(str(end), num_announced)
 
     def _count_frames(self, reason: IndexDisagrees) -> None:
         """Replace the index by one from decoding everything."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msqnet.video.decoding import FrameDecoder
+from msqnet.video.decoding import NUM_THREADS, FrameDecoder
 from msqnet.video.index import frame_rate
 
 if TYPE_CHECKING:
@@ -36,17 +36,23 @@ class ForwardPass:
     returned.
 
     Attributes:
+        index: what the pass was made for.
         position: number of the last frame decoded, -1 before the first.
         average_fps: as the container states it; None where it does not.
     """
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
-        self._index = index
-        self._decoder = FrameDecoder(path)
+        self.index = index
+        self._decoder = FrameDecoder(path, 1 if index.suspicion else NUM_THREADS)
         self.average_fps: Fraction | None = frame_rate(self._decoder.stream)
         self._first_exact = 0
         self._frame: VideoFrame | None = None
         self.position = -1
+
+    @property
+    def problem(self) -> str:
+        """The last error of reading or decoding; empty where there was none."""
+        return self._decoder.problem
 
     def close(self) -> None:
         """Close the file."""
@@ -62,7 +68,7 @@ class ForwardPass:
         """
         if self._frame is not None and wanted == self.position:
             return self._frame
-        packet, first_exact = self._index.start_before(wanted)
+        packet, first_exact = self.index.start_before(wanted)
         if packet > self._decoder.num_packets:
             self._decoder.skip_to(packet)
             self._first_exact = first_exact
@@ -79,10 +85,10 @@ class ForwardPass:
             if frame is None:
                 raise FramesEnd(self.position + 1, self._decoder.problem or "the data end there")
             expected = self.position + 1
-            if not self._index.is_from_packets:
+            if not self.index.is_from_packets:
                 self.position = expected
                 return frame
-            number = self._index.frame_with_pts(frame.pts)
+            number = self.index.frame_with_pts(frame.pts)
             if number is not None and number < self._first_exact:
                 continue  # shown before the starting point but stored after it: not exact
             if number != expected:

@@ -2,8 +2,8 @@
 
 One pass over the packets, without decoding, gives every frame's presentation time, and the packets
 at which a decoder that knows nothing of what came before gives the same pixels as one that read
-everything. Both are trusted only for containers and codecs where they are known to hold; for all others the index is
-made by decoding the whole file once, and the file is read from its start.
+everything. Both are trusted only for containers and codecs where they are known to hold; for all
+others the index is made by decoding the whole file once, and the file is read from its start.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from msqnet.errors import EmptyVideo, UnreadableVideo
-from msqnet.video.decoding import FrameDecoder, open_stream
+from msqnet.video.decoding import NUM_THREADS, FrameDecoder, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,18 +33,17 @@ FALLBACK_FPS = Fraction(25)
 _TIMED_FORMATS = frozenset({"mov", "matroska", "webm", "flv", "mpegts"})
 """Containers that store a presentation time for each packet (AVI and ASF store decoding order)."""
 
-_NEVER_REORDERING = frozenset({"gif", "flv1", "h263", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"}) | {
-    "msmpeg4",
-    "wmv1",
-    "wmv2",
-}
-_NAL_CODECS = frozenset({"h264", "hevc"})
-_SAFE_KEYFRAME_CODECS = frozenset({"vp9", "av1", "mpeg1video", "mpeg2video"}) | (
-    _NEVER_REORDERING - {"gif"}
+_NEVER_REORDERING = frozenset(
+    {"ffv1", "flv1", "gif", "h263", "png", "qtrle", "wmv1", "wmv2"}
+    | {"msmpeg4v1", "msmpeg4v2", "msmpeg4v3"}
 )
-"""Inter codecs whose keyframe flag means that nothing later refers to anything earlier."""
+_NAL_CODECS = frozenset({"h264", "hevc"})
+_SAFE_KEYFRAME_CODECS = frozenset({"av1", "mpeg1video", "mpeg2video", "vp9"}) | (
+    _NEVER_REORDERING - {"gif", "qtrle"}
+)
+"""Codecs whose keyframe flag means that nothing shown later refers to anything earlier."""
 
-_ONE_FRAME_A_PACKET = _SAFE_KEYFRAME_CODECS | _NAL_CODECS | {"gif", "mpeg4"}
+_ONE_FRAME_A_PACKET = _SAFE_KEYFRAME_CODECS | _NEVER_REORDERING | _NAL_CODECS | {"mpeg4"}
 
 _H264_IDR = 5
 _HEVC_RANDOM_ACCESS = range(16, 22)
@@ -62,7 +61,8 @@ class FrameIndex:
         start_frames: (S,) int64, the first frame that is exact after starting there.
         is_from_packets: whether times were read from packets, so that a decoded frame is
             recognised by its time; otherwise frames are counted from the file's start.
-        suspicion: why frames may be missing at the end; empty where nothing says so.
+        suspicion: what is wrong with the file, so that it is read with more care; empty where
+            nothing is known to be.
         num_lost: frames that the file announces but does not hold, or that do not decode.
     """
 
@@ -150,23 +150,26 @@ def build_index(path: Path) -> FrameIndex:
     return index_by_decoding(path, num_lost)
 
 
-def index_by_decoding(path: Path, num_lost: int = 0) -> FrameIndex:
+def index_by_decoding(path: Path, num_lost: int = 0, num_threads: int = NUM_THREADS) -> FrameIndex:
     """The index of what really decodes, from reading the whole file once.
 
     Args:
         path: the file.
         num_lost: frames that are already known not to be there.
+        num_threads: for decoding; a damaged file is read again with one.
 
     Raises:
         UnreadableVideo: not one frame decodes.
     """
     pts: list[int | None] = []
     durations: list[int] = []
-    with FrameDecoder(path) as decoder:
+    with FrameDecoder(path, num_threads) as decoder:
         while (frame := decoder.next_frame()) is not None:
             pts.append(frame.pts)
             durations.append(frame.duration or 0)
         stream, problem = decoder.stream, decoder.problem
+        if problem and num_threads > 1:
+            return index_by_decoding(path, num_lost, num_threads=1)
         if not pts:
             raise UnreadableVideo(
                 f"{path}: {decoder.num_packets} packets, none of which decodes"
@@ -235,10 +238,11 @@ def _scan(container: InputContainer, stream: VideoStream) -> _Packets:
 def _num_not_stored(stream: VideoStream, packets: _Packets) -> int:
     """Frames that the header promises and the file does not hold.
 
-    AVI counts frames that a camera dropped, so there the last frame's number tells.
+    MP4 also promises frames that its edit list hides, so the promise counts only where the data
+    end early. AVI counts frames that a camera dropped, so there the last frame's number tells.
     """
     formats = stream.container.format.name.split(",")
-    if "mov" in formats:
+    if "mov" in formats and packets.problem:
         return max(0, stream.frames - len(packets.pts))
     if "avi" in formats:
         return max(0, stream.frames - 1 - max((time or 0 for time in packets.pts), default=0))
@@ -246,7 +250,7 @@ def _num_not_stored(stream: VideoStream, packets: _Packets) -> int:
 
 
 def _never_reorders(stream: VideoStream) -> bool:
-    name = stream.codec_context.name
+    name = stream.codec_context.codec.canonical_name
     if stream.codec_context.codec.intra_only or name in _NEVER_REORDERING:
         return True
     return name == "mpeg4" and not stream.codec_context.has_b_frames
@@ -255,7 +259,7 @@ def _never_reorders(stream: VideoStream) -> bool:
 def _are_times_clean(stream: VideoStream, packets: _Packets) -> bool:
     """Whether packet times are those that decoded frames will have, one frame a packet."""
     codec = stream.codec_context.codec
-    if not (codec.intra_only or stream.codec_context.name in _ONE_FRAME_A_PACKET):
+    if not (codec.intra_only or codec.canonical_name in _ONE_FRAME_A_PACKET):
         return False
     pts = [time for time in packets.pts if time is not None]
     if not any(packets.is_shown) or len(set(pts)) != len(packets.pts):
@@ -278,7 +282,6 @@ def _index_of_packets(stream: VideoStream, packets: _Packets, num_lost: int) -> 
     start_frames[0] = 0
     time_base = stream.time_base or 1 / FALLBACK_FPS
     last_duration = int(durations[shown[-1]])
-    promise = f"the header promises {stream.frames} frames, {num_lost} of them are not there"
     return FrameIndex(
         pts=times,
         end_pts=int(times[-1]) + _last_duration(times, last_duration, stream, time_base),
@@ -286,7 +289,7 @@ def _index_of_packets(stream: VideoStream, packets: _Packets, num_lost: int) -> 
         start_packets=starts.astype(np.int64),
         start_frames=start_frames.astype(np.int64),
         is_from_packets=True,
-        suspicion=packets.problem or (promise if num_lost else ""),
+        suspicion=packets.problem or ("the data end early" if num_lost else ""),
         num_lost=num_lost,
     )
 
@@ -299,7 +302,7 @@ def _is_start(stream: VideoStream, packet: av.Packet[VideoStream]) -> bool:
     """
     if not packet.is_keyframe:
         return False
-    name = stream.codec_context.name
+    name = stream.codec_context.codec.canonical_name
     if name in _NAL_CODECS:
         return any(_is_random_access_unit(name, head) for head in _nal_heads(stream, packet))
     if name == "mpeg4":
@@ -323,7 +326,7 @@ def _nal_heads(stream: VideoStream, packet: av.Packet[VideoStream]) -> Iterator[
             yield payload[place + 3]
             place = payload.find(b"\x00\x00\x01", place + 3)
         return
-    size_byte = 4 if stream.codec_context.name == "h264" else 21
+    size_byte = 4 if stream.codec_context.codec.canonical_name == "h264" else 21
     num_bytes = (extradata[size_byte] & 3) + 1 if len(extradata) > size_byte else 4
     place = 0
     while place + num_bytes < len(payload):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from torch import Tensor
 
@@ -31,9 +32,13 @@ class Orientation:
 
         With the matrix rows (a, b), (c, d), a stored point (x, y) is shown at (ax + cy, bx + dy).
         """
-        try:
-            matrix = frame.side_data["DISPLAYMATRIX"]
-        except KeyError:
+        # Looking at a frame's side data ties it into a reference cycle, which would keep its pixels
+        # until the next garbage collection. So a copy of hardly any pixels is looked at.
+        tiny = VideoReformatter().reformat(
+            frame, 2, 2, "gray", interpolation=Interpolation.POINT, threads=1
+        )
+        matrix = cast("SideDataContainer", tiny.side_data).get("DISPLAYMATRIX")
+        if matrix is None:
             return cls()
         a, b, _, c, d, *_ = struct.unpack_from("=9i", bytes(matrix))
         if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -81,7 +86,8 @@ class PixelConverter:
     """
 
     def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:
-        orientation = Orientation.of(first_frame)
+        self._orientations: dict[int, Orientation] = {}
+        orientation = self._orientation(first_frame)
         self.source_width, self.source_height = orientation.size(
             first_frame.width, first_frame.height
         )
@@ -90,10 +96,16 @@ class PixelConverter:
 
     def __call__(self, frame: VideoFrame) -> Tensor:
         """(3, H, W) uint8 RGB."""
-        orientation = Orientation.of(frame)
+        orientation = self._orientation(frame)
         width, height = orientation.size(*self._size)
         rgb = self._reformatter.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
         pixels = orientation.apply(rgb.to_ndarray())  # (H, W, 3)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+
+    def _orientation(self, frame: VideoFrame) -> Orientation:
+        """Read once for each angle: of a file it stays, images of a folder may differ."""
+        if frame.rotation not in self._orientations:
+            self._orientations[frame.rotation] = Orientation.of(frame)
+        return self._orientations[frame.rotation]

@@ -131,7 +131,14 @@ class WindowGrid:
     @property
     def starts_seconds(self) -> NDArray[np.float64]:
         """(W,) float64, increasing, the first 0."""
-        return np.array([self._start_seconds(window) for window in range(len(self))])
+        windows = np.arange(len(self))
+        stride = self._stride_ticks
+        if stride is None:
+            starts = np.asarray(windows * self.stride_seconds, np.float64)
+        else:
+            starts = self._seconds(windows * stride)
+        starts[-1] = self._start_seconds(len(self) - 1)
+        return starts
 
     @property
     def ends_seconds(self) -> NDArray[np.float64]:
@@ -170,17 +177,19 @@ class WindowGrid:
         """Start of a window in half segments; None where it is no whole number of these."""
         if window == 0:
             return 0
-        ticks_a_second = 2 * self.num_frames / self.window_seconds
-        stride = _whole(self.stride_seconds * ticks_a_second)
-        last = (self.duration_seconds - self.window_seconds) * ticks_a_second
         if window == len(self) - 1:
-            return _whole(last)
-        return None if stride is None else window * stride
+            return self._ticks(self.duration_seconds - self.window_seconds)
+        return None if self._stride_ticks is None else window * self._stride_ticks
+
+    @property
+    def _stride_ticks(self) -> int | None:
+        return self._ticks(self.stride_seconds)
+
+    def _ticks(self, seconds: float) -> int | None:
+        number = seconds * 2 * self.num_frames / self.window_seconds
+        nearest = round(number)
+        return nearest if abs(number - nearest) <= _RELATIVE_TOLERANCE * max(1, nearest) else None
 
     def _seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
-        return ticks * self.window_seconds / (2 * self.num_frames)
-
-
-def _whole(number: float) -> int | None:
-    nearest = round(number)
-    return nearest if abs(number - nearest) <= _RELATIVE_TOLERANCE * max(1, nearest) else None
+        seconds: NDArray[np.float64] = ticks * self.window_seconds / (2 * self.num_frames)
+        return seconds

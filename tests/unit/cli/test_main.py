@@ -23,10 +23,12 @@ class Look:
 
     Attributes:
         closeup: Whether to look twice.
+        flip: Whether to mirror; by default as the recipe says.
         window: A group inside of a group.
     """
 
     closeup: bool = False
+    flip: bool | None = None
     window: WindowConfig = field(default_factory=WindowConfig)
 
 
@@ -135,6 +137,21 @@ def test_switch_needs_no_value_and_takes_one(
 
     assert received["overwrite"] is overwrite
     assert received["look"] == Look(closeup=closeup)
+
+
+@pytest.mark.parametrize(
+    ("flags", "flip"),
+    [
+        ([], None),
+        (["--look.flip"], True),
+        (["--look.flip", "false"], False),
+        (["--look.flip", "null"], None),
+    ],
+)
+def test_switch_that_may_be_left_open_is_a_switch_too(flags: list[str], flip: bool | None) -> None:
+    cli.main(["recognise", "a.mp4", *flags, "--out", "o"])
+
+    assert received["look"] == Look(flip=flip)
 
 
 def test_switch_does_not_swallow_the_argument_after_it() -> None:

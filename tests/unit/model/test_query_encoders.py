@@ -108,6 +108,13 @@ def test_value_that_is_not_finite_is_named(name: str, value: float) -> None:
         check_loaded(module, "somewhere")
 
 
+def test_large_half_precision_values_whose_sum_overflows_pass_the_check() -> None:
+    module = torch.nn.Linear(64, 64).half()
+    torch.nn.init.constant_(module.weight, 60_000)
+    assert torch.isinf(module.weight.sum())
+    check_loaded(module, "sound")
+
+
 def test_tensor_left_on_the_meta_device_is_named() -> None:
     module = torch.nn.BatchNorm1d(3)
     module.register_buffer("pixel_mean", torch.empty(3, device="meta"))

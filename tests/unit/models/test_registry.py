@@ -92,7 +92,11 @@ def test_folder_without_a_model_is_an_error_that_says_what_was_looked_for(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../x", "/no/such", "a/"])
-def test_unknown_name_is_an_error_that_lists_the_known_ones(shipped: Path, name: str) -> None:
+def test_unknown_name_is_an_error_that_lists_the_known_ones(
+    shipped: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     with pytest.raises(CheckpointError, match=shipped.name):
         models.resolve_model(name)
 

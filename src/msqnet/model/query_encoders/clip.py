@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers.initialization import no_init_weights
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
 from msqnet.model.loading import check_loaded, load_backbone, load_tokenizer
@@ -116,8 +117,10 @@ class ClipImageEncoder(nn.Module):
             model_types={"clip", "clip_vision_model"},
             ignored_prefixes=("text_model.", "text_projection", "visual_projection", "logit_scale"),
         )
-        encoder = cls(source.config, frozen=frozen)
-        encoder.backbone.load_state_dict(source.state_dict(), strict=True)
+        # Every value is replaced below; drawing random ones first takes longer than loading.
+        with no_init_weights():
+            encoder = cls(source.config, frozen=frozen)
+        encoder.backbone.load_state_dict(source.state_dict(), strict=True, assign=True)
         check_loaded(encoder, name_or_folder)
         return encoder.eval()
 
@@ -155,7 +158,9 @@ def clip_text_embeddings(name_or_folder: str | Path, prompts: Sequence[str]) -> 
     return torch.cat([_pooled_text(model, tokens) for tokens in batches]).clone()
 
 
-def _check_end_token(found: int | None, expected: int, origin: str | Path) -> None:
+def _check_end_token(
+    found: int | None, expected: int | list[int] | None, origin: str | Path
+) -> None:
     """The pooled state is that of the end token; without one CLIP takes the first, in silence."""
     if expected not in (found, _UNSET_END_TOKEN):
         raise CheckpointError(

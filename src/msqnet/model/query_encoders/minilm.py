@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import BertModel
 
 from msqnet.errors import CheckpointError, MissingExtra
@@ -59,7 +59,7 @@ def _mean_pooled(model: BertModel, tokens: dict[str, Tensor]) -> Tensor:
     states = model(**tokens).last_hidden_state  # (b, S, 384)
     mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (b, S, 1)
     mean = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, 384) -> (b, 384)
-    return F.normalize(mean, dim=-1)
+    return functional.normalize(mean, dim=-1)
 
 
 def _checked_folder() -> Path:

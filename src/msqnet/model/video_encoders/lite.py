@@ -1,6 +1,6 @@
 """``lite``: a video encoder for machines without a GPU.
 
-EfficientNet-Lite0 looks at every frame, and a second time at the close-up of what moves. Its 7x7
+EfficientNet-Lite0 looks at every frame, and a second time at the close-up of what moves. Its
 feature maps become patch tokens; a few blocks of divided space-time attention (Bertasius et al.
 2021, as in TimeSformer) relate them over time and space. The memory has TimeSformer's form.
 
@@ -28,6 +28,7 @@ from msqnet.model.efficientnet_lite import (
     EfficientNetLite0,
 )
 
+_FRAMES_AT_A_TIME = 4
 _NUM_STATISTICS = 3  # mean, standard deviation, mean absolute difference
 
 
@@ -38,6 +39,8 @@ class LiteConfig(PreTrainedConfig):
         image_size: side of the square frames, in pixels.
         num_frames: T.
         num_looks: 1, or 2 where the model takes a close-up too.
+        grid_size: cells along each side of the map that become patch tokens: the trunk's own 7 at
+            224 px, or fewer, averaged, which costs in proportion less.
         hidden_size: D', width of a memory item.
         num_hidden_layers: blocks of divided space-time attention.
         num_attention_heads: A.
@@ -50,8 +53,9 @@ class LiteConfig(PreTrainedConfig):
     image_size: int = 224
     num_frames: int = 16
     num_looks: int = 2
+    grid_size: int = 4
     hidden_size: int = 256
-    num_hidden_layers: int = 2
+    num_hidden_layers: int = 1
     num_attention_heads: int = 8
     intermediate_size: int = 512
     hidden_dropout_prob: float = 0.1
@@ -61,7 +65,7 @@ class TrunkFeatures(NamedTuple):
     """What the convolutional trunk saw; everything after it can be trained from these alone.
 
     Attributes:
-        maps: (B, G, T, P, C) float: G looks, P cells of the 7x7 map, C its width.
+        maps: (B, G, T, P, C) float: G looks, P = ``grid_size`` squared cells, C the map's width.
         pooled: (B, G, T, E) float: the trunk's final features, averaged over the frame.
     """
 
@@ -73,37 +77,42 @@ class LiteTrunk(nn.Module):
     """Pixels to `TrunkFeatures`; owns the pixel statistics.
 
     Batch norm always uses its stored statistics, also while the trunk is trained.
+
+    Args:
+        grid_size: see `LiteConfig`.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, grid_size: int) -> None:
         super().__init__()
+        self.grid_size = grid_size
         self.network = EfficientNetLite0()
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
 
-    def train(self, mode: bool = True) -> LiteTrunk:
-        """Set the mode of everything but batch norm."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
-
     def forward(self, pixels: Tensor) -> TrunkFeatures:
         """(B, G, T, 3, H, W) uint8 -> features of every frame of every look."""
-        frames = pixels.flatten(0, 2).to(self.network.head[0].weight.dtype)  # (B*G*T, 3, H, W)
-        frames = (frames - self.pixel_mean) / self.pixel_std
-        # Channels last is twice as fast here: most of the trunk is depthwise.
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        maps, pooled = self.network(frames)
+        frames = pixels.flatten(0, 2)  # (B*G*T, 3, H, W)
+        # A few frames at a time stay in the processor's cache; with gradients all are kept anyway.
+        size = len(frames) if torch.is_grad_enabled() or frames.is_cuda else _FRAMES_AT_A_TIME
+        parts = [self._features(part) for part in frames.split(size)]
+        maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
         leading = pixels.shape[:3]
         return TrunkFeatures(
-            maps.flatten(2).transpose(1, 2).unflatten(0, leading),  # (N, C, h, w) -> (B, G, T, P, C)
+            maps.flatten(2)
+            .transpose(1, 2)
+            .unflatten(0, leading),  # (N, C, h, w) -> (B, G, T, P, C)
             pooled.unflatten(0, leading),
         )
+
+    def _features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) uint8 -> maps (N, C, g, g) and pooled features (N, E)."""
+        scaled = (frames.to(self.network.head.conv.weight.dtype) - self.pixel_mean) / self.pixel_std
+        # Channels last is twice as fast here: most of the trunk is depthwise.
+        maps, pooled = self.network(scaled.contiguous(memory_format=torch.channels_last))
+        return F.adaptive_avg_pool2d(maps, self.grid_size), pooled
 
 
 def video_statistics(pooled: Tensor) -> Tensor:
@@ -185,6 +194,8 @@ class LiteVideoEncoder(nn.Module):
     Attributes:
         width: D', of a memory item.
         query_width: D'', of the video query that `video_statistics` makes.
+        map_shape: (P, C) of `TrunkFeatures.maps`.
+        feature_width: E of `TrunkFeatures.pooled`.
     """
 
     def __init__(self, config: LiteConfig):
@@ -195,16 +206,21 @@ class LiteVideoEncoder(nn.Module):
             )
         self.config = config
         self.width = config.hidden_size
+        self.feature_width = FEATURE_WIDTH
         self.query_width = config.num_looks * _NUM_STATISTICS * FEATURE_WIDTH
-        num_cells = (config.image_size // TOTAL_STRIDE) ** 2
-        self.trunk = LiteTrunk()
+        if not 1 <= config.grid_size <= config.image_size // TOTAL_STRIDE:
+            raise ConfigError(
+                f"lite grid_size {config.grid_size}: expected 1 to "
+                f"{config.image_size // TOTAL_STRIDE} for image_size {config.image_size}"
+            )
+        num_cells = config.grid_size**2
+        self.map_shape = (num_cells, MAP_WIDTH)
+        self.trunk = LiteTrunk(config.grid_size)
         self.project = nn.Linear(MAP_WIDTH, self.width)
         self.cell_positions = nn.Parameter(torch.zeros(config.num_looks, 1, num_cells, self.width))
         self.frame_positions = nn.Parameter(torch.zeros(config.num_frames, 1, self.width))
         self.global_token = nn.Parameter(torch.zeros(1, 1, self.width))
-        self.blocks = nn.ModuleList(
-            SpaceTimeBlock(config) for _ in range(config.num_hidden_layers)
-        )
+        self.blocks = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(self.width)
 
     def time_positions(self, num_frames: int) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import TimesformerConfig, TimesformerModel
+from transformers.initialization import no_init_weights
 
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.loading import check_loaded, load_backbone
@@ -102,7 +103,9 @@ class TimesformerVideoEncoder(nn.Module):
         tokens = self.backbone(standardised.to(dtype)).last_hidden_state  # (B, 1 + P*T, D')
         num_frames = self.config.num_frames
         if self.frame_pooling == "flat":
-            pooled = F.adaptive_avg_pool1d(tokens.transpose(1, 2), num_frames)  # (B, D', T)
+            pooled = functional.adaptive_avg_pool1d(
+                tokens.transpose(1, 2), num_frames
+            )  # (B, D', T)
             return pooled.transpose(1, 2)  # (B, T, D')
         patches = tokens[:, 1:].reshape(len(tokens), -1, num_frames, self.width)  # (B, P, T, D')
         return torch.cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
@@ -140,7 +143,9 @@ class TimesformerVideoEncoder(nn.Module):
         config = copy.deepcopy(source.config)
         config.num_frames = num_frames
         config.image_size = image_size if image_size is not None else config.image_size
-        encoder = cls(config, frame_pooling=frame_pooling)
+        # Every value is replaced below; drawing random ones first takes longer than loading.
+        with no_init_weights():
+            encoder = cls(config, frame_pooling=frame_pooling)
         embeddings = source.embeddings
         weights = source.state_dict()
         weights["embeddings.time_embeddings"] = interpolate_time_embeddings(
@@ -149,7 +154,7 @@ class TimesformerVideoEncoder(nn.Module):
         weights["embeddings.position_embeddings"] = interpolate_position_embeddings(
             embeddings.position_embeddings.detach(), _grid_size(config)
         )
-        encoder.backbone.load_state_dict(weights, strict=True)
+        encoder.backbone.load_state_dict(weights, strict=True, assign=True)
         check_loaded(encoder, name_or_folder)
         return encoder.eval()
 
@@ -180,7 +185,7 @@ def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
     """
     if embeddings.shape[1] == num_frames:
         return embeddings
-    stretched = F.interpolate(
+    stretched = functional.interpolate(
         embeddings.transpose(1, 2), size=num_frames, mode="linear", align_corners=True
     )
     return stretched.transpose(1, 2)  # (1, D', T) -> (1, T, D')
@@ -201,7 +206,7 @@ def interpolate_position_embeddings(embeddings: Tensor, grid_size: int) -> Tenso
         return embeddings
     grid = embeddings[:, 1:].transpose(1, 2)  # (1, D', G_old * G_old)
     grid = grid.reshape(1, -1, old_size, old_size)  # (1, D', G_old, G_old)
-    resized = F.interpolate(grid, size=grid_size, mode="bicubic", align_corners=False)
+    resized = functional.interpolate(grid, size=grid_size, mode="bicubic", align_corners=False)
     patches = resized.flatten(2).transpose(1, 2)  # (1, D', G, G) -> (1, G * G, D')
     return torch.cat([embeddings[:, :1], patches], dim=1)
 

@@ -1,0 +1,177 @@
+"""`msqnet train`: a model from a table of labelled clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msqnet.config import ArchConfig, TrainConfig, filled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from msqnet.data.records import ClipTable
+    from msqnet.training.fit import Run
+
+
+def train(
+    data: str,
+    out: str,
+    arch: ArchConfig = ArchConfig(),  # noqa: B008 - frozen
+    train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+    task: Literal["multi_label", "single_label"] = "multi_label",
+    split: str | None = None,
+    init_from: str | None = None,
+    resume: bool = False,
+    skip_errors: bool = False,
+) -> int:
+    """Train a model on a table of labelled clips.
+
+    Settings left out are taken from the recipe of the video encoder and printed; `run.yaml` in the
+    output folder holds every one of them.
+
+    Args:
+        data: Table (.csv, .tsv, .parquet) with the columns path, labels and, where they are known,
+            start, end, annotated, split, group; or a folder per label.
+        out: Run folder; the finished model is in its `best/`, and `--model OUT` finds it.
+        arch: What a new model is made of.
+        train: How it is trained.
+        task: `multi_label` (several actions at once) or `single_label` (exactly one).
+        split: Rows to train on; by default those of split `train` where the table has one, else all.
+        init_from: Start from this finished model; rows of labels of the same name are kept.
+        resume: Go on with a run that was stopped or killed, to the same result.
+        skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
+
+    Returns:
+        Exit code.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    run = _prepare(console, Path(data), Path(out), arch, train, task, split, init_from, skip_errors)
+    _claim_folder(run, resume=resume)
+    from rich.progress import Progress
+
+    from msqnet.training.fit import fit
+
+    with Progress(console=console, transient=True) as bars:
+        bar = bars.add_task("trunk features", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total, visible=done < total)
+
+        folder = fit(run, report=console.print, progress=progress)
+    console.print(f"finished: {folder}")
+    return 0
+
+
+def _prepare(
+    console: Console,
+    data: Path,
+    out: Path,
+    arch: ArchConfig,
+    train: TrainConfig,
+    task: str,
+    split: str | None,
+    init_from: str | None,
+    skip_errors: bool,
+) -> Run:
+    from dataclasses import replace
+
+    from msqnet.labels import LabelSet
+    from msqnet.models import resolve_model
+    from msqnet.training.fit import Run, trainable_labels, without_flip_where_sides_matter
+    from msqnet.training.recipes import RECIPES
+
+    recipe = RECIPES[arch.video_encoder]
+    arch, train = filled(arch, recipe.arch), filled(train, recipe.train)
+    table = _readable_rows(console, data, split, skip_errors or train.on_unreadable == "skip")
+    labels = LabelSet(trainable_labels(table))
+    train = without_flip_where_sides_matter(train, labels)
+    console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
+    console.print(f"weights this starts from: {recipe.licence}")
+    clip = replace(recipe.clip, num_frames=arch.num_frames, closeup=bool(arch.closeup))
+    run = Run(
+        table=table,
+        labels=labels,
+        arch=arch,
+        clip=clip,
+        augmentation=replace(recipe.augmentation, horizontal_flip=bool(train.horizontal_flip)),
+        train=train,
+        task=task,
+        folder=out,
+        init_from=None if init_from is None else str(resolve_model(init_from)),
+        provenance=_provenance(table, recipe.name, recipe.licence, train),
+    )
+    for name, value in {**_flat(run.arch), **_flat(run.train)}.items():
+        console.print(f"  {name}: {value}", highlight=False)
+    return run
+
+
+def _flat(settings: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(settings)
+
+
+def _provenance(table: ClipTable, recipe: str, licence: str, train: TrainConfig) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    from msqnet import __version__
+
+    return {
+        "data": table.path.name,
+        "num_rows": len(table),
+        "sources": sorted({record.source for record in table.records if record.source}),
+        "recipe": recipe,
+        "seed": train.seed,
+        "pretrained_licence": licence,
+        "msqnet": __version__,
+        "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+    }
+
+
+def _readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
+    """The rows to train on; stops, or leaves rows out, where `msqnet check` finds errors."""
+    from msqnet.data.check import check_table
+    from msqnet.data.table import scan_table
+    from msqnet.errors import DatasetError
+
+    table, malformed = scan_table(data)
+    if split is None and "train" in table.split_names():
+        split = "train"
+    table = table.select(split)
+    console.print(f"checking the videos of {len(table)} rows")
+    problems = (*malformed, *check_table(table).problems)
+    rows = {item.row for item in problems if item.severity == "error" and item.row is not None}
+    if not rows:
+        return table
+    named = ", ".join(map(str, sorted(rows)[:10]))
+    if not skip_errors:
+        raise DatasetError(
+            f"{data}: {len(rows)} rows cannot be used (row {named} ...); "
+            f"`msqnet check {data}` says why, --skip_errors true leaves them out"
+        )
+    console.print(f"{len(rows)} rows with errors are left out: {named} ...")
+    return table.without_rows(rows)
+
+
+def _claim_folder(run: Run, *, resume: bool) -> None:
+    """Write ``run.yaml``; refuse a folder that holds another run."""
+    import yaml
+
+    from msqnet.errors import ConfigError
+    from msqnet.training.fit import settings_of
+
+    path = run.folder / "run.yaml"
+    settings = yaml.safe_dump(settings_of(run), sort_keys=False)
+    if path.exists():
+        if not resume:
+            raise ConfigError(f"{run.folder} holds a run; use --resume true or another --out")
+        if path.read_text() != settings:
+            raise ConfigError(f"{path} has other settings than this call; repeat that call")
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(settings)

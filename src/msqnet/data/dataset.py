@@ -1,0 +1,118 @@
+"""The one place where rows of a table become decoded model inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from msqnet.errors import VideoError
+from msqnet.video.reader import open_video
+from msqnet.video.sampling import segment_times
+from msqnet.video.transforms import evaluation_clip, training_clip
+
+if TYPE_CHECKING:
+    from msqnet.clips import Clip, Frames
+    from msqnet.config import AugmentationConfig, ClipConfig
+    from msqnet.data.records import ClipTable, Record
+    from msqnet.labels import LabelSet
+
+_SINGLE_LABEL_UNKNOWN = -100
+
+
+def read_window(
+    record: Record, config: ClipConfig, rng: np.random.Generator | None = None
+) -> Frames:
+    """The frames of one row.
+
+    Args:
+        record: a row; without start or end its whole video counts.
+        config: gives the number of frames and the size to decode at.
+        rng: draws a random frame of each of the T equal segments; without it the centre one.
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    offsets = None if rng is None else rng.random(config.num_frames)
+    with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:
+        start = record.start_seconds or 0.0
+        end = video.duration_seconds if record.end_seconds is None else record.end_seconds
+        return video.frames_at(segment_times(start, end, config.num_frames, offsets))
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Rows of a table as model inputs.
+
+    Every random choice is a function of (seed, epoch, row) alone, never of worker, rank or place in
+    the batch. Set `epoch` before each pass.
+
+    Args:
+        table: the rows.
+        label_set: columns of the targets.
+        config: how frames become a model input.
+        augmentation: for training; None gives the same clips in every epoch.
+        single_label: targets are label columns instead of rows of 0 and 1.
+        seed: of the random choices.
+
+    Raises:
+        VideoError: from indexing, where a video cannot be read.
+    """
+
+    def __init__(
+        self,
+        table: ClipTable,
+        label_set: LabelSet,
+        config: ClipConfig,
+        *,
+        augmentation: AugmentationConfig | None = None,
+        single_label: bool = False,
+        seed: int = 0,
+    ):
+        self.table = table
+        self.config = config
+        self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = 0
+        self.targets = torch.from_numpy(table.targets(label_set))
+        self.single_label = single_label
+
+    def __len__(self) -> int:
+        return len(self.table.records)
+
+    def clip(self, index: int, epoch: int) -> Clip:
+        """The clip of row ``index`` as epoch ``epoch`` sees it."""
+        record = self.table.records[index]
+        if self.augmentation is None:
+            return evaluation_clip(read_window(record, self.config), self.config)
+        rng = np.random.default_rng([self.seed, epoch, record.row])
+        frames = read_window(record, self.config, rng)
+        return training_clip(frames, self.config, self.augmentation, rng)
+
+    def target(self, index: int) -> torch.Tensor:
+        """(K,) float32 of 1, 0 and -100; for single-label data () int64."""
+        row = self.targets[index]
+        if not self.single_label:
+            return row
+        positives = (row == 1).nonzero()
+        column = int(positives[0, 0]) if len(positives) else _SINGLE_LABEL_UNKNOWN
+        return torch.tensor(column)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = self.clip(index, self.epoch)
+        item = {"pixels": clip.pixels, "labels": self.target(index)}
+        if clip.closeup is not None:
+            item["closeups"] = clip.closeup
+        return item
+
+
+def unreadable_rows(table: ClipTable, config: ClipConfig) -> dict[int, str]:
+    """Row number and cause of every row whose evaluation clip cannot be read."""
+    causes = {}
+    for record in table.records:
+        try:
+            read_window(record, config)
+        except VideoError as error:
+            causes[record.row] = str(error)
+    return causes

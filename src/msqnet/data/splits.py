@@ -1,0 +1,261 @@
+"""Sets rows aside for validation, with rows of one group on one side and labels on both.
+
+Groups are dealt out greedily, those with the rarest label first, each to the part that lacks most
+of it: iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011) with whole groups in place
+of rows. Afterwards single groups are moved as long as that puts a label into a part that lacks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msqnet.data.records import ClipTable
+    from msqnet.labels import LabelSet
+
+ALWAYS_TRAIN = -1
+"""Fold of rows that are never held out."""
+
+_UNASSIGNED = -1
+_TRAIN, _VALIDATION = 0, 1
+_MIN_FOLDS = 2
+
+
+def grouped_validation_split(
+    table: ClipTable, label_set: LabelSet, *, share: float = 0.2, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide rows into a training and a validation part.
+
+    Rows of one group (`ClipTable.group_ids`) stay together. A label that lives in one group only
+    stays in training; one that lives in several is in both parts wherever groups allow it, so that
+    the validation part can be larger than asked for.
+
+    Args:
+        table: V rows.
+        label_set: the labels to balance.
+        share: about this share of the rows, and of each label's rows, is set aside; 0 to below 1.
+            0 sets nothing aside.
+        seed: breaks ties; the same table and seed give the same parts.
+
+    Returns:
+        Positions of the training rows and of the validation rows in the table, each (V',) int64,
+        increasing.
+
+    Raises:
+        ConfigError: the share is out of range.
+        DatasetError: no group can be set aside.
+    """
+    if not 0 <= share < 1:
+        raise ConfigError(f"validation share {share}: expected at least 0 and less than 1")
+    groups = _Groups.of(table, label_set)
+    if share == 0:
+        return np.arange(len(table)), np.zeros(0, dtype=np.int64)
+    may_leave = ~groups.holds_lone_label()
+    if not may_leave.any():
+        raise DatasetError(
+            f"{table.path}: nothing can be set aside for validation: each of the "
+            f"{len(groups.num_rows)} group(s) or files is the only one that shows some label; add "
+            "videos, or set the validation share to 0"
+        )
+    part_of_group = np.full(len(groups.num_rows), _UNASSIGNED)
+    part_of_group[~may_leave] = _TRAIN
+    dealer = _Dealer(groups, np.array([1 - share, share]), part_of_group, seed)
+    part = dealer.deal()
+    if not (part == _VALIDATION).any():
+        smallest = np.where(may_leave, groups.num_rows, np.iinfo(np.int64).max).argmin()
+        part[smallest] = _VALIDATION
+    _complete_training(groups, part)
+    part_of_row = part[groups.of_row]
+    return np.flatnonzero(part_of_row == _TRAIN), np.flatnonzero(part_of_row == _VALIDATION)
+
+
+def _complete_training(groups: _Groups, part: NDArray[np.int64]) -> None:
+    """Where labels compete, a label must be learnable before it can be validated.
+
+    Such a label lives in several groups, so that one of them remains for validation.
+    """
+    for label in range(groups.num_positives.shape[1]):
+        count = groups.num_positives[:, label]
+        holders = np.flatnonzero(count)
+        if len(holders) and (part[holders] == _VALIDATION).all():
+            part[holders[count[holders].argmax()]] = _TRAIN
+
+
+def grouped_folds(
+    table: ClipTable,
+    label_set: LabelSet,
+    *,
+    num_folds: int,
+    seed: int = 0,
+    hold_out_all: bool = False,
+) -> NDArray[np.int64]:
+    """Number the rows for cross-validation: fold f is validated by a model trained on all others.
+
+    Args:
+        table: V rows.
+        label_set: the labels to balance over the folds.
+        num_folds: at least 2.
+        seed: as for `grouped_validation_split`.
+        hold_out_all: give a fold also to groups that alone show some label. While such a group is
+            held out, nothing is left to learn that label from, but its other labels are validated.
+
+    Returns:
+        (V,) int64, 0 to ``num_folds - 1``, or `ALWAYS_TRAIN` for rows of a group that alone shows
+        some label.
+
+    Raises:
+        ConfigError: less than 2 folds.
+        DatasetError: fewer groups than folds.
+    """
+    if num_folds < _MIN_FOLDS:
+        raise ConfigError(f"{num_folds} fold(s): expected at least {_MIN_FOLDS}")
+    groups = _Groups.of(table, label_set)
+    is_free = np.full(len(groups.num_rows), True) if hold_out_all else ~groups.holds_lone_label()
+    if is_free.sum() < num_folds:
+        raise DatasetError(
+            f"{table.path}: {is_free.sum()} group(s) or files can be held out, which is less than "
+            f"{num_folds} folds; use fewer folds, or add videos"
+        )
+    free = np.flatnonzero(is_free)
+    part_of_group = np.full(len(free), _UNASSIGNED)
+    dealer = _Dealer(groups.take(free), np.full(num_folds, 1 / num_folds), part_of_group, seed)
+    fold_of_group = np.full(len(groups.num_rows), ALWAYS_TRAIN)
+    fold_of_group[free] = dealer.deal()
+    folds: NDArray[np.int64] = fold_of_group[groups.of_row]
+    return folds
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """What G groups hold.
+
+    Attributes:
+        of_row: (V,) int64, the group of each row.
+        num_rows: (G,) int64.
+        num_positives: (G, K) int64, rows in which the label is seen.
+    """
+
+    of_row: NDArray[np.int64]
+    num_rows: NDArray[np.int64]
+    num_positives: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: ClipTable, label_set: LabelSet) -> _Groups:
+        number_of: dict[str, int] = {}
+        ids = (number_of.setdefault(name, len(number_of)) for name in table.group_ids())
+        of_row = np.fromiter(ids, dtype=np.int64, count=len(table))
+        positives = np.zeros((len(number_of), len(label_set)), dtype=np.int64)
+        np.add.at(positives, of_row, table.targets(label_set) == 1)
+        return cls(of_row, np.bincount(of_row, minlength=len(number_of)), positives)
+
+    def take(self, chosen: NDArray[np.int64]) -> _Groups:
+        return _Groups(self.of_row, self.num_rows[chosen], self.num_positives[chosen])
+
+    def holds_lone_label(self) -> NDArray[np.bool_]:
+        """(G,): whether the group is the only one that shows some label."""
+        is_lone = (self.num_positives > 0).sum(axis=0) == 1  # (K,)
+        return np.asarray((self.num_positives[:, is_lone] > 0).any(axis=1), dtype=np.bool_)
+
+
+class _Dealer:
+    """Deals groups out to F parts.
+
+    Args:
+        groups: G groups.
+        shares: (F,) share of each part, summing to 1.
+        part_of_group: (G,) int64, the part of groups that are placed already, else -1.
+        seed: breaks ties.
+    """
+
+    def __init__(
+        self,
+        groups: _Groups,
+        shares: NDArray[np.float64],
+        part_of_group: NDArray[np.int64],
+        seed: int,
+    ) -> None:
+        self._rows = groups.num_rows
+        self._positives = groups.num_positives
+        self._part_of_group = part_of_group.copy()
+        self._is_free = part_of_group == _UNASSIGNED
+        # A random order once, then stable sorting: ties are broken the same way everywhere.
+        self._order = np.random.default_rng(seed).permutation(len(self._rows))
+        num_labels = self._positives.shape[1]
+        self._lacking_rows = shares * self._rows.sum()  # (F,)
+        self._lacking = shares[:, None] * self._positives.sum(axis=0)  # (F, K)
+        self._num_groups = np.zeros((len(shares), num_labels), dtype=np.int64)
+        for group in np.flatnonzero(~self._is_free):
+            self._place(int(group), int(part_of_group[group]))
+
+    def deal(self) -> NDArray[np.int64]:
+        """(G,) int64: the part of each group."""
+        is_open = self._is_free.copy()
+        while True:
+            num_open = (self._positives[is_open] > 0).sum(axis=0)  # (K,)
+            if not num_open.any():
+                break
+            label = int(np.where(num_open > 0, num_open, np.iinfo(np.int64).max).argmin())
+            for group in self._holders(label, is_open):
+                self._place(group, self._best_part(label, int(num_open[label])))
+                is_open[group] = False
+                num_open[label] -= 1
+        for group in sorted(self._order[is_open[self._order]], key=lambda g: -self._rows[g]):
+            self._place(int(group), int(self._lacking_rows.argmax()))
+        self._repair()
+        return self._part_of_group
+
+    def _holders(self, label: int, is_open: NDArray[np.bool_]) -> list[int]:
+        """Groups with the label that are still to be dealt, those with most of it first."""
+        count = self._positives[self._order, label]
+        holders = self._order[is_open[self._order] & (count > 0)]
+        by_count = np.argsort(-self._positives[holders, label], kind="stable")
+        return [int(group) for group in holders[by_count]]
+
+    def _best_part(self, label: int, num_left: int) -> int:
+        parts = np.arange(len(self._lacking_rows))
+        without = parts[self._num_groups[:, label] == 0]
+        # The last groups of a label go to parts that would otherwise have none of it.
+        candidates = without if 0 < num_left <= len(without) else parts
+        need = np.lexsort(
+            (-self._lacking_rows[candidates], -self._lacking[candidates, label].round(9))
+        )
+        return int(candidates[need[0]])
+
+    def _place(self, group: int, part: int) -> None:
+        self._part_of_group[group] = part
+        self._lacking_rows[part] -= self._rows[group]
+        self._lacking[part] -= self._positives[group]
+        self._num_groups[part] += self._positives[group] > 0
+
+    def _repair(self) -> None:
+        """Move single groups while that puts more labels into more parts."""
+        has_moved = True
+        while has_moved and not (self._num_groups > 0).all():
+            has_moved = False
+            for group in self._order[self._is_free[self._order]]:
+                part = self._better_part(int(group))
+                if part is not None:
+                    self._take_back(int(group))
+                    self._place(int(group), part)
+                    has_moved = True
+
+    def _better_part(self, group: int) -> int | None:
+        held = self._positives[group] > 0
+        here = self._part_of_group[group]
+        num_lost = int((self._num_groups[here][held] == 1).sum())
+        num_won = (self._num_groups[:, held] == 0).sum(axis=1)  # (F,)
+        best = int(num_won.argmax())
+        return best if int(num_won[best]) > num_lost else None
+
+    def _take_back(self, group: int) -> None:
+        part = int(self._part_of_group[group])
+        self._lacking_rows[part] += self._rows[group]
+        self._lacking[part] += self._positives[group]
+        self._num_groups[part] -= self._positives[group] > 0

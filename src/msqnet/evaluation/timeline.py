@@ -1,0 +1,191 @@
+"""Timelines of whole videos against rows with start and end.
+
+What no row covers was not annotated: it counts neither as right nor as wrong. Neither do labels
+that the rows of that time do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet.errors import DatasetError
+from msqnet.metrics.timeline import (
+    TimedLabel,
+    per_second_metrics,
+    per_second_scores,
+    per_second_targets,
+    segment_metrics,
+)
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from msqnet.data.records import ClipTable, Record
+    from msqnet.inference.predictor import Predictor
+    from msqnet.labels import LabelSet
+    from msqnet.predictions import VideoPredictions
+
+_SAME_TIME_SECONDS = 1e-3
+
+
+@dataclass(frozen=True)
+class VideoTruth:
+    """What is known of one video.
+
+    Attributes:
+        path: the file.
+        name: as the table writes it.
+        truths: stretches in which a label holds; touching and overlapping rows are joined.
+        unknown: stretches in which nothing is known of a label.
+    """
+
+    path: Path
+    name: str
+    truths: tuple[TimedLabel, ...]
+    unknown: tuple[TimedLabel, ...]
+
+
+def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans that touch or overlap become one."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1] + _SAME_TIME_SECONDS:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _gaps(spans: list[tuple[float, float]], duration_seconds: float) -> list[tuple[float, float]]:
+    """What joined spans leave of [0, duration)."""
+    gaps, reached = [], 0.0
+    for start, end in spans:
+        if start > reached + _SAME_TIME_SECONDS:
+            gaps.append((reached, start))
+        reached = max(reached, end)
+    if duration_seconds > reached + _SAME_TIME_SECONDS:
+        gaps.append((reached, duration_seconds))
+    return gaps
+
+
+def video_truth(
+    name: str, records: list[Record], labels: LabelSet, duration_seconds: float
+) -> VideoTruth:
+    """The truth of one video from its rows; rows without times hold for the whole video."""
+    truths: list[TimedLabel] = []
+    unknown: list[TimedLabel] = []
+    for index, label in enumerate(labels):
+        positive, known = [], []
+        for record in records:
+            end = duration_seconds if record.end_seconds is None else record.end_seconds
+            span = (record.start_seconds or 0.0, min(end, duration_seconds))
+            if span[1] <= span[0]:
+                continue
+            if label in record.labels:
+                positive.append(span)
+            if record.annotated is None or label in record.labels or label in record.annotated:
+                known.append(span)
+        truths += [TimedLabel(name, index, *span) for span in _joined(positive)]
+        gaps = _gaps(_joined(known), duration_seconds)
+        unknown += [TimedLabel(name, index, *span) for span in gaps]
+    return VideoTruth(records[0].path, name, tuple(truths), tuple(unknown))
+
+
+def evaluate_timelines(
+    table: ClipTable,
+    predictor: Predictor,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], list[VideoPredictions]]:
+    """Predict whole videos and score their timelines.
+
+    Only labels that the model was trained on and that the rows show count.
+
+    Args:
+        table: rows, of which at least one has a start or an end.
+        predictor: the model with its window and segment settings.
+        progress: called with (videos done, videos in all).
+
+    Returns:
+        Figures as plain values: per second, by segments, with counts; and the predictions.
+
+    Raises:
+        DatasetError: no row has times.
+        VideoError: a video cannot be read.
+    """
+    if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
+        raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")
+    by_name: dict[str, list[Record]] = defaultdict(list)
+    for record, name in zip(table.records, table.clip_ids(), strict=True):
+        by_name[name].append(record)
+    labels = predictor.backend.labels
+    scores, targets, results = [], [], []
+    predicted: list[TimedLabel] = []
+    truths: list[TimedLabel] = []
+    unknown: list[TimedLabel] = []
+    for number, (name, records) in enumerate(sorted(by_name.items()), start=1):
+        result = predictor(records[0].path)
+        truth = video_truth(name, records, labels, result.duration_seconds)
+        num_seconds = int(np.ceil(result.duration_seconds - _SAME_TIME_SECONDS))
+        timeline = result.timeline
+        scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))
+        targets.append(
+            per_second_targets(
+                truth.truths, truth.unknown, num_seconds=num_seconds, num_labels=len(labels)
+            )
+        )
+        truths += truth.truths
+        unknown += truth.unknown
+        predicted += [
+            TimedLabel(name, labels.index(s.label), s.start_seconds, s.end_seconds, s.score)
+            for s in result.segments
+        ]
+        results.append(result)
+        if progress is not None:
+            progress(number, len(by_name))
+    seconds = per_second_metrics(
+        np.concatenate(scores), np.concatenate(targets), predictor.thresholds
+    )
+    segments = segment_metrics(predicted, truths, unknown, num_labels=len(labels))
+    figures = {
+        "num_videos": len(by_name),
+        "window_seconds": predictor.window_seconds,
+        "stride_seconds": predictor.stride_seconds,
+        "per_second": _plain(
+            {
+                "macro_map": seconds.macro_map,
+                "macro_f1": seconds.macro_f1,
+                "num_known_seconds": int(seconds.num_known_seconds.max(initial=0)),
+                "num_labels_scored": int((~np.isnan(seconds.ap)).sum()),
+                "label_ap": dict(zip(labels, seconds.ap, strict=True)),
+            }
+        ),
+        "segments": _plain(segments.to_dict()),
+    }
+    return figures, results
+
+
+def _plain(value: Any) -> Any:
+    """NumPy values as Python's, NaN as None, so that strict JSON can hold them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return None if np.isnan(value) else float(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
+
+
+def write_figures(figures: dict[str, Any], path: Path) -> None:
+    """Write ``timeline.json`` at once."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,365 @@
+"""Average precision over a whole evaluation set, with row weights for the bootstrap.
+
+Axes: V windows (rows), K labels, R resamples. Targets hold 1 (seen), 0 (known to be absent) and
+`UNKNOWN` (not annotated): every figure is over the rows where the label is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msqnet.data.records import UNKNOWN
+from msqnet.errors import ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IndexArray = NDArray[np.intp]
+
+# Bounds the memory of one step over all resamples: 4 million float64 are 32 MB.
+_NUM_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """Scores and targets that were checked, as arrays of one shape.
+
+    Attributes:
+        scores: (V, K) float64, finite; higher is more likely.
+        is_positive: (V, K) bool.
+        is_known: (V, K) bool; False where the label was not annotated.
+    """
+
+    scores: FloatArray
+    is_positive: BoolArray
+    is_known: BoolArray
+
+    @property
+    def is_negative(self) -> BoolArray:
+        """(V, K) bool, known to be absent."""
+        return self.is_known & ~self.is_positive
+
+    @property
+    def is_scorable(self) -> BoolArray:
+        """(K,) bool, whether both a positive and a negative are known."""
+        return np.asarray(self.is_positive.any(axis=0) & self.is_negative.any(axis=0))
+
+    def ranked(self, label_index: int) -> RankedCells:
+        """The known cells of one label, ranked."""
+        rows = np.flatnonzero(self.is_known[:, label_index])
+        return RankedCells.sort(
+            rows, self.scores[rows, label_index], self.is_positive[rows, label_index]
+        )
+
+    def ranked_together(self) -> RankedCells:
+        """The known cells of all labels, ranked in one list."""
+        rows, labels = np.nonzero(self.is_known)
+        return RankedCells.sort(rows, self.scores[rows, labels], self.is_positive[rows, labels])
+
+
+def known_cells(scores: ArrayLike, targets: ArrayLike) -> KnownCells:
+    """Check scores and targets of one evaluation set.
+
+    Args:
+        scores: (V, K) float, finite.
+        targets: (V, K) of 1, 0 and `UNKNOWN`; bool is taken as 1 and 0.
+
+    Raises:
+        ShapeError: no rows, shapes differ, a score is not finite, or a target is something else.
+    """
+    score_values = np.asarray(scores, dtype=np.float64)
+    target_values = np.asarray(targets)
+    shape = score_values.shape
+    if score_values.ndim != 2 or shape != target_values.shape or shape[0] == 0:
+        raise ShapeError(
+            f"scores {shape} and targets {target_values.shape}: "
+            "expected one shape (V, K) for both with V at least 1"
+        )
+    if not bool(np.isfinite(score_values).all()):
+        num_bad = int((~np.isfinite(score_values)).sum())
+        raise ShapeError(f"scores: {num_bad} of {score_values.size} are NaN or infinite")
+    is_positive = np.asarray(target_values == 1)
+    is_known = np.asarray(target_values != UNKNOWN)
+    if bool((is_known & ~is_positive & (target_values != 0)).any()):
+        found = np.unique(target_values)[:8].tolist()
+        raise ShapeError(f"targets: found {found}, expected 1, 0 and {UNKNOWN:g} (not annotated)")
+    return KnownCells(score_values, is_positive, is_known)
+
+
+def label_mask(select: ArrayLike | None, num_labels: int) -> BoolArray:
+    """A (K,) bool mask of labels; None selects all.
+
+    Raises:
+        ShapeError: the mask is not (K,).
+    """
+    if select is None:
+        return np.ones(num_labels, dtype=np.bool_)
+    mask = np.asarray(select, dtype=np.bool_)
+    if mask.shape != (num_labels,):
+        raise ShapeError(f"select: found shape {mask.shape}, expected ({num_labels},)")
+    return mask
+
+
+def row_weights(weights: ArrayLike, num_rows: int) -> FloatArray:
+    """Weights of every row in R resamples, as (R, V) float64.
+
+    Raises:
+        ShapeError: not (R, V), or a weight is negative or not finite.
+    """
+    values = np.asarray(weights, dtype=np.float64)
+    is_right = values.ndim == 2 and values.shape[1] == num_rows
+    if not is_right or not bool((np.isfinite(values) & (values >= 0)).all()):
+        raise ShapeError(
+            f"weights: found shape {values.shape}, expected (R, {num_rows}) finite and >= 0"
+        )
+    return values
+
+
+@dataclass(frozen=True)
+class RankedCells:
+    """Known cells in falling order of score: sorted once, then weighted as often as wanted.
+
+    Equal scores are one step of the curve, so the order of rows never matters.
+
+    Attributes:
+        rows: (n,) int, the row of each cell, best score first.
+        positives: (p,) int, positions in `rows` that are positive, rising.
+        step_starts: (m,) int, the first of `positives` in each step that holds a positive.
+        step_ends: (m,) int, position in `rows` of the last cell of that step.
+    """
+
+    rows: IndexArray
+    positives: IndexArray
+    step_starts: IndexArray
+    step_ends: IndexArray
+
+    @classmethod
+    def sort(cls, rows: IndexArray, scores: FloatArray, is_positive: BoolArray) -> RankedCells:
+        """Rank cells; all arguments are (n,)."""
+        order = np.argsort(-scores, kind="stable")
+        ranked_scores = scores[order]
+        positives = np.flatnonzero(is_positive[order])
+        last_of_step = np.append(np.flatnonzero(np.diff(ranked_scores)), len(scores) - 1)
+        step_of_positive = np.searchsorted(last_of_step, positives)
+        steps, step_starts = np.unique(step_of_positive, return_index=True)
+        return cls(rows[order], positives, step_starts, last_of_step[steps])
+
+    def average_precision(self, weights: FloatArray) -> FloatArray:
+        """AP of each resample.
+
+        Args:
+            weights: (R, V) float64, how often each row counts.
+
+        Returns:
+            (R,) float64; NaN where no positive or no negative has weight.
+        """
+        num_resamples = len(weights)
+        result = np.full(num_resamples, np.nan)
+        if len(self.positives) in (0, len(self.rows)):
+            return result
+        at_once = max(1, _NUM_CELLS_AT_ONCE // len(self.rows))
+        for start in range(0, num_resamples, at_once):
+            part = slice(start, start + at_once)
+            result[part] = self._average_precision(weights[part])
+        return result
+
+    def _average_precision(self, weights: FloatArray) -> FloatArray:
+        cell_weights = weights.T[self.rows]  # (R, V) -> (n, R)
+        found = np.add.reduceat(cell_weights[self.positives], self.step_starts, axis=0)  # (m, R)
+        num_seen = np.cumsum(cell_weights, axis=0)  # (n, R)
+        num_found = np.cumsum(found, axis=0)  # (m, R)
+        num_seen_at_step = num_seen[self.step_ends]  # (m, R)
+        precision = np.divide(
+            num_found, num_seen_at_step, out=np.zeros_like(found), where=num_seen_at_step > 0
+        )
+        total, total_seen = num_found[-1], num_seen[-1]
+        is_defined = (total > 0) & (total < total_seen)
+        summed = (found * precision).sum(axis=0)
+        return np.asarray(np.where(is_defined, summed / np.where(is_defined, total, 1.0), np.nan))
+
+
+def average_precision(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
+    """Average precision of each label over a whole evaluation set.
+
+    AP_k = sum_n (R_n - R_{n-1}) P_n over the distinct scores in falling order (scikit-learn's
+    definition, ties included; not interpolated), over the rows where label k is known.
+
+    Args:
+        scores: (V, K) float, higher is more likely; ranks only matter.
+        targets: (V, K) of 1, 0 and `UNKNOWN`.
+
+    Returns:
+        (K,) float64 in [0, 1]; NaN where no positive or no negative is known.
+
+    Raises:
+        ShapeError: see `known_cells`.
+    """
+    cells = known_cells(scores, targets)
+    values = label_average_precisions(cells, np.ones((1, len(cells.scores))))
+    return values.ravel()  # (1, K) -> (K,)
+
+
+def label_average_precisions(cells: KnownCells, weights: ArrayLike) -> FloatArray:
+    """Average precision of each label in each resample; `average_precision` with row weights.
+
+    Args:
+        cells: the evaluation set.
+        weights: (R, V) float, how often each row counts; a whole number is that many copies.
+
+    Returns:
+        (R, K) float64; NaN where no positive or no negative has weight.
+    """
+    checked = row_weights(weights, len(cells.scores))
+    num_labels = cells.scores.shape[1]
+    columns = [cells.ranked(label).average_precision(checked) for label in range(num_labels)]
+    return np.stack(columns, axis=1) if columns else np.empty((len(checked), 0))
+
+
+def mean_over_labels(values: FloatArray, select: BoolArray) -> FloatArray:
+    """Mean over the selected labels whose value is not NaN.
+
+    Args:
+        values: (R, K) float64.
+        select: (K,) bool.
+
+    Returns:
+        (R,) float64; NaN where nothing is left.
+    """
+    counts = select & ~np.isnan(values)
+    total = np.where(counts, values, 0.0).sum(axis=1)
+    num = counts.sum(axis=1)
+    return np.asarray(np.where(num > 0, total / np.maximum(num, 1), np.nan))
+
+
+def macro_map(ap: ArrayLike, select: ArrayLike | None = None) -> float:
+    """Macro mean average precision: every label counts the same.
+
+    Args:
+        ap: (K,) from `average_precision`.
+        select: (K,) bool, the labels that count; by default all.
+
+    Returns:
+        The mean over selected labels whose AP is not NaN; NaN where there is none. A caller that
+        reports it says which labels fell out.
+    """
+    values = np.asarray(ap, dtype=np.float64)
+    return float(mean_over_labels(values[None], label_mask(select, values.size))[0])
+
+
+def weighted_map(ap: ArrayLike, num_positives: ArrayLike, select: ArrayLike | None = None) -> float:
+    """Mean average precision in which a label counts as often as it has positives.
+
+    Args:
+        ap: (K,) from `average_precision`.
+        num_positives: (K,) positives of each label in the evaluated rows.
+        select: (K,) bool, the labels that count; by default all.
+
+    Returns:
+        NaN where no selected label has an AP.
+    """
+    values = np.asarray(ap, dtype=np.float64)
+    counts = label_mask(select, values.size) & ~np.isnan(values)
+    weights = np.where(counts, np.asarray(num_positives, dtype=np.float64), 0.0)
+    total = float(weights.sum())
+    return float(np.where(counts, values, 0.0) @ weights) / total if total else float("nan")
+
+
+def micro_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
+    """Average precision of all known cells of all labels in one ranking.
+
+    It compares scores of different labels, and frequent labels dominate it: a scorer that ignores
+    the video and answers with label frequencies can score high.
+
+    Returns:
+        NaN where no positive or no negative is known.
+
+    Raises:
+        ShapeError: see `known_cells`.
+    """
+    cells = known_cells(scores, targets)
+    return float(cells.ranked_together().average_precision(np.ones((1, len(cells.scores))))[0])
+
+
+def _batches(num_rows: int, batch_size: int) -> Iterator[slice]:
+    for start in range(0, num_rows, batch_size):
+        yield slice(start, min(start + batch_size, num_rows))
+
+
+def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -> float:
+    """Micro AP of every batch, averaged over batches weighted by their size.
+
+    What the paper's released code reports as "mAP". It depends on the order of the rows and on the
+    batch size, and is no macro mAP: never show it beside one without its name. Batches in which no
+    positive or no negative is known have no micro AP and are left out.
+
+    Args:
+        scores: (V, K) float, in the order in which batches were drawn.
+        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        batch_size: rows in a batch; the last one may be smaller.
+
+    Raises:
+        ShapeError: see `known_cells`, or the batch size is not at least 1.
+    """
+    if batch_size < 1:
+        raise ShapeError(f"batch_size: found {batch_size}, expected at least 1")
+    score_values, target_values = np.asarray(scores), np.asarray(targets)
+    known_cells(score_values, target_values)
+    total = num_counted = 0.0
+    for batch in _batches(len(score_values), batch_size):
+        value = micro_average_precision(score_values[batch], target_values[batch])
+        if not np.isnan(value):
+            total += value * (batch.stop - batch.start)
+            num_counted += batch.stop - batch.start
+    return total / num_counted if num_counted else float("nan")
+
+
+@dataclass(frozen=True)
+class PrecisionRecallCurve:
+    """Precision and recall at every distinct score, highest score first.
+
+    Attributes:
+        thresholds: (n,) float64, falling; a row counts as positive from this score on.
+        precision: (n,) float64 in [0, 1].
+        recall: (n,) float64 in [0, 1], rising to 1.
+    """
+
+    thresholds: FloatArray
+    precision: FloatArray
+    recall: FloatArray
+
+    @property
+    def f1(self) -> FloatArray:
+        """(n,) float64, the harmonic mean of precision and recall."""
+        total = self.precision + self.recall
+        product = 2 * self.precision * self.recall
+        return np.divide(product, total, out=np.zeros_like(total), where=total > 0)
+
+
+def precision_recall_curve(scores: ArrayLike, targets: ArrayLike) -> PrecisionRecallCurve:
+    """Precision and recall of one label.
+
+    Args:
+        scores: (V,) float.
+        targets: (V,) of 1, 0 and `UNKNOWN`.
+
+    Raises:
+        ShapeError: see `known_cells`, or no positive is known, without which recall has no meaning.
+    """
+    cells = known_cells(np.atleast_2d(scores).T, np.atleast_2d(targets).T)
+    rows = np.flatnonzero(cells.is_known[:, 0])
+    is_positive = cells.is_positive[rows, 0]
+    if not is_positive.any():
+        raise ShapeError(f"targets: no known positive in {len(rows)} known rows; recall needs one")
+    order = np.argsort(-cells.scores[rows, 0], kind="stable")
+    ranked = cells.scores[rows, 0][order]
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(rows) - 1)
+    num_found = np.cumsum(is_positive[order])[ends].astype(np.float64)
+    return PrecisionRecallCurve(ranked[ends], num_found / (ends + 1), num_found / num_found[-1])

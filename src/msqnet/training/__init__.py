@@ -1,0 +1,1 @@
+"""From a table of labelled clips to a finished model folder."""

@@ -1,0 +1,121 @@
+"""What is used where the user says nothing: one recipe for each video encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msqnet.config import ArchConfig, AugmentationConfig, ClipConfig, TrainConfig
+
+KINETICS_TIMESFORMER = "facebook/timesformer-base-finetuned-k400"
+CLIP_B16 = "openai/clip-vit-base-patch16"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that belong together.
+
+    Attributes:
+        name: printed when training starts.
+        arch: architecture; every field set.
+        train: training; every field set.
+        clip: how frames become a model input; the number of frames comes from ``arch``.
+        augmentation: random changes in training.
+        licence: of the pretrained weights that the architecture starts from.
+    """
+
+    name: str
+    arch: ArchConfig
+    train: TrainConfig
+    clip: ClipConfig
+    augmentation: AugmentationConfig
+    licence: str
+
+
+_LITE = Recipe(
+    name="lite",
+    arch=ArchConfig(
+        video_encoder="lite",
+        video_weights="imagenet",
+        image_encoder="none",
+        text_encoder="minilm",
+        num_frames=16,
+        width=256,
+        decoder_layers=2,
+        decoder_heads=8,
+        decoder_feedforward=1024,
+        dropout=0.2,
+        query_positions="none",
+        closeup=True,
+    ),
+    train=TrainConfig(
+        epochs=8,
+        learning_rate=3e-4,
+        encoder_learning_rate=3e-4,
+        weight_decay=0.05,
+        batch_size=16,
+        accumulation_steps=1,
+        warmup_share=0.1,
+        finetune="after_trunk",
+        gradient_checkpointing=False,
+        precision="auto",
+        class_balance="inverse",
+        validation_share=0.2,
+        folds=5,
+        early_stopping_patience=0,
+        cached_views=3,
+        probe_strength=0.01,
+        horizontal_flip=True,
+        seed=0,
+        num_workers=0,
+        on_unreadable="raise",
+    ),
+    clip=ClipConfig(resize="stretch", decode_short_side_pixels=352, closeup=True),
+    augmentation=AugmentationConfig(),
+    licence="EfficientNet-Lite0: Apache-2.0; all-MiniLM-L6-v2: Apache-2.0",
+)
+
+# The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames, everything but CLIP trained.
+_PAPER = Recipe(
+    name="paper",
+    arch=ArchConfig(
+        video_encoder="timesformer",
+        video_weights=KINETICS_TIMESFORMER,
+        image_encoder=CLIP_B16,
+        text_encoder=CLIP_B16,
+        num_frames=16,
+        width=512,
+        decoder_layers=6,
+        decoder_heads=8,
+        decoder_feedforward=2048,
+        dropout=0.1,
+        query_positions="none",
+        closeup=False,
+    ),
+    train=TrainConfig(
+        epochs=100,
+        learning_rate=1e-5,
+        encoder_learning_rate=1e-5,
+        weight_decay=0.0,
+        batch_size=8,
+        accumulation_steps=1,
+        warmup_share=0.0,
+        finetune="full",
+        gradient_checkpointing=False,
+        precision="auto",
+        class_balance="none",
+        validation_share=0.2,
+        folds=0,
+        early_stopping_patience=0,
+        cached_views=0,
+        probe_strength=0.0,
+        horizontal_flip=False,
+        seed=0,
+        num_workers=2,
+        on_unreadable="raise",
+    ),
+    clip=ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256),
+    augmentation=AugmentationConfig(),
+    licence="TimeSformer K400: CC-BY-NC 4.0 (not for commercial use); CLIP: MIT",
+)
+
+RECIPES = {"lite": _LITE, "timesformer": _PAPER}

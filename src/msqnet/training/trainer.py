@@ -1,0 +1,251 @@
+"""`transformers.Trainer` with our data, loss, metric and parameter groups; no loop of our own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from msqnet.errors import ConfigError
+from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.training.losses import UNKNOWN, ActionLoss
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.utils.data import Dataset
+
+    from msqnet.config import TrainConfig
+    from msqnet.model.msqnet import MSQNet
+
+_logger = logging.getLogger(__name__)
+_MAX_POSITIVE_WEIGHT = 10.0
+_STATE_FILE = "trainer_state.json"
+
+
+class _EpochOfData(TrainerCallback):
+    """Tells the training data which epoch it is, so that its draws depend on nothing else."""
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.dataset.epoch = int((state.epoch or 0.0) + 1e-6)
+
+
+class _ActionTrainer(Trainer):
+    """Trainer with one learning rate for the video encoder and one for the rest.
+
+    Args:
+        encoder_learning_rate: of ``model.video_encoder``.
+    """
+
+    def __init__(self, *args: Any, encoder_learning_rate: float, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.encoder_learning_rate = encoder_learning_rate
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW; with a weight decay of 0 it is the paper's Adam."""
+        if self.optimizer is None:
+            groups = parameter_groups(
+                self.model if model is None else model,
+                self.args.learning_rate,
+                self.encoder_learning_rate,
+                self.args.weight_decay,
+            )
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
+        return self.optimizer
+
+
+def parameter_groups(
+    model: torch.nn.Module, learning_rate: float, encoder_learning_rate: float, decay: float
+) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate and decay; vectors and embeddings do not decay."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_encoder = name.removeprefix("module.").startswith("video_encoder.")
+        rate = encoder_learning_rate if is_encoder else learning_rate
+        is_matrix = parameter.ndim > 1 and "embedding" not in name and "position" not in name
+        groups.setdefault((rate, decay if is_matrix else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": weight_decay}
+        for (rate, weight_decay), parameters in groups.items()
+    ]
+
+
+def positive_weight(targets: np.ndarray) -> torch.Tensor:
+    """(K,) float32 known negatives / known positives of each label, between 1 and 10."""
+    positives = (targets == 1).sum(axis=0)
+    negatives = (targets == 0).sum(axis=0)
+    ratio = negatives / np.maximum(positives, 1)
+    return torch.from_numpy(np.clip(ratio, 1.0, _MAX_POSITIVE_WEIGHT).astype(np.float32))
+
+
+def freeze(model: MSQNet, finetune: str) -> None:
+    """Mark what is trained.
+
+    Args:
+        model: changed in place.
+        finetune: as `TrainConfig.finetune`.
+
+    Raises:
+        ConfigError: "after_trunk" for an encoder without a trunk.
+    """
+    if finetune == "decoder":
+        model.video_encoder.requires_grad_(False)
+    elif finetune == "after_trunk":
+        if not hasattr(model.video_encoder, "trunk"):
+            raise ConfigError("finetune after_trunk needs the lite video encoder")
+        model.video_encoder.trunk.requires_grad_(False)
+
+
+def _device_has_bf16() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def training_arguments(config: TrainConfig, folder: Path, *, validates: bool) -> TrainingArguments:
+    """Our settings in the Trainer's terms; every field of ``config`` is set."""
+    if config.precision == "bf16" and not _device_has_bf16():
+        raise ConfigError("precision bf16: this device has no fast bf16; use auto or fp32")
+    reports = ["tensorboard"] if find_spec("tensorboard") else []
+    if not reports:
+        _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")
+    return TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_share,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation_steps,
+        bf16=config.precision != "fp32" and _device_has_bf16(),
+        max_grad_norm=1.0,
+        save_strategy="epoch",
+        save_total_limit=2,
+        eval_strategy="epoch" if validates else "no",
+        load_best_model_at_end=validates,
+        metric_for_best_model="macro_map" if validates else None,
+        greater_is_better=True if validates else None,
+        logging_strategy="epoch",
+        report_to=reports,
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_num_workers=config.num_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Macro mAP of the validation part (top-1 for single-label models)."""
+    logits = np.asarray(prediction.predictions)
+    targets = np.asarray(prediction.label_ids)
+    if targets.ndim == 1:
+        known = targets != UNKNOWN
+        return {"macro_map": float((logits.argmax(axis=1) == targets)[known].mean())}
+    value = macro_map(average_precision(logits, targets))
+    return {"macro_map": 0.0 if np.isnan(value) else value}
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    The Trainer writes its state last, so a checkpoint is whole where that file can be read.
+    """
+    found = sorted(
+        (path for path in (folder / "checkpoints").glob("checkpoint-*")),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+        reverse=True,
+    )
+    for path in found:
+        try:
+            json.loads((path / _STATE_FILE).read_text())
+        except (OSError, ValueError):
+            _logger.warning("%s is not whole (a run was killed while writing it); skipped", path)
+            continue
+        return path
+    return None
+
+
+def run_trainer(
+    model: MSQNet,
+    train_data: Dataset[dict[str, Any]],
+    validation_data: Dataset[dict[str, Any]] | None,
+    config: TrainConfig,
+    folder: Path,
+    class_weight: torch.Tensor | None = None,
+) -> Trainer:
+    """Train, from the last whole checkpoint in ``folder`` where there is one.
+
+    Args:
+        model: trained in place; with validation data it ends as its best epoch.
+        train_data: has an ``epoch`` attribute that is set before each pass.
+        validation_data: or None.
+        config: every field set.
+        folder: checkpoints and events go there.
+        class_weight: (K,) weight of positives, or None.
+
+    Returns:
+        The Trainer, for its log and its predictions.
+    """
+    callbacks: list[TrainerCallback] = [_EpochOfData(train_data)]
+    if validation_data is not None and config.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
+    trainer = _ActionTrainer(
+        model=model,
+        args=training_arguments(config, folder, validates=validation_data is not None),
+        train_dataset=train_data,
+        eval_dataset=validation_data,
+        compute_loss_func=ActionLoss(model.config.task, class_weight),
+        compute_metrics=validation_metrics,
+        callbacks=callbacks,
+        encoder_learning_rate=config.encoder_learning_rate,
+    )
+    checkpoint = last_whole_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return trainer
+
+
+@torch.inference_mode()
+def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -> np.ndarray:
+    """Logits of the two parts of a model.
+
+    Args:
+        model: with a path from the video query to the scores, or without.
+        data: items as the Trainer takes them.
+        batch_size: clips at a time.
+
+    Returns:
+        (2, N, K) float32: from the decoder and straight from the video query, in the order of the
+        data; without that path both are the decoder's.
+    """
+    model.eval()
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for batch in DataLoader(data, batch_size=batch_size):
+        inputs = {name: value.to(model.device) for name, value in batch.items()}
+        outputs = model(**inputs)
+        decoder = outputs.decoder_logits.float().cpu()
+        query = outputs.query_logits
+        parts.append((decoder, decoder if query is None else query.float().cpu()))
+    return np.stack([torch.cat(part).numpy() for part in zip(*parts, strict=True)])

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    BrightnessBackend,
+    write_truncated_video,
+    write_video,
+)
+
+from msqnet.cli.main import main
+from msqnet.cli.predict import _predict_all, format_seconds
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.inference.predictor import Predictor
+from msqnet.inference.results_folder import ResultsFolder, find_videos
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from msqnet.clips import ClipBatch
+    from msqnet.predictions import FloatArray
+
+EVENT = [BLACK] * 20 + [WHITE] * 20 + [BLACK] * 20
+
+
+class Terminal:
+    """Runs the command's own loop with a backend that needs no weights; keeps what it prints."""
+
+    def __init__(self) -> None:
+        self.stdout, self.stderr = io.StringIO(), io.StringIO()
+
+    def run(
+        self,
+        *arguments: Path,
+        out: Path | None = None,
+        backend: BrightnessBackend | None = None,
+        is_terminal: bool = False,
+    ) -> int:
+        predictor = Predictor(
+            backend or BrightnessBackend(),
+            WindowConfig(stride_seconds=1.0),
+            SegmentConfig(max_gap_seconds=0),
+        )
+        return _predict_all(
+            find_videos(arguments),
+            predictor,
+            ResultsFolder(out) if out else None,
+            Console(file=self.stdout, width=100),
+            Console(file=self.stderr, width=100, force_terminal=is_terminal),
+        )
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+def statuses(out: Path) -> dict[str, str]:
+    with (out / "index.csv").open(encoding="utf-8", newline="") as file:
+        return {Path(row["input"]).name: row["status"] for row in csv.DictReader(file)}
+
+
+def test_table_names_label_start_end_and_score(tmp_path: Path, terminal: Terminal) -> None:
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    assert terminal.run(path) == 0
+    assert "clip.mov" in terminal.stdout.getvalue()
+    assert re.search(r"bright\W+0:02\.00\W+0:04\.00\W+1\.00", terminal.stdout.getvalue())
+    assert terminal.stderr.getvalue() == ""
+    assert [item.name for item in tmp_path.iterdir()] == ["clip.mov"]
+
+
+def test_highest_labels_are_shown_where_no_segment_is(tmp_path: Path, terminal: Terminal) -> None:
+    path = write_video(tmp_path / "clip.mov", [51] * 20)
+    terminal.run(path)
+    shown = terminal.stdout.getvalue()
+    assert "no label reaches its threshold" in shown
+    assert shown.index("dark") < shown.index("bright")
+    assert "0.80" in shown
+    assert "0.20" in shown
+
+
+def test_label_and_name_with_markup_are_shown_as_they_are(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    backend = BrightnessBackend(labels=LabelSet(("[bold]x", "[/red]")))
+    path = write_video(tmp_path / "[red]clip.mov", EVENT)
+    assert terminal.run(path, backend=backend) == 0
+    assert "[bold]x" in terminal.stdout.getvalue()
+    assert "[red]clip.mov" in terminal.stdout.getvalue()
+
+
+def test_many_segments_are_cut_short_on_the_terminal_only(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    path = write_video(tmp_path / "blink.mov", ([WHITE] * 10 + [BLACK] * 10) * 45)
+    terminal.run(path, out=tmp_path / "out")
+    assert "and 5 more segments" in terminal.stdout.getvalue()
+    lines = (tmp_path / "out" / "blink.mov.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 46
+
+
+def test_progress_goes_to_the_error_stream_of_a_terminal_only(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    terminal.run(path, is_terminal=True)
+    assert "1/1 clip.mov" in terminal.stderr.getvalue()
+    assert "1/1" not in terminal.stdout.getvalue()
+
+
+def test_broken_file_is_one_error_and_the_others_are_done(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    folder = tmp_path / "in"
+    write_video(folder / "a.mov", EVENT)
+    (folder / "b.mp4").write_bytes(b"")
+    write_video(folder / "c" / "c.mov", EVENT)
+    assert terminal.run(folder, tmp_path / "gone.mp4", out=tmp_path / "out") == 1
+    assert statuses(tmp_path / "out") == {
+        "a.mov": "ok",
+        "b.mp4": "error",
+        "c.mov": "ok",
+        "gone.mp4": "error",
+    }
+    assert (tmp_path / "out" / "c" / "c.mov.json").is_file()
+    assert terminal.stderr.getvalue().count("msqnet: error: ") == 2
+    assert "2 error, 2 ok" in terminal.stdout.getvalue()
+
+
+def test_damaged_end_is_answered_and_reported(
+    tmp_path: Path, terminal: Terminal, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_truncated_video(tmp_path / "cut.mov", [WHITE] * 40)
+    assert terminal.run(path, out=tmp_path / "out") == 1
+    assert statuses(tmp_path / "out") == {"cut.mov": "partial"}
+    assert "msqnet: partial: " in terminal.stderr.getvalue()
+    assert "bright" in terminal.stdout.getvalue()
+    assert caplog.records
+
+
+def test_second_run_skips_what_is_done_and_goes_on(tmp_path: Path, terminal: Terminal) -> None:
+    folder = tmp_path / "in"
+    write_video(folder / "a.mov", EVENT)
+    assert terminal.run(folder, out=tmp_path / "out") == 0
+    write_video(folder / "b.mov", EVENT)
+    backend = BrightnessBackend()
+    assert terminal.run(folder, out=tmp_path / "out", backend=backend) == 0
+    assert statuses(tmp_path / "out") == {"a.mov": "exists", "b.mov": "ok"}
+    assert backend.batch_sizes == [6]
+    assert "a.mov: results exist" in terminal.stdout.getvalue()
+
+
+def test_interruption_keeps_what_is_done_and_its_index(tmp_path: Path, terminal: Terminal) -> None:
+    class Interrupted(BrightnessBackend):
+        def scores(self, batch: ClipBatch) -> FloatArray:
+            if len(self.batch_sizes) == 1:
+                raise KeyboardInterrupt
+            return super().scores(batch)
+
+    folder = tmp_path / "in"
+    for name in ("a.mov", "b.mov", "c.mov"):
+        write_video(folder / name, EVENT)
+    with pytest.raises(KeyboardInterrupt):
+        terminal.run(folder, out=tmp_path / "out", backend=Interrupted())
+    assert statuses(tmp_path / "out") == {"a.mov": "ok"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.mov.csv",
+        "a.mov.json",
+        "a.mov.scores.parquet",
+        "index.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00.00"), (59.999, "1:00.00"), (61.25, "1:01.25"), (3725.5, "1:02:05.50")],
+)
+def test_times_are_shown_in_minutes_and_hours(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Let the command load the brightness backend in place of a model folder."""
+    seen: dict[str, object] = {}
+
+    def from_pretrained(model: str | None, device: str, **settings: object) -> Predictor:
+        seen.update(model=model, device=device, **settings)
+        return Predictor(BrightnessBackend(), **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Predictor, "from_pretrained", from_pretrained)
+    return seen
+
+
+def test_options_reach_the_predictor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = with_fake_model(monkeypatch)
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    options = {
+        "model": "mine",
+        "device": "cpu",
+        "window_seconds": "2",
+        "stride_seconds": "0.5",
+        "batch_size": "3",
+        "threshold": "0.7",
+        "min_duration_seconds": "0.25",
+        "max_gap_seconds": "1.5",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
+    assert seen == {
+        "model": "mine",
+        "device": "cpu",
+        "window": WindowConfig(2.0, 0.5, 3),
+        "segments": SegmentConfig(0.7, 0.25, 1.5),
+    }
+    assert "bright" in capsys.readouterr().out
+
+
+def test_overwrite_replaces_results_of_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_fake_model(monkeypatch)
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    command = ["predict", str(path), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main([*command, "--threshold", "0.1"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--threshold", "0.1", "--overwrite"]) == 0
+    assert statuses(tmp_path / "out") == {"clip.mov": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--window_seconds", "0"], "window_seconds"),
+        (["--threshold", "1.5"], "threshold"),
+        (["--window_seconds", "1", "--stride_seconds", "2"], "stride_seconds"),
+    ],
+)
+def test_settings_that_cannot_work_are_usage_errors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    with_fake_model(monkeypatch)
+    assert main(["predict", str(tmp_path / "x.mp4"), *arguments]) == 2
+    assert message in capsys.readouterr().err

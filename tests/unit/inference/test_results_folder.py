@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    BrightnessBackend,
+    write_truncated_video,
+    write_video,
+)
+
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.inference.predictor import Predictor
+from msqnet.inference.results_folder import (
+    IndexRow,
+    ResultsFolder,
+    VideoInput,
+    find_videos,
+    predict_into,
+)
+from msqnet.predictions import VideoPredictions
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def names(*arguments: Path) -> list[str]:
+    return [video.name.as_posix() for video in find_videos(arguments)]
+
+
+def index(folder: Path) -> list[dict[str, str]]:
+    with (folder / "index.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    return Predictor(BrightnessBackend(), WindowConfig(stride_seconds=1.0))
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> VideoInput:
+    path = write_video(tmp_path / "in" / "a" / "clip.mov", [BLACK] * 10 + [WHITE] * 10)
+    return VideoInput(path, Path("a/clip.mov"))
+
+
+def test_folder_is_walked_in_sorted_order_for_video_suffixes(tmp_path: Path) -> None:
+    for name in ("b.MP4", "a/z.avi", "a/y.mkv", "notes.txt", "a/.hidden.mp4", ".git/x.mp4"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a/y.mkv", "a/z.avi", "b.MP4"]
+
+
+def test_file_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
+    assert names(touch(tmp_path / "deep" / "clip.seq")) == ["clip.seq"]
+
+
+def test_folder_that_holds_images_only_is_one_video(tmp_path: Path) -> None:
+    for name in ("frames/1.png", "frames/2.JPG", "mixed/1.png", "mixed/readme.txt", "mixed/c.mp4"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["frames", "mixed/c.mp4"]
+    assert names(tmp_path / "frames") == ["frames"]
+
+
+def test_missing_file_and_empty_folder_stay_so_that_reading_reports_them(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert names(tmp_path / "gone.mp4", tmp_path / "empty") == ["gone.mp4", "empty"]
+
+
+def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "data" / "a.mp4")
+    touch(tmp_path / "elsewhere" / "b.mp4")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data", target_is_directory=True)
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert names(tmp_path / "data") == ["a.mp4", "more/b.mp4"]
+
+
+def test_same_video_named_twice_is_done_once(tmp_path: Path) -> None:
+    path = touch(tmp_path / "a.mp4")
+    assert names(path, tmp_path) == ["a.mp4"]
+
+
+def test_two_videos_with_one_result_name_are_refused(tmp_path: Path) -> None:
+    first, second = touch(tmp_path / "x" / "a.mp4"), touch(tmp_path / "y" / "a.mp4")
+    with pytest.raises(ConfigError, match=r"x/a\.mp4 and .*y/a\.mp4 would both"):
+        find_videos([first, second])
+
+
+def test_no_argument_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no video given"):
+        find_videos([])
+
+
+def test_files_mirror_the_input_and_the_index_lists_them(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    out = tmp_path / "out"
+    row, predictions = predict_into(ResultsFolder(out), video, predictor)
+    assert predictions == predictor(video.path)
+    text = (out / "a" / "clip.mov.json").read_text(encoding="utf-8")
+    assert VideoPredictions.from_json(text) == predictions
+    outputs = "a/clip.mov.json|a/clip.mov.csv|a/clip.mov.scores.parquet"
+    assert row == IndexRow(str(video.path), outputs, "ok", "")
+    assert all((out / name).is_file() for name in outputs.split("|"))
+    assert index(out) == [
+        {"input": str(video.path), "outputs": outputs, "status": "ok", "error": ""}
+    ]
+
+
+def test_without_a_results_folder_nothing_is_written(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    row, predictions = predict_into(None, video, predictor)
+    assert row.status == "ok"
+    assert predictions is not None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor: Predictor) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    results = ResultsFolder(tmp_path / "out")
+    row, predictions = predict_into(results, VideoInput(broken, Path("broken.mp4")), predictor)
+    assert predictions is None
+    assert (row.status, row.outputs) == ("error", "")
+    assert "broken.mp4" in row.error
+    assert [path.name for path in results.folder.iterdir()] == ["index.csv"]
+
+
+def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predictor) -> None:
+    path = write_truncated_video(tmp_path / "cut.mov", [WHITE] * 40)
+    row, predictions = predict_into(
+        ResultsFolder(tmp_path / "out"), VideoInput(path, Path("cut.mov")), predictor
+    )
+    assert row.status == "partial"
+    assert row.outputs
+    assert predictions is not None
+    assert row.error == predictions.notes[0]
+
+
+def test_second_run_with_the_same_settings_computes_nothing(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    out = tmp_path / "out"
+    first, _ = predict_into(ResultsFolder(out), video, predictor)
+    backend = BrightnessBackend()
+    again = Predictor(backend, WindowConfig(stride_seconds=1.0, batch_size=2))
+    row, predictions = predict_into(ResultsFolder(out), video, again)
+    assert row == replace(first, status="exists")
+    assert predictions is None
+    assert backend.batch_sizes == []
+
+
+def test_results_of_other_settings_are_not_replaced_unless_asked(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    out = tmp_path / "out"
+    predict_into(ResultsFolder(out), video, predictor)
+    before = (out / "a" / "clip.mov.json").read_bytes()
+    other = Predictor(BrightnessBackend(), WindowConfig(), SegmentConfig(threshold=0.1))
+    row, _ = predict_into(ResultsFolder(out), video, other)
+    assert row.status == "error"
+    assert "--overwrite" in row.error
+    assert (out / "a" / "clip.mov.json").read_bytes() == before
+    row, predictions = predict_into(ResultsFolder(out, overwrite=True), video, other)
+    assert row.status == "ok"
+    assert predictions == other(video.path)
+    assert (out / "a" / "clip.mov.json").read_bytes() != before
+
+
+def test_file_of_the_user_in_the_way_is_not_replaced(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    mine = touch(tmp_path / "out" / "a" / "clip.mov.csv")
+    mine.write_text("my notes")
+    row, _ = predict_into(ResultsFolder(tmp_path / "out"), video, predictor)
+    assert row.status == "error"
+    assert mine.read_text() == "my notes"
+    assert sorted(path.name for path in mine.parent.iterdir()) == ["clip.mov.csv"]
+
+
+def test_unreadable_result_is_not_taken_for_an_existing_one(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    out = tmp_path / "out"
+    predict_into(ResultsFolder(out), video, predictor)
+    (out / "a" / "clip.mov.json").write_bytes(b"\xff{")
+    row, _ = predict_into(ResultsFolder(out), video, predictor)
+    assert row.status == "error"
+
+
+def test_index_keeps_rows_of_earlier_runs(
+    tmp_path: Path, predictor: Predictor, video: VideoInput
+) -> None:
+    out = tmp_path / "out"
+    predict_into(ResultsFolder(out), video, predictor)
+    odd = VideoInput(Path(b"caf\xe9.mp4".decode("utf-8", "surrogateescape")), Path("other.mp4"))
+    predict_into(ResultsFolder(out), odd, predictor)
+    results = ResultsFolder(out)
+    results.record(IndexRow(str(video.path), "", "error", "gone"))
+    content = (out / "index.csv").read_bytes().splitlines()
+    assert len(content) == 3
+    assert content[1].endswith(b",error,gone")
+    assert content[2].startswith(b"caf\xe9.mp4,,error,")
+
+
+def test_index_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("id,name\n1,x\n")
+    with pytest.raises(DatasetError, match="not an index of predictions"):
+        ResultsFolder(tmp_path)
+    assert (tmp_path / "index.csv").read_text() == "id,name\n1,x\n"
+
+
+def test_results_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a file"):
+        ResultsFolder(touch(tmp_path / "out"))
+
+
+def test_video_that_would_replace_the_index_is_refused(tmp_path: Path) -> None:
+    videos = find_videos([touch(tmp_path / "index" / "1.png").parent])
+    with pytest.raises(ConfigError, match="would replace"):
+        ResultsFolder(tmp_path / "out").check(videos)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from msqnet.errors import ShapeError
+from msqnet.metrics.average_precision import average_precision
+from msqnet.metrics.calibration import (
+    PlattScaling,
+    best_f1_thresholds,
+    expected_calibration_error,
+    fit_platt,
+    sigmoid,
+)
+
+UNKNOWN = -100
+
+
+def logistic_set(scale, bias, num_rows=4000, seed=0):
+    """Logits whose probability of a positive is sigmoid(scale * logit + bias)."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (num_rows, len(scale)))
+    chances = sigmoid(logits * np.array(scale) + np.array(bias))
+    return logits, (generator.random(logits.shape) < chances).astype(np.float64)
+
+
+def test_sigmoid_of_large_values_neither_overflows_nor_loses_small_scores():
+    assert sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0, 0.5, 1]
+    assert sigmoid(np.array([-30.0]))[0] == pytest.approx(np.exp(-30), rel=1e-12)
+
+
+def test_platt_finds_the_true_scale_and_bias_of_many_rows():
+    platt = fit_platt(*logistic_set([0.5, 1.0, 2.0], [-1.0, 0.0, 0.5]))
+    # Standard errors at 4000 rows are about 0.03 to 0.08.
+    assert platt.scale == pytest.approx([0.5, 1.0, 2.0], abs=0.2)
+    assert platt.bias == pytest.approx([-1.0, 0.0, 0.5], abs=0.2)
+
+
+def test_platt_equals_logistic_regression_where_the_penalty_is_tiny():
+    logits, targets = logistic_set([0.7], [-0.5], num_rows=200)
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logits, targets[:, 0])
+    platt = fit_platt(logits, targets, scale_strength=1e-9, bias_strength=1e-9)
+    assert platt.scale[0] == pytest.approx(reference.coef_[0, 0], rel=1e-4)
+    assert platt.bias[0] == pytest.approx(reference.intercept_[0], rel=1e-4)
+
+
+def test_calibration_lowers_the_error_of_overconfident_scores():
+    logits, targets = logistic_set([0.3], [-1.0])
+    before = expected_calibration_error(sigmoid(logits), targets)
+    after = expected_calibration_error(fit_platt(logits, targets).apply(logits), targets)
+    assert before > 0.2
+    assert after < 0.03
+
+
+def test_few_positives_leave_the_scale_near_one():
+    logits, targets = logistic_set([3.0], [0.0], num_rows=2000)
+    many = fit_platt(logits, targets)
+    few = fit_platt(logits[:6], targets[:6])
+    assert abs(few.scale[0] - 1) < abs(many.scale[0] - 1) / 2
+
+
+def test_labels_without_both_classes_keep_their_scores():
+    logits = np.random.default_rng(0).normal(size=(5, 3))
+    targets = np.array([[0, 1, UNKNOWN]] * 5)
+    platt = fit_platt(logits, targets)
+    assert np.array_equal(platt.scale, np.ones(3))
+    assert np.array_equal(platt.apply(logits), sigmoid(logits))
+
+
+def test_unknown_rows_do_not_change_the_fit():
+    logits, targets = logistic_set([0.5], [-1.0], num_rows=100)
+    more_logits = np.concatenate([logits, np.full((50, 1), 7.0)])
+    more_targets = np.concatenate([targets, np.full((50, 1), UNKNOWN)])
+    plain, masked = fit_platt(logits, targets), fit_platt(more_logits, more_targets)
+    assert (plain.scale, plain.bias) == (masked.scale, masked.bias)
+
+
+@given(seed=st.integers(0, 10_000), spread=st.sampled_from([0.01, 1.0, 50.0, 1e4]))
+@settings(max_examples=40, deadline=None)
+def test_calibration_never_changes_a_ranking(seed, spread):
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, spread, (15, 3))
+    targets = generator.choice([0, 1, UNKNOWN], (15, 3), p=[0.6, 0.3, 0.1])
+    platt = fit_platt(logits, targets)
+    assert (platt.scale > 0).all()
+    before = average_precision(logits, targets)
+    after = average_precision(logits * platt.scale + platt.bias, targets)
+    assert after == pytest.approx(before, nan_ok=True)
+
+
+def test_scores_that_rank_backwards_are_flattened_not_turned():
+    logits = np.linspace(-3, 3, 200)[:, None]
+    platt = fit_platt(logits, (logits < -1).astype(float))
+    assert 0 < platt.scale[0] < 0.01
+    assert platt.apply(logits).mean() == pytest.approx((logits < -1).mean(), abs=0.01)
+
+
+def test_platt_refuses_what_does_not_fit():
+    with pytest.raises(ShapeError, match="scale > 0"):
+        PlattScaling(np.array([0.0]), np.array([0.0]))
+    with pytest.raises(ShapeError, match=r"expected \(\.\.\., 2\)"):
+        PlattScaling(np.ones(2), np.zeros(2)).apply(np.zeros((4, 3)))
+    with pytest.raises(ShapeError, match="more than 0"):
+        fit_platt([[0.0]], [[1]], scale_strength=0)
+
+
+def test_threshold_lies_midway_between_the_scores_that_it_parts():
+    scores = np.array([[0.9, 0.9], [0.6, 0.6], [0.2, 0.2], [0.1, 0.1]])
+    targets = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
+    # Label 1: one guess gives F1 2/3, three give 4/5.
+    assert best_f1_thresholds(scores, targets) == pytest.approx([0.4, 0.15])
+
+
+def test_labels_without_both_classes_get_the_middle():
+    scores, targets = [[0.9, 0.8, 0.2]], [[0, 1, UNKNOWN]]
+    assert best_f1_thresholds(scores, targets).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_threshold_below_all_scores_where_everything_counts_as_positive():
+    threshold = best_f1_thresholds([[0.4], [0.4], [0.4]], [[1], [1], [0]])
+    assert threshold == pytest.approx([0.2])
+
+
+def test_threshold_between_neighbouring_floats_still_parts_them():
+    lower = 0.3
+    upper = np.nextafter(lower, 1)
+    (threshold,) = best_f1_thresholds([[upper], [lower]], [[1], [0]])
+    assert lower < threshold <= upper
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_no_other_threshold_is_better(seed):
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 9, (20, 1)) / 8
+    targets = (generator.random((20, 1)) < 0.4).astype(float)
+    targets[:2, 0] = 0, 1
+    (threshold,) = best_f1_thresholds(scores, targets)
+    found = f1_score(targets[:, 0], scores[:, 0] >= threshold)
+    others = [f1_score(targets[:, 0], scores[:, 0] >= value) for value in np.unique(scores)]
+    assert found == pytest.approx(max(others))
+
+
+def test_calibration_error_by_hand():
+    # Bin [0, .5): mean score .2, share 1/2; bin [.5, 1]: mean score .8, share 1; 1 is in the last.
+    scores = [[0.1], [0.3], [0.6], [1.0], [0.99]]
+    targets = [[0], [1], [1], [1], [UNKNOWN]]
+    value = expected_calibration_error(scores, targets, num_bins=2)
+    assert value == pytest.approx(0.5 * 0.3 + 0.5 * 0.2)
+
+
+def test_calibration_error_of_certain_and_right_scores_is_zero():
+    assert expected_calibration_error([[1.0], [0.0]], [[1], [0]]) == 0
+    assert np.isnan(expected_calibration_error([[0.5]], [[UNKNOWN]]))
+
+
+def test_logits_where_scores_are_expected_are_refused():
+    with pytest.raises(ShapeError, match="turn logits into scores"):
+        best_f1_thresholds([[2.0], [-1.0]], [[1], [0]])
+    with pytest.raises(ShapeError, match="turn logits into scores"):
+        expected_calibration_error([[2.0]], [[1]])
+    with pytest.raises(ShapeError, match="num_bins: found 0"):
+        expected_calibration_error([[0.5]], [[1]], num_bins=0)
