@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses: declared once, with units, defaults and checks. Standard library only.
+"""Settings as frozen dataclasses: declared once, with units, defaults, checks; no imports.
 
 The attribute docstrings become the help of the command line.
 """
@@ -112,7 +112,7 @@ class AugmentationConfig:
         saturation: Largest relative change of saturation.
         hue: Largest turn of the hue, as a share of the full circle.
         grey_probability: How often the clip becomes grey.
-        horizontal_flip: Mirror half of the clips; wrong where labels speak of left and right.
+        horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
         closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
     """
 
@@ -123,7 +123,7 @@ class AugmentationConfig:
     saturation: float = 0.2
     hue: float = 0.1
     grey_probability: float = 0.2
-    horizontal_flip: bool = False
+    horizontal_flip: bool = True
     closeup_jitter: float = 0.15
 
     def __post_init__(self) -> None:
@@ -187,7 +187,7 @@ class SegmentConfig:
 
 @dataclass(frozen=True)
 class ArchConfig:
-    """What a new model is made of. A setting left out is taken from the recipe.
+    """What a new model is made of. The defaults are those of `lite`.
 
     Attributes:
         video_encoder: `lite` for machines without a GPU, `timesformer` as in the paper.
@@ -206,27 +206,27 @@ class ArchConfig:
     """
 
     video_encoder: Literal["lite", "timesformer"] = "lite"
-    video_weights: str | None = None
-    image_encoder: str | None = None
-    text_encoder: str | None = None
-    num_frames: int | None = None
-    width: int | None = None
-    decoder_layers: int | None = None
-    decoder_heads: int | None = None
-    decoder_feedforward: int | None = None
-    dropout: float | None = None
-    query_positions: Literal["none", "learned"] | None = None
-    closeup: bool | None = None
+    video_weights: str = "imagenet"
+    image_encoder: str = "none"
+    text_encoder: str = "minilm"
+    num_frames: int = 16
+    width: int = 256
+    decoder_layers: int = 2
+    decoder_heads: int = 8
+    decoder_feedforward: int = 1024
+    dropout: float = 0.2
+    query_positions: Literal["none", "learned"] = "none"
+    closeup: bool = True
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained. A setting left out is taken from the recipe.
+    """How a model is trained. The defaults are those of `lite`.
 
     Attributes:
         epochs: Passes over the training rows.
         learning_rate: Of everything but the video encoder.
-        encoder_learning_rate: Of the video encoder; by default as `learning_rate`.
+        encoder_learning_rate: Of the video encoder.
         weight_decay: Decoupled, on weight matrices.
         batch_size: Clips per device and step.
         accumulation_steps: Steps whose gradients are added before an update.
@@ -246,39 +246,36 @@ class TrainConfig:
             (`lite`); 0 decodes and augments anew in every epoch.
         probe_strength: Inverse regularisation of the linear fit with which the path from the video
             query to the scores starts; 0 starts it at zero and trains it with the rest.
-        horizontal_flip: Mirror half of the training clips; never done where a label speaks of left
-            or right.
         seed: Of everything random; a run on CPU repeats exactly.
         num_workers: Processes that decode.
-        on_unreadable: `raise`, or `skip` rows whose video cannot be read and count them.
     """
 
-    epochs: int | None = None
-    learning_rate: float | None = None
-    encoder_learning_rate: float | None = None
-    weight_decay: float | None = None
-    batch_size: int | None = None
-    accumulation_steps: int | None = None
-    warmup_share: float | None = None
-    finetune: Literal["full", "after_trunk", "decoder"] | None = None
-    gradient_checkpointing: bool | None = None
-    precision: Literal["auto", "fp32", "bf16"] | None = None
-    class_balance: Literal["none", "inverse"] | None = None
-    validation_share: float | None = None
-    folds: int | None = None
-    early_stopping_patience: int | None = None
-    cached_views: int | None = None
-    probe_strength: float | None = None
-    horizontal_flip: bool | None = None
-    seed: int | None = None
-    num_workers: int | None = None
-    on_unreadable: Literal["raise", "skip"] | None = None
+    epochs: int = 8
+    learning_rate: float = 3e-4
+    encoder_learning_rate: float = 3e-4
+    weight_decay: float = 0.05
+    batch_size: int = 16
+    accumulation_steps: int = 1
+    warmup_share: float = 0.1
+    finetune: Literal["full", "after_trunk", "decoder"] = "after_trunk"
+    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    class_balance: Literal["none", "inverse"] = "inverse"
+    validation_share: float = 0.2
+    folds: int = 5
+    early_stopping_patience: int = 0
+    cached_views: int = 3
+    probe_strength: float = 0.01
+    seed: int = 0
+    num_workers: int = 1
 
-
-def filled(given: Any, recipe: Any) -> Any:
-    """``given`` with every field that is None taken from ``recipe``, of the same dataclass."""
-    values = {item.name: getattr(given, item.name) for item in fields(given)}
-    chosen = {
-        name: getattr(recipe, name) if value is None else value for name, value in values.items()
-    }
-    return type(given)(**chosen)
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
+        _check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
+        _check(0 < self.validation_share < 1, f"validation_share {self.validation_share}: (0, 1)")
+        _check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
+        _check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")
+        _check(
+            not (self.cached_views and self.finetune == "full"),
+            "cached_views holds features of a frozen trunk; with finetune full it must be 0",
+        )

@@ -44,8 +44,8 @@ def evaluate(
     """Evaluate a finished model on labelled clips.
 
     The headline is macro mAP: the mean, over labels that the model was trained on and that the rows
-    show both ways, of the label's average precision over the rows where it is known. Labels that the
-    model does not have are listed as not scored.
+    show both ways, of the label's average precision over the rows where it is known. Labels that
+    the model does not have are listed as not scored.
 
     Args:
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.

@@ -7,6 +7,7 @@ module of the chosen command is imported, so that help is fast and needs no torc
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import logging
 import os
@@ -26,6 +27,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+# Parameters of mallopt(3).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_KEPT_BYTES = 2**30
 _BOOLEANS = ("true", "false", "null")
 _logger = logging.getLogger("msqnet")
 
@@ -38,6 +43,8 @@ class Command:
         target: ``module:function``; the function's parameters are the options, it returns the exit
             code.
         summary: One line for the list of commands.
+        defaults: ``module:function`` that gives defaults by dotted option name, from the arguments;
+            for commands whose defaults hang together.
         positionals: Parameters given without ``--name``, with their help; one annotated as a list
             takes one or more values.
     """
@@ -45,6 +52,7 @@ class Command:
     target: str
     summary: str
     positionals: Mapping[str, str] = field(default_factory=dict)
+    defaults: str | None = None
 
     def load(self) -> Callable[..., int]:
         """Import the module and return the function, its annotations evaluated.
@@ -52,10 +60,15 @@ class Command:
         Left as text, they would make the settings parser import what the module imports for type
         checkers only, torch among it.
         """
-        module, _, name = self.target.partition(":")
-        function: Callable[..., int] = getattr(importlib.import_module(module), name)
+        function: Callable[..., int] = _resolve(self.target)
         function.__annotations__ = get_type_hints(function)
         return function
+
+
+def _resolve(target: str) -> Any:
+    """What ``module:name`` stands for."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -64,7 +77,11 @@ COMMANDS: Mapping[str, Command] = {
         "recognise actions over time in videos and folders of videos",
         {"videos": "Video files, folders of videos (searched recursively), folders of images."},
     ),
-    "train": Command("msqnet.cli.train:train", "train a model on a table of labelled clips"),
+    "train": Command(
+        "msqnet.cli.train:train",
+        "train a model on a table of labelled clips",
+        defaults="msqnet.cli.train:defaults",
+    ),
     "evaluate": Command(
         "msqnet.cli.evaluate:evaluate", "score a model against a table of labelled clips"
     ),
@@ -113,6 +130,7 @@ def _run(argv: list[str]) -> int:
     function = COMMANDS[name].load()
     settings = parse_settings(name, function, argv[num_leading + 1 :])
     _configure_logging(is_verbose=settings.pop("verbose"))
+    _keep_freed_memory()
     return function(**settings)
 
 
@@ -172,6 +190,9 @@ def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str])
     from jsonargparse import ArgumentError
 
     parser = command_parser(name, function)
+    chosen = COMMANDS[name].defaults
+    if chosen is not None:
+        parser.set_defaults(_resolve(chosen)(argv))
     argv = _explicit_booleans(argv, _boolean_options(function))
     try:
         settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
@@ -201,6 +222,18 @@ def _explicit_booleans(argv: Sequence[str], options: set[str]) -> list[str]:
         else argument
         for argument, following in zip(argv, followers, strict=True)
     ]
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse freed memory instead of handing it back after every operation.
+
+    A convolution's results are tens of megabytes; glibc maps and unmaps each of them, and the
+    page faults can cost as much time as the arithmetic. Other C libraries are left alone.
+    """
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _configure_logging(*, is_verbose: bool) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from msqnet.config import ArchConfig, TrainConfig, filled
+from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
@@ -19,6 +23,7 @@ def train(
     out: str,
     arch: ArchConfig = ArchConfig(),  # noqa: B008 - frozen
     train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+    augmentation: AugmentationConfig = AugmentationConfig(),  # noqa: B008 - frozen
     task: Literal["multi_label", "single_label"] = "multi_label",
     split: str | None = None,
     init_from: str | None = None,
@@ -27,8 +32,8 @@ def train(
 ) -> int:
     """Train a model on a table of labelled clips.
 
-    Settings left out are taken from the recipe of the video encoder and printed; `run.yaml` in the
-    output folder holds every one of them.
+    Settings left out are taken from the recipe of the video encoder (`--arch.video_encoder`) and
+    printed; `run.yaml` in the output folder holds every one of them.
 
     Args:
         data: Table (.csv, .tsv, .parquet) with the columns path, labels and, where they are known,
@@ -37,7 +42,8 @@ def train(
         arch: What a new model is made of.
         train: How it is trained.
         task: `multi_label` (several actions at once) or `single_label` (exactly one).
-        split: Rows to train on; by default those of split `train` where the table has one, else all.
+        augmentation: Random changes to training clips.
+        split: Rows to train on; by default those of split `train` where the table has one.
         init_from: Start from this finished model; rows of labels of the same name are kept.
         resume: Go on with a run that was stopped or killed, to the same result.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
@@ -48,7 +54,10 @@ def train(
     from rich.console import Console
 
     console = Console(stderr=True)
-    run = _prepare(console, Path(data), Path(out), arch, train, task, split, init_from, skip_errors)
+    request = _Request(
+        Path(data), Path(out), arch, train, augmentation, task, split, init_from, skip_errors
+    )
+    run = _prepare(console, request)
     _claim_folder(run, resume=resume)
     from rich.progress import Progress
 
@@ -61,57 +70,68 @@ def train(
             bars.update(bar, completed=done, total=total, visible=done < total)
 
         folder = fit(run, report=console.print, progress=progress)
-    console.print(f"finished: {folder}")
+    console.print(f"finished: {folder}", soft_wrap=True)
     return 0
 
 
-def _prepare(
-    console: Console,
-    data: Path,
-    out: Path,
-    arch: ArchConfig,
-    train: TrainConfig,
-    task: str,
-    split: str | None,
-    init_from: str | None,
-    skip_errors: bool,
-) -> Run:
-    from dataclasses import replace
+def defaults(argv: Sequence[str]) -> dict[str, Any]:
+    """Settings of the recipe that the arguments choose, by their dotted option names."""
+    from msqnet.training.recipes import RECIPES, recipe_defaults
 
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--arch.video_encoder", dest="encoder")
+    known, _ = parser.parse_known_args(list(argv))
+    encoder = known.encoder
+    if encoder is None and known.config is not None and known.config.is_file():
+        import yaml
+
+        settings = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
+        encoder = (settings.get("arch") or {}).get("video_encoder")
+    # A name that no recipe has is left to the parser, whose message lists the choices.
+    return recipe_defaults(encoder if encoder in RECIPES else ArchConfig.video_encoder)
+
+
+@dataclass(frozen=True)
+class _Request:
+    data: Path
+    out: Path
+    arch: ArchConfig
+    train: TrainConfig
+    augmentation: AugmentationConfig
+    task: str
+    split: str | None
+    init_from: str | None
+    skip_errors: bool
+
+
+def _prepare(console: Console, request: _Request) -> Run:
     from msqnet.labels import LabelSet
-    from msqnet.models import resolve_model
+    from msqnet.models import model_folder
     from msqnet.training.fit import Run, trainable_labels, without_flip_where_sides_matter
     from msqnet.training.recipes import RECIPES
 
+    arch, train = request.arch, request.train
     recipe = RECIPES[arch.video_encoder]
-    arch, train = filled(arch, recipe.arch), filled(train, recipe.train)
-    table = _readable_rows(console, data, split, skip_errors or train.on_unreadable == "skip")
+    table = _readable_rows(console, request.data, request.split, request.skip_errors)
     labels = LabelSet(trainable_labels(table))
-    train = without_flip_where_sides_matter(train, labels)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     console.print(f"weights this starts from: {recipe.licence}")
-    clip = replace(recipe.clip, num_frames=arch.num_frames, closeup=bool(arch.closeup))
-    run = Run(
+    for name, value in {**asdict(arch), **asdict(train)}.items():
+        console.print(f"  {name}: {value}", highlight=False)
+    init_from = None if request.init_from is None else str(model_folder(request.init_from))
+    return Run(
         table=table,
         labels=labels,
         arch=arch,
-        clip=clip,
-        augmentation=replace(recipe.augmentation, horizontal_flip=bool(train.horizontal_flip)),
+        clip=replace(recipe.clip, num_frames=arch.num_frames, closeup=arch.closeup),
+        augmentation=without_flip_where_sides_matter(request.augmentation, labels),
         train=train,
-        task=task,
-        folder=out,
-        init_from=None if init_from is None else str(resolve_model(init_from)),
+        task=request.task,
+        folder=request.out,
+        init_from=init_from,
         provenance=_provenance(table, recipe.name, recipe.licence, train),
     )
-    for name, value in {**_flat(run.arch), **_flat(run.train)}.items():
-        console.print(f"  {name}: {value}", highlight=False)
-    return run
-
-
-def _flat(settings: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(settings)
 
 
 def _provenance(table: ClipTable, recipe: str, licence: str, train: TrainConfig) -> dict[str, Any]:

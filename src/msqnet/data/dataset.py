@@ -35,11 +35,12 @@ def read_window(
     Raises:
         VideoError: the video cannot be read.
     """
-    offsets = None if rng is None else rng.random(config.num_frames)
+    offsets = None if rng is None else rng.random(config.num_frames).tolist()
     with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:
         start = record.start_seconds or 0.0
         end = video.duration_seconds if record.end_seconds is None else record.end_seconds
-        return video.frames_at(segment_times(start, end, config.num_frames, offsets))
+        times = segment_times(start, end, config.num_frames, offsets)
+        return video.frames_at(times.tolist())
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

@@ -111,7 +111,7 @@ def evaluate_table(
     rows = EvaluationRows(
         labels=backend.labels,
         scores=scores,
-        targets=table.targets(backend.labels),
+        targets=table.targets(backend.labels).astype(np.float64),
         path=table.clip_ids(),
         group=table.group_ids(),
         source=[record.source for record in table.records],

@@ -25,7 +25,9 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, N, D) -> (B, A, N, D/A)
+        num_items, width = x.shape[1:]
+        heads = x.view(len(x), num_items, self.num_heads, width // self.num_heads)
+        return heads.transpose(1, 2)  # (B, N, A, D/A) -> (B, A, N, D/A)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend.
@@ -44,4 +46,7 @@ class MultiHeadAttention(nn.Module):
             self._heads(self.value(values)),
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.output(mixed.transpose(1, 2).flatten(2))  # (B, A, N, D/A) -> (B, N, D)
+        result: Tensor = self.output(
+            mixed.transpose(1, 2).flatten(2)
+        )  # (B, A, N, D/A) -> (B, N, D)
+        return result

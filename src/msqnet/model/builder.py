@@ -107,7 +107,7 @@ def new_model(
             model.query_encoder.label_embeddings.copy_(text)
         if video_weights is not None:
             model.video_encoder.load_state_dict(video_weights)
-        if image is not None:
+        if image is not None and model.image_encoder is not None:
             model.image_encoder.load_state_dict(image.state_dict())
     if is_lite and arch.video_weights != _RANDOM:
         load_published_state_dict(model.video_encoder.trunk.network, pretrained_state_dict())

@@ -115,7 +115,7 @@ class MSQNetConfig(PreTrainedConfig):
         self.calibration_bias = self.calibration_bias or [0.0] * num_labels
         self.provenance = self.provenance or {}
         self._check()
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
     def _check(self) -> None:
         for name, choices in (

@@ -48,7 +48,8 @@ class DecoderLayer(nn.Module):
         seen = self.cross_attention(queries, memory_keys, memory)
         queries = self.cross_attention_norm(queries + self.dropout(seen))
         hidden = self.dropout(F.relu(self.expand(queries)))
-        return self.feedforward_norm(queries + self.dropout(self.contract(hidden)))
+        result: Tensor = self.feedforward_norm(queries + self.dropout(self.contract(hidden)))
+        return result
 
 
 class QueryDecoder(nn.Module):

@@ -68,9 +68,12 @@ class _ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:  # only if someone built the norm without statistics
+            raise CheckpointError("batch norm without stored statistics")
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
         weight = self.conv.weight * scale[:, None, None, None]
-        bias = norm.bias - norm.running_mean * scale
+        bias = norm.bias - mean * scale
         pads = []
         for size in reversed(x.shape[-2:]):
             total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
@@ -93,7 +96,8 @@ class _InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = x if self.expand is None else F.relu6(self.expand(x))
         hidden = self.project(F.relu6(self.depthwise(hidden)))
-        return x + hidden if self.has_skip else hidden
+        result: Tensor = x + hidden if self.has_skip else hidden
+        return result
 
 
 class EfficientNetLite0(nn.Module):

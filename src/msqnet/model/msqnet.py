@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.configuration import CLIPVisionConfig, LiteConfig, MSQNetConfig, TimesformerConfig
@@ -82,10 +82,11 @@ class QueryEncoder(nn.Module):
 
     def forward(self, video_query: Tensor | None, batch_size: int) -> Tensor:
         """(B, D'') float or None -> (B, K, D) float."""
-        queries = self.project_labels(self.label_embeddings)  # (K, D)
+        queries: Tensor = self.project_labels(self.label_embeddings)  # (K, D)
         if self.project_video is None or video_query is None:
             return queries.expand(batch_size, -1, -1)
-        return queries + self.project_video(video_query)[:, None]  # (B, K, D)
+        from_video: Tensor = self.project_video(video_query)  # (B, D)
+        return queries + from_video[:, None]  # (B, K, D)
 
 
 class MSQNet(PreTrainedModel):
@@ -133,7 +134,7 @@ class MSQNet(PreTrainedModel):
         self.query_head = (
             VideoQueryHead(num_labels, query_width) if config.video_query_to_scores else None
         )
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what is ours; encoders initialise themselves.
@@ -195,6 +196,8 @@ class MSQNet(PreTrainedModel):
             What `video_encoder` takes (for ``lite`` its trunk's features, else the pixels), and
             the video query (B, D''), not yet standardised.
         """
+        query: Tensor | None = None
+        features: Tensor | TrunkFeatures = pixels
         if isinstance(self.video_encoder, LiteVideoEncoder):
             features = self.video_encoder.features(pixels, closeups)
             query = (
@@ -202,8 +205,6 @@ class MSQNet(PreTrainedModel):
             )
         elif closeups is not None:
             raise ShapeError("this model takes no close-up; its clip settings say closeup: false")
-        else:
-            features, query = pixels, None
         if self.image_encoder is not None:
             query = self.image_encoder(pixels).mean(dim=1)  # (B, T, D'') -> (B, D'')
         return features, query

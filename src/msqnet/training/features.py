@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from msqnet.model.msqnet import MSQNet
 
@@ -96,7 +96,7 @@ class FeatureStore:
         self.num_views = num_views
         self.folder = folder / _store_digest(model, dataset, num_views)
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = model.config.video_encoder
+        config = model.video_encoder.config
         shape = (num_views + 1, len(dataset), config.num_looks, config.num_frames)
         self.maps = self._open("maps", (*shape, *model.video_encoder.map_shape), np.float16)
         self.pooled = self._open("pooled", (*shape, model.video_encoder.feature_width), np.float16)
@@ -130,7 +130,7 @@ class FeatureStore:
         loader = DataLoader(
             _Views(plain, self.dataset, todo), batch_size=batch_size, num_workers=num_workers
         )
-        self.model.eval()
+        self.model.train(mode=False)
         num_done = 0
         for batch in loader:
             self._store(batch)

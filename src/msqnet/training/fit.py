@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -101,7 +100,7 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
         kept, new = transfer(MSQNet.from_pretrained(run.init_from), model)
         report(f"from {run.init_from}: kept {', '.join(kept) or 'no label'}")
         report(f"new labels: {', '.join(new) or 'none'}")
-    freeze(model, run.train.finetune or "full")
+    freeze(model, run.train.finetune)
     if run.train.gradient_checkpointing:
         # transformers 5.17 knows the first name only, 5.23 warns about it.
         enable = getattr(model, "activation_checkpointing_enable", None)
@@ -162,10 +161,6 @@ class _TrainingData:
         self.model = model
         self.store: FeatureStore | None = None
         if run.train.cached_views:
-            if run.train.finetune == "full":
-                raise ConfigError(
-                    "cached_views holds features of a frozen trunk; with finetune full it must be 0"
-                )
             self._fill(progress)
 
     def _fill(self, progress: Callable[[int, int], None] | None) -> None:
@@ -176,17 +171,17 @@ class _TrainingData:
             self.run.clip,
             augmentation=self.run.augmentation,
             single_label=self.run.task == "single_label",
-            seed=train.seed or 0,
+            seed=train.seed,
         )
         self.store = FeatureStore(
-            self.run.folder / "features", self.model, dataset, train.cached_views or 0
+            self.run.folder / "features", self.model, dataset, train.cached_views
         )
-        self.store.fill(batch_size=4, num_workers=train.num_workers or 0, progress=progress)
+        self.store.fill(batch_size=4, num_workers=train.num_workers, progress=progress)
 
     def fresh_model(self) -> MSQNet:
         """The model as it was before any training; the same object each time."""
         self.model.load_state_dict(self.initial)
-        freeze(self.model, self.run.train.finetune or "full")
+        freeze(self.model, self.run.train.finetune)
         return self.model
 
     def rows(self, rows: np.ndarray, *, augmented: bool) -> Any:
@@ -200,7 +195,7 @@ class _TrainingData:
             run.clip,
             augmentation=run.augmentation if augmented else None,
             single_label=run.task == "single_label",
-            seed=run.train.seed or 0,
+            seed=run.train.seed,
         )
 
     def video_queries(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -215,11 +210,11 @@ class _TrainingData:
         loader = torch.utils.data.DataLoader(
             self.rows(rows, augmented=False),
             batch_size=self.run.train.batch_size,
-            num_workers=self.run.train.num_workers or 0,
+            num_workers=self.run.train.num_workers,
         )
         queries = []
         with torch.inference_mode():
-            self.model.eval()
+            self.model.train(mode=False)
             for batch in loader:
                 query = self.model.encode(batch["pixels"], batch.get("closeups"))[1]
                 if query is None:
@@ -258,13 +253,13 @@ def _train_once(
     weight = None
     if run.train.class_balance == "inverse" and run.task == "multi_label":
         weight = positive_weight(run.targets[train_rows])
-    set_seed(run.train.seed or 0)
+    set_seed(run.train.seed)
     run_trainer(
         model, train_data, held_out_data if choose_epoch else None, run.train, folder, weight
     )
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
-        logits = part_logits(model, held_out_data, run.train.batch_size or 1)
+        logits = part_logits(model, held_out_data, run.train.batch_size)
     return _Trained(model, _last_epoch(model, folder), logits)
 
 
@@ -285,12 +280,12 @@ def _cross_validated(
     fold_of = grouped_folds(
         run.table,
         run.labels,
-        num_folds=run.train.folds or 0,
-        seed=run.train.seed or 0,
+        num_folds=run.train.folds,
+        seed=run.train.seed,
         hold_out_all=True,
     )
     logits = np.zeros((2, len(run.table), len(run.labels)), np.float32)
-    for fold in range(run.train.folds or 0):
+    for fold in range(run.train.folds):
         folder = run.folder / f"fold-{fold}"
         held_out = np.flatnonzero(fold_of == fold)
         stored = folder / "logits.npy"
@@ -303,7 +298,7 @@ def _cross_validated(
         logits[:, held_out] = trained.logits
         partial = folder / "logits.partial.npy"
         np.save(partial, trained.logits)
-        os.replace(partial, stored)
+        partial.replace(stored)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return np.arange(len(run.table)), logits
 
@@ -380,7 +375,7 @@ def save_model(model: MSQNet, folder: Path) -> None:
     model.save_pretrained(partial)
     if folder.exists():
         shutil.rmtree(folder)
-    os.replace(partial, folder)
+    partial.replace(folder)
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -399,10 +394,12 @@ def settings_of(run: Run) -> dict[str, Any]:
     }
 
 
-def without_flip_where_sides_matter(train: TrainConfig, labels: LabelSet) -> TrainConfig:
+def without_flip_where_sides_matter(
+    augmentation: AugmentationConfig, labels: LabelSet
+) -> AugmentationConfig:
     """No mirrored clips where a label speaks of left or right."""
     words = {word for prompt in labels.prompts for word in prompt.lower().split()}
-    if train.horizontal_flip and words & {"left", "right"}:
+    if augmentation.horizontal_flip and words & {"left", "right"}:
         _logger.warning("labels speak of left or right: clips are not mirrored")
-        return replace(train, horizontal_flip=False)
-    return train
+        return replace(augmentation, horizontal_flip=False)
+    return augmentation

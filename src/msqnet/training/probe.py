@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msqnet.errors import ShapeError
+from msqnet.errors import ConfigError, ShapeError
 from msqnet.training.losses import UNKNOWN
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def fit_query_head(
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
+    if model.query_head is None:
+        raise ConfigError("there is no path from the video query to the scores to fit")
     mean, deviation = standardisation(queries)
     weight, bias = fit_linear((queries - mean) / deviation, targets, strength, num_views)
     with torch.no_grad():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from msqnet.config import ArchConfig, AugmentationConfig, ClipConfig, TrainConfig
+from msqnet.config import ArchConfig, ClipConfig, TrainConfig
 
 KINETICS_TIMESFORMER = "facebook/timesformer-base-finetuned-k400"
 CLIP_B16 = "openai/clip-vit-base-patch16"
@@ -16,10 +17,9 @@ class Recipe:
 
     Attributes:
         name: printed when training starts.
-        arch: architecture; every field set.
-        train: training; every field set.
-        clip: how frames become a model input; the number of frames comes from ``arch``.
-        augmentation: random changes in training.
+        arch: architecture.
+        train: training.
+        clip: how frames become a model input; frames and close-up come from ``arch``.
         licence: of the pretrained weights that the architecture starts from.
     """
 
@@ -27,54 +27,18 @@ class Recipe:
     arch: ArchConfig
     train: TrainConfig
     clip: ClipConfig
-    augmentation: AugmentationConfig
     licence: str
 
 
 _LITE = Recipe(
     name="lite",
-    arch=ArchConfig(
-        video_encoder="lite",
-        video_weights="imagenet",
-        image_encoder="none",
-        text_encoder="minilm",
-        num_frames=16,
-        width=256,
-        decoder_layers=2,
-        decoder_heads=8,
-        decoder_feedforward=1024,
-        dropout=0.2,
-        query_positions="none",
-        closeup=True,
-    ),
-    train=TrainConfig(
-        epochs=8,
-        learning_rate=3e-4,
-        encoder_learning_rate=3e-4,
-        weight_decay=0.05,
-        batch_size=16,
-        accumulation_steps=1,
-        warmup_share=0.1,
-        finetune="after_trunk",
-        gradient_checkpointing=False,
-        precision="auto",
-        class_balance="inverse",
-        validation_share=0.2,
-        folds=5,
-        early_stopping_patience=0,
-        cached_views=3,
-        probe_strength=0.01,
-        horizontal_flip=True,
-        seed=0,
-        num_workers=0,
-        on_unreadable="raise",
-    ),
-    clip=ClipConfig(resize="stretch", decode_short_side_pixels=352, closeup=True),
-    augmentation=AugmentationConfig(),
+    arch=ArchConfig(),
+    train=TrainConfig(),
+    clip=ClipConfig(resize="stretch", decode_short_side_pixels=352),
     licence="EfficientNet-Lite0: Apache-2.0; all-MiniLM-L6-v2: Apache-2.0",
 )
 
-# The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames, everything but CLIP trained.
+# The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames; CLIP stays frozen.
 _PAPER = Recipe(
     name="paper",
     arch=ArchConfig(
@@ -108,14 +72,21 @@ _PAPER = Recipe(
         early_stopping_patience=0,
         cached_views=0,
         probe_strength=0.0,
-        horizontal_flip=False,
         seed=0,
         num_workers=2,
-        on_unreadable="raise",
     ),
     clip=ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256),
-    augmentation=AugmentationConfig(),
     licence="TimeSformer K400: CC-BY-NC 4.0 (not for commercial use); CLIP: MIT",
 )
 
 RECIPES = {"lite": _LITE, "timesformer": _PAPER}
+
+
+def recipe_defaults(video_encoder: str) -> dict[str, Any]:
+    """The recipe's settings by their dotted option names, for instance ``train.epochs``."""
+    recipe = RECIPES[video_encoder]
+    return {
+        f"{group}.{name}": value
+        for group, settings in (("arch", recipe.arch), ("train", recipe.train))
+        for name, value in asdict(settings).items()
+    }

@@ -63,8 +63,9 @@ class _ActionTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW; with a weight decay of 0 it is the paper's Adam."""
         if self.optimizer is None:
+            trained: Any = self.model if model is None else model
             groups = parameter_groups(
-                self.model if model is None else model,
+                trained,
                 self.args.learning_rate,
                 self.encoder_learning_rate,
                 self.args.weight_decay,
@@ -240,7 +241,7 @@ def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -
         (2, N, K) float32: from the decoder and straight from the video query, in the order of the
         data; without that path both are the decoder's.
     """
-    model.eval()
+    model.train(mode=False)
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for batch in DataLoader(data, batch_size=batch_size):
         inputs = {name: value.to(model.device) for name, value in batch.items()}

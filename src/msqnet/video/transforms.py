@@ -166,7 +166,7 @@ def training_clip(
     augmentation: AugmentationConfig,
     rng: np.random.Generator,
 ) -> Clip:
-    """A randomly changed model input of a window (paper, section 4: multi-scale crop, colour, grey, flip).
+    """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
 
     Args:
         frames: the window's frames; any size.

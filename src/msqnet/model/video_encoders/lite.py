@@ -179,7 +179,8 @@ class SpaceTimeBlock(nn.Module):
 
     def _feedforward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(F.gelu(self.expand(self.feedforward_norm(x))))
-        return self.dropout(self.contract(hidden))
+        result: Tensor = self.dropout(self.contract(hidden))
+        return result
 
 
 class LiteVideoEncoder(nn.Module):
