@@ -3,8 +3,9 @@
     python benchmarks/linear_probe.py --data mixed_actors.csv --model mixed-actors-lite
 
 A probe is one logistic regression a label (C 0.01, balanced, standardised features, known rows
-only) on mean, standard deviation and mean absolute frame difference of the frozen EfficientNet-Lite0
-features of 8 frames a window: of the whole frames, and with the close-up of what moves beside them.
+only) on mean, standard deviation and mean absolute frame difference of the frozen features of
+EfficientNet-Lite0 for 8 frames a window: of the whole frames, and with the close-up of what moves
+beside them.
 Figures are macro mAP over the labels with a positive in both splits, and over the well-supported
 ones, on the table's `test` rows; differences are from a paired bootstrap over clips.
 """

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.fixtures.videos import read_everything
 
 from msqnet.video.reader import VIDEO_SUFFIXES, open_video
+from tests.fixtures.videos import read_everything
 
 if TYPE_CHECKING:
     from pathlib import Path

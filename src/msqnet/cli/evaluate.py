@@ -153,8 +153,8 @@ def _print_result(console: Console, result: EvaluationResult) -> None:
         interval = metrics["intervals"].get(name)
         bounds = f"  95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         console.print(f"{title}: {metrics[name]:.3f}{bounds}", highlight=False)
-    for label, reason in metrics["not_scored"].items():
-        console.print(f"not scored: {label}: {reason}", highlight=False)
+    for item in metrics["not_scored"]:
+        console.print(f"not scored: {item['label']}: {item['reason']}", highlight=False)
 
 
 def _evaluate_timeline(

@@ -78,14 +78,14 @@ def load_backbone(
         CheckpointError: not found, damaged, of another model type, or with tensors that are
             missing, unexpected, of another shape, not finite or without values.
     """
-    with _loading_from(name_or_folder):
+    with loading_from(name_or_folder):
         found_type = AutoConfig.from_pretrained(name_or_folder).model_type
     if found_type not in model_types:
         raise CheckpointError(
             f"{name_or_folder}: found a model of type {found_type!r}, expected "
             f"{' or '.join(map(repr, sorted(model_types)))}; name a checkpoint of that kind"
         )
-    with _loading_from(name_or_folder):
+    with loading_from(name_or_folder):
         # Without dtype a half-precision checkpoint would give a half-precision model.
         # Its annotation leaves out the pair that output_loading_info gives.
         loaded: Any = model_class.from_pretrained(
@@ -93,7 +93,7 @@ def load_backbone(
         )
     model: ModelT = loaded[0]
     report: dict[str, Any] = loaded[1]
-    _check_report(report, name_or_folder, ignored_prefixes)
+    check_report(report, name_or_folder, ignored_prefixes)
     check_loaded(model, name_or_folder)
     return model
 
@@ -104,7 +104,7 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
     Raises:
         CheckpointError: not found, or damaged.
     """
-    with _loading_from(name_or_folder):
+    with loading_from(name_or_folder):
         tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
     # Where its files are absent transformers builds one that knows no word, without an error.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
@@ -116,10 +116,12 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
 
 
 @contextmanager
-def _loading_from(origin: str | Path) -> Iterator[None]:
+def loading_from(origin: str | Path) -> Iterator[None]:
     """Turn load errors into ours; hold back transformers' log, whose content we check ourselves."""
     verbosity = transformers_logging.get_verbosity()
+    shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     try:
         yield
     except _LOAD_ERRORS as error:
@@ -130,11 +132,23 @@ def _loading_from(origin: str | Path) -> Iterator[None]:
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if shows_progress:
+            transformers_logging.enable_progress_bar()
 
 
-def _check_report(
-    report: dict[str, Any], origin: str | Path, ignored_prefixes: tuple[str, ...]
+def check_report(
+    report: dict[str, Any], origin: str | Path, ignored_prefixes: tuple[str, ...] = ()
 ) -> None:
+    """Refuse a load that did not account for every tensor.
+
+    Args:
+        report: what transformers gives for ``output_loading_info``.
+        origin: where the weights are from, for the message.
+        ignored_prefixes: as for `load_backbone`.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape.
+    """
     problems = {
         "missing": set(report["missing_keys"]),
         "of another shape": {str(entry) for entry in report["mismatched_keys"]},

@@ -19,7 +19,7 @@ from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.configuration import CLIPVisionConfig, LiteConfig, MSQNetConfig, TimesformerConfig
 from msqnet.model.decoder import QueryDecoder
 from msqnet.model.heads import GroupWiseLinear, VideoQueryHead
-from msqnet.model.loading import check_loaded
+from msqnet.model.loading import check_loaded, check_report, loading_from
 from msqnet.model.positional import sinusoidal_positions
 from msqnet.model.query_encoders.clip import ClipImageEncoder
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
@@ -166,9 +166,17 @@ class MSQNet(PreTrainedModel):
         Raises:
             CheckpointError: a tensor is missing, unexpected, without values or not finite.
         """
+        origin = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
         kwargs.setdefault("dtype", torch.float32)
-        model: MSQNet = super().from_pretrained(*args, **kwargs)
-        check_loaded(model, str(args[0]) if args else "model")
+        with loading_from(origin):
+            loaded: Any = super().from_pretrained(*args, **kwargs, output_loading_info=True)
+        model: MSQNet = loaded[0]
+        check_report(loaded[1], origin)
+        check_loaded(model, origin)
+        # A mapped file's tensors lie at any address; copies are aligned, and matrix products then
+        # give the same bits as before saving.
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
         # Loading makes every parameter trainable again.
         learned = model.config.learn_label_queries
         model.query_encoder.label_embeddings.requires_grad_(learned)

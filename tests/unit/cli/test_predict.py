@@ -8,13 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
-from tests.unit.inference.brightness import (
-    BLACK,
-    WHITE,
-    BrightnessBackend,
-    write_truncated_video,
-    write_video,
-)
 
 from msqnet.cli.main import main
 from msqnet.cli.predict import _predict_all, format_seconds
@@ -22,6 +15,13 @@ from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results_folder import ResultsFolder, find_videos
 from msqnet.labels import LabelSet
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    BrightnessBackend,
+    write_truncated_video,
+    write_video,
+)
 
 if TYPE_CHECKING:
     from msqnet.clips import ClipBatch

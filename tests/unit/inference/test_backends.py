@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.inference.brightness import write_video
 
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig
@@ -15,6 +14,7 @@ from msqnet.inference.predictor import Predictor
 from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.msqnet import MSQNet
 from msqnet.predictions import VideoPredictions
+from tests.unit.inference.brightness import write_video
 
 if TYPE_CHECKING:
     from pathlib import Path

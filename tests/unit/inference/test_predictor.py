@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
+
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.errors import ConfigError, ShapeError, UnreadableVideo
+from msqnet.inference.predictor import Predictor
+from msqnet.predictions import Segment, VideoPredictions
 from tests.unit.inference.brightness import (
     BLACK,
     LABELS,
@@ -15,11 +20,6 @@ from tests.unit.inference.brightness import (
     write_truncated_video,
     write_video,
 )
-
-from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, ShapeError, UnreadableVideo
-from msqnet.inference.predictor import Predictor
-from msqnet.predictions import Segment, VideoPredictions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,13 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.inference.brightness import (
-    BLACK,
-    WHITE,
-    BrightnessBackend,
-    write_truncated_video,
-    write_video,
-)
 
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, DatasetError
@@ -24,6 +17,13 @@ from msqnet.inference.results_folder import (
     predict_into,
 )
 from msqnet.predictions import VideoPredictions
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    BrightnessBackend,
+    write_truncated_video,
+    write_video,
+)
 
 
 def touch(path: Path) -> Path:

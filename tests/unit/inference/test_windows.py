@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tests.unit.inference.brightness import CLIP, write_truncated_video, write_video
 
 from msqnet.config import ClipConfig, WindowConfig
 from msqnet.errors import ConfigError, UnreadableVideo
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.video.reader import open_video
+from tests.unit.inference.brightness import CLIP, write_truncated_video, write_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

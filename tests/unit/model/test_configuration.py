@@ -54,12 +54,16 @@ def test_calibration_left_out_changes_nothing() -> None:
         ({"width": 18, "decoder_heads": 4}, "width 18"),
         ({"thresholds": [0.5, 0.5]}, "thresholds has 2 values, expected 3"),
         ({"calibration_bias": [0.0]}, "calibration_bias has 1 values, expected 3"),
-        ({"video_encoder": {"model_type": "c3d"}}, "unknown model_type 'c3d'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_config("lite", **changes)
+
+
+def test_encoder_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown model_type 'c3d'"):
+        MSQNetConfig(video_encoder={"model_type": "c3d"})
 
 
 def test_trunk_query_needs_a_trunk() -> None:

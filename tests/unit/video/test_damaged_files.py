@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from tests.fixtures.videos import encode, number_image, read_number
 
 from msqnet.errors import EmptyVideo, UnreadableVideo
 from msqnet.video.reader import open_video
+from tests.fixtures.videos import encode, number_image, read_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

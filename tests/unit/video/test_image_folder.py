@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 import torch
-from tests.fixtures.videos import encode, number_image, read_number
 
 from msqnet.errors import ConfigError, EmptyVideo, ShapeError, UnreadableVideo
 from msqnet.video.reader import open_video
+from tests.fixtures.videos import encode, number_image, read_number
 
 if TYPE_CHECKING:
     from pathlib import Path

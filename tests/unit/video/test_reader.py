@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from tests.fixtures.videos import encode, number_image, read_everything, read_number
 
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.video.decoding import FrameDecoder
 from msqnet.video.reader import VIDEO_SUFFIXES, open_video
+from tests.fixtures.videos import encode, number_image, read_everything, read_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
