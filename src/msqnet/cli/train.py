@@ -155,6 +155,8 @@ def _provenance(table: ClipTable, recipe: str, licence: str, train: TrainConfig)
 
 def _readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
     """The rows to train on; stops, or leaves rows out, where `msqnet check` finds errors."""
+    from rich.progress import Progress
+
     from msqnet.data.check import check_table
     from msqnet.data.table import scan_table
     from msqnet.errors import DatasetError
@@ -163,8 +165,13 @@ def _readable_rows(console: Console, data: Path, split: str | None, skip_errors:
     if split is None and "train" in table.split_names():
         split = "train"
     table = table.select(split)
-    console.print(f"checking the videos of {len(table)} rows")
-    problems = (*malformed, *check_table(table).problems)
+    with Progress(console=console, transient=True) as bars:
+        bar = bars.add_task("checking videos", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        problems = (*malformed, *check_table(table, progress=progress).problems)
     rows = {item.row for item in problems if item.severity == "error" and item.row is not None}
     if not rows:
         return table

@@ -147,14 +147,14 @@ def _published_to_own_name(name: str) -> str | None:
     match = re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name)
     if match:
         index, part, leaf = match.groups()
-        return f"blocks.{index}.{_PUBLISHED_PARTS[part]}.{leaf}"
+        return f"blocks.{index}.{_PUBLISHED_PARTS.get(part, part)}.{leaf}"
     outer = {
         "_conv_stem": "stem.conv",
         "_bn0": "stem.norm",
         "_conv_head": "head.conv",
         "_bn1": "head.norm",
     }
-    part, leaf = name.split(".", 1)
+    part, _, leaf = name.partition(".")
     return f"{outer[part]}.{leaf}" if part in outer else None
 
 

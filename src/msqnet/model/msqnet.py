@@ -8,7 +8,7 @@ embeddings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from msqnet.model.positional import sinusoidal_positions
 from msqnet.model.query_encoders.clip import ClipImageEncoder
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VIDEO_ENCODERS: dict[type, type[nn.Module]] = {
     LiteConfig: LiteVideoEncoder,
@@ -281,6 +284,19 @@ class MSQNet(PreTrainedModel):
         if self.config.task == "single_label":
             return calibrated.softmax(dim=-1)
         return calibrated.sigmoid()
+
+
+def save_in_half(model: MSQNet, folder: str | Path) -> None:
+    """Save a model folder with matrices in half precision, at half the size.
+
+    Vectors (norms, biases, batch-norm and query statistics) stay in float32: they are small, and
+    some leave the range of half precision. Loading computes in float32 as always.
+    """
+    weights = {
+        name: tensor.detach().half() if tensor.ndim > 1 else tensor.detach()
+        for name, tensor in model.state_dict().items()
+    }
+    model.save_pretrained(folder, state_dict=weights)
 
 
 AutoConfig.register("msqnet_lite", LiteConfig)

@@ -32,7 +32,13 @@ from msqnet.model.msqnet import MSQNet
 from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.probe import fit_query_head
-from msqnet.training.trainer import freeze, part_logits, positive_weight, run_trainer
+from msqnet.training.trainer import (
+    freeze,
+    last_whole_checkpoint,
+    part_logits,
+    positive_weight,
+    run_trainer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,8 +271,6 @@ def _train_once(
 
 def _last_epoch(model: MSQNet, folder: Path) -> MSQNet:
     """The model after the last epoch, where another one was the best."""
-    from msqnet.training.trainer import last_whole_checkpoint
-
     checkpoint = last_whole_checkpoint(folder)
     if checkpoint is None:
         return model

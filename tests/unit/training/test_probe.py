@@ -1,0 +1,109 @@
+"""The linear start of the direct path, against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from msqnet.errors import ShapeError
+from msqnet.training.losses import UNKNOWN
+from msqnet.training.probe import balanced_weights, fit_linear, fit_query_head, standardisation
+from tests.fixtures.models import LABELS, random_inputs, tiny_model
+
+NUM_ROWS, NUM_FEATURES, NUM_LABELS = 60, 20, 3
+STRENGTH = 0.05
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    """Queries (N, D'') and targets (N, K), unbalanced, a quarter of them unknown."""
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(NUM_ROWS, NUM_FEATURES, generator=generator)
+    slopes = torch.randn(NUM_FEATURES, NUM_LABELS, generator=generator)
+    logits = queries @ slopes - torch.tensor([0.0, 3.0, 6.0])
+    targets = (logits > torch.randn(NUM_ROWS, NUM_LABELS, generator=generator)).float()
+    targets[torch.rand(NUM_ROWS, NUM_LABELS, generator=generator) < 0.25] = UNKNOWN
+    return queries, targets
+
+
+def test_fit_equals_balanced_logistic_regression_on_known_rows(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    queries, targets = data
+    weight, bias = fit_linear(queries, targets, STRENGTH)
+    for label in range(NUM_LABELS):
+        is_known = targets[:, label] != UNKNOWN
+        reference = LogisticRegression(
+            C=STRENGTH, class_weight="balanced", tol=1e-8, max_iter=2000
+        ).fit(queries[is_known].double().numpy(), targets[is_known, label].numpy())
+        # Ours stops at a gradient of 1e-5 in float32; coefficients are of the size of 0.3.
+        np.testing.assert_allclose(weight[label].numpy(), reference.coef_[0], atol=1e-3)
+        assert bias[label].item() == pytest.approx(reference.intercept_[0], abs=1e-3)
+        ours = (queries @ weight[label] + bias[label]).numpy()
+        theirs = reference.decision_function(queries.double().numpy())
+        assert np.array_equal(ours.argsort(), theirs.argsort())
+
+
+def test_views_of_the_same_rows_change_nothing(data: tuple[Tensor, Tensor]) -> None:
+    queries, targets = data
+    once = fit_linear(queries, targets, STRENGTH)
+    twice = fit_linear(queries.repeat(2, 1), targets.repeat(2, 1), STRENGTH, num_views=2)
+    for expected, found in zip(once, twice, strict=True):
+        # Where the search stops, see above.
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_label_without_both_classes_stays_at_zero(data: tuple[Tensor, Tensor]) -> None:
+    queries, targets = data[0], data[1].clone()
+    targets[:, 0] = 1
+    targets[:, 1] = UNKNOWN
+    weight, bias = fit_linear(queries, targets, STRENGTH)
+    assert not weight[:2].any()
+    assert not bias[:2].any()
+    assert weight[2].any()
+
+
+def test_balanced_weights_equal_numbers_worked_by_hand() -> None:
+    targets = torch.tensor([[1, 1], [0, 1], [0, 1], [0, UNKNOWN], [UNKNOWN, 1]])
+    expected = torch.tensor([[2, 0], [2 / 3, 0], [2 / 3, 0], [2 / 3, 0], [0, 0]])
+    torch.testing.assert_close(balanced_weights(targets), expected)
+
+
+def test_constant_features_are_not_divided_by_zero() -> None:
+    queries = torch.tensor([[1.0, 7.0], [3.0, 7.0]])
+    mean, deviation = standardisation(queries)
+    assert torch.equal(mean, torch.tensor([2.0, 7.0]))
+    assert torch.equal(deviation, torch.tensor([1.0, 1.0]))
+
+
+def test_rows_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match="3 queries for 2 rows"):
+        fit_linear(torch.zeros(3, 2), torch.zeros(2, 1), STRENGTH)
+    with pytest.raises(ShapeError, match="0 queries"):
+        fit_linear(torch.zeros(0, 2), torch.zeros(0, 1), STRENGTH)
+
+
+def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
+    model = tiny_model("lite")
+    inputs = random_inputs("lite", 6)
+    targets = torch.tensor([[1, 0, 0], [0, 1, UNKNOWN], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]])
+    with torch.inference_mode():
+        queries = model.encode(**inputs)[1].clone()
+    fit_query_head(model, queries, targets.float(), STRENGTH, 1)
+    mean, deviation = queries.mean(dim=0), queries.std(dim=0, correction=0)
+    standardised = (queries - mean) / torch.where(deviation > 1e-6, deviation, 1.0)
+    weight, bias = fit_linear(standardised, targets.float(), STRENGTH)
+    with torch.inference_mode():
+        logits = model(**inputs).query_logits
+    torch.testing.assert_close(logits, standardised @ weight.T + bias, atol=0.02, rtol=0.01)
+    assert not any(parameter.requires_grad for parameter in model.query_head.parameters())
+    assert logits.shape == (6, len(LABELS))
+
+
+def test_targets_of_other_values_are_refused() -> None:
+    model = tiny_model("lite")
+    with pytest.raises(ShapeError, match="1, 0 and -100"):
+        fit_query_head(model, torch.zeros(2, 7680), torch.full((2, 3), 0.5), STRENGTH, 1)
