@@ -242,10 +242,13 @@ class TrainConfig:
         folds: Instead of one validation part, train once per fold to calibrate on all rows, then
             once more on everything; 0 for none.
         early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
+            Needs `folds` 0.
         cached_views: Augmented views of each row whose frozen trunk features are kept on disk
             (`lite`); 0 decodes and augments anew in every epoch.
         probe_strength: Inverse regularisation of the linear fit with which the path from the video
-            query to the scores starts; 0 starts it at zero and trains it with the rest.
+            query to the scores starts; 0 starts it at zero and trains it with the rest. A run
+            that starts from another model goes on from that model's path instead.
+        max_gradient_norm: Longer gradients are scaled down to this; 0 leaves them.
         seed: Of everything random; a run on CPU repeats exactly.
         num_workers: Processes that decode.
     """
@@ -266,6 +269,7 @@ class TrainConfig:
     early_stopping_patience: int = 0
     cached_views: int = 3
     probe_strength: float = 0.01
+    max_gradient_norm: float = 1.0
     seed: int = 0
     num_workers: int = 1
 
@@ -275,6 +279,10 @@ class TrainConfig:
         _check(0 < self.validation_share < 1, f"validation_share {self.validation_share}: (0, 1)")
         _check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
         _check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")
+        _check(
+            not (self.folds and self.early_stopping_patience),
+            "early stopping chooses an epoch on one validation part: set folds to 0 for it",
+        )
         _check(
             not (self.cached_views and self.finetune == "full"),
             "cached_views holds features of a frozen trunk; with finetune full it must be 0",

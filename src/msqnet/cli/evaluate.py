@@ -83,7 +83,7 @@ def evaluate(
             bars.update(bar, completed=done, total=total)
 
         if timeline:
-            _evaluate_timeline(console, table, predictor, folder, progress)
+            _evaluate_timeline(console, table, predictor, folder, progress, strict_labels)
             return 0
         from msqnet.evaluation.evaluate import evaluate_table
 
@@ -163,10 +163,13 @@ def _evaluate_timeline(
     predictor: Predictor,
     folder: Path | None,
     progress: Callable[[int, int], None],
+    strict_labels: bool,
 ) -> None:
     from msqnet.evaluation.timeline import evaluate_timelines, write_figures
 
-    figures, results = evaluate_timelines(table, predictor, progress=progress)
+    figures, results = evaluate_timelines(
+        table, predictor, strict_labels=strict_labels, progress=progress
+    )
     seconds, segments = figures["per_second"], figures["segments"]
     console.print(
         f"{figures['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
@@ -184,6 +187,8 @@ def _evaluate_timeline(
         console.print(f"  mAP at tIoU {overlap}: {_shown(value)}", highlight=False)
     for overlap, value in segments["f1_at"].items():
         console.print(f"  F1@{overlap}: {_shown(value)}", highlight=False)
+    for label, reason in figures["not_scored"].items():
+        console.print(f"not scored: {label}: {reason}", highlight=False)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         write_figures(figures, folder / "timeline.json")

@@ -230,8 +230,10 @@ def _keep_freed_memory() -> None:
     A convolution's results are tens of megabytes; glibc maps and unmaps each of them, and the
     page faults can cost as much time as the arithmetic. Other C libraries are left alone.
     """
+    if sys.platform != "linux":
+        return
     libc = ctypes.CDLL(None)
-    if sys.platform == "linux" and hasattr(libc, "gnu_get_libc_version"):
+    if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 

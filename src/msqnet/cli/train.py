@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
+from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.training.fit import Run
+    from msqnet.training.recipes import Recipe
 
 
 def train(
@@ -58,7 +60,6 @@ def train(
         Path(data), Path(out), arch, train, augmentation, task, split, init_from, skip_errors
     )
     run = _prepare(console, request)
-    _claim_folder(run, resume=resume)
     from rich.progress import Progress
 
     from msqnet.training.fit import fit
@@ -69,27 +70,37 @@ def train(
         def progress(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total, visible=done < total)
 
-        folder = fit(run, report=console.print, progress=progress)
+        folder = fit(run, report=console.print, progress=progress, resume=resume)
     console.print(f"finished: {folder}", soft_wrap=True)
     return 0
 
 
 def defaults(argv: Sequence[str]) -> dict[str, Any]:
     """Settings of the recipe that the arguments choose, by their dotted option names."""
+    import yaml
+
     from msqnet.training.recipes import RECIPES, recipe_defaults
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--arch", default="")
     parser.add_argument("--arch.video_encoder", dest="encoder")
     known, _ = parser.parse_known_args(list(argv))
-    encoder = known.encoder
-    if encoder is None and known.config is not None and known.config.is_file():
-        import yaml
-
-        settings = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
-        encoder = (settings.get("arch") or {}).get("video_encoder")
+    config = known.config
+    written = config.read_text(encoding="utf-8") if config and config.is_file() else ""
+    try:
+        in_file = _mapping(_mapping(yaml.safe_load(written)).get("arch"))
+        in_argument = _mapping(yaml.safe_load(known.arch))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config or --arch is not YAML: {error}") from error
+    encoder = known.encoder or {**in_file, **in_argument}.get("video_encoder")
     # A name that no recipe has is left to the parser, whose message lists the choices.
     return recipe_defaults(encoder if encoder in RECIPES else ArchConfig.video_encoder)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value if it is a mapping, else an empty one: the parser says what is wrong with it."""
+    return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -108,13 +119,20 @@ class _Request:
 def _prepare(console: Console, request: _Request) -> Run:
     from msqnet.labels import LabelSet
     from msqnet.models import model_folder
-    from msqnet.training.fit import Run, trainable_labels, without_flip_where_sides_matter
+    from msqnet.training.fit import (
+        Run,
+        check_single_label,
+        trainable_labels,
+        without_flip_where_sides_matter,
+    )
     from msqnet.training.recipes import RECIPES
 
     arch, train = request.arch, request.train
     recipe = RECIPES[arch.video_encoder]
     table = _readable_rows(console, request.data, request.split, request.skip_errors)
     labels = LabelSet(trainable_labels(table))
+    if request.task == "single_label":
+        check_single_label(table)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     console.print(f"weights this starts from: {recipe.licence}")
     for name, value in {**asdict(arch), **asdict(train)}.items():
@@ -130,27 +148,40 @@ def _prepare(console: Console, request: _Request) -> Run:
         task=request.task,
         folder=request.out,
         init_from=init_from,
-        provenance=_provenance(table, recipe.name, recipe.licence, train),
+        provenance=_provenance(table, recipe, arch, train, init_from),
     )
 
 
-def _provenance(table: ClipTable, recipe: str, licence: str, train: TrainConfig) -> dict[str, Any]:
+def _provenance(
+    table: ClipTable, recipe: Recipe, arch: ArchConfig, train: TrainConfig, init_from: str | None
+) -> dict[str, Any]:
     import torch
     import transformers
 
     from msqnet import __version__
 
+    is_published = arch.video_weights == recipe.arch.video_weights
+    licence = recipe.licence if is_published else f"that of {arch.video_weights}"
     return {
         "data": table.path.name,
         "num_rows": len(table),
         "sources": sorted({record.source for record in table.records if record.source}),
-        "recipe": recipe,
+        "recipe": recipe.name,
+        "init_from": init_from and _provenance_of(init_from),
         "seed": train.seed,
         "pretrained_licence": licence,
         "msqnet": __version__,
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
     }
+
+
+def _provenance_of(folder: str) -> dict[str, Any]:
+    """Data, licences and settings behind the model to start from; they hold for the new one too."""
+    import json
+
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return {"model": folder, **(config.get("provenance") or {})}
 
 
 def _readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
@@ -162,7 +193,7 @@ def _readable_rows(console: Console, data: Path, split: str | None, skip_errors:
     from msqnet.errors import DatasetError
 
     table, malformed = scan_table(data)
-    if split is None and "train" in table.split_names():
+    if split is None and table.split_names():
         split = "train"
     table = table.select(split)
     with Progress(console=console, transient=True) as bars:
@@ -172,33 +203,15 @@ def _readable_rows(console: Console, data: Path, split: str | None, skip_errors:
             bars.update(bar, completed=done, total=total)
 
         problems = (*malformed, *check_table(table, progress=progress).problems)
-    rows = {item.row for item in problems if item.severity == "error" and item.row is not None}
-    if not rows:
+    errors = [item for item in problems if item.severity == "error"]
+    if not errors:
         return table
-    named = ", ".join(map(str, sorted(rows)[:10]))
+    shown = "; ".join(f"row {item.row or '-'}: {item.message}" for item in errors[:3])
     if not skip_errors:
         raise DatasetError(
-            f"{data}: {len(rows)} rows cannot be used (row {named} ...); "
-            f"`msqnet check {data}` says why, --skip_errors true leaves them out"
+            f"{data}: {len(errors)} errors ({shown} ...); `msqnet check {data}` lists them, "
+            "--skip_errors trains without these rows"
         )
-    console.print(f"{len(rows)} rows with errors are left out: {named} ...")
+    rows = {item.row for item in errors if item.row is not None}
+    console.print(f"left out for {len(errors)} errors: {len(rows)} rows ({shown} ...)")
     return table.without_rows(rows)
-
-
-def _claim_folder(run: Run, *, resume: bool) -> None:
-    """Write ``run.yaml``; refuse a folder that holds another run."""
-    import yaml
-
-    from msqnet.errors import ConfigError
-    from msqnet.training.fit import settings_of
-
-    path = run.folder / "run.yaml"
-    settings = yaml.safe_dump(settings_of(run), sort_keys=False)
-    if path.exists():
-        if not resume:
-            raise ConfigError(f"{run.folder} holds a run; use --resume true or another --out")
-        if path.read_text() != settings:
-            raise ConfigError(f"{path} has other settings than this call; repeat that call")
-        return
-    run.folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(settings)

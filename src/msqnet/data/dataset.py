@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from msqnet.errors import VideoError
+from msqnet.errors import DatasetError
 from msqnet.video.reader import open_video
 from msqnet.video.sampling import segment_times
 from msqnet.video.transforms import evaluation_clip, training_clip
@@ -34,11 +34,19 @@ def read_window(
 
     Raises:
         VideoError: the video cannot be read.
+        DatasetError: the row starts after the end of the video.
     """
     offsets = None if rng is None else rng.random(config.num_frames).tolist()
     with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:
         start = record.start_seconds or 0.0
-        end = video.duration_seconds if record.end_seconds is None else record.end_seconds
+        end = video.duration_seconds
+        if start >= end:
+            raise DatasetError(
+                f"row {record.row}: starts at {start:g} s, but {record.path} ends at {end:g} s; "
+                "correct the row or drop it"
+            )
+        if record.end_seconds is not None:
+            end = min(end, record.end_seconds)  # as in prediction, where no window leaves the video
         times = segment_times(start, end, config.num_frames, offsets)
         return video.frames_at(times.tolist())
 
@@ -106,14 +114,3 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if clip.closeup is not None:
             item["closeups"] = clip.closeup
         return item
-
-
-def unreadable_rows(table: ClipTable, config: ClipConfig) -> dict[int, str]:
-    """Row number and cause of every row whose evaluation clip cannot be read."""
-    causes = {}
-    for record in table.records:
-        try:
-            read_window(record, config)
-        except VideoError as error:
-            causes[record.row] = str(error)
-    return causes

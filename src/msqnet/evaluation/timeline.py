@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.errors import DatasetError
+from msqnet.evaluation.evaluate import missing_labels
 from msqnet.metrics.timeline import (
     TimedLabel,
     per_second_metrics,
@@ -24,7 +25,7 @@ from msqnet.metrics.timeline import (
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from msqnet.data.records import ClipTable, Record
@@ -76,9 +77,22 @@ def _gaps(spans: list[tuple[float, float]], duration_seconds: float) -> list[tup
 
 
 def video_truth(
-    name: str, records: list[Record], labels: LabelSet, duration_seconds: float
+    name: str,
+    records: list[Record],
+    labels: LabelSet,
+    duration_seconds: float,
+    *,
+    scored: Collection[str],
 ) -> VideoTruth:
-    """The truth of one video from its rows; rows without times hold for the whole video."""
+    """The truth of one video from its rows; rows without times hold for the whole video.
+
+    Args:
+        name: of the video.
+        records: its rows.
+        labels: columns.
+        duration_seconds: of the video.
+        scored: labels that count; the others are unknown all along.
+    """
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
     for index, label in enumerate(labels):
@@ -87,6 +101,8 @@ def video_truth(
             end = duration_seconds if record.end_seconds is None else record.end_seconds
             span = (record.start_seconds or 0.0, min(end, duration_seconds))
             if span[1] <= span[0]:
+                continue
+            if label not in scored:
                 continue
             if label in record.labels:
                 positive.append(span)
@@ -102,6 +118,7 @@ def evaluate_timelines(
     table: ClipTable,
     predictor: Predictor,
     *,
+    strict_labels: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[VideoPredictions]]:
     """Predict whole videos and score their timelines.
@@ -111,6 +128,7 @@ def evaluate_timelines(
     Args:
         table: rows, of which at least one has a start or an end.
         predictor: the model with its window and segment settings.
+        strict_labels: a label of the table that the model lacks is an error.
         progress: called with (videos done, videos in all).
 
     Returns:
@@ -125,14 +143,17 @@ def evaluate_timelines(
     by_name: dict[str, list[Record]] = defaultdict(list)
     for record, name in zip(table.records, table.clip_ids(), strict=True):
         by_name[name].append(record)
+    not_scored = missing_labels(table, predictor.backend, strict=strict_labels)
     labels = predictor.backend.labels
+    counts = predictor.backend.train_positive_windows
+    trained = [name for name, n in zip(labels, counts or [1] * len(labels), strict=True) if n]
     scores, targets, results = [], [], []
     predicted: list[TimedLabel] = []
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
     for number, (name, records) in enumerate(sorted(by_name.items()), start=1):
         result = predictor(records[0].path)
-        truth = video_truth(name, records, labels, result.duration_seconds)
+        truth = video_truth(name, records, labels, result.duration_seconds, scored=trained)
         num_seconds = int(np.ceil(result.duration_seconds - _SAME_TIME_SECONDS))
         timeline = result.timeline
         scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))
@@ -156,6 +177,7 @@ def evaluate_timelines(
     segments = segment_metrics(predicted, truths, unknown, num_labels=len(labels))
     figures = {
         "num_videos": len(by_name),
+        "not_scored": not_scored,
         "window_seconds": predictor.window_seconds,
         "stride_seconds": predictor.stride_seconds,
         "per_second": _plain(

@@ -171,7 +171,8 @@ class ResultsFolder:
         present = [path for path in paths if os.path.lexists(path)]
         if self._overwrite or not present:
             return None
-        if len(present) == len(paths) and _provenance(paths[0]) == provenance:
+        is_same = _is_of(paths[0], video.path, provenance)
+        if len(present) == len(paths) and is_same:
             earlier = self._rows.get(str(video.path))
             outputs = [path.relative_to(self.folder) for path in paths]
             return _row(video, outputs, "exists", earlier.error if earlier else "")
@@ -179,7 +180,7 @@ class ResultsFolder:
             video,
             (),
             "error",
-            f"{present[0]} exists and is not of this model and these settings; "
+            f"{present[0]} exists and is not of this video, model and settings; "
             "--overwrite replaces it",
         )
 
@@ -261,8 +262,12 @@ def _read_index(path: Path) -> list[IndexRow]:
     ]
 
 
-def _provenance(path: Path) -> dict[str, Any] | None:
+def _is_of(path: Path, video: Path, provenance: dict[str, Any]) -> bool:
+    """Whether a stored result is of this video, not older than it, by this model and settings."""
     try:
-        return VideoPredictions.from_json(path.read_text(encoding="utf-8")).provenance
-    except (DatasetError, ValueError):
-        return None
+        stored = VideoPredictions.from_json(path.read_text(encoding="utf-8"))
+        is_older = path.stat().st_mtime < video.stat().st_mtime
+    except (DatasetError, ValueError, OSError):
+        return False
+    same_video = Path(stored.path).absolute() == video.absolute()
+    return same_video and not is_older and stored.provenance == provenance

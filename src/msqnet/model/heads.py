@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from msqnet.errors import ShapeError
+from msqnet.errors import VocabularyError
 
 
 class GroupWiseLinear(nn.Module):
@@ -40,12 +40,13 @@ class GroupWiseLinear(nn.Module):
             (B, K) float logits.
 
         Raises:
-            ShapeError: another number of labels.
+            VocabularyError: another number of labels than it was trained on.
         """
         if decoded.shape[1:] != self.weight.shape:
-            raise ShapeError(
+            raise VocabularyError(
                 f"decoded queries: found {tuple(decoded.shape)}, "
-                f"expected (B, {self.weight.shape[0]}, {self.weight.shape[1]})"
+                f"expected (B, {self.weight.shape[0]}, {self.weight.shape[1]}): this head "
+                "scores the labels that it was trained on and no others"
             )
         return (decoded * self.weight).sum(dim=-1) + self.bias
 

@@ -12,14 +12,17 @@ The run folder::
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import yaml
 from transformers import set_seed
 
 from msqnet.data.dataset import ClipDataset
@@ -31,6 +34,7 @@ from msqnet.model.builder import new_model, transfer
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.training.features import FeatureDataset, FeatureStore
+from msqnet.training.losses import UNKNOWN
 from msqnet.training.probe import fit_query_head
 from msqnet.training.trainer import (
     freeze,
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
 
 _logger = logging.getLogger(__name__)
+_SIDED_WORDS = {
+    *("left", "right", "leftward", "rightward", "leftwards", "rightwards"),
+    *("clockwise", "anticlockwise", "counterclockwise"),
+}
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -98,6 +106,21 @@ def trainable_labels(table: ClipTable) -> tuple[str, ...]:
     return names
 
 
+def check_single_label(table: ClipTable) -> None:
+    """Refuse rows that do not have exactly one label.
+
+    Raises:
+        DatasetError: names the rows.
+    """
+    wrong = [record.row for record in table.records if len(record.labels) != 1]
+    if wrong:
+        named = ", ".join(map(str, wrong[:10]))
+        raise DatasetError(
+            f"{table.path}: {len(wrong)} rows have no label or several (row {named} ...); "
+            "single_label needs exactly one in each, multi_label takes any number"
+        )
+
+
 def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
     """A new model, or one that starts from another."""
     set_seed(run.train.seed)
@@ -108,6 +131,8 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
         report(f"new labels: {', '.join(new) or 'none'}")
     freeze(model, run.train.finetune)
     if run.train.gradient_checkpointing:
+        if run.arch.video_encoder == "lite":
+            raise ConfigError("gradient_checkpointing: the lite encoder has none; leave it off")
         # transformers 5.17 knows the first name only, 5.23 warns about it.
         enable = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)()
@@ -119,30 +144,40 @@ def fit(
     *,
     report: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
 ) -> Path:
     """Train, calibrate and save.
 
     Args:
-        run: what to do. Finished parts found in its folder are not done again.
+        run: what to do.
         report: called with lines for the user.
         progress: called with (clips done, clips in all) while features are computed.
+        resume: go on in a folder that this run was started in; finished parts are not done again.
 
     Returns:
         The finished model's folder.
+
+    Raises:
+        ConfigError: settings that do not fit together, or a folder that holds a run.
+        DatasetError: rows that cannot be split.
+        VideoError: a row cannot be read.
     """
-    data = _TrainingData(run, build_model(run, report), report, progress)
+    # What can fail at once comes before what takes long, and before the folder is claimed.
+    parts = _partition(run)
+    model = build_model(run, report)
+    claim_folder(run, resume=resume)
+    data = _TrainingData(run, model, report, progress)
     if run.train.folds:
-        rows, logits = _cross_validated(run, data, report)
+        held_out = _cross_validated(run, parts, data, report)
         trained = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
         best = last = trained.model
     else:
-        train_rows, rows = grouped_validation_split(
-            run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
-        )
+        train_rows, rows = parts[0]
         report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
         trained = _train_once(run, data, train_rows, rows, run.folder)
-        best, last, logits = trained.model, trained.last, trained.logits
-    _finish(run, best, rows, logits, report)
+        best, last = trained.model, trained.last
+        held_out = _HeldOut(rows, trained.logits, _scorable_targets(run, train_rows, rows))
+    _finish(run, best, held_out, report)
     for name, model in (("last", last), ("best", best)):
         if model is not best:
             model.config = best.config
@@ -222,10 +257,14 @@ class _TrainingData:
         with torch.inference_mode():
             self.model.train(mode=False)
             for batch in loader:
-                query = self.model.encode(batch["pixels"], batch.get("closeups"))[1]
+                closeups = batch.get("closeups")
+                query = self.model.encode(
+                    batch["pixels"].to(self.model.device),
+                    None if closeups is None else closeups.to(self.model.device),
+                )[1]
                 if query is None:
                     raise ConfigError("probe_strength needs a model with a video query")
-                queries.append(query)
+                queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1
 
     def remove(self) -> None:
@@ -251,7 +290,7 @@ def _train_once(
     choose_epoch: bool = True,
 ) -> _Trained:
     model = data.fresh_model()
-    if run.train.probe_strength and model.query_head is not None:
+    if run.train.probe_strength and model.query_head is not None and run.init_from is None:
         queries, targets, num_views = data.video_queries(train_rows)
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
     train_data = data.rows(train_rows, augmented=True)
@@ -277,10 +316,18 @@ def _last_epoch(model: MSQNet, folder: Path) -> MSQNet:
     return MSQNet.from_pretrained(checkpoint)
 
 
-def _cross_validated(
-    run: Run, data: _TrainingData, report: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (2, V, K) of every row from a model that saw no row of its group."""
+Part = tuple[np.ndarray, np.ndarray]
+"""Rows to train on, and rows held out."""
+
+
+def _partition(run: Run) -> list[Part]:
+    """The folds, or the one validation part; rows of a group stay together."""
+    if not run.train.folds:
+        return [
+            grouped_validation_split(
+                run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
+            )
+        ]
     fold_of = grouped_folds(
         run.table,
         run.labels,
@@ -288,23 +335,60 @@ def _cross_validated(
         seed=run.train.seed,
         hold_out_all=True,
     )
+    return [
+        (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+        for fold in range(run.train.folds)
+    ]
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What models said of rows that they were not trained on.
+
+    Attributes:
+        rows: (V,) positions in the table.
+        parts: (2, V, K) logits, see `part_logits`.
+        targets: (V, K) of 1, 0 and -100, see `_scorable_targets`.
+    """
+
+    rows: np.ndarray
+    parts: np.ndarray
+    targets: np.ndarray
+
+
+def _scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Targets of held-out rows; unknown where the model that scored them never saw the label.
+
+    A label that lives in one group has no positive left to train on while that group is held out.
+    Its logits there say nothing of the finished model, which did see it.
+    """
+    targets: np.ndarray = run.targets[rows].copy()
+    never_seen = ~(run.targets[train_rows] == 1).any(axis=0)
+    targets[:, never_seen] = UNKNOWN
+    return targets
+
+
+def _cross_validated(
+    run: Run, folds: list[Part], data: _TrainingData, report: Callable[[str], None]
+) -> _HeldOut:
+    """Logits of every row from a model that saw no row of its group."""
     logits = np.zeros((2, len(run.table), len(run.labels)), np.float32)
-    for fold in range(run.train.folds):
+    targets = run.targets.copy()
+    for fold, (train_rows, held_out) in enumerate(folds):
+        targets[held_out] = _scorable_targets(run, train_rows, held_out)
         folder = run.folder / f"fold-{fold}"
-        held_out = np.flatnonzero(fold_of == fold)
         stored = folder / "logits.npy"
         if stored.exists():
             logits[:, held_out] = np.load(stored)
             continue
-        report(f"fold {fold + 1} of {run.train.folds}: {len(held_out)} rows held out")
-        train_rows = np.flatnonzero(fold_of != fold)
+        report(f"fold {fold + 1} of {len(folds)}: {len(held_out)} rows held out")
         trained = _train_once(run, data, train_rows, held_out, folder, choose_epoch=False)
         logits[:, held_out] = trained.logits
         partial = folder / "logits.partial.npy"
         np.save(partial, trained.logits)
         partial.replace(stored)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return np.arange(len(run.table)), logits
+    return _HeldOut(np.arange(len(run.table)), logits, targets)
 
 
 def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[float, float]]:
@@ -316,15 +400,9 @@ def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[flo
     return max(values, key=lambda share: np.nan_to_num(values[share])), values
 
 
-def _finish(
-    run: Run,
-    model: MSQNet,
-    rows: np.ndarray,
-    parts: np.ndarray,
-    report: Callable[[str], None],
-) -> None:
+def _finish(run: Run, model: MSQNet, held_out: _HeldOut, report: Callable[[str], None]) -> None:
     """Weigh the parts, calibrate and set thresholds on held-out rows; write what they showed."""
-    targets = run.targets[rows]
+    parts, targets = held_out.parts, held_out.targets
     config = model.config
     if model.query_head is not None:
         config.query_share, values = _best_share(parts, targets)
@@ -342,20 +420,29 @@ def _finish(
         config.calibration_bias = platt.bias.tolist()
         config.thresholds = best_f1_thresholds(platt.apply(logits), targets).tolist()
     precision = average_precision(logits, targets)
+    not_calibrated = [
+        name
+        for name, column in zip(run.labels, targets.T, strict=True)
+        if not (column == 1).any() or not (column == 0).any()
+    ]
     summary = {
         "what": "cross-validation by groups inside the training rows"
         if run.train.folds
         else "validation part of the training rows, kept apart by groups; chose the epoch",
-        "num_rows": len(rows),
+        "num_rows": len(held_out.rows),
         "query_share": config.query_share,
         "macro_map": _or_none(macro_map(precision)),
         "label_ap": {
             name: _or_none(value) for name, value in zip(run.labels, precision, strict=True)
         },
+        "not_calibrated": not_calibrated,
     }
-    np.savez(run.folder / "validation.npz", rows=rows, parts=parts, targets=targets)
+    np.savez(run.folder / "validation.npz", rows=held_out.rows, parts=parts, targets=targets)
     (run.folder / "validation.json").write_text(json.dumps(summary, indent=2) + "\n")
-    report(f"macro mAP {summary['macro_map']} on {len(rows)} rows ({summary['what']})")
+    report(f"macro mAP {summary['macro_map']} on {len(held_out.rows)} rows ({summary['what']})")
+    if not_calibrated:
+        names = ", ".join(not_calibrated)
+        report(f"not calibrated, threshold 0.5 (seen in one group only): {names}")
 
 
 def _or_none(value: float) -> float | None:
@@ -382,11 +469,46 @@ def save_model(model: MSQNet, folder: Path) -> None:
     partial.replace(folder)
 
 
+def _rows_digest(table: ClipTable) -> str:
+    """Identifies the rows, their order and their labels."""
+    rows = [
+        (
+            r.relative_path,
+            r.start_seconds,
+            r.end_seconds,
+            r.labels,
+            sorted(r.annotated or "*"),
+            r.group,
+        )
+        for r in table.records
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def claim_folder(run: Run, *, resume: bool) -> None:
+    """Write ``run.yaml``; refuse a folder that holds another run.
+
+    Raises:
+        ConfigError: the folder holds a run and ``resume`` is off, or a run with other settings.
+    """
+    path = run.folder / "run.yaml"
+    settings = yaml.safe_dump(settings_of(run), sort_keys=False)
+    if path.exists():
+        if not resume:
+            raise ConfigError(f"{run.folder} holds a run; use --resume or another --out")
+        if path.read_text(encoding="utf-8") != settings:
+            raise ConfigError(f"{path} has other settings or rows than this call; repeat that call")
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(settings, encoding="utf-8")
+
+
 def settings_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result, as plain values for ``run.yaml``."""
     return {
         "data": str(run.table.path),
         "num_rows": len(run.table),
+        "rows_digest": _rows_digest(run.table),
         "labels": list(run.labels),
         "task": run.task,
         "init_from": run.init_from,
@@ -402,8 +524,8 @@ def without_flip_where_sides_matter(
     augmentation: AugmentationConfig, labels: LabelSet
 ) -> AugmentationConfig:
     """No mirrored clips where a label speaks of left or right."""
-    words = {word for prompt in labels.prompts for word in prompt.lower().split()}
-    if augmentation.horizontal_flip and words & {"left", "right"}:
-        _logger.warning("labels speak of left or right: clips are not mirrored")
+    words = {word.lower() for name in labels for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    if augmentation.horizontal_flip and words & _SIDED_WORDS:
+        _logger.warning("labels speak of left and right: clips are not mirrored")
         return replace(augmentation, horizontal_flip=False)
     return augmentation

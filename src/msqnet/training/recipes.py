@@ -72,6 +72,7 @@ _PAPER = Recipe(
         early_stopping_patience=0,
         cached_views=0,
         probe_strength=0.0,
+        max_gradient_norm=0.0,
         seed=0,
         num_workers=2,
     ),

@@ -22,6 +22,7 @@ from transformers import (
 
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.training.features import FeatureDataset
 from msqnet.training.losses import UNKNOWN, ActionLoss
 
 if TYPE_CHECKING:
@@ -122,8 +123,10 @@ def _device_has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def training_arguments(config: TrainConfig, folder: Path, *, validates: bool) -> TrainingArguments:
-    """Our settings in the Trainer's terms; every field of ``config`` is set."""
+def training_arguments(
+    config: TrainConfig, folder: Path, *, validates: bool, num_workers: int
+) -> TrainingArguments:
+    """Our settings in the Trainer's terms."""
     if config.precision == "bf16" and not _device_has_bf16():
         raise ConfigError("precision bf16: this device has no fast bf16; use auto or fp32")
     reports = ["tensorboard"] if find_spec("tensorboard") else []
@@ -140,7 +143,8 @@ def training_arguments(config: TrainConfig, folder: Path, *, validates: bool) ->
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation_steps,
         bf16=config.precision != "fp32" and _device_has_bf16(),
-        max_grad_norm=1.0,
+        max_grad_norm=config.max_gradient_norm,
+        restore_callback_states_from_checkpoint=True,
         save_strategy="epoch",
         save_total_limit=2,
         eval_strategy="epoch" if validates else "no",
@@ -151,7 +155,7 @@ def training_arguments(config: TrainConfig, folder: Path, *, validates: bool) ->
         report_to=reports,
         seed=config.seed,
         data_seed=config.seed,
-        dataloader_num_workers=config.num_workers,
+        dataloader_num_workers=num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["labels"],
@@ -203,7 +207,7 @@ def run_trainer(
         model: trained in place; with validation data it ends as its best epoch.
         train_data: has an ``epoch`` attribute that is set before each pass.
         validation_data: or None.
-        config: every field set.
+        config: how to train.
         folder: checkpoints and events go there.
         class_weight: (K,) weight of positives, or None.
 
@@ -215,7 +219,13 @@ def run_trainer(
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = _ActionTrainer(
         model=model,
-        args=training_arguments(config, folder, validates=validation_data is not None),
+        args=training_arguments(
+            config,
+            folder,
+            validates=validation_data is not None,
+            # Stored features need no decoding, and some systems would copy them to each process.
+            num_workers=0 if isinstance(train_data, FeatureDataset) else config.num_workers,
+        ),
         train_dataset=train_data,
         eval_dataset=validation_data,
         compute_loss_func=ActionLoss(model.config.task, class_weight),

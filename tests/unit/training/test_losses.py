@@ -53,8 +53,10 @@ def test_unknown_targets_give_no_gradient() -> None:
 
 @pytest.mark.parametrize(
     ("targets", "loss"),
-    [(torch.full((2, 3), float(UNKNOWN)), binary_cross_entropy)]
-    + [(torch.full((2,), UNKNOWN), cross_entropy)],
+    [
+        (torch.full((2, 3), float(UNKNOWN)), binary_cross_entropy),
+        (torch.full((2,), UNKNOWN), cross_entropy),
+    ],
     ids=["multi label", "single label"],
 )
 def test_nothing_known_gives_zero_and_no_gradient(targets: torch.Tensor, loss: object) -> None:

@@ -93,12 +93,22 @@ def test_whole_frame_where_nothing_or_everything_moves(change: object) -> None:
 
 def test_motion_is_found_under_a_change_of_exposure() -> None:
     frames = with_square(textured_scene(), 60, 40)
-    frames = (frames.int() * 2 // 3 + torch.arange(NUM_FRAMES)[:, None, None, None] * 5).to(
+    # 15 levels a frame, above what counts as noise.
+    frames = (frames.int() // 2 + torch.arange(NUM_FRAMES)[:, None, None, None] * 15).to(
         torch.uint8
     )
     x0, _, x1, _ = in_pixels(motion_box(frames), frames)
     assert x0 <= 62 < 84 <= x1
     assert x1 - x0 < 80
+
+
+def test_motion_at_the_edge_is_left_out_up_to_its_share_of_the_energy() -> None:
+    frames = textured_scene()
+    frames[:] = 100
+    frames[1::2, :, 40:56, 40:56] = 200  # 256 pixels
+    frames[1::2, :, 48:50, 150:154] = 200  # 8 pixels: 3 % of the energy, far to the right
+    assert in_pixels(motion_box(frames), frames)[2] < 80
+    assert motion_box(frames, MotionBoxConfig(energy_share=1.0)) == WHOLE_FRAME
 
 
 def test_box_as_large_as_the_frame_is_the_whole_frame() -> None:

@@ -102,6 +102,16 @@ def test_still_clips_stay_still_under_augmentation(config: ClipConfig) -> None:
         assert torch.equal(clip, clip[:1].expand_as(clip))
 
 
+def test_both_looks_of_a_clip_change_alike() -> None:
+    config = replace(STRETCH, closeup=True)
+    augmentation = replace(STRONG, crop_scales=(1.0,), closeup_jitter=0.0)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        # Nothing moves, so that the close-up shows the whole frame too.
+        clip = training_clip(frames_of(still_colours()), config, augmentation, rng)
+        assert torch.equal(clip.closeup, clip.pixels)
+
+
 def test_equal_generators_give_equal_clips_and_others_do_not() -> None:
     pixels = still_colours()
     assert torch.equal(trained(pixels, STRETCH, 3), trained(pixels, STRETCH, 3))

@@ -1,0 +1,148 @@
+"""Timelines of whole videos against rows with times: one known event, known figures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.data.records import ClipTable, Record
+from msqnet.errors import DatasetError
+from msqnet.evaluation.timeline import evaluate_timelines, video_truth, write_figures
+from msqnet.inference.predictor import Predictor
+from msqnet.labels import LabelSet
+from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = LabelSet(("bright", "dark"))
+
+
+def record(path: Path, row: int = 2, **settings: Any) -> Record:
+    return Record(row=row, path=path, relative_path=path.name, **{"labels": (), **settings})
+
+
+@pytest.fixture
+def event(tmp_path: Path) -> Path:
+    """Ten seconds, white from 3 to 6 s."""
+    return write_video(tmp_path / "event.mov", [BLACK] * 30 + [WHITE] * 30 + [BLACK] * 40)
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """One window for each second; segments without bridged gaps."""
+    return Predictor(
+        BrightnessBackend(),
+        WindowConfig(window_seconds=1.0, stride_seconds=1.0),
+        SegmentConfig(threshold=0.5, max_gap_seconds=0.0),
+    )
+
+
+def table_of(path: Path, *records: Record) -> ClipTable:
+    return ClipTable(path.parent / "clips.csv", records)
+
+
+def test_one_known_event_found_exactly_scores_one(event: Path, predictor: Predictor) -> None:
+    table = table_of(
+        event,
+        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
+        record(event, 4, labels=("dark",), start_seconds=6.0, end_seconds=10.0),
+    )
+    figures, results = evaluate_timelines(table, predictor)
+    found = [(s.label, s.start_seconds, s.end_seconds) for s in results[0].segments]
+    assert sorted(found) == [("bright", 3.0, 6.0), ("dark", 0.0, 3.0), ("dark", 6.0, 10.0)]
+    assert figures["num_videos"] == 1
+    assert figures["per_second"]["label_ap"] == {"bright": 1.0, "dark": 1.0}
+    assert figures["per_second"]["macro_f1"] == 1.0
+    assert figures["per_second"]["num_known_seconds"] == 10
+    assert set(figures["segments"]["map_at"].values()) == {1.0}
+    assert set(figures["segments"]["f1_at"].values()) == {1.0}
+
+
+def test_seconds_that_no_row_covers_do_not_count(event: Path, predictor: Predictor) -> None:
+    # The rows say nothing of 5 to 10 s, where the model finds a bright second and four dark ones.
+    table = table_of(
+        event,
+        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
+    )
+    figures, _ = evaluate_timelines(table, predictor)
+    assert figures["per_second"]["num_known_seconds"] == 5
+    assert figures["per_second"]["macro_map"] == 1.0
+    assert figures["per_second"]["macro_f1"] == 1.0
+    # The dark segment from 6 s on is neither right nor wrong; the bright one overlaps by 2 / 3.
+    assert figures["segments"]["num_masked"] == 1
+    assert figures["segments"]["num_predictions"] == 2
+    assert figures["segments"]["f1_at"]["50"] == 1.0
+    assert figures["segments"]["map_at"]["0.7"] == 0.5
+
+
+def test_wrong_truth_costs_score(event: Path, predictor: Predictor) -> None:
+    table = table_of(
+        event,
+        record(event, 2, labels=("bright",), start_seconds=0.0, end_seconds=3.0),
+        record(event, 3, labels=("dark",), start_seconds=3.0, end_seconds=10.0),
+    )
+    figures, _ = evaluate_timelines(table, predictor)
+    # All three bright seconds are called dark, and three dark ones bright.
+    assert figures["per_second"]["macro_f1"] == pytest.approx((0 + 8 / 14) / 2)
+    assert figures["per_second"]["macro_map"] < 0.7
+
+
+def spans(truth: Any, kind: str) -> list[tuple[int, float, float]]:
+    return [(i.label_index, i.start_seconds, i.end_seconds) for i in getattr(truth, kind)]
+
+
+def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    records = [
+        record(path, 2, labels=("bright",), start_seconds=4.0, end_seconds=6.0),
+        record(path, 3, labels=("bright",), start_seconds=0.0, end_seconds=2.0),
+        record(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
+        record(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
+    ]
+    truth = video_truth("a", records, LABELS, 8.0)
+    assert spans(truth, "truths") == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
+    assert spans(truth, "unknown") == [(k, *s) for k in (0, 1) for s in ((3.0, 4.0), (6.0, 8.0))]
+
+
+def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    bright = record(path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0)
+    truth = video_truth("a", [bright], LABELS, 5.0)
+    assert spans(truth, "truths") == [(0, 0.0, 5.0)]
+    assert spans(truth, "unknown") == [(1, 0.0, 5.0)]
+
+
+def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    records = [
+        record(path, 2, labels=("dark",)),
+        record(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
+        record(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
+    ]
+    truth = video_truth("a", records, LABELS, 4.0)
+    assert spans(truth, "truths") == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
+    assert spans(truth, "unknown") == []
+
+
+def test_table_without_times_is_refused(event: Path, predictor: Predictor) -> None:
+    with pytest.raises(DatasetError, match="no row has start or end"):
+        evaluate_timelines(table_of(event, record(event, labels=("bright",))), predictor)
+
+
+def test_figures_are_written_as_strict_json(
+    event: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    # Nothing is known of "dark" here, so that its figures are undefined.
+    only_bright = record(
+        event, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=10.0
+    )
+    figures, _ = evaluate_timelines(table_of(event, only_bright), predictor)
+    write_figures(figures, tmp_path / "timeline.json")
+    assert json.loads((tmp_path / "timeline.json").read_text()) == figures
+    assert figures["per_second"]["label_ap"]["dark"] is None

@@ -1,0 +1,258 @@
+"""A whole run on stored features: folds, calibration, and what lies in the run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
+from msqnet.data.dataset import ClipDataset
+from msqnet.data.records import ClipTable
+from msqnet.data.splits import grouped_folds
+from msqnet.errors import DatasetError
+from msqnet.labels import LabelSet
+from msqnet.model.builder import new_model
+from msqnet.model.msqnet import MSQNet
+from msqnet.training.fit import (
+    Run,
+    fit,
+    save_model,
+    settings_of,
+    trainable_labels,
+    without_flip_where_sides_matter,
+)
+from msqnet.training.trainer import part_logits
+from tests.fixtures.models import fill_with_noise, tiny_clip_settings, tiny_model
+from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NUM_VIDEOS = 8
+# The smallest size whose 4 x 4 map has the cells that `lite` makes tokens of.
+SIZE_PIXELS = 128
+
+
+def lite_run(table: ClipTable, folder: Path, **changes: Any) -> Run:
+    """A small ``lite`` with random weights, two folds, one stored view."""
+    arch = ArchConfig(
+        video_weights="random",
+        text_encoder="random",
+        num_frames=2,
+        width=16,
+        decoder_layers=1,
+        decoder_heads=2,
+        decoder_feedforward=32,
+        closeup=False,
+    )
+    train = TrainConfig(
+        epochs=2, batch_size=4, folds=2, cached_views=1, num_workers=0, precision="fp32"
+    )
+    clip = tiny_clip_settings(
+        num_frames=2,
+        size_pixels=SIZE_PIXELS,
+        short_side_pixels=SIZE_PIXELS,
+        decode_short_side_pixels=SIZE_PIXELS,
+    )
+    return Run(
+        table=table,
+        labels=BRIGHT_AND_DARK,
+        arch=arch,
+        clip=clip,
+        augmentation=AugmentationConfig(),
+        train=replace(train, **changes),
+        task="multi_label",
+        folder=folder,
+        init_from=None,
+        provenance={"recipe": "test"},
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> ClipTable:
+    return write_brightness_table(tmp_path_factory.mktemp("videos"), NUM_VIDEOS)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, table: ClipTable) -> tuple[Run, list[str]]:
+    run = lite_run(table, tmp_path_factory.mktemp("run"))
+    # Untrained convolutions let hardly anything through; with noise in them brightness shows.
+    torch.manual_seed(0)
+    model = new_model(run.arch, run.clip, LabelSet(("other",)))
+    fill_with_noise(model)
+    save_model(model, run.folder / "start")
+    run = replace(run, init_from=str(run.folder / "start"))
+    lines: list[str] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    fit(run, report=lines.append)
+    torch.set_num_threads(threads)
+    return run, lines
+
+
+def test_run_leaves_two_models_and_no_features(finished: tuple[Run, list[str]]) -> None:
+    folder = finished[0].folder
+    assert {"best", "last", "fold-0", "fold-1", "validation.json", "validation.npz"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert not (folder / "features").exists()
+    assert not list(folder.glob("*.partial"))
+
+
+def test_model_carries_what_it_was_trained_on(finished: tuple[Run, list[str]]) -> None:
+    config = MSQNet.from_pretrained(finished[0].folder / "best").config
+    assert tuple(config.label_set) == ("bright", "dark")
+    # Eight rows, of which the last knows nothing of the bright ones.
+    assert config.train_positive_windows == [4, 4]
+    assert config.train_negative_windows == [3, 4]
+    assert config.provenance == {"recipe": "test"}
+    assert config.clip_config == finished[0].clip
+    assert config.window_seconds == 2.0
+
+
+def test_every_row_is_validated_by_a_model_that_did_not_see_it(
+    finished: tuple[Run, list[str]],
+) -> None:
+    run = finished[0]
+    stored = np.load(run.folder / "validation.npz")
+    assert stored["rows"].tolist() == list(range(NUM_VIDEOS))
+    assert np.array_equal(stored["targets"], run.targets)
+    assert stored["parts"].shape == (2, NUM_VIDEOS, 2)
+    assert np.isfinite(stored["parts"]).all()
+    summary = json.loads((run.folder / "validation.json").read_text())
+    assert summary["num_rows"] == NUM_VIDEOS
+    # Brightness is plain to see, though augmentation changes it; chance is 0.5.
+    assert summary["macro_map"] > 0.8
+
+
+def test_logits_of_a_fold_go_to_the_rows_that_it_held_out(
+    finished: tuple[Run, list[str]],
+) -> None:
+    run = finished[0]
+    parts = np.load(run.folder / "validation.npz")["parts"]
+    fold_of = grouped_folds(
+        run.table, run.labels, num_folds=2, seed=run.train.seed, hold_out_all=True
+    )
+    for fold in range(2):
+        stored = np.load(run.folder / f"fold-{fold}" / "logits.npy")
+        assert np.array_equal(parts[:, fold_of == fold], stored)
+
+
+def test_thresholds_and_calibration_separate_the_labels(finished: tuple[Run, list[str]]) -> None:
+    run = finished[0]
+    config = MSQNet.from_pretrained(run.folder / "best").config
+    parts = np.load(run.folder / "validation.npz")["parts"]
+    logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
+    scale, bias = np.array(config.calibration_scale), np.array(config.calibration_bias)
+    scores = 1 / (1 + np.exp(-(logits * scale + bias)))
+    found = scores >= np.array(config.thresholds)
+    known = run.targets != -100
+    assert (found == (run.targets == 1))[known].mean() > 0.8
+
+
+def test_finished_folds_are_not_trained_again(
+    finished: tuple[Run, list[str]], tmp_path: Path
+) -> None:
+    run = finished[0]
+    for fold in range(2):
+        (tmp_path / f"fold-{fold}").mkdir()
+        logits = np.load(run.folder / f"fold-{fold}" / "logits.npy")
+        np.save(tmp_path / f"fold-{fold}" / "logits.npy", logits)
+    torch.set_num_threads(1)
+    lines: list[str] = []
+    fit(replace(run, folder=tmp_path), report=lines.append)
+    assert not [line for line in lines if line.startswith("fold")]
+    assert [line for line in finished[1] if line.startswith("fold 2 of 2")]
+    expected = MSQNet.from_pretrained(run.folder / "best").state_dict()
+    # The last training starts from the same state whether or not folds ran before it.
+    for name, tensor in MSQNet.from_pretrained(tmp_path / "best").state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_new_labels_keep_the_rest_of_the_model(
+    finished: tuple[Run, list[str]], table: ClipTable, tmp_path: Path
+) -> None:
+    records = tuple(
+        replace(record, labels=tuple("black" if n == "dark" else n for n in record.labels))
+        for record in table.records[:4]
+    )
+    run = replace(
+        lite_run(ClipTable(table.path, records), tmp_path, epochs=1),
+        labels=LabelSet(("black", "bright")),
+        init_from=str(finished[0].folder / "best"),
+    )
+    lines: list[str] = []
+    fit(run, report=lines.append)
+    assert any("kept bright" in line for line in lines)
+    assert "new labels: black" in lines
+    assert tuple(MSQNet.from_pretrained(tmp_path / "best").config.labels) == ("black", "bright")
+
+
+def test_run_on_pixels_with_one_label_per_clip_and_a_validation_part(
+    finished: tuple[Run, list[str]], table: ClipTable, tmp_path: Path
+) -> None:
+    run = lite_run(
+        table, tmp_path, folds=0, cached_views=0, validation_share=0.5, early_stopping_patience=1
+    )
+    run = replace(run, task="single_label", init_from=finished[0].init_from)
+    fit(run, report=lambda _line: None)
+    summary = json.loads((tmp_path / "validation.json").read_text())
+    assert 0 < summary["num_rows"] < NUM_VIDEOS
+    assert MSQNet.from_pretrained(tmp_path / "best").config.task == "single_label"
+    assert MSQNet.from_pretrained(tmp_path / "last").config.task == "single_label"
+
+
+def test_saving_replaces_a_model_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "leftover.txt").write_text("old")
+    (tmp_path / "best.partial").mkdir()
+    model = tiny_model("timesformer")
+    save_model(model, folder)
+    assert not (folder / "leftover.txt").exists()
+    assert not (tmp_path / "best.partial").exists()
+    assert torch.equal(MSQNet.from_pretrained(folder).head.weight, model.head.weight)
+
+
+def test_settings_survive_yaml(table: ClipTable, tmp_path: Path) -> None:
+    settings = settings_of(lite_run(table, tmp_path))
+    loaded = yaml.safe_load(yaml.safe_dump(settings))
+    assert loaded["train"]["folds"] == 2
+    assert loaded["labels"] == ["bright", "dark"]
+    assert loaded["clip"]["size_pixels"] == SIZE_PIXELS
+
+
+def test_table_without_a_label_is_refused(table: ClipTable) -> None:
+    records = tuple(replace(record, labels=()) for record in table.records)
+    with pytest.raises(DatasetError, match="nothing to train on"):
+        trainable_labels(ClipTable(table.path, records))
+    assert trainable_labels(table) == ("bright", "dark")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_flipped"),
+    [(("turn_left", "sit"), False), (("sit", "Right turn"), False), (("bright", "leftover"), True)],
+)
+def test_clips_are_not_mirrored_where_a_label_names_a_side(
+    names: tuple[str, ...], is_flipped: bool
+) -> None:
+    augmentation = AugmentationConfig(horizontal_flip=True)
+    found = without_flip_where_sides_matter(augmentation, LabelSet(names))
+    assert found.horizontal_flip is is_flipped
+
+
+def test_answers_do_not_depend_on_the_batch(
+    finished: tuple[Run, list[str]], table: ClipTable
+) -> None:
+    run = finished[0]
+    model = MSQNet.from_pretrained(run.folder / "best")
+    data = ClipDataset(table.take(range(3)), run.labels, run.clip)
+    together = part_logits(model, data, batch_size=3)
+    # Sums in another order.
+    np.testing.assert_allclose(part_logits(model, data, batch_size=1), together, atol=1e-4)
