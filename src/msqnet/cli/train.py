@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
-    from msqnet.training.fit import Run
     from msqnet.training.recipes import Recipe
+    from msqnet.training.run import Run
 
 
 def train(
@@ -119,13 +119,13 @@ class _Request:
 def _prepare(console: Console, request: _Request) -> Run:
     from msqnet.labels import LabelSet
     from msqnet.models import model_folder
-    from msqnet.training.fit import (
+    from msqnet.training.recipes import RECIPES
+    from msqnet.training.run import (
         Run,
         check_single_label,
         trainable_labels,
         without_flip_where_sides_matter,
     )
-    from msqnet.training.recipes import RECIPES
 
     arch, train = request.arch, request.train
     recipe = RECIPES[arch.video_encoder]

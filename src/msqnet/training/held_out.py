@@ -1,0 +1,134 @@
+"""Rows kept aside: how they are chosen, and how they calibrate the finished model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.data.splits import grouped_folds, grouped_validation_split
+from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.metrics.calibration import best_f1_thresholds, fit_platt
+from msqnet.training.losses import UNKNOWN
+from msqnet.training.run import typical_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msqnet.model.msqnet import MSQNet
+    from msqnet.training.run import Run
+
+_QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Rows to train on, and rows held out."""
+
+
+def partition(run: Run) -> list[Part]:
+    """The folds, or the one validation part; rows of a group stay together."""
+    if not run.train.folds:
+        return [
+            grouped_validation_split(
+                run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
+            )
+        ]
+    fold_of = grouped_folds(
+        run.table,
+        run.labels,
+        num_folds=run.train.folds,
+        seed=run.train.seed,
+        hold_out_all=True,
+    )
+    return [
+        (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+        for fold in range(run.train.folds)
+    ]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What models said of rows that they were not trained on.
+
+    Attributes:
+        rows: (V,) positions in the table.
+        parts: (2, V, K) logits, see `part_logits`.
+        targets: (V, K) of 1, 0 and -100, see `scorable_targets`.
+    """
+
+    rows: np.ndarray
+    parts: np.ndarray
+    targets: np.ndarray
+
+
+def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Targets of held-out rows; unknown where the model that scored them never saw the label.
+
+    A label that lives in one group has no positive left to train on while that group is held out.
+    Its logits there say nothing of the finished model, which did see it.
+    """
+    targets: np.ndarray = run.targets[rows].copy()
+    never_seen = ~(run.targets[train_rows] == 1).any(axis=0)
+    targets[:, never_seen] = UNKNOWN
+    return targets
+
+
+def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[float, float]]:
+    """The weight of the direct path that ranks held-out rows best, and the macro mAP of each."""
+    values = {
+        share: macro_map(average_precision((1 - share) * parts[0] + share * parts[1], targets))
+        for share in _QUERY_SHARES
+    }
+    return max(values, key=lambda share: np.nan_to_num(values[share])), values
+
+
+def calibrate_and_describe(
+    run: Run, model: MSQNet, held_out: HeldOut, report: Callable[[str], None]
+) -> None:
+    """Weigh the parts, calibrate and set thresholds on held-out rows; write what they showed."""
+    parts, targets = held_out.parts, held_out.targets
+    config = model.config
+    if model.query_head is not None:
+        config.query_share, values = _best_share(parts, targets)
+        shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
+        report(f"macro mAP by share of the direct path: {shown}")
+    logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
+    known = run.targets
+    config.train_positive_windows = (known == 1).sum(axis=0).tolist()
+    config.train_negative_windows = (known == 0).sum(axis=0).tolist()
+    config.window_seconds = typical_window(run.table)
+    config.provenance = run.provenance
+    if run.task == "multi_label":
+        platt = fit_platt(logits, targets)
+        config.calibration_scale = platt.scale.tolist()
+        config.calibration_bias = platt.bias.tolist()
+        config.thresholds = best_f1_thresholds(platt.apply(logits), targets).tolist()
+    precision = average_precision(logits, targets)
+    not_calibrated = [
+        name
+        for name, column in zip(run.labels, targets.T, strict=True)
+        if not (column == 1).any() or not (column == 0).any()
+    ]
+    summary = {
+        "what": "cross-validation by groups inside the training rows"
+        if run.train.folds
+        else "validation part of the training rows, kept apart by groups; chose the epoch",
+        "num_rows": len(held_out.rows),
+        "query_share": config.query_share,
+        "macro_map": _or_none(macro_map(precision)),
+        "label_ap": {
+            name: _or_none(value) for name, value in zip(run.labels, precision, strict=True)
+        },
+        "not_calibrated": not_calibrated,
+    }
+    np.savez(run.folder / "validation.npz", rows=held_out.rows, parts=parts, targets=targets)
+    (run.folder / "validation.json").write_text(json.dumps(summary, indent=2) + "\n")
+    report(f"macro mAP {summary['macro_map']} on {len(held_out.rows)} rows ({summary['what']})")
+    if not_calibrated:
+        names = ", ".join(not_calibrated)
+        report(f"not calibrated, threshold 0.5 (seen in one group only): {names}")
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)

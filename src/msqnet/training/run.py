@@ -1,0 +1,173 @@
+"""One training run: what it trains on and with, and the folder that it claims."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from msqnet.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from msqnet.config import ArchConfig, AugmentationConfig, ClipConfig, TrainConfig
+    from msqnet.data.records import ClipTable
+    from msqnet.labels import LabelSet
+    from msqnet.model.msqnet import MSQNet
+
+_logger = logging.getLogger(__name__)
+_SIDED_WORDS = {
+    *("left", "right", "leftward", "rightward", "leftwards", "rightwards"),
+    *("clockwise", "anticlockwise", "counterclockwise"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run trains on and with; every setting resolved.
+
+    Attributes:
+        table: the training rows, all readable.
+        labels: columns of the model.
+        arch: architecture.
+        clip: how frames become a model input.
+        augmentation: random changes in training.
+        train: training settings.
+        task: "multi_label" or "single_label".
+        folder: the run folder.
+        init_from: model folder to start from, or None.
+        provenance: goes into the model's configuration.
+    """
+
+    table: ClipTable
+    labels: LabelSet
+    arch: ArchConfig
+    clip: ClipConfig
+    augmentation: AugmentationConfig
+    train: TrainConfig
+    task: str
+    folder: Path
+    init_from: str | None
+    provenance: dict[str, Any]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(V, K) float32 of 1, 0 and -100."""
+        return self.table.targets(self.labels)
+
+
+def trainable_labels(table: ClipTable) -> tuple[str, ...]:
+    """Labels with at least one positive row.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    names = table.label_names()
+    if not names:
+        raise DatasetError(f"{table.path}: no row has a label; there is nothing to train on")
+    return names
+
+
+def check_single_label(table: ClipTable) -> None:
+    """Refuse rows that do not have exactly one label.
+
+    Raises:
+        DatasetError: names the rows.
+    """
+    wrong = [record.row for record in table.records if len(record.labels) != 1]
+    if wrong:
+        named = ", ".join(map(str, wrong[:10]))
+        raise DatasetError(
+            f"{table.path}: {len(wrong)} rows have no label or several (row {named} ...); "
+            "single_label needs exactly one in each, multi_label takes any number"
+        )
+
+
+def _rows_digest(table: ClipTable) -> str:
+    """Identifies the rows, their order and their labels."""
+    rows = [
+        (
+            r.relative_path,
+            r.start_seconds,
+            r.end_seconds,
+            r.labels,
+            sorted(r.annotated or "*"),
+            r.group,
+        )
+        for r in table.records
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+
+def claim_folder(run: Run, *, resume: bool) -> None:
+    """Write ``run.yaml``; refuse a folder that holds another run.
+
+    Raises:
+        ConfigError: the folder holds a run and ``resume`` is off, or a run with other settings.
+    """
+    path = run.folder / "run.yaml"
+    settings = yaml.safe_dump(settings_of(run), sort_keys=False)
+    if path.exists():
+        if not resume:
+            raise ConfigError(f"{run.folder} holds a run; use --resume or another --out")
+        if path.read_text(encoding="utf-8") != settings:
+            raise ConfigError(f"{path} has other settings or rows than this call; repeat that call")
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(settings, encoding="utf-8")
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """Everything that decides the result, as plain values for ``run.yaml``."""
+    return {
+        "data": str(run.table.path),
+        "num_rows": len(run.table),
+        "rows_digest": _rows_digest(run.table),
+        "labels": list(run.labels),
+        "task": run.task,
+        "init_from": run.init_from,
+        "arch": asdict(run.arch),
+        "clip": run.clip.to_dict(),
+        "augmentation": asdict(run.augmentation),
+        "train": asdict(run.train),
+        "provenance": run.provenance,
+    }
+
+
+def without_flip_where_sides_matter(
+    augmentation: AugmentationConfig, labels: LabelSet
+) -> AugmentationConfig:
+    """No mirrored clips where a label speaks of left or right."""
+    words = {word.lower() for name in labels for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    if augmentation.horizontal_flip and words & _SIDED_WORDS:
+        _logger.warning("labels speak of left and right: clips are not mirrored")
+        return replace(augmentation, horizontal_flip=False)
+    return augmentation
+
+
+def save_model(model: MSQNet, folder: Path) -> None:
+    """Write a finished model folder; half-written ones never carry the final name."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.replace(folder)
+
+
+def typical_window(table: ClipTable) -> float:
+    """Median length of the training windows in seconds; 2 where rows are whole videos."""
+    lengths = [
+        record.end_seconds - (record.start_seconds or 0.0)
+        for record in table.records
+        if record.end_seconds is not None
+    ]
+    return round(float(np.median(lengths)), 3) if lengths else 2.0
