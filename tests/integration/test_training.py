@@ -20,7 +20,8 @@ from msqnet.inference.predictor import Predictor
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.query_encoders.clip import ClipImageEncoder
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
-from msqnet.training.fit import Run, fit
+from msqnet.training.fit import fit
+from msqnet.training.run import Run
 from tests.fixtures.models import (
     NUM_FRAMES,
     tiny_clip_settings,
@@ -113,10 +114,10 @@ def timesformer_run(sources: Path, folder: Path) -> Run:
     )
 
 
-def finish(run: Run) -> dict[str, dict[str, Tensor]]:
+def finish(run: Run, *, resume: bool = False) -> dict[str, dict[str, Tensor]]:
     """Run to the end on one thread; weights of the best and of the last epoch."""
     torch.set_num_threads(1)
-    fit(run, report=lambda _line: None)
+    fit(run, report=lambda _line: None, resume=resume)
     names = ("best", "last")
     return {name: MSQNet.from_pretrained(run.folder / name).state_dict() for name in names}
 
@@ -175,7 +176,7 @@ def test_half_written_checkpoint_is_passed_over(
     shutil.copytree(checkpoints, tmp_path / "checkpoints")
     # The last epoch's checkpoint as a kill before its end leaves it.
     (tmp_path / "checkpoints" / f"checkpoint-{max(steps)}" / "trainer_state.json").unlink()
-    assert_same_bits(finish(run), unbroken[1])
+    assert_same_bits(finish(run, resume=True), unbroken[1])
 
 
 @pytest.mark.slow
@@ -208,6 +209,6 @@ def test_killed_run_resumes_to_the_weights_of_an_unbroken_one(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClipDataset, "clip", watched)
-        weights = finish(run)
+        weights = finish(run, resume=True)
     assert set(decoded) == set(range(1, EPOCHS))
     assert_same_bits(weights, unbroken[1])

@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from msqnet.config import AugmentationConfig
-from msqnet.data.dataset import ClipDataset, read_window, unreadable_rows
+from msqnet.data.dataset import ClipDataset, read_window
 from msqnet.data.records import ClipTable, Record
-from msqnet.errors import VideoError
+from msqnet.errors import DatasetError, VideoError
 from msqnet.labels import LabelSet
 from tests.fixtures.models import tiny_clip_settings
 from tests.fixtures.videos import HEIGHT, read_number
@@ -140,12 +140,21 @@ def test_closeup_is_given_where_the_model_takes_one(table: ClipTable) -> None:
     assert "closeups" not in dataset_of(table)[0]
 
 
-def test_unreadable_rows_are_named_with_their_cause(table: ClipTable, tmp_path: Path) -> None:
+def test_unreadable_video_is_named(table: ClipTable, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     whole = ClipTable(table.path, (*table.records, record(9, broken)))
-    causes = unreadable_rows(whole, READABLE)
-    assert list(causes) == [9]
-    assert "broken.mp4" in causes[9]
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         dataset_of(whole)[3]
+
+
+def test_window_past_the_end_stops_with_the_video(table: ClipTable) -> None:
+    # 4 s of video: segments of 0.5 s from 2 s on.
+    late = record(7, table.records[0].path, start_seconds=2.0, end_seconds=6.0)
+    assert shown(read_window(late, READABLE).pixels) == [22, 27, 32, 37]
+
+
+def test_window_that_starts_after_the_end_is_refused_with_its_row(table: ClipTable) -> None:
+    late = record(7, table.records[0].path, start_seconds=4.5, end_seconds=6.0)
+    with pytest.raises(DatasetError, match=r"row 7: starts at 4\.5 s.*ends at 4 s"):
+        read_window(late, READABLE)

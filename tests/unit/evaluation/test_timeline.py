@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.data.records import ClipTable, Record
-from msqnet.errors import DatasetError
+from msqnet.errors import DatasetError, VocabularyError
 from msqnet.evaluation.timeline import evaluate_timelines, video_truth, write_figures
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LABELS = LabelSet(("bright", "dark"))
+
+
+@dataclass
+class TrainedBackend(BrightnessBackend):
+    """The brightness backend with the counts of a trained model."""
+
+    train_positive_windows: list[int] | None = None
 
 
 def record(path: Path, row: int = 2, **settings: Any) -> Record:
@@ -34,8 +42,12 @@ def event(tmp_path: Path) -> Path:
 @pytest.fixture
 def predictor() -> Predictor:
     """One window for each second; segments without bridged gaps."""
+    return predictor_of(TrainedBackend())
+
+
+def predictor_of(backend: TrainedBackend) -> Predictor:
     return Predictor(
-        BrightnessBackend(),
+        backend,
         WindowConfig(window_seconds=1.0, stride_seconds=1.0),
         SegmentConfig(threshold=0.5, max_gap_seconds=0.0),
     )
@@ -105,7 +117,7 @@ def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
         record(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
         record(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
     ]
-    truth = video_truth("a", records, LABELS, 8.0)
+    truth = video_truth("a", records, LABELS, 8.0, scored=LABELS)
     assert spans(truth, "truths") == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
     assert spans(truth, "unknown") == [(k, *s) for k in (0, 1) for s in ((3.0, 4.0), (6.0, 8.0))]
 
@@ -113,7 +125,7 @@ def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
 def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     bright = record(path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0)
-    truth = video_truth("a", [bright], LABELS, 5.0)
+    truth = video_truth("a", [bright], LABELS, 5.0, scored=LABELS)
     assert spans(truth, "truths") == [(0, 0.0, 5.0)]
     assert spans(truth, "unknown") == [(1, 0.0, 5.0)]
 
@@ -125,9 +137,29 @@ def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: P
         record(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
         record(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
     ]
-    truth = video_truth("a", records, LABELS, 4.0)
+    truth = video_truth("a", records, LABELS, 4.0, scored=LABELS)
     assert spans(truth, "truths") == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
     assert spans(truth, "unknown") == []
+
+
+def test_labels_that_were_never_trained_do_not_count(event: Path) -> None:
+    table = table_of(
+        event,
+        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
+    )
+    predictor = predictor_of(TrainedBackend(train_positive_windows=[5, 0]))
+    figures, _ = evaluate_timelines(table, predictor)
+    assert figures["per_second"]["label_ap"] == {"bright": 1.0, "dark": None}
+    assert figures["segments"]["num_truths"] == 1
+
+
+def test_labels_the_model_lacks_are_listed_or_refused(event: Path, predictor: Predictor) -> None:
+    row = record(event, 2, labels=("bright", "sit"), start_seconds=3.0, end_seconds=6.0)
+    figures, _ = evaluate_timelines(table_of(event, row), predictor)
+    assert list(figures["not_scored"]) == ["sit"]
+    with pytest.raises(VocabularyError, match="sit"):
+        evaluate_timelines(table_of(event, row), predictor, strict_labels=True)
 
 
 def test_table_without_times_is_refused(event: Path, predictor: Predictor) -> None:

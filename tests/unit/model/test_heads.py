@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from msqnet.errors import ShapeError
+from msqnet.errors import VocabularyError
 from msqnet.model.heads import GroupWiseLinear, VideoQueryHead
 
 NUM_CLIPS, NUM_LABELS, WIDTH = 3, 4, 6
@@ -41,7 +41,7 @@ def test_label_score_ignores_the_queries_of_other_labels() -> None:
 
 def test_another_number_of_labels_is_refused_with_both_shapes() -> None:
     head = GroupWiseLinear(NUM_LABELS, WIDTH)
-    with pytest.raises(ShapeError, match=r"\(1, 5, 6\).*\(B, 4, 6\)"):
+    with pytest.raises(VocabularyError, match=r"\(1, 5, 6\).*\(B, 4, 6\)"):
         head(torch.randn(1, NUM_LABELS + 1, WIDTH))
 
 

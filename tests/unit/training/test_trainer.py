@@ -162,7 +162,7 @@ def test_freezing_behind_a_trunk_needs_a_trunk() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this device may have bf16")
 def test_bf16_is_refused_where_the_device_lacks_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bf16"):
-        training_arguments(settings(precision="bf16"), tmp_path, validates=False)
+        training_arguments(settings(precision="bf16"), tmp_path, validates=False, num_workers=0)
 
 
 def write_checkpoint(folder: Path, step: int, state: str | None) -> Path:

@@ -96,7 +96,7 @@ class LiteTrunk(nn.Module):
         """(B, G, T, 3, H, W) uint8 -> features of every frame of every look."""
         frames = pixels.flatten(0, 2)  # (B*G*T, 3, H, W)
         # A few frames at a time stay in the processor's cache; the trunk's gradients keep all.
-        is_trained = any(parameter.requires_grad for parameter in self.network.parameters())
+        is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         size = len(frames) if is_trained or frames.is_cuda else _FRAMES_AT_A_TIME
         parts = [self._features(part) for part in frames.split(size)]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))

@@ -1,0 +1,144 @@
+"""What a run is, the settings that identify it, and the folder that it claims."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import yaml
+
+from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
+from msqnet.data.records import ClipTable, Record
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.labels import LabelSet
+from msqnet.model.msqnet import MSQNet
+from msqnet.training.run import (
+    Run,
+    check_single_label,
+    claim_folder,
+    save_model,
+    settings_of,
+    trainable_labels,
+    typical_window,
+    without_flip_where_sides_matter,
+)
+from tests.fixtures.models import SIZE_PIXELS, tiny_clip_settings, tiny_model
+from tests.fixtures.tables import BRIGHT_AND_DARK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ClipTable:
+    """Two rows of videos that nobody opens."""
+    records = tuple(
+        Record(row=row, path=tmp_path / f"{row}.mp4", relative_path=f"{row}.mp4", labels=(name,))
+        for row, name in ((2, "dark"), (3, "bright"))
+    )
+    return ClipTable(tmp_path / "clips.csv", records)
+
+
+def changed(table: ClipTable, **settings: Any) -> ClipTable:
+    """The table with these settings in its first row."""
+    first = replace(table.records[0], **settings)
+    return ClipTable(table.path, (first, *table.records[1:]))
+
+
+def run_of(table: ClipTable, folder: Path, **changes: Any) -> Run:
+    return Run(
+        table=table,
+        labels=BRIGHT_AND_DARK,
+        arch=ArchConfig(),
+        clip=tiny_clip_settings(),
+        augmentation=AugmentationConfig(),
+        train=TrainConfig(**changes),
+        task="multi_label",
+        folder=folder,
+        init_from=None,
+        provenance={},
+    )
+
+
+def test_saving_replaces_a_model_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "leftover.txt").write_text("old")
+    (tmp_path / "best.partial").mkdir()
+    model = tiny_model("timesformer")
+    save_model(model, folder)
+    assert not (folder / "leftover.txt").exists()
+    assert not (tmp_path / "best.partial").exists()
+    assert torch.equal(MSQNet.from_pretrained(folder).head.weight, model.head.weight)
+
+
+def test_settings_survive_yaml(table: ClipTable, tmp_path: Path) -> None:
+    settings = settings_of(run_of(table, tmp_path, folds=2))
+    loaded = yaml.safe_load(yaml.safe_dump(settings))
+    assert loaded["train"]["folds"] == 2
+    assert loaded["labels"] == ["bright", "dark"]
+    assert loaded["clip"]["size_pixels"] == SIZE_PIXELS
+
+
+def test_table_without_a_label_is_refused(table: ClipTable) -> None:
+    records = tuple(replace(record, labels=()) for record in table.records)
+    with pytest.raises(DatasetError, match="nothing to train on"):
+        trainable_labels(ClipTable(table.path, records))
+    assert trainable_labels(table) == ("bright", "dark")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_flipped"),
+    [(("turn_left", "sit"), False), (("sit", "Right turn"), False), (("bright", "leftover"), True)],
+)
+def test_clips_are_not_mirrored_where_a_label_names_a_side(
+    names: tuple[str, ...], is_flipped: bool
+) -> None:
+    augmentation = AugmentationConfig(horizontal_flip=True)
+    found = without_flip_where_sides_matter(augmentation, LabelSet(names))
+    assert found.horizontal_flip is is_flipped
+
+
+def test_folder_is_claimed_once_and_resumed_by_the_same_call(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    run = run_of(table, tmp_path / "run")
+    claim_folder(run, resume=False)
+    with pytest.raises(ConfigError, match="holds a run; use --resume"):
+        claim_folder(run, resume=False)
+    claim_folder(run, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"labels": ("bright",)}, {"annotated": frozenset({"dark"})}, {"end_seconds": 2.0}],
+    ids=["labels", "annotated", "times"],
+)
+def test_resuming_with_other_rows_is_refused(
+    table: ClipTable, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    claim_folder(run_of(table, tmp_path / "run"), resume=False)
+    with pytest.raises(ConfigError, match="other settings or rows"):
+        claim_folder(run_of(changed(table, **change), tmp_path / "run"), resume=True)
+
+
+def test_resuming_with_other_settings_is_refused(table: ClipTable, tmp_path: Path) -> None:
+    claim_folder(run_of(table, tmp_path / "run"), resume=False)
+    with pytest.raises(ConfigError, match="other settings or rows"):
+        claim_folder(run_of(table, tmp_path / "run", seed=1), resume=True)
+
+
+@pytest.mark.parametrize("labels", [(), ("bright", "dark")])
+def test_single_label_needs_one_label_in_each_row(
+    table: ClipTable, labels: tuple[str, ...]
+) -> None:
+    check_single_label(table)
+    with pytest.raises(DatasetError, match=r"1 rows .*row 2"):
+        check_single_label(changed(table, labels=labels))
+
+
+def test_typical_window_is_the_median_of_rows_with_an_end(table: ClipTable) -> None:
+    assert typical_window(table) == 2.0
+    assert typical_window(changed(table, start_seconds=1.0, end_seconds=1.5)) == 0.5
