@@ -149,6 +149,8 @@ class MSQNet(PreTrainedModel):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
@@ -186,9 +188,9 @@ class MSQNet(PreTrainedModel):
         return model
 
     def train(self, mode: bool = True) -> MSQNet:
-        """Set the mode, but leave every part without a trainable parameter in eval mode."""
+        """Set the mode, but leave every module without a trainable parameter in eval mode."""
         super().train(mode)
-        for module in self.children():
+        for module in self.modules():
             parameters = list(module.parameters())
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()

@@ -44,11 +44,17 @@ def _store_digest(model: MSQNet, dataset: ClipDataset, num_views: int) -> str:
         "seed": dataset.seed,
         "num_views": num_views,
         "rows": [
-            [str(r.path), r.path.stat().st_size, r.row, r.start_seconds, r.end_seconds]
+            [str(r.path), *_file_state(r.path), r.row, r.start_seconds, r.end_seconds]
             for r in dataset.table.records
         ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_state(path: Path) -> tuple[int, int]:
+    """Size and time of the last change: another file under the same name has others."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 class _Views(Dataset[dict[str, Any]]):

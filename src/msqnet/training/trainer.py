@@ -168,7 +168,8 @@ def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
     targets = np.asarray(prediction.label_ids)
     if targets.ndim == 1:
         known = targets != UNKNOWN
-        return {"macro_map": float((logits.argmax(axis=1) == targets)[known].mean())}
+        hits = (logits.argmax(axis=1) == targets)[known]
+        return {"macro_map": float(hits.mean()) if hits.size else 0.0}
     value = macro_map(average_precision(logits, targets))
     return {"macro_map": 0.0 if np.isnan(value) else value}
 

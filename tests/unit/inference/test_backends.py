@@ -33,7 +33,7 @@ def tiny_model(**changes: Any) -> MSQNet:
     torch.manual_seed(0)
     settings: dict[str, Any] = {
         "video_encoder": LiteConfig(
-            image_size=64, num_frames=4, hidden_size=16, num_attention_heads=2, num_hidden_layers=1
+            image_size=64, grid_size=2, num_frames=4, hidden_size=16, num_attention_heads=2
         ),
         "labels": ["walking", "face_washing", "resting"],
         "label_width": 8,
