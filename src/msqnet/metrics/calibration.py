@@ -167,7 +167,9 @@ class _LabelFit:
         return point
 
 
-def best_f1_thresholds(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
+def best_f1_thresholds(
+    scores: ArrayLike, targets: ArrayLike, *, min_precision: float = 0.0
+) -> FloatArray:
     """The threshold of each label that gives the highest F1.
 
     It lies midway between the lowest score that counts as positive and the next lower one (0 below
@@ -176,9 +178,11 @@ def best_f1_thresholds(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
     Args:
         scores: (V, K) float in [0, 1].
         targets: (V, K) of 1, 0 and `UNKNOWN`.
+        min_precision: only thresholds with at least this precision count.
 
     Returns:
-        (K,) float64 in [0, 1]; 0.5 where no positive or no negative is known.
+        (K,) float64 in [0, 1]; 0.5 where no positive or no negative is known, or where no threshold
+        is precise enough.
 
     Raises:
         ShapeError: arrays that do not fit together, or a score outside [0, 1].
@@ -189,7 +193,10 @@ def best_f1_thresholds(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
     for label in np.flatnonzero(cells.is_scorable):
         known = cells.is_known[:, label]
         curve = precision_recall_curve(cells.scores[known, label], cells.is_positive[known, label])
-        best = int(np.argmax(curve.f1))
+        is_precise = curve.precision >= min_precision
+        if not is_precise.any():
+            continue
+        best = int(np.argmax(np.where(is_precise, curve.f1, -1.0)))
         upper = float(curve.thresholds[best])
         lower = float(curve.thresholds[best + 1]) if best + 1 < len(curve.thresholds) else 0.0
         middle = (upper + lower) / 2

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from msqnet.model.msqnet import MSQNet
     from msqnet.training.run import Run
 
+# What is flagged should be right more often than not. Without this bound, the best F1 of a label
+# that the model cannot tell is reached by flagging everything.
+_MIN_PRECISION = 0.5
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -103,7 +106,9 @@ def calibrate_and_describe(
         platt = fit_platt(logits, targets)
         config.calibration_scale = platt.scale.tolist()
         config.calibration_bias = platt.bias.tolist()
-        config.thresholds = best_f1_thresholds(platt.apply(logits), targets).tolist()
+        config.thresholds = best_f1_thresholds(
+            platt.apply(logits), targets, min_precision=_MIN_PRECISION
+        ).tolist()
     precision = average_precision(logits, targets)
     not_calibrated = [
         name
