@@ -92,7 +92,8 @@ def test_output_cut_off_by_the_reader_is_no_traceback() -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120
     )
 
-    assert done.returncode in (0, 141)
+    # 1 is how rich ends a program whose reader is gone, 141 how the shell and msqnet do.
+    assert done.returncode in (0, 1, 141)
     assert done.stderr == ""
 
 
