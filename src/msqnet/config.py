@@ -240,7 +240,7 @@ class TrainConfig:
         validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
             to calibrate and to set thresholds.
         folds: Instead of one validation part, train once per fold to calibrate on all rows, then
-            once more on everything; 0 for none.
+            once more on everything; 0 for none. Never more than there are groups of clips.
         early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
             Needs `folds` 0.
         cached_views: Augmented views of each row whose frozen trunk features are kept on disk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from msqnet.model.msqnet import MSQNet
     from msqnet.training.run import Run
 
+_logger = logging.getLogger(__name__)
 # Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
 _MIN_PRECISION = 0.3
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -36,16 +38,22 @@ def partition(run: Run) -> list[Part]:
                 run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
             )
         ]
+    num_groups = len(set(run.table.group_ids()))
+    num_folds = max(2, min(run.train.folds, num_groups))
+    if num_folds < run.train.folds:
+        _logger.warning(
+            "%d groups of clips: %d folds, not %d", num_groups, num_folds, run.train.folds
+        )
     fold_of = grouped_folds(
         run.table,
         run.labels,
-        num_folds=run.train.folds,
+        num_folds=num_folds,
         seed=run.train.seed,
         hold_out_all=True,
     )
     return [
         (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
-        for fold in range(run.train.folds)
+        for fold in range(num_folds)
     ]
 
 
