@@ -190,33 +190,166 @@ class ArchConfig:
     """What a new model is made of. The defaults are those of `lite`.
 
     Attributes:
-        video_encoder: `lite` for machines without a GPU, `timesformer` as in the paper.
+        video_encoder: `lite` for machines without a GPU, `timesformer` as in the paper; `videomae`,
+            `vit` (an image encoder on every frame), `i3d`, `c3d`, `vjepa2`, `xclip`.
         video_weights: Weights of the video encoder: hub id or folder; `random` for none.
-        image_encoder: CLIP weights behind the video query: hub id or folder; `none` for queries of
-            text only. `lite` needs none: its own trunk serves.
-        text_encoder: Where label queries start: `minilm`, a CLIP hub id or folder, or `random`.
+        frame_pooling: `frames` averages the patches of each frame; `flat` bins the token sequence
+            as the paper's released code does (`timesformer` only).
+        pixel_statistics: `own` scales pixels as each encoder was trained; `clip` takes CLIP's for
+            all, as the paper's released code does.
+        video_query: What queries know of the video: `none` (text only), `image` (frames through
+            `image_encoder`, the paper) or `trunk` (`lite`: statistics of its own features).
+        image_encoder: Weights behind the video query `image`: hub id or folder of a CLIP model.
+        text_encoder: Where label queries start: `minilm`, `clip:ID_OR_FOLDER`, `bert:...`,
+            `sentence:...`, `siglip:...`, or `random`.
+        embedding: `pooled` takes CLIP's embeddings before its projections (the paper), `projected`
+            those of the space that its texts and images share.
+        prompts: Text of a label: `none` for its name, `templates` for the mean of several
+            sentences, `descriptions` from `label_table`, or your own with `{}` for the name,
+            several joined by `|`.
+        label_table: Table of labels with the columns name, description, synonyms.
+        learn_label_queries: Train the label embeddings; else they stay as the text encoder made
+            them.
         num_frames: Frames per clip.
+        size_pixels: Side of the square frames.
+        encoder_width: Width of the tokens after the trunk (`lite` only).
+        encoder_grid: Tokens along each side of a frame (`lite` only).
         width: Width of queries and memory.
+        memory_encoder_layers: Self-attention layers over the memory before the decoder.
+        memory_positions: `keys` adds time positions to the keys of every attention to the memory;
+            `input` adds them to the memory once, with dropout.
         decoder_layers: Layers of the decoder.
         decoder_heads: Attention heads of the decoder.
         decoder_feedforward: Hidden width of its feed-forward parts.
         dropout: Dropout of the decoder.
         query_positions: `learned` adds positions to the label queries (equations 4 and 5).
+        query_attention: Let label queries attend to each other. Open vocabularies need `false`, so
+            that no score depends on the other labels asked for.
+        final_norms: A last layer norm after the stacks, as `torch.nn.Transformer` has.
+        head: `group_wise` has one weight vector for each trained label (equation 7); `shared` one
+            for all and `cosine` the likeness of query and text: both score any label.
+        direct_path: A linear path from the video query to the scores beside the decoder.
         closeup: Take a second look at what moves (`lite` only).
     """
 
-    video_encoder: Literal["lite", "timesformer"] = "lite"
+    video_encoder: Literal[
+        "lite", "timesformer", "videomae", "vit", "i3d", "c3d", "vjepa2", "xclip"
+    ] = "lite"
     video_weights: str = "imagenet"
+    frame_pooling: Literal["frames", "flat"] = "frames"
+    pixel_statistics: Literal["own", "clip"] = "own"
+    video_query: Literal["none", "image", "trunk"] = "trunk"
     image_encoder: str = "none"
     text_encoder: str = "minilm"
+    embedding: Literal["pooled", "projected"] = "pooled"
+    prompts: str = "none"
+    label_table: str | None = None
+    learn_label_queries: bool = True
     num_frames: int = 16
+    size_pixels: int = 224
+    encoder_width: int = 256
+    encoder_grid: int = 4
     width: int = 256
+    memory_encoder_layers: int = 0
+    memory_positions: Literal["keys", "input"] = "keys"
     decoder_layers: int = 2
     decoder_heads: int = 8
     decoder_feedforward: int = 1024
     dropout: float = 0.2
     query_positions: Literal["none", "learned"] = "none"
+    query_attention: bool = True
+    final_norms: bool = False
+    head: Literal["group_wise", "shared", "cosine"] = "group_wise"
+    direct_path: bool = True
     closeup: bool = True
+
+    def __post_init__(self) -> None:
+        is_lite = self.video_encoder == "lite"
+        is_open = self.head != "group_wise"
+        _check(is_lite or not self.closeup, "closeup needs the lite video encoder; set it to false")
+        _check(
+            is_lite or self.video_query != "trunk",
+            "video_query trunk needs the lite video encoder; use image or none",
+        )
+        _check(
+            (self.video_query == "image") == (self.image_encoder != "none"),
+            f"video_query {self.video_query} with image_encoder {self.image_encoder}: an image "
+            "encoder is needed for video_query image, and only there",
+        )
+        _check(
+            self.video_query != "none" or not self.direct_path,
+            "direct_path starts at the video query; without one set it to false",
+        )
+        _check(
+            self.frame_pooling == "frames" or self.video_encoder == "timesformer",
+            "frame_pooling flat needs the timesformer video encoder",
+        )
+        _check(
+            not is_open or (not self.query_attention and self.query_positions == "none"),
+            f"head {self.head} scores any label, alone or among others: it needs query_attention "
+            "false and query_positions none",
+        )
+        _check(
+            not is_open or (not self.learn_label_queries and self.text_encoder != "random"),
+            f"head {self.head} scores any label by its text: it needs a text_encoder and "
+            "learn_label_queries false",
+        )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises. A setting that starts with another loss's name is not used.
+
+    Attributes:
+        name: `cross_entropy`, as in the paper (binary for multi_label); `focal` counts what is
+            scored right already less (Lin et al. 2017); `asymmetric` does so for positives and
+            negatives apart (Ridnik et al. 2021); `class_balanced` weighs labels by the effective
+            number of their rows (Cui et al. 2019); `equalisation` spares rare labels negatives
+            (Tan et al. 2020); `logit_adjustment` takes out how frequent labels are (Menon et al.
+            2021). `asymmetric` and `equalisation` are for multi_label.
+        focal_gamma: How much less what is scored right counts.
+        focal_alpha: Weight of positives, 1 - alpha that of negatives; `null` weighs neither. For
+            multi_label.
+        asymmetric_gamma_negative: As `focal_gamma`, for negatives.
+        asymmetric_gamma_positive: As `focal_gamma`, for positives.
+        asymmetric_clip: Negatives scored below this probability do not count.
+        class_balanced_beta: 0 weighs all labels alike, towards 1 by the inverse of their rows.
+        equalisation_threshold: Labels in a smaller share of the rows are rare.
+        equalisation_drop: Share of a rare label's negatives that does not count, in rows that show
+            another label.
+        logit_adjustment_tau: How much of the frequency is taken out; 1 for all of it.
+    """
+
+    name: Literal[
+        "cross_entropy", "focal", "asymmetric", "class_balanced", "equalisation", "logit_adjustment"
+    ] = "cross_entropy"
+    focal_gamma: float = 2.0
+    focal_alpha: float | None = 0.25
+    asymmetric_gamma_negative: float = 4.0
+    asymmetric_gamma_positive: float = 1.0
+    asymmetric_clip: float = 0.05
+    class_balanced_beta: float = 0.9999
+    equalisation_threshold: float = 1.76e-3
+    equalisation_drop: float = 0.95
+    logit_adjustment_tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "focal_gamma",
+            "asymmetric_gamma_negative",
+            "asymmetric_gamma_positive",
+            "logit_adjustment_tau",
+        ):
+            value = getattr(self, name)
+            _check(value >= 0, f"{name} {value}: expected 0 or more")
+        alpha = self.focal_alpha
+        _check(alpha is None or 0 <= alpha <= 1, f"focal_alpha {alpha}: expected 0 to 1 or null")
+        for name in ("asymmetric_clip", "class_balanced_beta"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"{name} {value}: expected [0, 1)")
+        for name in ("equalisation_threshold", "equalisation_drop"):
+            value = getattr(self, name)
+            _check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -235,10 +368,14 @@ class TrainConfig:
             convolutional trunk (`lite`), `decoder` only what follows the video encoder.
         gradient_checkpointing: Trade time for memory in the video encoder.
         precision: `bf16` where the device has it; `auto` uses it on a GPU that does.
+        loss: What is minimised.
         class_balance: `inverse` weights positives of a label by known negatives / known positives,
-            at most 10.
+            at most 10; with the loss `cross_entropy` only.
+        sampling: `rows` shows every row once in an epoch; `class_aware` draws a label, all alike,
+            and then one of its rows.
         validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
-            to calibrate and to set thresholds.
+            to calibrate and to set thresholds; 0 trains on all rows for all epochs, without
+            calibration.
         folds: Instead of one validation part, train once per fold to calibrate on all rows, then
             once more on everything; 0 for none. Never more than there are groups of clips.
         early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
@@ -263,7 +400,9 @@ class TrainConfig:
     finetune: Literal["full", "after_trunk", "decoder"] = "after_trunk"
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    loss: LossConfig = field(default_factory=LossConfig)
     class_balance: Literal["none", "inverse"] = "inverse"
+    sampling: Literal["rows", "class_aware"] = "rows"
     validation_share: float = 0.2
     folds: int = 5
     early_stopping_patience: int = 0
@@ -276,12 +415,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
         _check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
-        _check(0 < self.validation_share < 1, f"validation_share {self.validation_share}: (0, 1)")
+        _check(0 <= self.validation_share < 1, f"validation_share {self.validation_share}: [0, 1)")
         _check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
         _check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")
         _check(
-            not (self.folds and self.early_stopping_patience),
-            "early stopping chooses an epoch on one validation part: set folds to 0 for it",
+            self.class_balance == "none" or self.loss.name == "cross_entropy",
+            f"class_balance {self.class_balance} weights cross_entropy, not {self.loss.name}: "
+            "set class_balance to none",
+        )
+        _check(
+            not self.early_stopping_patience or (not self.folds and self.validation_share > 0),
+            "early stopping chooses an epoch on one validation part: set folds to 0 and "
+            "validation_share above 0 for it",
         )
         _check(
             not (self.cached_views and self.finetune == "full"),

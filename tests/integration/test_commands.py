@@ -39,7 +39,8 @@ def train_arguments(table: Path, weights: Path, out: Path) -> list[str]:
     return [
         *("train", "--data", str(table), "--out", str(out)),
         *("--arch.video_encoder", "timesformer", "--arch.video_weights", str(weights)),
-        *("--arch.image_encoder", "none", "--arch.text_encoder", "random"),
+        *("--arch.video_query", "none", "--arch.image_encoder", "none"),
+        *("--arch.text_encoder", "random"),
         *("--arch.num_frames", "4", "--arch.width", "16", "--arch.decoder_heads", "2"),
         *("--arch.decoder_layers", "1", "--arch.decoder_feedforward", "16"),
         *("--train.epochs", "1", "--train.num_workers", "0", "--train.validation_share", "0.25"),

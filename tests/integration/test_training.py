@@ -82,9 +82,12 @@ def timesformer_run(sources: Path, folder: Path) -> Run:
         arch=ArchConfig(
             video_encoder="timesformer",
             video_weights=str(sources / "timesformer"),
+            video_query="image",
             image_encoder=str(sources / "clip"),
             text_encoder=str(sources / "clip"),
             num_frames=NUM_FRAMES,
+            size_pixels=32,
+            direct_path=False,
             width=16,
             decoder_layers=1,
             decoder_heads=2,

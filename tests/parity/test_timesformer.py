@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
+from msqnet.model.video_encoders.encoder import time_positions
 from msqnet.model.video_encoders.timesformer import (
     TimesformerVideoEncoder,
     interpolate_position_embeddings,
@@ -182,11 +183,12 @@ def test_memory_items_carry_their_time(
     frame_pooling: str, has_global_token: bool, positions: tuple[int, ...]
 ) -> None:
     encoder = TimesformerVideoEncoder(tiny_config(num_frames=4), frame_pooling=frame_pooling)
-    assert encoder.has_global_token is has_global_token
-    assert encoder.time_positions(4) == positions
+    spans = encoder.memory_spans(4)
+    assert (None in spans) is has_global_token
+    assert time_positions(spans) == positions
     with torch.inference_mode():
         memory = encoder(flickering_clips(num_frames=4))
-    assert memory.shape[1] == encoder.num_memory_items(4) == len(positions)
+    assert memory.shape[1] == len(spans) == len(positions)
 
 
 def test_interpolated_time_embeddings_are_linear_and_keep_both_ends() -> None:

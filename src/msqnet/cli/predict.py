@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ def predict(
     videos: list[str],
     out: str | None = None,
     model: str | None = None,
+    labels: str | None = None,
     window_seconds: float | None = WindowConfig.window_seconds,
     stride_seconds: float | None = WindowConfig.stride_seconds,
     batch_size: int = WindowConfig.batch_size,
@@ -45,6 +47,10 @@ def predict(
             again. Without it, tables are printed and nothing is written.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
+            `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
+        labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
+            model and for clip-zero-shot, some of its own labels for any other. By default all
+            labels of the model.
         window_seconds: Length of a window; by default the length the model was trained on.
         stride_seconds: Time from one window's start to the next one's; by default about half a
             window, such that overlapping windows share frames.
@@ -71,7 +77,10 @@ def predict(
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     if results:
         results.check(inputs)
-    predictor = Predictor.from_pretrained(model, device=device, window=window, segments=segments)
+    chosen = None if labels is None else split_labels(labels)
+    predictor = Predictor.from_pretrained(
+        model, labels=chosen, device=device, window=window, segments=segments
+    )
     return _predict_all(inputs, predictor, results, Console(), Console(stderr=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,7 @@ def train(
     task: Literal["multi_label", "single_label"] = "multi_label",
     split: str | None = None,
     init_from: str | None = None,
+    features: str | None = None,
     resume: bool = False,
     skip_errors: bool = False,
 ) -> int:
@@ -47,6 +48,8 @@ def train(
         augmentation: Random changes to training clips.
         split: Rows to train on; by default those of split `train` where the table has one.
         init_from: Start from this finished model; rows of labels of the same name are kept.
+        features: Folder for the frozen trunk's features, kept so that other runs on the same clips
+            find them; by default they are removed at the end.
         resume: Go on with a run that was stopped or killed, to the same result.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
 
@@ -57,7 +60,16 @@ def train(
 
     console = Console(stderr=True)
     request = _Request(
-        Path(data), Path(out), arch, train, augmentation, task, split, init_from, skip_errors
+        data=Path(data),
+        out=Path(out),
+        arch=arch,
+        train=train,
+        augmentation=augmentation,
+        task=task,
+        split=split,
+        init_from=init_from,
+        features=None if features is None else Path(features),
+        skip_errors=skip_errors,
     )
     run = _prepare(console, request)
     from rich.progress import Progress
@@ -113,11 +125,13 @@ class _Request:
     task: str
     split: str | None
     init_from: str | None
+    features: Path | None
     skip_errors: bool
 
 
 def _prepare(console: Console, request: _Request) -> Run:
     from msqnet.labels import LabelSet
+    from msqnet.model.builder import clip_settings, licences_of
     from msqnet.models import model_folder
     from msqnet.training.recipes import RECIPES
     from msqnet.training.run import (
@@ -134,7 +148,8 @@ def _prepare(console: Console, request: _Request) -> Run:
     if request.task == "single_label":
         check_single_label(table)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
-    console.print(f"weights this starts from: {recipe.licence}")
+    for line in licences_of(arch):
+        console.print(f"weights this starts from: {line}", highlight=False)
     for name, value in {**asdict(arch), **asdict(train)}.items():
         console.print(f"  {name}: {value}", highlight=False)
     init_from = None if request.init_from is None else str(model_folder(request.init_from))
@@ -142,11 +157,12 @@ def _prepare(console: Console, request: _Request) -> Run:
         table=table,
         labels=labels,
         arch=arch,
-        clip=replace(recipe.clip, num_frames=arch.num_frames, closeup=arch.closeup),
+        clip=clip_settings(arch, recipe.clip),
         augmentation=without_flip_where_sides_matter(request.augmentation, labels),
         train=train,
         task=request.task,
         folder=request.out,
+        features=request.features,
         init_from=init_from,
         provenance=_provenance(table, recipe, arch, train, init_from),
     )
@@ -159,9 +175,8 @@ def _provenance(
     import transformers
 
     from msqnet import __version__
+    from msqnet.model.builder import licences_of
 
-    is_published = arch.video_weights == recipe.arch.video_weights
-    licence = recipe.licence if is_published else f"that of {arch.video_weights}"
     return {
         "data": table.path.name,
         "num_rows": len(table),
@@ -169,7 +184,7 @@ def _provenance(
         "recipe": recipe.name,
         "init_from": init_from and _provenance_of(init_from),
         "seed": train.seed,
-        "pretrained_licence": licence,
+        "pretrained_licences": licences_of(arch),
         "msqnet": __version__,
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,

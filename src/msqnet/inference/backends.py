@@ -11,6 +11,7 @@ import torch
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from msqnet.clips import ClipBatch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNet
     from msqnet.predictions import FloatArray
+    from msqnet.prompts import LabelText
 
 
 class Backend(Protocol):
@@ -101,6 +103,7 @@ class TorchBackend:
     ) -> None:
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
+        self._columns: list[int] | None = None
         config = model.config
         self.labels = config.label_set
         self.clip_config = config.clip_config
@@ -112,17 +115,53 @@ class TorchBackend:
         self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
 
     @classmethod
-    def from_pretrained(cls, folder: Path, device: str = "auto") -> TorchBackend:
+    def from_pretrained(
+        cls,
+        folder: Path,
+        device: str = "auto",
+        labels: LabelSet | None = None,
+        texts: Mapping[str, LabelText] | None = None,
+    ) -> TorchBackend:
         """Load a model folder.
+
+        Args:
+            folder: of a finished model.
+            device: see the class.
+            labels: what to ask for; by default what the model was trained on.
+            texts: descriptions and synonyms of labels by their names.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
             ConfigError: the device cannot be used.
+            VocabularyError: labels that the model was not trained on and cannot score.
         """
         from msqnet.model.msqnet import MSQNet
+        from msqnet.model.vocabulary import ask_for
 
         source = {"name": folder.name, "weights_digest": _weights_digest(folder)}
-        return cls(MSQNet.from_pretrained(folder), device, source)
+        model = MSQNet.from_pretrained(folder)
+        own = model.config.label_set
+        is_known = labels is not None and all(name in own for name in labels)
+        if labels is not None and (model.config.is_open or not is_known):
+            ask_for(model, tuple(labels), texts)
+        backend = cls(model, device, source)
+        if labels is not None and not model.config.is_open:
+            backend.keep_labels(labels)
+        return backend
+
+    def keep_labels(self, labels: LabelSet) -> None:
+        """Answer with some of the model's labels only, in this order.
+
+        Raises:
+            VocabularyError: the model does not have one of them.
+        """
+        columns = self.labels.indices(labels)
+        self._columns = columns
+        self.labels = labels
+        self.thresholds = self.thresholds[columns]
+        positives, negatives = self.train_positive_windows, self.train_negative_windows
+        self.train_positive_windows = positives and [positives[index] for index in columns]
+        self.train_negative_windows = negatives and [negatives[index] for index in columns]
 
     def scores(self, batch: ClipBatch) -> FloatArray:
         """Calibrated scores (B, K) of B clips, float32 in [0, 1]."""
@@ -130,6 +169,8 @@ class TorchBackend:
             closeups = None if batch.closeups is None else batch.closeups.to(self._device)
             logits = self._model(pixels=batch.pixels.to(self._device), closeups=closeups).logits
             scores = self._model.scores(logits)  # (B, K)
+            if self._columns is not None:
+                scores = scores[:, self._columns]
         return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)
 
 

@@ -14,15 +14,16 @@ from msqnet import __version__
 from msqnet.clips import ClipBatch
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ShapeError
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.loading import load_backend
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import iter_windows, window_lengths
+from msqnet.labels import LabelSet
 from msqnet.predictions import SCHEMA_VERSION, VideoPredictions, WindowScores
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from msqnet.clips import Box, Clip
@@ -68,6 +69,7 @@ class Predictor:
         cls,
         model: str | Path | None = None,
         *,
+        labels: Sequence[str] | None = None,
         device: str = "auto",
         window: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
@@ -76,7 +78,8 @@ class Predictor:
 
         Args:
             model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
-                None for the default one.
+                None for the default one; ``clip-zero-shot:ID_OR_FOLDER`` for CLIP or SigLIP alone.
+            labels: what to ask for; see `msqnet.inference.loading.load_backend`.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             window: how videos are cut into windows.
             segments: how scores become segments.
@@ -84,11 +87,10 @@ class Predictor:
         Raises:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: the device or the settings cannot be used.
+            VocabularyError: labels that the model cannot score.
         """
-        from msqnet.models import model_folder
-
-        backend = TorchBackend.from_pretrained(model_folder(model), device)
-        return cls(backend, window, segments)
+        chosen = None if labels is None else LabelSet(tuple(labels))
+        return cls(load_backend(model, labels=chosen, device=device), window, segments)
 
     @property
     def thresholds(self) -> FloatArray:

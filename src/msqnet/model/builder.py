@@ -8,51 +8,114 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from msqnet.errors import ConfigError
-from msqnet.model.configuration import LiteConfig, MSQNetConfig, TimesformerConfig
-from msqnet.model.efficientnet_lite import load_published_state_dict, pretrained_state_dict
+from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.loading import check_loaded
 from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders.clip import ClipImageEncoder, clip_text_embeddings
-from msqnet.model.query_encoders.minilm import minilm_text_embeddings
-from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
+from msqnet.model.query_encoders import load_text_encoder
+from msqnet.model.query_encoders.checkpoint import model_type_of
+from msqnet.model.query_encoders.clip import PIXEL_MEAN as CLIP_MEAN
+from msqnet.model.query_encoders.clip import PIXEL_STD as CLIP_STD
+from msqnet.model.query_encoders.clip import ClipImageEncoder
+from msqnet.model.query_encoders.siglip import SiglipImageEncoder
+from msqnet.model.query_encoders.text_encoder import embed_labels
+from msqnet.model.video_encoders import video_encoder_class
+from msqnet.model.video_encoders.lite import LiteVideoEncoder
+from msqnet.prompts import prompts_of, read_label_table
 
 if TYPE_CHECKING:
     from msqnet.config import ArchConfig, ClipConfig
     from msqnet.labels import LabelSet
+    from msqnet.model.query_encoders.image_encoder import ImageEncoder
+    from msqnet.model.query_encoders.text_encoder import TextEncoder
+    from msqnet.model.video_encoders.encoder import VideoEncoder
 
 _RANDOM = "random"
-_NONE = "none"
 _RANDOM_LABEL_WIDTH = 512
 
 
-def label_embeddings(text_encoder: str, labels: LabelSet) -> torch.Tensor | None:
-    """(K, D_t) embeddings of the label names, or None for random queries.
+def text_encoder_of(arch: ArchConfig) -> TextEncoder | None:
+    """The text encoder that label queries start from; None for random queries.
+
+    Raises:
+        CheckpointError: it is absent, incomplete or damaged.
+        ConfigError: no such kind.
+    """
+    if arch.text_encoder == _RANDOM:
+        return None
+    return load_text_encoder(arch.text_encoder, embedding=arch.embedding)
+
+
+def label_embeddings(encoder: TextEncoder, arch: ArchConfig, labels: LabelSet) -> torch.Tensor:
+    """(K, D_t) embeddings of labels.
 
     Args:
-        text_encoder: ``minilm``, ``random``, or a CLIP hub id or folder.
+        encoder: see `text_encoder_of`.
+        arch: says how the text of a label is made.
         labels: the names; underscores are read as spaces.
     """
-    if text_encoder == _RANDOM:
+    texts = None if arch.label_table is None else read_label_table(arch.label_table)
+    return embed_labels(encoder, prompts_of(labels, arch.prompts, texts))
+
+
+def image_encoder_of(arch: ArchConfig) -> ImageEncoder | None:
+    """The frozen encoder behind the video query, where there is one.
+
+    Raises:
+        CheckpointError: it is absent, incomplete, damaged or no image encoder.
+    """
+    if arch.video_query != "image":
         return None
-    if text_encoder == "minilm":
-        return minilm_text_embeddings(labels.prompts)
-    return clip_text_embeddings(text_encoder, labels.prompts)
+    kind = model_type_of(arch.image_encoder)
+    loader: type[ImageEncoder] = SiglipImageEncoder if "siglip" in kind else ClipImageEncoder
+    return loader.from_pretrained(arch.image_encoder, projected=arch.embedding == "projected")
 
 
-def _video_part(arch: ArchConfig, clip: ClipConfig) -> tuple[Any, dict[str, torch.Tensor] | None]:
-    """Configuration of the video encoder, and its pretrained weights where they are wanted."""
-    num_frames = clip.num_frames
-    if arch.video_encoder == "lite":
-        config = LiteConfig(
-            image_size=clip.size_pixels, num_frames=num_frames, num_looks=2 if clip.closeup else 1
+def _lite_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
+    encoder = LiteVideoEncoder(
+        LiteConfig(
+            image_size=clip.size_pixels,
+            num_frames=clip.num_frames,
+            num_looks=2 if clip.closeup else 1,
+            grid_size=arch.encoder_grid,
+            hidden_size=arch.encoder_width,
+            intermediate_size=2 * arch.encoder_width,
         )
-        return config, None
-    if arch.video_weights == _RANDOM:
-        return TimesformerConfig(image_size=clip.size_pixels, num_frames=num_frames), None
-    encoder = TimesformerVideoEncoder.from_pretrained(
-        str(arch.video_weights), num_frames, clip.size_pixels
     )
-    return encoder.config, encoder.state_dict()
+    if arch.video_weights != _RANDOM:
+        encoder.load_trunk(arch.video_weights)
+    return encoder
+
+
+def new_video_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
+    """The video encoder of a new model, with its pretrained weights where they are wanted.
+
+    Args:
+        arch: which encoder and which weights.
+        clip: how frames become a model input.
+
+    Raises:
+        ConfigError: settings that the encoder does not have.
+        CheckpointError: weights that cannot be loaded whole.
+    """
+    if arch.video_encoder == "lite":
+        if arch.pixel_statistics != "own":
+            raise ConfigError("pixel_statistics clip: the lite encoder has its own only")
+        return _lite_encoder(arch, clip)
+    kind = video_encoder_class(arch.video_encoder)
+    if not arch.video_weights:
+        raise ConfigError(
+            f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
+            "--arch.video_weights, or 'random' to train from nothing"
+        )
+    if arch.video_weights == _RANDOM:
+        build: Any = kind
+        encoder: VideoEncoder = build(kind.default_config(clip.num_frames, clip.size_pixels))
+    else:
+        encoder = kind.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
+    if arch.pixel_statistics == "clip":
+        encoder.pixel_mean.copy_(torch.tensor(CLIP_MEAN).view(-1, 1, 1))
+        encoder.pixel_std.copy_(torch.tensor(CLIP_STD).view(-1, 1, 1))
+    return encoder
 
 
 def new_model(
@@ -61,8 +124,8 @@ def new_model(
     """A model ready to be trained: pretrained encoders, text-initialised queries, the rest random.
 
     Args:
-        arch: every field set (see `msqnet.training.recipes`).
-        clip: how frames become a model input.
+        arch: see `msqnet.training.recipes` for settings that go together.
+        clip: how frames become a model input; frames, size and close-up are those of ``arch``.
         labels: the K labels to score.
         task: "multi_label" or "single_label".
 
@@ -71,48 +134,76 @@ def new_model(
         CheckpointError: pretrained weights that cannot be loaded whole.
         MissingExtra: parts of ``msqnet[lite]`` that are not installed.
     """
-    is_lite = arch.video_encoder == "lite"
-    if clip.closeup and not is_lite:
-        raise ConfigError("closeup needs the lite video encoder; set arch.closeup to false")
-    if is_lite and arch.image_encoder not in (_NONE, None):
-        raise ConfigError("the lite video encoder is its own image encoder; set it to none")
-    clip = replace(clip, num_frames=arch.num_frames or clip.num_frames)
-    text = label_embeddings(str(arch.text_encoder), labels)
-    video_config, video_weights = _video_part(arch, clip)
-    image = None
-    if not is_lite and arch.image_encoder not in (_NONE, None):
-        image = ClipImageEncoder.from_pretrained(str(arch.image_encoder))
-    video_query = "trunk" if is_lite else ("image" if image is not None else "none")
+    clip = clip_settings(arch, clip)
+    encoder = text_encoder_of(arch)
+    text = None if encoder is None else label_embeddings(encoder, arch, labels)
+    video = new_video_encoder(arch, clip)
+    image = image_encoder_of(arch)
     model = MSQNet(
         MSQNetConfig(
-            video_encoder=video_config,
+            video_encoder=video.config,
             image_encoder=None if image is None else image.config,
+            text_encoder=None if encoder is None else encoder.source,
             labels=list(labels),
             task=task,
-            video_query=video_query,
-            video_query_to_scores=is_lite,
             label_width=_RANDOM_LABEL_WIDTH if text is None else text.shape[1],
-            width=arch.width,
-            decoder_layers=arch.decoder_layers,
-            decoder_heads=arch.decoder_heads,
-            decoder_feedforward=arch.decoder_feedforward,
-            dropout=arch.dropout,
-            video_query_dropout=0.5 if is_lite else 0.0,
-            query_positions=arch.query_positions,
             clip=clip.to_dict(),
+            **_method_settings(arch),
         )
     )
     with torch.no_grad():
         if text is not None:
             model.query_encoder.label_embeddings.copy_(text)
-        if video_weights is not None:
-            model.video_encoder.load_state_dict(video_weights)
-        if image is not None and model.image_encoder is not None:
+        model.video_encoder.load_state_dict(video.state_dict())
+        if image is not None:
             model.image_encoder.load_state_dict(image.state_dict())
-    if is_lite and arch.video_weights != _RANDOM:
-        load_published_state_dict(model.video_encoder.trunk.network, pretrained_state_dict())
     check_loaded(model, "the new model")
     return model
+
+
+def licences_of(arch: ArchConfig) -> list[str]:
+    """Licences of the published weights that a new model starts from, one line each."""
+    lines = []
+    if arch.video_weights != _RANDOM:
+        lines.append(video_encoder_class(arch.video_encoder).licence)
+    if arch.video_query == "image":
+        lines.append("CLIP weights: MIT")
+    if arch.text_encoder == "minilm":
+        lines.append("all-MiniLM-L6-v2: Apache-2.0")
+    elif arch.text_encoder != _RANDOM:
+        lines.append(f"text encoder: that of {arch.text_encoder}")
+    return lines
+
+
+def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
+    """Clip settings with the frames, size and close-up of an architecture."""
+    short_side = clip.short_side_pixels * arch.size_pixels // clip.size_pixels
+    decode_short_side = clip.decode_short_side_pixels * arch.size_pixels // clip.size_pixels
+    return replace(
+        clip,
+        num_frames=arch.num_frames,
+        size_pixels=arch.size_pixels,
+        short_side_pixels=short_side,
+        decode_short_side_pixels=decode_short_side,
+        closeup=arch.closeup,
+    )
+
+
+def _method_settings(arch: ArchConfig) -> dict[str, Any]:
+    """What the model's configuration takes over from the architecture under the same name."""
+    same = (
+        *("frame_pooling", "video_query", "prompts", "learn_label_queries", "width"),
+        *("memory_encoder_layers", "memory_positions", "query_positions", "query_attention"),
+        *("decoder_layers", "decoder_heads", "decoder_feedforward", "dropout"),
+        *("final_norms", "head"),
+    )
+    return {
+        **{name: getattr(arch, name) for name in same},
+        "image_embedding": arch.embedding,
+        "video_query_to_scores": arch.direct_path,
+        # The trunk's statistics are thousands of numbers; a clip is a handful of frames.
+        "video_query_dropout": 0.5 if arch.video_query == "trunk" else 0.0,
+    }
 
 
 def transfer(source: MSQNet, target: MSQNet) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformers import (
     CONFIG_MAPPING,
@@ -15,11 +15,19 @@ from transformers import (
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
 from msqnet.labels import LabelSet
+from msqnet.model.video_encoders.c3d import C3DConfig
+from msqnet.model.video_encoders.i3d import I3DConfig
 from msqnet.model.video_encoders.lite import LiteConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TASKS = ("multi_label", "single_label")
 _VIDEO_QUERIES = ("none", "image", "trunk")
 _QUERY_POSITIONS = ("none", "learned")
+_MEMORY_POSITIONS = ("keys", "input")
+_CLOSED_HEAD = "group_wise"
+_HEADS = (_CLOSED_HEAD, "shared", "cosine")
 
 
 def _as_config(value: Any) -> PreTrainedConfig | None:
@@ -37,9 +45,14 @@ class MSQNetConfig(PreTrainedConfig):
     """All that is needed to rebuild and use an `MSQNet`.
 
     Attributes:
-        video_encoder: configuration of the video encoder: `LiteConfig` or `TimesformerConfig`.
+        video_encoder: configuration of the video encoder; its ``model_type`` tells which.
+        frame_pooling: "frames" or "flat", see `TimesformerVideoEncoder`.
         image_encoder: of the frozen encoder behind the video query, where ``video_query`` is
             "image": `CLIPVisionConfig`.
+        image_embedding: "pooled" or "projected", see `ClipImageEncoder`.
+        text_encoder: what `load_text_encoder` needs to embed further labels; None where label
+            queries started at random.
+        prompts: how the text of a label is made, see `msqnet.prompts`.
         labels: K names, in column order.
         task: "multi_label" (sigmoid) or "single_label" (softmax).
         video_query: what the queries know of the video: "none" (text only), "image" (mean of the
@@ -53,6 +66,12 @@ class MSQNetConfig(PreTrainedConfig):
         decoder_layers: of the decoder.
         decoder_heads: A.
         decoder_feedforward: hidden width of its feed-forward parts.
+        memory_encoder_layers: self-attention layers over the memory before the decoder.
+        memory_positions: "keys" adds time positions to the keys of every attention to the memory,
+            "input" to the memory once, with dropout.
+        query_attention: whether label queries attend to each other.
+        final_norms: whether the two stacks end in one more layer norm.
+        head: "group_wise", "shared" or "cosine"; the latter two score any label.
         dropout: of the decoder.
         video_query_dropout: of the standardised video query, in training.
         query_positions: "none" or "learned" (equations 4 and 5).
@@ -80,7 +99,11 @@ class MSQNetConfig(PreTrainedConfig):
     }
 
     video_encoder: dict[str, Any] | PreTrainedConfig | None = None
+    frame_pooling: str = "frames"
     image_encoder: dict[str, Any] | PreTrainedConfig | None = None
+    image_embedding: str = "pooled"
+    text_encoder: dict[str, Any] | None = None
+    prompts: str = "none"
     labels: list[str] | None = None
     task: str = "multi_label"
     video_query: str = "trunk"
@@ -92,6 +115,11 @@ class MSQNetConfig(PreTrainedConfig):
     decoder_layers: int = 3
     decoder_heads: int = 8
     decoder_feedforward: int = 1024
+    memory_encoder_layers: int = 0
+    memory_positions: str = "keys"
+    query_attention: bool = True
+    final_norms: bool = False
+    head: str = "group_wise"
     dropout: float = 0.1
     video_query_dropout: float = 0.5
     query_positions: str = "none"
@@ -122,9 +150,19 @@ class MSQNetConfig(PreTrainedConfig):
             ("task", _TASKS),
             ("video_query", _VIDEO_QUERIES),
             ("query_positions", _QUERY_POSITIONS),
+            ("memory_positions", _MEMORY_POSITIONS),
+            ("head", _HEADS),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} {getattr(self, name)!r}: expected one of {choices}")
+        self._check_queries()
+        for name in ("thresholds", "calibration_scale", "calibration_bias"):
+            if len(getattr(self, name)) != len(self.label_set):
+                raise ConfigError(
+                    f"{name} has {len(getattr(self, name))} values, expected {len(self.label_set)}"
+                )
+
+    def _check_queries(self) -> None:
         if (self.video_query == "image") != (self.image_encoder is not None):
             raise ConfigError("an image encoder is needed for video_query 'image', and only there")
         if self.video_query == "trunk" and not isinstance(self.video_encoder, LiteConfig):
@@ -133,13 +171,30 @@ class MSQNetConfig(PreTrainedConfig):
             raise ConfigError(f"query_share {self.query_share}: expected 0 to 1")
         if self.video_query == "none" and self.video_query_to_scores:
             raise ConfigError("video_query_to_scores needs a video query")
+        if self.is_open and (self.query_attention or self.query_positions != "none"):
+            raise ConfigError(f"head {self.head!r} needs queries that do not know each other")
         if self.width % self.decoder_heads or self.width % 2:
             raise ConfigError(f"width {self.width}: expected an even multiple of decoder_heads")
-        for name in ("thresholds", "calibration_scale", "calibration_bias"):
-            if len(getattr(self, name)) != len(self.label_set):
-                raise ConfigError(
-                    f"{name} has {len(getattr(self, name))} values, expected {len(self.label_set)}"
-                )
+
+    def set_labels(self, names: Sequence[str]) -> None:
+        """Other labels; the known ones keep their thresholds, new ones get the median.
+
+        Args:
+            names: of an open vocabulary.
+        """
+        known = dict(zip(self.labels or (), self.thresholds or (), strict=True))
+        usual = sorted(known.values())[len(known) // 2]
+        scale, bias = (self.calibration_scale or [1.0])[0], (self.calibration_bias or [0.0])[0]
+        self.labels = list(names)
+        self.thresholds = [known.get(name, usual) for name in names]
+        self.calibration_scale = [scale] * len(names)
+        self.calibration_bias = [bias] * len(names)
+        self.train_positive_windows = self.train_negative_windows = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether labels can be asked for that the model was not trained on."""
+        return self.head != _CLOSED_HEAD
 
     @property
     def label_set(self) -> LabelSet:
@@ -152,4 +207,6 @@ class MSQNetConfig(PreTrainedConfig):
         return ClipConfig.from_dict(self.clip or {})
 
 
+for _own in (LiteConfig, I3DConfig, C3DConfig):
+    AutoConfig.register(_own.model_type, _own)
 __all__ = ["CLIPVisionConfig", "LiteConfig", "MSQNetConfig", "TimesformerConfig"]

@@ -1,11 +1,20 @@
-"""From decoded queries to logits."""
+"""From decoded queries, or straight from the video query, to logits.
+
+A group-wise head has one weight vector for each trained label. An open one is a function of the
+label's text, so that it scores labels that it was never trained on.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from msqnet.errors import VocabularyError
+
+# Of text alignment: as SigLIP starts, but for rarer negatives (labels of one clip, not of a batch).
+_INITIAL_SCALE = 10.0
+_INITIAL_BIAS = -3.0
 
 
 class GroupWiseLinear(nn.Module):
@@ -30,11 +39,12 @@ class GroupWiseLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
-    def forward(self, decoded: Tensor) -> Tensor:
+    def forward(self, decoded: Tensor, text: Tensor) -> Tensor:
         """Score every label.
 
         Args:
             decoded: (B, K, D) float.
+            text: (K, D_t) float, not used.
 
         Returns:
             (B, K) float logits.
@@ -49,6 +59,58 @@ class GroupWiseLinear(nn.Module):
                 "scores the labels that it was trained on and no others"
             )
         return (decoded * self.weight).sum(dim=-1) + self.bias
+
+
+class SharedLinear(nn.Module):
+    """logit_k = w . Q_(L,k) + b: one weight vector for all labels, which the queries tell apart.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, decoded: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) float -> (B, K) float logits; the text is in the queries already."""
+        logits: Tensor = self.linear(decoded)[..., 0]  # (B, K, 1) -> (B, K)
+        return logits
+
+
+class TextAlignment(nn.Module):
+    """logit_k = s cos(P x_k, text_k) + b, with a learned scale and bias for all labels.
+
+    Args:
+        width: D of the decoded queries, or D'' of the video query.
+        text_width: D_t.
+    """
+
+    def __init__(self, width: int, text_width: int):
+        super().__init__()
+        self.project = nn.Linear(width, text_width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(_INITIAL_SCALE).log())
+        self.offset = nn.Parameter(torch.tensor(_INITIAL_BIAS))
+
+    def reset_parameters(self) -> None:
+        """Scale and bias; the projection is a linear layer like others."""
+        nn.init.constant_(self.log_scale, float(torch.tensor(_INITIAL_SCALE).log()))
+        nn.init.constant_(self.offset, _INITIAL_BIAS)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        """Score every label.
+
+        Args:
+            x: (B, K, D) float, one vector for each label, or (B, D'') one for all.
+            text: (K, D_t) float.
+
+        Returns:
+            (B, K) float logits.
+        """
+        projected = F.normalize(self.project(x), dim=-1)  # (B, K, D_t) or (B, D_t)
+        text = F.normalize(text, dim=-1)
+        cosine = (projected * text).sum(dim=-1) if x.ndim == 3 else projected @ text.T  # (B, K)
+        return self.log_scale.exp() * cosine + self.offset
 
 
 class VideoQueryHead(nn.Module):
@@ -68,6 +130,6 @@ class VideoQueryHead(nn.Module):
         self.weight = nn.Parameter(torch.zeros(num_labels, width))
         self.bias = nn.Parameter(torch.zeros(num_labels))
 
-    def forward(self, video_query: Tensor) -> Tensor:
+    def forward(self, video_query: Tensor, text: Tensor) -> Tensor:
         """(B, D'') float -> (B, K) float logits."""
         return nn.functional.linear(video_query, self.weight, self.bias)

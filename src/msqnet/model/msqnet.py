@@ -15,31 +15,64 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from msqnet.errors import ConfigError, ShapeError
-from msqnet.model.configuration import CLIPVisionConfig, LiteConfig, MSQNetConfig, TimesformerConfig
-from msqnet.model.decoder import QueryDecoder
-from msqnet.model.heads import GroupWiseLinear, VideoQueryHead
+from msqnet.errors import ConfigError, ShapeError, VocabularyError
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.decoder import MemoryEncoder, QueryDecoder, StackSizes
+from msqnet.model.heads import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
 from msqnet.model.loading import check_loaded, check_report, loading_from
 from msqnet.model.positional import sinusoidal_positions
 from msqnet.model.query_encoders.clip import ClipImageEncoder
+from msqnet.model.query_encoders.siglip import SiglipImageEncoder
+from msqnet.model.video_encoders import class_for_config
+from msqnet.model.video_encoders.encoder import time_positions
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-VIDEO_ENCODERS: dict[type, type[nn.Module]] = {
-    LiteConfig: LiteVideoEncoder,
-    TimesformerConfig: TimesformerVideoEncoder,
+    from msqnet.model.video_encoders.encoder import VideoEncoder
+
+IMAGE_ENCODERS: dict[str, Any] = {
+    "clip_vision_model": ClipImageEncoder,
+    "siglip_vision_model": SiglipImageEncoder,
 }
-IMAGE_ENCODERS: dict[type, type[nn.Module]] = {CLIPVisionConfig: ClipImageEncoder}
+"""Encoders behind the video query, by the ``model_type`` of their configuration."""
 
 
-def _build(registry: dict[type, type[nn.Module]], config: Any, what: str) -> Any:
-    if type(config) not in registry:
-        known = ", ".join(kind.__name__ for kind in registry)
-        raise ConfigError(f"no {what} for {type(config).__name__}; expected one of {known}")
-    return registry[type(config)](config)
+def build_video_encoder(config: MSQNetConfig) -> VideoEncoder:
+    """The video encoder that a configuration describes, with random weights.
+
+    Raises:
+        ConfigError: of no known type, or with settings that the type does not have.
+    """
+    settings: Any = config.video_encoder
+    encoder_class = class_for_config(settings)
+    if issubclass(encoder_class, TimesformerVideoEncoder):
+        pooling: Any = config.frame_pooling
+        return encoder_class(settings, frame_pooling=pooling)
+    if config.frame_pooling != "frames":
+        raise ConfigError("frame_pooling 'flat' needs the timesformer video encoder")
+    build: Any = encoder_class
+    encoder: VideoEncoder = build(settings)
+    return encoder
+
+
+def build_image_encoder(config: MSQNetConfig) -> Any:
+    """The frozen image encoder that a configuration describes, with random weights.
+
+    Raises:
+        ConfigError: of no known type.
+    """
+    settings: Any = config.image_encoder
+    if settings.model_type not in IMAGE_ENCODERS:
+        raise ConfigError(
+            f"no image encoder for a configuration of type {settings.model_type!r}; "
+            f"known are: {', '.join(IMAGE_ENCODERS)}"
+        )
+    projected = config.image_embedding == "projected"
+    return IMAGE_ENCODERS[settings.model_type](settings, projected=projected)
 
 
 @dataclass
@@ -83,13 +116,40 @@ class QueryEncoder(nn.Module):
             nn.Linear(query_width, config.width, bias=False) if query_width else None
         )
 
-    def forward(self, video_query: Tensor | None, batch_size: int) -> Tensor:
-        """(B, D'') float or None -> (B, K, D) float."""
-        queries: Tensor = self.project_labels(self.label_embeddings)  # (K, D)
+    def forward(self, text: Tensor, video_query: Tensor | None, batch_size: int) -> Tensor:
+        """Text (K, D_t) and the clips' (B, D''), or None -> (B, K, D) float."""
+        queries: Tensor = self.project_labels(text)  # (K, D)
         if self.project_video is None or video_query is None:
             return queries.expand(batch_size, -1, -1)
         from_video: Tensor = self.project_video(video_query)  # (B, D)
         return queries + from_video[:, None]  # (B, K, D)
+
+
+def _sizes(config: MSQNetConfig, num_layers: int) -> StackSizes:
+    return StackSizes(
+        num_layers,
+        config.width,
+        config.decoder_heads,
+        config.decoder_feedforward,
+        config.dropout,
+        config.final_norms,
+    )
+
+
+def _decoder_head(config: MSQNetConfig) -> nn.Module:
+    if config.head == "shared":
+        return SharedLinear(config.width)
+    if config.head == "cosine":
+        return TextAlignment(config.width, config.label_width)
+    return GroupWiseLinear(len(config.label_set), config.width)
+
+
+def _query_head(config: MSQNetConfig, query_width: int) -> nn.Module | None:
+    if not config.video_query_to_scores:
+        return None
+    if config.is_open:
+        return TextAlignment(query_width, config.label_width)
+    return VideoQueryHead(len(config.label_set), query_width)
 
 
 class MSQNet(PreTrainedModel):
@@ -111,11 +171,11 @@ class MSQNet(PreTrainedModel):
 
     def __init__(self, config: MSQNetConfig):
         super().__init__(config)
-        self.video_encoder = _build(VIDEO_ENCODERS, config.video_encoder, "video encoder")
-        self.image_encoder = None
-        query_width = 0
+        self.video_encoder: Any = build_video_encoder(config)
+        self.image_encoder: Any = None
+        query_width: Any = 0
         if config.video_query == "image":
-            self.image_encoder = _build(IMAGE_ENCODERS, config.image_encoder, "image encoder")
+            self.image_encoder = build_image_encoder(config)
             query_width = self.image_encoder.width
         elif config.video_query == "trunk":
             query_width = self.video_encoder.query_width
@@ -123,20 +183,21 @@ class MSQNet(PreTrainedModel):
         self.register_buffer("query_std", torch.ones(query_width))
         self.query_dropout = nn.Dropout(config.video_query_dropout)
         self.project_memory = nn.Linear(self.video_encoder.width, config.width, bias=False)  # W_out
+        self.memory_dropout = nn.Dropout(config.dropout)
         self.query_encoder = QueryEncoder(config, query_width)
+        self.memory_encoder = (
+            MemoryEncoder(_sizes(config, config.memory_encoder_layers))
+            if config.memory_encoder_layers
+            else None
+        )
         num_labels = len(config.label_set)
         self.decoder = QueryDecoder(
-            config.decoder_layers,
-            config.width,
-            config.decoder_heads,
-            config.decoder_feedforward,
-            config.dropout,
+            _sizes(config, config.decoder_layers),
+            query_attention=config.query_attention,
             num_query_positions=num_labels if config.query_positions == "learned" else 0,
         )
-        self.head = GroupWiseLinear(num_labels, config.width)
-        self.query_head = (
-            VideoQueryHead(num_labels, query_width) if config.video_query_to_scores else None
-        )
+        self.head = _decoder_head(config)
+        self.query_head = _query_head(config, query_width)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -158,7 +219,7 @@ class MSQNet(PreTrainedModel):
             init.normal_(module.weight, std=0.02)
         elif isinstance(module, QueryEncoder):
             init.normal_(module.label_embeddings, std=0.02)
-        elif isinstance(module, GroupWiseLinear):
+        elif isinstance(module, GroupWiseLinear | TextAlignment):
             module.reset_parameters()
         elif isinstance(module, LiteVideoEncoder):
             for parameter in (module.cell_positions, module.frame_positions, module.global_token):
@@ -228,6 +289,7 @@ class MSQNet(PreTrainedModel):
         closeups: Tensor | None = None,
         trunk_maps: Tensor | None = None,
         trunk_pooled: Tensor | None = None,
+        label_embeddings: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> MSQNetOutput:
         """Score every label of every clip.
@@ -237,10 +299,16 @@ class MSQNet(PreTrainedModel):
             closeups: (B, T, 3, H, W) uint8 RGB of what moves, where the model takes a second look.
             trunk_maps: with ``trunk_pooled`` in place of pixels: `TrunkFeatures` of ``lite``.
             trunk_pooled: see there.
+            label_embeddings: (K, D_t) float, texts to ask for instead of the model's own labels;
+                open vocabularies only.
             labels: ignored; accepted because data collators of `transformers` pass it along.
 
         Returns:
             Logits (B, K) and what they were made of.
+
+        Raises:
+            ShapeError: no clips, or clips of another form.
+            VocabularyError: label embeddings for a model whose head is bound to its labels.
         """
         if pixels is None:
             if trunk_maps is None or trunk_pooled is None:
@@ -251,24 +319,67 @@ class MSQNet(PreTrainedModel):
             )
         else:
             features, video_query = self.encode(pixels, closeups)
-        memory = self.project_memory(self.video_encoder(features))  # (B, M, D)
+        memory, positions = self._memory(features)
         if video_query is not None:
             video_query = (video_query - self.query_mean) / self.query_std
         dropped = None if video_query is None else self.query_dropout(video_query)
-        queries = self.query_encoder(dropped, len(memory))  # (B, K, D)
-        decoded = self.decoder(queries, memory, self._memory_positions(memory))
-        decoder_logits = self.head(decoded)
-        query_logits = None if self.query_head is None else self.query_head(dropped)
+        text = self._text(label_embeddings)
+        queries = self.query_encoder(text, dropped, len(memory))  # (B, K, D)
+        decoded = self.decoder(queries, memory, positions)
+        decoder_logits = self.head(decoded, text)
+        query_logits = None if self.query_head is None else self.query_head(dropped, text)
         logits = decoder_logits
         if query_logits is not None:
             logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)
         return MSQNetOutput(logits, decoder_logits, query_logits, decoded, memory, video_query)
 
-    def _memory_positions(self, memory: Tensor) -> Tensor:
-        """(M, D) float: sinusoids of each item's time, zero for the global token."""
-        num_frames = self.config.clip_config.num_frames
-        indices = self.video_encoder.time_positions(num_frames)
-        return sinusoidal_positions(indices, self.config.width, device=memory.device)
+    def _text(self, label_embeddings: Tensor | None) -> Tensor:
+        """(K, D_t) float."""
+        own: Tensor = self.query_encoder.label_embeddings
+        if label_embeddings is None:
+            return own
+        self._check_open("label_embeddings")
+        return label_embeddings.to(own)
+
+    def _memory(self, features: Any) -> tuple[Tensor, Tensor | None]:
+        """Frame memory (B, M, D), and the positions (M, D) that the decoder adds to its keys."""
+        memory = self.project_memory(self.video_encoder(features))  # (B, M, D)
+        spans = self.video_encoder.memory_spans(self.config.clip_config.num_frames)
+        positions: Tensor | None = sinusoidal_positions(
+            time_positions(spans), self.config.width, device=memory.device
+        ).to(memory.dtype)
+        if self.config.memory_positions == "input":
+            memory, positions = self.memory_dropout(memory + positions), None
+        if self.memory_encoder is not None:
+            memory = self.memory_encoder(memory, positions)
+        return memory, positions
+
+    def _check_open(self, what: str) -> None:
+        if not self.config.is_open:
+            raise VocabularyError(
+                f"{what}: this model has one weight vector for each of its "
+                f"{len(self.config.label_set)} labels and scores no others; train one with "
+                "--arch.head cosine, or use --model clip-zero-shot:ID_OR_FOLDER"
+            )
+
+    def set_labels(self, names: Sequence[str], embeddings: Tensor) -> None:
+        """Ask for other labels from now on. Scores of a label do not depend on the others.
+
+        Args:
+            names: K labels.
+            embeddings: (K, D_t) float, from the text encoder that the model was trained with.
+
+        Raises:
+            VocabularyError: the model's head is bound to the labels that it was trained on.
+            ShapeError: another number of embeddings, or another width.
+        """
+        self._check_open("set_labels")
+        expected = (len(names), self.config.label_width)
+        if embeddings.shape != expected:
+            raise ShapeError(f"embeddings: found {tuple(embeddings.shape)}, expected {expected}")
+        own = self.query_encoder.label_embeddings
+        self.query_encoder.label_embeddings = nn.Parameter(embeddings.to(own), requires_grad=False)
+        self.config.set_labels(names)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Calibrated scores.
@@ -282,6 +393,8 @@ class MSQNet(PreTrainedModel):
         """
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)
+        if self.config.is_open:  # one calibration for all labels, whichever are asked for
+            scale, bias = scale[:1], bias[:1]
         calibrated = logits.float() * scale + bias
         if self.config.task == "single_label":
             return calibrated.softmax(dim=-1)
@@ -294,13 +407,13 @@ def save_in_half(model: MSQNet, folder: str | Path) -> None:
     Vectors (norms, biases, batch-norm and query statistics) stay in float32: they are small, and
     some leave the range of half precision. Loading computes in float32 as always.
     """
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     weights = {
-        name: tensor.detach().half() if tensor.ndim > 1 else tensor.detach()
+        name: tensor.detach().half() if name in matrices else tensor.detach()
         for name, tensor in model.state_dict().items()
     }
     model.save_pretrained(folder, state_dict=weights)
 
 
-AutoConfig.register("msqnet_lite", LiteConfig)
 AutoConfig.register("msqnet", MSQNetConfig)
 AutoModel.register(MSQNetConfig, MSQNet)

@@ -23,23 +23,25 @@ from transformers import set_seed
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
+from msqnet.model.heads import VideoQueryHead
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.video_encoders.lite import video_statistics
+from msqnet.training.action_loss import loss_builder
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
     HeldOut,
     Part,
     calibrate_and_describe,
+    describe_training,
     partition,
     scorable_targets,
 )
-from msqnet.training.probe import fit_query_head
+from msqnet.training.probe import fit_query_head, standardise_query
 from msqnet.training.run import Run, claim_folder, save_model
 from msqnet.training.trainer import (
     freeze,
     last_whole_checkpoint,
     part_logits,
-    positive_weight,
     run_trainer,
 )
 
@@ -90,6 +92,7 @@ def fit(
         VideoError: a row cannot be read.
     """
     # What can fail at once comes before what takes long, and before the folder is claimed.
+    loss_builder(run.task, run.train.loss.name)
     parts = partition(run)
     model = build_model(run, report)
     claim_folder(run, resume=resume)
@@ -101,10 +104,14 @@ def fit(
     else:
         train_rows, rows = parts[0]
         report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
-        trained = _train_once(run, data, train_rows, rows, run.folder)
+        trained = _train_once(run, data, train_rows, rows if len(rows) else None, run.folder)
         best, last = trained.model, trained.last
         held_out = HeldOut(rows, trained.logits, scorable_targets(run, train_rows, rows))
-    calibrate_and_describe(run, best, held_out, report)
+    if len(held_out.rows):
+        calibrate_and_describe(run, best, held_out, report)
+    else:
+        describe_training(run, best.config)
+        report("no rows kept aside: not calibrated, thresholds 0.5")
     for name, model in (("last", last), ("best", best)):
         if model is not best:
             model.config = best.config
@@ -141,9 +148,8 @@ class _TrainingData:
             single_label=self.run.task == "single_label",
             seed=train.seed,
         )
-        self.store = FeatureStore(
-            self.run.folder / "features", self.model, dataset, train.cached_views
-        )
+        folder = self.run.features or self.run.folder / "features"
+        self.store = FeatureStore(folder, self.model, dataset, train.cached_views)
         self.store.fill(batch_size=4, num_workers=train.num_workers, progress=progress)
 
     def fresh_model(self) -> MSQNet:
@@ -195,9 +201,10 @@ class _TrainingData:
         return torch.cat(queries), targets, 1
 
     def remove(self) -> None:
-        """Delete the stored features; they can be many times the size of the model."""
+        """Delete the stored features, which can be many times the size of the model."""
         self.store = None
-        shutil.rmtree(self.run.folder / "features", ignore_errors=True)
+        if self.run.features is None:
+            shutil.rmtree(self.run.folder / "features", ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -217,18 +224,16 @@ def _train_once(
     choose_epoch: bool = True,
 ) -> _Trained:
     model = data.fresh_model()
-    if run.train.probe_strength and model.query_head is not None and run.init_from is None:
+    if model.config.video_query == "trunk" and run.init_from is None:
         queries, targets, num_views = data.video_queries(train_rows)
-        fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
+        standardise_query(model, queries)
+        if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
+            fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
     train_data = data.rows(train_rows, augmented=True)
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
-    weight = None
-    if run.train.class_balance == "inverse" and run.task == "multi_label":
-        weight = positive_weight(run.targets[train_rows])
+    validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
-    run_trainer(
-        model, train_data, held_out_data if choose_epoch else None, run.train, folder, weight
-    )
+    run_trainer(model, train_data, validation_data, run.train, folder, run.targets[train_rows])
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)

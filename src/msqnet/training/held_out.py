@@ -11,13 +11,14 @@ import numpy as np
 
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.metrics.average_precision import average_precision, macro_map
-from msqnet.metrics.calibration import best_f1_thresholds, fit_platt
+from msqnet.metrics.calibration import PlattScaling, best_f1_thresholds, fit_platt
 from msqnet.training.losses import UNKNOWN
 from msqnet.training.run import typical_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from msqnet.model.configuration import MSQNetConfig
     from msqnet.model.msqnet import MSQNet
     from msqnet.training.run import Run
 
@@ -33,6 +34,8 @@ Part = tuple[np.ndarray, np.ndarray]
 def partition(run: Run) -> list[Part]:
     """The folds, or the one validation part; rows of a group stay together."""
     if not run.train.folds:
+        if not run.train.validation_share:
+            return [(np.arange(len(run.table)), np.zeros(0, np.int64))]
         return [
             grouped_validation_split(
                 run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
@@ -93,29 +96,45 @@ def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[flo
     return max(values, key=lambda share: np.nan_to_num(values[share])), values
 
 
+def describe_training(run: Run, config: MSQNetConfig) -> None:
+    """What the model was trained on, into its configuration."""
+    known = run.targets
+    config.train_positive_windows = (known == 1).sum(axis=0).tolist()
+    config.train_negative_windows = (known == 0).sum(axis=0).tolist()
+    config.window_seconds = typical_window(run.table)
+    config.provenance = run.provenance
+
+
+def _calibrate(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -> None:
+    """Platt scaling and thresholds; one scaling for all labels of an open vocabulary.
+
+    A label that is asked for later has no held-out rows, so it must do with what holds for all.
+    """
+    if config.is_open:
+        shared = fit_platt(logits.reshape(-1, 1), targets.reshape(-1, 1))
+        scale, bias = (np.full(logits.shape[1], part[0]) for part in (shared.scale, shared.bias))
+    else:
+        each = fit_platt(logits, targets)
+        scale, bias = each.scale, each.bias
+    scores = PlattScaling(scale, bias).apply(logits)
+    config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
+    config.thresholds = best_f1_thresholds(scores, targets, min_precision=_MIN_PRECISION).tolist()
+
+
 def calibrate_and_describe(
     run: Run, model: MSQNet, held_out: HeldOut, report: Callable[[str], None]
 ) -> None:
     """Weigh the parts, calibrate and set thresholds on held-out rows; write what they showed."""
     parts, targets = held_out.parts, held_out.targets
     config = model.config
+    describe_training(run, config)
     if model.query_head is not None:
         config.query_share, values = _best_share(parts, targets)
         shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
         report(f"macro mAP by share of the direct path: {shown}")
     logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
-    known = run.targets
-    config.train_positive_windows = (known == 1).sum(axis=0).tolist()
-    config.train_negative_windows = (known == 0).sum(axis=0).tolist()
-    config.window_seconds = typical_window(run.table)
-    config.provenance = run.provenance
     if run.task == "multi_label":
-        platt = fit_platt(logits, targets)
-        config.calibration_scale = platt.scale.tolist()
-        config.calibration_bias = platt.bias.tolist()
-        config.thresholds = best_f1_thresholds(
-            platt.apply(logits), targets, min_precision=_MIN_PRECISION
-        ).tolist()
+        _calibrate(config, logits, targets)
     precision = average_precision(logits, targets)
     not_calibrated = [
         name

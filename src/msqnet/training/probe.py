@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from msqnet.errors import ConfigError, ShapeError
+from msqnet.model.heads import VideoQueryHead
 from msqnet.training.losses import UNKNOWN
 
 if TYPE_CHECKING:
@@ -97,13 +98,25 @@ def fit_linear(
     return weight.detach(), bias.detach()
 
 
+def standardise_query(model: MSQNet, queries: Tensor) -> None:
+    """Set the statistics with which the model standardises its video query.
+
+    Args:
+        model: with a video query.
+        queries: (N, D'') float32 of the training rows, as `MSQNet.encode` gives them.
+    """
+    mean, deviation = standardisation(queries)
+    model.query_mean.copy_(mean)
+    model.query_std.copy_(deviation)
+
+
 def fit_query_head(
     model: MSQNet, queries: Tensor, targets: Tensor, strength: float, num_views: int
 ) -> None:
-    """Set the model's standardisation and `query_head` from training rows, and freeze the head.
+    """Set the model's `query_head` from training rows, and freeze it.
 
     Args:
-        model: with ``video_query_to_scores``.
+        model: with a `VideoQueryHead`, its video query standardised (`standardise_query`).
         queries: (N, D'') float32, as `MSQNet.encode` gives them.
         targets: (N, K) of 1, 0 and -100 (`UNKNOWN`).
         strength: see `fit_linear`.
@@ -111,13 +124,11 @@ def fit_query_head(
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
-    if model.query_head is None:
+    if not isinstance(model.query_head, VideoQueryHead):
         raise ConfigError("there is no path from the video query to the scores to fit")
-    mean, deviation = standardisation(queries)
-    weight, bias = fit_linear((queries - mean) / deviation, targets, strength, num_views)
+    standardised = (queries - model.query_mean.cpu()) / model.query_std.cpu()
+    weight, bias = fit_linear(standardised, targets, strength, num_views)
     with torch.no_grad():
-        model.query_mean.copy_(mean)
-        model.query_std.copy_(deviation)
         model.query_head.weight.copy_(weight)
         model.query_head.bias.copy_(bias)
     model.query_head.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from msqnet.config import ArchConfig, ClipConfig, TrainConfig
@@ -20,14 +20,12 @@ class Recipe:
         arch: architecture.
         train: training.
         clip: how frames become a model input; frames and close-up come from ``arch``.
-        licence: of the pretrained weights that the architecture starts from.
     """
 
     name: str
     arch: ArchConfig
     train: TrainConfig
     clip: ClipConfig
-    licence: str
 
 
 _LITE = Recipe(
@@ -35,7 +33,6 @@ _LITE = Recipe(
     arch=ArchConfig(),
     train=TrainConfig(),
     clip=ClipConfig(resize="stretch", decode_short_side_pixels=352),
-    licence="EfficientNet-Lite0: Apache-2.0; all-MiniLM-L6-v2: Apache-2.0",
 )
 
 # The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames; CLIP stays frozen.
@@ -44,6 +41,7 @@ _PAPER = Recipe(
     arch=ArchConfig(
         video_encoder="timesformer",
         video_weights=KINETICS_TIMESFORMER,
+        video_query="image",
         image_encoder=CLIP_B16,
         text_encoder=CLIP_B16,
         num_frames=16,
@@ -52,7 +50,7 @@ _PAPER = Recipe(
         decoder_heads=8,
         decoder_feedforward=2048,
         dropout=0.1,
-        query_positions="none",
+        direct_path=False,
         closeup=False,
     ),
     train=TrainConfig(
@@ -77,17 +75,39 @@ _PAPER = Recipe(
         num_workers=2,
     ),
     clip=ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256),
-    licence="TimeSformer K400: CC-BY-NC 4.0 (not for commercial use); CLIP: MIT",
 )
 
-RECIPES = {"lite": _LITE, "timesformer": _PAPER}
+
+def _like_paper(video_encoder: str, weights: str, **changes: Any) -> Recipe:
+    settings: dict[str, Any] = {"video_encoder": video_encoder, "video_weights": weights, **changes}
+    return replace(
+        _PAPER, name=f"paper with {video_encoder}", arch=replace(_PAPER.arch, **settings)
+    )
+
+
+RECIPES = {
+    "lite": _LITE,
+    "timesformer": _PAPER,
+    "videomae": _like_paper("videomae", "MCG-NJU/videomae-base-finetuned-kinetics"),
+    "vit": _like_paper("vit", CLIP_B16),
+    "i3d": _like_paper("i3d", ""),
+    "c3d": _like_paper("c3d", "", size_pixels=112),
+    "vjepa2": _like_paper("vjepa2", "facebook/vjepa2-vitl-fpc64-256", size_pixels=256),
+    "xclip": _like_paper("xclip", "microsoft/xclip-base-patch16", num_frames=8),
+}
+"""By the name of the video encoder. No hub holds official weights of I3D and C3D: name a file."""
 
 
 def recipe_defaults(video_encoder: str) -> dict[str, Any]:
     """The recipe's settings by their dotted option names, for instance ``train.epochs``."""
     recipe = RECIPES[video_encoder]
-    return {
-        f"{group}.{name}": value
-        for group, settings in (("arch", recipe.arch), ("train", recipe.train))
-        for name, value in asdict(settings).items()
-    }
+    return _dotted({"arch": asdict(recipe.arch), "train": asdict(recipe.train)})
+
+
+def _dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested groups by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_group = isinstance(value, dict)
+        found |= _dotted(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
+    return found

@@ -44,6 +44,7 @@ class Run:
         task: "multi_label" or "single_label".
         folder: the run folder.
         init_from: model folder to start from, or None.
+        features: where features of frozen parts are kept; None: in the run folder, until its end.
         provenance: goes into the model's configuration.
     """
 
@@ -57,6 +58,7 @@ class Run:
     folder: Path
     init_from: str | None
     provenance: dict[str, Any]
+    features: Path | None = None
 
     @property
     def targets(self) -> np.ndarray:

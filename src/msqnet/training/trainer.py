@@ -22,32 +22,42 @@ from transformers import (
 
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.training.action_loss import ActionLoss
 from msqnet.training.features import FeatureDataset
-from msqnet.training.losses import UNKNOWN, ActionLoss
+from msqnet.training.label_counts import label_counts, positive_weight
+from msqnet.training.losses import UNKNOWN
+from msqnet.training.sampling import ClassAwareSampler
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch.utils.data import Dataset
+    from torch.utils.data import Dataset, Sampler
 
     from msqnet.config import TrainConfig
     from msqnet.model.msqnet import MSQNet
 
 _logger = logging.getLogger(__name__)
-_MAX_POSITIVE_WEIGHT = 10.0
 _STATE_FILE = "trainer_state.json"
 
 
 class _EpochOfData(TrainerCallback):
-    """Tells the training data which epoch it is, so that its draws depend on nothing else."""
+    """Tells the training data which epoch it is, so that its draws depend on nothing else.
 
-    def __init__(self, dataset: Any):
-        self.dataset = dataset
+    Accelerate's own `set_epoch` misses a sampler that is both divided among ranks and resumed in
+    the middle of an epoch.
+
+    Args:
+        drawing: whatever has an ``epoch``.
+    """
+
+    def __init__(self, *drawing: Any):
+        self.drawing = drawing
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.dataset.epoch = int((state.epoch or 0.0) + 1e-6)
+        for item in self.drawing:
+            item.epoch = int((state.epoch or 0.0) + 1e-6)
 
 
 class _ActionTrainer(Trainer):
@@ -55,11 +65,24 @@ class _ActionTrainer(Trainer):
 
     Args:
         encoder_learning_rate: of ``model.video_encoder``.
+        train_sampler: which rows an epoch shows; None for each once.
     """
 
-    def __init__(self, *args: Any, encoder_learning_rate: float, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        encoder_learning_rate: float,
+        train_sampler: Sampler[int] | None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self.encoder_learning_rate = encoder_learning_rate
+        self.train_sampler = train_sampler
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
+        if self.train_sampler is None:
+            return super()._get_train_sampler(train_dataset)
+        return self.train_sampler
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW; with a weight decay of 0 it is the paper's Adam."""
@@ -91,14 +114,6 @@ def parameter_groups(
         {"params": parameters, "lr": rate, "weight_decay": weight_decay}
         for (rate, weight_decay), parameters in groups.items()
     ]
-
-
-def positive_weight(targets: np.ndarray) -> torch.Tensor:
-    """(K,) float32 known negatives / known positives of each label, between 1 and 10."""
-    positives = (targets == 1).sum(axis=0)
-    negatives = (targets == 0).sum(axis=0)
-    ratio = negatives / np.maximum(positives, 1)
-    return torch.from_numpy(np.clip(ratio, 1.0, _MAX_POSITIVE_WEIGHT).astype(np.float32))
 
 
 def freeze(model: MSQNet, finetune: str) -> None:
@@ -200,7 +215,7 @@ def run_trainer(
     validation_data: Dataset[dict[str, Any]] | None,
     config: TrainConfig,
     folder: Path,
-    class_weight: torch.Tensor | None = None,
+    targets: np.ndarray,
 ) -> Trainer:
     """Train, from the last whole checkpoint in ``folder`` where there is one.
 
@@ -210,12 +225,21 @@ def run_trainer(
         validation_data: or None.
         config: how to train.
         folder: checkpoints and events go there.
-        class_weight: (K,) weight of positives, or None.
+        targets: (V, K) of 1, 0 and -100: the labels of ``train_data``, for what depends on how
+            frequent they are.
 
     Returns:
         The Trainer, for its log and its predictions.
+
+    Raises:
+        ConfigError: settings that do not fit the task or the device.
+        DatasetError: class-aware sampling of rows without any label.
     """
-    callbacks: list[TrainerCallback] = [_EpochOfData(train_data)]
+    sampler = None
+    if config.sampling == "class_aware":
+        sampler = ClassAwareSampler(targets, seed=config.seed)
+    drawing = [train_data] if sampler is None else [train_data, sampler]
+    callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
     if validation_data is not None and config.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = _ActionTrainer(
@@ -229,14 +253,21 @@ def run_trainer(
         ),
         train_dataset=train_data,
         eval_dataset=validation_data,
-        compute_loss_func=ActionLoss(model.config.task, class_weight),
+        compute_loss_func=_loss(model.config.task, config, targets),
         compute_metrics=validation_metrics,
         callbacks=callbacks,
         encoder_learning_rate=config.encoder_learning_rate,
+        train_sampler=sampler,
     )
     checkpoint = last_whole_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
+
+
+def _loss(task: str, config: TrainConfig, targets: np.ndarray) -> ActionLoss:
+    counts = label_counts(targets)
+    is_weighted = config.class_balance == "inverse" and task == "multi_label"
+    return ActionLoss(task, config.loss, counts, positive_weight(counts) if is_weighted else None)
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,19 +31,23 @@ LITE_SIZE = {"size_pixels": 128, "short_side_pixels": 128, "decode_short_side_pi
 
 
 def arch(video_encoder: str, **changes: Any) -> ArchConfig:
-    settings = ArchConfig(
-        video_encoder=video_encoder,
-        video_weights="random",
-        image_encoder="none",
-        text_encoder="random",
-        num_frames=NUM_FRAMES,
-        width=16,
-        decoder_layers=1,
-        decoder_heads=2,
-        decoder_feedforward=32,
-        closeup=False,
-    )
-    return replace(settings, **changes)
+    is_lite = video_encoder == "lite"
+    has_image = changes.get("image_encoder", "none") != "none"
+    settings: dict[str, Any] = {
+        "video_encoder": video_encoder,
+        "video_weights": "random",
+        "video_query": "trunk" if is_lite else "image" if has_image else "none",
+        "direct_path": is_lite,
+        "text_encoder": "random",
+        "num_frames": NUM_FRAMES,
+        "size_pixels": 128 if is_lite else 32,
+        "width": 16,
+        "decoder_layers": 1,
+        "decoder_heads": 2,
+        "decoder_feedforward": 32,
+        "closeup": False,
+    }
+    return ArchConfig(**{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,8 @@ def test_image_encoder_none_gives_queries_of_text_only(folders: dict[str, str]) 
 @pytest.mark.parametrize("closeup", [False, True])
 def test_lite_model_takes_its_sizes_from_the_clip_settings(closeup: bool) -> None:
     clip = tiny_clip_settings(closeup=closeup, **LITE_SIZE)
-    model = new_model(arch("lite", closeup=closeup), clip, LABELS, task="single_label")
+    settings = arch("lite", closeup=closeup)
+    model = new_model(settings, tiny_clip_settings(), LABELS, task="single_label")
     video = model.config.video_encoder
     assert (video.image_size, video.num_frames, video.num_looks) == (128, NUM_FRAMES, 1 + closeup)
     assert model.config.clip_config == clip
@@ -112,17 +116,24 @@ def test_lite_model_starts_from_imagenet_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("video_encoder", "changes", "closeup", "message"),
+    ("video_encoder", "changes", "message"),
     [
-        ("timesformer", {}, True, "closeup needs the lite video encoder"),
-        ("lite", {"image_encoder": "some/clip"}, False, "its own image encoder"),
+        ("timesformer", {"closeup": True}, "closeup needs the lite video encoder"),
+        ("timesformer", {"video_query": "trunk"}, "needs the lite video encoder"),
+        ("timesformer", {"direct_path": True}, "direct_path starts at the video query"),
+        ("lite", {"image_encoder": "some/clip"}, "needed for video_query image, and only there"),
+        ("lite", {"frame_pooling": "flat"}, "needs the timesformer"),
+        ("lite", {"pixel_statistics": "clip"}, "has its own only"),
+        ("lite", {"head": "cosine"}, "query_attention false"),
+        ("lite", {"head": "shared", "query_attention": False}, "needs a text_encoder"),
+        ("i3d", {"video_weights": ""}, "give a checkpoint file"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
-    video_encoder: str, changes: dict[str, str], closeup: bool, message: str
+    video_encoder: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        new_model(arch(video_encoder, **changes), tiny_clip_settings(closeup=closeup), LABELS)
+        new_model(arch(video_encoder, **changes), tiny_clip_settings(), LABELS)
 
 
 def test_absent_weights_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from msqnet.model.efficientnet_lite import (
     load_published_state_dict,
     pretrained_state_dict,
 )
+from msqnet.model.video_encoders.encoder import time_positions
 from msqnet.model.video_encoders.lite import (
     LiteConfig,
     LiteVideoEncoder,
@@ -206,7 +207,7 @@ def test_memory_holds_the_global_token_and_one_item_per_frame_and_look() -> None
     assert features.maps.shape == (2, 2, NUM_FRAMES, 4, 320)
     assert features.pooled.shape == (2, 2, NUM_FRAMES, 1280)
     assert encoder(features).shape == (2, 1 + 2 * NUM_FRAMES, WIDTH)
-    assert encoder.time_positions(NUM_FRAMES) == (-1, 0, 1, 2, 0, 1, 2)
+    assert time_positions(encoder.memory_spans(NUM_FRAMES)) == (-1, 0, 1, 2, 0, 1, 2)
 
 
 def test_without_blocks_memory_items_are_means_of_their_own_look_and_frame() -> None:

@@ -40,6 +40,7 @@ def lite_run(table: ClipTable, folder: Path, **changes: Any) -> Run:
         video_weights="random",
         text_encoder="random",
         num_frames=2,
+        size_pixels=SIZE_PIXELS,
         width=16,
         decoder_layers=1,
         decoder_heads=2,

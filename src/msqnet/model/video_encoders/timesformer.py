@@ -10,14 +10,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, cat
 from torch.nn import functional
 from transformers import TimesformerConfig, TimesformerModel
 from transformers.initialization import no_init_weights
 
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.errors import ConfigError
 from msqnet.model.loading import check_loaded, load_backbone
+from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,9 @@ FramePooling = Literal["frames", "flat"]
 # Of pixels scaled to [0, 1]; what the published TimeSformer weights were trained with.
 PIXEL_MEAN = (0.45, 0.45, 0.45)
 PIXEL_STD = (0.225, 0.225, 0.225)
-_MAX_PIXEL = 255.0
 
 
-class TimesformerVideoEncoder(nn.Module):
+class TimesformerVideoEncoder(VideoEncoder):
     """Frame memory from a divided space-time transformer.
 
     With tokens z_(p,t) after the backbone's last layer norm, P patches and T frames::
@@ -47,41 +46,29 @@ class TimesformerVideoEncoder(nn.Module):
         frame_pooling: ``frames`` or ``flat``, as above.
 
     Attributes:
-        config: the backbone's configuration.
-        width: D', the width of a memory item.
         backbone: the `TimesformerModel`.
-        pixel_mean: (3, 1, 1) float, persistent, so that it is never left on the meta device.
-        pixel_std: (3, 1, 1) float, likewise.
 
     Raises:
         ConfigError: a backbone whose tokens are not laid out as above.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    licence = "TimeSformer weights: CC-BY-NC 4.0 (not for commercial use)"
 
     def __init__(self, config: TimesformerConfig, *, frame_pooling: FramePooling = "frames"):
-        super().__init__()
         _check_config(config, frame_pooling)
-        self.config = config
+        super().__init__(config, width=config.hidden_size, pixel_statistics=(PIXEL_MEAN, PIXEL_STD))
         self.frame_pooling = frame_pooling
-        self.width: int = config.hidden_size
         self.backbone = TimesformerModel(config)
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
 
-    @property
-    def has_global_token(self) -> bool:
-        """Whether memory item 0 stands for the whole clip."""
-        return self.frame_pooling == "frames"
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> TimesformerConfig:
+        """TimeSformer-B/16 with divided attention."""
+        return TimesformerConfig(num_frames=num_frames, image_size=image_size)
 
-    def num_memory_items(self, num_frames: int) -> int:
-        """Length of the memory of a clip of ``num_frames`` frames."""
-        return num_frames + int(self.has_global_token)
-
-    def time_positions(self, num_frames: int) -> tuple[int, ...]:
-        """Time index of each memory item: 0 to T-1, and -1 for the global token."""
-        return (*((-1,) if self.has_global_token else ()), *range(num_frames))
+    def memory_spans(self, num_frames: int) -> MemorySpans:
+        """The whole clip and each frame; with ``flat`` the T bins count as frames, as they did."""
+        frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
+        return frames if self.frame_pooling == "flat" else (None, *frames)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode clips.
@@ -96,11 +83,11 @@ class TimesformerVideoEncoder(nn.Module):
         Raises:
             ShapeError: another shape or type.
         """
-        self._check_pixels(pixels)
-        scaled = pixels.to(torch.float32) / _MAX_PIXEL
-        standardised = (scaled - self.pixel_mean.float()) / self.pixel_std.float()
+        # The backbone reshapes with its own frame count: another one gives wrong attention, not
+        # an error, and another size makes it resize its position embeddings in silence.
+        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
         dtype = self.backbone.embeddings.position_embeddings.dtype
-        tokens = self.backbone(standardised.to(dtype)).last_hidden_state  # (B, 1 + P*T, D')
+        tokens = self.backbone(self.standardise(pixels, dtype)).last_hidden_state  # (B, 1+P*T, D')
         num_frames = self.config.num_frames
         if self.frame_pooling == "flat":
             pooled = functional.adaptive_avg_pool1d(
@@ -108,7 +95,7 @@ class TimesformerVideoEncoder(nn.Module):
             )  # (B, D', T)
             return pooled.transpose(1, 2)  # (B, T, D')
         patches = tokens[:, 1:].reshape(len(tokens), -1, num_frames, self.width)  # (B, P, T, D')
-        return torch.cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
+        return cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
 
     @classmethod
     def from_pretrained(
@@ -158,18 +145,6 @@ class TimesformerVideoEncoder(nn.Module):
         check_loaded(encoder, name_or_folder)
         return encoder.eval()
 
-    def _check_pixels(self, pixels: Tensor) -> None:
-        size = self.config.image_size
-        expected = (self.config.num_frames, len(PIXEL_MEAN), size, size)
-        # The backbone reshapes with its own frame count: another one gives wrong attention, not
-        # an error, and another size makes it resize its position embeddings in silence.
-        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != expected:
-            raise ShapeError(
-                f"TimeSformer pixels: found {pixels.dtype} {tuple(pixels.shape)}, expected "
-                f"torch.uint8 (B, T, 3, H, W) = (B, {', '.join(map(str, expected))}); "
-                "sample and resize clips to the model's own settings"
-            )
-
 
 def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
     """Stretch time embeddings linearly; the first and the last frame keep theirs.
@@ -208,7 +183,7 @@ def interpolate_position_embeddings(embeddings: Tensor, grid_size: int) -> Tenso
     grid = grid.reshape(1, -1, old_size, old_size)  # (1, D', G_old, G_old)
     resized = functional.interpolate(grid, size=grid_size, mode="bicubic", align_corners=False)
     patches = resized.flatten(2).transpose(1, 2)  # (1, D', G, G) -> (1, G * G, D')
-    return torch.cat([embeddings[:, :1], patches], dim=1)
+    return cat([embeddings[:, :1], patches], dim=1)
 
 
 def _grid_size(config: TimesformerConfig) -> int:

@@ -1,0 +1,115 @@
+"""The training-free baseline: how well a label's text fits the frames, by a CLIP or SigLIP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from msqnet.config import ClipConfig
+from msqnet.errors import ConfigError
+from msqnet.inference.backends import resolve_device
+from msqnet.model.query_encoders.dual import DualEncoder, load_dual_encoder
+from msqnet.model.query_encoders.text_encoder import embed_labels
+from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msqnet.clips import ClipBatch
+    from msqnet.labels import LabelSet
+    from msqnet.predictions import FloatArray
+
+PREFIX = "clip-zero-shot:"
+_NUM_FRAMES = 8
+_WINDOW_SECONDS = 2.0
+# SigLIP's own probability that text and image belong together; a share of CLIP's softmax.
+_THRESHOLD = 0.5
+
+
+class ClipZeroShotBackend:
+    """Scores any labels without training: frame-text similarity, averaged over the window.
+
+    A SigLIP was trained with a sigmoid for each pair, so its scores stand alone. A CLIP was trained
+    with a softmax over texts: its scores compare the labels asked for, of which there must be two
+    or more, and add up to 1.
+
+    Args:
+        dual: both halves of the model.
+        labels: the K labels to score.
+        name: where the model is from, for the provenance of results.
+        texts: descriptions and synonyms by label name.
+        device: as for `TorchBackend`.
+
+    Raises:
+        ConfigError: one label only for a CLIP, or a device that cannot be used.
+    """
+
+    def __init__(
+        self,
+        dual: DualEncoder,
+        labels: LabelSet,
+        *,
+        name: str,
+        texts: Mapping[str, LabelText] | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.single_label = dual.kind == "clip"
+        if self.single_label and len(labels) < 2:
+            raise ConfigError(
+                f"{name}: a CLIP compares labels with each other; ask for two or more, for "
+                "instance by adding what else may be seen, or use a SigLIP"
+            )
+        self._device = resolve_device(device)
+        self._dual = dual
+        self._images = dual.image_encoder.to(self._device).eval()
+        self._texts = embed_labels(
+            dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
+        ).to(self._device)
+        size = int(dual.image_encoder.config.image_size)
+        self.labels = labels
+        self.clip_config = ClipConfig(
+            num_frames=_NUM_FRAMES,
+            size_pixels=size,
+            resize="stretch",
+            short_side_pixels=size,
+            decode_short_side_pixels=size,
+        )
+        self.thresholds: FloatArray = np.full(len(labels), _THRESHOLD, dtype=np.float32)
+        self.window_seconds = _WINDOW_SECONDS
+        self.train_positive_windows: list[int] | None = None
+        self.train_negative_windows: list[int] | None = None
+        self.provenance: dict[str, Any] = {
+            "name": f"{PREFIX}{name}",
+            "protocol": f"{dual.kind}, training-free: mean frame-text similarity of a window",
+            "prompts": TEMPLATE_ENSEMBLE,
+            "pretrained_licences": [dual.image_encoder.licence],
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str,
+        labels: LabelSet,
+        texts: Mapping[str, LabelText] | None = None,
+        device: str = "auto",
+    ) -> ClipZeroShotBackend:
+        """Load a whole CLIP or SigLIP from the hub or from disk.
+
+        Raises:
+            CheckpointError: it is absent, incomplete or another kind of model.
+            ConfigError: labels or device that cannot be used.
+        """
+        dual = load_dual_encoder(name_or_folder)
+        return cls(dual, labels, name=name_or_folder, texts=texts, device=device)
+
+    def scores(self, batch: ClipBatch) -> FloatArray:
+        """(B, K) float32 in [0, 1]: sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
+        with torch.inference_mode():
+            frames = self._images(batch.pixels.to(self._device))  # (B, T, D)
+            window = F.normalize(frames.mean(dim=1), dim=-1)  # (B, T, D) -> (B, D)
+            logits = self._dual.logits(window, self._texts)  # (B, K)
+            scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
+        return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,48 @@
+"""From the name of a model to what scores clips."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msqnet.errors import ConfigError
+from msqnet.inference.backends import TorchBackend
+from msqnet.inference.clip_zero_shot import PREFIX, ClipZeroShotBackend
+from msqnet.models import model_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from msqnet.inference.backends import Backend
+    from msqnet.labels import LabelSet
+    from msqnet.prompts import LabelText
+
+
+def load_backend(
+    model: str | Path | None = None,
+    *,
+    labels: LabelSet | None = None,
+    texts: Mapping[str, LabelText] | None = None,
+    device: str = "auto",
+) -> Backend:
+    """Load what scores clips.
+
+    Args:
+        model: a folder, a Hugging Face Hub id, the name of a model that comes with msqnet, None for
+            the default one, or ``clip-zero-shot:ID_OR_FOLDER`` for the training-free baseline.
+        labels: what to ask for; by default the labels that the model was trained on. Any labels of
+            an open-vocabulary model and of the baseline, some of its own of any other.
+        texts: descriptions and synonyms by label name.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+        ConfigError: the device or the settings cannot be used.
+        VocabularyError: the model's head is bound to other labels.
+    """
+    if str(model or "").startswith(PREFIX):
+        if labels is None:
+            raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
+        name = str(model).removeprefix(PREFIX)
+        return ClipZeroShotBackend.from_pretrained(name, labels, texts, device)
+    return TorchBackend.from_pretrained(model_folder(model), device, labels, texts)

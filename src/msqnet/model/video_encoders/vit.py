@@ -1,0 +1,400 @@
+"""Image encoders as video encoder: every frame on its own, and a learned position in time.
+
+The paper's "ViT-B" row. The networks are those of `transformers`, used unchanged: ViT, CLIP,
+SigLIP (with the fixed-size checkpoints of SigLIP 2), DINOv2 with or without registers, DINOv3.
+Here are the pixels on the way in, the frame memory on the way out, and the loading of weights
+trained with frames of another size.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    CLIPVisionModel,
+    Dinov2Model,
+    Dinov2WithRegistersModel,
+    DINOv3ViTModel,
+    PreTrainedModel,
+    SiglipVisionModel,
+    ViTConfig,
+    ViTModel,
+)
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.initialization import no_init_weights
+from transformers.utils.constants import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
+
+from msqnet.errors import CheckpointError, ConfigError
+from msqnet.model.loading import check_loaded, load_backbone, loading_from
+from msqnet.model.video_encoders.encoder import (
+    NUM_CHANNELS,
+    FrameSpan,
+    MemorySpans,
+    VideoEncoder,
+    check_image_size,
+    check_num_frames,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from transformers import PreTrainedConfig
+
+    from msqnet.model.video_encoders.encoder import PixelStatistics
+
+_log = logging.getLogger(__name__)
+
+# Of pixels scaled to [0, 1]; what the published weights were trained with.
+IMAGENET_STATISTICS = cast("PixelStatistics", (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+_HALF_STATISTICS = cast("PixelStatistics", (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD))
+_CLIP_STATISTICS = cast("PixelStatistics", (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+
+
+class _ViTWithoutPooler(ViTModel):
+    """`ViTModel` less the pooler, which classifiers lack and frame features do not use."""
+
+    def __init__(self, config: ViTConfig):
+        super().__init__(config, add_pooling_layer=False)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        # transformers translates the tensor names of published checkpoints for its own class only.
+        return ViTModel.from_pretrained(*args, add_pooling_layer=False, **kwargs)
+
+
+@dataclass(frozen=True)
+class ImageEncoderKind:
+    """What tells one family of image encoders from another.
+
+    Attributes:
+        model_class: gives patch tokens as the last ones of ``last_hidden_state``.
+        checkpoint_types: the ``model_type`` of checkpoints that hold its weights.
+        ignored_prefixes: start of the names of checkpoint tensors that it does not use.
+        pixel_statistics: of the family's own weights; those stored beside a checkpoint come first.
+        licence: of the family's own weights.
+        position_weights: name of the position embeddings; None where they are computed.
+        last_norm: the norm after the last layer, where ``last_hidden_state`` comes before it.
+        settings: of the configuration; leave out a part that frame features do not use, or the
+            random changes that a network makes on its own.
+        left_out: start of the names of the backbone's tensors that ``settings`` leave out.
+    """
+
+    model_class: type[PreTrainedModel]
+    checkpoint_types: frozenset[str]
+    ignored_prefixes: tuple[str, ...]
+    pixel_statistics: PixelStatistics
+    licence: str
+    position_weights: str | None
+    last_norm: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+IMAGE_ENCODER_KINDS: dict[str, ImageEncoderKind] = {
+    "vit": ImageEncoderKind(
+        model_class=_ViTWithoutPooler,
+        checkpoint_types=frozenset({"vit"}),
+        ignored_prefixes=("pooler.", "vit.pooler.", "classifier."),
+        pixel_statistics=_HALF_STATISTICS,
+        licence="ViT weights: Apache-2.0",
+        position_weights="embeddings.position_embeddings",
+    ),
+    "clip_vision_model": ImageEncoderKind(
+        model_class=CLIPVisionModel,
+        checkpoint_types=frozenset({"clip", "clip_vision_model"}),
+        ignored_prefixes=(
+            "text_model.",
+            "text_projection",
+            "visual_projection",
+            "logit_scale",
+            "classifier.",
+        ),
+        pixel_statistics=_CLIP_STATISTICS,
+        licence="CLIP weights: MIT",
+        position_weights="embeddings.position_embedding.weight",
+        last_norm="post_layernorm",
+    ),
+    "siglip_vision_model": ImageEncoderKind(
+        model_class=SiglipVisionModel,
+        checkpoint_types=frozenset({"siglip", "siglip_vision_model"}),
+        ignored_prefixes=("text_model.", "logit_scale", "logit_bias", "classifier."),
+        pixel_statistics=_HALF_STATISTICS,
+        licence="SigLIP weights: Apache-2.0",
+        position_weights="embeddings.position_embedding.weight",
+        settings={"vision_use_head": False},
+        left_out=("head.",),
+    ),
+    "dinov2": ImageEncoderKind(
+        model_class=Dinov2Model,
+        checkpoint_types=frozenset({"dinov2"}),
+        ignored_prefixes=("classifier.",),
+        pixel_statistics=IMAGENET_STATISTICS,
+        licence="DINOv2 weights: Apache-2.0",
+        position_weights="embeddings.position_embeddings",
+    ),
+    "dinov2_with_registers": ImageEncoderKind(
+        model_class=Dinov2WithRegistersModel,
+        checkpoint_types=frozenset({"dinov2_with_registers"}),
+        ignored_prefixes=("classifier.",),
+        pixel_statistics=IMAGENET_STATISTICS,
+        licence="DINOv2 weights: Apache-2.0",
+        position_weights="embeddings.position_embeddings",
+    ),
+    "dinov3_vit": ImageEncoderKind(
+        model_class=DINOv3ViTModel,
+        checkpoint_types=frozenset({"dinov3_vit"}),
+        ignored_prefixes=("classifier.",),
+        pixel_statistics=IMAGENET_STATISTICS,
+        licence="DINOv3 weights: DINOv3 License (Meta's own terms)",
+        position_weights=None,
+        # In training it would scale the positions by a random factor of its own.
+        settings={"pos_embed_shift": None, "pos_embed_jitter": None, "pos_embed_rescale": None},
+    ),
+}
+"""By the ``model_type`` of the backbone's configuration."""
+
+
+class FrameEncoder(VideoEncoder):
+    """Frame memory from an image encoder that sees one frame at a time.
+
+    With patch tokens z_(p,t) of frame t after the backbone's last norm, P patches and T frames::
+
+        v_t = mean_p z_(p,t) + e_t                                             (T items)
+
+    The class token and registers are left out of the mean. e_t is learned and starts at zero, so
+    that a new model starts from the pretrained features. CLIP itself applies its last norm to the
+    class token only; here the patch tokens pass it, since before it their scale is arbitrary.
+
+    Args:
+        config: of the backbone, one of `IMAGE_ENCODER_KINDS`, and two entries more: ``num_frames``,
+            T of every clip, and ``image_size``, where frames are square.
+
+    Attributes:
+        backbone: the image encoder.
+        temporal_positions: (T, D') float, the e_t.
+
+    Raises:
+        ConfigError: a backbone of another kind, or a size that it cannot take.
+    """
+
+    licence = "; ".join(dict.fromkeys(kind.licence for kind in IMAGE_ENCODER_KINDS.values()))
+
+    def __init__(self, config: PreTrainedConfig):
+        kind = _kind_of(config)
+        _check_config(config)
+        super().__init__(config, width=config.hidden_size, pixel_statistics=kind.pixel_statistics)
+        self.kind = kind
+        backbone_config = copy.deepcopy(config)
+        for name, value in kind.settings.items():
+            setattr(backbone_config, name, value)
+        self.backbone = kind.model_class(backbone_config)
+        _hold_mask_token_as_buffer(self.backbone)
+        self.temporal_positions = nn.Parameter(torch.zeros(self.config.num_frames, self.width))
+
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> ViTConfig:
+        """ViT-B/16, the paper's."""
+        config: Any = ViTConfig(image_size=image_size)
+        config.num_frames = num_frames
+        return cast("ViTConfig", config)
+
+    def memory_spans(self, num_frames: int) -> MemorySpans:
+        """Each frame."""
+        return tuple(FrameSpan(index, index + 1) for index in range(num_frames))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode clips.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 RGB; T is ``config.num_frames``, H and W
+                ``config.image_size``.
+
+        Returns:
+            (B, T, D') float.
+
+        Raises:
+            ShapeError: another shape or type.
+        """
+        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
+        frames = self.standardise(pixels.flatten(0, 1), self.backbone.dtype)  # (B*T, 3, H, W)
+        tokens = self.backbone(frames).last_hidden_state  # (B*T, N, D')
+        num_patches = (self.config.image_size // self.config.patch_size) ** 2
+        patches = tokens[:, -num_patches:]  # (B*T, P, D'); the class token and registers are first
+        if self.kind.last_norm is not None:
+            patches = getattr(self.backbone, self.kind.last_norm)(patches)
+        features: Tensor = patches.mean(dim=1).unflatten(0, pixels.shape[:2])  # (B, T, D')
+        return features + self.temporal_positions
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, num_frames: int, image_size: int
+    ) -> FrameEncoder:
+        """Start from the weights of an image encoder.
+
+        Where the size differs from the checkpoint's, its position embeddings are resized once, as
+        the backbone itself would do on every forward pass. Pixel statistics are those stored
+        beside the weights, since one architecture is published with several (``vit`` is also the
+        type of DeiT and DINO); where none are stored, those of the family.
+
+        Args:
+            name_or_folder: hub id or folder; whole models, their image encoder alone, and
+                classifiers of images are read alike.
+            num_frames: T, frames per clip.
+            image_size: side of the square frames, in pixels.
+
+        Raises:
+            CheckpointError: the weights are absent, incomplete, damaged or of another model.
+            ConfigError: a number of frames or a size that the encoder cannot take.
+        """
+        kind = _kind_of_checkpoint(name_or_folder)
+        source = load_backbone(
+            kind.model_class,
+            name_or_folder,
+            model_types=kind.checkpoint_types,
+            ignored_prefixes=kind.ignored_prefixes,
+        )
+        config = copy.deepcopy(source.config)
+        config.num_frames = num_frames
+        config.image_size = image_size
+        # Every value is replaced below; drawing random ones first takes longer than loading.
+        with no_init_weights():
+            encoder = cls(config)
+        weights = {
+            name: tensor
+            for name, tensor in source.state_dict().items()
+            if not name.startswith(kind.left_out)
+        }
+        if kind.position_weights is not None:
+            weights[kind.position_weights] = resized_positions(
+                source, weights[kind.position_weights], image_size
+            )
+        encoder.backbone.load_state_dict(weights, strict=True, assign=True)
+        mean, std = _published_statistics(name_or_folder) or kind.pixel_statistics
+        encoder.pixel_mean.copy_(torch.tensor(mean).view(-1, 1, 1))
+        encoder.pixel_std.copy_(torch.tensor(std).view(-1, 1, 1))
+        check_loaded(encoder, name_or_folder)
+        return encoder.eval()
+
+
+@torch.no_grad()
+def resized_positions(source: Any, positions: Tensor, image_size: int) -> Tensor:
+    """Position embeddings for frames of another size, by the backbone's own interpolation.
+
+    Args:
+        source: a loaded backbone of `transformers` whose ``embeddings`` can interpolate.
+        positions: (1, N, D') or (N, D') float, its position embeddings.
+        image_size: side of the square frames, in pixels.
+
+    Returns:
+        (1, N', D') or (N', D') float; the input itself where the size is the backbone's.
+    """
+    if image_size == source.config.image_size:
+        return positions
+    # Only its number of tokens is read, to see whether anything changes: none of them, it does.
+    no_tokens = positions.new_empty(1, 0, positions.shape[-1])
+    resized: Tensor = source.embeddings.interpolate_pos_encoding(no_tokens, image_size, image_size)
+    return resized.reshape(*positions.shape[:-2], -1, positions.shape[-1])
+
+
+def _kind_of(config: PreTrainedConfig) -> ImageEncoderKind:
+    if config.model_type not in IMAGE_ENCODER_KINDS:
+        raise ConfigError(
+            f"no frame encoder for a configuration of type {config.model_type!r}; "
+            f"known are: {', '.join(IMAGE_ENCODER_KINDS)}"
+        )
+    return IMAGE_ENCODER_KINDS[config.model_type]
+
+
+def _kind_of_checkpoint(name_or_folder: str | Path) -> ImageEncoderKind:
+    with loading_from(name_or_folder):
+        found_type = AutoConfig.from_pretrained(name_or_folder).model_type
+    for kind in IMAGE_ENCODER_KINDS.values():
+        if found_type in kind.checkpoint_types:
+            return kind
+    known = sorted(set().union(*(kind.checkpoint_types for kind in IMAGE_ENCODER_KINDS.values())))
+    raise CheckpointError(
+        f"{name_or_folder}: found a model of type {found_type!r}, expected "
+        f"{' or '.join(map(repr, known))}; name a checkpoint of an image encoder"
+    )
+
+
+def _check_config(config: Any) -> None:
+    name = f"FrameEncoder ({config.model_type})"
+    if not hasattr(config, "num_frames"):
+        raise ConfigError(f"{name}: the configuration has no num_frames; set it to T of the clips")
+    check_frames_and_patches(name, config)
+
+
+def check_frames_and_patches(name: str, config: Any) -> None:
+    """Refuse a configuration whose frames cannot be cut into a square grid of patches.
+
+    Args:
+        name: of the encoder, for the message.
+        config: with ``num_frames``, ``image_size``, ``patch_size`` and ``num_channels``.
+
+    Raises:
+        ConfigError: too few frames, sizes that do not fit each other, or frames that are not RGB.
+    """
+    size, patch = config.image_size, config.patch_size
+    if not isinstance(size, int) or not isinstance(patch, int):
+        raise ConfigError(f"{name} image_size {size}, patch_size {patch}: expected one number each")
+    if config.num_channels != NUM_CHANNELS:
+        raise ConfigError(f"{name} num_channels {config.num_channels}: expected 3 (RGB)")
+    check_num_frames(name, config.num_frames, at_least=1)
+    check_image_size(name, size, at_least=patch, multiple_of=patch)
+
+
+def _hold_mask_token_as_buffer(backbone: Any) -> None:
+    """Make DINO's mask token, which whole frames never use, a buffer of the same name.
+
+    As a parameter it would get no gradient, which distributed training takes for a fault.
+    """
+    embeddings = backbone.embeddings
+    token = dict(embeddings.named_parameters(recurse=False)).get("mask_token")
+    if token is not None:
+        del embeddings.mask_token
+        embeddings.register_buffer("mask_token", token.detach())
+
+
+def _published_statistics(name_or_folder: str | Path) -> PixelStatistics | None:
+    """Mean and standard deviation in the checkpoint's image processor file, None without one."""
+    try:
+        values, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
+    except OSError:
+        _log.warning(
+            "%s: no preprocessor_config.json beside the weights; pixels are standardised as is "
+            "usual for this kind of model",
+            name_or_folder,
+        )
+        return None
+    mean: Any = values.get("image_mean")
+    std: Any = values.get("image_std")
+    if not _are_channel_values(mean) or not _are_channel_values(std) or min(std) <= 0:
+        raise CheckpointError(
+            f"{name_or_folder}: image_mean {mean} and image_std {std} in preprocessor_config.json, "
+            "expected 3 numbers each, the second positive; fetch the file again"
+        )
+    return tuple(mean), tuple(std)
+
+
+def _are_channel_values(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == NUM_CHANNELS
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    )

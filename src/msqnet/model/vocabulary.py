@@ -1,0 +1,69 @@
+"""Asking a finished open-vocabulary model for other labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from msqnet.errors import CheckpointError, VocabularyError
+from msqnet.labels import LabelSet
+from msqnet.model.query_encoders import load_text_encoder_of
+from msqnet.model.query_encoders.text_encoder import embed_labels
+from msqnet.prompts import DESCRIPTIONS, LabelText, prompts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from msqnet.model.msqnet import MSQNet
+
+_TOLERANCE = 1e-3
+
+
+def text_embeddings(
+    model: MSQNet, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
+) -> Tensor:
+    """Embeddings of labels from the text encoder and the prompts that a model was trained with.
+
+    Args:
+        model: with an open vocabulary.
+        labels: any K labels.
+        texts: descriptions and synonyms by label name, where the model's prompts need them.
+
+    Returns:
+        (K, D_t) float32.
+
+    Raises:
+        VocabularyError: the model's head is bound to the labels that it was trained on.
+        CheckpointError: the text encoder is not there, or is another than in training.
+        ConfigError: a text that cannot be read, or descriptions that are missing.
+    """
+    config = model.config
+    if not config.is_open or config.text_encoder is None:
+        raise VocabularyError(
+            f"labels {', '.join(labels)}: this model scores the {len(config.label_set)} labels "
+            "that it was trained on and no others; train one with --arch.head cosine, or use "
+            "--model clip-zero-shot:ID_OR_FOLDER"
+        )
+    encoder = load_text_encoder_of(config.text_encoder)
+    if DESCRIPTIONS not in config.prompts:
+        # The first label's own embedding tells whether this is still the same text encoder.
+        own = LabelSet(tuple(config.labels or ())[:1])
+        again = embed_labels(encoder, prompts_of(own, config.prompts, texts))[0]
+        stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
+        if texts is None and not torch.allclose(again, stored, atol=_TOLERANCE):
+            raise CheckpointError(
+                f"text encoder {config.text_encoder}: embeds {next(iter(own))!r} otherwise than in "
+                "training; give the model the text encoder that it was trained with"
+            )
+    return embed_labels(encoder, prompts_of(labels, config.prompts, texts))
+
+
+def ask_for(
+    model: MSQNet, names: Sequence[str], texts: Mapping[str, LabelText] | None = None
+) -> None:
+    """Let an open-vocabulary model score other labels from now on; see `text_embeddings`."""
+    labels = LabelSet(tuple(names))
+    model.set_labels(list(labels), text_embeddings(model, labels, texts))

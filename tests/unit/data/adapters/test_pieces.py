@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msqnet.data.adapters.pieces import Piece, Span, cut
+
+times = st.integers(0, 40).map(lambda step: step / 4)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    start, length = draw(times), draw(st.integers(1, 20)) / 4
+    return Span(draw(st.sampled_from("abc")), start, start + length)
+
+
+def test_known_answer() -> None:
+    found = cut([Span("a", 1, 4), Span("b", 3, 6)], 8.0)
+
+    assert found == [
+        Piece(0, 1, frozenset()),
+        Piece(1, 3, frozenset("a")),
+        Piece(3, 4, frozenset("ab")),
+        Piece(4, 6, frozenset("b")),
+        Piece(6, 8, frozenset()),
+    ]
+
+
+def test_touching_and_overlapping_spans_of_one_label_are_one_piece() -> None:
+    assert cut([Span("a", 0, 2), Span("a", 2, 3), Span("a", 1, 5)], 5.0) == [
+        Piece(0, 5, frozenset("a"))
+    ]
+
+
+def test_spans_end_with_the_video() -> None:
+    assert cut([Span("a", 1, 9)], 4.0) == [Piece(0, 1, frozenset()), Piece(1, 4, frozenset("a"))]
+
+
+def test_last_piece_is_open_where_the_end_is_not_known() -> None:
+    assert cut([Span("a", 1, 2)], None)[-1] == Piece(2, None, frozenset())
+    assert cut([], None) == [Piece(0, None, frozenset())]
+
+
+def test_unknown_time_is_covered_by_no_piece() -> None:
+    assert cut([Span("a", 1, 5)], 6.0, unknown=[Span("?", 2, 3)]) == [
+        Piece(0, 1, frozenset()),
+        Piece(1, 2, frozenset("a")),
+        Piece(3, 5, frozenset("a")),
+        Piece(5, 6, frozenset()),
+    ]
+
+
+def test_short_pieces_can_be_left_out() -> None:
+    found = cut([Span("a", 1, 1.2)], 4.0, min_seconds=0.5)
+
+    assert [(piece.start_seconds, piece.end_seconds) for piece in found] == [(0, 1), (1.2, 4)]
+
+
+@given(st.lists(spans(), max_size=8), st.lists(spans(), max_size=2), st.none() | times)
+def test_labels_of_every_moment_are_those_of_the_spans(
+    found: list[Span], unknown: list[Span], end: float | None
+) -> None:
+    pieces = cut(found, end, unknown=unknown)
+
+    for earlier, later in itertools.pairwise(pieces):
+        assert earlier.end_seconds is not None
+        assert earlier.end_seconds <= later.start_seconds
+        assert earlier.labels != later.labels or earlier.end_seconds < later.start_seconds
+    for moment in (step / 8 + 0.01 for step in range(160)):
+        covering = [
+            piece
+            for piece in pieces
+            if piece.start_seconds <= moment
+            and (piece.end_seconds is None or moment < piece.end_seconds)
+        ]
+        is_unknown = any(span.start_seconds <= moment < span.end_seconds for span in unknown)
+        if is_unknown or (end is not None and moment >= end):
+            assert covering == []
+        else:
+            expected = {s.label for s in found if s.start_seconds <= moment < s.end_seconds}
+            assert [piece.labels for piece in covering] == [expected]
+
+
+@pytest.mark.parametrize("end", [0.0, None])
+def test_video_without_spans(end: float | None) -> None:
+    assert len(cut([], end)) == (0 if end == 0.0 else 1)
