@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from msqnet.model.attention import MultiHeadAttention
-from msqnet.model.decoder import DecoderLayer, QueryDecoder
+from msqnet.model.decoder import DecoderLayer, MemoryEncoder, QueryDecoder, StackSizes
+from tests.fixtures.transformer import copy_attention, copy_transformer
 
 WIDTH, HEADS, HIDDEN = 16, 4, 24
 NUM_CLIPS, NUM_LABELS, NUM_ITEMS = 2, 5, 7
 # float32 sums in another order; values are of the size of 1.
 ROUNDING = 1e-5
+
+
+def sizes(num_layers: int, *, final_norm: bool = False) -> StackSizes:
+    return StackSizes(num_layers, WIDTH, HEADS, HIDDEN, dropout=0.0, final_norm=final_norm)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +29,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def layer() -> DecoderLayer:
-    layer = DecoderLayer(WIDTH, HEADS, HIDDEN, dropout=0.0).eval()
+    layer = DecoderLayer(sizes(1)).eval()
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.4)
     return layer
@@ -38,13 +43,6 @@ def queries() -> Tensor:
 @pytest.fixture
 def memory() -> Tensor:
     return torch.randn(NUM_CLIPS, NUM_ITEMS, WIDTH)
-
-
-def copy_attention(source: MultiHeadAttention, target: nn.MultiheadAttention) -> None:
-    parts = (source.query, source.key, source.value)
-    target.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
-    target.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-    target.out_proj.load_state_dict(source.output.state_dict())
 
 
 def looped_attention(
@@ -101,7 +99,7 @@ def test_positions_go_to_keys_and_never_to_values(
     hidden = layer.expand(expected).clamp(min=0)
     expected = layer.feedforward_norm(expected + layer.contract(hidden))
 
-    decoder = QueryDecoder(1, WIDTH, HEADS, HIDDEN, dropout=0.0).eval()
+    decoder = QueryDecoder(sizes(1)).eval()
     decoder.layers[0].load_state_dict(layer.state_dict())
     decoded = decoder(queries, memory, positions)
     torch.testing.assert_close(decoded, expected, atol=ROUNDING, rtol=0)
@@ -113,7 +111,7 @@ def test_positions_go_to_keys_and_never_to_values(
 def test_without_query_positions_permuted_queries_give_permuted_results(
     queries: Tensor, memory: Tensor
 ) -> None:
-    decoder = QueryDecoder(2, WIDTH, HEADS, HIDDEN, dropout=0.0).eval()
+    decoder = QueryDecoder(sizes(2)).eval()
     positions = torch.randn(NUM_ITEMS, WIDTH)
     order = torch.randperm(NUM_LABELS)
     straight = decoder(queries, memory, positions)
@@ -123,8 +121,8 @@ def test_without_query_positions_permuted_queries_give_permuted_results(
 
 @torch.no_grad()
 def test_learned_query_positions_are_added_to_the_queries(queries: Tensor, memory: Tensor) -> None:
-    plain = QueryDecoder(2, WIDTH, HEADS, HIDDEN, dropout=0.0).eval()
-    learned = QueryDecoder(2, WIDTH, HEADS, HIDDEN, 0.0, num_query_positions=NUM_LABELS).eval()
+    plain = QueryDecoder(sizes(2)).eval()
+    learned = QueryDecoder(sizes(2), num_query_positions=NUM_LABELS).eval()
     learned.layers.load_state_dict(plain.layers.state_dict())
     positions = torch.randn(NUM_ITEMS, WIDTH)
     expected = plain(queries + learned.query_positions.weight, memory, positions)
@@ -139,3 +137,41 @@ def test_attention_drops_weights_in_training_only(queries: Tensor) -> None:
     )
     attention.eval()
     assert torch.equal(attention(queries, queries, queries), attention(queries, queries, queries))
+
+
+@torch.no_grad()
+def test_both_stacks_equal_a_whole_torch_transformer(queries: Tensor, memory: Tensor) -> None:
+    theirs = nn.Transformer(WIDTH, HEADS, 2, 3, HIDDEN, dropout=0.0, batch_first=True).eval()
+    encoder = MemoryEncoder(sizes(2, final_norm=True)).eval()
+    decoder = QueryDecoder(sizes(3, final_norm=True)).eval()
+    copy_transformer(encoder, decoder, theirs)
+    expected = theirs(memory, queries)
+    torch.testing.assert_close(
+        decoder(queries, encoder(memory, None), None), expected, atol=ROUNDING, rtol=0
+    )
+
+
+@torch.no_grad()
+def test_positions_of_the_memory_encoder_are_compared_and_not_passed_on(memory: Tensor) -> None:
+    encoder = MemoryEncoder(sizes(1)).eval()
+    layer = encoder.layers[0]
+    positions = torch.randn(NUM_ITEMS, WIDTH)
+    compared = memory + positions
+    heard = looped_attention(layer.attention, compared, compared, memory)
+    expected = layer.attention_norm(memory + heard)
+    hidden = layer.expand(expected).clamp(min=0)
+    expected = layer.feedforward_norm(expected + layer.contract(hidden))
+    torch.testing.assert_close(encoder(memory, positions), expected, atol=ROUNDING, rtol=0)
+
+
+@torch.no_grad()
+def test_without_query_attention_a_query_answers_as_if_alone(
+    queries: Tensor, memory: Tensor
+) -> None:
+    decoder = QueryDecoder(sizes(2), query_attention=False).eval()
+    together = decoder(queries, memory, None)
+    for label in range(NUM_LABELS):
+        alone = decoder(queries[:, label : label + 1], memory, None)
+        torch.testing.assert_close(alone[:, 0], together[:, label], atol=ROUNDING, rtol=0)
+    heard = QueryDecoder(sizes(2)).eval()
+    assert (heard(queries[:, :1], memory, None) - heard(queries, memory, None)[:, :1]).abs().max()

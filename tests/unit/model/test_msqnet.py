@@ -104,7 +104,7 @@ def test_queries_join_label_and_video_embeddings_in_one_projection(
     width = encoder.project_video.in_features
     video_query = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     weight = torch.cat([encoder.project_labels.weight, encoder.project_video.weight], dim=1)
-    queries = encoder(video_query, 2)
+    queries = encoder(encoder.label_embeddings, video_query, 2)
     for clip in range(2):
         for label, embedding in enumerate(encoder.label_embeddings):
             expected = weight @ torch.cat([embedding, video_query[clip]])
@@ -134,9 +134,10 @@ def test_memory_positions_follow_time_and_spare_the_global_token(
     model_of: Callable[[str], MSQNet],
 ) -> None:
     model = model_of("lite")
-    memory = model(**random_inputs("lite", 1)).memory
+    features, _ = model.encode(**random_inputs("lite", 1))
+    _, positions = model._memory(features)
     expected = sinusoidal_positions([-1, 0, 1, 2, 3, 0, 1, 2, 3], WIDTH)
-    assert torch.equal(model._memory_positions(memory), expected)
+    assert torch.equal(positions, expected)
 
 
 @torch.inference_mode()
