@@ -114,6 +114,8 @@ class AugmentationConfig:
         grey_probability: How often the clip becomes grey.
         horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
         closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
+        random_frames: Take a random frame of each of the T equal segments of time; else the centre
+            one, as when predicting.
     """
 
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
@@ -125,6 +127,7 @@ class AugmentationConfig:
     grey_probability: float = 0.2
     horizontal_flip: bool = True
     closeup_jitter: float = 0.15
+    random_frames: bool = True
 
     def __post_init__(self) -> None:
         _check(
@@ -373,6 +376,10 @@ class TrainConfig:
             at most 10; with the loss `cross_entropy` only.
         sampling: `rows` shows every row once in an epoch; `class_aware` draws a label, all alike,
             and then one of its rows.
+        samples_per_epoch: Rows drawn for each epoch, as the paper's released code does; 0 shows
+            every row once.
+        schedule: Of the learning rate: one cosine from full to 0, or `cosine_with_restarts`.
+        restart_epochs: Epochs between two restarts.
         validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
             to calibrate and to set thresholds; 0 trains on all rows for all epochs, without
             calibration.
@@ -403,6 +410,9 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     class_balance: Literal["none", "inverse"] = "inverse"
     sampling: Literal["rows", "class_aware"] = "rows"
+    samples_per_epoch: int = 0
+    schedule: Literal["cosine", "cosine_with_restarts"] = "cosine"
+    restart_epochs: int = 10
     validation_share: float = 0.2
     folds: int = 5
     early_stopping_patience: int = 0
@@ -415,6 +425,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
         _check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
+        _check(self.restart_epochs >= 1, f"restart_epochs {self.restart_epochs}: at least 1")
+        _check(
+            self.samples_per_epoch == 0 or self.sampling == "rows",
+            "samples_per_epoch draws rows, all alike: set sampling to rows",
+        )
         _check(0 <= self.validation_share < 1, f"validation_share {self.validation_share}: [0, 1)")
         _check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
         _check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")

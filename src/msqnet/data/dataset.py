@@ -96,7 +96,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if self.augmentation is None:
             return evaluation_clip(read_window(record, self.config), self.config)
         rng = np.random.default_rng([self.seed, epoch, record.row])
-        frames = read_window(record, self.config, rng)
+        random_frames = rng if self.augmentation.random_frames else None
+        frames = read_window(record, self.config, random_frames)
         return training_clip(frames, self.config, self.augmentation, rng)
 
     def target(self, index: int) -> torch.Tensor:

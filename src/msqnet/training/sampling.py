@@ -13,6 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+class FewRowsSampler(Sampler[int]):
+    """Some rows, drawn anew for every epoch: what the paper's released code calls an epoch.
+
+    A function of (seed, epoch) alone, as `ClassAwareSampler` is. No row comes twice in an epoch
+    before every row has come once.
+
+    Args:
+        num_rows: of the data set.
+        num_draws: rows in an epoch.
+        seed: of the draws.
+    """
+
+    def __init__(self, num_rows: int, num_draws: int, *, seed: int):
+        self.seed = seed
+        self.epoch = 0
+        self._num_rows = num_rows
+        self._num_draws = num_draws
+
+    def __len__(self) -> int:
+        return self._num_draws
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        left = self._num_draws
+        while left > 0:
+            yield from rng.permutation(self._num_rows)[:left].tolist()
+            left -= self._num_rows
+
+
 class ClassAwareSampler(Sampler[int]):
     """Each draw takes a label, all alike, then one of its rows, all alike.
 

@@ -26,7 +26,7 @@ from msqnet.training.action_loss import ActionLoss
 from msqnet.training.features import FeatureDataset
 from msqnet.training.label_counts import label_counts, positive_weight
 from msqnet.training.losses import UNKNOWN
-from msqnet.training.sampling import ClassAwareSampler
+from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,6 +138,12 @@ def _device_has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
+def _schedule_settings(config: TrainConfig) -> dict[str, Any]:
+    if config.schedule == "cosine":
+        return {}
+    return {"num_cycles": max(1, round(config.epochs / config.restart_epochs))}
+
+
 def training_arguments(
     config: TrainConfig, folder: Path, *, validates: bool, num_workers: int
 ) -> TrainingArguments:
@@ -152,7 +158,8 @@ def training_arguments(
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type=config.schedule,
+        lr_scheduler_kwargs=_schedule_settings(config),
         warmup_steps=config.warmup_share,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
@@ -209,6 +216,15 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def _sampler(config: TrainConfig, targets: np.ndarray) -> Sampler[int] | None:
+    """Which rows an epoch shows; None for each once."""
+    if config.sampling == "class_aware":
+        return ClassAwareSampler(targets, seed=config.seed)
+    if config.samples_per_epoch:
+        return FewRowsSampler(len(targets), config.samples_per_epoch, seed=config.seed)
+    return None
+
+
 def run_trainer(
     model: MSQNet,
     train_data: Dataset[dict[str, Any]],
@@ -235,9 +251,7 @@ def run_trainer(
         ConfigError: settings that do not fit the task or the device.
         DatasetError: class-aware sampling of rows without any label.
     """
-    sampler = None
-    if config.sampling == "class_aware":
-        sampler = ClassAwareSampler(targets, seed=config.seed)
+    sampler = _sampler(config, targets)
     drawing = [train_data] if sampler is None else [train_data, sampler]
     callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
     if validation_data is not None and config.early_stopping_patience:
