@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from msqnet.data.records import Problem
 
 
+MAX_SHOWN = 20
+"""Problems of each kind that are printed; a file of them holds all."""
+
+
 def check(table: str, decode: bool = True, out: str | None = None) -> int:
     """List every missing, unreadable, empty, duplicate or mislabelled row of a table.
 
@@ -70,7 +74,11 @@ def _show(report: CheckReport, name: str, console: Console) -> None:
         shown.add_column("row", justify="right")
         shown.add_column("problem")
         shown.add_column("what and where", overflow="fold")
+        num_shown: Counter[str] = Counter()
         for problem in report.problems:
+            num_shown[problem.kind] += 1
+            if num_shown[problem.kind] > MAX_SHOWN:
+                continue
             colour = "red" if problem.severity == "error" else "yellow"
             text = problem.message
             if problem.path and problem.path not in text:
@@ -82,6 +90,14 @@ def _show(report: CheckReport, name: str, console: Console) -> None:
                 Text(text),
             )
         console.print(shown)
+        num_hidden = sum(max(count - MAX_SHOWN, 0) for count in num_shown.values())
+        if num_hidden:
+            console.print(
+                f"... and {num_hidden} more (the first {MAX_SHOWN} of each kind are shown; "
+                "--out FILE writes all)",
+                soft_wrap=True,
+                highlight=False,
+            )
     kinds = Counter(problem.kind for problem in report.problems)
     listing = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     console.print(

@@ -11,9 +11,11 @@ import ctypes
 import importlib
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass, field, is_dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
 from msqnet.errors import ConfigError, MsqnetError, VocabularyError
@@ -36,6 +38,21 @@ _logger = logging.getLogger("msqnet")
 
 
 @dataclass(frozen=True)
+class Alias:
+    """The name of an option whose parameter is called otherwise; no switch.
+
+    Attributes:
+        option: Name after ``--``; may be a word that Python keeps for itself, such as ``from``.
+        help: What the option is.
+        value: What stands for its value in the help.
+    """
+
+    option: str
+    help: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Command:
     """One command of the program.
 
@@ -47,12 +64,17 @@ class Command:
             for commands whose defaults hang together.
         positionals: Parameters given without ``--name``, with their help; one annotated as a list
             takes one or more values.
+        aliases: Options by the parameter that they set; one annotated as a list takes one or more
+            values and may be repeated. A config file has the parameter's name.
+        example: A command line that works, shown under the help.
     """
 
     target: str
     summary: str
     positionals: Mapping[str, str] = field(default_factory=dict)
     defaults: str | None = None
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    example: str = ""
 
     def load(self) -> Callable[..., int]:
         """Import the module and return the function, its annotations evaluated.
@@ -89,6 +111,22 @@ COMMANDS: Mapping[str, Command] = {
         "msqnet.cli.check:check",
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
         {"table": "A table of clips (CSV or Parquet), or a folder with one folder a label."},
+    ),
+    "convert": Command(
+        "msqnet.cli.convert:convert",
+        "turn the annotation files of a known data set into a table of clips",
+        aliases={
+            "source_format": Alias(
+                "from",
+                "The data set; `list` shows all of them with their licences and options.",
+                "NAME",
+            ),
+            "options": Alias("option", "What to read of it; `--from list` says what.", "KEY=VALUE"),
+        },
+        example="msqnet convert --from charades --root Charades --out charades.csv",
+    ),
+    "synthesize": Command(
+        "msqnet.cli.synthesize:synthesize", "draw a benchmark of actors with known actions"
     ),
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
 }
@@ -160,7 +198,10 @@ def command_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
 
     command = COMMANDS[name]
     parser = ArgumentParser(
-        prog=f"msqnet {name}", description=_first_line(function.__doc__), exit_on_error=False
+        prog=f"msqnet {name}",
+        description=_first_line(function.__doc__),
+        epilog=f"example: {command.example}" if command.example else None,
+        exit_on_error=False,
     )
     hints = get_type_hints(function)
     for positional, text in command.positionals.items():
@@ -169,10 +210,28 @@ def command_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
             {"type": str, "nargs": "+"} if is_list else {"type": hints[positional]}
         )
         parser.add_argument(positional, help=text, **shape)
-    parser.add_function_arguments(function, as_group=False, skip=set(command.positionals))
+    for parameter, alias in command.aliases.items():
+        _add_alias(parser, alias, parameter, function, hints[parameter])
+    parser.add_function_arguments(
+        function, as_group=False, skip={*command.positionals, *command.aliases}
+    )
     parser.add_argument("--config", action="config", help="A YAML file with these settings.")
     parser.add_argument("--verbose", action="store_true", help="Say what is being done.")
     return parser
+
+
+def _add_alias(
+    parser: ArgumentParser, alias: Alias, parameter: str, function: Callable[..., int], hint: Any
+) -> None:
+    default = signature(function).parameters[parameter].default
+    is_list = list[str] in (hint, *get_args(hint))
+    shape: dict[str, Any] = (
+        {"type": str, "nargs": "+", "action": "extend"} if is_list else {"type": hint}
+    )
+    shape |= {"required": True} if default is Parameter.empty else {"default": default}
+    parser.add_argument(
+        f"--{alias.option}", dest=parameter, help=alias.help, metavar=alias.value, **shape
+    )
 
 
 def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str]) -> dict[str, Any]:
@@ -197,7 +256,11 @@ def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str])
     try:
         settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
     except (ArgumentError, ValueError) as error:
-        raise ConfigError(f"{_one_line(error)} (see: msqnet {name} --help)") from error
+        message = _one_line(error)
+        for parameter, alias in COMMANDS[name].aliases.items():
+            # A quoted key, or one of the list of what is missing.
+            message = re.sub(rf'("|: |, ){parameter}\b', rf"\1{alias.option}", message)
+        raise ConfigError(f"{message} (see: msqnet {name} --help)") from error
     settings.pop("config", None)
     return settings
 

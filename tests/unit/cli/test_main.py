@@ -90,6 +90,19 @@ def segments(settings: SegmentConfig = SegmentConfig()) -> int:  # noqa: B008
     return 0 if settings.threshold is None else 4
 
 
+def translate(target_format: str, pairs: list[str], extras: list[str] | None = None) -> int:
+    """Translate.
+
+    Args:
+        target_format: Into what.
+        pairs: How.
+        extras: What else.
+    """
+    received.clear()
+    received.update(target_format=target_format, pairs=pairs, extras=extras)
+    return 5
+
+
 @pytest.fixture(autouse=True)
 def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     functions = {"recognise": recognise, "raise": raise_error, "segments": segments}
@@ -100,6 +113,17 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         )
         for name, function in functions.items()
     }
+    commands["translate"] = cli.Command(
+        f"{__name__}:translate",
+        "translate",
+        aliases={
+            "target_format": cli.Alias("to", "Into what.", "FORMAT"),
+            "pairs": cli.Alias("pair", "How.", "KEY=VALUE"),
+            "extras": cli.Alias("extra", "What else.", "WORD"),
+        },
+        example="msqnet translate --to latin",
+    )
+    functions["translate"] = translate
     monkeypatch.setattr(cli, "COMMANDS", commands)
     monkeypatch.setattr(cli.Command, "load", lambda self: functions[self.summary])
     monkeypatch.delenv("MSQNET_LOG", raising=False)
@@ -178,6 +202,53 @@ def test_unknown_key_of_a_config_file_is_refused_by_name(
 
     assert cli.main(["recognise", "--config", str(config)]) == 2
     assert "strude" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--to", "latin", "--pair", "a=1", "b=2"],
+        ["--to=latin", "--pair", "a=1", "--pair", "b=2"],
+        ["--pair=a=1", "--pair=b=2", "--to", "latin"],
+    ],
+)
+def test_option_may_be_called_otherwise_than_its_parameter(arguments: list[str]) -> None:
+    assert cli.main(["translate", *arguments]) == 5
+    assert received == {"target_format": "latin", "pairs": ["a=1", "b=2"], "extras": None}
+
+
+def test_config_file_has_the_names_of_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["translate", "--to", "latin", "--pair", "a=1", "--extra", "x", "y"]
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, "--print_config"])
+    config = tmp_path / "c.yaml"
+    config.write_text(capsys.readouterr().out)
+
+    assert "target_format: latin" in config.read_text()
+    assert cli.main(["translate", "--config", str(config)]) == 5
+    assert received == {"target_format": "latin", "pairs": ["a=1"], "extras": ["x", "y"]}
+
+
+def test_messages_and_help_have_the_names_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("target_format: [1, 2]\npairs: [a=1]\n")
+    assert cli.main(["translate"]) == 2
+    assert cli.main(["translate", "--config", str(config)]) == 2
+    message = capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["translate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+
+    assert "required: to, pair (see: msqnet translate --help)" in message
+    assert 'key "to"' in message
+    assert "--to FORMAT Into what. (required" in text
+    assert "--pair KEY=VALUE [KEY=VALUE ...]" in text
+    assert "target_format" not in message + text
+    assert text.endswith("example: msqnet translate --to latin")
 
 
 def test_printed_config_can_be_read_back(

@@ -27,13 +27,16 @@ ADAPTERS: dict[str, str] = {
 """Modules by the name after ``--from``; each has a constant ``ADAPTER``."""
 
 
-def adapter(name: str) -> Adapter:
+def load_adapter(name: str) -> Adapter:
     """The adapter of a data set.
 
     Raises:
         ConfigError: there is none of that name.
     """
     if name not in ADAPTERS:
-        raise ConfigError(f"no data set {name!r}; known are: {', '.join(ADAPTERS)}")
+        raise ConfigError(
+            f"--from {name}: no such data set; known are {', '.join(ADAPTERS)} "
+            "('msqnet convert --from list' says more)"
+        )
     found: Adapter = importlib.import_module(ADAPTERS[name]).ADAPTER
     return found

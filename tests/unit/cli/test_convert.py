@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msqnet.cli.main import main
+from msqnet.data.adapters import ADAPTERS
+from msqnet.data.table import read_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "UCF"
+    folder.mkdir()
+    (folder / "classInd.txt").write_text("1 Bowling\n2 Diving\n3 Rowing\n")
+    (folder / "trainlist01.txt").write_text(
+        "Diving/v_Diving_g08_c01.avi 2\nDiving/v_Diving_g08_c02.avi 2\n"
+    )
+    (folder / "testlist01.txt").write_text("Bowling/v_Bowling_g01_c01.avi\n")
+    for part in ("train", "test"):
+        (folder / f"{part}list02.txt").write_text("Diving/v_Diving_g08_c01.avi\n")
+    return folder
+
+
+def test_table_and_labels_are_written_and_summed_up(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my clips.csv"
+
+    assert main(["convert", "--from", "ucf101", "--root", str(root), "--out", str(out)]) == 0
+
+    assert [(r.relative_path, r.labels, r.split) for r in read_table(out).records] == [
+        ("UCF/UCF-101/Diving/v_Diving_g08_c01.avi", ("Diving",), "train"),
+        ("UCF/UCF-101/Diving/v_Diving_g08_c02.avi", ("Diving",), "train"),
+        ("UCF/UCF-101/Bowling/v_Bowling_g01_c01.avi", ("Bowling",), "test"),
+    ]
+    with (tmp_path / "my clips.labels.csv").open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["Bowling", "Diving", "Rowing"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 3 rows of UCF101",
+        "  train: 2 rows, 2 videos",
+        "  test: 1 rows, 1 videos",
+        "labels: 3: Bowling, Diving, Rowing",
+        "labels that no row shows: 1",
+        "licence: not stated (clips come from YouTube)",
+        f"next: msqnet check '{out}'",
+    ]
+
+
+def test_missing_videos_are_found_by_the_check(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "clips.parquet"
+    main(["convert", "--from", "ucf101", "--root", str(root), "--out", str(out)])
+
+    assert main(["check", str(out)]) == 1
+    assert "3 rows, 3 videos: 3 error(s)" in capsys.readouterr().out
+
+
+def test_options_reach_the_data_set(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clips.csv"
+    arguments = ["convert", "--from=ucf101", "--root", str(root), "--out", str(out)]
+
+    assert main([*arguments, "--option", "split=2", "videos=v"]) == 0
+    first = [record.relative_path for record in read_table(out).records]
+    again = ["--option", "split=2", "--option", "videos=v", "--overwrite"]
+    assert main([*arguments, *again]) == 0
+
+    assert first == ["UCF/v/Diving/v_Diving_g08_c01.avi"] * 2
+    assert [record.relative_path for record in read_table(out).records] == first
+
+
+def test_settings_may_stand_in_a_file(root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "convert.yaml"
+    config.write_text(
+        f"source_format: ucf101\nroot: {root}\nout: {tmp_path / 'a.csv'}\noptions: [split=2]\n"
+    )
+
+    assert main(["convert", "--config", str(config)]) == 0
+    assert len(read_table(tmp_path / "a.csv").records) == 2
+
+
+def test_existing_tables_are_kept(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, labels = tmp_path / "clips.csv", tmp_path / "clips.labels.csv"
+    arguments = ["convert", "--from", "ucf101", "--root", str(root), "--out", str(out)]
+    labels.write_text("my descriptions")
+
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"msqnet: error: {labels} exists; --overwrite replaces it\n"
+    assert not out.exists()
+    assert main([*arguments, "--overwrite"]) == 0
+    assert labels.read_text().startswith("name,description,synonyms\n")
+
+
+def test_every_data_set_is_listed_with_licence_and_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["convert", "--from", "list"]) == 0
+
+    entries = capsys.readouterr().out.split("\n\n")
+    assert [entry.partition(":")[0] for entry in entries] == list(ADAPTERS)
+    for entry in entries:
+        assert "\n  licence: " in entry
+    [hmdb51] = [entry for entry in entries if entry.startswith("hmdb51: HMDB51 (single label)")]
+    assert "\n  --option split=...: 1, 2 or 3" in hmdb51
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--from: name the data set: animal_kingdom, charades,"),
+        (["--from", "imagenet"], "--from imagenet: no such data set; known are animal_kingdom,"),
+        (["--from"], "argument --from: expected one argument"),
+        (["--from", "ucf101"], "--root: name the folder that UCF101 was unpacked in"),
+        (["--from", "ucf101", "--root", "."], "--out: name the table to write, such as ucf101.csv"),
+        (["--option", "split"], "--option split: expected KEY=VALUE"),
+        (["--option", "split="], "--option split=: expected KEY=VALUE"),
+        (["--option", "split=1", "split=2"], "split is given twice"),
+        (["--option", "fold=1"], "ucf101: no option 'fold'; known are: split, videos"),
+        (["--option", "split=7"], "option split=7: expected 1 or 2 or 3"),
+        (["--source_format", "ucf101"], "--source_format"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    if arguments[:1] == ["--option"]:
+        place = ["--root", str(root), "--out", str(tmp_path / "a.csv")]
+        arguments = ["--from", "ucf101", *place, *arguments]
+
+    assert main(["convert", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [("a.xlsx", "found .xlsx, expected .csv"), ("a.csv", "found no list of classes; looked for")],
+)
+def test_wrong_data_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, words: str
+) -> None:
+    place = ["--root", str(tmp_path), "--out", str(tmp_path / out)]
+
+    assert main(["convert", "--from", "ucf101", *place]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_help_shows_the_names_to_type_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--from NAME The data set" in text
+    assert "--option KEY=VALUE [KEY=VALUE ...]" in text
+    assert "source_format" not in text
+    assert "example: msqnet convert --from charades --root" in text
+
+
+def test_real_data_set(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "charades.csv"
+    root = real_data / "annotations" / "charades"
+
+    assert main(["convert", "--from", "charades", "--root", str(root), "--out", str(out)]) == 0
+
+    printed = capsys.readouterr().out
+    assert "  train: 7811 rows, 7811 videos\n  test: 1863 rows, 1863 videos\n" in printed
+    assert "labels: 157: Holding some clothes, " in printed
+    assert "note: train videos without an action" in printed
+    table = read_table(out)
+    assert len(table) == 7811 + 1863
+    assert table.records[0].path == root / "Charades_v1_480" / "46GP8.mp4"

@@ -1,0 +1,76 @@
+"""The settings of `msqnet train` that lie in groups of groups, from recipe, file and options."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from msqnet.cli import main as cli
+from msqnet.config import LossConfig, TrainConfig
+from msqnet.errors import ConfigError
+from msqnet.training import recipes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def parse(*options: str) -> TrainConfig:
+    function = cli.COMMANDS["train"].load()
+    settings = cli.parse_settings("train", function, ["--data", "a", "--out", "b", *options])
+    train = settings["train"]
+    assert isinstance(train, TrainConfig)
+    return train
+
+
+@pytest.fixture
+def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
+    """The loss of a `lite` recipe that is not the default one."""
+    loss = LossConfig(name="asymmetric", asymmetric_clip=0.2)
+    recipe = recipes.RECIPES["lite"]
+    train = replace(recipe.train, loss=loss, class_balance="none")
+    monkeypatch.setitem(recipes.RECIPES, "lite", replace(recipe, train=train))
+    return loss
+
+
+@pytest.mark.parametrize("encoder", ["lite", "timesformer"])
+def test_what_is_not_said_comes_from_the_recipe(encoder: str) -> None:
+    assert parse("--arch.video_encoder", encoder) == recipes.RECIPES[encoder].train
+
+
+def test_recipe_settings_go_by_their_dotted_names() -> None:
+    found = recipes.recipe_defaults("lite")
+    assert found["train.loss.name"] == "cross_entropy"
+    assert not any(isinstance(value, dict) for value in found.values())
+
+
+def test_one_parameter_of_the_loss_leaves_the_rest_to_the_recipe(
+    asymmetric_recipe: LossConfig,
+) -> None:
+    assert parse().loss == asymmetric_recipe
+    found = parse("--train.loss.asymmetric_gamma_negative", "2").loss
+    assert found == replace(asymmetric_recipe, asymmetric_gamma_negative=2.0)
+
+
+def test_loss_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {loss: {name: focal, focal_alpha: null}, class_balance: none}\n")
+    found = parse("--config", str(path), "--train.loss.focal_gamma", "1")
+    assert found.loss == LossConfig(name="focal", focal_alpha=None, focal_gamma=1.0)
+
+
+def test_written_settings_read_back_as_the_same(tmp_path: Path) -> None:
+    train = parse(
+        *("--train.loss.name", "equalisation", "--train.class_balance", "none"),
+        *("--train.sampling", "class_aware", "--train.loss.equalisation_threshold", "0.01"),
+    )
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({"train": asdict(train)}, sort_keys=False))
+    assert parse("--config", str(path)) == train
+
+
+def test_loss_that_does_not_go_with_the_recipe_is_refused() -> None:
+    with pytest.raises(ConfigError, match="weights cross_entropy, not focal: set class_balance"):
+        parse("--train.loss.name", "focal")
