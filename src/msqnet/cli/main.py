@@ -125,6 +125,11 @@ COMMANDS: Mapping[str, Command] = {
         },
         example="msqnet convert --from charades --root Charades --out charades.csv",
     ),
+    "zero-shot": Command(
+        "msqnet.cli.zero_shot:zero_shot",
+        "train on some labels of a data set, ask for the others",
+        defaults="msqnet.cli.zero_shot:defaults",
+    ),
     "synthesize": Command(
         "msqnet.cli.synthesize:synthesize", "draw a benchmark of actors with known actions"
     ),

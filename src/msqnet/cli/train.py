@@ -59,7 +59,7 @@ def train(
     from rich.console import Console
 
     console = Console(stderr=True)
-    request = _Request(
+    request = Request(
         data=Path(data),
         out=Path(out),
         arch=arch,
@@ -71,7 +71,7 @@ def train(
         features=None if features is None else Path(features),
         skip_errors=skip_errors,
     )
-    run = _prepare(console, request)
+    run = prepare(console, request)
     from rich.progress import Progress
 
     from msqnet.training.fit import fit
@@ -116,7 +116,9 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """What was asked for, as the command line gives it."""
+
     data: Path
     out: Path
     arch: ArchConfig
@@ -129,7 +131,17 @@ class _Request:
     skip_errors: bool
 
 
-def _prepare(console: Console, request: _Request) -> Run:
+def prepare(console: Console, request: Request) -> Run:
+    """Read and check the rows, resolve every setting, and say what will be done.
+
+    Args:
+        console: for the user.
+        request: see there.
+
+    Raises:
+        DatasetError: rows that cannot be used.
+        ConfigError: settings that do not fit.
+    """
     from msqnet.labels import LabelSet
     from msqnet.model.builder import clip_settings, licences_of
     from msqnet.models import model_folder

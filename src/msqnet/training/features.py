@@ -20,7 +20,7 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from msqnet.model.msqnet import MSQNet
@@ -39,6 +39,7 @@ def _store_digest(model: MSQNet, dataset: ClipDataset, num_views: int) -> str:
     """Identifies everything that the stored features depend on."""
     parts: dict[str, Any] = {
         "trunk": trunk_digest(model),
+        "map_shape": list(model.video_encoder.map_shape),
         "clip": dataset.config.to_dict(),
         "augmentation": asdict(dataset.augmentation) if dataset.augmentation else None,
         "seed": dataset.seed,
@@ -113,17 +114,26 @@ class FeatureStore:
         mode = "r+" if path.exists() else "w+"
         return np.lib.format.open_memmap(path, mode, dtype, shape)
 
-    def missing(self) -> list[tuple[int, int]]:
-        """(row, view) pairs that are not stored yet, view by view."""
-        views, rows = np.nonzero(np.asarray(self._is_done) == 0)
-        return [(int(row), int(view)) for view, row in zip(views, rows, strict=True)]
+    def missing(self, rows: np.ndarray, *, augmented: bool) -> list[tuple[int, int]]:
+        """(row, view) pairs of some rows that are not stored yet, view by view."""
+        views = range(self.num_views + 1 if augmented else 1)
+        done = np.asarray(self._is_done)
+        return [(int(row), view) for view in views for row in rows if not done[view, row]]
 
     def fill(
-        self, *, batch_size: int, num_workers: int, progress: Callable[[int, int], None] | None
+        self,
+        rows: np.ndarray,
+        *,
+        augmented: bool,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Compute what is missing.
+        """Compute what is missing of some rows.
 
         Args:
+            rows: positions in the data set.
+            augmented: all views, or only the unchanged one.
             batch_size: clips at a time.
             num_workers: decoding processes.
             progress: called with (clips done, clips in all).
@@ -131,7 +141,9 @@ class FeatureStore:
         Raises:
             VideoError: a row cannot be read.
         """
-        todo = self.missing()
+        todo = self.missing(rows, augmented=augmented)
+        if not todo:
+            return
         plain = ClipDataset(self.dataset.table, self.model.config.label_set, self.dataset.config)
         loader = DataLoader(
             _Views(plain, self.dataset, todo), batch_size=batch_size, num_workers=num_workers
@@ -159,12 +171,11 @@ class FeatureStore:
         self._is_done[views, rows] = 1  # only now: a kill in between repeats, never skips
         self._is_done.flush()
 
-    def item(self, row: int, view: int) -> dict[str, Any]:
-        """The model's keyword arguments for one view of one row, with its labels."""
+    def item(self, row: int, view: int) -> dict[str, torch.Tensor]:
+        """The model's keyword arguments for one view of one row."""
         return {
             "trunk_maps": torch.from_numpy(self.maps[view, row].astype(np.float32)),
             "trunk_pooled": torch.from_numpy(self.pooled[view, row].astype(np.float32)),
-            "labels": self.dataset.target(row),
         }
 
 
@@ -172,16 +183,25 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     """Stored features of some rows.
 
     Args:
-        store: a filled store.
-        rows: positions in the store's dataset.
-        augmented: a view drawn from (seed, epoch, row) in each epoch, the unchanged one among
-            them; else always the unchanged one.
+        store: filled for these rows.
+        rows: positions in the store's data set.
+        targets: what is known of their labels, row by row, as `ClipDataset.target` gives it.
+        view_seed: in each epoch a view is drawn from (seed, epoch, row), the unchanged one among
+            them; None takes the unchanged one always.
     """
 
-    def __init__(self, store: FeatureStore, rows: np.ndarray, *, augmented: bool):
+    def __init__(
+        self,
+        store: FeatureStore,
+        rows: np.ndarray,
+        targets: Sequence[torch.Tensor],
+        *,
+        view_seed: int | None = None,
+    ):
         self.store = store
         self.rows = rows
-        self.augmented = augmented
+        self.targets = targets
+        self.view_seed = view_seed
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -190,7 +210,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = int(self.rows[index])
         view = 0
-        if self.augmented:
-            rng = np.random.default_rng([self.store.dataset.seed, self.epoch, row])
+        if self.view_seed is not None:
+            rng = np.random.default_rng([self.view_seed, self.epoch, row])
             view = int(rng.integers(self.store.num_views + 1))
-        return self.store.item(row, view)
+        return {**self.store.item(row, view), "labels": self.targets[index]}

@@ -49,6 +49,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from msqnet.config import AugmentationConfig
+    from msqnet.data.records import ClipTable
+
+# Of the augmented views that are kept: the same for all runs, so that they can share them.
+_VIEW_SEED = 0
+
 
 def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
     """A new model, or one that starts from another."""
@@ -134,23 +140,24 @@ class _TrainingData:
         self.report = report
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.model = model
+        clips = self._clips(run.table, None)
+        self.targets = [clips.target(index) for index in range(len(run.table))]
         self.store: FeatureStore | None = None
         if run.train.cached_views:
-            self._fill(progress)
+            self.store, self.places = stored_features(
+                model, run, run.table, augmented=True, progress=progress
+            )
 
-    def _fill(self, progress: Callable[[int, int], None] | None) -> None:
-        train = self.run.train
-        dataset = ClipDataset(
-            self.run.table,
-            self.run.labels,
-            self.run.clip,
-            augmentation=self.run.augmentation,
-            single_label=self.run.task == "single_label",
-            seed=train.seed,
+    def _clips(self, table: ClipTable, augmentation: AugmentationConfig | None) -> ClipDataset:
+        run = self.run
+        return ClipDataset(
+            table,
+            run.labels,
+            run.clip,
+            augmentation=augmentation,
+            single_label=run.task == "single_label",
+            seed=run.train.seed,
         )
-        folder = self.run.features or self.run.folder / "features"
-        self.store = FeatureStore(folder, self.model, dataset, train.cached_views)
-        self.store.fill(batch_size=4, num_workers=train.num_workers, progress=progress)
 
     def fresh_model(self) -> MSQNet:
         """The model as it was before any training; the same object each time."""
@@ -160,16 +167,14 @@ class _TrainingData:
 
     def rows(self, rows: np.ndarray, *, augmented: bool) -> Any:
         """A dataset of some rows."""
-        if self.store is not None:
-            return FeatureDataset(self.store, rows, augmented=augmented)
-        run = self.run
-        return ClipDataset(
-            run.table.take(rows),
-            run.labels,
-            run.clip,
-            augmentation=run.augmentation if augmented else None,
-            single_label=run.task == "single_label",
-            seed=run.train.seed,
+        if self.store is None:
+            table = self.run.table.take(rows)
+            return self._clips(table, self.run.augmentation if augmented else None)
+        return FeatureDataset(
+            self.store,
+            self.places[rows],
+            [self.targets[row] for row in rows],
+            view_seed=self.run.train.seed if augmented else None,
         )
 
     def video_queries(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -177,7 +182,7 @@ class _TrainingData:
         targets = torch.from_numpy(self.run.targets[rows])
         if self.store is not None:
             views = [
-                video_statistics(torch.from_numpy(np.asarray(pooled[rows])).float())
+                video_statistics(torch.from_numpy(np.asarray(pooled[self.places[rows]])).float())
                 for pooled in self.store.pooled
             ]
             return torch.cat(views), targets.repeat(len(views), 1), len(views)
@@ -205,6 +210,51 @@ class _TrainingData:
         self.store = None
         if self.run.features is None:
             shutil.rmtree(self.run.folder / "features", ignore_errors=True)
+
+
+def stored_features(
+    model: MSQNet,
+    run: Run,
+    table: ClipTable,
+    *,
+    augmented: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[FeatureStore, np.ndarray]:
+    """Features of the frozen trunk for the rows of a table, computed where they are missing.
+
+    Args:
+        model: a `lite` model.
+        run: says where features are kept and how clips are made and augmented. All runs whose
+            ``feature_table`` and clips are the same share them, whatever their seed and labels.
+        table: some or all rows of ``run.feature_table``.
+        augmented: all views, or only the unchanged clip.
+        progress: called with (clips done, clips in all).
+
+    Returns:
+        The store, and the place of each row of ``table`` in it.
+
+    Raises:
+        ConfigError: a row that ``run.feature_table`` lacks.
+        VideoError: a row cannot be read.
+    """
+    whole = run.feature_table or run.table
+    dataset = ClipDataset(
+        whole, run.labels, run.clip, augmentation=run.augmentation, seed=_VIEW_SEED
+    )
+    store = FeatureStore(
+        run.features or run.folder / "features", model, dataset, run.train.cached_views
+    )
+    place_of = {
+        (record.path, record.start_seconds, record.end_seconds): place
+        for place, record in enumerate(whole.records)
+    }
+    keys = [(r.path, r.start_seconds, r.end_seconds) for r in table.records]
+    lacking = [key for key in keys if key not in place_of]
+    if lacking:
+        raise ConfigError(f"{lacking[0][0]}: not among the rows whose features are kept")
+    places = np.array([place_of[key] for key in keys])
+    store.fill(places, augmented=augmented, num_workers=run.train.num_workers, progress=progress)
+    return store, places
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def dataset_of(table: ClipTable, model: MSQNet, **settings: Any) -> ClipDataset:
 
 def filled_store(folder: Path, model: MSQNet, dataset: ClipDataset) -> FeatureStore:
     store = FeatureStore(folder, model, dataset, NUM_VIEWS)
-    store.fill(batch_size=2, num_workers=0, progress=None)
+    store.fill(np.arange(len(dataset)), augmented=True, batch_size=2)
     return store
 
 
@@ -59,7 +59,6 @@ def test_unchanged_view_gives_the_logits_of_the_pixels(store: FeatureStore, mode
     plain = ClipDataset(store.dataset.table, BRIGHT_AND_DARK, model.config.clip_config)
     for row in range(NUM_ROWS):
         item, stored = plain[row], store.item(row, 0)
-        assert torch.equal(stored.pop("labels"), item.pop("labels"))
         expected = model(**{name: value[None] for name, value in item.items()})
         found = model(**{name: value[None] for name, value in stored.items()})
         # Eleven bits of mantissa; queries are differences of features, so they lose more of them.
@@ -94,11 +93,12 @@ def test_interrupted_filling_goes_on_where_it_stopped(
     first._is_done[1, 2] = first._is_done[2, 0] = 0
     del first
     second = FeatureStore(tmp_path, model, dataset, NUM_VIEWS)
-    assert second.missing() == [(2, 1), (0, 2)]
+    assert second.missing(np.arange(NUM_ROWS), augmented=True) == [(2, 1), (0, 2)]
     seen: list[tuple[int, int]] = []
-    second.fill(batch_size=1, num_workers=0, progress=lambda *counts: seen.append(counts))
+    rows = np.arange(NUM_ROWS)
+    second.fill(rows, augmented=True, batch_size=1, progress=lambda *counts: seen.append(counts))
     assert seen == [(1, 2), (2, 2)]
-    assert second.missing() == []
+    assert second.missing(np.arange(NUM_ROWS), augmented=True) == []
     assert (second.maps[0, 0] == 5).all()
     second.maps[0, 0] = expected[0, 0]
     # Batches of other sizes may add in another order; in half precision that is the last bit.
@@ -141,6 +141,23 @@ def test_weights_behind_the_trunk_leave_the_features_valid(
     assert len(folders) == 1
 
 
+TARGETS = [torch.tensor([float(row), 1.0]) for row in range(NUM_ROWS)]
+
+
+def test_targets_come_with_the_features(store: FeatureStore) -> None:
+    data = FeatureDataset(store, np.array([2, 0]), [TARGETS[2], TARGETS[0]])
+    assert [float(data[index]["labels"][0]) for index in range(2)] == [2.0, 0.0]
+
+
+def test_plain_rows_are_filled_without_their_augmented_views(
+    tmp_path: Path, model: MSQNet, table: ClipTable
+) -> None:
+    store = FeatureStore(tmp_path, model, dataset_of(table, model), NUM_VIEWS)
+    store.fill(np.array([1]), augmented=False)
+    assert store.missing(np.arange(NUM_ROWS), augmented=False) == [(0, 0), (2, 0)]
+    assert (1, 1) in store.missing(np.array([1]), augmented=True)
+
+
 def views_shown(data: FeatureDataset, store: FeatureStore, index: int) -> int:
     maps = data[index]["trunk_maps"].numpy()
     row = data.rows[index]
@@ -150,8 +167,8 @@ def views_shown(data: FeatureDataset, store: FeatureStore, index: int) -> int:
 
 
 def test_views_are_drawn_by_epoch_and_row_alone(store: FeatureStore) -> None:
-    data = FeatureDataset(store, np.arange(NUM_ROWS), augmented=True)
-    reordered = FeatureDataset(store, np.array([2, 0]), augmented=True)
+    data = FeatureDataset(store, np.arange(NUM_ROWS), TARGETS, view_seed=0)
+    reordered = FeatureDataset(store, np.array([2, 0]), TARGETS, view_seed=0)
     drawn = []
     for epoch in range(30):
         data.epoch = reordered.epoch = epoch
@@ -165,7 +182,7 @@ def test_views_are_drawn_by_epoch_and_row_alone(store: FeatureStore) -> None:
 
 
 def test_rows_without_augmentation_show_the_unchanged_view(store: FeatureStore) -> None:
-    data = FeatureDataset(store, np.array([1, 2]), augmented=False)
+    data = FeatureDataset(store, np.array([1, 2]), TARGETS)
     for epoch in range(5):
         data.epoch = epoch
         assert [views_shown(data, store, index) for index in range(len(data))] == [0, 0]

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from msqnet.errors import ShapeError
 from msqnet.training.losses import UNKNOWN
-from msqnet.training.probe import balanced_weights, fit_linear, fit_query_head, standardisation
+from msqnet.training.probe import (
+    balanced_weights,
+    fit_linear,
+    fit_query_head,
+    standardise_query,
+    standardisation,
+)
 from tests.fixtures.models import LABELS, random_inputs, tiny_model
 
 NUM_ROWS, NUM_FEATURES, NUM_LABELS = 60, 20, 3
@@ -92,6 +98,7 @@ def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
     targets = torch.tensor([[1, 0, 0], [0, 1, UNKNOWN], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]])
     with torch.inference_mode():
         queries = model.encode(**inputs)[1].clone()
+    standardise_query(model, queries)
     fit_query_head(model, queries, targets.float(), STRENGTH, 1)
     mean, deviation = queries.mean(dim=0), queries.std(dim=0, correction=0)
     standardised = (queries - mean) / torch.where(deviation > 1e-6, deviation, 1.0)
