@@ -5,7 +5,7 @@ The attribute docstrings become the help of the command line.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from msqnet.errors import ConfigError
@@ -198,6 +198,9 @@ class ArchConfig:
         video_weights: Weights of the video encoder: hub id or folder; `random` for none.
         frame_pooling: `frames` averages the patches of each frame; `flat` bins the token sequence
             as the paper's released code does (`timesformer` only).
+        time_embeddings: Where the weights were trained with another number of frames,
+            `interpolated` stretches their time embeddings and `zeros` drops them, as the paper's
+            released code does (`timesformer` only).
         pixel_statistics: `own` scales pixels as each encoder was trained; `clip` takes CLIP's for
             all, as the paper's released code does.
         video_query: What queries know of the video: `none` (text only), `image` (frames through
@@ -240,6 +243,7 @@ class ArchConfig:
     ] = "lite"
     video_weights: str = "imagenet"
     frame_pooling: Literal["frames", "flat"] = "frames"
+    time_embeddings: Literal["interpolated", "zeros"] = "interpolated"
     pixel_statistics: Literal["own", "clip"] = "own"
     video_query: Literal["none", "image", "trunk"] = "trunk"
     image_encoder: str = "none"
@@ -286,6 +290,10 @@ class ArchConfig:
         _check(
             self.frame_pooling == "frames" or self.video_encoder == "timesformer",
             "frame_pooling flat needs the timesformer video encoder",
+        )
+        _check(
+            self.time_embeddings == "interpolated" or self.video_encoder == "timesformer",
+            "time_embeddings zeros needs the timesformer video encoder",
         )
         _check(
             not is_open or (not self.query_attention and self.query_positions == "none"),
@@ -447,3 +455,53 @@ class TrainConfig:
             not (self.cached_views and self.finetune == "full"),
             "cached_views holds features of a frozen trunk; with finetune full it must be 0",
         )
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How often a clip is looked at, and how the scores of these views become one.
+
+    Attributes:
+        num_clips: Views over time: each has T frames over the row's whole time, between the frames
+            of the others.
+        crops: Views in space: 1 is the centre, 3 are both ends and the centre of the long side.
+        merge: `mean` or `max` of the views' scores, label by label, after sigmoid or softmax.
+    """
+
+    num_clips: int = 1
+    crops: Literal[1, 3] = 1
+    merge: Literal["mean", "max"] = "mean"
+
+    def __post_init__(self) -> None:
+        _check(self.num_clips >= 1, f"num_clips {self.num_clips}: expected at least 1")
+        _check(self.crops in (1, 3), f"crops {self.crops}: expected 1 or 3")
+        _check(self.merge in ("mean", "max"), f"merge {self.merge!r}: expected mean or max")
+
+    @property
+    def num_views(self) -> int:
+        """Views of a row in time and space."""
+        return self.num_clips * self.crops
+
+
+@dataclass(frozen=True)
+class ViewChoice:
+    """Views that are asked for; what is left out is as the protocol has it.
+
+    Attributes:
+        num_clips: Views over time, each of T frames over the row's whole time.
+        crops: Views in space: 1 is the centre, 3 are both ends and the centre of the long side.
+        merge: `mean` or `max` of the views' scores.
+    """
+
+    num_clips: int | None = None
+    crops: Literal[1, 3] | None = None
+    merge: Literal["mean", "max"] | None = None
+
+    def over(self, views: ViewConfig) -> ViewConfig:
+        """These views where they were asked for, else the given ones.
+
+        Raises:
+            ConfigError: a number that is not allowed.
+        """
+        asked = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(views, **asked)

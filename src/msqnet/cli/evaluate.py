@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msqnet.config import ViewChoice, WindowConfig
+from msqnet.errors import ConfigError
+from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
+from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,7 +18,10 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.result import EvaluationResult
+    from msqnet.evaluation.rows import ScoredRows
     from msqnet.inference.predictor import Predictor
+
+_LABELS_OF_TABLE = "table"
 
 _HEADLINES = (
     ("macro_map", "macro mAP"),
@@ -28,12 +37,22 @@ _HEADLINES = (
     ("top_1_accuracy", "top-1 accuracy"),
     ("top_5_accuracy", "top-5 accuracy"),
 )
+_PROTOCOL_TITLES = {
+    "hit_at_1": "hit@1, rows of one or several labels",
+    "label_accuracy": "label accuracy (TP + TN) / (N K) at 0.5",
+    "all_negative_label_accuracy": "label accuracy of an answer that never names a label",
+    "charades_classify_map": "mAP as Charades_v1_classify.m computes it",
+    "charades_localize_map": "mAP as Charades_v1_localize.m computes it",
+}
 
 
 def evaluate(
     data: str,
     model: str | None = None,
+    labels: str | None = None,
     split: str | None = None,
+    protocol: ProtocolName | None = None,
+    views: ViewChoice = ViewChoice(),  # noqa: B008 - frozen
     out: str | None = None,
     timeline: bool = False,
     strict_labels: bool = False,
@@ -51,7 +70,17 @@ def evaluate(
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
+        labels: What to ask for, `walking|two animals fighting`, or `table` for the labels that the
+            table names: any text for an open-vocabulary model and for clip-zero-shot, some of its
+            own labels for any other. By default all labels of the model, and never the table's.
         split: Rows to evaluate on, for instance `test`; by default all.
+        protocol: How to evaluate. `standard` looks at every row once; `timeline` is the same as
+            `--timeline`. Data sets have protocols of their own: `charades_video`,
+            `charades_localisation`, `hmdb51` (top-1 of one split), `hockey_part`,
+            `thumos14_trimmed`, `thumos14_untrimmed`. What starts with `reference_` is the paper's
+            released code's protocol, not comparable with the others. The output says in a sentence
+            what the chosen one is.
+        views: How often each row is looked at; by default as the protocol has it.
         out: Folder for metrics.json, per_label.csv, scores.parquet and, with `--timeline`,
             timeline.json and the predictions of every video.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
@@ -67,66 +96,110 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from msqnet.config import WindowConfig
     from msqnet.data.table import read_table
     from msqnet.inference.predictor import Predictor
 
+    chosen = PROTOCOLS[_protocol_name(protocol, timeline=timeline)]
+    chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
     table = read_table(data).select(split)
-    window = WindowConfig(batch_size=batch_size)
-    predictor = Predictor.from_pretrained(model, device=device, window=window)
+    predictor = Predictor.from_pretrained(
+        model,
+        labels=_asked_labels(labels, table),
+        device=device,
+        window=WindowConfig(batch_size=batch_size),
+    )
     console = Console()
     folder = None if out is None else Path(out)
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("videos" if timeline else "clips", total=None)
+        bar = bars.add_task("clips" if chosen.unit == "rows" else "videos", total=None)
 
         def progress(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total)
 
-        if timeline:
+        if chosen.unit == "timeline":
             _evaluate_timeline(console, table, predictor, folder, progress, strict_labels)
             return 0
-        from msqnet.evaluation.evaluate import evaluate_table
+        from msqnet.evaluation.by_protocol import evaluate_protocol
 
-        result, scores = evaluate_table(
+        result, scored = evaluate_protocol(
             table,
-            predictor.backend,
+            predictor,
+            chosen,
+            views=views,
             batch_size=batch_size,
             strict_labels=strict_labels,
             num_bootstrap=num_bootstrap,
             progress=progress,
         )
-    _print_result(console, result)
+    _print_result(console, result, chosen.beside)
     if folder is not None:
         result.write(folder)
-        _write_scores(folder / "scores.parquet", table, predictor, scores)
+        _write_scores(folder / "scores.parquet", scored, result.metrics["protocol"])
         console.print(f"written: {folder}", soft_wrap=True)
     return 0
 
 
-def _write_scores(path: Path, table: ClipTable, predictor: Predictor, scores: Any) -> None:
+def _protocol_name(protocol: ProtocolName | None, *, timeline: bool) -> ProtocolName:
+    if not timeline:
+        return protocol or "standard"
+    if protocol not in (None, "timeline"):
+        raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
+    return "timeline"
+
+
+def _asked_labels(labels: str | None, table: ClipTable) -> tuple[str, ...] | None:
+    """What the model is asked for; None for its own labels."""
+    if labels is None:
+        return None
+    if labels.strip() != _LABELS_OF_TABLE:
+        return split_labels(labels)
+    named = {name for record in table.records for name in record.annotated or ()}
+    return tuple(sorted(named.union(table.label_names())))
+
+
+def _write_scores(path: Path, scored: ScoredRows, protocol: dict[str, Any]) -> None:
     """One line a row: its number in the table, its path and times, a score per label."""
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from msqnet.predictions import replacing
 
     rows = pd.DataFrame(
         {
-            "row": [record.row for record in table.records],
-            "path": table.clip_ids(),
-            "start_seconds": [record.start_seconds for record in table.records],
-            "end_seconds": [record.end_seconds for record in table.records],
+            "row": scored.row_numbers,
+            "path": scored.rows.path,
+            "start_seconds": scored.start_seconds,
+            "end_seconds": scored.end_seconds,
         }
     )
-    columns = pd.DataFrame(scores, columns=list(predictor.backend.labels))
+    columns = pd.DataFrame(scored.rows.scores, columns=list(scored.rows.labels))
+    written = pa.Table.from_pandas(pd.concat([rows, columns], axis=1))
+    about = {b"msqnet": json.dumps({"protocol": protocol}).encode()}
     with replacing(path) as partial:
-        pd.concat([rows, columns], axis=1).to_parquet(partial)
+        pq.write_table(
+            written.replace_schema_metadata({**(written.schema.metadata or {}), **about}), partial
+        )
 
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _print_result(console: Console, result: EvaluationResult) -> None:
+def _print_protocol(console: Console, protocol: dict[str, Any]) -> None:
+    views = protocol["views"]
+    text = f"protocol {protocol['name']}: {protocol['definition']}"
+    console.print(text, highlight=False, soft_wrap=True)
+    if views is not None:
+        changed = ", not the protocol's own" if protocol["views_changed"] else ""
+        console.print(
+            f"views: {views['num_clips']} in time, {views['crops']} in space, {views['merge']}"
+            f"{changed}",
+            highlight=False,
+        )
+
+
+def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
     from rich.table import Table
 
     metrics = result.metrics
@@ -147,14 +220,25 @@ def _print_result(console: Console, result: EvaluationResult) -> None:
             "yes" if row["well_supported"] else "",
         )
     console.print(per_label)
-    for name, title in _HEADLINES:
+    _print_protocol(console, metrics["protocol"])
+    _print_figures(console, metrics, beside)
+    for note in metrics["notes"]:
+        console.print(note, highlight=False)
+    for item in metrics["not_scored"]:
+        console.print(f"not scored: {item['label']}: {item['reason']}", highlight=False)
+
+
+def _print_figures(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
+    """The protocol's figures first, its headline before all."""
+    protocol, titles = metrics["protocol"], _PROTOCOL_TITLES | dict(_HEADLINES)
+    mark = ", by the paper's released code's protocol" if protocol["is_reference"] else ""
+    named = (protocol["headline"], *beside)
+    for name in (*named, *(name for name, _ in _HEADLINES if name not in named)):
         if metrics.get(name) is None:
             continue
         interval = metrics["intervals"].get(name)
         bounds = f"  95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        console.print(f"{title}: {metrics[name]:.3f}{bounds}", highlight=False)
-    for item in metrics["not_scored"]:
-        console.print(f"not scored: {item['label']}: {item['reason']}", highlight=False)
+        console.print(f"{titles[name]}{mark}: {metrics[name]:.3f}{bounds}", highlight=False)
 
 
 def _evaluate_timeline(
@@ -171,6 +255,7 @@ def _evaluate_timeline(
         table, predictor, strict_labels=strict_labels, progress=progress
     )
     seconds, segments = figures["per_second"], figures["segments"]
+    _print_protocol(console, figures["protocol"])
     console.print(
         f"{figures['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
         f"windows of {figures['window_seconds']:g} s every {figures['stride_seconds']:g} s"

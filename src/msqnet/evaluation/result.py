@@ -1,36 +1,31 @@
 """From scores and targets of labelled windows to every figure that is reported about a model.
 
-Axes: V windows (rows), K labels, R resamples.
+Axes: V windows (rows), K labels.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.errors import ShapeError
-from msqnet.metrics.average_precision import (
-    BoolArray,
-    FloatArray,
-    KnownCells,
-    known_cells,
-    label_average_precisions,
-    macro_map,
-    mean_over_labels,
-    reference_micro_ap,
+from msqnet.evaluation.figures import (
+    MIN_POSITIVE_CLIPS,
+    MIN_TRAIN_WINDOWS,
+    REFERENCE_BATCH_SIZE,
+    Facts,
+    Figures,
+    figures_without_interval,
+    num_distinct,
 )
+from msqnet.evaluation.plain import plain
+from msqnet.evaluation.rows import EvaluationRows
+from msqnet.metrics.average_precision import FloatArray, label_average_precisions
 from msqnet.metrics.bootstrap import NUM_RESAMPLES, bootstrap, percentile_interval
-from msqnet.metrics.calibration import expected_calibration_error
-from msqnet.metrics.classification import (
-    confusion_counts,
-    label_accuracy,
-    label_thresholds,
-    top_k_hits,
-)
+from msqnet.metrics.classification import confusion_counts
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -39,11 +34,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from msqnet.labels import LabelSet
+__all__ = [
+    "DEFINITIONS",
+    "METRICS_FILE",
+    "PER_LABEL_FILE",
+    "REFERENCE_BATCH_SIZE",
+    "EvaluationResult",
+    "EvaluationRows",
+    "evaluate_rows",
+]
 
-MIN_POSITIVE_CLIPS = 3
-MIN_TRAIN_WINDOWS = 5
-REFERENCE_BATCH_SIZE = 8
 METRICS_FILE = "metrics.json"
 PER_LABEL_FILE = "per_label.csv"
 
@@ -79,47 +79,6 @@ DEFINITIONS: dict[str, str] = {
     "without a positive or a negative in a resample is left out of that resample.",
 }
 """What each figure in `metrics.json` means, written beside the figures."""
-
-
-@dataclass(frozen=True)
-class EvaluationRows:
-    """Scores and targets of the evaluated windows, and who each row is.
-
-    Attributes:
-        labels: the K labels in the order of the columns.
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1 (seen), 0 (known to be absent) and -100 (not annotated).
-        path: V names of the videos; rows of one path are windows of one clip.
-        group: V names of scenes, subjects or recordings; empty where there is none.
-        source: V names of data sets; empty where unknown.
-        actor: V kinds of actors; empty where unknown.
-
-    Raises:
-        ShapeError: the parts do not fit together.
-    """
-
-    labels: LabelSet
-    scores: FloatArray
-    targets: FloatArray
-    path: Sequence[str]
-    group: Sequence[str]
-    source: Sequence[str]
-    actor: Sequence[str]
-
-    def __post_init__(self) -> None:
-        shape = (len(self.path), len(self.labels))
-        if 0 in shape:
-            raise ShapeError(f"EvaluationRows: {shape[0]} rows of {shape[1]} labels; expected some")
-        for name in ("scores", "targets"):
-            found = np.shape(getattr(self, name))
-            if found != shape:
-                raise ShapeError(f"EvaluationRows.{name}: found {found}, expected {shape}")
-        for name in ("group", "source", "actor"):
-            if len(getattr(self, name)) != shape[0]:
-                raise ShapeError(
-                    f"EvaluationRows.{name}: found {len(getattr(self, name))} names, "
-                    f"expected {shape[0]}"
-                )
 
 
 @dataclass(frozen=True)
@@ -180,8 +139,8 @@ def evaluate_rows(
     Raises:
         ShapeError: parts that do not fit together, or a target that is not 1, 0 or -100.
     """
-    facts = _Facts.gather(rows, thresholds, train_positive_windows, train_negative_windows)
-    figures = _Figures(facts, _within(rows.source, facts.cells), _within(rows.actor, facts.cells))
+    facts = Facts.gather(rows, thresholds, train_positive_windows, train_negative_windows)
+    figures = Figures.of(facts)
     num_names = len(figures.names)
     estimate = figures(np.ones((1, len(rows.path))))[0]
     low = high = np.full(len(estimate), np.nan)
@@ -194,7 +153,7 @@ def evaluate_rows(
         values |= {"top_1_accuracy": np.nan, "top_5_accuracy": np.nan}
     metrics: dict[str, Any] = {
         **values,
-        **_figures_without_interval(facts),
+        **figures_without_interval(facts),
         "intervals": {
             name: [lower, upper]
             for name, lower, upper in bounds
@@ -206,209 +165,10 @@ def evaluate_rows(
         "definitions": DEFINITIONS,
     }
     label_intervals = np.stack([low[num_names:], high[num_names:]])  # (2, K)
-    return EvaluationResult(_plain(metrics), _plain(_label_rows(facts, figures, label_intervals)))
+    return EvaluationResult(plain(metrics), plain(_label_rows(facts, figures, label_intervals)))
 
 
-def _plain(value: Any) -> Any:
-    """The same with NaN as None and numpy numbers as Python's, so that it is valid JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _num_distinct(names: Sequence[str], chosen: BoolArray) -> FloatArray:
-    """(K,) number of distinct names among the rows that (V, K) ``chosen`` marks."""
-    _, index = np.unique(np.asarray(names), return_inverse=True)
-    return np.array([len(np.unique(index[column])) for column in chosen.T], dtype=np.float64)
-
-
-def _training_counts(counts: ArrayLike | None, num_labels: int, name: str) -> FloatArray:
-    if counts is None:
-        return np.full(num_labels, np.nan)
-    values = np.asarray(counts, dtype=np.float64)
-    if values.shape != (num_labels,):
-        raise ShapeError(f"{name}: found shape {values.shape}, expected ({num_labels},)")
-    return values
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What is known before any figure is computed.
-
-    Attributes:
-        rows: as given.
-        cells: scores and targets, checked.
-        thresholds: (K,).
-        train_positives: (K,); NaN where not known.
-        train_negatives: (K,); NaN where not known.
-        positive_clips: (K,) clips with a known positive.
-    """
-
-    rows: EvaluationRows
-    cells: KnownCells
-    thresholds: FloatArray
-    train_positives: FloatArray
-    train_negatives: FloatArray
-    positive_clips: FloatArray
-
-    @classmethod
-    def gather(
-        cls,
-        rows: EvaluationRows,
-        thresholds: ArrayLike,
-        train_positives: ArrayLike | None,
-        train_negatives: ArrayLike | None,
-    ) -> _Facts:
-        cells, num = known_cells(rows.scores, rows.targets), len(rows.labels)
-        return cls(
-            rows=rows,
-            cells=cells,
-            thresholds=label_thresholds(thresholds, num),
-            train_positives=_training_counts(train_positives, num, "train_positive_windows"),
-            train_negatives=_training_counts(train_negatives, num, "train_negative_windows"),
-            positive_clips=_num_distinct(rows.path, cells.is_positive),
-        )
-
-    @property
-    def is_trained(self) -> BoolArray:
-        """(K,) bool; a label whose training counts are not known counts as trained."""
-        return np.asarray(~(self.train_positives <= 0))
-
-    @property
-    def trained_cells(self) -> KnownCells:
-        """The columns of trained labels only: what is decided about the others means nothing."""
-        cells, trained = self.cells, self.is_trained
-        return KnownCells(
-            cells.scores[:, trained], cells.is_positive[:, trained], cells.is_known[:, trained]
-        )
-
-    @property
-    def is_headline(self) -> BoolArray:
-        """(K,) bool, the labels of macro_map."""
-        return self.is_trained & self.cells.is_scorable
-
-    @property
-    def is_well_supported(self) -> BoolArray:
-        """(K,) bool; all False where training counts are not known."""
-        is_supported = self.positive_clips >= MIN_POSITIVE_CLIPS
-        return self.is_headline & is_supported & (self.train_positives >= MIN_TRAIN_WINDOWS)
-
-
-def _within(names: Sequence[str], cells: KnownCells) -> KnownCells:
-    """Each label known only in rows of those sources, or actors, that show it at least once.
-
-    Rows without a name are left out.
-    """
-    values = np.asarray(names)
-    is_known = np.zeros_like(cells.is_known)
-    for name in np.unique(values[values != ""]):
-        of_name = values == name
-        shows = np.any(cells.is_positive[of_name], axis=0)  # (K,)
-        is_known |= of_name[:, None] & shows & cells.is_known
-    return KnownCells(cells.scores, cells.is_positive & is_known, is_known)
-
-
-def _share(weights: FloatArray, is_hit: BoolArray, counts: BoolArray) -> FloatArray:
-    """(R,) weighted share of hits among the rows that count; NaN where none does."""
-    total = weights @ counts.astype(np.float64)
-    hits = weights @ (is_hit & counts).astype(np.float64)
-    return np.asarray(np.where(total > 0, hits / np.where(total > 0, total, 1.0), np.nan))
-
-
-@dataclass(frozen=True)
-class _Figures:
-    """All figures that have an interval, as one function of row weights."""
-
-    facts: _Facts
-    within_source: KnownCells
-    within_actor: KnownCells
-    names: tuple[str, ...] = field(
-        default=(
-            "macro_map",
-            "well_supported_macro_map",
-            "within_source_macro_map",
-            "within_actor_macro_map",
-            "micro_ap",
-            "weighted_map",
-            "macro_f1",
-            "micro_f1",
-            "subset_accuracy",
-            "subset_accuracy_known",
-            "top_1_accuracy",
-            "top_5_accuracy",
-        ),
-        init=False,
-    )
-
-    def __call__(self, weights: FloatArray) -> FloatArray:
-        """(R, V) row weights to (R, M + K): the figures by `names`, then the AP of each label."""
-        cells, headline = self.facts.cells, self.facts.is_headline
-        ap = label_average_precisions(cells, weights)  # (R, K)
-        within = [
-            label_average_precisions(part, weights)
-            for part in (self.within_source, self.within_actor)
-        ]
-        columns = [
-            mean_over_labels(ap, headline),
-            mean_over_labels(ap, self.facts.is_well_supported),
-            *(mean_over_labels(values, headline) for values in within),
-            self.facts.trained_cells.ranked_together().average_precision(weights),
-            self._weighted_map(ap, weights),
-            *self._decisions(weights),
-        ]
-        return np.column_stack([*columns, ap])
-
-    def _weighted_map(self, ap: FloatArray, weights: FloatArray) -> FloatArray:
-        counts = self.facts.is_headline & ~np.isnan(ap)
-        positives = np.where(counts, weights @ self.facts.cells.is_positive, 0.0)  # (R, K)
-        total = positives.sum(axis=1)
-        summed = (np.where(counts, ap, 0.0) * positives).sum(axis=1)
-        return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
-
-    def _decisions(self, weights: FloatArray) -> list[FloatArray]:
-        facts, cells = self.facts, self.facts.cells
-        counts = confusion_counts(cells, facts.thresholds, weights)
-        trained = facts.trained_cells
-        is_right = (trained.scores >= facts.thresholds[facts.is_trained]) == trained.is_positive
-        row_is_right = np.all(is_right | ~trained.is_known, axis=1)
-        return [
-            mean_over_labels(counts.f1_per_label(), facts.is_headline),
-            counts.f1_micro(facts.is_trained),
-            _share(weights, row_is_right, np.all(trained.is_known, axis=1)),
-            _share(weights, row_is_right, np.any(trained.is_known, axis=1)),
-            *(_share(weights, *top_k_hits(trained, num_guesses)) for num_guesses in (1, 5)),
-        ]
-
-
-def _figures_without_interval(facts: _Facts) -> dict[str, Any]:
-    trained = facts.is_trained
-    scores = np.asarray(facts.rows.scores)[:, trained]
-    targets = np.asarray(facts.rows.targets)[:, trained]
-    accuracy = label_accuracy(scores, targets, 0.5)
-    return {
-        "reference_micro_ap": reference_micro_ap(scores, targets, REFERENCE_BATCH_SIZE),
-        "reference_batch_size": REFERENCE_BATCH_SIZE,
-        **_thirds_by_frequency(facts),
-        "label_accuracy": accuracy.accuracy,
-        "all_negative_label_accuracy": accuracy.all_negative,
-        "expected_calibration_error": expected_calibration_error(scores, targets),
-    }
-
-
-def _thirds_by_frequency(facts: _Facts) -> dict[str, float]:
-    """Macro mAP of headline labels in thirds by training windows; NaN without those counts."""
-    ap = label_average_precisions(facts.cells, np.ones((1, len(facts.rows.path))))[0]
-    labels = np.flatnonzero(facts.is_headline & ~np.isnan(facts.train_positives))
-    labels = labels[np.argsort(-facts.train_positives[labels], kind="stable")]
-    parts = zip(("head", "middle", "tail"), np.array_split(labels, 3), strict=True)
-    return {f"{name}_macro_map": macro_map(ap[part]) for name, part in parts}
-
-
-def _counts(facts: _Facts) -> dict[str, Any]:
+def _counts(facts: Facts) -> dict[str, Any]:
     rows, names = facts.rows, np.asarray(facts.rows.labels.names)
     return {
         "num_windows": len(rows.path),
@@ -424,7 +184,7 @@ def _counts(facts: _Facts) -> dict[str, Any]:
     }
 
 
-def _reason_not_scored(facts: _Facts, label: int) -> str | None:
+def _reason_not_scored(facts: Facts, label: int) -> str | None:
     """Why a label is not in macro_map; None if it is."""
     reasons = (
         (not facts.is_trained[label], "no positive in the model's training data"),
@@ -436,7 +196,7 @@ def _reason_not_scored(facts: _Facts, label: int) -> str | None:
 
 
 def _left_out(
-    facts: _Facts, figures: _Figures, labels_not_in_model: Mapping[str, str]
+    facts: Facts, figures: Figures, labels_not_in_model: Mapping[str, str]
 ) -> dict[str, Any]:
     """Every label that some mean does not hold, with the reason."""
     names, headline = facts.rows.labels.names, facts.is_headline
@@ -464,14 +224,14 @@ def _left_out(
     return result
 
 
-def _label_rows(facts: _Facts, figures: _Figures, intervals: FloatArray) -> list[dict[str, Any]]:
+def _label_rows(facts: Facts, figures: Figures, intervals: FloatArray) -> list[dict[str, Any]]:
     """One row a label; intervals are (2, K)."""
     cells, ones = facts.cells, np.ones((1, len(facts.rows.path)))
     ap = label_average_precisions(cells, ones)[0]
     f1 = confusion_counts(cells, facts.thresholds, ones).f1_per_label()[0]
     within_source = label_average_precisions(figures.within_source, ones)[0]
     within_actor = label_average_precisions(figures.within_actor, ones)[0]
-    known_clips = _num_distinct(facts.rows.path, cells.is_known)
+    known_clips = num_distinct(facts.rows.path, cells.is_known)
     is_positive, is_known = cells.is_positive.sum(axis=0), cells.is_known.sum(axis=0)
     return [
         {

@@ -7,7 +7,6 @@ that the rows of that time do not know.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,12 @@ import numpy as np
 
 from msqnet.errors import DatasetError
 from msqnet.evaluation.evaluate import missing_labels
-from msqnet.metrics.timeline import (
-    TimedLabel,
-    per_second_metrics,
-    per_second_scores,
-    per_second_targets,
-    segment_metrics,
-)
+from msqnet.evaluation.plain import plain
+from msqnet.evaluation.protocols import PROTOCOLS
+from msqnet.evaluation.rows import rows_by_video
+from msqnet.metrics.segments import segment_metrics
+from msqnet.metrics.timed_labels import TimedLabel
+from msqnet.metrics.timeline import per_second_metrics, per_second_scores, per_second_targets
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -140,9 +138,7 @@ def evaluate_timelines(
     """
     if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
         raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")
-    by_name: dict[str, list[Record]] = defaultdict(list)
-    for record, name in zip(table.records, table.clip_ids(), strict=True):
-        by_name[name].append(record)
+    by_name = rows_by_video(table)
     not_scored = missing_labels(table, predictor.backend, strict=strict_labels)
     labels = predictor.backend.labels
     counts = predictor.backend.train_positive_windows
@@ -151,7 +147,8 @@ def evaluate_timelines(
     predicted: list[TimedLabel] = []
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
-    for number, (name, records) in enumerate(sorted(by_name.items()), start=1):
+    for number, (name, rows) in enumerate(by_name.items(), start=1):
+        records = list(rows.records)
         result = predictor(records[0].path)
         truth = video_truth(name, records, labels, result.duration_seconds, scored=trained)
         num_seconds = int(np.ceil(result.duration_seconds - _SAME_TIME_SECONDS))
@@ -176,11 +173,12 @@ def evaluate_timelines(
     )
     segments = segment_metrics(predicted, truths, unknown, num_labels=len(labels))
     figures = {
+        "protocol": PROTOCOLS["timeline"].describe(None),
         "num_videos": len(by_name),
         "not_scored": not_scored,
         "window_seconds": predictor.window_seconds,
         "stride_seconds": predictor.stride_seconds,
-        "per_second": _plain(
+        "per_second": plain(
             {
                 "macro_map": seconds.macro_map,
                 "macro_f1": seconds.macro_f1,
@@ -189,22 +187,9 @@ def evaluate_timelines(
                 "label_ap": dict(zip(labels, seconds.ap, strict=True)),
             }
         ),
-        "segments": _plain(segments.to_dict()),
+        "segments": plain(segments.to_dict()),
     }
     return figures, results
-
-
-def _plain(value: Any) -> Any:
-    """NumPy values as Python's, NaN as None, so that strict JSON can hold them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return None if np.isnan(value) else float(value)
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
 
 
 def write_figures(figures: dict[str, Any], path: Path) -> None:

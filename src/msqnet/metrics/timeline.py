@@ -1,337 +1,32 @@
-"""Figures of a timeline: per second, and by segments. Intervals are [start_seconds, end_seconds).
+"""Figures of a timeline by the second.
 
-Axes: S seconds, K labels. What was not annotated is masked: seconds as `UNKNOWN` targets, segments
-by spans in which a label is unknown.
+Axes: S seconds, K labels. What was not annotated has the target `UNKNOWN` and does not count.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
-from msqnet.metrics.average_precision import (
-    BoolArray,
-    FloatArray,
-    RankedCells,
-    average_precision,
-    macro_map,
-)
+from msqnet.metrics.average_precision import FloatArray, average_precision, macro_map
 from msqnet.metrics.classification import f1_scores
+from msqnet.metrics.timed_labels import (
+    MASKED_SHARE,
+    OVERLAP_TOLERANCE,
+    TimedLabel,
+    by_place,
+    masked_seconds,
+    num_by_label,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import ArrayLike
-
-SEGMENT_MAP_OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-SEGMENTAL_F1_OVERLAPS = (0.1, 0.25, 0.5)
-_MASKED_SHARE = 0.5
-# Overlaps are quotients of differences of times: one that misses its bound by this much meets it.
-_OVERLAP_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class TimedLabel:
-    """One label over one stretch of one video: predicted, true, or not annotated.
-
-    Attributes:
-        video: name of the video.
-        label_index: column of the label.
-        start_seconds: start.
-        end_seconds: end, exclusive.
-        score: how sure a prediction is; without meaning for anything else.
-
-    Raises:
-        ShapeError: it ends before or where it starts, or a number is not finite.
-    """
-
-    video: str
-    label_index: int
-    start_seconds: float
-    end_seconds: float
-    score: float = 1.0
-
-    def __post_init__(self) -> None:
-        numbers = (self.start_seconds, self.end_seconds, self.score)
-        if not (np.isfinite(numbers).all() and self.start_seconds < self.end_seconds):
-            raise ShapeError(f"{self}: expected finite numbers and start_seconds < end_seconds")
-
-    @property
-    def duration_seconds(self) -> float:
-        """Length."""
-        return self.end_seconds - self.start_seconds
-
-    def overlap_seconds(self, other: TimedLabel) -> float:
-        """Length of the common stretch."""
-        start = max(self.start_seconds, other.start_seconds)
-        return max(0.0, min(self.end_seconds, other.end_seconds) - start)
-
-    def overlap_share(self, other: TimedLabel) -> float:
-        """Temporal intersection over union, 0 to 1."""
-        common = self.overlap_seconds(other)
-        return common / (self.duration_seconds + other.duration_seconds - common)
-
-
-Place = tuple[str, int]
-"""A video and a label: what is matched only within itself."""
-
-
-def _by_place(items: Iterable[TimedLabel]) -> dict[Place, list[TimedLabel]]:
-    grouped: dict[Place, list[TimedLabel]] = defaultdict(list)
-    for item in items:
-        grouped[item.video, item.label_index].append(item)
-    for group in grouped.values():
-        group.sort(key=lambda item: (item.start_seconds, item.end_seconds))
-    return dict(grouped)
-
-
-def _masked_seconds(item: TimedLabel, spans: Sequence[TimedLabel]) -> float:
-    """Length of `item` inside spans sorted by start, overlapping spans counted once."""
-    total, reached = 0.0, item.start_seconds
-    for span in spans:
-        start = max(span.start_seconds, reached)
-        end = min(span.end_seconds, item.end_seconds)
-        if end > start:
-            total, reached = total + end - start, end
-    return total
-
-
-def without_masked(
-    predictions: Iterable[TimedLabel], unknown: Iterable[TimedLabel]
-) -> list[TimedLabel]:
-    """Predictions of which at most half lies where their label was not annotated."""
-    spans = _by_place(unknown)
-    return [
-        item
-        for item in predictions
-        if _masked_seconds(item, spans.get((item.video, item.label_index), ()))
-        <= _MASKED_SHARE * item.duration_seconds
-    ]
-
-
-def _match_by_score(
-    predictions: Sequence[TimedLabel], truths: dict[Place, list[TimedLabel]], min_overlap: float
-) -> BoolArray:
-    """Whether each prediction finds a truth of its own, the best first; (n,) bool."""
-    taken: set[tuple[Place, int]] = set()
-    is_hit = np.zeros(len(predictions), dtype=np.bool_)
-    for position, prediction in enumerate(predictions):
-        place = (prediction.video, prediction.label_index)
-        free = [
-            (prediction.overlap_share(truth), -index)
-            for index, truth in enumerate(truths.get(place, ()))
-            if (place, index) not in taken
-        ]
-        overlap, negative_index = max(free, default=(0.0, 0))
-        if overlap > 0 and overlap >= min_overlap - _OVERLAP_TOLERANCE:
-            taken.add((place, -negative_index))
-            is_hit[position] = True
-    return is_hit
-
-
-def _num_by_label(items: Iterable[TimedLabel], num_labels: int) -> FloatArray:
-    indices = [item.label_index for item in items]
-    if indices and not 0 <= min(indices) <= max(indices) < num_labels:
-        raise ShapeError(
-            f"label_index: found {min(indices)} to {max(indices)}, expected 0 to {num_labels - 1}"
-        )
-    return np.bincount(np.asarray(indices, dtype=np.intp), minlength=num_labels).astype(np.float64)
-
-
-def segment_average_precision(
-    predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
-    *,
-    num_labels: int,
-    min_overlap: float,
-) -> FloatArray:
-    """Average precision of predicted segments, per label.
-
-    Predictions are taken by falling score; each takes the free truth of its video and label that it
-    overlaps most, if their intersection over union is at least `min_overlap`. Each truth is taken
-    once; a prediction without a truth is a false alarm. AP_k = sum over hits of the precision
-    there, divided by the number of truths (not interpolated; equal scores are one step).
-
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated; a prediction that lies more than half in
-            them is left out.
-        num_labels: K.
-        min_overlap: smallest intersection over union of a hit.
-
-    Returns:
-        (K,) float64 in [0, 1]; NaN where a label has no true segment.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
-    """
-    truths = list(truths)
-    num_truths = _num_by_label(truths, num_labels)
-    kept = sorted(
-        without_masked(predictions, unknown),
-        key=lambda item: (-item.score, item.video, item.start_seconds, item.end_seconds),
-    )
-    _num_by_label(kept, num_labels)
-    is_hit = _match_by_score(kept, _by_place(truths), min_overlap)
-    labels = np.array([item.label_index for item in kept], dtype=np.intp)
-    scores = np.array([item.score for item in kept], dtype=np.float64)
-    result = np.full(num_labels, np.nan)
-    for label in np.flatnonzero(num_truths):
-        own = labels == label
-        result[label] = _summed_precision(scores[own], is_hit[own]) / num_truths[label]
-    return result
-
-
-def _summed_precision(scores: FloatArray, is_hit: BoolArray) -> float:
-    """Sum over hits of the precision at their score."""
-    if not is_hit.any():
-        return 0.0
-    if is_hit.all():
-        return float(is_hit.sum())
-    ranked = RankedCells.sort(np.arange(len(scores)), scores, is_hit)
-    return float(ranked.average_precision(np.ones((1, len(scores))))[0] * is_hit.sum())
-
-
-@dataclass(frozen=True)
-class SegmentalF1:
-    """F1 of segments at one overlap.
-
-    Attributes:
-        per_label: (K,) float64; NaN where a label has no true segment.
-        macro: mean over labels that have an F1.
-        micro: F1 of the counts summed over all labels; NaN without any true segment.
-    """
-
-    per_label: FloatArray
-    macro: float
-    micro: float
-
-
-def segmental_f1(
-    predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
-    *,
-    num_labels: int,
-    min_overlap: float,
-) -> SegmentalF1:
-    """Segmental F1 (Lea et al. 2017, "Temporal Convolutional Networks", section 4), per label.
-
-    A prediction belongs to the truth of its video and label that it overlaps most. A truth is hit
-    if one of its predictions has an intersection over union of at least `min_overlap`; any further
-    prediction is a false alarm, and so splitting one action into pieces costs. Scores play no part.
-
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated, see `segment_average_precision`.
-        num_labels: K.
-        min_overlap: 0.1, 0.25 and 0.5 give F1@10, F1@25 and F1@50.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
-    """
-    truths, kept = list(truths), without_masked(predictions, unknown)
-    num_truths, num_kept = _num_by_label(truths, num_labels), _num_by_label(kept, num_labels)
-    by_place = _by_place(truths)
-    hits: set[tuple[Place, int]] = set()
-    for prediction in kept:
-        place = (prediction.video, prediction.label_index)
-        overlap, negative_index = max(
-            (
-                (prediction.overlap_share(truth), -index)
-                for index, truth in enumerate(by_place.get(place, ()))
-            ),
-            default=(0.0, 0),
-        )
-        if overlap > 0 and overlap >= min_overlap - _OVERLAP_TOLERANCE:
-            hits.add((place, -negative_index))
-    num_hits = np.zeros(num_labels)
-    for (_, label), _ in hits:
-        num_hits[label] += 1
-    total = num_truths + num_kept
-    per_label = np.divide(
-        2 * num_hits, total, out=np.full(num_labels, np.nan), where=num_truths > 0
-    )
-    micro = float(2 * num_hits.sum() / total.sum()) if truths else float("nan")
-    return SegmentalF1(per_label, macro_map(per_label), micro)
-
-
-@dataclass(frozen=True)
-class SegmentMetrics:
-    """Segment figures of a set of videos.
-
-    Attributes:
-        map_at: macro mAP over labels that have a true segment, by intersection over union.
-        mean_map: mean over these overlaps.
-        f1_at: micro segmental F1, by intersection over union in percent.
-        num_truths: true segments.
-        num_predictions: predicted segments that count.
-        num_masked: predicted segments left out, as they lie mostly where nothing was annotated.
-        num_labels_scored: labels that have a true segment.
-    """
-
-    map_at: dict[str, float]
-    mean_map: float
-    f1_at: dict[str, float]
-    num_truths: int
-    num_predictions: int
-    num_masked: int
-    num_labels_scored: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file; NaN where there is no true segment at all."""
-        return asdict(self)
-
-
-def segment_metrics(
-    predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
-    *,
-    num_labels: int,
-) -> SegmentMetrics:
-    """Segment mAP at overlaps 0.1 to 0.7 and segmental F1@10/25/50.
-
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated.
-        num_labels: K.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
-    """
-    predictions, truths = list(predictions), list(truths)
-    kept = without_masked(predictions, unknown)
-    map_at = {
-        f"{overlap:.1f}": macro_map(
-            segment_average_precision(kept, truths, num_labels=num_labels, min_overlap=overlap)
-        )
-        for overlap in SEGMENT_MAP_OVERLAPS
-    }
-    f1_at = {
-        f"{100 * overlap:.0f}": segmental_f1(
-            kept, truths, num_labels=num_labels, min_overlap=overlap
-        ).micro
-        for overlap in SEGMENTAL_F1_OVERLAPS
-    }
-    return SegmentMetrics(
-        map_at=map_at,
-        mean_map=float(np.mean(list(map_at.values()))),
-        f1_at=f1_at,
-        num_truths=len(truths),
-        num_predictions=len(kept),
-        num_masked=len(predictions) - len(kept),
-        num_labels_scored=len({truth.label_index for truth in truths}),
-    )
 
 
 def per_second_scores(edges_seconds: ArrayLike, scores: ArrayLike, num_seconds: int) -> FloatArray:
@@ -394,15 +89,15 @@ def per_second_targets(
     videos = sorted({item.video for item in (*truths, *unknown)})
     if len(videos) > 1:
         raise ShapeError(f"segments of {len(videos)} videos ({', '.join(videos[:4])}), expected 1")
-    _num_by_label((*truths, *unknown), num_labels)
+    num_by_label((*truths, *unknown), num_labels)
     targets = np.zeros((num_seconds, num_labels))
-    for (video, label), spans in _by_place(unknown).items():
+    for (video, label), spans in by_place(unknown).items():
         for second in range(num_seconds):
             whole = TimedLabel(video, label, second, second + 1)
-            if _masked_seconds(whole, spans) > _MASKED_SHARE:
+            if masked_seconds(whole, spans) > MASKED_SHARE:
                 targets[second, label] = UNKNOWN
     for truth in truths:
-        enough = min(0.5, truth.duration_seconds / 2) - _OVERLAP_TOLERANCE
+        enough = min(0.5, truth.duration_seconds / 2) - OVERLAP_TOLERANCE
         starts = np.arange(num_seconds)
         common = np.minimum(truth.end_seconds, starts + 1) - np.maximum(truth.start_seconds, starts)
         targets[common >= enough, truth.label_index] = 1.0

@@ -11,7 +11,7 @@ from msqnet.errors import ConfigError
 from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.loading import check_loaded
 from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders import load_text_encoder
+from msqnet.model.query_encoders import load_text_encoder, text_encoder_licence
 from msqnet.model.query_encoders.checkpoint import model_type_of
 from msqnet.model.query_encoders.clip import PIXEL_MEAN as CLIP_MEAN
 from msqnet.model.query_encoders.clip import PIXEL_STD as CLIP_STD
@@ -20,6 +20,7 @@ from msqnet.model.query_encoders.siglip import SiglipImageEncoder
 from msqnet.model.query_encoders.text_encoder import embed_labels
 from msqnet.model.video_encoders import video_encoder_class
 from msqnet.model.video_encoders.lite import LiteVideoEncoder
+from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.prompts import prompts_of, read_label_table
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from msqnet.model.video_encoders.encoder import VideoEncoder
 
 _RANDOM = "random"
-_RANDOM_LABEL_WIDTH = 512
+RANDOM_LABEL_WIDTH = 512
+"""Width of label queries that start from no text: the paper's D."""
 
 
 def text_encoder_of(arch: ArchConfig) -> TextEncoder | None:
@@ -111,11 +113,24 @@ def new_video_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
         build: Any = kind
         encoder: VideoEncoder = build(kind.default_config(clip.num_frames, clip.size_pixels))
     else:
-        encoder = kind.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
+        encoder = _pretrained_encoder(kind, arch, clip)
     if arch.pixel_statistics == "clip":
         encoder.pixel_mean.copy_(torch.tensor(CLIP_MEAN).view(-1, 1, 1))
         encoder.pixel_std.copy_(torch.tensor(CLIP_STD).view(-1, 1, 1))
     return encoder
+
+
+def _pretrained_encoder(
+    kind: type[VideoEncoder], arch: ArchConfig, clip: ClipConfig
+) -> VideoEncoder:
+    if issubclass(kind, TimesformerVideoEncoder):
+        return kind.from_pretrained(
+            arch.video_weights,
+            clip.num_frames,
+            clip.size_pixels,
+            time_embeddings=arch.time_embeddings,
+        )
+    return kind.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
 
 
 def new_model(
@@ -140,15 +155,15 @@ def new_model(
     video = new_video_encoder(arch, clip)
     image = image_encoder_of(arch)
     model = MSQNet(
-        MSQNetConfig(
+        model_config(
+            arch,
+            clip,
+            labels,
+            task=task,
             video_encoder=video.config,
             image_encoder=None if image is None else image.config,
             text_encoder=None if encoder is None else encoder.source,
-            labels=list(labels),
-            task=task,
-            label_width=_RANDOM_LABEL_WIDTH if text is None else text.shape[1],
-            clip=clip.to_dict(),
-            **_method_settings(arch),
+            label_width=RANDOM_LABEL_WIDTH if text is None else text.shape[1],
         )
     )
     with torch.no_grad():
@@ -161,18 +176,42 @@ def new_model(
     return model
 
 
+def model_config(
+    arch: ArchConfig, clip: ClipConfig, labels: LabelSet, *, task: str, **encoders: Any
+) -> MSQNetConfig:
+    """The configuration of a new model, apart from what its pretrained parts bring along.
+
+    Args:
+        arch: as for `new_model`.
+        clip: likewise.
+        labels: the K labels to score.
+        task: "multi_label" or "single_label".
+        encoders: what `MSQNetConfig` calls ``video_encoder``, ``image_encoder``, ``text_encoder``
+            and ``label_width``.
+
+    Raises:
+        ConfigError: settings that do not fit each other.
+    """
+    return MSQNetConfig(
+        labels=list(labels),
+        task=task,
+        clip=clip_settings(arch, clip).to_dict(),
+        **encoders,
+        **_method_settings(arch),
+    )
+
+
 def licences_of(arch: ArchConfig) -> list[str]:
     """Licences of the published weights that a new model starts from, one line each."""
     lines = []
     if arch.video_weights != _RANDOM:
         lines.append(video_encoder_class(arch.video_encoder).licence)
     if arch.video_query == "image":
-        lines.append("CLIP weights: MIT")
-    if arch.text_encoder == "minilm":
-        lines.append("all-MiniLM-L6-v2: Apache-2.0")
-    elif arch.text_encoder != _RANDOM:
-        lines.append(f"text encoder: that of {arch.text_encoder}")
-    return lines
+        is_siglip = "siglip" in arch.image_encoder.lower()
+        lines.append((SiglipImageEncoder if is_siglip else ClipImageEncoder).licence)
+    if arch.text_encoder != _RANDOM:
+        lines.append(text_encoder_licence(arch.text_encoder))
+    return list(dict.fromkeys(lines))
 
 
 def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:

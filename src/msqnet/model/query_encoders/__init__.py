@@ -99,6 +99,15 @@ def load_text_encoder_of(source: Mapping[str, str]) -> TextEncoder:
     return load_text_encoder(name, embedding=embedding)
 
 
+def text_encoder_licence(name: str) -> str:
+    """Licence of published weights, as far as the name in the settings tells their kind."""
+    kind = name.partition(":")[0]
+    if kind in TEXT_ENCODERS:
+        return _class_of(kind).licence
+    found = next((known for known in ("siglip", "clip") if known in name.lower()), None)
+    return _class_of(found).licence if found else f"text encoder {name}: see its card"
+
+
 def _kind_of_checkpoint(name: str) -> str:
     from msqnet.model.query_encoders.checkpoint import find_file, model_type_of
 

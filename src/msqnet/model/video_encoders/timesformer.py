@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor, cat
+from torch import Tensor, cat, zeros
 from torch.nn import functional
 from transformers import TimesformerConfig, TimesformerModel
 from transformers.initialization import no_init_weights
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FramePooling = Literal["frames", "flat"]
+TimeEmbeddings = Literal["interpolated", "zeros"]
 
 # Of pixels scaled to [0, 1]; what the published TimeSformer weights were trained with.
 PIXEL_MEAN = (0.45, 0.45, 0.45)
@@ -105,17 +106,22 @@ class TimesformerVideoEncoder(VideoEncoder):
         image_size: int | None = None,
         *,
         frame_pooling: FramePooling = "frames",
+        time_embeddings: TimeEmbeddings = "interpolated",
     ) -> TimesformerVideoEncoder:
         """Start from Hugging Face TimeSformer weights, with or without their classifier.
 
         The weights are loaded at their own number of frames; the time embeddings are then
-        interpolated linearly, and the position embeddings bicubically where the size differs.
+        interpolated linearly where it differs, and the position embeddings bicubically where the
+        size does.
 
         Args:
             name_or_folder: hub id or folder.
             num_frames: T, frames per clip.
             image_size: side of the square frames in pixels; by default the checkpoint's.
             frame_pooling: see the class.
+            time_embeddings: ``zeros`` drops those of another number of frames instead, as loading
+                with ``ignore_mismatched_sizes`` in transformers 4 did, and with it the authors'
+                released code.
 
         Raises:
             CheckpointError: the weights are absent, incomplete, damaged or of another model.
@@ -135,8 +141,8 @@ class TimesformerVideoEncoder(VideoEncoder):
             encoder = cls(config, frame_pooling=frame_pooling)
         embeddings = source.embeddings
         weights = source.state_dict()
-        weights["embeddings.time_embeddings"] = interpolate_time_embeddings(
-            embeddings.time_embeddings.detach(), num_frames
+        weights["embeddings.time_embeddings"] = fitted_time_embeddings(
+            embeddings.time_embeddings.detach(), num_frames, time_embeddings
         )
         weights["embeddings.position_embeddings"] = interpolate_position_embeddings(
             embeddings.position_embeddings.detach(), _grid_size(config)
@@ -144,6 +150,22 @@ class TimesformerVideoEncoder(VideoEncoder):
         encoder.backbone.load_state_dict(weights, strict=True, assign=True)
         check_loaded(encoder, name_or_folder)
         return encoder.eval()
+
+
+def fitted_time_embeddings(embeddings: Tensor, num_frames: int, how: TimeEmbeddings) -> Tensor:
+    """Time embeddings for another number of frames.
+
+    Args:
+        embeddings: (1, T_old, D') float.
+        num_frames: T, at least 1.
+        how: see `interpolate_time_embeddings`, or ``zeros`` for none.
+
+    Returns:
+        (1, T, D') float; the input itself where T is T_old.
+    """
+    if how == "zeros" and embeddings.shape[1] != num_frames:
+        return zeros(1, num_frames, embeddings.shape[2])
+    return interpolate_time_embeddings(embeddings, num_frames)
 
 
 def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:

@@ -1,0 +1,184 @@
+"""Several views of a row: clips spread over its time, crops spread over its frames.
+
+In time, a row is cut into T equal segments, as for one clip. View i of n takes from each of them
+the frame at (i + 0.5) / n of the segment: every view covers the whole time, and together they cover
+it n times as densely. One view is the centre frames, those that training and prediction know.
+
+In space, the short side is scaled to ``short_side_pixels`` as for the centre crop, and squares of
+``size_pixels`` are cut at the left, the centre and the right; at the top, the centre and the bottom
+of a video that is higher than wide.
+
+Views are merged by the mean or the maximum of their scores, label by label, after the sigmoid or
+the softmax; a maximum of softmax scores no longer sums to 1. Axes: V rows, K labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.clips import WHOLE_FRAME, Clip, ClipBatch, Frames
+from msqnet.data.dataset import read_window
+from msqnet.errors import ConfigError, ShapeError
+from msqnet.video.transforms import evaluation_clip, resize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+
+    from msqnet.config import ClipConfig, ViewConfig
+    from msqnet.data.records import Record
+    from msqnet.inference.backends import Backend
+    from msqnet.predictions import FloatArray
+
+
+def check_views(views: ViewConfig, config: ClipConfig) -> None:
+    """Whether a model can be given these views.
+
+    Args:
+        views: what is asked for.
+        config: the model's own clip settings.
+
+    Raises:
+        ConfigError: 3 crops for a model that sees the whole frame anyway.
+    """
+    if views.crops == 1:
+        return
+    if config.resize == "stretch":
+        raise ConfigError(
+            f"crops {views.crops}: the model sees the whole frame, scaled to a square (resize "
+            "stretch), so that nothing is left for other crops to show; set crops to 1"
+        )
+    if config.closeup:
+        raise ConfigError(
+            f"crops {views.crops}: the model takes a close-up from the whole frame, which would be "
+            "the same in every crop and count three times; set crops to 1"
+        )
+
+
+def read_views(record: Record, config: ClipConfig, num_clips: int) -> list[Frames]:
+    """The frames of every temporal view of a row; the video is opened and decoded once.
+
+    Args:
+        record: the row.
+        config: the model's own clip settings.
+        num_clips: views over time.
+
+    Returns:
+        For each view T frames, in order of time.
+
+    Raises:
+        VideoError: the video cannot be read.
+        DatasetError: the row starts after the end of the video.
+    """
+    # The centres of n T segments are the times of all views, one view after the other in turns.
+    dense = read_window(record, replace(config, num_frames=config.num_frames * num_clips))
+    return [
+        Frames(dense.pixels[view::num_clips], dense.pts_seconds[view::num_clips])
+        for view in range(num_clips)
+    ]
+
+
+def view_clips(frames: Frames, config: ClipConfig, crops: int) -> list[Clip]:
+    """The spatial views of one temporal view.
+
+    Args:
+        frames: T frames of any size.
+        config: the model's own clip settings.
+        crops: 1 for the centre, else 3.
+
+    Returns:
+        As many clips as crops, from left to right or from top to bottom.
+    """
+    if crops == 1:
+        return [evaluation_clip(frames, config)]
+    return [
+        Clip(square.contiguous(), None, WHOLE_FRAME, frames.pts_seconds)
+        for square in _three_squares(frames.pixels, config)
+    ]
+
+
+def _three_squares(pixels: Tensor, config: ClipConfig) -> list[Tensor]:
+    """Both ends and the centre of the long side: each (T, 3, S, S)."""
+    height, width = pixels.shape[-2:]
+    scale = config.short_side_pixels / min(height, width)
+    pixels = resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
+    side = config.size_pixels
+    down, right = pixels.shape[-2] - side, pixels.shape[-1] - side
+    tops, lefts = (down // 2,) * 3, (right // 2,) * 3
+    if height > width:
+        tops = (0, down // 2, down)
+    else:
+        lefts = (0, right // 2, right)
+    return [
+        pixels[..., top : top + side, left : left + side]
+        for top, left in zip(tops, lefts, strict=True)
+    ]
+
+
+def row_clips(record: Record, config: ClipConfig, views: ViewConfig) -> list[Clip]:
+    """All views of a row: the crops of the first temporal view, then those of the second, ...
+
+    Raises:
+        VideoError: the video cannot be read.
+        DatasetError: the row starts after the end of the video.
+    """
+    return [
+        clip
+        for frames in read_views(record, config, views.num_clips)
+        for clip in view_clips(frames, config, views.crops)
+    ]
+
+
+def score_clips(
+    clips: Iterable[Clip],
+    backend: Backend,
+    *,
+    batch_size: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> FloatArray:
+    """Scores of clips in their order, a batch at a time.
+
+    Args:
+        clips: read as they are needed.
+        backend: the model.
+        batch_size: clips at a time; changes no score.
+        progress: called with the number of clips done.
+
+    Returns:
+        (N, K) float32 in [0, 1].
+    """
+    stream = iter(clips)
+    parts: list[FloatArray] = []
+    num_done = 0
+    while batch := list(islice(stream, batch_size)):
+        parts.append(backend.scores(ClipBatch.stack(batch)))
+        num_done += len(batch)
+        if progress is not None:
+            progress(num_done)
+    return np.concatenate(parts) if parts else np.zeros((0, len(backend.labels)), np.float32)
+
+
+def merge_views(scores: FloatArray, views: ViewConfig) -> FloatArray:
+    """Scores of rows from those of their views, label by label.
+
+    Args:
+        scores: (V * num_views, K) float32, the views of a row one below the other.
+        views: how many there are and how they become one.
+
+    Returns:
+        (V, K) float32; of one view, exactly its scores.
+
+    Raises:
+        ShapeError: a number of scores that is no multiple of the number of views.
+    """
+    if len(scores) % views.num_views:
+        raise ShapeError(f"{len(scores)} scores are not {views.num_views} for each row")
+    grouped = scores.reshape(-1, views.num_views, scores.shape[1])  # (V, num_views, K)
+    if views.merge == "max":
+        return np.asarray(grouped.max(axis=1))
+    return np.asarray(grouped.mean(axis=1, dtype=np.float64), dtype=np.float32)

@@ -1,0 +1,215 @@
+"""Whole videos, predicted window by window: one score a video, or scores at points in time.
+
+Axes: M points, R table rows of one video, K labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from msqnet.data.records import UNKNOWN, ClipTable
+from msqnet.errors import DatasetError, UnreadableVideo
+from msqnet.evaluation.rows import ScoredRows, evaluation_rows, rows_by_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import ArrayLike
+
+    from msqnet.data.records import Record
+    from msqnet.inference.predictor import Predictor
+    from msqnet.labels import LabelSet
+    from msqnet.metrics.average_precision import BoolArray, FloatArray
+    from msqnet.predictions import VideoPredictions
+
+NUM_POINTS = 25
+"""Points a video of Charades' localisation protocol."""
+
+
+@dataclass(frozen=True)
+class VideoRows:
+    """What the table says about one video.
+
+    Attributes:
+        rows: of the video, at least one.
+        targets: (R, K) of 1, 0 and `UNKNOWN`.
+        starts_seconds: (R,) float64.
+        ends_seconds: (R,) float64; the end of the video where a row has none.
+    """
+
+    rows: ClipTable
+    targets: FloatArray
+    starts_seconds: FloatArray
+    ends_seconds: FloatArray
+
+    @classmethod
+    def gather(cls, rows: ClipTable, labels: LabelSet, duration_seconds: float) -> VideoRows:
+        """Rows of one video with their times filled in.
+
+        Args:
+            rows: of the video.
+            labels: the K labels.
+            duration_seconds: of the video; the end of rows that have none.
+        """
+        ends = [record.end_seconds for record in rows.records]
+        return cls(
+            rows,
+            rows.targets(labels).astype(np.float64),
+            np.array([record.start_seconds or 0.0 for record in rows.records]),
+            np.array([duration_seconds if end is None else end for end in ends]),
+        )
+
+    @property
+    def first(self) -> Record:
+        """The first row, which stands for the video."""
+        return self.rows.records[0]
+
+    def covering(self, times_seconds: FloatArray, *, closed: bool) -> BoolArray:
+        """(M, R) bool, rows that cover each time; with ``closed`` their ends belong to them."""
+        times = np.asarray(times_seconds)[:, None]
+        is_before_end = times <= self.ends_seconds if closed else times < self.ends_seconds
+        return np.asarray((self.starts_seconds <= times) & is_before_end)
+
+    def targets_at(self, times_seconds: FloatArray, *, closed: bool) -> FloatArray:
+        """What is known of each label at each time.
+
+        Args:
+            times_seconds: (M,).
+            closed: whether a row holds at its end too.
+
+        Returns:
+            (M, K) of 1, 0 and `UNKNOWN`: 1 where any row that covers the time shows the label.
+        """
+        covers = self.covering(times_seconds, closed=closed).astype(np.float64)
+        is_positive = covers @ (self.targets == 1) > 0
+        is_known = covers @ (self.targets != UNKNOWN) > 0
+        return np.where(is_positive, 1.0, np.where(is_known, 0.0, UNKNOWN))
+
+
+def joined_targets(targets: ArrayLike) -> FloatArray:
+    """(R, K) targets to (K,): 1 where any is 1, 0 where all are 0, else `UNKNOWN`."""
+    is_negative = np.all(np.equal(targets, 0), axis=0)
+    is_positive = np.any(np.equal(targets, 1), axis=0)
+    return np.where(is_positive, 1.0, np.where(is_negative, 0.0, UNKNOWN))
+
+
+def point_times(length_seconds: float, num_points: int = NUM_POINTS) -> FloatArray:
+    """(M,) float64: 0, 1/M, ... (M - 1)/M of the length."""
+    # In this order, as in Charades_v1_localize.m: some points fall on the end of an action exactly.
+    return np.asarray(np.arange(num_points) / num_points * length_seconds)
+
+
+def score_windows(
+    table: ClipTable,
+    predictor: Predictor,
+    merge: Literal["mean", "max"],
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoredRows:
+    """One score for each whole video: that of its windows, merged label by label.
+
+    Args:
+        table: rows; those of one video are joined: a label of any of them is one of the video's.
+        predictor: the model with its windows.
+        merge: mean or maximum over windows.
+        progress: called with (videos done, videos in all).
+
+    Raises:
+        VideoError: a video cannot be read as a whole.
+    """
+    scores, targets, firsts = [], [], []
+    labels = predictor.backend.labels
+    for rows, result in _predicted(table, predictor, progress):
+        windows = np.stack([window.scores for window in result.windows])  # (W, K)
+        scores.append(windows.max(axis=0) if merge == "max" else windows.mean(axis=0))
+        targets.append(joined_targets(rows.targets(labels)))
+        firsts.append(rows.records[0])
+    videos = replace(table, records=tuple(firsts))
+    return ScoredRows(
+        evaluation_rows(videos, labels, np.stack(scores), np.stack(targets)),
+        [record.row for record in firsts],
+        [None] * len(firsts),
+        [None] * len(firsts),
+    )
+
+
+def score_points(
+    table: ClipTable,
+    predictor: Predictor,
+    num_points: int = NUM_POINTS,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoredRows:
+    """Scores at equally spaced points of each video, read off its timeline.
+
+    The length of a video is where its last row ends: the annotated one. A row holds from its start
+    to its end, both included.
+
+    Args:
+        table: rows with times that cover each video to its annotated end, background included.
+        predictor: the model with its windows.
+        num_points: M, points a video.
+        progress: called with (videos done, videos in all).
+
+    Raises:
+        DatasetError: no row has times, or a point lies behind the end of its video.
+        VideoError: a video cannot be read as a whole.
+    """
+    needs_times(table, "rows that cut each video into pieces")
+    scores, targets, times, records = [], [], [], []
+    labels = predictor.backend.labels
+    for rows, result in _predicted(table, predictor, progress):
+        video = VideoRows.gather(rows, labels, result.duration_seconds)
+        points = point_times(float(video.ends_seconds.max()), num_points)
+        if points[-1] >= result.duration_seconds:
+            raise DatasetError(
+                f"{video.first.path}: its rows end at {video.ends_seconds.max():g} s, but the "
+                f"video at {result.duration_seconds:g} s, before the last point; correct the "
+                "rows or the file"
+            )
+        scores.append(result.timeline.scores_at(points))
+        targets.append(video.targets_at(points, closed=True))
+        times += points.tolist()
+        records += [video.first] * num_points
+    return ScoredRows(
+        evaluation_rows(
+            replace(table, records=tuple(records)),
+            labels,
+            np.concatenate(scores),
+            np.concatenate(targets),
+        ),
+        [record.row for record in records],
+        times,
+        times,
+    )
+
+
+def needs_times(table: ClipTable, what: str) -> None:
+    """Refuse a table whose rows have no times.
+
+    Raises:
+        DatasetError: no row has a start or an end.
+    """
+    if all(r.start_seconds is None and r.end_seconds is None for r in table.records):
+        raise DatasetError(
+            f"{table.path}: no row has start or end; this protocol needs {what}, for instance "
+            "from 'msqnet convert ... --option level=pieces'"
+        )
+
+
+def _predicted(
+    table: ClipTable, predictor: Predictor, progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[ClipTable, VideoPredictions]]:
+    """The rows of each video and what is predicted for all of it."""
+    videos = rows_by_video(table)
+    for number, (name, rows) in enumerate(videos.items(), start=1):
+        result = predictor(rows.records[0].path)
+        if result.notes:
+            raise UnreadableVideo(
+                f"{name}: {'; '.join(result.notes)}; an evaluation needs whole videos: repair the "
+                "file or drop its rows"
+            )
+        yield rows, result
+        if progress is not None:
+            progress(number, len(videos))
