@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
@@ -73,6 +74,15 @@ def build_image_encoder(config: MSQNetConfig) -> Any:
         )
     projected = config.image_embedding == "projected"
     return IMAGE_ENCODERS[settings.model_type](settings, projected=projected)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """Clips at the image encoder's size, where the video encoder's is another: uint8 to uint8."""
+    if pixels.shape[-1] == size:
+        return pixels
+    frames = pixels.flatten(0, 1).float()  # (B*T, 3, H, W)
+    frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    return frames.round().clamp(0, 255).to(torch.uint8).unflatten(0, pixels.shape[:2])
 
 
 @dataclass
@@ -280,7 +290,8 @@ class MSQNet(PreTrainedModel):
         elif closeups is not None:
             raise ShapeError("this model takes no close-up; its clip settings say closeup: false")
         if self.image_encoder is not None:
-            query = self.image_encoder(pixels).mean(dim=1)  # (B, T, D'') -> (B, D'')
+            frames = _resized(pixels, self.image_encoder.config.image_size)
+            query = self.image_encoder(frames).mean(dim=1)  # (B, T, D'') -> (B, D'')
         return features, query
 
     def forward(

@@ -12,7 +12,15 @@ from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.msqnet import MSQNet, save_in_half
 from msqnet.model.positional import sinusoidal_positions
 from msqnet.training.trainer import freeze
-from tests.fixtures.models import LABELS, NUM_FRAMES, WIDTH, random_inputs, tiny_model
+from tests.fixtures.models import (
+    LABELS,
+    NUM_FRAMES,
+    SIZE_PIXELS,
+    WIDTH,
+    random_inputs,
+    tiny_model,
+    tiny_vision_config,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,3 +302,17 @@ def test_closeup_for_a_model_without_one_is_refused(model_of: Callable[[str], MS
     pixels = random_inputs("timesformer", 1)["pixels"]
     with pytest.raises(ShapeError, match="takes no close-up"):
         model_of("timesformer")(pixels=pixels, closeups=pixels)
+
+
+@torch.inference_mode()
+def test_image_encoder_of_another_size_sees_resized_frames() -> None:
+    large = tiny_vision_config()
+    large.image_size = 2 * SIZE_PIXELS
+    model = tiny_model("timesformer", image_encoder=large)
+    pixels = random_inputs("timesformer", 2)["pixels"]
+    # Nearest would give blocks of four; a constant frame stays constant under any resizing.
+    constant = torch.full_like(pixels, 77)
+    doubled = torch.full((2, NUM_FRAMES, 3, 2 * SIZE_PIXELS, 2 * SIZE_PIXELS), 77).byte()
+    expected = model.image_encoder(doubled).mean(dim=1)
+    torch.testing.assert_close(model.encode(constant, None)[1], expected)
+    assert not torch.equal(model.encode(pixels, None)[1], expected)
