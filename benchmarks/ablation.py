@@ -144,10 +144,16 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="table with train and test rows")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--features", type=Path, help="folder of stored features")
     parser.add_argument("--variants", default="|".join(NAMES))
     parser.add_argument("--seeds", type=int, default=3)
+    add_settings(parser)
+    return parser.parse_args()
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that say how small models are trained."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
+    parser.add_argument("--features", type=Path, help="folder of stored features")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--frames", type=int, default=8)
@@ -156,7 +162,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--views", type=int, default=1, help="stored augmented views of a clip")
     parser.add_argument("--closeup", action="store_true", help="take a second look at what moves")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -61,6 +61,10 @@ class LabelSplit:
                 "expected at least one of each"
             )
 
+    def trained_on(self, labels: Sequence[str]) -> LabelSplit:
+        """The split without the seen labels that training has no row of; they count nowhere."""
+        return replace(self, seen=tuple(name for name in self.seen if name in set(labels)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `read_splits` reads them back."""
         return {
@@ -184,33 +188,36 @@ def _plain_name(name: str) -> str:
 def training_part(table: ClipTable, split: LabelSplit) -> ClipTable:
     """Training rows that a split allows, and what they say about its seen labels only.
 
-    Rows with an unseen label are left out, and so is every other row of the same video and group.
+    Videos with an unseen label are left out, with all their rows.
 
     Args:
         table: the rows of the data set's training part.
         split: which labels are seen.
 
+    Returns:
+        The rows. A seen label whose rows all stand in such videos is not in them; see
+        `LabelSplit.trained_on`.
+
     Raises:
-        DatasetError: nothing is left, or a seen label has no row left.
+        DatasetError: no row shows a seen label.
     """
     unseen = set(split.unseen)
-    groups = table.group_ids()
+    videos = table.clip_ids()
     tainted = {
-        group
-        for group, record in zip(groups, table.records, strict=True)
+        video
+        for video, record in zip(videos, table.records, strict=True)
         if unseen & set(record.labels)
     }
     kept = [
         _seen_only(record, split)
-        for group, record in zip(groups, table.records, strict=True)
-        if group not in tainted
+        for video, record in zip(videos, table.records, strict=True)
+        if video not in tainted
     ]
     part = replace(table, records=tuple(record for record in kept if record.has_known_labels))
-    missing = sorted(set(split.seen) - set(part.label_names()))
-    if missing:
+    if not part.label_names():
         raise DatasetError(
-            f"{table.path}: split {split.name} leaves no training row of {', '.join(missing)}: all "
-            "of theirs stand in groups with an unseen label; use another split"
+            f"{table.path}: split {split.name} leaves no training row with a seen label: all of "
+            "them stand in videos with an unseen one; use another split"
         )
     return part
 

@@ -84,6 +84,10 @@ def run_split(
         found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))["figures"]
         return found
     train = training_part(task.run.table, split)
+    lost = sorted(set(split.seen) - set(train.label_names()))
+    if lost:
+        report(f"no training row left of {', '.join(lost)}: only in videos with unseen labels")
+    split = split.trained_on(train.label_names())
     check_no_leakage(train, task.test, split)
     everything = LabelSet((*split.seen, *split.unseen))
     run = _run_of(task.run, train, split, name, folder)

@@ -12,11 +12,13 @@ from msqnet.data.writer import write_table
 from msqnet.evaluation.experiment_plan import (
     Cost,
     check_data,
+    check_splits,
     cost_of,
     empty_model,
     weights_of,
 )
 from msqnet.evaluation.experiments import data_sets, find_experiment, resolve
+from msqnet.evaluation.zero_shot import LabelSplit
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.training.recipes import RECIPES
@@ -138,3 +140,15 @@ def test_data_that_cannot_be_used_are_errors(tmp_path: Path) -> None:
     assert len(errors) == 2
     assert "no row of split test (splits found: train)" in errors[0]
     assert "single_label needs exactly one" in errors[1]
+
+
+def test_splits_of_the_labels_that_cannot_be_run_are_errors(tmp_path: Path) -> None:
+    path = write_split_table(tmp_path / "clips.csv", num_train=8, num_test=4)
+    table, _ = check_data(path, data_sets()["thumos14"])
+    usual = LabelSplit(("black", "dark"), ("light", "white"), "usual", "by hand")
+    unknown = LabelSplit(("black", "pink"), ("light", "white"), "unknown", "by hand")
+    first, second = check_splits(table, [usual, unknown])
+    assert not first.is_error
+    assert first.message == "usual: 2 seen and 2 unseen labels, 4 of 8 training rows"
+    assert second.is_error
+    assert "shows no pink" in second.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,12 @@ def test_labels_of_lists_are_found_under_the_tables_own_spelling() -> None:
         check_labels(LabelSplit(("Sleeping",), ("Diving",), "s", "list"), rows)
 
 
-def test_training_part_knows_nothing_of_unseen_labels_nor_of_their_groups() -> None:
+def test_training_part_knows_nothing_of_unseen_labels_nor_of_their_videos() -> None:
     rows = table(
         record(2, "dig|eat"),
         record(3, "dig|run"),  # shows an unseen label
-        record(4, "eat", group="a"),
-        record(5, "sit", group="a"),  # so row 4 goes too
+        record(4, "eat"),
+        replace(record(5, "sit"), path=Path("/videos/4.mp4")),  # so row 4 goes too
         record(6, "", annotated="dig|sit"),
         record(7, "", annotated="run|sit"),  # nothing is known of a seen label
         record(8, "walk", annotated="walk|eat"),  # a label of neither side
@@ -136,10 +137,12 @@ def test_training_part_knows_nothing_of_unseen_labels_nor_of_their_groups() -> N
     check_no_leakage(part, table(record(9, "run")), SPLIT)
 
 
-def test_seen_label_without_a_row_left_is_named() -> None:
-    rows = table(record(2, "dig"), record(3, "eat|run"))
-    with pytest.raises(DatasetError, match="no training row of eat"):
-        training_part(rows, SPLIT)
+def test_seen_label_without_a_row_left_counts_nowhere() -> None:
+    part = training_part(table(record(2, "dig"), record(3, "eat|run")), SPLIT)
+    left = SPLIT.trained_on(part.label_names())
+    assert (left.seen, left.unseen) == (("dig",), ("run", "sit"))
+    with pytest.raises(DatasetError, match="no training row with a seen label"):
+        training_part(table(record(3, "eat|run"), record(4, "walk")), SPLIT)
 
 
 @pytest.mark.parametrize(
