@@ -244,6 +244,30 @@ def test_loading_at_twice_the_frames_equals_hugging_face_with_our_time_embedding
     torch.testing.assert_close(memory[:, 1:], frame_features, atol=1e-6, rtol=0)
 
 
+def test_time_embeddings_of_another_length_are_dropped_as_the_released_code_does(
+    checkpoint: Path,
+) -> None:
+    ours = TimesformerVideoEncoder.from_pretrained(checkpoint, 16, time_embeddings="zeros")
+    theirs = TimesformerModel.from_pretrained(
+        checkpoint, num_frames=16, ignore_mismatched_sizes=True
+    ).eval()
+    # transformers 4 left its zeros there, transformers 5 leaves whatever the memory held.
+    torch.nn.init.zeros_(theirs.embeddings.time_embeddings)
+    clips = flickering_clips(1, 16)
+    with torch.inference_mode():
+        memory = ours(clips)
+        tokens = theirs(standardised(clips)).last_hidden_state
+    frame_features = tokens[:, 1:].unflatten(1, (NUM_PATCHES, 16)).mean(dim=1)
+    torch.testing.assert_close(memory[:, 1:], frame_features, atol=1e-6, rtol=0)
+
+    same = TimesformerVideoEncoder.from_pretrained(checkpoint, NUM_FRAMES, time_embeddings="zeros")
+    published = load_file(checkpoint / "model.safetensors")
+    assert torch.equal(
+        same.backbone.embeddings.time_embeddings,
+        published["timesformer.embeddings.time_embeddings"],
+    )
+
+
 def test_loading_at_the_checkpoint_frames_changes_no_value(checkpoint: Path) -> None:
     ours = TimesformerVideoEncoder.from_pretrained(checkpoint, num_frames=NUM_FRAMES)
     published = load_file(checkpoint / "model.safetensors")
