@@ -125,6 +125,19 @@ COMMANDS: Mapping[str, Command] = {
         },
         example="msqnet convert --from charades --root Charades --out charades.csv",
     ),
+    "experiment": Command(
+        "msqnet.cli.experiment:experiment",
+        "reproduce rows of the paper's tables, and show them beside its figures",
+        {"request": "`list`, `run NAME` or `table NUMBER`."},
+        defaults="msqnet.cli.experiment:defaults",
+        aliases={
+            "data": Alias("data", "Tables of clips, as `msqnet convert` makes them.", "TABLE")
+        },
+        example=(
+            "msqnet experiment run table1/charades_timesformer_mmq --data charades.parquet "
+            "--out runs/charades"
+        ),
+    ),
     "zero-shot": Command(
         "msqnet.cli.zero_shot:zero_shot",
         "train on some labels of a data set, ask for the others",

@@ -185,14 +185,16 @@ def _plain_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).lower()
 
 
-def training_part(table: ClipTable, split: LabelSplit) -> ClipTable:
+def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipTable:
     """Training rows that a split allows, and what they say about its seen labels only.
 
-    Videos with an unseen label are left out, with all their rows.
+    Videos with an unseen label are left out, with all their rows, and so are rows whose group
+    stands in the test part (films of HMDB51 stand on both sides of its official splits).
 
     Args:
         table: the rows of the data set's training part.
         split: which labels are seen.
+        test: the rows that will be scored.
 
     Returns:
         The rows. A seen label whose rows all stand in such videos is not in them; see
@@ -208,10 +210,11 @@ def training_part(table: ClipTable, split: LabelSplit) -> ClipTable:
         for video, record in zip(videos, table.records, strict=True)
         if unseen & set(record.labels)
     }
+    of_test = {record.group for record in test.records if record.group}
     kept = [
         _seen_only(record, split)
         for video, record in zip(videos, table.records, strict=True)
-        if video not in tainted
+        if video not in tainted and record.group not in of_test
     ]
     part = replace(table, records=tuple(record for record in kept if record.has_known_labels))
     if not part.label_names():

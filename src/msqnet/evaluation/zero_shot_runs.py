@@ -83,7 +83,7 @@ def run_split(
     if result.is_file():
         found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))["figures"]
         return found
-    train = training_part(task.run.table, split)
+    train = training_part(task.run.table, split, task.test)
     lost = sorted(set(split.seen) - set(train.label_names()))
     if lost:
         report(f"no training row left of {', '.join(lost)}: only in videos with unseen labels")

@@ -125,8 +125,9 @@ def test_training_part_knows_nothing_of_unseen_labels_nor_of_their_videos() -> N
         record(6, "", annotated="dig|sit"),
         record(7, "", annotated="run|sit"),  # nothing is known of a seen label
         record(8, "walk", annotated="walk|eat"),  # a label of neither side
+        record(10, "eat", group="film"),  # of a group that stands in test
     )
-    part = training_part(rows, SPLIT)
+    part = training_part(rows, SPLIT, table(record(9, "run", group="film")))
     assert [item.row for item in part.records] == [2, 6, 8]
     assert [set(item.annotated or ()) for item in part.records] == [
         {"dig", "eat"},
@@ -138,11 +139,11 @@ def test_training_part_knows_nothing_of_unseen_labels_nor_of_their_videos() -> N
 
 
 def test_seen_label_without_a_row_left_counts_nowhere() -> None:
-    part = training_part(table(record(2, "dig"), record(3, "eat|run")), SPLIT)
+    part = training_part(table(record(2, "dig"), record(3, "eat|run")), SPLIT, table())
     left = SPLIT.trained_on(part.label_names())
     assert (left.seen, left.unseen) == (("dig",), ("run", "sit"))
     with pytest.raises(DatasetError, match="no training row with a seen label"):
-        training_part(table(record(3, "eat|run"), record(4, "walk")), SPLIT)
+        training_part(table(record(3, "eat|run"), record(4, "walk")), SPLIT, table())
 
 
 @pytest.mark.parametrize(
