@@ -1,0 +1,24 @@
+"""Settings as frozen dataclasses: declared once, with units, defaults, checks; no imports.
+
+The attribute docstrings become the help of the command line.
+"""
+
+from __future__ import annotations
+
+from msqnet.config.architecture import ArchConfig
+from msqnet.config.clips import AugmentationConfig, ClipConfig, MotionBoxConfig
+from msqnet.config.training import LossConfig, TrainConfig
+from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
+
+__all__ = [
+    "ArchConfig",
+    "AugmentationConfig",
+    "ClipConfig",
+    "LossConfig",
+    "MotionBoxConfig",
+    "SegmentConfig",
+    "TrainConfig",
+    "ViewChoice",
+    "ViewConfig",
+    "WindowConfig",
+]

@@ -1,0 +1,132 @@
+"""How frames become a model input, and what is changed at random in training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from msqnet.config.checks import check
+
+
+@dataclass(frozen=True)
+class MotionBoxConfig:
+    """How the square around what moves is found.
+
+    Attributes:
+        energy_share: Share of the difference energy that the square keeps along x and along y.
+        margin: The square's side as a multiple of the tight one.
+        min_side_share: Smallest side, as a share of the frame's short side.
+        noise_levels: Grey levels (of 255) below which a frame difference counts as noise.
+        min_moving_share: Below this share of moving pixels nothing moves.
+        max_moving_share: Above this share everything moves (camera motion, cut).
+    """
+
+    energy_share: float = 0.9
+    margin: float = 1.4
+    min_side_share: float = 0.3
+    noise_levels: float = 12.0
+    min_moving_share: float = 0.0002
+    max_moving_share: float = 0.6
+
+    def __post_init__(self) -> None:
+        check(0 < self.energy_share <= 1, f"energy_share {self.energy_share}: expected (0, 1]")
+        check(self.margin >= 1, f"margin {self.margin}: expected at least 1")
+        check(
+            0 < self.min_side_share <= 1, f"min_side_share {self.min_side_share}: expected (0, 1]"
+        )
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How the frames of a window become a model input. Stored in every checkpoint.
+
+    Attributes:
+        num_frames: Frames per clip, T.
+        size_pixels: Side of the square that the encoders see.
+        resize: `crop` scales the short side to `short_side_pixels` and cuts the centre (the paper);
+            `stretch` scales the whole frame to the square, so that nothing is cut off.
+        short_side_pixels: Short side before the centre crop.
+        decode_short_side_pixels: Frames are scaled down to this short side while decoding.
+        closeup: Whether the model takes a second look at what moves.
+        motion: How the place of the second look is found.
+    """
+
+    num_frames: int = 16
+    size_pixels: int = 224
+    resize: Literal["crop", "stretch"] = "crop"
+    short_side_pixels: int = 256
+    decode_short_side_pixels: int = 256
+    closeup: bool = False
+    motion: MotionBoxConfig = field(default_factory=MotionBoxConfig)
+
+    def __post_init__(self) -> None:
+        check(self.num_frames >= 1, f"num_frames {self.num_frames}: expected at least 1")
+        check(self.size_pixels >= 16, f"size_pixels {self.size_pixels}: expected at least 16")
+        check(
+            self.short_side_pixels >= self.size_pixels,
+            f"short_side_pixels {self.short_side_pixels} is less than size_pixels "
+            f"{self.size_pixels}: the centre crop would not fit",
+        )
+        check(
+            self.decode_short_side_pixels >= self.size_pixels,
+            f"decode_short_side_pixels {self.decode_short_side_pixels} is less than size_pixels "
+            f"{self.size_pixels}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClipConfig:
+        """Rebuild from `to_dict`.
+
+        Raises:
+            ConfigError: an unknown field, or a value out of range.
+        """
+        values = dict(values)
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        check(not unknown, f"unknown clip settings {unknown}; known are {sorted(known)}")
+        motion = values.pop("motion", None)
+        return cls(**values, motion=MotionBoxConfig(**motion) if motion else MotionBoxConfig())
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes to training clips; one draw holds for all frames of a clip.
+
+    Attributes:
+        crop_scales: Each side of the random crop is one of these shares (multi-scale crop).
+        colour_probability: How often brightness, contrast, saturation and hue change.
+        brightness: Largest relative change of brightness.
+        contrast: Largest relative change of contrast.
+        saturation: Largest relative change of saturation.
+        hue: Largest turn of the hue, as a share of the full circle.
+        grey_probability: How often the clip becomes grey.
+        horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
+        closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
+        random_frames: Take a random frame of each of the T equal segments of time; else the centre
+            one, as when predicting.
+    """
+
+    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    colour_probability: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grey_probability: float = 0.2
+    horizontal_flip: bool = True
+    closeup_jitter: float = 0.15
+    random_frames: bool = True
+
+    def __post_init__(self) -> None:
+        check(
+            bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
+            f"crop_scales {self.crop_scales}: expected one or more shares in (0, 1]",
+        )
+        for name in ("colour_probability", "grey_probability"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+        check(0 <= self.closeup_jitter < 0.5, f"closeup_jitter {self.closeup_jitter}: [0, 0.5)")

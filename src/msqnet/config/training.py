@@ -1,0 +1,158 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msqnet.config.checks import check
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises. A setting that starts with another loss's name is not used.
+
+    Attributes:
+        name: `cross_entropy`, as in the paper (binary for multi_label); `focal` counts what is
+            scored right already less (Lin et al. 2017); `asymmetric` does so for positives and
+            negatives apart (Ridnik et al. 2021); `class_balanced` weighs labels by the effective
+            number of their rows (Cui et al. 2019); `equalisation` spares rare labels negatives
+            (Tan et al. 2020); `logit_adjustment` takes out how frequent labels are (Menon et al.
+            2021). `asymmetric` and `equalisation` are for multi_label.
+        focal_gamma: How much less what is scored right counts.
+        focal_alpha: Weight of positives, 1 - alpha that of negatives; `null` weighs neither. For
+            multi_label.
+        asymmetric_gamma_negative: As `focal_gamma`, for negatives.
+        asymmetric_gamma_positive: As `focal_gamma`, for positives.
+        asymmetric_clip: Negatives scored below this probability do not count.
+        class_balanced_beta: 0 weighs all labels alike, towards 1 by the inverse of their rows.
+        equalisation_threshold: Labels in a smaller share of the rows are rare.
+        equalisation_drop: Share of a rare label's negatives that does not count, in rows that show
+            another label.
+        logit_adjustment_tau: How much of the frequency is taken out; 1 for all of it.
+    """
+
+    name: Literal[
+        "cross_entropy", "focal", "asymmetric", "class_balanced", "equalisation", "logit_adjustment"
+    ] = "cross_entropy"
+    focal_gamma: float = 2.0
+    focal_alpha: float | None = 0.25
+    asymmetric_gamma_negative: float = 4.0
+    asymmetric_gamma_positive: float = 1.0
+    asymmetric_clip: float = 0.05
+    class_balanced_beta: float = 0.9999
+    equalisation_threshold: float = 1.76e-3
+    equalisation_drop: float = 0.95
+    logit_adjustment_tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "focal_gamma",
+            "asymmetric_gamma_negative",
+            "asymmetric_gamma_positive",
+            "logit_adjustment_tau",
+        ):
+            value = getattr(self, name)
+            check(value >= 0, f"{name} {value}: expected 0 or more")
+        alpha = self.focal_alpha
+        check(alpha is None or 0 <= alpha <= 1, f"focal_alpha {alpha}: expected 0 to 1 or null")
+        for name in ("asymmetric_clip", "class_balanced_beta"):
+            value = getattr(self, name)
+            check(0 <= value < 1, f"{name} {value}: expected [0, 1)")
+        for name in ("equalisation_threshold", "equalisation_drop"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. The defaults are those of `lite`.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        learning_rate: Of everything but the video encoder.
+        encoder_learning_rate: Of the video encoder.
+        weight_decay: Decoupled, on weight matrices.
+        batch_size: Clips per device and step.
+        accumulation_steps: Steps whose gradients are added before an update.
+        warmup_share: Share of the steps in which the rate rises.
+        finetune: What is trained: `full` the whole video encoder too, `after_trunk` all but the
+            convolutional trunk (`lite`), `decoder` only what follows the video encoder.
+        gradient_checkpointing: Trade time for memory in the video encoder.
+        precision: `bf16` where the device has it; `auto` uses it on a GPU that does.
+        loss: What is minimised.
+        class_balance: `inverse` weights positives of a label by known negatives / known positives,
+            at most 10; with the loss `cross_entropy` only.
+        sampling: `rows` shows every row once in an epoch; `class_aware` draws a label, all alike,
+            and then one of its rows.
+        samples_per_epoch: Rows drawn for each epoch, as the paper's released code does; 0 shows
+            every row once.
+        schedule: Of the learning rate: one cosine from full to 0, or `cosine_with_restarts`.
+        restart_epochs: Epochs between two restarts.
+        validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
+            to calibrate and to set thresholds; 0 trains on all rows for all epochs, without
+            calibration.
+        folds: Instead of one validation part, train once per fold to calibrate on all rows, then
+            once more on everything; 0 for none. Never more than there are groups of clips.
+        early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
+            Needs `folds` 0.
+        cached_views: Augmented views of each row whose frozen trunk features are kept on disk
+            (`lite`); 0 decodes and augments anew in every epoch.
+        probe_strength: Inverse regularisation of the linear fit with which the path from the video
+            query to the scores starts; 0 starts it at zero and trains it with the rest. A run
+            that starts from another model goes on from that model's path instead.
+        max_gradient_norm: Longer gradients are scaled down to this; 0 leaves them.
+        seed: Of everything random; a run on CPU repeats exactly.
+        num_workers: Processes that decode.
+    """
+
+    epochs: int = 8
+    learning_rate: float = 3e-4
+    encoder_learning_rate: float = 3e-4
+    weight_decay: float = 0.05
+    batch_size: int = 16
+    accumulation_steps: int = 1
+    warmup_share: float = 0.1
+    finetune: Literal["full", "after_trunk", "decoder"] = "after_trunk"
+    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    loss: LossConfig = field(default_factory=LossConfig)
+    class_balance: Literal["none", "inverse"] = "inverse"
+    sampling: Literal["rows", "class_aware"] = "rows"
+    samples_per_epoch: int = 0
+    schedule: Literal["cosine", "cosine_with_restarts"] = "cosine"
+    restart_epochs: int = 10
+    validation_share: float = 0.2
+    folds: int = 5
+    early_stopping_patience: int = 0
+    cached_views: int = 3
+    probe_strength: float = 0.01
+    max_gradient_norm: float = 1.0
+    seed: int = 0
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
+        check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
+        check(self.restart_epochs >= 1, f"restart_epochs {self.restart_epochs}: at least 1")
+        check(
+            self.samples_per_epoch == 0 or self.sampling == "rows",
+            "samples_per_epoch draws rows, all alike: set sampling to rows",
+        )
+        check(0 <= self.validation_share < 1, f"validation_share {self.validation_share}: [0, 1)")
+        check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
+        check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")
+        check(
+            self.class_balance == "none" or self.loss.name == "cross_entropy",
+            f"class_balance {self.class_balance} weights cross_entropy, not {self.loss.name}: "
+            "set class_balance to none",
+        )
+        check(
+            not self.early_stopping_patience or (not self.folds and self.validation_share > 0),
+            "early stopping chooses an epoch on one validation part: set folds to 0 and "
+            "validation_share above 0 for it",
+        )
+        check(
+            not (self.cached_views and self.finetune == "full"),
+            "cached_views holds features of a frozen trunk; with finetune full it must be 0",
+        )
