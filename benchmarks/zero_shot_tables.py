@@ -1,8 +1,9 @@
 """Zero-shot tables: the synthetic benchmark's unseen labels, or those of real clips.
 
-    python benchmarks/zero_shot_tables.py --synthetic synthetic/ --out runs/unseen --size 224
-    python benchmarks/zero_shot_tables.py --data many_actors.csv --leave_out ut_interaction \
-        --splits 5 --out runs/many-unseen --closeup --views 2
+    python benchmarks/zero_shot_tables.py --synthetic synthetic/ --out runs/unseen --epochs 6
+    python benchmarks/zero_shot_tables.py --data many_actors.csv --out runs/many-unseen \
+        --leave_out deliangWu/Video-Interaction-Recognition-and-Detection- \
+        --closeup --views 2 --epochs 6
 
 Macro mAP over unseen labels, beside chance (a constant score), a closed-set head, and the same
 open-vocabulary model trained and asked with every label under another one's name.
@@ -67,13 +68,17 @@ def _without_source(
     task: ZeroShotTask, names: list[str], source: str
 ) -> tuple[ZeroShotTask, LabelSplit]:
     """Train without a source, ask for its labels on its test rows."""
+    sources = sorted({record.source for record in task.test.records})
+    if source not in sources:
+        raise SystemExit(f"--leave_out {source}: sources of the test rows are {', '.join(sources)}")
     rows = tuple(record for record in task.test.records if record.source == source)
     test: ClipTable = replace(task.test, records=rows)
     unseen = test.label_names()
     seen = tuple(name for name in names if name not in unseen)
     kept = tuple(record for record in task.run.table.records if record.source != source)
     run = replace(task.run, table=replace(task.run.table, records=kept))
-    split = LabelSplit(seen, unseen, f"without_{source}", f"all labels of {source} unseen")
+    name = f"without_{source.replace('/', '_')}"
+    split = LabelSplit(seen, unseen, name, f"all labels of {source} unseen")
     return ZeroShotTask(run, test), split
 
 
