@@ -27,7 +27,13 @@ from msqnet.model.builder import clip_settings
 from msqnet.model.msqnet import MSQNet
 from msqnet.training.fit import fit
 from msqnet.training.recipes import RECIPES
-from msqnet.training.run import Run, trainable_labels, without_flip_where_sides_matter
+from msqnet.training.run import (
+    Run,
+    rows_digest,
+    settings_of,
+    trainable_labels,
+    without_flip_where_sides_matter,
+)
 from msqnet.training.variants import variant
 
 if TYPE_CHECKING:
@@ -89,11 +95,15 @@ def figures_of(base: Run, test: ClipTable, name: str, seed: int) -> dict[str, fl
     """Train one model, unless that was done, and score it."""
     folder = base.folder / name.replace(" ", "_") / f"seed-{seed}"
     result = folder / RESULT_FILE
-    if result.is_file():
-        found: dict[str, float] = json.loads(result.read_text())
-        return found
     arch = replace(base.arch, direct_path=True) if name == DIRECT else variant(base.arch, name)
     run = replace(base, arch=arch, train=replace(base.train, seed=seed), folder=folder)
+    belongs_to = [json.loads(json.dumps(settings_of(run))), rows_digest(test)]
+    if result.is_file():
+        content = json.loads(result.read_text())
+        if content["belongs_to"] != belongs_to:
+            raise SystemExit(f"{result}: of other settings or rows; take another --out")
+        figures: dict[str, float] = content["figures"]
+        return figures
     model = MSQNet.from_pretrained(fit(run, report=lambda line: None, resume=folder.exists()))
     scores = table_scores(model, run, test)
     metrics = evaluate_rows(
@@ -112,7 +122,7 @@ def figures_of(base: Run, test: ClipTable, name: str, seed: int) -> dict[str, fl
         num_bootstrap=0,
     ).metrics
     found = {key: metrics[key] for key in FIGURES if metrics[key] is not None}
-    result.write_text(json.dumps(found, indent=2) + "\n")
+    result.write_text(json.dumps({"belongs_to": belongs_to, "figures": found}, indent=2) + "\n")
     return found
 
 

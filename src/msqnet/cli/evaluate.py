@@ -50,6 +50,7 @@ def evaluate(
     data: str,
     model: str | None = None,
     labels: str | None = None,
+    label_table: str | None = None,
     split: str | None = None,
     protocol: ProtocolName | None = None,
     views: ViewChoice = ViewChoice(),  # noqa: B008 - frozen
@@ -85,6 +86,7 @@ def evaluate(
             timeline.json and the predictions of every video.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
             and end.
+        label_table: CSV with the columns name, description, synonyms of the labels asked for.
         strict_labels: A label that the model does not have is an error.
         batch_size: Clips scored at a time; changes no figure.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
@@ -105,6 +107,7 @@ def evaluate(
     predictor = Predictor.from_pretrained(
         model,
         labels=_asked_labels(labels, table),
+        label_table=label_table,
         device=device,
         window=WindowConfig(batch_size=batch_size),
     )

@@ -27,6 +27,7 @@ def predict(
     out: str | None = None,
     model: str | None = None,
     labels: str | None = None,
+    label_table: str | None = None,
     window_seconds: float | None = WindowConfig.window_seconds,
     stride_seconds: float | None = WindowConfig.stride_seconds,
     batch_size: int = WindowConfig.batch_size,
@@ -51,6 +52,8 @@ def predict(
         labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
             model and for clip-zero-shot, some of its own labels for any other. By default all
             labels of the model.
+        label_table: CSV with the columns name, description, synonyms of the labels asked for, for
+            models that were trained with descriptions or synonyms.
         window_seconds: Length of a window; by default the length the model was trained on.
         stride_seconds: Time from one window's start to the next one's; by default about half a
             window, such that overlapping windows share frames.
@@ -79,7 +82,12 @@ def predict(
         results.check(inputs)
     chosen = None if labels is None else split_labels(labels)
     predictor = Predictor.from_pretrained(
-        model, labels=chosen, device=device, window=window, segments=segments
+        model,
+        labels=chosen,
+        label_table=label_table,
+        device=device,
+        window=window,
+        segments=segments,
     )
     return _predict_all(inputs, predictor, results, Console(), Console(stderr=True))
 

@@ -155,7 +155,7 @@ def prepare(console: Console, request: Request) -> Run:
 
     arch, train = request.arch, request.train
     recipe = RECIPES[arch.video_encoder]
-    table = _readable_rows(console, request.data, request.split, request.skip_errors)
+    table = readable_rows(console, request.data, request.split, request.skip_errors)
     labels = LabelSet(trainable_labels(table))
     if request.task == "single_label":
         check_single_label(table)
@@ -211,8 +211,18 @@ def _provenance_of(folder: str) -> dict[str, Any]:
     return {"model": folder, **(config.get("provenance") or {})}
 
 
-def _readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
-    """The rows to train on; stops, or leaves rows out, where `msqnet check` finds errors."""
+def readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
+    """The rows of a split; stops, or leaves rows out, where `msqnet check` finds errors.
+
+    Args:
+        console: for the user.
+        data: the table.
+        split: its split; None for `train` where the table has splits, else for all.
+        skip_errors: leave rows with errors out.
+
+    Raises:
+        DatasetError: rows with errors, unless they may be left out.
+    """
     from rich.progress import Progress
 
     from msqnet.data.check import check_table

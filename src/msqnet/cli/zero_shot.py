@@ -31,7 +31,7 @@ _SHOWN = (
 
 def zero_shot(
     data: str,
-    out: str,
+    out: str = "runs/zero-shot",
     seen: float = 0.5,
     splits: int = 10,
     split_lists: str | None = None,
@@ -74,8 +74,7 @@ def zero_shot(
     """
     from rich.console import Console
 
-    from msqnet.cli.train import Request, prepare
-    from msqnet.data.table import read_table
+    from msqnet.cli.train import Request, prepare, readable_rows
     from msqnet.evaluation.zero_shot_runs import ZeroShotTask
 
     console = Console(stderr=True)
@@ -94,11 +93,12 @@ def zero_shot(
         features=Path(features) if features else folder / "features",
         skip_errors=skip_errors,
     )
-    whole = read_table(data)
-    run = replace(prepare(console, request), feature_table=whole)
+    run = prepare(console, request)
+    test = readable_rows(console, Path(data), "test", skip_errors)
+    both = replace(run.table, records=(*run.table.records, *test.records))
+    run = replace(run, feature_table=both)
     chosen = _splits(run.table.label_names(), seen, splits, split_lists, seed)
-    zero_shot_task = ZeroShotTask(run, whole.select("test"))
-    _run_all(zero_shot_task, chosen, names, folder, console)
+    _run_all(ZeroShotTask(run, test), chosen, names, folder, console)
     return 0
 
 

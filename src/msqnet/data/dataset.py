@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable, Record
     from msqnet.labels import LabelSet
 
-_SINGLE_LABEL_UNKNOWN = -100
-
 
 def read_window(
     record: Record, config: ClipConfig, rng: np.random.Generator | None = None
@@ -62,7 +60,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
         label_set: columns of the targets.
         config: how frames become a model input.
         augmentation: for training; None gives the same clips in every epoch.
-        single_label: targets are label columns instead of rows of 0 and 1.
         seed: of the random choices.
 
     Raises:
@@ -76,7 +73,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
         config: ClipConfig,
         *,
         augmentation: AugmentationConfig | None = None,
-        single_label: bool = False,
         seed: int = 0,
     ):
         self.table = table
@@ -85,7 +81,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.epoch = 0
         self.targets = torch.from_numpy(table.targets(label_set))
-        self.single_label = single_label
 
     def __len__(self) -> int:
         return len(self.table.records)
@@ -101,13 +96,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return training_clip(frames, self.config, self.augmentation, rng)
 
     def target(self, index: int) -> torch.Tensor:
-        """(K,) float32 of 1, 0 and -100; for single-label data () int64."""
-        row = self.targets[index]
-        if not self.single_label:
-            return row
-        positives = (row == 1).nonzero()
-        column = int(positives[0, 0]) if len(positives) else _SINGLE_LABEL_UNKNOWN
-        return torch.tensor(column)
+        """(K,) float32 of 1, 0 and -100: single-label losses too must know what is unknown."""
+        return self.targets[index]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clip(index, self.epoch)

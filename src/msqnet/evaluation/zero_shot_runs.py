@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from msqnet.errors import ConfigError
 from msqnet.evaluation.evaluate import score_rows
 from msqnet.evaluation.zero_shot import (
     check_no_leakage,
@@ -21,9 +24,10 @@ from msqnet.labels import LabelSet
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.vocabulary import text_embeddings
 from msqnet.predictions import replacing
-from msqnet.prompts import LabelText
+from msqnet.prompts import read_label_table
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import fit, stored_features
+from msqnet.training.run import rows_digest, settings_of
 from msqnet.training.trainer import part_logits
 from msqnet.training.variants import variant
 
@@ -80,9 +84,6 @@ def run_split(
     """
     folder = task.run.folder / split.name / name
     result = folder / _RESULT_FILE
-    if result.is_file():
-        found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))["figures"]
-        return found
     train = training_part(task.run.table, split, task.test)
     lost = sorted(set(split.seen) - set(train.label_names()))
     if lost:
@@ -91,11 +92,18 @@ def run_split(
     check_no_leakage(train, task.test, split)
     everything = LabelSet((*split.seen, *split.unseen))
     run = _run_of(task.run, train, split, name, folder)
+    belongs_to = {
+        "variant": name,
+        "split": split.to_dict(),
+        "settings_digest": _digest(settings_of(run)),
+        "test_rows_digest": rows_digest(task.test),
+    }
+    if result.is_file():
+        return _finished(result, belongs_to)
     model = MSQNet.from_pretrained(fit(run, report=report, resume=folder.exists()))
     if model.config.is_open:
-        texts = _other_names(everything) if name == SHUFFLED else None
-        names = list(everything)
-        model.set_labels(names, text_embeddings(model, everything, texts))
+        texts = None if run.arch.label_table is None else read_label_table(run.arch.label_table)
+        model.set_labels(list(everything), text_embeddings(model, everything, texts))
     scores = table_scores(model, run, task.test)
     found = figures(
         scores,
@@ -105,14 +113,41 @@ def run_split(
         single_label=run.task == "single_label",
     )
     with replacing(result) as part:
-        summary = {"variant": name, "split": split.to_dict(), "figures": found}
+        summary = {**belongs_to, "figures": found}
         part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return found
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _finished(path: Path, belongs_to: dict[str, Any]) -> dict[str, float]:
+    """Figures of an earlier call, if it was about the same.
+
+    Raises:
+        ConfigError: they belong to other settings, another split or other rows.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    other = [key for key, value in belongs_to.items() if content.get(key) != value]
+    if other:
+        raise ConfigError(
+            f"{path}: found figures of another {' and '.join(other)}; repeat the call that made "
+            "them, or use another --out"
+        )
+    figures_found: dict[str, float] = content["figures"]
+    return figures_found
 
 
 def _run_of(base: Run, train: ClipTable, split: LabelSplit, name: str, folder: Path) -> Run:
     arch = variant(base.arch, "open_full" if name == SHUFFLED else name)
     if name == SHUFFLED:
+        if base.arch.prompts != "none":
+            raise ConfigError(
+                f"{SHUFFLED} swaps bare names; with prompts {base.arch.prompts} it would compare "
+                "two kinds of text: set --arch.prompts none, or leave this variant out"
+            )
         table = folder.with_name(f"{folder.name}.labels.csv")
         _write_other_names(table, LabelSet((*split.seen, *split.unseen)))
         arch = replace(arch, prompts="descriptions", label_table=str(table))
@@ -128,21 +163,27 @@ def _run_of(base: Run, train: ClipTable, split: LabelSplit, name: str, folder: P
     )
 
 
-def _other_names(labels: LabelSet) -> dict[str, LabelText]:
-    """Each label described by the name of the one half the list further on."""
+def _other_names(labels: LabelSet) -> dict[str, str]:
+    """The words of another label for each one, drawn once for each set of labels.
+
+    A fixed step through the alphabet would not do: "jumping left" could become "running left".
+    """
     names = sorted(labels)
-    half = len(names) // 2
-    words = [LabelSet((name,)).prompts[0] for name in names]
-    return {
-        name: LabelText(name, description=words[(index + half) % len(names)])
-        for index, name in enumerate(names)
+    rng = np.random.default_rng(int(LabelSet(tuple(names)).digest, 16))
+    order = rng.permutation(len(names))
+    # One cycle through the shuffled list: no label keeps its own name.
+    other = {
+        names[here]: names[there] for here, there in zip(order, np.roll(order, 1), strict=True)
     }
+    return {name: LabelSet((other[name],)).prompts[0] for name in names}
 
 
 def _write_other_names(path: Path, labels: LabelSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f'"{item.name}","{item.description}"' for item in _other_names(labels).values()]
-    path.write_text("\n".join(["name,description", *lines]) + "\n", encoding="utf-8")
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "description"])
+        writer.writerows(_other_names(labels).items())
 
 
 def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float32]:

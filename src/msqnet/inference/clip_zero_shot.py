@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
@@ -109,7 +108,7 @@ class ClipZeroShotBackend:
         """(B, K) float32 in [0, 1]: sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
         with torch.inference_mode():
             frames = self._images(batch.pixels.to(self._device))  # (B, T, D)
-            window = F.normalize(frames.mean(dim=1), dim=-1)  # (B, T, D) -> (B, D)
-            logits = self._dual.logits(window, self._texts)  # (B, K)
+            # The mean of the frames' similarities is that of their mean embedding, not normalised.
+            logits = self._dual.logits(frames.mean(dim=1), self._texts)  # (B, D) -> (B, K)
             scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
         return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)

@@ -19,6 +19,7 @@ from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.labels import LabelSet
 from msqnet.predictions import SCHEMA_VERSION, VideoPredictions, WindowScores
+from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -70,6 +71,7 @@ class Predictor:
         model: str | Path | None = None,
         *,
         labels: Sequence[str] | None = None,
+        label_table: str | Path | None = None,
         device: str = "auto",
         window: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
@@ -80,6 +82,7 @@ class Predictor:
             model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
                 None for the default one; ``clip-zero-shot:ID_OR_FOLDER`` for CLIP or SigLIP alone.
             labels: what to ask for; see `msqnet.inference.loading.load_backend`.
+            label_table: CSV with the columns name, description, synonyms, for what is asked.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             window: how videos are cut into windows.
             segments: how scores become segments.
@@ -90,7 +93,9 @@ class Predictor:
             VocabularyError: labels that the model cannot score.
         """
         chosen = None if labels is None else LabelSet(tuple(labels))
-        return cls(load_backend(model, labels=chosen, device=device), window, segments)
+        texts = None if label_table is None else read_label_table(label_table)
+        backend = load_backend(model, labels=chosen, texts=texts, device=device)
+        return cls(backend, window, segments)
 
     @property
     def thresholds(self) -> FloatArray:

@@ -1,9 +1,28 @@
-"""Multi-head attention, as the decoder and the ``lite`` encoder use it."""
+"""Multi-head attention, as the decoder and the ``lite`` encoder use it, and how it is computed.
+
+``attn_implementation`` means what it means in `transformers`: ``sdpa`` is torch's fused attention,
+which takes the flash kernel where the device has it; ``eager`` computes the weights explicitly.
+"""
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_logger = logging.getLogger(__name__)
+
+SDPA = "sdpa"
+EAGER = "eager"
 
 
 class MultiHeadAttention(nn.Module):
@@ -13,12 +32,16 @@ class MultiHeadAttention(nn.Module):
         width: D, a multiple of ``num_heads``.
         num_heads: A.
         dropout: of the attention weights, in training.
+
+    Attributes:
+        implementation: "sdpa" or "eager", see the module.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
         self.num_heads = num_heads
         self.dropout = dropout
+        self.implementation = SDPA
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -40,7 +63,10 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, N, D) float.
         """
-        mixed = F.scaled_dot_product_attention(
+        attend = (
+            _eager_attention if self.implementation == EAGER else F.scaled_dot_product_attention
+        )
+        mixed = attend(
             self._heads(self.query(queries)),
             self._heads(self.key(keys)),
             self._heads(self.value(values)),
@@ -50,3 +76,79 @@ class MultiHeadAttention(nn.Module):
             mixed.transpose(1, 2).flatten(2)
         )  # (B, A, N, D/A) -> (B, N, D)
         return result
+
+
+def _eager_attention(queries: Tensor, keys: Tensor, values: Tensor, dropout_p: float) -> Tensor:
+    """`F.scaled_dot_product_attention` written out; all are (B, A, N or M, D/A)."""
+    products = queries @ keys.transpose(-2, -1)  # (B, A, N, M)
+    weights = (products / queries.shape[-1] ** 0.5).softmax(dim=-1)
+    return F.dropout(weights, dropout_p) @ values  # (B, A, N, D/A)
+
+
+def check_attention(implementation: Any) -> None:
+    """Refuse what our own attention does not have.
+
+    Args:
+        implementation: a name; None for the default; or names by sub-configuration, where "" is
+            the model itself.
+
+    Raises:
+        ConfigError: neither "sdpa" nor "eager".
+    """
+    own = implementation.get("") if isinstance(implementation, dict) else implementation
+    if own not in (None, SDPA, EAGER):
+        raise ConfigError(
+            f"attn_implementation {own!r}: expected {SDPA!r} or {EAGER!r}; {SDPA!r} takes the "
+            "flash kernel by itself where the device has it"
+        )
+
+
+@contextmanager
+def attention_if_available(config: PreTrainedConfig) -> Iterator[None]:
+    """Build an encoder inside this, and its attention is only asked for where it has a choice.
+
+    A model of `transformers` refuses to be built with an attention that it lacks, but finds the
+    best one that it has where none is asked for. `set_attention` then tells what came of it.
+
+    Args:
+        config: of the encoder.
+    """
+    asked = config._attn_implementation
+    if asked == SDPA:
+        config._attn_implementation = None
+    yield
+    config._attn_implementation = asked or config._attn_implementation
+
+
+def set_attention(part: nn.Module, implementation: str | None) -> None:
+    """Choose how every attention in a part of a model is computed.
+
+    A part of `transformers` without "sdpa" stays with "eager", and the log names it.
+
+    Args:
+        part: changed in place, with the configurations that its modules hold.
+        implementation: as `transformers` names it; None leaves all as it is.
+
+    Raises:
+        ConfigError: our own attention does not have it.
+        ValueError: a part of `transformers` does not have it.
+    """
+    if implementation is None:
+        return
+    for model in part.modules():
+        if not isinstance(model, PreTrainedModel):
+            continue
+        if implementation == SDPA and not model._supports_sdpa:
+            _logger.warning(
+                "%s has no attention %r; it computes %r", type(model).__name__, SDPA, EAGER
+            )
+            implementation = EAGER
+        implementation = model.get_correct_attn_implementation(implementation)
+    for module in part.modules():
+        if isinstance(module, MultiHeadAttention):
+            check_attention(implementation)
+            module.implementation = implementation
+        # Modules of transformers look it up in their configuration; some hold a copy of their own.
+        config = getattr(module, "config", None)
+        if isinstance(config, PreTrainedConfig):
+            config._attn_implementation = implementation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from msqnet.errors import ConfigError
+from msqnet.errors import CheckpointError, ConfigError
 from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.loading import check_loaded
 from msqnet.model.msqnet import MSQNet
@@ -24,10 +24,12 @@ from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.prompts import prompts_of, read_label_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from msqnet.config import ArchConfig, ClipConfig
     from msqnet.labels import LabelSet
     from msqnet.model.query_encoders.image_encoder import ImageEncoder
-    from msqnet.model.query_encoders.text_encoder import TextEncoder
+    from msqnet.model.query_encoders.text_encoder import Embedding, TextEncoder
     from msqnet.model.video_encoders.encoder import VideoEncoder
 
 _RANDOM = "random"
@@ -67,9 +69,22 @@ def image_encoder_of(arch: ArchConfig) -> ImageEncoder | None:
     """
     if arch.video_query != "image":
         return None
-    kind = model_type_of(arch.image_encoder)
+    return load_image_encoder(arch.image_encoder, arch.embedding)
+
+
+def load_image_encoder(name_or_folder: str | Path, embedding: Embedding) -> ImageEncoder:
+    """The frozen image encoder in a checkpoint, whose ``config.json`` tells its kind.
+
+    Args:
+        name_or_folder: hub id or folder, of a CLIP or SigLIP.
+        embedding: as for `load_text_encoder`.
+
+    Raises:
+        CheckpointError: it is absent, incomplete, damaged or no image encoder.
+    """
+    kind = model_type_of(name_or_folder)
     loader: type[ImageEncoder] = SiglipImageEncoder if "siglip" in kind else ClipImageEncoder
-    return loader.from_pretrained(arch.image_encoder, projected=arch.embedding == "projected")
+    return loader.from_pretrained(name_or_folder, projected=embedding == "projected")
 
 
 def _lite_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
@@ -154,18 +169,37 @@ def new_model(
     text = None if encoder is None else label_embeddings(encoder, arch, labels)
     video = new_video_encoder(arch, clip)
     image = image_encoder_of(arch)
-    model = MSQNet(
-        model_config(
-            arch,
-            clip,
-            labels,
-            task=task,
-            video_encoder=video.config,
-            image_encoder=None if image is None else image.config,
-            text_encoder=None if encoder is None else encoder.source,
-            label_width=RANDOM_LABEL_WIDTH if text is None else text.shape[1],
-        )
+    config = model_config(
+        arch,
+        clip,
+        labels,
+        task=task,
+        video_encoder=video.config,
+        image_encoder=None if image is None else image.config,
+        text_encoder=None if encoder is None else encoder.source,
+        label_width=RANDOM_LABEL_WIDTH if text is None else text.shape[1],
     )
+    return assembled_model(config, video, image, text)
+
+
+def assembled_model(
+    config: MSQNetConfig,
+    video: VideoEncoder,
+    image: ImageEncoder | None,
+    text: torch.Tensor | None,
+) -> MSQNet:
+    """A new model with copies of pretrained weights, the rest random.
+
+    Args:
+        config: of the model; its encoders are those given here.
+        video: the video encoder.
+        image: the one behind the video query, where there is one.
+        text: (K, D_t) float, what label queries start from; None for random ones.
+
+    Raises:
+        CheckpointError: a weight that is not finite.
+    """
+    model = MSQNet(config)
     with torch.no_grad():
         if text is not None:
             model.query_encoder.label_embeddings.copy_(text)
@@ -205,43 +239,78 @@ def licences_of(arch: ArchConfig) -> list[str]:
     """Licences of the published weights that a new model starts from, one line each."""
     lines = []
     if arch.video_weights != _RANDOM:
-        lines.append(video_encoder_class(arch.video_encoder).licence)
+        lines.append(_video_licence(arch))
     if arch.video_query == "image":
-        is_siglip = "siglip" in arch.image_encoder.lower()
-        lines.append((SiglipImageEncoder if is_siglip else ClipImageEncoder).licence)
+        kind = _type_if_known(arch.image_encoder)
+        lines.append((SiglipImageEncoder if "siglip" in kind else ClipImageEncoder).licence)
     if arch.text_encoder != _RANDOM:
         lines.append(text_encoder_licence(arch.text_encoder))
     return list(dict.fromkeys(lines))
 
 
+def _type_if_known(name_or_folder: str) -> str:
+    """The ``model_type`` of a checkpoint; its name where the checkpoint cannot be reached."""
+    try:
+        return model_type_of(name_or_folder)
+    except CheckpointError:
+        return name_or_folder.lower()
+
+
+def _video_licence(arch: ArchConfig) -> str:
+    if arch.video_encoder == "vit":
+        # Imports a class of transformers for each family.
+        from msqnet.model.video_encoders.vit import IMAGE_ENCODER_KINDS
+
+        found = _type_if_known(arch.video_weights)
+        for kind in IMAGE_ENCODER_KINDS.values():
+            if found in kind.checkpoint_types:
+                return kind.licence
+    return video_encoder_class(arch.video_encoder).licence
+
+
 def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
     """Clip settings with the frames, size and close-up of an architecture."""
-    short_side = clip.short_side_pixels * arch.size_pixels // clip.size_pixels
-    decode_short_side = clip.decode_short_side_pixels * arch.size_pixels // clip.size_pixels
+    return resized_clip(clip, arch.num_frames, arch.size_pixels, closeup=arch.closeup)
+
+
+def resized_clip(
+    clip: ClipConfig, num_frames: int, size_pixels: int, *, closeup: bool
+) -> ClipConfig:
+    """Clip settings of another size, their short sides in proportion."""
     return replace(
         clip,
-        num_frames=arch.num_frames,
-        size_pixels=arch.size_pixels,
-        short_side_pixels=short_side,
-        decode_short_side_pixels=decode_short_side,
-        closeup=arch.closeup,
+        num_frames=num_frames,
+        size_pixels=size_pixels,
+        short_side_pixels=clip.short_side_pixels * size_pixels // clip.size_pixels,
+        decode_short_side_pixels=clip.decode_short_side_pixels * size_pixels // clip.size_pixels,
+        closeup=closeup,
     )
 
 
 def _method_settings(arch: ArchConfig) -> dict[str, Any]:
     """What the model's configuration takes over from the architecture under the same name."""
     same = (
-        *("frame_pooling", "video_query", "prompts", "learn_label_queries", "width"),
+        *("frame_pooling", "prompts", "learn_label_queries", "width"),
         *("memory_encoder_layers", "memory_positions", "query_positions", "query_attention"),
         *("decoder_layers", "decoder_heads", "decoder_feedforward", "dropout"),
         *("final_norms", "head"),
     )
     return {
         **{name: getattr(arch, name) for name in same},
+        **query_settings(arch.video_query),
         "image_embedding": arch.embedding,
         "video_query_to_scores": arch.direct_path,
+    }
+
+
+def query_settings(video_query: str) -> dict[str, Any]:
+    """Settings of `MSQNetConfig` that go with the video query."""
+    is_trunk = video_query == "trunk"
+    return {
+        "video_query": video_query,
+        "video_query_to_scores": is_trunk,
         # The trunk's statistics are thousands of numbers; a clip is a handful of frames.
-        "video_query_dropout": 0.5 if arch.video_query == "trunk" else 0.0,
+        "video_query_dropout": 0.5 if is_trunk else 0.0,
     }
 
 

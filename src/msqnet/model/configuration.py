@@ -27,6 +27,11 @@ _VIDEO_QUERIES = ("none", "image", "trunk")
 _QUERY_POSITIONS = ("none", "learned")
 _MEMORY_POSITIONS = ("keys", "input")
 _CLOSED_HEAD = "group_wise"
+OPEN_ADVICE = (
+    "train one with --arch.head cosine --arch.direct_path false --arch.learn_label_queries false "
+    "--arch.query_attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
+)
+"""What to do about a label that a closed-set model does not have."""
 _HEADS = (_CLOSED_HEAD, "shared", "cosine")
 
 
@@ -173,6 +178,8 @@ class MSQNetConfig(PreTrainedConfig):
             raise ConfigError("video_query_to_scores needs a video query")
         if self.is_open and (self.query_attention or self.query_positions != "none"):
             raise ConfigError(f"head {self.head!r} needs queries that do not know each other")
+        if self.is_open and self.learn_label_queries:
+            raise ConfigError(f"head {self.head!r} needs label embeddings that stay text")
         if self.width % self.decoder_heads or self.width % 2:
             raise ConfigError(f"width {self.width}: expected an even multiple of decoder_heads")
 
@@ -209,4 +216,4 @@ class MSQNetConfig(PreTrainedConfig):
 
 for _own in (LiteConfig, I3DConfig, C3DConfig):
     AutoConfig.register(_own.model_type, _own)
-__all__ = ["CLIPVisionConfig", "LiteConfig", "MSQNetConfig", "TimesformerConfig"]
+__all__ = ["OPEN_ADVICE", "CLIPVisionConfig", "LiteConfig", "MSQNetConfig", "TimesformerConfig"]

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from msqnet.errors import ConfigError, ShapeError, VocabularyError
-from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.attention import attention_if_available, check_attention, set_attention
+from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
 from msqnet.model.decoder import MemoryEncoder, QueryDecoder, StackSizes
 from msqnet.model.heads import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
 from msqnet.model.loading import check_loaded, check_report, loading_from
@@ -30,9 +31,12 @@ from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, vi
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from msqnet.config import ClipConfig
+    from msqnet.model.query_encoders.image_encoder import ImageEncoder
+    from msqnet.model.query_encoders.text_encoder import Embedding, TextEncoder
     from msqnet.model.video_encoders.encoder import VideoEncoder
 
 IMAGE_ENCODERS: dict[str, Any] = {
@@ -50,13 +54,13 @@ def build_video_encoder(config: MSQNetConfig) -> VideoEncoder:
     """
     settings: Any = config.video_encoder
     encoder_class = class_for_config(settings)
-    if issubclass(encoder_class, TimesformerVideoEncoder):
-        pooling: Any = config.frame_pooling
-        return encoder_class(settings, frame_pooling=pooling)
-    if config.frame_pooling != "frames":
+    is_timesformer = issubclass(encoder_class, TimesformerVideoEncoder)
+    if config.frame_pooling != "frames" and not is_timesformer:
         raise ConfigError("frame_pooling 'flat' needs the timesformer video encoder")
     build: Any = encoder_class
-    encoder: VideoEncoder = build(settings)
+    options = {"frame_pooling": config.frame_pooling} if is_timesformer else {}
+    with attention_if_available(settings):
+        encoder: VideoEncoder = build(settings, **options)
     return encoder
 
 
@@ -73,7 +77,8 @@ def build_image_encoder(config: MSQNetConfig) -> Any:
             f"known are: {', '.join(IMAGE_ENCODERS)}"
         )
     projected = config.image_embedding == "projected"
-    return IMAGE_ENCODERS[settings.model_type](settings, projected=projected)
+    with attention_if_available(settings):
+        return IMAGE_ENCODERS[settings.model_type](settings, projected=projected)
 
 
 def _resized(pixels: Tensor, size: int) -> Tensor:
@@ -82,7 +87,8 @@ def _resized(pixels: Tensor, size: int) -> Tensor:
         return pixels
     frames = pixels.flatten(0, 1).float()  # (B*T, 3, H, W)
     frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
-    return frames.round().clamp(0, 255).to(torch.uint8).unflatten(0, pixels.shape[:2])
+    resized: Tensor = frames.round().clamp(0, 255).to(torch.uint8)
+    return resized.view(*pixels.shape[:2], *resized.shape[1:])  # (B, T, 3, size, size)
 
 
 @dataclass
@@ -166,7 +172,8 @@ class MSQNet(PreTrainedModel):
     """The model of the paper as a Hugging Face model.
 
     ``from_pretrained`` computes in float32 unless told otherwise, whatever the file holds, and
-    refuses weights that are missing or not finite.
+    refuses weights that are missing or not finite. ``attn_implementation`` is "sdpa" (default) or
+    "eager"; it holds for the encoders too, where they have it.
     """
 
     config_class = MSQNetConfig
@@ -180,6 +187,7 @@ class MSQNet(PreTrainedModel):
     query_std: Tensor
 
     def __init__(self, config: MSQNetConfig):
+        check_attention(config._attn_implementation)
         super().__init__(config)
         self.video_encoder: Any = build_video_encoder(config)
         self.image_encoder: Any = None
@@ -208,6 +216,7 @@ class MSQNet(PreTrainedModel):
         )
         self.head = _decoder_head(config)
         self.query_head = _query_head(config, query_width)
+        self._hand_down_attention()
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -235,13 +244,47 @@ class MSQNet(PreTrainedModel):
             for parameter in (module.cell_positions, module.frame_positions, module.global_token):
                 init.normal_(parameter, std=0.02)
 
+    def _hand_down_attention(self) -> None:
+        """Let every part compute attention as its own configuration says."""
+        for part, settings in (
+            (self.decoder, self.config),
+            (self.memory_encoder, self.config),
+            (self.video_encoder, self.config.video_encoder),
+            (self.image_encoder, self.config.image_encoder),
+        ):
+            if part is not None and isinstance(settings, PreTrainedConfig):
+                set_attention(part, settings._attn_implementation)
+
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
+    ) -> None:
+        """Compute attention in another way from now on; see `transformers.PreTrainedModel`.
+
+        Unlike there, encoders that are no models of `transformers` follow too, and one that lacks
+        what was asked for stays as it is and is named in the log.
+
+        Args:
+            attn_implementation: "sdpa" or "eager", or names by part: "" for all but the encoders,
+                "video_encoder", "image_encoder".
+            allow_all_kernels: without effect; there are no kernels of others.
+
+        Raises:
+            ConfigError: neither "sdpa" nor "eager".
+        """
+        del allow_all_kernels
+        check_attention(attn_implementation)
+        self.config._attn_implementation = attn_implementation
+        self._hand_down_attention()
+
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> MSQNet:
         """Load a model folder or hub id; see `transformers.PreTrainedModel.from_pretrained`.
 
         Raises:
             CheckpointError: a tensor is missing, unexpected, without values or not finite.
+            ConfigError: an ``attn_implementation`` that is neither "sdpa" nor "eager".
         """
+        check_attention(kwargs.get("attn_implementation"))
         origin = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
         kwargs.setdefault("dtype", torch.float32)
         with loading_from(origin):
@@ -257,6 +300,54 @@ class MSQNet(PreTrainedModel):
         learned = model.config.learn_label_queries
         model.query_encoder.label_embeddings.requires_grad_(learned)
         return model
+
+    @classmethod
+    def from_encoders(
+        cls,
+        *,
+        video: VideoEncoder | str | Path,
+        image: ImageEncoder | str | Path | None = None,
+        text: TextEncoder | str | None = None,
+        labels: Iterable[str],
+        clip: ClipConfig | None = None,
+        embedding: Embedding = "pooled",
+        **settings: Any,
+    ) -> MSQNet:
+        """A new model, ready to be trained: pretrained encoders, the rest random.
+
+        >>> model = MSQNet.from_encoders(  # doctest: +SKIP
+        ...     video="facebook/timesformer-base-finetuned-k400",
+        ...     image="openai/clip-vit-base-patch16",
+        ...     text="openai/clip-vit-base-patch16",
+        ...     labels=["sit", "walk"],
+        ... )
+
+        Args:
+            video: the video encoder, or hub id or folder of its weights, whose ``config.json``
+                tells its kind. ``lite``, ``i3d`` and ``c3d`` have no such file: give the encoder.
+            image: likewise the encoder behind the video query; it is frozen in the model. None for
+                no such query (``lite`` has one of its own).
+            text: what label queries start from: the encoder, or a name as for `load_text_encoder`.
+                None for random queries.
+            labels: K names, or a `LabelSet`.
+            clip: how frames become a model input; by default as a given encoder needs it, else 16
+                frames of 224 pixels.
+            embedding: of CLIP, for image and text encoders given by name: "pooled" (the paper) or
+                "projected".
+            settings: further fields of `MSQNetConfig`, and ``attn_implementation``. Its defaults
+                hold, except that only ``lite`` has a path from the video query to the scores.
+
+        Raises:
+            ConfigError: settings that are unknown, told by the encoders, or do not fit each other.
+            CheckpointError: weights that cannot be loaded whole, or of another kind of model.
+            MissingExtra: parts of ``msqnet[lite]`` that are not installed.
+            VocabularyError: a label that is empty or listed twice.
+        """
+        from msqnet.model.from_encoders import model_from_encoders  # which imports this module
+
+        return model_from_encoders(
+            video, image, text, labels=labels, clip=clip, embedding=embedding, settings=settings
+        )
 
     def train(self, mode: bool = True) -> MSQNet:
         """Set the mode, but leave every module without a trainable parameter in eval mode."""
@@ -369,8 +460,7 @@ class MSQNet(PreTrainedModel):
         if not self.config.is_open:
             raise VocabularyError(
                 f"{what}: this model has one weight vector for each of its "
-                f"{len(self.config.label_set)} labels and scores no others; train one with "
-                "--arch.head cosine, or use --model clip-zero-shot:ID_OR_FOLDER"
+                f"{len(self.config.label_set)} labels and scores no others; {OPEN_ADVICE}"
             )
 
     def set_labels(self, names: Sequence[str], embeddings: Tensor) -> None:
@@ -400,14 +490,15 @@ class MSQNet(PreTrainedModel):
 
         Returns:
             (B, K) float32 in [0, 1]: sigmoid of scale * logit + bias, or softmax for single-label
-            models.
+            models with a closed vocabulary.
         """
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)
         if self.config.is_open:  # one calibration for all labels, whichever are asked for
             scale, bias = scale[:1], bias[:1]
         calibrated = logits.float() * scale + bias
-        if self.config.task == "single_label":
+        # A softmax would make the score of a label depend on the others asked for.
+        if self.config.task == "single_label" and not self.config.is_open:
             return calibrated.softmax(dim=-1)
         return calibrated.sigmoid()
 

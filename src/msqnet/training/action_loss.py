@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from msqnet.model.msqnet import MSQNetOutput
 
 Loss = Callable[..., Tensor]
-"""A function of logits (B, K), targets and the keyword ``num_known``."""
+"""A function of logits (B, K), targets (B, K) and the keyword ``num_known``."""
 
 LossBuilder = Callable[["LossConfig", LabelCounts], Loss]
 
@@ -131,7 +131,20 @@ class ActionLoss:
     def __call__(
         self, outputs: MSQNetOutput, labels: Tensor, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """The signature of `Trainer`'s ``compute_loss_func``."""
+        """The signature of `Trainer`'s ``compute_loss_func``.
+
+        Args:
+            outputs: of the model.
+            labels: (B, K) float: 1, 0, or -100 where nothing is known.
+            num_items_in_batch: known cells of the global batch, for single-label tasks its rows
+                that have a label; by default those of ``labels``.
+
+        Returns:
+            () float32.
+
+        Raises:
+            ShapeError: logits and labels of other shapes.
+        """
         parts = [outputs["decoder_logits"]]
         if outputs.get("query_logits") is not None:
             parts.append(outputs["query_logits"])

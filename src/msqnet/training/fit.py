@@ -57,7 +57,17 @@ _VIEW_SEED = 0
 
 
 def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
-    """A new model, or one that starts from another."""
+    """A new model, or one that starts from another.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+    keeps_features = run.train.cached_views and run.arch.video_encoder == "lite"
+    if keeps_features and run.arch.video_query == "image":
+            raise ConfigError(
+                "cached_views keeps what the trunk of the lite video encoder gives, but "
+                "video_query image looks at the frames; set cached_views to 0"
+            )
     set_seed(run.train.seed)
     model = new_model(run.arch, run.clip, run.labels, task=run.task)
     if run.init_from is not None:
@@ -155,7 +165,6 @@ class _TrainingData:
             run.labels,
             run.clip,
             augmentation=augmentation,
-            single_label=run.task == "single_label",
             seed=run.train.seed,
         )
 
@@ -178,7 +187,10 @@ class _TrainingData:
         )
 
     def video_queries(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Queries (N, D'') and targets (N, K) of all views of some rows, and the views per row."""
+        """Queries (N, D'') and targets (N, K) of all views of some rows, and the views per row.
+
+        The model must have a video query.
+        """
         targets = torch.from_numpy(self.run.targets[rows])
         if self.store is not None:
             views = [
@@ -196,13 +208,11 @@ class _TrainingData:
             self.model.train(mode=False)
             for batch in loader:
                 closeups = batch.get("closeups")
-                query = self.model.encode(
+                encoded: Any = self.model.encode(
                     batch["pixels"].to(self.model.device),
                     None if closeups is None else closeups.to(self.model.device),
-                )[1]
-                if query is None:
-                    raise ConfigError("probe_strength needs a model with a video query")
-                queries.append(query.float().cpu())
+                )
+                queries.append(encoded[1].float().cpu())
         return torch.cat(queries), targets, 1
 
     def remove(self) -> None:
@@ -274,11 +284,8 @@ def _train_once(
     choose_epoch: bool = True,
 ) -> _Trained:
     model = data.fresh_model()
-    if model.config.video_query == "trunk" and run.init_from is None:
-        queries, targets, num_views = data.video_queries(train_rows)
-        standardise_query(model, queries)
-        if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
-            fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
+    if run.init_from is None:
+        _prepare_query(run, model, data, train_rows)
     train_data = data.rows(train_rows, augmented=True)
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
     validation_data = held_out_data if choose_epoch else None
@@ -288,6 +295,19 @@ def _train_once(
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)
     return _Trained(model, _last_epoch(model, folder), logits)
+
+
+def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.ndarray) -> None:
+    """Standardise the video query, and start its path to the scores.
+
+    An image query without that path stays as it is: the paper does not standardise it.
+    """
+    if model.config.video_query != "trunk" and model.query_head is None:
+        return
+    queries, targets, num_views = data.video_queries(train_rows)
+    standardise_query(model, queries)
+    if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
+        fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
 
 
 def _last_epoch(model: MSQNet, folder: Path) -> MSQNet:

@@ -133,7 +133,7 @@ def calibrate_and_describe(
         shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
         report(f"macro mAP by share of the direct path: {shown}")
     logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
-    if run.task == "multi_label":
+    if run.task == "multi_label" or config.is_open:
         _calibrate(config, logits, targets)
     precision = average_precision(logits, targets)
     not_calibrated = [

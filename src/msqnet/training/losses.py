@@ -3,7 +3,8 @@
 Loss = sum over known terms / number of known terms in the global batch, so that neither the batch
 size, the number of ranks nor the steps of accumulation changes it. Unknown targets hold -100, the
 value that `transformers.Trainer` leaves out when it counts the items of a batch. A weighted term
-counts as one, whatever it weighs.
+counts as one, whatever it weighs. The terms of single-label losses are rows, in which only known
+labels compete (`label_columns`).
 
 Everything is computed in float32. Powers of probabilities are taken as exponentials of their
 logarithms, whose gradients stay finite where the probability itself rounds to 0 or 1.
@@ -20,6 +21,21 @@ from msqnet.errors import ShapeError
 UNKNOWN = -100
 # A power below 1 has an infinite slope at 0.
 _SMALLEST_PROBABILITY = 1e-12
+# The logit of what cannot be. Infinity would make a row of nothing else NaN.
+_LOWEST = torch.finfo(torch.float32).min
+
+
+def label_columns(targets: Tensor) -> Tensor:
+    """The label of each row of a single-label set: the rows that its losses count.
+
+    Args:
+        targets: (B, K) float: 1, 0, or -100 where nothing is known.
+
+    Returns:
+        (B,) int64 column of the first 1 in each row; -100 without one.
+    """
+    is_positive = targets == 1
+    return torch.where(is_positive.any(dim=1), is_positive.int().argmax(dim=1), UNKNOWN)
 
 
 def binary_cross_entropy(
@@ -66,26 +82,31 @@ def cross_entropy(
     label_weight: Tensor | None = None,
     offset: Tensor | None = None,
 ) -> Tensor:
-    """Masked cross-entropy of single-label models.
+    """Masked cross-entropy of single-label models: a softmax over the known labels of each row.
 
     Args:
         logits: (B, K) float.
-        targets: (B,) int64 label columns, or -100.
-        num_known: what to divide by; by default the known targets of this batch.
+        targets: (B, K) float: 1 for the row's label, 0, or -100 where nothing is known.
+        num_known: what to divide by; by default the rows of this batch that have a label.
         label_weight: (K,) float, weight of the rows of a label.
         offset: (K,) float, added to the logits (logit adjustment, Menon et al. 2021, equation 10).
 
     Returns:
-        () float32.
+        () float32; 0 where no row has a label.
+
+    Raises:
+        ShapeError: shapes differ.
     """
+    _check_same_shape(logits, targets)
+    columns = label_columns(targets)
     terms = F.cross_entropy(
-        _shifted(logits, offset),
-        targets,
+        _among_known(_shifted(logits, offset), targets),
+        columns,
         weight=_beside(logits, label_weight),
         ignore_index=UNKNOWN,
         reduction="none",
     )
-    return _mean_over_known(terms, targets, num_known)
+    return _mean_over_known(terms, columns, num_known)
 
 
 def focal_loss(
@@ -133,22 +154,26 @@ def single_label_focal_loss(
 
     Args:
         logits: (B, K) float.
-        targets: (B,) int64 label columns, or -100.
+        targets: (B, K) float: 1 for the row's label, 0, or -100 where nothing is known.
         gamma: as in `focal_loss`.
-        num_known: what to divide by; by default the known targets of this batch.
+        num_known: what to divide by; by default the rows of this batch that have a label.
 
     Returns:
-        () float32.
+        () float32; 0 where no row has a label.
+
+    Raises:
+        ShapeError: shapes differ.
     """
-    logits = logits.float()
-    column = targets.clamp(min=0)[:, None]  # (B,) -> (B, 1)
+    _check_same_shape(logits, targets)
+    logits = _among_known(logits.float(), targets)
+    columns = label_columns(targets)
+    column = columns.clamp(min=0)[:, None]  # (B,) -> (B, 1)
     everything = logits.logsumexp(dim=1)
     # The logarithm of 1 - p_y from the other labels: the difference would round to 0.
-    lowest = torch.finfo(logits.dtype).min
-    others = logits.scatter(1, column, lowest).logsumexp(dim=1)
+    others = logits.scatter(1, column, _LOWEST).logsumexp(dim=1)
     log_right = logits.gather(1, column)[:, 0] - everything
     terms = -torch.exp(gamma * (others - everything)) * log_right
-    return _mean_over_known(terms, targets, num_known)
+    return _mean_over_known(terms, columns, num_known)
 
 
 def asymmetric_loss(
@@ -238,6 +263,11 @@ def _log_probabilities(logits: Tensor, is_positive: Tensor) -> tuple[Tensor, Ten
     """Logarithms of the probabilities given to the right answer and to the wrong one, (B, K)."""
     signed = torch.where(is_positive, logits.float(), -logits.float())
     return F.logsigmoid(signed), F.logsigmoid(-signed)
+
+
+def _among_known(logits: Tensor, targets: Tensor) -> Tensor:
+    """Logits (B, K) float32 under which unknown labels have a probability of exactly 0."""
+    return logits.masked_fill(targets == UNKNOWN, _LOWEST)
 
 
 def _mean_over_known(terms: Tensor, targets: Tensor, num_known: Tensor | int | None) -> Tensor:

@@ -95,7 +95,7 @@ def check_single_label(table: ClipTable) -> None:
         )
 
 
-def _rows_digest(table: ClipTable) -> str:
+def rows_digest(table: ClipTable) -> str:
     """Identifies the rows, their order and their labels."""
     rows = [
         (
@@ -134,7 +134,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     return {
         "data": str(run.table.path),
         "num_rows": len(run.table),
-        "rows_digest": _rows_digest(run.table),
+        "rows_digest": rows_digest(run.table),
         "labels": list(run.labels),
         "task": run.task,
         "init_from": run.init_from,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,11 @@ from transformers import (
 
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.metrics.classification import top_k_accuracy
 from msqnet.training.action_loss import ActionLoss
 from msqnet.training.features import FeatureDataset
 from msqnet.training.label_counts import label_counts, positive_weight
-from msqnet.training.losses import UNKNOWN
+from msqnet.training.losses import label_columns
 from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _STATE_FILE = "trainer_state.json"
+# What chooses the best epoch, by task.
+_BEST_BY = {"multi_label": "macro_map", "single_label": "top_1_accuracy"}
 
 
 class _EpochOfData(TrainerCallback):
@@ -63,6 +67,8 @@ class _EpochOfData(TrainerCallback):
 class _ActionTrainer(Trainer):
     """Trainer with one learning rate for the video encoder and one for the rest.
 
+    Its items are what the loss has terms for: known cells, or rows of single-label sets.
+
     Args:
         encoder_learning_rate: of ``model.video_encoder``.
         train_sampler: which rows an epoch shows; None for each once.
@@ -83,6 +89,14 @@ class _ActionTrainer(Trainer):
         if self.train_sampler is None:
             return super()._get_train_sampler(train_dataset)
         return self.train_sampler
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[Any], device: torch.device
+    ) -> torch.Tensor | int | None:
+        if self.model.config.task == "single_label":
+            batch_samples = [{"labels": label_columns(item["labels"])} for item in batch_samples]
+        found: torch.Tensor | int | None = super()._get_num_items_in_batch(batch_samples, device)
+        return found
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW; with a weight decay of 0 it is the paper's Adam."""
@@ -145,9 +159,21 @@ def _schedule_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def training_arguments(
-    config: TrainConfig, folder: Path, *, validates: bool, num_workers: int
+    config: TrainConfig, folder: Path, *, best_by: str | None, num_workers: int
 ) -> TrainingArguments:
-    """Our settings in the Trainer's terms."""
+    """Our settings in the Trainer's terms.
+
+    Args:
+        config: how to train.
+        folder: checkpoints and events go there.
+        best_by: the figure of `validation_metrics` that chooses the best epoch; None where nothing
+            is validated.
+        num_workers: decoding processes.
+
+    Raises:
+        ConfigError: a precision that the device lacks.
+    """
+    validates = best_by is not None
     if config.precision == "bf16" and not _device_has_bf16():
         raise ConfigError("precision bf16: this device has no fast bf16; use auto or fp32")
     reports = ["tensorboard"] if find_spec("tensorboard") else []
@@ -171,7 +197,7 @@ def training_arguments(
         save_total_limit=2,
         eval_strategy="epoch" if validates else "no",
         load_best_model_at_end=validates,
-        metric_for_best_model="macro_map" if validates else None,
+        metric_for_best_model=best_by,
         greater_is_better=True if validates else None,
         logging_strategy="epoch",
         report_to=reports,
@@ -184,16 +210,23 @@ def training_arguments(
     )
 
 
-def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Macro mAP of the validation part (top-1 for single-label models)."""
+def validation_metrics(prediction: EvalPrediction, *, task: str) -> dict[str, float]:
+    """What chooses the best epoch, from the validation part; 0 where nothing can be scored.
+
+    Args:
+        prediction: logits (V, K), and targets (V, K) of 1, 0 and -100.
+        task: "multi_label" for macro mAP, or "single_label" for top-1 accuracy.
+
+    Returns:
+        The one figure, by its name.
+    """
     logits = np.asarray(prediction.predictions)
     targets = np.asarray(prediction.label_ids)
-    if targets.ndim == 1:
-        known = targets != UNKNOWN
-        hits = (logits.argmax(axis=1) == targets)[known]
-        return {"macro_map": float(hits.mean()) if hits.size else 0.0}
-    value = macro_map(average_precision(logits, targets))
-    return {"macro_map": 0.0 if np.isnan(value) else value}
+    if task == "single_label":
+        value = top_k_accuracy(logits, targets, 1)
+    else:
+        value = macro_map(average_precision(logits, targets))
+    return {_BEST_BY[task]: 0.0 if np.isnan(value) else value}
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -251,6 +284,7 @@ def run_trainer(
         ConfigError: settings that do not fit the task or the device.
         DatasetError: class-aware sampling of rows without any label.
     """
+    task = model.config.task
     sampler = _sampler(config, targets)
     drawing = [train_data] if sampler is None else [train_data, sampler]
     callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
@@ -261,14 +295,14 @@ def run_trainer(
         args=training_arguments(
             config,
             folder,
-            validates=validation_data is not None,
+            best_by=None if validation_data is None else _BEST_BY[task],
             # Stored features need no decoding, and some systems would copy them to each process.
             num_workers=0 if isinstance(train_data, FeatureDataset) else config.num_workers,
         ),
         train_dataset=train_data,
         eval_dataset=validation_data,
-        compute_loss_func=_loss(model.config.task, config, targets),
-        compute_metrics=validation_metrics,
+        compute_loss_func=_loss(task, config, targets),
+        compute_metrics=partial(validation_metrics, task=task),
         callbacks=callbacks,
         encoder_learning_rate=config.encoder_learning_rate,
         train_sampler=sampler,

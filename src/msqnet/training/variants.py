@@ -53,4 +53,7 @@ def variant(arch: ArchConfig, name: str) -> ArchConfig:
             "variants start from the full model: set video_query to image or trunk, and "
             "text_encoder to one that reads text"
         )
-    return replace(arch, **VARIANTS[name])
+    changes = VARIANTS[name]
+    if changes["head"] == _OPEN["head"] and arch.head != "group_wise":
+        changes = {**changes, "head": arch.head}  # another open head that was asked for
+    return replace(arch, **changes)

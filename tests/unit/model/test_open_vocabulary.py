@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from msqnet.config import ArchConfig
-from msqnet.errors import ConfigError, ShapeError, VocabularyError
+from msqnet.errors import CheckpointError, ConfigError, ShapeError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.msqnet import MSQNet, save_in_half
 from msqnet.model.vocabulary import ask_for, text_embeddings
+from msqnet.prompts import read_label_table
 from tests.fixtures.models import (
     NUM_FRAMES,
     SIZE_PIXELS,
@@ -177,3 +178,41 @@ def test_settings_that_tie_scores_together_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         open_model(folder, **changes)
+
+
+@torch.no_grad()
+def test_single_label_scores_of_an_open_model_stand_alone_too(folder: Path, pixels: Tensor) -> None:
+    model = open_model(folder)
+    model.config.task = "single_label"
+    among_three = model.scores(model(pixels=pixels).logits)[:, 1]
+    ask_for(model, ["walk"])
+    alone = model.scores(model(pixels=pixels).logits)[:, 0]
+    torch.testing.assert_close(alone, among_three, atol=ROUNDING, rtol=0)
+
+
+def test_text_encoder_of_another_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
+    model = open_model(folder)
+    ask_for(model, OTHERS)
+    with torch.no_grad():
+        model.query_encoder.label_embeddings[0] += 0.1
+    with pytest.raises(CheckpointError, match="embeds 'dig' otherwise than in training"):
+        ask_for(model, ["sit"])
+
+
+@torch.no_grad()
+def test_half_precision_file_keeps_its_text_encoder(folder: Path, tmp_path: Path) -> None:
+    model = open_model(folder, embedding="pooled")
+    save_in_half(model, tmp_path)
+    again = MSQNet.from_pretrained(tmp_path)
+    ask_for(again, OTHERS)
+    assert tuple(again.config.label_set) == OTHERS
+
+
+def test_descriptions_are_needed_for_every_label_asked_for(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("name,description\nsit,rump down\nwalk,on foot\nsleep,eyes shut\ndig,paws\n")
+    model = open_model(folder, prompts="descriptions", label_table=str(table))
+    ask_for(model, ["dig"], read_label_table(table))
+    assert tuple(model.config.label_set) == ("dig",)
+    with pytest.raises(ConfigError, match="no description: eat"):
+        ask_for(model, ["eat"], read_label_table(table))
