@@ -64,10 +64,10 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
     """
     keeps_features = run.train.cached_views and run.arch.video_encoder == "lite"
     if keeps_features and run.arch.video_query == "image":
-            raise ConfigError(
-                "cached_views keeps what the trunk of the lite video encoder gives, but "
-                "video_query image looks at the frames; set cached_views to 0"
-            )
+        raise ConfigError(
+            "cached_views keeps what the trunk of the lite video encoder gives, but "
+            "video_query image looks at the frames; set cached_views to 0"
+        )
     set_seed(run.train.seed)
     model = new_model(run.arch, run.clip, run.labels, task=run.task)
     if run.init_from is not None:

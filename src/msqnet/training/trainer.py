@@ -93,7 +93,8 @@ class _ActionTrainer(Trainer):
     def _get_num_items_in_batch(
         self, batch_samples: list[Any], device: torch.device
     ) -> torch.Tensor | int | None:
-        if self.model.config.task == "single_label":
+        model: Any = self.model
+        if model.config.task == "single_label":
             batch_samples = [{"labels": label_columns(item["labels"])} for item in batch_samples]
         found: torch.Tensor | int | None = super()._get_num_items_in_batch(batch_samples, device)
         return found

@@ -81,12 +81,6 @@ def test_unknown_labels_are_minus_100(table: ClipTable) -> None:
     assert torch.equal(dataset[1]["labels"], expected[1])
 
 
-def test_single_label_targets_are_columns(table: ClipTable) -> None:
-    dataset = dataset_of(table, single_label=True)
-    assert [dataset.target(row).tolist() for row in range(3)] == [0, -100, 1]
-    assert dataset.target(0).dtype == torch.int64
-
-
 def same_items(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first

@@ -31,7 +31,9 @@ def _seeded() -> None:
 def batch(task: str) -> tuple[torch.Tensor, torch.Tensor]:
     logits = torch.randn(8, 3)
     if task == "single_label":
-        return logits, torch.tensor([0, UNKNOWN, 2, 1, 0, 0, UNKNOWN, 1])
+        labels = torch.eye(3)[torch.tensor([0, 0, 2, 1, 0, 0, 0, 1])]
+        labels[1] = labels[3, 0] = labels[6] = UNKNOWN
+        return logits, labels
     labels = torch.randint(0, 2, (8, 3)).float()
     labels[1] = labels[4, 0] = labels[6, 2] = UNKNOWN
     return logits, labels
@@ -58,7 +60,8 @@ def test_parts_of_a_batch_divided_by_its_known_labels_add_up_to_the_whole(
     task: str, name: str
 ) -> None:
     logits, labels = batch(task)
-    num_known = (labels != UNKNOWN).sum()
+    is_known = labels == 1 if task == "single_label" else labels != UNKNOWN
+    num_known = is_known.sum()
     loss = ActionLoss(task, LossConfig(name=name, equalisation_threshold=0.2), COUNTS)
     parts = [
         loss({"decoder_logits": logits[rows]}, labels[rows], num_known)
@@ -113,8 +116,8 @@ def test_adjusted_logits_are_balanced_where_the_data_are_not(task: str) -> None:
     if task == "multi_label":
         labels, counts = torch.from_numpy(TARGETS), COUNTS
     else:
-        labels = torch.tensor([0] * 9 + [1] * 5 + [2])
-        counts = label_counts(torch.nn.functional.one_hot(labels).float().numpy())
+        labels = torch.eye(3)[torch.tensor([0] * 9 + [1] * 5 + [2])]
+        counts = label_counts(labels.numpy())
     logits = torch.zeros(1, 3, requires_grad=True)
     loss = ActionLoss(task, LossConfig(name="logit_adjustment"), counts)
     optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")

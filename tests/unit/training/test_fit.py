@@ -21,9 +21,10 @@ from msqnet.model.builder import new_model
 from msqnet.model.msqnet import MSQNet
 from msqnet.training.fit import build_model, fit
 from msqnet.training.held_out import partition, scorable_targets
+from msqnet.training.probe import fit_linear
 from msqnet.training.run import Run, save_model
 from msqnet.training.trainer import part_logits
-from tests.fixtures.models import fill_with_noise, tiny_clip_settings
+from tests.fixtures.models import fill_with_noise, tiny_clip_settings, write_clip_folder
 from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 
 if TYPE_CHECKING:
@@ -227,6 +228,61 @@ def test_run_on_pixels_with_one_label_per_clip_and_a_validation_part(
     assert 0 < summary["num_rows"] < NUM_VIDEOS
     assert MSQNet.from_pretrained(tmp_path / "best").config.task == "single_label"
     assert MSQNet.from_pretrained(tmp_path / "last").config.task == "single_label"
+
+
+def image_query_run(table: ClipTable, folder: Path, *, direct_path: bool, **changes: Any) -> Run:
+    """A run on pixels whose video query comes from an image encoder."""
+    encoder = str(write_clip_folder(folder / "clip"))
+    run = lite_run(
+        table, folder / "run", folds=0, cached_views=0, validation_share=0.5, epochs=1, **changes
+    )
+    arch = replace(run.arch, video_query="image", image_encoder=encoder, direct_path=direct_path)
+    return replace(run, arch=arch)
+
+
+def image_queries(model: MSQNet, run: Run) -> torch.Tensor:
+    data = ClipDataset(run.table.take(partition(run)[0][0]), run.labels, run.clip)
+    pixels = torch.stack([data[row]["pixels"] for row in range(len(data))])
+    with torch.inference_mode():
+        query = model.encode(pixels, None)[1]
+    assert query is not None
+    return query
+
+
+def test_direct_path_from_an_image_query_starts_as_the_linear_fit(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    run = image_query_run(table, tmp_path, direct_path=True, probe_strength=0.5)
+    fit(run, report=lambda _line: None)
+    model = MSQNet.from_pretrained(run.folder / "best")
+    queries = image_queries(model, run)
+    torch.testing.assert_close(model.query_mean, queries.mean(dim=0))
+    standardised = (queries - model.query_mean) / model.query_std
+    torch.testing.assert_close(standardised.std(dim=0, correction=0), torch.ones(24))
+    targets = torch.from_numpy(run.targets[partition(run)[0][0]])
+    weight, bias = fit_linear(standardised, targets, 0.5)
+    assert weight.any()
+    torch.testing.assert_close(model.query_head.weight.data, weight, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(model.query_head.bias.data, bias, atol=1e-4, rtol=1e-3)
+
+
+def test_image_query_without_a_direct_path_is_not_standardised(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    run = image_query_run(table, tmp_path, direct_path=False)
+    fit(run, report=lambda _line: None)
+    model = MSQNet.from_pretrained(run.folder / "best")
+    assert not model.query_mean.any()
+    assert torch.equal(model.query_std, torch.ones(24))
+
+
+def test_stored_features_are_refused_for_an_image_query(table: ClipTable, tmp_path: Path) -> None:
+    run = image_query_run(table, tmp_path, direct_path=True)
+    run = replace(run, train=replace(run.train, cached_views=1))
+    with pytest.raises(ConfigError, match="set cached_views to 0"):
+        build_model(run, lambda _line: None)
 
 
 def test_answers_do_not_depend_on_the_batch(

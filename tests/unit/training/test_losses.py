@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from msqnet.training.losses import (
     cross_entropy,
     equalisation_loss,
     focal_loss,
+    label_columns,
     single_label_focal_loss,
 )
 
@@ -70,8 +71,12 @@ def multi_label_batch() -> tuple[Tensor, Tensor]:
 
 
 def single_label_batch() -> tuple[Tensor, Tensor]:
-    targets = torch.randint(0, NUM_LABELS, (NUM_ROWS,))
-    targets[2] = targets[5] = UNKNOWN
+    """Logits and targets with unknown cells, a row whose label is not known and one of nothing."""
+    columns = torch.randint(0, NUM_LABELS, (NUM_ROWS,))
+    targets = functional.one_hot(columns, NUM_LABELS).float()
+    targets[(torch.rand(NUM_ROWS, NUM_LABELS) < 0.3) & (targets == 0)] = UNKNOWN
+    targets[2] = UNKNOWN
+    targets[5] = torch.tensor([0.0, UNKNOWN, 0.0, 0.0, UNKNOWN])
     return 2 * torch.randn(NUM_ROWS, NUM_LABELS), targets
 
 
@@ -95,12 +100,13 @@ def mean_over_cells(
 def mean_over_rows(
     logits: Tensor, targets: Tensor, term: Callable[[list[float], int], float]
 ) -> float:
-    """Mean of ``term(probabilities, column)`` over the known rows."""
+    """Mean of ``term(probabilities, column)`` over rows with a label, among their known labels."""
     terms = []
-    for row, column in zip(logits.tolist(), targets.tolist(), strict=True):
-        if column != UNKNOWN:
-            total = sum(math.exp(logit) for logit in row)
-            terms.append(term([math.exp(logit) / total for logit in row], column))
+    for row, wanted in zip(logits.tolist(), targets.tolist(), strict=True):
+        if 1 in wanted:
+            known = [target != UNKNOWN for target in wanted]
+            powers = [math.exp(logit) * is_in for logit, is_in in zip(row, known, strict=True)]
+            terms.append(term([power / sum(powers) for power in powers], wanted.index(1)))
     return sum(terms) / len(terms)
 
 
@@ -263,25 +269,53 @@ def test_unknown_targets_give_no_gradient(name: str) -> None:
     assert torch.equal(logits.grad == 0, targets == UNKNOWN)
 
 
+def test_column_of_a_row_is_that_of_its_label() -> None:
+    targets = torch.tensor(
+        [[0.0, 1.0, UNKNOWN], [0.0, 0.0, UNKNOWN], [UNKNOWN] * 3, [1.0, 0.0, 0.0]]
+    )
+    assert label_columns(targets).tolist() == [1, UNKNOWN, UNKNOWN, 0]
+
+
 @pytest.mark.parametrize("name", SINGLE_LABEL)
-def test_unknown_rows_give_no_gradient(name: str) -> None:
+def test_unknown_labels_take_no_part_in_a_softmax(name: str) -> None:
     logits, targets = single_label_batch()
     logits.requires_grad_()
     SINGLE_LABEL[name](logits, targets).backward()
-    assert torch.equal((logits.grad == 0).all(dim=1), targets == UNKNOWN)
+    takes_part = (targets == 1).any(dim=1, keepdim=True) & (targets != UNKNOWN)
+    assert torch.equal(logits.grad != 0, takes_part)
+    assert targets[takes_part.any(dim=1)].eq(UNKNOWN).any()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_single_label_losses_equal_pytorch_where_everything_is_known(gamma: float) -> None:
+    logits, columns = torch.randn(6, NUM_LABELS), torch.randint(0, NUM_LABELS, (6,))
+    targets = functional.one_hot(columns, NUM_LABELS).float()
+    expected = functional.cross_entropy(logits, columns)
+    torch.testing.assert_close(cross_entropy(logits, targets), expected)
+    terms = functional.cross_entropy(logits, columns, reduction="none")
+    focal = ((1 - torch.exp(-terms)) ** gamma * terms).mean()
+    torch.testing.assert_close(single_label_focal_loss(logits, targets, gamma=gamma), focal)
+
+
+@pytest.mark.parametrize("name", SINGLE_LABEL)
+def test_row_of_which_only_the_label_is_known_says_nothing(name: str) -> None:
+    logits = torch.randn(2, NUM_LABELS, requires_grad=True)
+    targets = torch.tensor([[UNKNOWN, 1.0, UNKNOWN, UNKNOWN, UNKNOWN], [0.0, 1.0, 0.0, 0.0, 0.0]])
+    value = SINGLE_LABEL[name](logits, targets)
+    value.backward()
+    assert not logits.grad[0].any()
+    # It counts as a row all the same.
+    torch.testing.assert_close(value, SINGLE_LABEL[name](logits[1:], targets[1:]) / 2)
 
 
 @pytest.mark.parametrize(
-    ("loss", "targets"),
-    [(loss, torch.full((2, NUM_LABELS), float(UNKNOWN))) for loss in MULTI_LABEL.values()]
-    + [(loss, torch.full((2,), UNKNOWN)) for loss in SINGLE_LABEL.values()],
+    "loss",
+    [*MULTI_LABEL.values(), *SINGLE_LABEL.values()],
     ids=[*MULTI_LABEL, *(f"single label: {name}" for name in SINGLE_LABEL)],
 )
-def test_nothing_known_gives_zero_and_no_gradient(
-    loss: Callable[..., Tensor], targets: Tensor
-) -> None:
+def test_nothing_known_gives_zero_and_no_gradient(loss: Callable[..., Tensor]) -> None:
     logits = torch.randn(2, NUM_LABELS, requires_grad=True)
-    value = loss(logits, targets)
+    value = loss(logits, torch.full((2, NUM_LABELS), float(UNKNOWN)))
     value.backward()
     assert value.item() == 0
     assert not logits.grad.any()
@@ -301,8 +335,12 @@ def test_extreme_logits_give_a_finite_loss(name: str) -> None:
 @pytest.mark.parametrize("name", SINGLE_LABEL)
 def test_extreme_logits_give_a_finite_single_label_loss(name: str) -> None:
     row = [1e4, -1e4, 0.0, 200.0, -200.0]
-    logits = torch.tensor([row] * 6, requires_grad=True)
-    value = SINGLE_LABEL[name](logits, torch.tensor([0, 1, 2, 3, 4, UNKNOWN]))
+    logits = torch.tensor([row] * 11, requires_grad=True)
+    everything_known = torch.eye(NUM_LABELS)
+    first_unknown = everything_known.clone()
+    first_unknown[:, 0] = UNKNOWN
+    targets = torch.cat([everything_known, first_unknown, torch.full((1, NUM_LABELS), UNKNOWN)])
+    value = SINGLE_LABEL[name](logits, targets)
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
@@ -344,7 +382,8 @@ def test_parts_of_a_single_label_batch_add_up_to_the_whole(name: str) -> None:
     torch.testing.assert_close(sum(parts), loss(logits, targets))
 
 
-@pytest.mark.parametrize("name", MULTI_LABEL)
-def test_logits_and_targets_of_other_shapes_are_refused(name: str) -> None:
-    with pytest.raises(ShapeError, match=r"\(2, 5\).*\(5, 2\)"):
-        MULTI_LABEL[name](torch.zeros(2, NUM_LABELS), torch.zeros(NUM_LABELS, 2))
+@pytest.mark.parametrize("losses", [MULTI_LABEL, SINGLE_LABEL], ids=["multi", "single"])
+def test_logits_and_targets_of_other_shapes_are_refused(losses: dict[str, Any]) -> None:
+    for loss in losses.values():
+        with pytest.raises(ShapeError, match=r"\(2, 5\).*\(5, 2\)"):
+            loss(torch.zeros(2, NUM_LABELS), torch.zeros(NUM_LABELS, 2))

@@ -14,8 +14,8 @@ from msqnet.training.probe import (
     balanced_weights,
     fit_linear,
     fit_query_head,
-    standardise_query,
     standardisation,
+    standardise_query,
 )
 from tests.fixtures.models import LABELS, random_inputs, tiny_model
 

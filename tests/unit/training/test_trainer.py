@@ -45,7 +45,9 @@ class StoredClips(Dataset[dict[str, Any]]):
         self.maps = torch.rand(NUM_CLIPS, 2, NUM_FRAMES, 1, 320, generator=generator)
         self.pooled = torch.rand(NUM_CLIPS, 2, NUM_FRAMES, 1280, generator=generator)
         if task == "single_label":
-            self.labels = torch.tensor([0, 1, 2, -100, 1, 0, -100, -100])
+            self.labels = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 0, 0, 0])]
+            self.labels[3] = self.labels[6] = self.labels[7] = -100
+            self.labels[1, 2] = self.labels[5, 1] = -100
         else:
             self.labels = torch.randint(0, 2, (NUM_CLIPS, 3), generator=generator).float()
             # Uneven, so that a mean of means over batches would be another number.
@@ -59,12 +61,8 @@ class StoredClips(Dataset[dict[str, Any]]):
 
     @property
     def targets(self) -> np.ndarray:
-        """(V, K) of 1, 0 and -100, for either task."""
-        if self.labels.ndim == 2:
-            return self.labels.numpy()
-        is_known = self.labels[:, None] >= 0
-        one_hot = torch.nn.functional.one_hot(self.labels.clamp(min=0), 3)
-        return torch.where(is_known, one_hot, -100).numpy()
+        """(V, K) of 1, 0 and -100."""
+        return self.labels.numpy()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         self.epochs_seen.append(self.epoch)
@@ -144,6 +142,33 @@ def test_accumulated_steps_equal_one_step_on_the_whole_batch(
                 found[name], tensor, atol=tolerance, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
             )
     assert accumulated[2] == pytest.approx(whole[2], abs=1e-6)
+
+
+def test_label_that_is_unknown_in_every_row_is_not_trained(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    model, data = model_without_dropout("single_label"), StoredClips("single_label")
+    data.labels[2] = torch.tensor([1.0, 0.0, 0.0])
+    data.labels[:, 2] = -100
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    config = settings(learning_rate=1e-3, weight_decay=0.0)
+    run_trainer(model, data, None, config, tmp_path, data.targets)
+    after = model.state_dict()
+    for key in ("head.weight", "head.bias", "query_head.weight", "query_head.bias"):
+        assert torch.equal(after[key][2], before[key][2])
+        assert not torch.equal(after[key][:2], before[key][:2])
+
+
+@pytest.mark.parametrize(("task", "expected"), [("multi_label", 15), ("single_label", 5)])
+def test_items_are_known_cells_or_rows_with_a_label(
+    tmp_path: Path, task: str, expected: int
+) -> None:
+    """The loss is a mean over all batches of a step, however they are cut."""
+    data = StoredClips(task)
+    config = settings(learning_rate=0.0, encoder_learning_rate=0.0)
+    trainer = run_trainer(model_without_dropout(task), data, None, config, tmp_path, data.targets)
+    batches = iter(DataLoader(data, batch_size=3))
+    _, num_items = trainer.get_batch_samples(batches, 3, torch.device("cpu"))
+    assert int(num_items) == expected
 
 
 def test_each_pass_over_the_data_has_its_number(tmp_path: Path) -> None:
@@ -246,7 +271,7 @@ def test_freezing_behind_a_trunk_needs_a_trunk() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this device may have bf16")
 def test_bf16_is_refused_where_the_device_lacks_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bf16"):
-        training_arguments(settings(precision="bf16"), tmp_path, validates=False, num_workers=0)
+        training_arguments(settings(precision="bf16"), tmp_path, best_by=None, num_workers=0)
 
 
 def write_checkpoint(folder: Path, step: int, state: str | None) -> Path:
@@ -275,16 +300,36 @@ def test_validation_figure_is_the_macro_map_over_known_cells() -> None:
     logits = np.array([[3.0, 0.0], [2.0, 1.0], [1.0, 2.0]])
     targets = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -100.0]])
     # Label 0: positives at ranks 1 and 3, (1 + 2/3) / 2; label 1: 1.
-    found = validation_metrics(EvalPrediction(logits, targets))["macro_map"]
-    assert found == pytest.approx((5 / 6 + 1) / 2)
-    nothing = np.full((3, 2), -100.0)
-    assert validation_metrics(EvalPrediction(logits, nothing)) == {"macro_map": 0.0}
+    found = validation_metrics(EvalPrediction(logits, targets), task="multi_label")
+    assert found == {"macro_map": pytest.approx((5 / 6 + 1) / 2)}
+    nothing = EvalPrediction(logits, np.full((3, 2), -100.0))
+    assert validation_metrics(nothing, task="multi_label") == {"macro_map": 0.0}
+    assert validation_metrics(nothing, task="single_label") == {"top_1_accuracy": 0.0}
 
 
 def test_validation_figure_of_single_label_models_is_top_1() -> None:
-    logits = np.array([[3.0, 0.0], [2.0, 1.0], [1.0, 2.0]])
-    targets = np.array([0, 1, -100])
-    assert validation_metrics(EvalPrediction(logits, targets)) == {"macro_map": 0.5}
+    logits = np.array([[3.0, 0.0, 1.0], [2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    # Right; wrong; without a label; right among the labels that are known there.
+    targets = np.array(
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [-100.0] * 3, [1.0, 0.0, -100.0]], np.float32
+    )
+    found = validation_metrics(EvalPrediction(logits, targets), task="single_label")
+    assert found == {"top_1_accuracy": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("multi_label", "macro_map"), ("single_label", "top_1_accuracy")]
+)
+def test_best_epoch_is_chosen_by_the_figure_of_the_task(
+    tmp_path: Path, task: str, name: str
+) -> None:
+    model, data = model_without_dropout(task), StoredClips(task)
+    trainer = run_trainer(model, data, data, settings(epochs=2), tmp_path, data.targets)
+    found = [
+        entry[f"eval_{name}"] for entry in trainer.state.log_history if f"eval_{name}" in entry
+    ]
+    assert len(found) == 2
+    assert trainer.state.best_metric == max(found)
 
 
 def test_part_logits_keep_the_order_of_the_data_whatever_the_batch() -> None:
