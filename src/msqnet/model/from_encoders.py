@@ -80,10 +80,9 @@ def model_from_encoders(
         label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
         **{**_usual_settings(video, image, text), **settings},
     )
-    if config.is_open and (text is None or config.learn_label_queries):
+    if config.is_open and text is None:
         raise ConfigError(
-            f"head {config.head!r} scores any label by its text: it needs a text encoder and "
-            "learn_label_queries=False"
+            f"head {config.head!r} scores any label by its text: it needs a text encoder"
         )
     return assembled_model(config, video, image, embeddings)
 

@@ -1,0 +1,219 @@
+"""How attention is computed: the same result either way, and as the user said in every part."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedModel
+
+from msqnet.config import ClipConfig
+from msqnet.errors import ConfigError
+from msqnet.model.attention import MultiHeadAttention
+from msqnet.model.configuration import LiteConfig, MSQNetConfig
+from msqnet.model.msqnet import MSQNet
+from tests.fixtures.models import fill_with_noise, tiny_vision_config
+from tests.fixtures.tiny_encoders import clip_form_of, flickering_clips, tiny_encoder_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# float32 sums in another order, of values of the size of 1.
+ROUNDING = 1e-5
+# Those with attention, but for TimeSformer, which transformers computes eagerly only.
+WITH_A_CHOICE = ("lite", "videomae", "vit/clip", "vit/dinov2", "vjepa2", "xclip")
+either = pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+
+
+def new_model(encoder: str, **settings: Any) -> MSQNet:
+    torch.manual_seed(0)
+    config = tiny_encoder_config(encoder)
+    num_frames, size = clip_form_of(config)
+    is_lite = isinstance(config, LiteConfig)
+    model = MSQNet(
+        MSQNetConfig(
+            video_encoder=config,
+            image_encoder=None if is_lite else tiny_vision_config(),
+            video_query="trunk" if is_lite else "image",
+            labels=["sit", "walk"],
+            label_width=8,
+            width=16,
+            decoder_layers=1,
+            decoder_heads=2,
+            decoder_feedforward=24,
+            memory_encoder_layers=1,
+            clip=ClipConfig(num_frames=num_frames, size_pixels=size).to_dict(),
+            **settings,
+        )
+    )
+    fill_with_noise(model)
+    return model.eval()
+
+
+def logits_of(model: MSQNet) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = model(pixels=flickering_clips(model.config.video_encoder, 1)).logits
+    return logits
+
+
+class FusedCalls:
+    """Counts the calls of torch's fused attention."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.number = 0
+        self.fused = F.scaled_dot_product_attention
+        monkeypatch.setattr(F, "scaled_dot_product_attention", self._call)
+
+    def _call(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.number += 1
+        return self.fused(*args, **kwargs)
+
+    def in_pass_of(self, model: MSQNet) -> int:
+        self.number = 0
+        logits_of(model)
+        return self.number
+
+
+@pytest.fixture
+def fused_calls(monkeypatch: pytest.MonkeyPatch) -> FusedCalls:
+    return FusedCalls(monkeypatch)
+
+
+def implementations(part: torch.nn.Module) -> set[str | None]:
+    """Of our modules and those of transformers."""
+    ours = {m.implementation for m in part.modules() if isinstance(m, MultiHeadAttention)}
+    models = [m for m in part.modules() if isinstance(m, PreTrainedModel)]
+    return ours | {model.config._attn_implementation for model in models}
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_eager_attention_equals_the_fused_one(dtype: torch.dtype) -> None:
+    attention = MultiHeadAttention(16, 4).eval().to(dtype)
+    queries, keys, values = (torch.randn(2, n, 16, dtype=dtype) for n in (3, 5, 5))
+    fused = attention(queries, keys, values)
+    attention.implementation = "eager"
+    eager = attention(queries, keys, values)
+    assert eager.dtype == dtype
+    tolerance = ROUNDING if dtype == torch.float32 else 2e-2  # bfloat16 has 8 bits
+    torch.testing.assert_close(eager, fused, atol=tolerance, rtol=tolerance)
+
+
+@either
+@torch.no_grad()
+def test_dropout_takes_whole_weights_and_keeps_the_mean(implementation: str) -> None:
+    attention = MultiHeadAttention(4, 1, dropout=0.25)
+    attention.implementation = implementation
+    for part in (attention.query, attention.key):
+        part.weight.zero_()
+    for part in (attention.value, attention.output):
+        torch.nn.init.eye_(part.weight)
+        part.bias.zero_()
+    # Equal weights over 8 values of 1: the share that was kept, divided by 0.75.
+    mixed = attention(torch.ones(500, 1, 4), torch.ones(500, 8, 4), torch.ones(500, 8, 4))
+    kept = mixed[..., 0] * 0.75 * 8
+    torch.testing.assert_close(kept, kept.round(), atol=1e-4, rtol=0)
+    assert kept.mean() == pytest.approx(6, abs=0.25)
+    assert kept.std() == pytest.approx((8 * 0.25 * 0.75) ** 0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("encoder", WITH_A_CHOICE)
+def test_all_parts_follow_what_is_asked_for_at_any_time(
+    encoder: str, fused_calls: FusedCalls
+) -> None:
+    model = new_model(encoder)
+    assert implementations(model) == {"sdpa"}
+    num_fused = fused_calls.in_pass_of(model)
+    expected = logits_of(model)
+    model.set_attn_implementation("eager")
+    assert implementations(model) == {"eager"}
+    assert fused_calls.in_pass_of(model) == 0
+    torch.testing.assert_close(logits_of(model), expected, atol=ROUNDING, rtol=ROUNDING)
+    model.set_attn_implementation("sdpa")
+    assert fused_calls.in_pass_of(model) == num_fused > 0
+    asked_at_first = new_model(encoder, attn_implementation="eager")
+    assert implementations(asked_at_first) == {"eager"}
+    assert fused_calls.in_pass_of(asked_at_first) == 0
+
+
+@pytest.mark.parametrize("load", [MSQNet.from_pretrained, AutoModel.from_pretrained])
+def test_loading_takes_the_attention_that_is_asked_for(
+    load: Any, tmp_path: Path, fused_calls: FusedCalls
+) -> None:
+    model = new_model("videomae", attn_implementation="eager")
+    model.save_pretrained(tmp_path)
+    eager = load(tmp_path, attn_implementation="eager")
+    assert implementations(eager) == {"eager"}
+    assert fused_calls.in_pass_of(eager) == 0
+    # It belongs to the machine, not to the model: a file does not keep it.
+    for options in ({}, {"attn_implementation": "sdpa"}):
+        assert implementations(load(tmp_path, **options)) == {"sdpa"}
+
+
+def test_encoder_without_fused_attention_stays_eager_and_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fused_calls: FusedCalls
+) -> None:
+    new_model("timesformer").save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING, logger="msqnet"):
+        model = MSQNet.from_pretrained(tmp_path)
+        assert not caplog.records  # nobody asked
+        asked = MSQNet.from_pretrained(tmp_path, attn_implementation="sdpa")
+    assert [record.message for record in caplog.records] == [
+        "TimesformerModel has no attention 'sdpa'; it computes 'eager'"
+    ]
+    for loaded in (model, asked):
+        assert implementations(loaded.video_encoder) == {"eager"}
+        assert implementations(loaded.image_encoder) == {"sdpa"}
+        assert implementations(loaded.decoder) == implementations(loaded.memory_encoder) == {"sdpa"}
+    caplog.clear()
+    model.set_attn_implementation("eager")
+    assert not caplog.records
+    assert implementations(model) == {"eager"}
+    assert fused_calls.in_pass_of(model) == 0
+
+
+@pytest.mark.parametrize("encoder", ["lite", "vit/clip"])
+def test_parts_can_differ(encoder: str) -> None:
+    model = new_model(encoder, attn_implementation={"": "sdpa", "video_encoder": "eager"})
+    assert implementations(model.video_encoder) == {"eager"}
+    assert implementations(model.decoder) == {"sdpa"}
+    model.set_attn_implementation({"": "eager", "video_encoder": "sdpa"})
+    assert implementations(model.video_encoder) == {"sdpa"}
+    assert implementations(model.decoder) == {"eager"}
+
+
+def test_convolutions_have_nothing_to_choose() -> None:
+    config = tiny_encoder_config("c3d")
+    with torch.device("meta"):
+        model = MSQNet(
+            MSQNetConfig(
+                video_encoder=config,
+                video_query="none",
+                video_query_to_scores=False,
+                attn_implementation="sdpa",
+            )
+        )
+    assert implementations(model) == {"sdpa"}
+    model.set_attn_implementation("eager")
+    assert implementations(model) == {"eager"}
+
+
+@pytest.mark.parametrize("asked", ["flash_attention_2", "fast", {"": "flex_attention"}])
+def test_attention_that_we_do_not_have_is_refused(asked: Any, tmp_path: Path) -> None:
+    model = new_model("vit/clip")
+    with pytest.raises(ConfigError, match="expected 'sdpa' or 'eager'"):
+        model.set_attn_implementation(asked)
+    assert implementations(model) == {"sdpa"}
+    with pytest.raises(ConfigError, match="expected 'sdpa' or 'eager'"):
+        MSQNet.from_pretrained(tmp_path, attn_implementation=asked)
+    with pytest.raises(ConfigError, match="expected 'sdpa' or 'eager'"):
+        new_model("vit/clip", attn_implementation=asked)
