@@ -46,7 +46,7 @@ def experiment(
         request: What to do.
         data: Tables of clips as `msqnet convert` makes them, with splits train and test; several
             where a figure is the mean of several official splits.
-        out: Run folder of `run`.
+        out: Run folder of `run`; by default named after the row, in the folder of `--runs`.
         times: Table of the test videos whose rows have times, for protocols that need them.
         preset: `default` is the paper, and what is correct where it is silent; `reference` is its
             released code.
@@ -56,7 +56,7 @@ def experiment(
         num_splits: Zero-shot rows: random splits of the labels.
         split_lists: Zero-shot rows: published splits instead; see `msqnet zero-shot`.
         table: Rows of this table only, for `list`.
-        runs: Folder in which `table` looks for finished runs.
+        runs: Folder in which `table` looks for finished runs, and `run` writes without `--out`.
         format: Of `table`.
         num_bootstrap: Resamples for the 95 % intervals in each metrics.json; 0 for none.
         device: Where finished models are scored: auto, cpu, cuda, ...
@@ -75,6 +75,7 @@ def experiment(
         case ["run", name]:
             from msqnet.cli.experiment_run import Asked, run_experiment
             from msqnet.evaluation.experiments import ExperimentSettings, find_experiment, resolve
+            from msqnet.evaluation.zero_shot import read_splits
 
             chosen = find_experiment(name)
             as_named = resolve(chosen, preset)
@@ -85,9 +86,9 @@ def experiment(
                 as_named=as_named,
                 data=tuple(Path(path) for path in data or ()),
                 times=None if times is None else Path(times),
-                out=None if out is None else Path(out),
+                out=_default_folder(runs, name, preset) if out is None else Path(out),
                 num_splits=num_splits,
-                split_lists=None if split_lists is None else Path(split_lists),
+                split_lists=() if split_lists is None else tuple(read_splits(Path(split_lists))),
                 num_bootstrap=num_bootstrap,
                 device=device,
                 resume=resume,
@@ -121,6 +122,11 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
     if named is None or named.reported or preset not in get_args(Preset):
         return {}
     return resolve(named, preset).dotted()
+
+
+def _default_folder(runs: str, name: str, preset: str) -> Path:
+    """Where a row is run: both presets of it have room."""
+    return Path(runs) / (name if preset == "default" else f"{name}-{preset}")
 
 
 def _table_number(text: str) -> int:

@@ -57,12 +57,11 @@ def show_plan(console: Console, asked: Asked) -> bool:
     unknown = [item for item in weights if item.state not in ("folder", "cached", "file")]
     if unknown:
         _say(console, "sizes of weights that are not at hand: those of the published architecture")
-    _show_cost(console, cost, len(labels))
+    is_ready &= _show_cost(console, cost, len(labels))
     _say(console, f"settings (digest {settings.digest}):")
-    for name, value in settings.dotted().items():
-        _say(console, f"  {name}: {value}")
-    if settings.variant:
-        _say(console, f"  variant: {settings.variant}")
+    for name, value in settings.trained().items():
+        if name != "variant" or value:
+            _say(console, f"  {name}: {value}")
     _say(console, "this run could start" if is_ready else "this run could NOT start, see above")
     return is_ready
 
@@ -93,7 +92,7 @@ def _say_what(console: Console, asked: Asked) -> None:
 def _show_data(console: Console, asked: Asked) -> tuple[list[ClipTable], bool]:
     """The tables, and whether a run could start with them."""
     from msqnet.data.table import read_table
-    from msqnet.evaluation.experiment_plan import check_data
+    from msqnet.evaluation.experiment_plan import check_data, count_videos
     from msqnet.evaluation.experiment_runs import NO_TIMES
 
     data_set, times = asked.experiment.data_set, asked.times
@@ -108,6 +107,7 @@ def _show_data(console: Console, asked: Asked) -> tuple[list[ClipTable], bool]:
         _say(console, f"data {path}: {len(table)} rows ({rows}), {len(table.label_names())} labels")
         for item in findings:
             _say(console, f"  {'ERROR' if item.is_error else 'warning'}: {item.message}")
+        _say(console, f"  {count_videos(table).message}")
         is_ready &= not any(item.is_error for item in findings)
     needs_times = [m for m in data_set.measures if m.needs_times]
     if not asked.experiment.is_zero_shot and needs_times:
@@ -131,7 +131,9 @@ def _show_splits(console: Console, asked: Asked, table: ClipTable) -> bool:
     return not any(item.is_error for item in findings)
 
 
-def _show_cost(console: Console, cost: Cost, num_labels: int) -> None:
+def _show_cost(console: Console, cost: Cost, num_labels: int) -> bool:
+    """What it costs, and whether that can be had."""
+    from msqnet.evaluation.experiment_memory import check_memory, device_memory
     from msqnet.evaluation.experiment_plan import MEMORY_FORMULA
 
     _say(
@@ -148,3 +150,6 @@ def _show_cost(console: Console, cost: Cost, num_labels: int) -> None:
         f"{cost.activation_bytes / 2**20:,.0f} MiB of it for each of {cost.batch_size} clips",
     )
     _say(console, f"  = {MEMORY_FORMULA}")
+    finding = check_memory(cost, device_memory())
+    _say(console, f"  {'ERROR: ' if finding.is_error else ''}{finding.message}")
+    return not finding.is_error

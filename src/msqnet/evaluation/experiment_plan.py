@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, CLIPVisionConfig
+from transformers import AutoConfig, CLIPVisionConfig, VJEPA2Config
 
 from msqnet.data.table import read_table
 from msqnet.errors import DatasetError
@@ -23,6 +23,7 @@ from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, model_config
 from msqnet.model.loading import loading_from
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.query_encoders import TEXT_ENCODERS
+from msqnet.model.query_encoders.minilm import WIDTH as MINILM_WIDTH
 from msqnet.model.video_encoders import video_encoder_class
 from msqnet.model.video_encoders.convolutional import ConvolutionalVideoEncoder
 from msqnet.training.recipes import RECIPES
@@ -48,6 +49,7 @@ MEMORY_FORMULA = (
 _BYTES = 4
 _COPIES_OF_TRAINED = 3
 _BERT_WIDTH = 768
+_HALF = 2
 _WITHOUT_WEIGHTS = ("random", "minilm", "imagenet", "none")
 
 
@@ -93,12 +95,16 @@ class Cost:
         flops: of the forward pass of one clip; a multiplication and an addition count as two.
         activation_bytes: what autograd keeps of one clip for the backward pass, in float32.
         batch_size: clips in a step.
+        precision: of training.
+        is_checkpointed: whether activations are computed anew instead of kept.
     """
 
     parameters: dict[str, tuple[int, int]]
     flops: int
     activation_bytes: int
     batch_size: int
+    precision: str = "auto"
+    is_checkpointed: bool = False
 
     @property
     def num_parameters(self) -> int:
@@ -113,8 +119,20 @@ class Cost:
     @property
     def memory_bytes(self) -> int:
         """`MEMORY_FORMULA`."""
-        states = self.num_parameters + _COPIES_OF_TRAINED * self.num_trained
-        return _BYTES * states + self.batch_size * self.activation_bytes
+        return self._state_bytes + self.batch_size * self.activation_bytes
+
+    @property
+    def least_memory_bytes(self) -> int:
+        """What a run cannot do without: bf16 where allowed, no activation that is not kept."""
+        if self.is_checkpointed:
+            return self._state_bytes
+        activations = self.batch_size * self.activation_bytes
+        share = 1 if self.precision == "fp32" else _HALF
+        return self._state_bytes + activations // share
+
+    @property
+    def _state_bytes(self) -> int:
+        return _BYTES * (self.num_parameters + _COPIES_OF_TRAINED * self.num_trained)
 
 
 def weights_of(arch: ArchConfig) -> list[Weights]:
@@ -192,6 +210,14 @@ def check_data(path: str | Path, data_set: PaperDataSet) -> tuple[ClipTable, lis
     return table, findings
 
 
+def count_videos(table: ClipTable) -> Finding:
+    """How many of a table's videos exist; none is opened, and a missing one is no error here."""
+    paths = list(dict.fromkeys(record.path for record in table.records))
+    missing = [path for path in paths if not path.is_file()]
+    example = f"; missing, for instance: {missing[0]}" if missing else ""
+    return Finding(False, f"{len(paths) - len(missing)} of {len(paths)} videos exist{example}")
+
+
 def check_splits(table: ClipTable, splits: Sequence[LabelSplit]) -> list[Finding]:
     """Whether each split of the labels leaves something to train on, and no leakage.
 
@@ -223,7 +249,10 @@ def _encoder_config(arch: ArchConfig, *, is_usable: bool) -> Any:
     if not is_usable or issubclass(kind, ConvolutionalVideoEncoder):
         return kind.default_config(arch.num_frames, arch.size_pixels)
     config = _config_of(arch.video_weights)
-    config.num_frames, config.image_size = arch.num_frames, arch.size_pixels
+    if isinstance(config, VJEPA2Config):
+        config.frames_per_clip, config.crop_size = arch.num_frames, arch.size_pixels
+    else:
+        config.num_frames, config.image_size = arch.num_frames, arch.size_pixels
     return config
 
 
@@ -236,7 +265,7 @@ def _config_of(name: str) -> Any:
 
 def _label_width(arch: ArchConfig, weights: Weights | None) -> int:
     if weights is None:
-        return RANDOM_LABEL_WIDTH
+        return MINILM_WIDTH if arch.text_encoder == "minilm" else RANDOM_LABEL_WIDTH
     if weights.state not in ("folder", "cached"):
         return _BERT_WIDTH if weights.name.startswith("bert") else RANDOM_LABEL_WIDTH
     checkpoint = _checkpoint_of_text(weights.name)
@@ -322,6 +351,8 @@ def cost_of(model: MSQNet, settings: ExperimentSettings) -> Cost:
         flops=counter.get_total_flops(),
         activation_bytes=sum(storage.nbytes() for storage in kept.values()),
         batch_size=settings.train.batch_size,
+        precision=settings.train.precision,
+        is_checkpointed=settings.train.gradient_checkpointing,
     )
 
 

@@ -33,6 +33,7 @@ COLUMNS = (
     *(_PAPER_METRIC, "which is", "preset", "protocol", "metric", "ours", "sd", "notes"),
 )
 NOT_RUN = "not run"
+REFERENCE_REMARK = "protocol of the paper's released code, not comparable with any other"
 NOT_COMPARABLE = "Figures of different presets, protocols or metrics are not comparable."
 _KIND = "msqnet experiment"
 
@@ -46,6 +47,8 @@ class Measured:
         metric: key of the figure in `metrics.json`.
         definition: what the protocol is.
         of_paper: whether the paper's figure is the same.
+        is_reference: whether the protocol is that of the paper's released code (R) instead of a
+            sound one.
         value: mean over the parts, in [0, 1]; None where it is not defined or was not measured.
         parts: the figure of each official split, or split of the labels, that was run.
         deviation: standard deviation over the parts (of a sample); None for one part.
@@ -57,11 +60,21 @@ class Measured:
     metric: str
     definition: str
     of_paper: bool
+    is_reference: bool
     value: float | None
     parts: tuple[float, ...] = ()
     deviation: float | None = None
     num_rows: tuple[int, ...] = ()
     note: str = ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What must stand beside the figure wherever it is shown."""
+        remarks = (
+            "the paper's figure" if self.of_paper else "",
+            REFERENCE_REMARK if self.is_reference else "",
+        )
+        return tuple(filter(None, remarks))
 
 
 @dataclass(frozen=True)
@@ -74,11 +87,13 @@ class ExperimentResult:
         paper: what the paper says: ``percent``, ``metric``, ``means``.
         measured: the figures.
         modified: what was not as the preset has it; empty for the experiment as it stands.
-        settings: every setting by its option name.
+        settings: every setting of what was trained by its option name, and the ``variant``.
         settings_digest: of these.
         data: each table: ``table``, its digest, rows and labels.
         licences: of the weights that training started from.
         versions: of what it ran with.
+        label_splits: each split of the labels of a zero-shot experiment: ``name``, ``origin``,
+            ``seen``, ``unseen``; else empty.
         run: the folder that it was found in; empty before it is written.
     """
 
@@ -92,6 +107,7 @@ class ExperimentResult:
     data: tuple[dict[str, Any], ...]
     licences: tuple[str, ...]
     versions: dict[str, str]
+    label_splits: tuple[dict[str, Any], ...] = ()
     run: str = ""
 
     def write(self, folder: Path) -> Path:
@@ -122,7 +138,7 @@ def find_results(folder: Path) -> list[ExperimentResult]:
             if not isinstance(values, dict) or values.pop("kind", None) != _KIND:
                 continue  # another program's file of that name
             values["measured"] = tuple(_measured(item) for item in values["measured"])
-            for name in ("modified", "data", "licences"):
+            for name in ("modified", "data", "licences", "label_splits"):
                 values[name] = tuple(values[name])
             results.append(ExperimentResult(**values, run=str(path.parent.relative_to(folder))))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -198,7 +214,7 @@ def _measured_line(
     row: dict[str, str], experiment: Experiment, result: ExperimentResult, item: Measured
 ) -> dict[str, str]:
     notes = [
-        "the paper's figure" if item.of_paper else "",
+        *item.remarks,
         f"mean of {len(item.parts)} splits" if len(item.parts) > 1 else "",
         f"modified: {', '.join(result.modified)}" if result.modified else "",
         f"run {result.run}",

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msqnet.config import WindowConfig
+from msqnet.errors import DatasetError
 from msqnet.evaluation.by_protocol import evaluate_protocol
 from msqnet.evaluation.experiment_results import Measured
 from msqnet.evaluation.experiments import measures_of
 from msqnet.evaluation.protocols import PROTOCOLS
-from msqnet.evaluation.zero_shot import check_labels, mean_and_deviation, write_splits
+from msqnet.evaluation.zero_shot import mean_and_deviation, write_splits
 from msqnet.evaluation.zero_shot_runs import CLOSED_SET_NOTE, run_split
 from msqnet.inference.predictor import Predictor
 from msqnet.training.fit import fit
@@ -80,9 +81,11 @@ def run_supervised(
         device: where the finished models are scored.
 
     Raises:
-        DatasetError: rows that a protocol does not score, or that cannot be trained on.
+        DatasetError: parts with different labels, rows that a protocol does not score, or that
+            cannot be trained on.
         VideoError: a video cannot be read.
     """
+    _check_same_labels(parts)
     found: list[Mapping[Key, _Figure]] = []
     for part in parts:
         is_started = (part.run.folder / "run.yaml").exists()
@@ -91,6 +94,18 @@ def run_supervised(
         predictor = Predictor.from_pretrained(str(folder), device=device, window=window)
         found.append(_take(measures_of(experiment), part, predictor, report, num_bootstrap))
     return tuple(_over_parts(measure, found) for measure in measures_of(experiment))
+
+
+def _check_same_labels(parts: Sequence[SupervisedPart]) -> None:
+    """A mean over parts means something only where all of them ask for the same labels."""
+    for part in parts[1:]:
+        differing = sorted(set(part.run.labels) ^ set(parts[0].run.labels))
+        if differing:
+            raise DatasetError(
+                f"{part.run.table.path}: {len(differing)} labels are not those of "
+                f"{parts[0].run.table.path} ({', '.join(differing[:3])} ...); a mean over official "
+                "splits needs the same labels in each, so give tables of one data set"
+            )
 
 
 def _take(
@@ -136,11 +151,13 @@ def _over_parts(measure: Measure, found: Sequence[Mapping[Key, _Figure]]) -> Mea
     values = [figure.value for figure in figures if figure.value is not None]
     is_whole = len(values) == len(figures)
     mean, deviation = mean_and_deviation(values)
+    protocol = _protocol(measure.protocol)
     return Measured(
         protocol=measure.protocol,
         metric=measure.metric,
-        definition=_protocol(measure.protocol).definition,
+        definition=protocol.definition,
         of_paper=measure.of_paper,
+        is_reference=protocol.is_reference,
         value=mean if is_whole else None,
         parts=tuple(values),
         deviation=deviation if is_whole and len(values) > 1 else None,
@@ -161,18 +178,16 @@ def run_zero_shot(
     Args:
         experiment: with a share of the labels seen.
         task: the full model's run and the test rows.
-        splits: of the labels.
+        splits: of the labels, as the table writes them; see `check_labels`.
         variant: of `msqnet.training.variants`.
         report: called with lines for the user.
 
     Raises:
-        DatasetError: a split names labels that the rows do not show, or training would tell of an
-            unseen one.
+        DatasetError: training would tell of an unseen label.
     """
-    written = [check_labels(split, task.run.table) for split in splits]
-    write_splits(written, task.run.folder / _SPLITS_FILE)
+    write_splits(splits, task.run.folder / _SPLITS_FILE)
     found = []
-    for split in written:
+    for split in splits:
         report(f"{split.name} ({split.origin}): {variant}")
         found.append(run_split(task, split, variant, lambda _line: None))
     is_closed = VARIANTS[variant]["head"] == "group_wise"
@@ -193,6 +208,7 @@ def _over_splits(
         metric=measure.metric,
         definition=_ZERO_SHOT,
         of_paper=measure.of_paper,
+        is_reference=False,
         value=mean if known else None,
         parts=known,
         deviation=deviation if len(known) > 1 else None,

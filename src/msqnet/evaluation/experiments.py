@@ -199,11 +199,14 @@ class ExperimentSettings:
             for name, value in _leaves(config)
         }
 
+    def trained(self) -> dict[str, Any]:
+        """Every setting of what is trained, as `dotted`, and the name of the variant."""
+        return {**replace(self, arch=self.trained_arch).dotted(), "variant": self.variant}
+
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of all settings."""
-        values = {**self.dotted(), "variant": self.variant}
-        text = json.dumps(values, sort_keys=True)
+        """First 16 hex digits of the SHA-256 of all settings of what is trained."""
+        text = json.dumps(self.trained(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def changes_from(self, other: ExperimentSettings) -> list[str]:

@@ -6,14 +6,10 @@ Nothing but settings is imported here, so that the command line can list them at
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from msqnet.config import ViewChoice, ViewConfig
 from msqnet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 ProtocolName = Literal[
     "standard",
@@ -197,50 +193,3 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
 }
 """Every protocol by its name."""
-
-
-def mean_of_splits(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over finished evaluations, as HMDB51's three splits need.
-
-    Args:
-        metrics: the `metrics.json` of each split, as dicts; at least two, of one protocol and with
-            the same labels.
-
-    Returns:
-        ``protocol``, ``num_splits``, and for every figure that all of them have: ``mean``, ``sd``
-        (of the sample, with n - 1) and ``values``, each by the figure's name.
-
-    Raises:
-        ConfigError: fewer than two, different protocols or labels, or no headline in one of them.
-    """
-    if len(metrics) < 2:
-        raise ConfigError(f"mean over splits: found {len(metrics)} evaluations, expected 2 or more")
-    protocol = _only([item.get("protocol") for item in metrics], "protocols")
-    _only([item.get("labels_digest") for item in metrics], "label sets")
-    if protocol is None:
-        raise ConfigError("mean over splits: evaluations without a protocol; evaluate them again")
-    names = [
-        name
-        for name in metrics[0].get("definitions", {})
-        if all(isinstance(item.get(name), float | int) for item in metrics)
-    ]
-    if protocol["headline"] not in names:
-        raise ConfigError(
-            f"mean over splits: {protocol['headline']}, the headline of {protocol['name']}, is not "
-            "defined in every evaluation"
-        )
-    values = {name: [float(item[name]) for item in metrics] for name in names}
-    return {
-        "protocol": protocol,
-        "num_splits": len(metrics),
-        "mean": {name: fmean(found) for name, found in values.items()},
-        "sd": {name: stdev(found) for name, found in values.items()},
-        "values": values,
-    }
-
-
-def _only(found: Sequence[Any], kind: str) -> Any:
-    """What is the same in all evaluations."""
-    if any(item != found[0] for item in found):
-        raise ConfigError(f"mean over splits: the evaluations have different {kind}")
-    return found[0]

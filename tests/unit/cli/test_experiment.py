@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from msqnet.cli.experiment_run import Asked, run_experiment
 from msqnet.data.table import read_table
 from msqnet.evaluation.evaluate import score_rows
 from msqnet.evaluation.experiments import experiments, find_experiment, resolve
+from msqnet.evaluation.zero_shot import LabelSplit
 from msqnet.inference.predictor import Predictor
 from msqnet.model.msqnet import MSQNet
 from tests.fixtures.models import fill_with_noise, write_clip_folder, write_timesformer_folder
@@ -23,8 +25,6 @@ from tests.fixtures.tables import GREY_LEVELS, write_split_table
 from tests.fixtures.text_checkpoints import write_bert_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from msqnet.evaluation.experiments import Experiment, Preset
 
 SIZE_PIXELS = 32
@@ -105,24 +105,29 @@ def run(name: str, weights: dict[str, str], out: Path, *more: str, **arch: Any) 
 
 
 def asked(
-    item: Experiment, preset: Preset, weights: dict[str, str], data: tuple[Path, ...]
+    item: Experiment,
+    preset: Preset,
+    weights: dict[str, str],
+    data: tuple[Path, ...],
+    **changes: Any,
 ) -> Asked:
     named = resolve(item, preset)
-    return Asked(
+    whole = Asked(
         experiment=item,
         preset=preset,
         settings=replace(named, arch=replace(named.arch, **tiny_arch(item, weights))),
         as_named=named,
         data=data,
         times=None,
-        out=None,
+        out=Path("unused"),
         num_splits=10,
-        split_lists=None,
+        split_lists=(),
         num_bootstrap=0,
         device="cpu",
         resume=False,
         skip_errors=False,
     )
+    return replace(whole, **changes)
 
 
 @pytest.mark.parametrize("preset", ["default", "reference"])
@@ -146,6 +151,8 @@ def test_every_row_passes_a_dry_run(
         assert "8 train, 6 test" in shown or "6 test, 8 train" in shown
         assert f"4 labels in split train, {item.data_set.title} has" in shown
         assert "GFLOPs forward" in shown
+        assert "14 of 14 videos exist" in shown
+        assert "fits" in shown or "fit into" in shown or "not known" in shown
 
 
 def test_dry_run_says_what_is_not_at_hand_and_exits_2(
@@ -177,6 +184,9 @@ def test_supervised_row_is_trained_measured_and_shown(
         ("reference_micro_ap", "reference_micro_ap"),
     ]
     assert [item["num_rows"] for item in found["measured"]] == [[6], [6]]
+    assert [item["is_reference"] for item in found["measured"]] == [False, True]
+    assert found["label_splits"] == []
+    assert "protocol of the paper's released code" in capsys.readouterr().err
     test = read_table(table).select("test")
     backend = Predictor.from_pretrained(str(out / "part-1"), device="cpu").backend
     assert set(backend.labels) == set(GREY_LEVELS)
@@ -251,7 +261,7 @@ def test_zero_shot_row_is_the_mean_over_splits_of_the_labels(
     weights: dict[str, str], table: Path, tmp_path: Path
 ) -> None:
     options = ("--data", str(table), "--num_splits", "2")
-    name = "table3/thumos14_50_full"
+    name = "table3/thumos14_50_text"
     found = run(name, weights, tmp_path, *options, num_frames=4, prompts="none")
     values = {item["metric"]: item for item in found["measured"]}
     assert set(values) == {
@@ -263,6 +273,60 @@ def test_zero_shot_row_is_the_mean_over_splits_of_the_labels(
     assert "2 of 10 splits of the labels" in found["modified"]
     splits = json.loads((tmp_path / "splits.json").read_text())
     assert [len(split["seen"]) for split in splits] == [2, 2]
+    assert found["label_splits"] == splits
+    assert splits[0]["origin"] == "random, seed 0, number 0, 0.5 seen"
+    # What was trained, not the full model that the variant is taken from.
+    trained = MSQNet.from_pretrained(tmp_path / "split_0" / "open_text" / "best").config
+    settings = found["settings"]
+    assert settings["variant"] == "open_text"
+    assert (settings["arch.video_query"], trained.video_query) == ("none", "none")
+    assert (settings["arch.head"], trained.head) == ("cosine", "cosine")
+
+
+@pytest.mark.slow
+def test_published_splits_are_recorded_and_another_share_is_a_change(
+    weights: dict[str, str], table: Path, tmp_path: Path
+) -> None:
+    entries = [
+        {
+            "name": "by_hand",
+            "origin": "published list",
+            "seen": ["Black", "dark", "light"],
+            "unseen": ["white"],
+        }
+    ]
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps(entries))
+    options = ("--data", str(table), "--split_lists", str(lists), "--runs", str(tmp_path / "runs"))
+    name = "table3/thumos14_50_vanilla"
+    argv = arguments(find_experiment(name), weights, *options, num_frames=4, prompts="none")
+    assert cli.main(argv) == 0
+    found = json.loads((tmp_path / "runs" / name / "result.json").read_text())
+    assert found["label_splits"] == [{**entries[0], "seen": ["black", "dark", "light"]}]
+    assert "3 of 4 labels seen (75% instead of 50%)" in found["modified"]
+    assert "1 of 10 splits of the labels" in found["modified"]
+    assert found["settings"]["arch.text_encoder"] == "random"
+    assert not any("CLIP" in line for line in found["licences"])
+
+
+def test_split_lists_of_the_rows_share_are_no_change(weights: dict[str, str]) -> None:
+    def splits(num_seen: int, num_labels: int) -> tuple[LabelSplit, ...]:
+        names = tuple(f"label {number}" for number in range(num_labels))
+        split = LabelSplit(names[:num_seen], names[num_seen:], "split", "published")
+        return (split,) * 10
+
+    def modified(name: str, num_seen: int, num_labels: int) -> list[str]:
+        item = find_experiment(name)
+        lists = splits(num_seen, num_labels)
+        named = resolve(item)
+        return asked(item, "default", weights, (), split_lists=lists, settings=named).modified
+
+    assert modified("table3/thumos14_75_full", 15, 20) == []
+    assert modified("table3/charades_50_full", 78, 157) == []
+    assert modified("table3/charades_50_full", 79, 157) == []
+    assert modified("table3/thumos14_75_full", 10, 20) == [
+        "10 of 20 labels seen (50% instead of 75%)"
+    ]
 
 
 @pytest.mark.slow
@@ -292,7 +356,7 @@ def test_list_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
         (["table", "8"], "the paper's tables are"),
         (["run", "table1/charades_mvit"], "there is nothing to run"),
         (["run", "table1/charade_mvit"], "did you mean table1/charades_mvit"),
-        (["run", "table1/charades_timesformer_mmq"], "--out: name the run folder"),
+        (["run", "table1/charades_timesformer_mmq"], "--data: name the table of Charades"),
         (
             ["run", "table1/charades_timesformer_mmq", "--out", "x"],
             "msqnet convert --from charades",
@@ -332,5 +396,5 @@ def test_unreadable_test_video_stops_before_training(
     item = find_experiment("table1/hockey_timesformer_text")
     argv = arguments(item, weights, "--data", str(path), "--out", str(tmp_path / "run"))
     assert cli.main(argv) == 1
-    assert "1 errors in split test (row 7" in capsys.readouterr().err
+    assert "1 errors (row 7" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from transformers import VJEPA2Config
 
 from msqnet.data.writer import write_table
 from msqnet.evaluation.experiment_plan import (
@@ -14,6 +15,7 @@ from msqnet.evaluation.experiment_plan import (
     check_data,
     check_splits,
     cost_of,
+    count_videos,
     empty_model,
     weights_of,
 )
@@ -94,6 +96,33 @@ def test_empty_model_has_the_tensors_of_the_real_one(tmp_path: Path) -> None:
     assert all(tensor.device == torch.device("meta") for tensor in empty.state_dict().values())
 
 
+def test_encoder_at_hand_has_the_frames_and_the_size_of_the_run(tmp_path: Path) -> None:
+    config = VJEPA2Config(
+        frames_per_clip=64,
+        crop_size=256,
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    config.save_pretrained(tmp_path)
+    chosen = settings(
+        "table1/animal_kingdom_timesformer_text",
+        video_encoder="vjepa2",
+        video_weights=str(tmp_path),
+        num_frames=4,
+        size_pixels=32,
+    )
+    encoder = empty_model(chosen, LABELS, "multi_label").config.video_encoder
+    assert (encoder.frames_per_clip, encoder.crop_size, encoder.hidden_size) == (4, 32, 24)
+
+
+@pytest.mark.parametrize(("text", "width"), [("minilm", 384), ("random", 512), ("bert:x/y", 768)])
+def test_label_queries_are_as_wide_as_their_text(text: str, width: int) -> None:
+    chosen = settings("table1/animal_kingdom_timesformer_text", text_encoder=text)
+    model = empty_model(chosen, LABELS, "multi_label")
+    assert model.query_encoder.label_embeddings.shape == (140, width)
+
+
 def test_weights_are_found_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").touch()
     arch = settings(
@@ -127,6 +156,18 @@ def test_data_that_are_not_the_official_ones_are_warned_of(tmp_path: Path) -> No
     assert "4 rows of split train, the official lists give 24004" in text
     assert "2 rows of split test, the official lists give 6096" in text
     assert "4 labels in split train, Animal Kingdom has 140" in text
+
+
+def test_videos_are_counted_once_each_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    path = write_split_table(tmp_path / "clips.csv", num_train=4, num_test=2)
+    table, _ = check_data(path, data_sets()["animal_kingdom"])
+    twice = replace(table, records=table.records * 2)
+    assert count_videos(twice).message == "6 of 6 videos exist"
+    (tmp_path / "grey3.mov").unlink()
+    found = count_videos(twice)
+    assert not found.is_error
+    assert found.message.startswith("5 of 6 videos exist; missing")
+    assert found.message.endswith("grey3.mov")
 
 
 def test_data_that_cannot_be_used_are_errors(tmp_path: Path) -> None:

@@ -23,9 +23,16 @@ from msqnet.evaluation.experiment_results import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOUND = Measured("standard", "macro_map", "Every row.", of_paper=False, value=0.2345)
+SOUND = Measured(
+    "standard", "macro_map", "Every row.", of_paper=False, is_reference=False, value=0.2345
+)
 PAPER = Measured(
-    "reference_micro_ap", "reference_micro_ap", "Batches.", of_paper=True, value=0.70012
+    "reference_micro_ap",
+    "reference_micro_ap",
+    "Batches.",
+    of_paper=True,
+    is_reference=True,
+    value=0.70012,
 )
 NAME = "table1/animal_kingdom_timesformer_mmq"
 
@@ -54,14 +61,13 @@ def lines_by_name(number: int, *results: ExperimentResult) -> dict[str, list[dic
 
 
 def test_result_is_read_back_with_the_folder_that_it_was_found_in(tmp_path: Path) -> None:
-    result(measured=(replace(SOUND, parts=(0.2, 0.3), num_rows=(5, 5), deviation=0.07),)).write(
-        tmp_path / "a" / "b"
+    written = result(
+        measured=(replace(SOUND, parts=(0.2, 0.3), num_rows=(5, 5), deviation=0.07),),
+        label_splits=({"name": "a", "origin": "by hand", "seen": ["sit"], "unseen": ["run"]},),
     )
+    written.write(tmp_path / "a" / "b")
     (found,) = find_results(tmp_path)
-    assert found.run == "a/b"
-    assert replace(found, run="") == result(
-        measured=(replace(SOUND, parts=(0.2, 0.3), num_rows=(5, 5), deviation=0.07),)
-    )
+    assert found == replace(written, run="a/b")
 
 
 def test_other_files_of_that_name_are_passed_over_and_damaged_results_are_named(
@@ -89,6 +95,7 @@ def test_each_figure_has_a_line_with_its_preset_protocol_and_metric() -> None:
     ]
     assert {line["paper"] for line in lines} == {"73.10"}
     assert ["the paper's figure" in line["notes"] for line in lines] == [False, True] * 2
+    assert ["released code, not comparable" in line["notes"] for line in lines] == [False, True] * 2
     assert [line["notes"].endswith("run ak-r") for line in lines] == [False, False, True, True]
 
 
@@ -119,6 +126,7 @@ def test_modified_runs_missing_figures_and_means_over_splits_are_marked() -> Non
     splits = Measured(
         *("hmdb51", "top_1_accuracy", "Top-1."),
         of_paper=True,
+        is_reference=False,
         value=0.9,
         parts=(0.88, 0.9, 0.92),
         deviation=0.02,
@@ -138,8 +146,9 @@ def test_csv_and_markdown_hold_every_column_and_text_every_figure() -> None:
     assert all(row.count(" | ") == len(COLUMNS) - 1 for row in markdown)
     text = format_table(lines, "text")
     assert "  default standard macro_map 23.45 (run ak)\n" in text
-    assert "  default reference_micro_ap reference_micro_ap 70.01 (the paper's figure; run ak)" in (
-        text
-    )
+    assert (
+        "  default reference_micro_ap reference_micro_ap 70.01 (the paper's figure; "
+        "protocol of the paper's released code, not comparable with any other; run ak)\n"
+    ) in text
     assert "  not run\n" in text
     assert text.endswith("metrics are not comparable.\n")

@@ -7,7 +7,7 @@ import pytest
 from msqnet.config import ViewChoice, ViewConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
-from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName, mean_of_splits
+from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
 from msqnet.evaluation.result import DEFINITIONS
 
 
@@ -63,55 +63,3 @@ def test_views_without_a_meaning_are_refused(name: ProtocolName, choice: ViewCho
 def test_windows_may_be_merged_otherwise():
     untrimmed = PROTOCOLS["thumos14_untrimmed"]
     assert untrimmed.views_with(ViewChoice(merge="max")) == ViewConfig(merge="max")
-
-
-def split_of(top_1: float, macro: float | None = 0.5, **settings):
-    return {
-        "protocol": PROTOCOLS["hmdb51"].describe(ViewConfig()),
-        "labels_digest": "x",
-        "top_1_accuracy": top_1,
-        "macro_map": macro,
-        "num_windows": 1530,
-        "definitions": {"top_1_accuracy": "", "macro_map": "", "intervals": ""},
-        "intervals": {},
-        **settings,
-    }
-
-
-def test_mean_and_deviation_over_three_splits():
-    result = mean_of_splits([split_of(0.60), split_of(0.66), split_of(0.63)])
-    assert result["mean"]["top_1_accuracy"] == pytest.approx(0.63)
-    assert result["sd"]["top_1_accuracy"] == pytest.approx(0.03)
-    assert result["values"]["top_1_accuracy"] == [0.60, 0.66, 0.63]
-    assert result["sd"]["macro_map"] == 0
-    assert set(result["mean"]) == {"top_1_accuracy", "macro_map"}
-    assert (result["num_splits"], result["protocol"]["name"]) == (3, "hmdb51")
-
-
-def test_figure_that_one_split_lacks_has_no_mean():
-    result = mean_of_splits([split_of(0.6), split_of(0.7, macro=None)])
-    assert set(result["mean"]) == {"top_1_accuracy"}
-
-
-@pytest.mark.parametrize(
-    ("second", "message"),
-    [
-        (split_of(0.5, labels_digest="y"), "different label sets"),
-        (split_of(0.5, protocol=PROTOCOLS["standard"].describe(None)), "different protocols"),
-        ({**split_of(0.5), "top_1_accuracy": None}, "headline of hmdb51"),
-    ],
-)
-def test_evaluations_that_do_not_belong_together_are_refused(second, message):
-    with pytest.raises(ConfigError, match=message):
-        mean_of_splits([split_of(0.6), second])
-
-
-def test_one_split_has_no_mean():
-    with pytest.raises(ConfigError, match="found 1 evaluations"):
-        mean_of_splits([split_of(0.6)])
-
-
-def test_evaluations_without_a_protocol_are_refused():
-    old = {key: value for key, value in split_of(0.6).items() if key != "protocol"}
-    with pytest.raises(ConfigError, match="evaluate them again"):
-        mean_of_splits([old, old])
