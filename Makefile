@@ -12,6 +12,8 @@ PIP_INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # The developed-on version first.
 PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
 DEMO_OUT := demo-results
+# One process a core and one thread in each: threads of several processes would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 STRICTLY_COVERED := src/msqnet/video/*,src/msqnet/metrics/*,src/msqnet/inference/*,src/msqnet/predictions.py
 
 .PHONY: help
@@ -73,7 +75,7 @@ check: $(VENV)/.installed-dev ## formatting, lint, types, import layers, spellin
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage (overall and of the strictly covered parts)
-	$(BIN)/pytest -m 'not slow' --cov --cov-report=term
+	$(PYTEST) -m 'not slow' --cov --cov-report=term
 	@$(MAKE) --no-print-directory strict-coverage
 
 .PHONY: strict-coverage
@@ -84,7 +86,7 @@ strict-coverage:
 
 .PHONY: test-all
 test-all: $(VENV)/.installed-dev ## every test, the slow ones too
-	$(BIN)/pytest
+	$(PYTEST)
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## wheel and source archive into dist/
