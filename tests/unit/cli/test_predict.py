@@ -192,7 +192,8 @@ def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
     def from_pretrained(model: str | None, device: str, **settings: object) -> Predictor:
         seen.update(model=model, device=device, **settings)
-        return Predictor(BrightnessBackend(), **settings)  # type: ignore[arg-type]
+        windows = {name: settings[name] for name in ("window", "segments")}
+        return Predictor(BrightnessBackend(), **windows)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Predictor, "from_pretrained", from_pretrained)
     return seen
@@ -204,6 +205,8 @@ def test_options_reach_the_predictor(
     seen = with_fake_model(monkeypatch)
     path = write_video(tmp_path / "clip.mov", EVENT)
     options = {
+        "labels": "dark|two cats",
+        "label_table": "labels.csv",
         "model": "mine",
         "device": "cpu",
         "window_seconds": "2",
@@ -217,6 +220,8 @@ def test_options_reach_the_predictor(
     assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
     assert seen == {
         "model": "mine",
+        "labels": ("dark", "two cats"),
+        "label_table": "labels.csv",
         "device": "cpu",
         "window": WindowConfig(2.0, 0.5, 3),
         "segments": SegmentConfig(0.7, 0.25, 1.5),
