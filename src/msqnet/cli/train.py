@@ -82,7 +82,10 @@ def train(
         def progress(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total, visible=done < total)
 
-        folder = fit(run, report=console.print, progress=progress, resume=resume)
+        def report(line: str) -> None:
+            console.print(line, soft_wrap=True)  # a wrapped path cannot be copied
+
+        folder = fit(run, report=report, progress=progress, resume=resume)
     console.print(f"finished: {folder}", soft_wrap=True)
     return 0
 

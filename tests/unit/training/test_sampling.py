@@ -11,7 +11,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 
 from msqnet.errors import DatasetError
-from msqnet.training.sampling import ClassAwareSampler
+from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
 UNKNOWN = -100
 # 60 rows of label 0, 12 of label 1, 4 of both, 2 of label 2, 20 of none, 2 of which nothing is
@@ -117,3 +117,18 @@ def test_rows_of_single_labels_are_drawn_as_well() -> None:
 def test_rows_without_any_label_are_refused() -> None:
     with pytest.raises(DatasetError, match="none of 3 rows has a label"):
         ClassAwareSampler(np.zeros((3, 2), np.float32), seed=0)
+
+
+def test_few_rows_are_drawn_anew_in_each_epoch_and_never_twice_before_all_came() -> None:
+    sampler = FewRowsSampler(10, 4, seed=1)
+    epochs = []
+    for epoch in range(30):
+        sampler.epoch = epoch
+        epochs.append(list(sampler))
+        assert len(epochs[-1]) == len(sampler) == len(set(epochs[-1])) == 4
+        assert list(sampler) == epochs[-1]
+    assert {row for rows in epochs for row in rows} == set(range(10))
+    more = list(FewRowsSampler(3, 8, seed=0))
+    assert sorted(more[:3]) == sorted(more[3:6]) == [0, 1, 2]
+    assert len(more) == 8
+    assert epochs[0] != list(FewRowsSampler(10, 4, seed=2))
