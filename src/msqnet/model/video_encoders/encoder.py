@@ -153,6 +153,12 @@ class VideoEncoder(nn.Module, ABC):
         return ((scaled - self.pixel_mean.float()) / self.pixel_std.float()).to(dtype)
 
 
+def tubelet_spans(num_frames: int, tubelet_size: int) -> MemorySpans:
+    """Spans of an encoder that joins every ``tubelet_size`` frames into one time step."""
+    starts = range(0, num_frames - tubelet_size + 1, tubelet_size)
+    return tuple(FrameSpan(start, start + tubelet_size) for start in starts)
+
+
 def time_positions(spans: MemorySpans) -> tuple[int, ...]:
     """Time index of each memory item: 0 to T'-1 in the order of time, -1 for the whole clip.
 

@@ -25,11 +25,11 @@ from msqnet.errors import ConfigError
 from msqnet.model.loading import check_loaded, load_backbone, loading_from
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
     check_image_size,
     check_num_frames,
+    tubelet_spans,
 )
 
 if TYPE_CHECKING:
@@ -96,10 +96,7 @@ class VideoMAEVideoEncoder(VideoEncoder):
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The two frames of each tubelet."""
-        step = self.config.tubelet_size
-        return tuple(
-            FrameSpan(index * step, (index + 1) * step) for index in range(num_frames // step)
-        )
+        return tubelet_spans(num_frames, self.config.tubelet_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode clips.

@@ -19,11 +19,11 @@ from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.loading import check_loaded, load_backbone
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
     check_image_size,
     check_num_frames,
+    tubelet_spans,
 )
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ class VJEPA2VideoEncoder(VideoEncoder):
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The two frames of each tubelet."""
-        step = self.config.tubelet_size
-        return tuple(
-            FrameSpan(index * step, (index + 1) * step) for index in range(num_frames // step)
-        )
+        return tubelet_spans(num_frames, self.config.tubelet_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode clips.
