@@ -1,0 +1,1 @@
+"""Pictures, annotated videos and pages made of what models say. Draws; computes nothing new."""
