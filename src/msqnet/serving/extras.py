@@ -1,0 +1,110 @@
+"""What the worker makes of a video besides its predictions. Everything is written to files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.predictions import replacing
+from msqnet.video.pixels import scaled_size
+from msqnet.video.reader import open_video
+
+if TYPE_CHECKING:
+    from msqnet.explain.explainer import Explainer
+    from msqnet.serving.child_process import Report
+    from msqnet.serving.requests import (
+        HeatMapRequest,
+        OverlayRequest,
+        PictureRequest,
+        PreviewRequest,
+        ReportRequest,
+        WorkerSettings,
+    )
+
+_PICTURE_SHORT_SIDE_PIXELS = 180
+_PICTURE_SHARE = 0.4
+_PREVIEW_SHORT_SIDE_PIXELS = 480
+
+
+def write_picture(request: PictureRequest) -> None:
+    """A JPEG of a frame well inside of the video, where titles are over."""
+    from PIL import Image
+
+    with open_video(request.video, short_side_pixels=_PICTURE_SHORT_SIDE_PIXELS) as video:
+        frames = video.frames_at([_PICTURE_SHARE * video.duration_seconds])
+    pixels = frames.pixels[0].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+    Image.fromarray(pixels).save(request.output, format="JPEG", quality=85)
+
+
+def write_preview(request: PreviewRequest, report: Report) -> None:
+    """An H.264 copy with the same times and sound, its first frame at 0."""
+    from msqnet.report.video_writer import VideoWriter
+
+    with open_video(request.video, short_side_pixels=_PREVIEW_SHORT_SIDE_PIXELS) as video:
+        width, height = scaled_size(video.width, video.height, _PREVIEW_SHORT_SIDE_PIXELS)
+        with VideoWriter(
+            request.output, width=width, height=height, audio_from=request.video
+        ) as writer:
+            for time_seconds, frame in video:
+                pixels = frame.permute(1, 2, 0).contiguous().numpy()  # (3, H, W) -> (H, W, 3)
+                writer.write(pixels, time_seconds)
+                report(min(1.0, time_seconds / video.duration_seconds))
+            writer.close(video.duration_seconds)
+
+
+def write_overlay(request: OverlayRequest, report: Report) -> None:
+    """The video with its scores drawn into it."""
+    raise NotImplementedError
+
+
+def write_report(request: ReportRequest) -> None:
+    """One self-contained HTML file about the video."""
+    raise NotImplementedError
+
+
+class HeatMaps:
+    """Where the model looked. The explaining model is loaded when it is first asked.
+
+    Args:
+        settings: which model.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._explainer: Explainer | None = None
+
+    def write(self, request: HeatMapRequest) -> None:
+        """JSON: times, size in cells, and the maps of all frames as base64 of bytes.
+
+        Raises:
+            MsqnetError: the model cannot be explained, or the stretch holds no frame.
+        """
+        if self._explainer is None:
+            from msqnet.explain.explainer import Explainer
+
+            self._explainer = Explainer.from_pretrained(
+                self._settings.model, device=self._settings.device
+            )
+        found = self._explainer.explain(
+            request.video,
+            [request.label],
+            start_seconds=request.start_seconds,
+            end_seconds=request.end_seconds,
+        )
+        maps = np.asarray(found.maps[0])  # (T, h, w)
+        document = {
+            "label": request.label,
+            "start_seconds": request.start_seconds,
+            "end_seconds": request.end_seconds,
+            "score": float(found.scores[0]),
+            "num_frames": maps.shape[0],
+            "height": maps.shape[1],
+            "width": maps.shape[2],
+            "pts_seconds": [float(time) for time in found.pts_seconds],
+            "maps": base64.b64encode((maps * 255).round().astype(np.uint8).tobytes()).decode(),
+        }
+        with replacing(request.output) as part:
+            part.write_text(json.dumps(document, allow_nan=False), encoding="ascii")

@@ -1,0 +1,125 @@
+"""Where uploads and results lie: folders of our own naming, which leave nothing behind."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msqnet.errors import ServiceError
+
+if TYPE_CHECKING:
+    from io import TextIOWrapper
+
+_LOCK_FILE = "lock"
+_FOLDER_MODE = 0o700
+_logger = logging.getLogger(__name__)
+
+
+class Storage:
+    """One server's folder, private to the user that runs it.
+
+    A lock that ends with the process marks it as in use. Folders of servers that were killed are
+    removed when the next one starts.
+
+    Args:
+        parent: folder that holds those of all servers of this user; by default one in the system's
+            folder for temporary files.
+
+    Attributes:
+        root: this server's folder.
+
+    Raises:
+        ServiceError: the parent belongs to another user, or others may look into it.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        if parent is None:
+            parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{os.getuid()}"
+        _make_private(parent)
+        _remove_left_overs(parent)
+        self.root = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
+        self._lock = _locked(self.root)
+        self.uploads.mkdir(mode=_FOLDER_MODE)
+
+    @property
+    def uploads(self) -> Path:
+        """The folder that holds one folder for each video; empty when there is none."""
+        return self.root / "uploads"
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder for a video.
+
+        Args:
+            name: made by the server itself, never given by a client.
+        """
+        folder = self.uploads / name
+        folder.mkdir(mode=_FOLDER_MODE)
+        return folder
+
+    def own_folder(self, name: str) -> Path:
+        """An empty folder for what stays as long as the server."""
+        folder = self.root / name
+        folder.mkdir(mode=_FOLDER_MODE)
+        return folder
+
+    def remove(self, folder: Path) -> None:
+        """Remove a folder made by `new_folder`, with all in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def num_bytes(self) -> int:
+        """Size of everything that is kept."""
+        return sum(_size(path) for path in self.uploads.rglob("*"))
+
+    def close(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _make_private(folder: Path) -> None:
+    """Create the folder, or make sure that nobody else can plant anything in it."""
+    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    found = folder.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if not is_ours or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ServiceError(
+            f"{folder}: found owner {found.st_uid} and mode {stat.filemode(found.st_mode)}, "
+            f"expected a folder of user {os.getuid()} that nobody else can enter (chmod 700); "
+            "name another one with --work_folder"
+        )
+
+
+def _locked(folder: Path) -> TextIOWrapper | None:
+    """The open lock file; None where another process holds the lock."""
+    file = (folder / _LOCK_FILE).open("w", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _remove_left_overs(parent: Path) -> None:
+    for folder in parent.glob("server-*"):
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        lock = _locked(folder)
+        if lock is not None:
+            _logger.warning("removing what a killed server left in %s", folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
