@@ -82,9 +82,14 @@ def _is_copied(stream: AudioStream) -> bool:
 
 
 def _first_frame_time(path: Path) -> Fraction:
-    """Time of the first picture on the file's own clock, which the sound shares."""
+    """Time of the first picture on the file's own clock, which the sound shares.
+
+    AVI numbers pictures in the order of decoding, which makes the first one look late: it is at 0.
+    """
     with FrameDecoder(path) as decoder:
         frame = decoder.next_frame()
+        if decoder.stream.container.format.name == "avi":
+            return Fraction(0)
         if frame is None or frame.pts is None or decoder.stream.time_base is None:
             return Fraction(0)
         return frame.pts * decoder.stream.time_base
@@ -165,16 +170,7 @@ class _Encoded:
         rate = source.stream.rate if source.stream.rate in _AAC_RATES else _DEFAULT_RATE
         layout = "mono" if source.stream.codec_context.channels == 1 else "stereo"
         self._stream = output.add_stream("aac", rate=rate, layout=layout)
-        self._graph = Graph()
-        self._graph.link_nodes(
-            self._graph.add_abuffer(template=source.stream, time_base=source.time_base),
-            self._graph.add("aresample", f"{rate}:async=1:first_pts=0"),
-            self._graph.add(
-                "aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"
-            ),
-            self._graph.add("abuffersink"),
-        ).configure()
-        self._graph.set_audio_frame_size(_AAC_FRAME_SAMPLES)
+        self._graph: Graph | None = None
         self._is_broken = False
 
     def write_until(self, seconds: float) -> None:
@@ -203,8 +199,7 @@ class _Encoded:
         if self._is_broken:
             return
         try:
-            self._graph.push(frame)
-            ready = list(self._pulled())
+            ready = list(self._filtered(frame))
         except av.FFmpegError as error:
             self._is_broken = True
             _logger.warning("%s: its sound ends early (%s)", self._source.path, error.strerror)
@@ -212,11 +207,34 @@ class _Encoded:
         for item in ready:
             self._output.mux(self._stream.encode(item))
 
-    def _pulled(self) -> Iterator[AudioFrame]:
+    def _filtered(self, frame: AudioFrame | None) -> Iterator[AudioFrame]:
+        if self._graph is None:
+            if frame is None:
+                return
+            self._graph = self._new_graph(frame)
+        self._graph.push(frame)
         while True:
             try:
-                frame = self._graph.pull()
+                ready = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            if isinstance(frame, av.AudioFrame):
-                yield frame
+            if isinstance(ready, av.AudioFrame):
+                yield ready
+
+    def _new_graph(self, first_frame: AudioFrame) -> Graph:
+        """From frames as they are decoded, which may differ from what the file announces."""
+        rate, layout = self._stream.rate, self._stream.layout.name
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_abuffer(
+                sample_rate=first_frame.sample_rate,
+                format=first_frame.format.name,
+                layout=first_frame.layout.name,
+                time_base=self._source.time_base,
+            ),
+            graph.add("aresample", f"{rate}:async=1:first_pts=0"),
+            graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
+            graph.add("abuffersink"),
+        ).configure()
+        graph.set_audio_frame_size(_AAC_FRAME_SAMPLES)
+        return graph
