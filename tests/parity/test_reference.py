@@ -7,11 +7,13 @@ the decoder; positions are added once, to the memory; both encoders see pixels i
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import TimesformerModel
 
 from msqnet.config import ArchConfig
 from msqnet.labels import LabelSet
@@ -43,7 +45,10 @@ class Reference(nn.Module):
 
     def __init__(self, model: MSQNet):
         super().__init__()
-        self.timesformer = model.video_encoder.backbone
+        config = copy.deepcopy(model.video_encoder.config)
+        config._attn_implementation = "eager"  # it has no other
+        self.timesformer = TimesformerModel(config)
+        self.timesformer.load_state_dict(model.video_encoder.backbone.state_dict())
         self.clip = model.image_encoder.backbone
         self.to_width = model.project_memory
         encoder = model.query_encoder

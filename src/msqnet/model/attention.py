@@ -1,4 +1,4 @@
-"""Multi-head attention, as the decoder and the ``lite`` encoder use it, and how it is computed.
+"""Multi-head attention, as all of our own parts use it, and how it is computed.
 
 ``attn_implementation`` means what it means in `transformers`: ``sdpa`` is torch's fused attention,
 which takes the flash kernel where the device has it; ``eager`` computes the weights explicitly.
@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _logger = logging.getLogger(__name__)
 
@@ -25,23 +25,47 @@ SDPA = "sdpa"
 EAGER = "eager"
 
 
-class MultiHeadAttention(nn.Module):
+class Attention(nn.Module):
+    """What every attention of ours shares: softmax(Q K^T / sqrt(d)) V over heads of width d.
+
+    Args:
+        dropout: of the attention weights, in training.
+
+    Attributes:
+        implementation: "sdpa" or "eager", see the module.
+        recorder: given every attention's weights, (B, A, N, M), before dropout; they are then
+            computed explicitly. None where nobody asks; see `msqnet.model.recording`.
+    """
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = dropout
+        self.implementation = SDPA
+        self.recorder: Callable[[Tensor], None] | None = None
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Mix the values: (B, A, N, d), (B, A, M, d) and (B, A, M, d) -> (B, A, N, d)."""
+        dropout = self.dropout if self.training else 0.0
+        if self.implementation == SDPA and self.recorder is None:
+            return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+        weights = attention_weights(queries, keys, queries.shape[-1] ** -0.5)
+        if self.recorder is not None:
+            self.recorder(weights)
+        return F.dropout(weights, dropout) @ values
+
+
+class MultiHeadAttention(Attention):
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(D / A)) V over A heads, with an output projection.
 
     Args:
         width: D, a multiple of ``num_heads``.
         num_heads: A.
         dropout: of the attention weights, in training.
-
-    Attributes:
-        implementation: "sdpa" or "eager", see the module.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0):
-        super().__init__()
+        super().__init__(dropout)
         self.num_heads = num_heads
-        self.dropout = dropout
-        self.implementation = SDPA
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -63,14 +87,10 @@ class MultiHeadAttention(nn.Module):
         Returns:
             (B, N, D) float.
         """
-        attend = (
-            _eager_attention if self.implementation == EAGER else F.scaled_dot_product_attention
-        )
-        mixed = attend(
+        mixed = self.attend(
             self._heads(self.query(queries)),
             self._heads(self.key(keys)),
             self._heads(self.value(values)),
-            dropout_p=self.dropout if self.training else 0.0,
         )
         result: Tensor = self.output(
             mixed.transpose(1, 2).flatten(2)
@@ -78,11 +98,10 @@ class MultiHeadAttention(nn.Module):
         return result
 
 
-def _eager_attention(queries: Tensor, keys: Tensor, values: Tensor, dropout_p: float) -> Tensor:
-    """`F.scaled_dot_product_attention` written out; all are (B, A, N or M, D/A)."""
+def attention_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """softmax(scale Q K^T): (B, A, N, d) and (B, A, M, d) -> (B, A, N, M)."""
     products = queries @ keys.transpose(-2, -1)  # (B, A, N, M)
-    weights = (products / queries.shape[-1] ** 0.5).softmax(dim=-1)
-    return F.dropout(weights, dropout_p) @ values  # (B, A, N, D/A)
+    return (products * scale).softmax(dim=-1)
 
 
 def check_attention(implementation: Any) -> None:
@@ -145,7 +164,7 @@ def set_attention(part: nn.Module, implementation: str | None) -> None:
             implementation = EAGER
         implementation = model.get_correct_attn_implementation(implementation)
     for module in part.modules():
-        if isinstance(module, MultiHeadAttention):
+        if isinstance(module, Attention):
             check_attention(implementation)
             module.implementation = implementation
         # Modules of transformers look it up in their configuration; some hold a copy of their own.

@@ -1,8 +1,8 @@
 """TimeSformer as a video encoder: the paper's default (equations 1 to 3).
 
-The network is `transformers.TimesformerModel` itself, used unchanged; here are the pixels on the
-way in, the frame memory on the way out, and the loading of weights trained with another number of
-frames. Published Kinetics weights are CC-BY-NC 4.0.
+The network is in `timesformer_backbone`; here are the pixels on the way in, the frame memory on the
+way out, and the loading of weights trained with another number of frames. Published Kinetics
+weights are CC-BY-NC 4.0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers.initialization import no_init_weights
 from msqnet.errors import ConfigError
 from msqnet.model.loading import check_loaded, load_backbone
 from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
+from msqnet.model.video_encoders.timesformer_backbone import TimesformerBackbone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ class TimesformerVideoEncoder(VideoEncoder):
         frame_pooling: ``frames`` or ``flat``, as above.
 
     Attributes:
-        backbone: the `TimesformerModel`.
+        backbone: the `TimesformerBackbone`.
 
     Raises:
         ConfigError: a backbone whose tokens are not laid out as above.
@@ -59,7 +60,7 @@ class TimesformerVideoEncoder(VideoEncoder):
         _check_config(config, frame_pooling)
         super().__init__(config, width=config.hidden_size, pixel_statistics=(PIXEL_MEAN, PIXEL_STD))
         self.frame_pooling = frame_pooling
-        self.backbone = TimesformerModel(config)
+        self.backbone = TimesformerBackbone(config)
 
     @classmethod
     def default_config(cls, num_frames: int, image_size: int) -> TimesformerConfig:
@@ -88,7 +89,7 @@ class TimesformerVideoEncoder(VideoEncoder):
         # an error, and another size makes it resize its position embeddings in silence.
         self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
         dtype = self.backbone.embeddings.position_embeddings.dtype
-        tokens = self.backbone(self.standardise(pixels, dtype)).last_hidden_state  # (B, 1+P*T, D')
+        tokens = self.backbone(self.standardise(pixels, dtype))  # (B, 1 + P*T, D')
         num_frames = self.config.num_frames
         if self.frame_pooling == "flat":
             pooled = functional.adaptive_avg_pool1d(
