@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,32 +18,9 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.result import EvaluationResult
-    from msqnet.evaluation.rows import ScoredRows
     from msqnet.inference.predictor import Predictor
 
 _LABELS_OF_TABLE = "table"
-
-_HEADLINES = (
-    ("macro_map", "macro mAP"),
-    ("well_supported_macro_map", "macro mAP, well-supported labels"),
-    ("within_source_macro_map", "macro mAP within source"),
-    ("within_actor_macro_map", "macro mAP within actor"),
-    ("micro_ap", "micro AP"),
-    ("weighted_map", "weighted mAP"),
-    ("reference_micro_ap", "reference micro-AP (mean over batches)"),
-    ("macro_f1", "macro F1 at the stored thresholds"),
-    ("micro_f1", "micro F1 at the stored thresholds"),
-    ("subset_accuracy", "subset accuracy, rows with all labels known"),
-    ("top_1_accuracy", "top-1 accuracy"),
-    ("top_5_accuracy", "top-5 accuracy"),
-)
-_PROTOCOL_TITLES = {
-    "hit_at_1": "hit@1, rows of one or several labels",
-    "label_accuracy": "label accuracy (TP + TN) / (N K) at 0.5",
-    "all_negative_label_accuracy": "label accuracy of an answer that never names a label",
-    "charades_classify_map": "mAP as Charades_v1_classify.m computes it",
-    "charades_localize_map": "mAP as Charades_v1_localize.m computes it",
-}
 
 
 def evaluate(
@@ -82,8 +59,8 @@ def evaluate(
             released code's protocol, not comparable with the others. The output says in a sentence
             what the chosen one is.
         views: How often each row is looked at; by default as the protocol has it.
-        out: Folder for metrics.json, per_label.csv, scores.parquet and, with `--timeline`,
-            timeline.json and the predictions of every video.
+        out: Folder for metrics.json, per_label.csv, scores.parquet, targets.parquet and, with
+            `--timeline`, timeline.json and the predictions of every video.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
             and end.
         label_table: CSV with the columns name, description, synonyms of the labels asked for.
@@ -120,9 +97,11 @@ def evaluate(
             bars.update(bar, completed=done, total=total)
 
         if chosen.unit == "timeline":
-            _evaluate_timeline(console, table, predictor, folder, progress, strict_labels)
+            origin = _origin(table, split, predictor)
+            _evaluate_timeline(console, table, predictor, folder, progress, strict_labels, origin)
             return 0
         from msqnet.evaluation.by_protocol import evaluate_protocol
+        from msqnet.evaluation.score_tables import write_score_tables
 
         result, scored = evaluate_protocol(
             table,
@@ -136,10 +115,16 @@ def evaluate(
         )
     _print_result(console, result, chosen.beside)
     if folder is not None:
-        result.write(folder)
-        _write_scores(folder / "scores.parquet", scored, result.metrics["protocol"])
+        origin = _origin(table, split, predictor)
+        replace(result, metrics=origin | result.metrics).write(folder)
+        write_score_tables(folder, scored, table, result.metrics["protocol"])
         console.print(f"written: {folder}", soft_wrap=True)
     return 0
+
+
+def _origin(table: ClipTable, split: str | None, predictor: Predictor) -> dict[str, Any]:
+    """What was evaluated on what, as the result files name it."""
+    return {"model": predictor.backend.provenance, "data": str(table.path), "split": split}
 
 
 def _protocol_name(protocol: ProtocolName | None, *, timeline: bool) -> ProtocolName:
@@ -158,31 +143,6 @@ def _asked_labels(labels: str | None, table: ClipTable) -> tuple[str, ...] | Non
         return split_labels(labels)
     named = {name for record in table.records for name in record.annotated or ()}
     return tuple(sorted(named.union(table.label_names())))
-
-
-def _write_scores(path: Path, scored: ScoredRows, protocol: dict[str, Any]) -> None:
-    """One line a row: its number in the table, its path and times, a score per label."""
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from msqnet.predictions import replacing
-
-    rows = pd.DataFrame(
-        {
-            "row": scored.row_numbers,
-            "path": scored.rows.path,
-            "start_seconds": scored.start_seconds,
-            "end_seconds": scored.end_seconds,
-        }
-    )
-    columns = pd.DataFrame(scored.rows.scores, columns=list(scored.rows.labels))
-    written = pa.Table.from_pandas(pd.concat([rows, columns], axis=1))
-    about = {b"msqnet": json.dumps({"protocol": protocol}).encode()}
-    with replacing(path) as partial:
-        pq.write_table(
-            written.replace_schema_metadata({**(written.schema.metadata or {}), **about}), partial
-        )
 
 
 def _shown(value: float | None) -> str:
@@ -233,10 +193,11 @@ def _print_result(console: Console, result: EvaluationResult, beside: tuple[str,
 
 def _print_figures(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
     """The protocol's figures first, its headline before all."""
-    protocol, titles = metrics["protocol"], _PROTOCOL_TITLES | dict(_HEADLINES)
+    from msqnet.evaluation.titles import FIGURE_TITLES, PROTOCOL_TITLES, shown_figures
+
+    protocol, titles = metrics["protocol"], PROTOCOL_TITLES | FIGURE_TITLES
     mark = ", by the paper's released code's protocol" if protocol["is_reference"] else ""
-    named = (protocol["headline"], *beside)
-    for name in (*named, *(name for name, _ in _HEADLINES if name not in named)):
+    for name in shown_figures(protocol, beside):
         if metrics.get(name) is None:
             continue
         interval = metrics["intervals"].get(name)
@@ -251,6 +212,7 @@ def _evaluate_timeline(
     folder: Path | None,
     progress: Callable[[int, int], None],
     strict_labels: bool,
+    origin: dict[str, Any],
 ) -> None:
     from msqnet.evaluation.timeline import evaluate_timelines, write_figures
 
@@ -279,7 +241,7 @@ def _evaluate_timeline(
         console.print(f"not scored: {label}: {reason}", highlight=False)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_figures(figures, folder / "timeline.json")
+        write_figures(origin | figures, folder / "timeline.json")
         for number, result in enumerate(results):
             result.write(folder / "videos" / f"{number:04d}-{Path(result.path).name}")
         console.print(f"written: {folder}", soft_wrap=True)

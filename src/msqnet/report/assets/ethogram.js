@@ -175,11 +175,13 @@
     return steps;
   }
 
-  function curvePath(timeline, column) {
+  /** The line over the steps, and the area below it; y is 0 at the top. */
+  function curvePaths(timeline, column) {
     const steps = curveSteps(timeline, column);
     const y = (score) => (1 - score).toFixed(4);
-    const lines = steps.map(([start, end, score]) => `L${start} ${y(score)}L${end} ${y(score)}`);
-    return `M${steps[0][0]} 1${lines.join("")}L${steps[steps.length - 1][1]} 1`;
+    const corners = steps.map(([start, end, score]) => `${start} ${y(score)}L${end} ${y(score)}`);
+    const line = corners.join("L");
+    return { line: `M${line}`, area: `M${steps[0][0]} 1L${line}L${steps[steps.length - 1][1]} 1Z` };
   }
 
   function make(tag, className, text) {
@@ -209,8 +211,13 @@
       preserveAspectRatio: "none",
       "aria-hidden": "true",
     });
-    const threshold = makeSvg("line", { x1: 0, x2: duration });
-    curve.append(makeSvg("path", { d: curvePath(timeline, column) }), threshold);
+    const threshold = makeSvg("line", { class: "ethogram-threshold", x1: 0, x2: duration });
+    const { line, area } = curvePaths(timeline, column);
+    curve.append(
+      makeSvg("path", { class: "ethogram-area", d: area }),
+      threshold,
+      makeSvg("path", { class: "ethogram-line", d: line }),
+    );
     lane.append(curve);
     const value = make("div", "ethogram-value");
     row.append(name, lane, value);

@@ -1,0 +1,139 @@
+"""Scores and targets behind an evaluation, as files: what its figures come from, row by row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet.data.records import UNKNOWN
+from msqnet.errors import DatasetError
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from msqnet.data.records import ClipTable
+    from msqnet.evaluation.rows import ScoredRows
+    from msqnet.metrics.average_precision import FloatArray
+
+SCORES_FILE = "scores.parquet"
+TARGETS_FILE = "targets.parquet"
+SCORE_COLUMNS = ("row", "path", "start_seconds", "end_seconds")
+TARGET_COLUMNS = ("row", "path", "file")
+
+
+def write_score_tables(
+    folder: Path, scored: ScoredRows, table: ClipTable, protocol: dict[str, Any]
+) -> None:
+    """Write `scores.parquet` and `targets.parquet`, line for line the same rows.
+
+    The first holds each row's number in the table, its path, its times and a score per label; the
+    second its number, its path, the place of its video, and per label 1 (seen), 0 (known to be
+    absent) or nothing (not annotated).
+
+    Args:
+        folder: exists.
+        scored: the rows.
+        table: which they were taken from.
+        protocol: kept with both.
+    """
+    import pandas as pd
+
+    rows, labels = scored.rows, list(scored.rows.labels)
+    who = {"row": scored.row_numbers, "path": rows.path}
+    times = {"start_seconds": scored.start_seconds, "end_seconds": scored.end_seconds}
+    scores = pd.DataFrame(rows.scores, columns=labels)
+    _write(folder / SCORES_FILE, pd.concat([pd.DataFrame(who | times), scores], axis=1), protocol)
+    record_of = dict(zip(table.clip_ids(), table.records, strict=True))
+    places = {"file": [str(record_of[path].path) for path in rows.path]}
+    targets = pd.DataFrame(np.where(rows.targets == UNKNOWN, np.nan, rows.targets), columns=labels)
+    known = targets.astype("Int8")
+    _write(folder / TARGETS_FILE, pd.concat([pd.DataFrame(who | places), known], axis=1), protocol)
+
+
+def _write(path: Path, columns: pd.DataFrame, protocol: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written = pa.Table.from_pandas(columns)
+    about = {b"msqnet": json.dumps({"protocol": protocol}).encode()}
+    with replacing(path) as partial:
+        pq.write_table(
+            written.replace_schema_metadata({**(written.schema.metadata or {}), **about}), partial
+        )
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """Scores of evaluated rows, and what is known about each. Axes: V rows, K labels.
+
+    Attributes:
+        labels: the K labels in the order of the columns.
+        rows: V numbers in the table.
+        path: V videos as the table writes them.
+        start_seconds: (V,) float64; NaN is the start of the video.
+        end_seconds: (V,) float64; NaN is the end of the video.
+        scores: (V, K) float64 in [0, 1].
+        targets: (V, K) of 1, 0 and `UNKNOWN`; None where the folder does not hold them.
+        files: V places of videos; None where the folder does not hold them.
+    """
+
+    labels: tuple[str, ...]
+    rows: tuple[int, ...]
+    path: tuple[str, ...]
+    start_seconds: FloatArray
+    end_seconds: FloatArray
+    scores: FloatArray
+    targets: FloatArray | None
+    files: tuple[str, ...] | None
+
+
+def read_score_tables(folder: Path) -> ScoreTables:
+    """What `write_score_tables` wrote; `targets.parquet` may be missing.
+
+    Raises:
+        DatasetError: a file is not of this kind, or they are not of the same evaluation.
+    """
+    rows, labels, scores = _read(folder / SCORES_FILE, SCORE_COLUMNS)
+    targets, files = None, None
+    if (folder / TARGETS_FILE).exists():
+        who, target_labels, targets = _read(folder / TARGETS_FILE, TARGET_COLUMNS)
+        if target_labels != labels or not who["row"].equals(rows["row"]):
+            raise DatasetError(
+                f"{folder}: {TARGETS_FILE} and {SCORES_FILE} are not of the same rows and labels; "
+                "evaluate again"
+            )
+        targets, files = np.nan_to_num(targets, nan=UNKNOWN), tuple(who["file"])
+    return ScoreTables(
+        labels=labels,
+        rows=tuple(rows["row"].tolist()),
+        path=tuple(rows["path"]),
+        start_seconds=rows["start_seconds"].to_numpy(np.float64, na_value=np.nan),
+        end_seconds=rows["end_seconds"].to_numpy(np.float64, na_value=np.nan),
+        scores=scores,
+        targets=targets,
+        files=files,
+    )
+
+
+def _read(path: Path, leading: tuple[str, ...]) -> tuple[pd.DataFrame, tuple[str, ...], FloatArray]:
+    """The leading columns, the names of the others, which are labels, and (V, K) of these."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns: pd.DataFrame = pq.read_table(path).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise DatasetError(f"{path}: not Parquet ({error}); evaluate again") from error
+    names = tuple(columns.columns)
+    if names[: len(leading)] != leading:
+        raise DatasetError(
+            f"{path}: found columns {names[: len(leading)]}, expected {leading}; evaluate again"
+        )
+    values = columns.iloc[:, len(leading) :].to_numpy(np.float64, na_value=np.nan)
+    return columns.iloc[:, : len(leading)], names[len(leading) :], values
