@@ -1,0 +1,132 @@
+"""`msqnet embed`: a map of video embeddings before and after the decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msqnet.config import EmbeddingMapConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from msqnet.explain.embedding_panels import EmbeddingPanels
+
+
+def embed(
+    data: str,
+    out: str,
+    model: str | None = None,
+    text_model: str | None = None,
+    split: str | None = None,
+    map: EmbeddingMapConfig = EmbeddingMapConfig(),  # noqa: B008 - frozen
+    num_named: int | None = None,
+    format: Literal["png", "pdf", "svg"] = "png",
+    batch_size: int = 8,
+    device: str = "auto",
+) -> int:
+    """Map the embeddings of labelled clips before and after the decoder.
+
+    The figure shows t-SNE maps side by side, coloured by label. The numbers beside them tell how
+    far labels are kept apart in the whole embedding, not in the drawn map: whether the nearest
+    clips of other groups show the same labels, and the silhouette.
+
+    Args:
+        data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
+        out: Folder for the figure, embedding_map.json with every number and its definition, and
+            embeddings.parquet with every row, its place in the maps and its embeddings.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+        text_model: A model whose queries know nothing of the video, trained with
+            `--arch.video_query none --arch.direct_path false`; without it, its panel is left out.
+        split: Rows to map, for instance `test`; by default all.
+        map: How maps and numbers are made.
+        num_named: Labels with a colour and a mark of their own, by default as many as colours can
+            be told apart; the others share one.
+        format: Of the figure: `png`, `pdf` or `svg`.
+        batch_size: Clips embedded at a time.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+
+    Returns:
+        Exit code.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from msqnet.data.table import read_table
+    from msqnet.explain.embedding_map import MappedRows
+    from msqnet.explain.embedding_panels import make_panels
+    from msqnet.explain.embeddings import VideoEmbedder
+    from msqnet.report.embedding_plot import draw_panels, named_labels, save_figure
+
+    table = read_table(data).select(split)
+    # What can fail at once comes before what takes long.
+    named_labels(MappedRows.of(table).shown_labels, num_named)
+    embedder = VideoEmbedder.from_pretrained(model, device=device)
+    text_embedder = (
+        None if text_model is None else VideoEmbedder.from_pretrained(text_model, device=device)
+    )
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("clips", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        panels = make_panels(
+            table, embedder, text_embedder, map, batch_size=batch_size, progress=progress
+        )
+    folder = Path(out)
+    panels.write(folder)
+    figure_path = folder / f"embedding_map.{format}"
+    save_figure(draw_panels(panels, num_named=num_named), figure_path)
+    console = Console()
+    _print_numbers(console, panels)
+    console.print(f"written: {folder}", soft_wrap=True)
+    return 0
+
+
+def _print_numbers(console: Console, panels: EmbeddingPanels) -> None:
+    from rich.table import Table
+
+    numbers = panels.to_dict()
+    table = Table(
+        title=f"{numbers['num_rows']} windows of {numbers['num_videos']} videos, "
+        f"{numbers['num_groups']} groups"
+    )
+    table.add_column("embedding")
+    for heading in ("width", "silhouette", "neighbours right", "95 %", "chance", "labels"):
+        table.add_column(heading, justify="right")
+    for panel, values in zip(panels.panels, numbers["panels"], strict=True):
+        table.add_row(
+            panel.title,
+            str(values["width"]),
+            _shown(values["silhouette"]),
+            _shown(values["neighbour_accuracy"]),
+            f"{_shown(values['low'])} to {_shown(values['high'])}",
+            _shown(values["chance"]),
+            str(values["num_labels"]),
+        )
+    console.print(table)
+    titles = {panel.name: panel.title for panel in panels.panels}
+    for item in numbers["differences"]:
+        if item["difference"] is None:
+            continue
+        console.print(
+            f"{titles[item['panel']]}, less {titles[item['minus']]}: "
+            f"{item['difference']:+.3f} neighbours right, 95 % interval "
+            f"{_shown(item['low'])} to {_shown(item['high'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    definitions = numbers["definitions"]
+    console.print(
+        f"neighbours right: {panels.config.num_neighbours} nearest; "
+        f"{definitions['neighbour_accuracy']}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"silhouette: {definitions['silhouette']}", highlight=False, soft_wrap=True)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
