@@ -1,0 +1,163 @@
+"""The overlay of the best part of a video as an animated GIF, for pages and slides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.predictions import replacing
+from msqnet.report.overlay import Overlay
+from msqnet.report.pictures import square_size
+from msqnet.video.reader import open_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from msqnet.predictions import VideoPredictions
+
+MAX_GIF_WIDTH_PIXELS = 480
+MAX_GIF_SECONDS = 20.0
+_FRAME_SECONDS = 0.1
+_UNIT_SECONDS = 0.01
+_NUM_COLOURS = 256
+_NUM_PALETTE_FRAMES = 6
+
+
+def gif_stretch(predictions: VideoPredictions) -> tuple[float, float]:
+    """Start and end of what the GIF shows: everything, or 20 s around the highest score.
+
+    Args:
+        predictions: of the video.
+
+    Returns:
+        Seconds from the first frame.
+    """
+    duration = predictions.duration_seconds
+    if duration <= MAX_GIF_SECONDS:
+        return 0.0, duration
+    peak = predictions.peaks(1)[0]
+    middle = (peak.start_seconds + peak.end_seconds) / 2
+    start = min(max(middle - MAX_GIF_SECONDS / 2, 0.0), duration - MAX_GIF_SECONDS)
+    return start, start + MAX_GIF_SECONDS
+
+
+def write_gif(
+    predictions: VideoPredictions,
+    video: Path,
+    path: Path,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write a looping GIF of 10 frames a second, at most 480 pixels wide.
+
+    The panel is laid out for the small picture, so that its type stays readable. All frames share
+    one palette, made from frames of the whole stretch, so that colours do not flicker.
+
+    Args:
+        predictions: of the video.
+        video: the file or folder of images.
+        path: the GIF to write; it appears when it is complete.
+        progress: called with the share that is done, from 0 to 1.
+
+    Raises:
+        VideoError: the video cannot be read any more.
+        OSError: the file cannot be written.
+        MissingExtra: matplotlib or Pillow is not installed.
+    """
+    start, end = gif_stretch(predictions)
+    times = _times(start, end)
+    pictures = _SmallOverlay(predictions, video)
+    every = max(1, len(times) // _NUM_PALETTE_FRAMES)
+    palette = _palette([frame.copy() for frame in pictures.at(times[::every])])
+    images = _quantised(pictures.at(times), palette, pictures.picture_height)
+    if progress is not None:
+        images = _counted(images, len(times), progress)
+    with replacing(path) as part, part.open("wb") as file:
+        next(images).save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=images,
+            duration=_durations_milliseconds(times, end),
+            loop=0,
+            optimize=False,
+        )
+
+
+class _SmallOverlay:
+    """The overlay of a video at the size of a GIF.
+
+    Args:
+        predictions: of the video.
+        video: the file or folder of images.
+
+    Attributes:
+        picture_height: pixels of the picture at the top of each frame.
+    """
+
+    def __init__(self, predictions: VideoPredictions, video: Path) -> None:
+        self._video = video
+        with open_video(video) as source:
+            width, height = square_size(source)
+            scale = min(1.0, MAX_GIF_WIDTH_PIXELS / width)
+            self._short_side = max(1, math.ceil(scale * min(source.width, source.height)))
+        size = max(1, round(scale * width)), max(1, round(scale * height))
+        self._overlay = Overlay(predictions, *size)
+        self.picture_height = self._overlay.picture_height
+
+    def at(self, times: Sequence[float]) -> Iterator[NDArray[np.uint8]]:
+        """(H, W, 3) uint8 RGB at each time; the next one overwrites it."""
+        with open_video(self._video, short_side_pixels=self._short_side) as source:
+            found = zip(times, source.stream_at(times), strict=True)
+            for _, frame in self._overlay.frames((time, pixels) for time, (_, pixels) in found):
+                yield frame
+
+
+def _times(start: float, end: float) -> list[float]:
+    count = max(1, math.ceil((end - start) / _FRAME_SECONDS - 1e-6))
+    return [start + number * _FRAME_SECONDS for number in range(count)]
+
+
+def _durations_milliseconds(times: Sequence[float], end: float) -> list[int]:
+    """Of each frame, in whole hundredths of a second, the unit of the format."""
+    units = [round((time - times[0]) / _UNIT_SECONDS) for time in (*times, end)]
+    return [10 * max(1, after - before) for before, after in itertools.pairwise(units)]
+
+
+def _palette(frames: Sequence[NDArray[np.uint8]]) -> Image:
+    """The colours that serve all of these frames best."""
+    from PIL import Image
+
+    everything = Image.fromarray(np.concatenate(frames, axis=0))
+    return everything.quantize(_NUM_COLOURS, method=Image.Quantize.FASTOCTREE)
+
+
+def _quantised(
+    frames: Iterator[NDArray[np.uint8]], palette: Image, picture_height: int
+) -> Iterator[Image]:
+    """Pictures with dithering, against steps in skies, panels without, for clean type."""
+    from PIL import Image
+
+    for frame in frames:
+        image = Image.fromarray(frame)
+        quantised = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        panel = image.crop((0, picture_height, image.width, image.height))
+        quantised.paste(
+            panel.quantize(palette=palette, dither=Image.Dither.NONE), (0, picture_height)
+        )
+        yield quantised
+
+
+def _counted(
+    images: Iterator[Image], total: int, progress: Callable[[float], None]
+) -> Iterator[Image]:
+    for number, image in enumerate(images, start=1):
+        yield image
+        progress(number / total)
