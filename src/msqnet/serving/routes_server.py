@@ -70,6 +70,7 @@ def _add_lists(router: APIRouter, service: Service) -> None:
         found = [
             ExampleBody(
                 name=item.name,
+                title=item.title,
                 file_name=item.path.name,
                 duration_seconds=item.facts.duration_seconds,
                 width=item.facts.width,

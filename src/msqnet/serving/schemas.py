@@ -192,6 +192,7 @@ class ExampleBody(BaseModel):
     """A video that the server itself has."""
 
     name: str = Field(examples=["bigbuckbunny"])
+    title: str = Field(examples=["Big Buck Bunny"])
     file_name: str = Field(examples=["bigbuckbunny.mp4"])
     duration_seconds: float = Field(examples=[5.28])
     width: int = Field(examples=[1280])

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from msqnet.serving.checks import Checks
-from msqnet.serving.examples import Examples, example_paths
+from msqnet.serving.examples import Examples, example_candidates
 from msqnet.serving.job import UNFINISHED, Job, Kind, State, Task
 from msqnet.serving.jobs import Jobs, new_id
 from msqnet.serving.metrics import RequestCounts
@@ -59,13 +59,13 @@ class Service:
     """
 
     def __init__(self, settings: ServerSettings, on_failure: Callable[[], None]) -> None:
-        paths = example_paths(settings.examples)
+        candidates = example_candidates(settings.examples)
         self.limits = settings.limits
         self.storage = Storage(settings.work_folder)
         self.jobs = Jobs(self.limits, self.storage)
         self.checks = Checks(self.limits)
         self.worker = WorkerHost(settings.worker, self.limits, self.jobs, on_failure)
-        self.examples = Examples(paths, self.storage, self.checks)
+        self.examples = Examples(candidates, self.storage, self.checks)
         self.requests = RequestCounts()
         self.started_at = time.monotonic()
 

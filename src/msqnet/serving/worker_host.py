@@ -153,6 +153,8 @@ class WorkerHost:
                 allowed=self._limits.job_seconds,
             )
         except ChildDied as error:
+            if task.is_withdrawn or self._stopping.is_set():
+                return State.CANCELLED, None
             return State.FAILED, Problem(
                 "worker_died", f"{error}. Other videos are not touched; this one may be damaged"
             )
