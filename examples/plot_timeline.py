@@ -3,7 +3,8 @@
     msqnet predict clip.mp4 --out results/
     python examples/plot_timeline.py results/clip.mp4.json --out timeline.png
 
-With --table the annotated actions of that video are drawn below the scores.
+With --table the annotated actions of that video are drawn below the scores. The suffix of --out
+chooses the format: .png, .svg or .pdf.
 """
 
 from __future__ import annotations
@@ -11,48 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
-
 from msqnet.data.table import read_table
 from msqnet.predictions import VideoPredictions
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
-NUM_LABELS = 6
-
-
-def draw(predictions: VideoPredictions, truths: dict[str, list[tuple[float, float]]]) -> plt.Figure:
-    """Scores of the strongest and of the annotated labels, one row a label.
-
-    Args:
-        predictions: of one video.
-        truths: annotated stretches in seconds by label.
-    """
-    edges = np.asarray(predictions.timeline.edges_seconds)
-    scores = np.asarray(predictions.timeline.scores)  # (N, K)
-    names = list(predictions.labels)
-    strongest = [names[index] for index in np.argsort(-scores.max(axis=0))]
-    shown = list(dict.fromkeys([*truths, *strongest]))[: max(NUM_LABELS, len(truths))]
-    figure, rows = plt.subplots(
-        len(shown), 1, figsize=(9, 0.75 * len(shown) + 0.9), sharex=True, layout="constrained"
-    )
-    for axis, label in zip(np.atleast_1d(rows), shown, strict=True):
-        column = names.index(label)
-        axis.stairs(scores[:, column], edges, fill=True, color="#4477aa", alpha=0.85)
-        axis.axhline(predictions.thresholds[column], color="#222222", linewidth=0.8, linestyle=":")
-        for start, end in truths.get(label, ()):
-            axis.axvspan(start, end, ymax=0.12, color="#cc3311", linewidth=0)
-        axis.set_ylim(0, 1)
-        axis.set_yticks([0, 1])
-        axis.set_ylabel(label.replace("_", " "), rotation=0, ha="right", va="center")
-        axis.spines[["top", "right"]].set_visible(False)
-    np.atleast_1d(rows)[-1].set_xlabel("time in the video (s)")
-    figure.suptitle(
-        "score (blue), threshold (dotted)" + (", annotated (red)" if truths else ""), fontsize=10
-    )
-    return figure
+from msqnet.report.plots import save_figure, timeline_figure
 
 
 def annotated(table: Path, video: Path, labels: list[str]) -> dict[str, list[tuple[float, float]]]:
@@ -79,7 +41,7 @@ def main() -> None:
     truths: dict[str, list[tuple[float, float]]] = {}
     if settings.table is not None:
         truths = annotated(settings.table, Path(predictions.path), list(predictions.labels))
-    draw(predictions, truths).savefig(settings.out, dpi=150)
+    save_figure(timeline_figure(predictions, truths), settings.out)
 
 
 if __name__ == "__main__":
