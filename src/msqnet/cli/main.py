@@ -107,6 +107,12 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": Command(
         "msqnet.cli.evaluate:evaluate", "score a model against a table of labelled clips"
     ),
+    "report": Command(
+        "msqnet.cli.report:report",
+        "make one HTML file of a folder of results",
+        {"results": "The folder that `msqnet predict --out` or `msqnet evaluate --out` wrote."},
+        example="msqnet report results/",
+    ),
     "check": Command(
         "msqnet.cli.check:check",
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",

@@ -136,7 +136,7 @@ class ResultsFolder:
         self._overwrite = overwrite
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file; expected the folder for the results")
-        self._rows = {row.input: row for row in _read_index(folder / INDEX_FILE)}
+        self._rows = {row.input: row for row in read_index(folder / INDEX_FILE)}
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -244,7 +244,12 @@ def _row(video: VideoInput, outputs: Sequence[Path], status: Status, error: str)
 _INDEX_COLUMNS = [item.name for item in fields(IndexRow)]
 
 
-def _read_index(path: Path) -> list[IndexRow]:
+def read_index(path: Path) -> list[IndexRow]:
+    """The rows of an index; none where the file does not exist.
+
+    Raises:
+        DatasetError: it is not an index of predictions.
+    """
     if not path.exists():
         return []
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -1,0 +1,293 @@
+"""A folder of results as one HTML file that opens from disk, without a network, in any browser.
+
+Everything is inside: styles, scripts, pictures, previews and scores. A Content-Security-Policy lets
+nothing be loaded and no script run but the page's own, whatever labels and file names hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet import __version__
+from msqnet.errors import MissingExtra
+from msqnet.predictions import replacing
+from msqnet.report.evaluation_page import evaluation_page, timeline_page
+from msqnet.report.media import collect_media
+from msqnet.report.previews import PreviewWriter
+from msqnet.report.video_summary import time_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from jinja2 import Environment
+
+    from msqnet.report.media import VideoMedia
+    from msqnet.report.results_reader import PredictedVideo, Results
+
+_STYLES = ("theme.css", "ethogram.css", "report.css")
+_SCRIPTS = ("ethogram.js", "report.js")
+_NUM_LABEL_COLOURS = 10
+# What can end a script element, or begin a comment in one, as JSON strings may write it too.
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One line of the table of videos.
+
+    Attributes:
+        name: of the result.
+        duration_seconds: of the video.
+        num_segments: at the thresholds of the result.
+        labels: those with a segment, the longest time first.
+        colours: number of each label's colour.
+        covered_share: share of the time in which any label is present, from 0 to 1.
+        note: what a reader must know.
+    """
+
+    name: str
+    duration_seconds: float
+    num_segments: int
+    labels: tuple[str, ...]
+    colours: dict[str, int]
+    covered_share: float
+    note: str
+
+
+def write_report(
+    results: Results,
+    path: Path,
+    *,
+    preview_megabytes: float,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[str, ...]:
+    """Write the report of a folder of results; it appears when it is complete.
+
+    Args:
+        results: what `read_results` found.
+        path: the HTML file, replaced if it exists; its folder is created.
+        preview_megabytes: what the embedded previews of videos may take together, before they are
+            encoded as text, which adds a third; 0 for none.
+        progress: called with what is done, how many are, and how many there are.
+
+    Returns:
+        What was left out of the page, in sentences.
+
+    Raises:
+        MissingExtra: a needed package is not installed.
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    environment = _environment()
+
+    def step(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(name, done, total) if progress else None
+
+    with tempfile.TemporaryDirectory(prefix="msqnet-report-") as folder:
+        writer = PreviewWriter(Path(folder), round(preview_megabytes * 1e6))
+        media = collect_media(results.videos, writer, step("videos"))
+        notes = _notes(media, writer, preview_megabytes)
+        context = _context(results, media, notes, step("clips"))
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            # In pieces: previews are read when they are written, one at a time.
+            for piece in environment.get_template("report.html.j2").generate(context):
+                file.write(piece)
+    return notes
+
+
+def _environment() -> Environment:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtra("a report", extra="report") from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("msqnet.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["clock"] = clock
+    environment.filters["figure"] = lambda value: f"{value:.3f}"
+    return environment
+
+
+def _context(
+    results: Results,
+    media: Sequence[VideoMedia],
+    notes: Sequence[str],
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    style = "\n".join(_asset(name) for name in _STYLES)
+    scripts = [_asset(name) for name in _SCRIPTS]
+    rows = [_video_row(video, item) for video, item in zip(results.videos, media, strict=True)]
+    evaluation, timeline = results.evaluation, results.timeline
+    models = {_model_name(video) for video in results.videos}
+    return {
+        "title": results.folder.resolve().name or "results",
+        "version": __version__,
+        "policy": _policy(style, scripts),
+        "style": Markup(style),
+        "scripts": [Markup(script) for script in scripts],
+        "notes": notes,
+        "models": sorted(models - {""}),
+        "videos": rows,
+        "failures": results.failures,
+        "total_seconds": sum(row.duration_seconds for row in rows),
+        "num_segments": sum(row.num_segments for row in rows),
+        "num_partial": sum(video.status == "partial" for video in results.videos),
+        "budget": time_budget(video.predictions for video in results.videos),
+        "blocks": _blocks(results.videos, media),
+        "evaluation": evaluation and evaluation_page(evaluation, progress),
+        "timeline": timeline and timeline_page(timeline),
+    }
+
+
+def _asset(name: str) -> str:
+    return files("msqnet.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, scripts: Sequence[str]) -> str:
+    """Only what the page itself holds is run and shown; nothing is loaded from anywhere."""
+
+    def digest(text: str) -> str:
+        hashed = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest())
+        return f"'sha256-{hashed.decode('ascii')}'"
+
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(digest(script) for script in scripts)}",
+            f"style-src {digest(style)}",
+            "img-src data:",
+            "media-src blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _notes(
+    media: Sequence[VideoMedia], writer: PreviewWriter, preview_megabytes: float
+) -> tuple[str, ...]:
+    num_gone = sum(bool(item.note) for item in media)
+    notes = []
+    if writer.num_left_out:
+        notes.append(
+            f"{writer.num_left_out} of {len(media)} videos cannot be played here: previews may "
+            f"take {preview_megabytes:g} MB. --preview_megabytes allows more."
+        )
+    if media and not preview_megabytes:
+        notes.append("Videos cannot be played here: previews are switched off.")
+    if num_gone:
+        notes.append(
+            f"{num_gone} of {len(media)} videos cannot be shown, because the files are gone or "
+            "cannot be read; what was predicted of them is here."
+        )
+    return tuple(notes)
+
+
+def _model_name(video: PredictedVideo) -> str:
+    model = video.predictions.provenance.get("model")
+    return str(model.get("name", "")) if isinstance(model, dict) else ""
+
+
+def _video_row(video: PredictedVideo, media: VideoMedia) -> VideoRow:
+    predictions = video.predictions
+    budget = time_budget([predictions])
+    return VideoRow(
+        name=printable(video.name),
+        duration_seconds=predictions.duration_seconds,
+        num_segments=len(predictions.segments),
+        labels=tuple(item.label for item in budget),
+        colours={
+            item.label: predictions.labels.index(item.label) % _NUM_LABEL_COLOURS for item in budget
+        },
+        covered_share=_covered_seconds(predictions.segments) / predictions.duration_seconds,
+        note=printable("; ".join([*predictions.notes, *([media.note] if media.note else [])])),
+    )
+
+
+def _covered_seconds(segments: Sequence[Any]) -> float:
+    """Length of the time in which any segment lies."""
+    covered = reached = 0.0
+    for segment in sorted(segments, key=lambda item: item.start_seconds):
+        covered += max(0.0, segment.end_seconds - max(reached, segment.start_seconds))
+        reached = max(reached, segment.end_seconds)
+    return covered
+
+
+def _blocks(videos: Sequence[PredictedVideo], media: Sequence[VideoMedia]) -> Iterator[Any]:
+    """Data of every video, in elements that a browser leaves alone until they are asked for."""
+    from markupsafe import Markup
+
+    for index, (video, item) in enumerate(zip(videos, media, strict=True)):
+        text = inline_json(_video_data(video, item))
+        yield Markup(f'<script type="application/json" id="video-{index}">{text}</script>')
+        if item.preview.path is not None:
+            encoded = base64.b64encode(item.preview.path.read_bytes()).decode("ascii")
+            yield Markup(f'<script type="text/plain" id="preview-{index}">{encoded}</script>')
+
+
+def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
+    predictions = video.predictions
+    settings = predictions.provenance.get("settings", {})
+    scores = np.ascontiguousarray(predictions.timeline.scores, dtype="<f4")  # (N, K)
+    return {
+        "name": printable(video.name),
+        "path": printable(predictions.path),
+        "labels": list(predictions.labels),
+        "duration_seconds": predictions.duration_seconds,
+        "width": predictions.width,
+        "height": predictions.height,
+        "window_seconds": predictions.window_seconds,
+        "stride_seconds": predictions.stride_seconds,
+        "single_label": predictions.single_label,
+        "thresholds": list(predictions.thresholds),
+        "provenance": {"settings": {"segments": settings.get("segments")}},
+        "edges_seconds": predictions.timeline.edges_seconds.tolist(),
+        "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
+        "model": _model_name(video),
+        "notes": [printable(note) for note in predictions.notes],
+        "pictures_note": printable(media.note),
+        "preview_note": media.preview.left_out,
+        "thumbnails": [{"seconds": item.seconds, "jpeg": item.base64} for item in media.thumbnails],
+    }
+
+
+def inline_json(value: Any) -> str:
+    """JSON that can stand in a script element of a page, whatever its strings hold.
+
+    ASCII only, so that no line separator of Unicode ends a line, and without the characters by
+    which an element could end or a comment begin.
+
+    Args:
+        value: JSON values.
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES)
+
+
+def printable(text: str) -> str:
+    """Text whose parts that are not Unicode (odd file names) are shown escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def clock(seconds: float) -> str:
+    """A length of time as people read it: ``8.4 s``, ``2:05 min``, ``1:02:05 h``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

@@ -1,0 +1,171 @@
+"""What lies in a folder of results: videos that were predicted, failures, an evaluation."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msqnet.errors import DatasetError
+from msqnet.evaluation.result import METRICS_FILE, PER_LABEL_FILE
+from msqnet.evaluation.score_tables import SCORES_FILE, ScoreTables, read_score_tables
+from msqnet.inference.results_folder import INDEX_FILE, OUTPUT_SEPARATOR, IndexRow, read_index
+from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMELINE_FILE = "timeline.json"
+TIMELINE_VIDEOS = "videos"
+_JSON_SUFFIX = RESULT_SUFFIXES[0]
+
+
+@dataclass(frozen=True)
+class PredictedVideo:
+    """One result of `msqnet predict`.
+
+    Attributes:
+        name: path of the result in its folder, without the suffix that results have.
+        predictions: what the model says.
+        status: as in the index; `ok` where there is none.
+        file: where the video is looked for.
+    """
+
+    name: str
+    predictions: VideoPredictions
+    status: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input without a result, or a result that cannot be read.
+
+    Attributes:
+        name: the input as it was given.
+        cause: what went wrong.
+    """
+
+    name: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """What `msqnet evaluate --out` wrote about rows.
+
+    Attributes:
+        metrics: of `metrics.json`.
+        per_label: rows of `per_label.csv`, as text.
+        tables: scores and targets; None where the folder has no `scores.parquet`.
+    """
+
+    metrics: dict[str, Any]
+    per_label: list[dict[str, str]]
+    tables: ScoreTables | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything in a folder of results.
+
+    Attributes:
+        folder: where it lies.
+        videos: in the order of the index, or by name.
+        failures: inputs that gave no result.
+        evaluation: of rows; None where there is none.
+        timeline: `timeline.json` of an evaluation of whole videos; None where there is none.
+    """
+
+    folder: Path
+    videos: tuple[PredictedVideo, ...]
+    failures: tuple[Failure, ...]
+    evaluation: EvaluationFolder | None
+    timeline: dict[str, Any] | None
+
+
+def read_results(folder: Path, progress: Callable[[int, int], None] | None = None) -> Results:
+    """Read a folder that `msqnet predict --out` or `msqnet evaluate --out` wrote, or both.
+
+    Args:
+        folder: the results.
+        progress: called with (results read, results in all).
+
+    Raises:
+        DatasetError: no such folder, nothing in it that msqnet wrote, or a damaged evaluation.
+            A damaged result of one video is a failure in the list instead.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; give the one that --out named")
+    videos, failures = _read_videos(folder, progress)
+    evaluation = _read_evaluation(folder)
+    timeline = _read_json(folder / TIMELINE_FILE) if (folder / TIMELINE_FILE).exists() else None
+    if not (videos or failures or evaluation or timeline):
+        raise DatasetError(
+            f"{folder}: no results found (looked for {INDEX_FILE}, {METRICS_FILE}, {TIMELINE_FILE} "
+            f"and *{_JSON_SUFFIX} of videos); make some by 'msqnet predict ... --out {folder}' or "
+            "'msqnet evaluate ... --out'"
+        )
+    return Results(folder, videos, failures, evaluation, timeline)
+
+
+def _read_videos(
+    folder: Path, progress: Callable[[int, int], None] | None
+) -> tuple[tuple[PredictedVideo, ...], tuple[Failure, ...]]:
+    rows = read_index(folder / INDEX_FILE)
+    failed = [Failure(row.input, row.error) for row in rows if row.status == "error"]
+    found = [(path, str(row.status)) for row in rows for path in _json_of(folder, row)]
+    # Beside an index, results of another kind lie where an evaluation of whole videos puts them.
+    walked = sorted((folder / TIMELINE_VIDEOS if rows else folder).rglob(f"*{_JSON_SUFFIX}"))
+    found += [(path, "ok") for path in walked if _is_result(path)]
+    videos = []
+    for number, (path, status) in enumerate(found, start=1):
+        name = path.relative_to(folder).as_posix().removesuffix(_JSON_SUFFIX)
+        try:
+            predictions = VideoPredictions.from_json(path.read_text(encoding="utf-8"))
+            videos.append(PredictedVideo(name, predictions, status, Path(predictions.path)))
+        except (DatasetError, ValueError, OSError) as error:
+            failed.append(Failure(name, f"its result cannot be read: {error}"))
+        if progress is not None:
+            progress(number, len(found))
+    return tuple(videos), tuple(failed)
+
+
+def _json_of(folder: Path, row: IndexRow) -> list[Path]:
+    outputs = [Path(output) for output in row.outputs.split(OUTPUT_SEPARATOR) if output]
+    # An index that was tampered with must not make the report read files elsewhere.
+    inside = [path for path in outputs if not path.is_absolute() and ".." not in path.parts]
+    return [folder / path for path in inside if path.name.endswith(_JSON_SUFFIX)]
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a JSON file is a result of a video: its first line names the schema."""
+    with path.open("rb") as file:
+        return b'"schema_version"' in file.read(64)
+
+
+def _read_evaluation(folder: Path) -> EvaluationFolder | None:
+    if not (folder / METRICS_FILE).exists():
+        return None
+    metrics = _read_json(folder / METRICS_FILE)
+    if "definitions" not in metrics or not (folder / PER_LABEL_FILE).exists():
+        raise DatasetError(
+            f"{folder}: {METRICS_FILE} has no definitions or {PER_LABEL_FILE} is missing; "
+            "evaluate again"
+        )
+    with (folder / PER_LABEL_FILE).open(encoding="utf-8", newline="") as file:
+        per_label = list(csv.DictReader(file))
+    has_scores = (folder / SCORES_FILE).exists()
+    return EvaluationFolder(metrics, per_label, read_score_tables(folder) if has_scores else None)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path}: not JSON ({error}); evaluate again") from error
+    if not isinstance(document, dict):
+        raise DatasetError(f"{path}: found {type(document).__name__}, expected an object")
+    return document
