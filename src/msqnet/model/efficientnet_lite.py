@@ -129,7 +129,11 @@ class EfficientNetLite0(nn.Module):
         x = F.relu6(self.stem(pixels))
         for block in self.blocks:
             x = block(x)
-        return x, F.relu6(self.head(x)).mean(dim=(2, 3))
+        return x, self.final_features(x).mean(dim=(2, 3))
+
+    def final_features(self, maps: Tensor) -> Tensor:
+        """Last feature maps (B, 320, h, w) -> the final features of each cell, (B, 1280, h, w)."""
+        return F.relu6(self.head(maps))
 
 
 _PUBLISHED_PARTS = {

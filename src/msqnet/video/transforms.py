@@ -70,6 +70,18 @@ def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
         A clip with (T, 3, S, S) pixels, S = ``size_pixels``, and a close-up where the model has
         one; the close-up shows the whole frame where the motion box falls back to it.
     """
+    box = motion_box(frames.pixels, config.motion) if config.closeup else WHOLE_FRAME
+    return looked_at(frames, config, box)
+
+
+def looked_at(frames: Frames, config: ClipConfig, box: Box) -> Clip:
+    """The model input of a window whose second look goes to a given place.
+
+    Args:
+        frames: see `evaluation_clip`.
+        config: see `evaluation_clip`.
+        box: where the second look goes; without effect on a model that has none.
+    """
     side = config.size_pixels
     if config.resize == "crop":
         pixels = _centre_square(frames.pixels, config)
@@ -77,7 +89,6 @@ def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
         pixels = resize(frames.pixels, side, side)
     if not config.closeup:
         return Clip(pixels.contiguous(), None, WHOLE_FRAME, frames.pts_seconds)
-    box = motion_box(frames.pixels, config.motion)
     closeup = resize(cut(frames.pixels, box), side, side)
     return Clip(pixels.contiguous(), closeup.contiguous(), box, frames.pts_seconds)
 
