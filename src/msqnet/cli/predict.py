@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.errors import ConfigError, MsqnetError
 from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -35,6 +37,7 @@ def predict(
     min_duration_seconds: float = SegmentConfig.min_duration_seconds,
     max_gap_seconds: float = SegmentConfig.max_gap_seconds,
     device: str = "auto",
+    overlay: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Recognise actions over time in videos and folders of videos.
@@ -63,11 +66,14 @@ def predict(
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
         device: auto, cpu, cuda, cuda:1, mps, ...
+        overlay: Draw beside the results, where it is not there yet: the video with its scores under
+            the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
+            figure of the scores over time (.timeline.png).
         overwrite: Replace existing results.
 
     Returns:
-        0 if every video is answered; 1 if one could not be read, or only in part, or if its
-        results exist from another model or other settings.
+        0 if every video is answered; 1 if one could not be read, or only in part, or not be drawn,
+        or if its results exist from another model or other settings.
     """
     from rich.console import Console
 
@@ -76,6 +82,8 @@ def predict(
 
     window = WindowConfig(window_seconds, stride_seconds, batch_size)
     segments = SegmentConfig(threshold, min_duration_seconds, max_gap_seconds)
+    if overlay:
+        _check_can_draw(out)
     inputs = find_videos([Path(video) for video in videos])
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     if results:
@@ -89,7 +97,17 @@ def predict(
         window=window,
         segments=segments,
     )
-    return _predict_all(inputs, predictor, results, Console(), Console(stderr=True))
+    return _predict_all(
+        inputs, predictor, results, Console(), Console(stderr=True), overlay=overlay
+    )
+
+
+def _check_can_draw(out: str | None) -> None:
+    from msqnet.report.drawings import check_can_draw
+
+    if out is None:
+        raise ConfigError("--overlay draws files beside the results; name their folder with --out")
+    check_can_draw()
 
 
 def _predict_all(
@@ -98,6 +116,8 @@ def _predict_all(
     results: ResultsFolder | None,
     console: Console,
     errors: Console,
+    *,
+    overlay: bool = False,
 ) -> int:
     counts: Counter[str] = Counter()
     for number, video in enumerate(inputs, start=1):
@@ -105,13 +125,16 @@ def _predict_all(
         row, predictions = _predict_one(video, predictor, results, errors, title)
         counts[row.status] += 1
         _show(row, predictions, console, errors)
+        if overlay and results and row.status != "error":
+            is_drawn = _draw(video, row, predictions, results, console, errors)
+            counts["not drawn"] += not is_drawn
     if len(inputs) > 1 or results:
-        summary = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+        summary = ", ".join(f"{counts[name]} {name}" for name in sorted(+counts))
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
         console.print(
             _printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False
         )
-    return 1 if counts["error"] or counts["partial"] else 0
+    return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
 
 
 def _predict_one(
@@ -121,10 +144,56 @@ def _predict_one(
     errors: Console,
     title: str,
 ) -> tuple[IndexRow, VideoPredictions | None]:
+    from msqnet.inference.results_folder import predict_into
+
+    with _bar(errors, title) as progress:
+        return predict_into(results, video, predictor, progress)
+
+
+def _draw(
+    video: VideoInput,
+    row: IndexRow,
+    predictions: VideoPredictions | None,
+    results: ResultsFolder,
+    console: Console,
+    errors: Console,
+) -> bool:
+    """Draw what is missing of one video; its results stay whatever happens."""
+    from msqnet.report.drawings import draw_missing
+
+    try:
+        predictions = predictions or results.read(video)
+        with _bar(errors, f"drawing {video.name}") as progress:
+            drawn = draw_missing(predictions, video.path, results.stem(video), progress)
+    except (MsqnetError, OSError) as error:
+        problem = str(error) or type(error).__name__
+        results.record_drawing(video, row, problem)
+        _say(errors, f"msqnet: {row.input}: not drawn: {problem}")
+        return False
+    results.record_drawing(video, row)
+    if drawn:
+        _show_drawn(drawn, predictions, console)
+    return True
+
+
+def _show_drawn(drawn: Sequence[Path], predictions: VideoPredictions, console: Console) -> None:
+    from msqnet.report.gif import gif_stretch
+
+    _say(console, f"drawn: {', '.join(path.name for path in drawn)}")
+    start, end = gif_stretch(predictions)
+    if end - start < predictions.duration_seconds and any(path.suffix == ".gif" for path in drawn):
+        _say(
+            console,
+            f"the GIF shows {format_seconds(start)} to {format_seconds(end)} "
+            f"of {format_seconds(predictions.duration_seconds)}, around the highest score",
+        )
+
+
+@contextlib.contextmanager
+def _bar(errors: Console, title: str) -> Iterator[Callable[[float], None]]:
+    """One bar for each video, gone before its table is printed, which may go to another stream."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
-
-    from msqnet.inference.results_folder import predict_into
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -132,7 +201,6 @@ def _predict_one(
         TaskProgressColumn(),
         Remaining(),
     )
-    # One bar a video, gone before its table is printed: the table may go to another stream.
     bar = Progress(
         *columns,
         console=errors,
@@ -143,9 +211,7 @@ def _predict_one(
     )
     with bar:
         task = bar.add_task(_printable(title), total=1.0)
-        return predict_into(
-            results, video, predictor, lambda share: bar.update(task, completed=share)
-        )
+        yield lambda share: bar.update(task, completed=share)
 
 
 def _show(

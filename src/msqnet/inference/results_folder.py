@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.csv"
 OUTPUT_SEPARATOR = "|"
+DRAWN_SUFFIXES = (".timeline.png", ".overlay.mp4", ".overlay.gif")
+"""Of what `msqnet predict --overlay` draws beside the results of a video."""
+
+_NOT_DRAWN = "not drawn: "
 
 Status = Literal["ok", "partial", "exists", "error"]
 
@@ -45,7 +49,8 @@ class IndexRow:
         outputs: result files relative to the results folder, joined by ``|``; empty after an error.
         status: ``ok``; ``partial`` (only a part of the video could be decoded); ``exists`` (done by
             an earlier run with the same model and settings); ``error``.
-        error: what went wrong, or what a reader must know.
+        error: what went wrong, or what a reader must know; ``not drawn: ...`` where the results are
+            complete and only drawing them failed.
     """
 
     input: str
@@ -59,9 +64,10 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoInput]:
 
     A file stands for itself, whatever its suffix, and its results are named after it. A folder is
     walked, in sorted order, for files with a video suffix and for folders that hold images only
-    (each is one video of frames); results mirror the path below that folder. Hidden entries are
-    left out, links are followed except back into a folder they lie in. What does not exist, and a
-    folder without any video, stays in the list, so that reading it reports the reason.
+    (each is one video of frames); results mirror the path below that folder. Hidden entries and
+    what msqnet drew itself are left out, links are followed except back into a folder they lie in.
+    What does not exist, and a folder without any video, stays in the list, so that reading it
+    reports the reason.
 
     Args:
         arguments: files and folders.
@@ -101,7 +107,7 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if not entry.is_dir():
-            if entry.suffix.lower() in VIDEO_SUFFIXES:
+            if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.endswith(DRAWN_SUFFIXES):
                 yield entry
         elif _is_image_folder(entry):
             yield entry
@@ -144,6 +150,10 @@ class ResultsFolder:
         """Where the index is."""
         return self.folder / INDEX_FILE
 
+    def stem(self, video: VideoInput) -> Path:
+        """Folder and name of the result files of a video, to which suffixes are appended."""
+        return self.folder / video.name
+
     def check(self, videos: Sequence[VideoInput]) -> None:
         """Refuse, before any work, a video whose results would replace the index.
 
@@ -151,7 +161,7 @@ class ResultsFolder:
             ConfigError: names the video.
         """
         for video in videos:
-            if self.index_path in result_paths(self.folder / video.name):
+            if self.index_path in result_paths(self.stem(video)):
                 raise ConfigError(
                     f"{video.path}: its results would replace {self.index_path}; rename it"
                 )
@@ -167,15 +177,18 @@ class ResultsFolder:
             None if nothing exists or everything may be replaced; ``exists`` if the results are
             of the same model and settings; ``error`` if they are anything else.
         """
-        paths = result_paths(self.folder / video.name)
+        paths = result_paths(self.stem(video))
         present = [path for path in paths if os.path.lexists(path)]
         if self._overwrite or not present:
             return None
         is_same = _is_of(paths[0], video.path, provenance)
         if len(present) == len(paths) and is_same:
             earlier = self._rows.get(str(video.path))
-            outputs = [path.relative_to(self.folder) for path in paths]
-            return _row(video, outputs, "exists", earlier.error if earlier else "")
+            drawn = [path for path in drawn_paths(self.stem(video)) if path.exists()]
+            outputs = [path.relative_to(self.folder) for path in (*paths, *drawn)]
+            return _row(
+                video, outputs, "exists", _without_drawing(earlier.error if earlier else "")
+            )
         return _row(
             video,
             (),
@@ -185,9 +198,48 @@ class ResultsFolder:
         )
 
     def write(self, video: VideoInput, predictions: VideoPredictions) -> tuple[Path, ...]:
-        """Write the result files of one video; their paths are relative to the folder."""
-        paths = predictions.write(self.folder / video.name)
+        """Write the result files of one video; their paths are relative to the folder.
+
+        Drawings of earlier results of the same video are removed: they would show other scores.
+        """
+        for path in drawn_paths(self.stem(video)):
+            path.unlink(missing_ok=True)
+        paths = predictions.write(self.stem(video))
         return tuple(path.relative_to(self.folder) for path in paths)
+
+    def read(self, video: VideoInput) -> VideoPredictions:
+        """The results that exist of a video.
+
+        Raises:
+            DatasetError: they are not complete.
+            OSError: they cannot be read.
+        """
+        return VideoPredictions.from_json(
+            result_paths(self.stem(video))[0].read_text(encoding="utf-8")
+        )
+
+    def record_drawing(self, video: VideoInput, row: IndexRow, problem: str = "") -> IndexRow:
+        """Add what is drawn of a video to its row, and why drawing it failed.
+
+        Args:
+            video: what was drawn.
+            row: its row.
+            problem: empty where everything was drawn.
+
+        Returns:
+            The new row.
+        """
+        drawn = [path for path in drawn_paths(self.stem(video)) if path.exists()]
+        names = [path.relative_to(self.folder).as_posix() for path in drawn]
+        outputs = [name for name in row.outputs.split(OUTPUT_SEPARATOR) if name not in names]
+        notes = [note for note in (_without_drawing(row.error),) if note]
+        if problem:
+            notes.append(_NOT_DRAWN + problem)
+        row = replace(
+            row, outputs=OUTPUT_SEPARATOR.join([*outputs, *names]), error="; ".join(notes)
+        )
+        self.record(row)
+        return row
 
     def record(self, row: IndexRow) -> None:
         """Put a row into the index, in place of an earlier one of the same input."""
@@ -234,6 +286,15 @@ def predict_into(
     if results:
         results.record(row)
     return row, predictions
+
+
+def drawn_paths(stem: Path) -> tuple[Path, ...]:
+    """The drawings of one video: ``stem`` with each of `DRAWN_SUFFIXES` appended."""
+    return tuple(stem.with_name(stem.name + suffix) for suffix in DRAWN_SUFFIXES)
+
+
+def _without_drawing(error: str) -> str:
+    return error.partition(_NOT_DRAWN)[0].removesuffix("; ")
 
 
 def _row(video: VideoInput, outputs: Sequence[Path], status: Status, error: str) -> IndexRow:

@@ -52,7 +52,6 @@ def write_gif(
     predictions: VideoPredictions,
     video: Path,
     path: Path,
-    *,
     progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write a looping GIF of 10 frames a second, at most 480 pixels wide.

@@ -71,7 +71,6 @@ def write_overlay(
     predictions: VideoPredictions,
     video: Path,
     path: Path,
-    *,
     progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write a video with its scores under the picture.

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 _WIDTH_INCHES = 6.5
-_ROW_INCHES = 0.55
+_ROW_INCHES = 0.6
 _AXIS_INCHES = 0.75
 _DOTS_PER_INCH = 200
 _MAX_NAME_LETTERS = 28
-_ANNOTATED_SHARE = 0.14
+_ANNOTATED_BOTTOM, _ANNOTATED_TOP = 1.08, 1.24
 _MINUTES_FROM_SECONDS = 120
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -127,11 +127,14 @@ def _draw_row(
     axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2)
     if predictions.thresholds[column] <= 1:
         axes.axhline(predictions.thresholds[column], color=MUTED_INK, linewidth=0.8, linestyle=":")
-    for start, end in stretches:
-        axes.axvspan(start, end, ymax=_ANNOTATED_SHARE, color=INK, linewidth=0)
+    # Above the scores, where it hides none.
+    height = _ANNOTATED_TOP - _ANNOTATED_BOTTOM
+    spans = [(start, end - start) for start, end in stretches]
+    axes.broken_barh(spans, (_ANNOTATED_BOTTOM, height), color=INK, linewidth=0)
     axes.set_xlim(0, predictions.duration_seconds)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, _ANNOTATED_TOP)
     axes.set_yticks([0, 1])
+    axes.spines["left"].set_bounds(0, 1)
     axes.tick_params(labelsize=7, colors=MUTED_INK, length=2)
     name = axes.set_ylabel(
         _short(shown_name(label)), rotation=0, ha="right", va="center", color=INK, labelpad=8
