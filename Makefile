@@ -14,11 +14,13 @@ PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
 DEMO_OUT := demo-results
 # One process a core and one thread in each: threads of several processes would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+# mkdocs speaks of its own future at every start unless told not to.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 STRICTLY_COVERED := src/msqnet/video/*,src/msqnet/metrics/*,src/msqnet/inference/*,src/msqnet/predictions.py
 
 .PHONY: help
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "Variables: VIDEO=path (demo), PYTHON=interpreter, TORCH_INDEX=address of an index with another torch build"
 
 .PHONY: setup
@@ -66,12 +68,13 @@ fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
 	@$(BIN)/ruff format .
 
 .PHONY: check
-check: $(VENV)/.installed-dev ## formatting, lint, types, import layers, spelling
+check: $(VENV)/.installed-dev ## formatting, lint, types, import layers, spelling, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(MKDOCS) build --strict --quiet
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage (overall and of the strictly covered parts)
@@ -87,6 +90,20 @@ strict-coverage:
 .PHONY: test-all
 test-all: $(VENV)/.installed-dev ## every test, the slow ones too
 	$(PYTEST)
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## the documentation site, strictly, into build/site
+	$(MKDOCS) build --strict
+
+.PHONY: docs-serve
+docs-serve: $(VENV)/.installed-dev ## the documentation site on http://127.0.0.1:8000, rebuilt on every change
+	$(MKDOCS) serve
+
+.PHONY: screenshots
+screenshots: $(VENV)/.installed-dev ## make the pictures of the documentation anew
+	@for script in docs/make_pictures/*.py; do \
+	  echo "$$script"; $(BIN)/python "$$script" docs/pictures; \
+	done
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## wheel and source archive into dist/

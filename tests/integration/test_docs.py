@@ -1,0 +1,147 @@
+"""The documentation does what it says: commands, blocks, links, pictures, navigation.
+
+See `tests.fixtures.documents` for how commands and blocks are checked. Blocks are run in the order
+of the navigation, all pages in one folder. That the site itself is sound, `mkdocs build --strict`
+says, which `make check` runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from msqnet.cli.main import COMMANDS, command_parser
+from tests.fixtures.documents import (
+    ROOT,
+    Block,
+    check_command,
+    command_lines,
+    find_blocks,
+    run_block,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+DOCS = ROOT / "docs"
+# Of Markdown, `[text](target)` and `![text](target)`, and of HTML.
+LINK = re.compile(r'(?<=\]\()[^)\s]+(?=[^)]*\))|(?<=src=")[^"]+|(?<=href=")[^"]+')
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+FOREIGN = re.compile(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//[^"]+"')
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose own tags say nothing here."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, node: node.value)
+SETTINGS: dict[str, Any] = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)
+
+
+def pages_of(nav: Any) -> Iterator[str]:
+    """Every page of a part of the navigation, in order."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for item in nav.values() if isinstance(nav, dict) else nav:
+            yield from pages_of(item)
+
+
+PAGES = list(pages_of(SETTINGS["nav"]))
+BLOCKS = {page: find_blocks((DOCS / page).read_text(encoding="utf-8")) for page in PAGES}
+COMMAND_LINES = [
+    pytest.param(command, id=f"{page}-{command}")
+    for page, blocks in BLOCKS.items()
+    for command in dict.fromkeys(command_lines(blocks))
+]
+RUN_BLOCKS = [
+    pytest.param(
+        block, id=f"{page}-line{block.line}", marks=[pytest.mark.slow] if block.is_slow else []
+    )
+    for page, blocks in BLOCKS.items()
+    for block in blocks
+    if block.is_run
+]
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+
+    assert sorted(PAGES) == sorted(written)
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page}" for page in PAGES)])
+def test_relative_links_and_pictures_exist(page: str) -> None:
+    path = ROOT / page
+    text = CODE.sub("", path.read_text(encoding="utf-8"))
+    targets = [target.partition("#")[0] for target in LINK.findall(text) if "//" not in target]
+
+    missing = [target for target in targets if target and not (path.parent / target).exists()]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("command", COMMAND_LINES)
+def test_command_of_the_docs_exists_with_its_options(command: str) -> None:
+    check_command(command)
+
+
+@pytest.mark.parametrize("block", RUN_BLOCKS)
+def test_marked_block_of_the_docs_runs(block: Block, scene: Path) -> None:
+    run_block(block, scene)
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    """The hook that fills places of pages."""
+    path = DOCS / "hooks" / "generated.py"
+    spec = importlib.util.spec_from_file_location("docs_generated", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_listed(command: str, generated: ModuleType) -> None:
+    text = generated.on_page_markdown("<!-- commands -->")
+    described = text.partition(f"## `msqnet {command}`\n")[2].partition("\n## ")[0]
+    parser = command_parser(command, COMMANDS[command].load())
+
+    options = {action.dest for action in parser._actions if action.help != "==SUPPRESS=="}
+    listed = set(re.findall(rf'<span id="{re.escape(command)}-([\w.]+)"', described))
+
+    # Help itself, and what stands for a whole group of options, are no options.
+    groups = {name.rpartition(".")[0] for name in listed if "." in name}
+    assert options - listed <= {"help", "print_config", *groups}
+    assert listed <= options
+
+
+def test_places_that_the_pages_leave_are_filled(generated: ModuleType) -> None:
+    for page in PAGES:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        filled = generated.on_page_markdown(text)
+        assert set(re.findall(r"^<!-- (\S+) -->$", filled, re.MULTILINE)) <= {"run"}
+
+
+@pytest.mark.slow
+def test_site_is_built_strictly_and_takes_nothing_from_elsewhere(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        check=True,
+    )
+
+    for page in tmp_path.rglob("*.html"):
+        assert not FOREIGN.findall(page.read_text(encoding="utf-8")), page
+    for style in tmp_path.rglob("*.css"):
+        assert not re.search(r"url\(\W*(https?:)?//", style.read_text(encoding="utf-8")), style
