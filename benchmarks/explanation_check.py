@@ -5,7 +5,8 @@
 Of one row of each chosen clip, for one of its labels, prints the areas under both curves of the
 attention rollout, of the whole explanation (which for `lite` adds the path from the video query
 straight to the scores) and of random maps, and in how many clips each beats random.
-`msqnet.explain.faithfulness` says how the areas are defined.
+`msqnet.explain.faithfulness` says how the areas are defined. Labels whose scores calibration
+has all but flattened, since it found no skill, are left out: there is nothing to delete.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from msqnet.model.msqnet import MSQNet
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from msqnet.data.records import ClipTable, Record
-    from msqnet.labels import LabelSet
 
 NUM_RANDOM_MAPS = 2
+LEAST_CALIBRATION_SCALE = 0.1
 KINDS = ("rollout", "whole", "random")
 
 
 def chosen_rows(
-    table: ClipTable, labels: LabelSet, count: int, seed: int
+    table: ClipTable, labels: Collection[str], count: int, seed: int
 ) -> list[tuple[Record, str]]:
     """One row each of different clips, and one of its labels; rare labels as often as others."""
     records = [item for item in table.records if any(name in labels for name in item.labels)]
@@ -126,8 +127,10 @@ def main() -> None:
         "whole": Explainer(model, paths="all"),
     }
     table = read_table(Path(settings.data)).select(settings.split)
+    scales = zip(backend.labels, model.config.calibration_scale, strict=True)
+    varying = {label for label, scale in scales if scale >= LEAST_CALIBRATION_SCALE}
     rows = []
-    for record, label in chosen_rows(table, backend.labels, settings.clips, settings.seed):
+    for record, label in chosen_rows(table, varying, settings.clips, settings.seed):
         found = areas_of_row(record, label, explainers, backend, settings.seed)
         rows.append(found)
         shown = "  ".join(

@@ -113,6 +113,15 @@ COMMANDS: Mapping[str, Command] = {
         {"results": "The folder that `msqnet predict --out` or `msqnet evaluate --out` wrote."},
         example="msqnet report results/",
     ),
+    "explain": Command(
+        "msqnet.cli.explain:explain",
+        "show where a model looked for its labels",
+        {"video": "A video file, or a folder of frame images."},
+        aliases={
+            "models": Alias("model", "Finished models; of several, each has a row.", "MODEL")
+        },
+        example='msqnet explain clip.mp4 --labels "walking|eating" --out heat/',
+    ),
     "check": Command(
         "msqnet.cli.check:check",
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from msqnet.errors import ConfigError
 from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box
 from msqnet.explain.relevance import label_relevance
 from msqnet.explain.rollout import check_has_rollout
-from msqnet.inference.backends import resolve_device
+from msqnet.inference.backends import TorchBackend, resolve_device
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.models import model_folder
 from msqnet.video.reader import open_video
@@ -90,7 +91,6 @@ class Explainer:
         self,
         path: str | Path,
         labels: Sequence[str],
-        *,
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
     ) -> HeatMaps:
@@ -120,7 +120,12 @@ class Explainer:
             return self.explain_frames(video.frames_at(times.tolist()), labels)
 
     def explain_windows(
-        self, path: str | Path, labels: Sequence[str], window: WindowConfig
+        self,
+        path: str | Path,
+        labels: Sequence[str],
+        window: WindowConfig,
+        start_seconds: float = 0.0,
+        end_seconds: float = math.inf,
     ) -> Iterator[tuple[float, float, HeatMaps]]:
         """Where the model looked in every window of a video.
 
@@ -128,6 +133,8 @@ class Explainer:
             path: a video file, or a folder of frame images.
             labels: K of the model's labels.
             window: how the video is cut into windows; see `msqnet.inference.windows`.
+            start_seconds: windows whose middle lies before this are left out.
+            end_seconds: windows whose middle does not lie before this are left out.
 
         Yields:
             Start and end of each window in seconds, and its maps.
@@ -137,11 +144,51 @@ class Explainer:
             VocabularyError: labels that the model does not have.
             ConfigError: the stride is longer than the window.
         """
+        for start, end, frames in self._windows(path, window, start_seconds, end_seconds):
+            yield start, end, self.explain_frames(frames, labels)
+
+    def highest(
+        self,
+        path: str | Path,
+        window: WindowConfig,
+        count: int,
+        start_seconds: float = 0.0,
+        end_seconds: float = math.inf,
+    ) -> tuple[str, ...]:
+        """The labels with the highest scores in any window of a video, best first.
+
+        Args:
+            path: see `explain_windows`, and so for the others.
+            window: see there.
+            count: how many labels at most.
+            start_seconds: see there.
+            end_seconds: see there.
+
+        Raises:
+            VideoError: not a video, or no frame of it can be decoded.
+            ConfigError: no window lies in the stretch.
+        """
+        backend = TorchBackend(self._model, str(self._device))
+        windows = self._windows(path, window, start_seconds, end_seconds)
+        clips = (evaluation_clip(frames, backend.clip_config) for _, _, frames in windows)
+        rows = [backend.scores(ClipBatch.stack([clip]))[0] for clip in clips]
+        if not rows:
+            raise ConfigError(
+                f"{path}: no window has its middle from {start_seconds:g} to {end_seconds:g} s; "
+                "choose a stretch inside of the video"
+            )
+        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count]
+        return tuple(self.labels.names[column] for column in order)
+
+    def _windows(
+        self, path: str | Path, window: WindowConfig, start_seconds: float, end_seconds: float
+    ) -> Iterator[tuple[float, float, Frames]]:
         config = self._model.config.clip_config
         lengths = window_lengths(window, self._model.config.window_seconds, config.num_frames)
         with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
             for start, end, frames in iter_windows(video, config, *lengths):
-                yield start, end, self.explain_frames(frames, labels)
+                if start_seconds <= (start + end) / 2 < end_seconds:
+                    yield start, end, frames
 
     def explain_frames(self, frames: Frames, labels: Sequence[str]) -> HeatMaps:
         """Where the model looked in the frames of a window.

@@ -1,0 +1,203 @@
+"""`msqnet explain`: where a model looked for its labels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from msqnet.config import WindowConfig
+from msqnet.errors import ConfigError
+from msqnet.labels import split_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console
+
+    from msqnet.explain.heat_maps import HeatMaps
+
+    Window = tuple[float, float, HeatMaps]
+
+_NUM_LABELS = 3
+_DPI = 200
+
+
+def explain(
+    video: str,
+    out: str,
+    labels: str | None = None,
+    models: list[str] | None = None,
+    paths: Literal["all", "decoder"] = "all",
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+    window_seconds: float | None = WindowConfig.window_seconds,
+    stride_seconds: float | None = WindowConfig.stride_seconds,
+    columns: int = 8,
+    heat_video: bool = True,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> int:
+    """Show where a model looked for its labels.
+
+    Writes a sheet of frames with a row of heat maps for each label, of the window in which the
+    labels score highest together, a video with the heat maps of all windows, and the maps of the
+    sheet as arrays. Each label's map has its own scale: it tells where, not how sure.
+
+    Args:
+        video: A video file, or a folder of frame images.
+        out: Folder for CLIP.heat.png, CLIP.heat.mp4 and CLIP.heat.npz.
+        labels: Labels to explain, `walking|eating`; by default the three that score highest.
+        models: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
+            default the model that comes with msqnet. Of several, the sheet has one row each for
+            every label; window and video are those of the first.
+        paths: `all` weighs what every path to the scores looked at as the scores do; `decoder` is
+            attention rollout alone, as in the paper. They differ for `lite` models with a direct
+            path.
+        start_seconds: Only windows whose middle lies behind this are looked at.
+        end_seconds: Only windows whose middle lies before this are looked at.
+        window_seconds: Length of a window; by default the length the model was trained on.
+        stride_seconds: Time from one window's start to the next one's; by default about half a
+            window.
+        columns: Frames on the sheet.
+        heat_video: Write the video too.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+        overwrite: Replace existing results.
+
+    Returns:
+        Exit code.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from msqnet.explain.explainer import Explainer
+
+    files = _files(Path(out), Path(video), heat_video=heat_video)
+    _check(files, columns, overwrite=overwrite)
+    names = models or [None]
+    explainers = [Explainer.from_pretrained(name, device, paths=paths) for name in names]
+    window = WindowConfig(window_seconds, stride_seconds)
+    stretch = _Stretch(start_seconds, math.inf if end_seconds is None else end_seconds)
+    asked = split_labels(labels or "") or explainers[0].highest(
+        video, window, _NUM_LABELS, *stretch
+    )
+    for explainer in explainers:
+        explainer.labels.indices(asked)
+    console, errors = Console(), Console(stderr=True)
+    best = _BestWindow()
+    windows = best.of(explainers[0].explain_windows(video, asked, window, *stretch))
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+        bar = bars.add_task(Path(video).name, total=1.0)
+
+        def progress(share: float) -> None:
+            bars.update(bar, completed=share)
+
+        files["png"].parent.mkdir(parents=True, exist_ok=True)
+        if heat_video:
+            from msqnet.report.heat_maps import write_heat_video
+
+            write_heat_video(windows, asked, Path(video), files["mp4"], *stretch, progress=progress)
+        for _ in windows:  # what no picture needed, or all of them
+            pass
+    start, end, maps = best.found(video, stretch)
+    found = [maps, *(item.explain(video, asked, start, end) for item in explainers[1:])]
+    titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
+    _write_sheet(files, Path(video), found, titles, columns)
+    _show(console, found, titles, (start, end), files)
+    return 0
+
+
+class _Stretch(NamedTuple):
+    start_seconds: float
+    end_seconds: float
+
+
+class _BestWindow:
+    """Remembers, of the windows that pass, the one in which the labels score highest together."""
+
+    def __init__(self) -> None:
+        self._best: Window | None = None
+
+    def of(self, windows: Iterable[Window]) -> Iterator[Window]:
+        for window in windows:
+            if self._best is None or _mean(window) > _mean(self._best):
+                self._best = window
+            yield window
+
+    def found(self, video: str, stretch: _Stretch) -> Window:
+        if self._best is None:
+            raise ConfigError(
+                f"{video}: no window has its middle from {stretch.start_seconds:g} to "
+                f"{stretch.end_seconds:g} s; choose a stretch inside of the video"
+            )
+        return self._best
+
+
+def _mean(window: Window) -> float:
+    return float(window[2].scores.mean())
+
+
+def _files(folder: Path, video: Path, *, heat_video: bool) -> dict[str, Path]:
+    name = video.resolve().name
+    kinds = ("png", "npz", "mp4") if heat_video else ("png", "npz")
+    return {kind: folder / f"{name}.heat.{kind}" for kind in kinds}
+
+
+def _check(files: dict[str, Path], columns: int, *, overwrite: bool) -> None:
+    if columns < 1:
+        raise ConfigError(f"columns {columns}: expected at least 1")
+    present = [path for path in files.values() if path.exists()]
+    if present and not overwrite:
+        raise ConfigError(f"{present[0]} exists; --overwrite replaces it")
+
+
+def _write_sheet(
+    files: dict[str, Path], video: Path, found: list[HeatMaps], titles: list[str], columns: int
+) -> None:
+    """The sheet, and the arrays behind it: maps (M, K, T, h, w) of M models."""
+    import numpy as np
+
+    from msqnet.predictions import replacing
+    from msqnet.report.heat_maps import HeatRow, contact_sheet, sheet_frames
+
+    rows = [
+        HeatRow(
+            label.replace("_", " "),
+            " · ".join([*titles[number : number + 1], f"score {maps.scores[column]:.2f}"]),
+            maps.maps[column],
+        )
+        for column, label in enumerate(found[0].labels)
+        for number, maps in enumerate(found)
+    ]
+    frames = sheet_frames(video, found[0].pts_seconds)
+    figure = contact_sheet(frames, found[0].pts_seconds.tolist(), rows, num_columns=columns)
+    with replacing(files["png"]) as part:
+        figure.savefig(part, dpi=_DPI, format="png")
+    with replacing(files["npz"]) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            maps=np.stack([maps.maps for maps in found]),
+            scores=np.stack([maps.scores for maps in found]),
+            labels=np.array(found[0].labels),
+            pts_seconds=found[0].pts_seconds,
+        )
+
+
+def _show(
+    console: Console,
+    found: list[HeatMaps],
+    titles: list[str],
+    window: tuple[float, float],
+    files: dict[str, Path],
+) -> None:
+    from msqnet.cli.predict import format_seconds
+
+    start, end = map(format_seconds, window)
+    console.print(f"window {start} to {end}", highlight=False)
+    for number, maps in enumerate(found):
+        scores = zip(maps.labels, maps.scores.tolist(), strict=True)
+        text = ", ".join(f"{label} {score:.2f}" for label, score in scores)
+        name = f"{titles[number]}: " if titles else ""
+        console.print(f"{name}{text}", highlight=False, soft_wrap=True, markup=False)
+    for path in files.values():
+        console.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)

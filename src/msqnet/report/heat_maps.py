@@ -1,0 +1,300 @@
+"""Heat maps over the frames that they are about: a sheet of frames (Figure 3), and a video."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.errors import MissingExtra
+from msqnet.report.overlay_panel import PANEL_COLOUR, load_font, shortened, shown_name
+from msqnet.report.palette import INK, MUTED_INK
+from msqnet.report.pictures import resized, square_size
+from msqnet.report.video_writer import VideoWriter
+from msqnet.video.reader import open_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from msqnet.explain.heat_maps import HeatMaps
+    from msqnet.predictions import FloatArray, SecondsArray
+
+_COLOUR_MAP = "inferno"
+# Where nothing was looked at the frame is grey and a little darker; where most was, it glows.
+_DIMMED = 0.7
+_STRONGEST = 0.72
+_CONTRAST = 0.8
+_MAX_VIDEO_WIDTH_PIXELS = 1920
+_CAPTION_SHARE = 0.09
+_MIN_CAPTION_PIXELS = 18
+_TILE_INCHES = 1.35
+_SHEET_SHORT_SIDE_PIXELS = 256
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One row of a sheet.
+
+    Attributes:
+        title: what it shows, for instance the label.
+        note: what stands smaller below the title, for instance the model.
+        maps: (T, h, w) float32 in [0, 1].
+    """
+
+    title: str
+    note: str
+    maps: FloatArray
+
+
+class HeatColours:
+    """Lays maps over frames.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from matplotlib import colormaps
+        except ImportError as error:
+            raise MissingExtra("drawing heat maps", extra="explain") from error
+        steps = colormaps[_COLOUR_MAP](np.linspace(0, 1, 256))[:, :3]
+        self._colours = np.asarray(steps * 255, dtype=np.float32)  # (256, 3)
+
+    def over(self, image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
+        """Lay a map over a frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            heat: (h, w) float in [0, 1], stretched over the whole frame.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        grey = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W)
+        height, width = grey.shape
+        full = _stretched(heat, height, width)
+        strength = (_STRONGEST * full**_CONTRAST)[..., None]
+        glow = self._colours[(full * 255).astype(np.uint8)]  # (H, W, 3)
+        mixed = _DIMMED * grey[..., None] * (1 - strength) + glow * strength
+        return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
+
+
+def _stretched(heat: FloatArray, height: int, width: int) -> FloatArray:
+    """Bilinear, as far as the edges: (h, w) -> (height, width)."""
+    import torch
+    from torch.nn import functional as F
+
+    cells = torch.from_numpy(np.ascontiguousarray(heat, dtype=np.float32))[None, None]
+    full = F.interpolate(cells, (height, width), mode="bilinear", align_corners=False)
+    return np.asarray(full[0, 0].clamp(0, 1).numpy())
+
+
+def sheet_frames(video: Path, pts_seconds: SecondsArray) -> list[NDArray[np.uint8]]:
+    """The frames of a sheet, with square pixels.
+
+    Args:
+        video: the file or folder of images.
+        pts_seconds: (T,) their times.
+
+    Returns:
+        T of (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: they cannot be read.
+    """
+    with open_video(video, short_side_pixels=_SHEET_SHORT_SIDE_PIXELS) as source:
+        width, height = square_size(source)
+        scale = min(1.0, _SHEET_SHORT_SIDE_PIXELS / min(width, height))
+        frames = source.frames_at(pts_seconds.tolist())
+        pairs = zip(frames.pts_seconds.tolist(), frames.pixels, strict=True)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return [image.copy() for _, image in resized(pairs, *size)]
+
+
+def contact_sheet(
+    frames: Sequence[NDArray[np.uint8]],
+    pts_seconds: Sequence[float],
+    rows: Sequence[HeatRow],
+    *,
+    num_columns: int = 8,
+) -> Figure:
+    """A row of frames and, below it, one row of heat maps for each label and model.
+
+    Args:
+        frames: T of (H, W, 3) uint8 RGB, in order.
+        pts_seconds: T times, which stand above the columns.
+        rows: each with T maps.
+        num_columns: frames that are shown, spread evenly over the T.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    colours = HeatColours()
+    from matplotlib.figure import Figure
+
+    shown = np.linspace(0, len(frames) - 1, min(num_columns, len(frames))).round().astype(int)
+    height, width = frames[0].shape[:2]
+    tile_height = _TILE_INCHES * height / width
+    side = max(1.2, 0.075 * max(len(row.title) for row in rows) + 0.35)
+    figure = Figure(
+        figsize=(side + _TILE_INCHES * len(shown), 0.3 + (len(rows) + 1) * (tile_height + 0.04))
+    )
+    grid = figure.subplots(
+        len(rows) + 1,
+        len(shown),
+        squeeze=False,
+        gridspec_kw={
+            "left": side / figure.get_figwidth(),
+            "right": 0.998,
+            "bottom": 0.01,
+            "top": 1 - 0.24 / figure.get_figheight(),
+            "wspace": 0.03,
+            "hspace": 0.04,
+        },
+    )
+    for column, place in enumerate(shown.tolist()):
+        axis = grid[0, column]
+        axis.imshow(frames[place], aspect="auto")
+        axis.set_title(f"{pts_seconds[place]:.2f} s", fontsize=7, color=MUTED_INK, pad=3)
+        for number, row in enumerate(rows, start=1):
+            picture = colours.over(frames[place], row.maps[place])
+            grid[number, column].imshow(picture, aspect="auto")
+    for axis in grid.flat:
+        axis.set_axis_off()
+    _name_rows(figure, grid, rows)
+    return figure
+
+
+def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[HeatRow]) -> None:
+    """Titles to the left of the rows, in the middle of each."""
+    names = [("frames", ""), *((row.title, row.note) for row in rows)]
+    for (title, note), axes in zip(names, grid, strict=True):
+        box = axes[0].get_position()
+        middle, right = (box.y0 + box.y1) / 2, box.x0 - 0.08 / figure.get_figwidth()
+        lift = 0.075 / figure.get_figheight() if note else 0.0
+        style = {"ha": "right", "va": "center"}
+        figure.text(right, middle + lift, title, fontsize=9, color=INK, **style)
+        figure.text(right, middle - lift, note, fontsize=7, color=MUTED_INK, **style)
+
+
+class HeatOverTime:
+    """Maps at any time of a video, faded from one window to the next.
+
+    Args:
+        windows: start, end and maps of each, in time order and at least one; read as they are
+            needed, two are held at a time.
+    """
+
+    def __init__(self, windows: Iterable[tuple[float, float, HeatMaps]]) -> None:
+        self._stream = iter(windows)
+        self._before = self._after = next(self._stream)
+
+    def at(self, time_seconds: float) -> FloatArray:
+        """(K, h, w) float32 in [0, 1].
+
+        Args:
+            time_seconds: not before the one asked for last.
+        """
+        while _middle(self._after) <= time_seconds:
+            following = next(self._stream, None)
+            self._before = self._after
+            if following is None:
+                break
+            self._after = following
+        start, end = _middle(self._before), _middle(self._after)
+        share = np.float32(
+            np.clip((time_seconds - start) / (end - start), 0, 1) if end > start else 0
+        )
+        before, after = (item[2].at(time_seconds) for item in (self._before, self._after))
+        return np.asarray(before * (1 - share) + after * share)
+
+
+def _middle(window: tuple[float, float, HeatMaps]) -> float:
+    return (window[0] + window[1]) / 2
+
+
+def write_heat_video(
+    windows: Iterable[tuple[float, float, HeatMaps]],
+    labels: Sequence[str],
+    video: Path,
+    path: Path,
+    start_seconds: float = 0.0,
+    end_seconds: float = math.inf,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write a video: its own picture, and beside it one with the heat map of each label.
+
+    Args:
+        windows: as for `HeatOverTime`, of K labels.
+        labels: K names.
+        video: the file or folder of images.
+        path: the mp4 to write; it appears when it is complete.
+        start_seconds: start of the stretch that is written.
+        end_seconds: its end.
+        progress: called with the share that is done, from 0 to 1.
+
+    Raises:
+        VideoError: the video cannot be read any more.
+        OSError: the file cannot be written.
+        MissingExtra: matplotlib or Pillow is not installed.
+    """
+    colours, heat = HeatColours(), HeatOverTime(windows)
+    with open_video(video) as source:
+        end = min(end_seconds, source.duration_seconds)
+        width, height = _tile_size(*square_size(source), 1 + len(labels))
+        caption = _caption(["video", *map(shown_name, labels)], width, height)
+        with VideoWriter(
+            path,
+            width=caption.shape[1],
+            height=len(caption) + height,
+            audio_from=video,
+            start_seconds=start_seconds,
+        ) as writer:
+            for time, picture in resized(_between(source, start_seconds, end), width, height):
+                tiles = [picture, *(colours.over(picture, item) for item in heat.at(time))]
+                writer.write(np.vstack([caption, np.hstack(tiles)]), time)
+                if progress is not None:
+                    progress((time - start_seconds) / (end - start_seconds))
+            writer.close(end)
+    if progress is not None:
+        progress(1.0)
+
+
+def _between(
+    frames: Iterable[tuple[float, Tensor]], start_seconds: float, end_seconds: float
+) -> Iterator[tuple[float, Tensor]]:
+    for time, pixels in frames:
+        if time >= end_seconds:
+            return
+        if time >= start_seconds:
+            yield time, pixels
+
+
+def _tile_size(width: int, height: int, num_tiles: int) -> tuple[int, int]:
+    """(width, height) of each of some pictures side by side, even, never enlarged."""
+    scale = min(1.0, _MAX_VIDEO_WIDTH_PIXELS / (width * num_tiles))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _caption(names: Sequence[str], width: int, height: int) -> NDArray[np.uint8]:
+    """The strip above the pictures: (h, number of names * width, 3) uint8."""
+    from PIL import Image, ImageDraw
+
+    row = max(_MIN_CAPTION_PIXELS, round(_CAPTION_SHARE * height / 2) * 2)
+    font = load_font(round(0.62 * row))
+    strip = Image.new("RGB", (width * len(names), row), PANEL_COLOUR)
+    draw = ImageDraw.Draw(strip)
+    for number, name in enumerate(names):
+        left = number * width + row // 3
+        text = shortened(name, font, width - 2 * (row // 3))
+        draw.text((left, row / 2), text, fill=(240, 242, 245), font=font, anchor="lm")
+    return np.asarray(strip)
