@@ -11,10 +11,13 @@ from msqnet.report.overlay_panel import load_font
 from msqnet.report.plots import save_figure, timeline_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from msqnet.predictions import VideoPredictions
+
+    Progress = Callable[[float], None]
+    Writer = Callable[[VideoPredictions, Path, Path, Progress], None]
 
 
 def check_can_draw() -> None:
@@ -30,7 +33,7 @@ def draw_missing(
     predictions: VideoPredictions,
     video: Path,
     stem: Path,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, ...]:
     """Draw the figure, the annotated video and its GIF, where they do not exist.
 
@@ -61,9 +64,11 @@ def draw_missing(
 
 
 def _write_figure(
-    predictions: VideoPredictions, _video: Path, path: Path, _progress: object
+    predictions: VideoPredictions, _video: Path, path: Path, _progress: Progress
 ) -> None:
     save_figure(timeline_figure(predictions), path)
 
 
-_WRITERS = dict(zip(DRAWN_SUFFIXES, (_write_figure, write_overlay, write_gif), strict=True))
+_WRITERS: Mapping[str, Writer] = dict(
+    zip(DRAWN_SUFFIXES, (_write_figure, write_overlay, write_gif), strict=True)
+)

@@ -26,7 +26,8 @@ MAX_GIF_WIDTH_PIXELS = 480
 MAX_GIF_SECONDS = 20.0
 _FRAME_SECONDS = 0.1
 _UNIT_SECONDS = 0.01
-_NUM_COLOURS = 256
+_NUM_COLOURS = 255  # and one for pixels that stay as they are
+_HELD_LEVELS = 8
 _NUM_PALETTE_FRAMES = 6
 
 
@@ -86,7 +87,7 @@ def write_gif(
             append_images=images,
             duration=_durations_milliseconds(times, end),
             loop=0,
-            optimize=False,
+            optimize=True,
         )
 
 
@@ -141,17 +142,46 @@ def _palette(frames: Sequence[NDArray[np.uint8]]) -> Image:
 def _quantised(
     frames: Iterator[NDArray[np.uint8]], palette: Image, picture_height: int
 ) -> Iterator[Image]:
-    """Pictures with dithering, against steps in skies, panels without, for clean type."""
+    """Frames in the colours of the palette.
+
+    Pictures are dithered, against steps in skies, panels are not, for clean type. A pixel of the
+    picture that hardly changes stays as it is: noise of a camera would make files several times as
+    large and shows as flicker.
+    """
+    held: NDArray[np.int16] | None = None
+    indices = np.zeros((0, 0), np.uint8)
+    for frame in frames:
+        new = _in_palette(frame, palette, picture_height)
+        if held is None:
+            held, indices = frame.astype(np.int16), new
+        is_new = (np.abs(frame - held) > _HELD_LEVELS).any(axis=2)  # (H, W)
+        is_new[picture_height:] = True
+        held[is_new] = frame[is_new]
+        indices = np.where(is_new, new, indices)
+        yield _paletted(indices, palette)
+
+
+def _in_palette(frame: NDArray[np.uint8], palette: Image, picture_height: int) -> NDArray[np.uint8]:
+    """(H, W) uint8, numbers of colours."""
     from PIL import Image
 
-    for frame in frames:
-        image = Image.fromarray(frame)
-        quantised = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-        panel = image.crop((0, picture_height, image.width, image.height))
-        quantised.paste(
-            panel.quantize(palette=palette, dither=Image.Dither.NONE), (0, picture_height)
-        )
-        yield quantised
+    parts = (
+        (frame[:picture_height], Image.Dither.FLOYDSTEINBERG),
+        (frame[picture_height:], Image.Dither.NONE),
+    )
+    quantised = (
+        np.asarray(Image.fromarray(pixels).quantize(palette=palette, dither=dither))
+        for pixels, dither in parts
+    )
+    return np.concatenate(list(quantised))
+
+
+def _paletted(indices: NDArray[np.uint8], palette: Image) -> Image:
+    from PIL import Image
+
+    image = Image.fromarray(indices)
+    image.putpalette(palette.getpalette() or [])
+    return image
 
 
 def _counted(
