@@ -132,7 +132,7 @@ class _Layer:
     """Rows that are drawn alike.
 
     Attributes:
-        name: what the legend says.
+        name: what the legend says, beside their number.
         members: (V,) bool.
         colour: of the marks.
         fill: of their inside.
@@ -145,7 +145,7 @@ class _Layer:
     colour: str
     fill: str
     marker: str
-    is_background: bool
+    is_background: bool = False
 
 
 def _layers(shown: tuple[str, ...], named: tuple[str, ...]) -> list[_Layer]:
@@ -154,19 +154,15 @@ def _layers(shown: tuple[str, ...], named: tuple[str, ...]) -> list[_Layer]:
     others = (values != "") & ~np.isin(values, named)
     num_others = len(set(values[others].tolist()))
     other_name = f"{num_others} other label{'s' if num_others > 1 else ''}"
-    looks = [
-        (name.replace("_", " "), values == name, colour, colour, marker, False)
+    layers = [
+        _Layer(name.replace("_", " "), values == name, colour, colour, marker)
         for name, colour, marker in zip(named, LABEL_COLOURS, _MARKERS, strict=False)
     ]
-    looks += [
-        (other_name, others, OTHER_COLOUR, OTHER_COLOUR, _OTHER_MARKER, True),
-        ("no label", values == "", OTHER_COLOUR, "white", _NO_LABEL_MARKER, True),
+    layers += [
+        _Layer(other_name, others, OTHER_COLOUR, OTHER_COLOUR, _OTHER_MARKER, is_background=True),
+        _Layer("no label", values == "", OTHER_COLOUR, "white", _NO_LABEL_MARKER, True),
     ]
-    return [
-        _Layer(f"{name} ({members.sum()})", members, *look)
-        for name, members, *look in looks
-        if members.any()
-    ]
+    return [layer for layer in layers if layer.members.any()]
 
 
 def _draw_map(axis: Axes, panel: Panel, layers: list[_Layer]) -> None:
@@ -182,7 +178,7 @@ def _draw_map(axis: Axes, panel: Panel, layers: list[_Layer]) -> None:
             linewidths=0.3 if layer.fill == layer.colour else 0.8,
             edgecolors="white" if layer.fill == layer.colour else layer.colour,
             alpha=0.9,
-            label=layer.name,
+            label=f"{layer.name} ({layer.members.sum()})",
             zorder=2 if layer.is_background else 3,
         )
     # Equal scales: t-SNE knows no preferred direction. Positions themselves mean nothing.

@@ -1,0 +1,156 @@
+"""How K decoded queries become one embedding of a video, compared on held-out training groups.
+
+    python benchmarks/embedding_summaries.py --data mixed_actors.csv --out runs/embedding-map
+
+Trains `lite` with text queries and with multi-modal queries alike (frozen trunk, unchanged clips,
+no direct path) on two of three folds of the rows of split `train`, by group, and asks how well the
+nearest rows of other groups tell labels among the rows of the third. Keeps both models, in
+OUT/text_init and OUT/full, for `msqnet embed`. Rows of split `test` are not touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import set_seed
+
+from msqnet.config import ArchConfig, AugmentationConfig, EmbeddingMapConfig, TrainConfig
+from msqnet.data.splits import grouped_folds
+from msqnet.data.table import read_table
+from msqnet.explain.embedding_map import label_silhouette, shown_labels
+from msqnet.explain.neighbours import neighbour_accuracy, unit_rows
+from msqnet.labels import LabelSet
+from msqnet.model.builder import clip_settings, new_model
+from msqnet.model.video_encoders.lite import video_statistics
+from msqnet.training.features import FeatureDataset, FeatureStore
+from msqnet.training.fit import stored_features
+from msqnet.training.held_out import describe_training
+from msqnet.training.probe import standardise_query
+from msqnet.training.recipes import RECIPES
+from msqnet.training.run import Run, save_model, trainable_labels
+from msqnet.training.trainer import freeze, run_trainer
+from msqnet.training.variants import variant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from msqnet.data.records import ClipTable
+    from msqnet.model.msqnet import MSQNet, MSQNetOutput
+
+NUM_FOLDS = 3
+VARIANTS = ("text_init", "full")
+
+
+def _weighted_by_score(output: MSQNetOutput) -> Tensor:
+    weights = output.decoder_logits.sigmoid()[..., None]  # (B, K, 1)
+    return (weights * output.decoded).sum(dim=1) / weights.sum(dim=1)
+
+
+SUMMARIES: dict[str, Callable[[MSQNetOutput], Tensor]] = {
+    "before the decoder: mean of the memory": lambda output: output.memory.mean(dim=1),
+    "after: all decoded queries, one after the other": lambda output: output.decoded.flatten(1),
+    "after: their mean": lambda output: output.decoded.mean(dim=1),
+    "after: their mean weighted by score": _weighted_by_score,
+    "after: their maximum": lambda output: output.decoded.amax(dim=1),
+    "after: the decoder's logits": lambda output: output.decoder_logits,
+}
+
+
+def new_run(options: argparse.Namespace, name: str) -> Run:
+    """Settings of one variant and the training rows."""
+    table = read_table(options.data).select("train")
+    arch = variant(ArchConfig(), name)
+    return Run(
+        table=table,
+        labels=LabelSet(trainable_labels(table)),
+        arch=arch,
+        clip=clip_settings(arch, RECIPES["lite"].clip),
+        augmentation=AugmentationConfig(),
+        train=replace(
+            TrainConfig(), epochs=options.epochs, folds=0, validation_share=0.0, cached_views=1
+        ),
+        task="multi_label",
+        folder=options.out / name,
+        init_from=None,
+        provenance={"data": table.path.name, "variant": name, "made_by": Path(__file__).name},
+        features=options.features or options.out / "features",
+    )
+
+
+def trained(model: MSQNet, run: Run, store: FeatureStore, rows: np.ndarray) -> None:
+    """Train a model on the unchanged clips of some rows."""
+    freeze(model, run.train.finetune)
+    targets = run.targets[rows]
+    if model.config.video_query == "trunk":
+        pooled = torch.from_numpy(np.asarray(store.pooled[0][rows]))
+        standardise_query(model, video_statistics(pooled).float())
+    data = FeatureDataset(store, rows, list(torch.from_numpy(targets)))
+    set_seed(run.train.seed)
+    with TemporaryDirectory() as checkpoints:
+        run_trainer(model, data, None, run.train, Path(checkpoints), targets)
+
+
+@torch.inference_mode()
+def summaries(model: MSQNet, store: FeatureStore, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """(V, E) float32 of some rows, by the name of the summary."""
+    model.train(mode=False)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in SUMMARIES}
+    for start in range(0, len(rows), 16):
+        items = [store.item(int(row), 0) for row in rows[start : start + 16]]
+        output = model(**{key: torch.stack([item[key] for item in items]) for key in items[0]})
+        for name, summary in SUMMARIES.items():
+            parts[name].append(summary(output).numpy())
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def measured(embeddings: np.ndarray, table: ClipTable, labels: LabelSet) -> tuple[float, float]:
+    """Accuracy of the nearest neighbours, and silhouette, among the rows of a table."""
+    unit = unit_rows(embeddings)
+    found = neighbour_accuracy(
+        unit,
+        table.targets(labels),
+        table.group_ids(),
+        num_neighbours=EmbeddingMapConfig.num_neighbours,
+        single_label=False,
+    )
+    shown = shown_labels([record.labels for record in table.records])
+    return found.accuracy, label_silhouette(unit, shown)
+
+
+def main() -> None:
+    """Train, measure, print, keep the models."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="table with a split train")
+    parser.add_argument("--out", type=Path, required=True, help="folder for features and models")
+    parser.add_argument("--features", type=Path, help="folder of stored features")
+    parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
+    options = parser.parse_args()
+    print("| queries | embedding | width | 5-NN accuracy | silhouette |\n|---|---|---|---|---|")
+    for name in VARIANTS:
+        run = new_run(options, name)
+        set_seed(run.train.seed)
+        model = new_model(run.arch, run.clip, run.labels, task=run.task)
+        store, _ = stored_features(model, run, run.table, augmented=False)
+        fold_of = grouped_folds(run.table, run.labels, num_folds=NUM_FOLDS, hold_out_all=True)
+        train_rows, held_out = np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0)
+        trained(model, run, store, train_rows)
+        run = replace(run, table=run.table.take(train_rows))
+        describe_training(run, model.config)
+        save_model(model, run.folder)
+        table = new_run(options, name).table.take(held_out)
+        for key, embeddings in summaries(model, store, held_out).items():
+            accuracy, silhouette = measured(embeddings, table, run.labels)
+            cells = (name, key, embeddings.shape[1], f"{accuracy:.3f}", f"{silhouette:.3f}")
+            print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
