@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from msqnet.serving.service import Service
 
 _MAKING_RETRY_SECONDS = 1
+_PLACES = ("body", "query", "path")
 _DESCRIPTIONS = {
     400: "The form cannot be read.",
     401: "The token is missing or wrong.",
@@ -107,7 +108,9 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
 def validation_message(errors: Any) -> str:
     """The first of pydantic's errors in one line that names the field."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    parts = [str(part) for part in first["loc"]]
+    # Of a request the place comes first: body, query or path.
+    place = ".".join(parts[1:] if len(parts) > 1 and parts[0] in _PLACES else parts)
     return f"{place or 'request'}: {first['msg']}"
 
 

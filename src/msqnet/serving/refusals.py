@@ -88,5 +88,9 @@ def over_limit(code: str, what: str, limit: str, allowed: float, found: float) -
         allowed: its value.
         found: what exceeds it.
     """
-    message = f"{what}; this server takes at most {allowed:g} ({limit})"
+    message = f"{what}; this server takes at most {_plain(allowed)} ({limit})"
     return Refusal(Problem(code, message, limit, allowed, found))
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"

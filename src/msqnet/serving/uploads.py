@@ -73,8 +73,8 @@ async def receive_form(request: Request, path: Path, limits: ServingLimits) -> F
         raise Refusal(
             Problem(
                 "upload_too_slow",
-                f"the upload was not complete after {limits.upload_seconds:g} s; "
-                "send a smaller file or use a faster connection",
+                f"the upload was not complete after {limits.upload_seconds:g} s "
+                "(upload_seconds); send a smaller file or use a faster connection",
                 limit="upload_seconds",
                 allowed=limits.upload_seconds,
             )

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msqnet.config import ServingLimits
+from msqnet.errors import EmptyVideo, UnreadableVideo, VideoError
+from msqnet.serving.checker import inspect_video
+from msqnet.serving.checks import Checks
+from msqnet.serving.refusals import Refusal
+from tests.fixtures.bad_videos import huge_header, resize_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_LIMITS = ServingLimits()
+
+
+@pytest.fixture(scope="module")
+def checks() -> Iterator[Checks]:
+    running = Checks(ServingLimits(duration_seconds=10, check_seconds=60))
+    yield running
+    running.stop()
+
+
+def test_tells_size_length_and_codec(write_video: Callable[..., Path]) -> None:
+    facts = inspect_video(write_video("clip.mp4", 12, rate=10), _LIMITS)
+
+    assert (facts.width, facts.height, facts.num_frames) == (128, 80, 12)
+    assert facts.duration_seconds == pytest.approx(1.2)
+    assert facts.codec == "h264"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "expected"),
+    [
+        ("clip.mp4", "libx264", "yuv420p", "video/mp4"),
+        ("clip.mov", "libx264", "yuv420p", "video/mp4"),
+        ("clip.webm", "libvpx-vp9", "yuv420p", "video/webm"),
+        ("clip.mp4", "libx264", "yuv444p", None),
+        ("clip.mp4", "mpeg4", "yuv420p", None),
+        ("clip.avi", "mjpeg", "yuvj420p", None),
+        ("clip.mkv", "ffv1", "yuv420p", None),
+    ],
+)
+def test_knows_what_browsers_play(
+    write_video: Callable[..., Path], name: str, codec: str, pix_fmt: str, expected: str | None
+) -> None:
+    facts = inspect_video(write_video(name, 6, codec=codec, pix_fmt=pix_fmt), _LIMITS)
+
+    assert facts.media_type == expected
+
+
+def test_name_does_not_count(write_video: Callable[..., Path]) -> None:
+    path = write_video("clip.mp4")
+    renamed = path.rename(path.with_name("readme.txt"))
+
+    assert inspect_video(renamed, _LIMITS).media_type == "video/mp4"
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit", "found"),
+    [
+        (ServingLimits(duration_seconds=1.1), "duration_seconds", 1.2),
+        (ServingLimits(num_frames=11), "num_frames", 12),
+        (ServingLimits(frame_pixels=128 * 80 - 1), "frame_pixels", 128 * 80),
+    ],
+)
+def test_names_the_limit_and_what_was_found(
+    write_video: Callable[..., Path], limits: ServingLimits, limit: str, found: float
+) -> None:
+    with pytest.raises(Refusal, match=limit) as caught:
+        inspect_video(write_video("clip.mp4", 12, rate=10), limits)
+
+    problem = caught.value.problem
+    assert problem.limit == limit
+    assert problem.allowed == getattr(limits, limit)
+    assert problem.found == pytest.approx(found)
+
+
+def test_length_without_times_follows_from_the_frames(write_video: Callable[..., Path]) -> None:
+    path = write_video("clip.y4m", 50, codec="wrapped_avframe", rate=Fraction(25))
+
+    assert inspect_video(path, _LIMITS).duration_seconds == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"Dear sir,\n" * 50, b"\x00" * 5000, b"GIF89a"])
+def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+
+    with pytest.raises(VideoError):
+        inspect_video(path, _LIMITS)
+
+
+def test_playlist_that_names_other_files_is_refused(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    write_video("clip.ts", codec="mpeg2video")
+    path = tmp_path / "clip.mp4"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.ts\n#EXT-X-ENDLIST\n")
+
+    with pytest.raises(UnreadableVideo):
+        inspect_video(path, _LIMITS)
+
+
+def test_sound_without_pictures_is_refused(write_audio: Callable[[str], Path]) -> None:
+    with pytest.raises(EmptyVideo, match="no video stream"):
+        inspect_video(write_audio("clip.m4a"), _LIMITS)
+
+
+def test_damaged_end_is_left_to_the_prediction(write_video: Callable[..., Path]) -> None:
+    path = write_video("clip.mp4", 60, container_options={"movflags": "faststart"})
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+    assert 0 < inspect_video(path, _LIMITS).num_frames < 60
+
+
+def test_file_without_its_index_is_refused(write_video: Callable[..., Path]) -> None:
+    path = write_video("clip.mp4", 60)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(UnreadableVideo):
+        inspect_video(path, _LIMITS)
+
+
+def test_announced_large_frame_is_refused_from_the_header(tmp_path: Path) -> None:
+    path = huge_header(tmp_path / "clip.y4m", 12_000, 12_000)
+
+    with pytest.raises(Refusal, match=r"12000x12000 .* at most 8294400 \(frame_pixels\)"):
+        inspect_video(path, _LIMITS)
+
+
+def test_frame_too_large_for_any_decoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableVideo):
+        inspect_video(huge_header(tmp_path / "clip.y4m", 20_000, 20_000), _LIMITS)
+
+
+def test_checker_survives_what_announces_giant_frames(
+    checks: Checks, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    good = write_video("good.mp4")
+    lying = resize_header(good, tmp_path / "lying.mp4", 20_000, 20_000)
+
+    facts = None
+    for path in (huge_header(tmp_path / "a.y4m", 20_000, 20_000), lying, good):
+        try:
+            facts = checks.submit(path, "the clip").result()
+        except Refusal as refusal:
+            assert refusal.problem.code in ("not_a_video", "frame_too_large")
+            assert str(tmp_path) not in str(refusal)
+    assert facts is not None
+    assert facts.width == 128
+
+
+def test_messages_hold_the_clients_name_and_not_the_path(checks: Checks, tmp_path: Path) -> None:
+    path = tmp_path / "video"
+    path.write_bytes(b"no video")
+
+    with pytest.raises(Refusal, match=re.escape("holiday.mp4: not a video")) as caught:
+        checks.submit(path, "holiday.mp4").result()
+
+    assert str(path) not in str(caught.value)
+
+
+def test_checker_that_was_killed_is_started_again(
+    checks: Checks, write_video: Callable[..., Path]
+) -> None:
+    import os
+    import signal
+
+    path = write_video("clip.mp4")
+    checks.submit(path, "clip.mp4").result()
+    first = checks.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+
+    with pytest.raises(Refusal, match="clip.mp4") as caught:
+        for _ in range(2):
+            checks.submit(path, "clip.mp4").result()
+            pytest.skip("the death was noticed before the next check")
+    assert caught.value.problem.code == "check_failed"
+    assert checks.submit(path, "clip.mp4").result().num_frames == 12
+    assert checks.pid != first
