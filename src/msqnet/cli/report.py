@@ -30,7 +30,7 @@ def report(results: str, out: str | None = None, preview_megabytes: float = 50.0
     from msqnet.report.html import write_report
     from msqnet.report.results_reader import read_results
 
-    if not 0 <= preview_megabytes < float("inf"):
+    if preview_megabytes < 0:
         raise ConfigError(f"preview_megabytes {preview_megabytes}: expected 0 or more")
     folder = Path(results)
     path = folder / _DEFAULT_NAME if out is None else Path(out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from msqnet.report.evaluation_summary import Cooccurrence, LabelCurve
 
-_NUM_PAIRS = 20
+_NUM_PAIRS = 12
 _MIN_PAIR_ROWS = 3
 _MAX_MATRIX_LABELS = 40
 _PLOT_LEFT, _PLOT_TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 26, 8, 168, 108

@@ -31,6 +31,7 @@ _NO_TARGETS = (
 class Figure:
     """One figure with its meaning; ``low`` and ``high`` are None where it has no interval."""
 
+    key: str
     title: str
     value: float
     low: float | None
@@ -83,6 +84,7 @@ def figures_of(metrics: dict[str, Any]) -> tuple[list[Figure], list[Figure]]:
     keys = ["macro_map", *(key for key in shown_figures(protocol) if key != "macro_map")]
     figures = {
         key: Figure(
+            key=key,
             title=titles[key],
             value=metrics[key],
             low=low,

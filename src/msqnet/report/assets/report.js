@@ -123,8 +123,7 @@
         row.hidden = !fits || (label !== "" && !row.labels.includes(label));
       }
       const num = this._rows.filter((row) => !row.hidden).length;
-      byId("filter-count").textContent =
-        num === this._rows.length ? `${num} videos` : `${num} of ${this._rows.length} videos`;
+      byId("filter-count").textContent = `${num} of ${this._rows.length} shown`;
       byId("filter-empty").hidden = num > 0;
     }
 
@@ -312,7 +311,6 @@
       const found = nearest(this._video.thumbnails, (start + end) / 2);
       if (found && start <= found.seconds && found.seconds < end) {
         const image = make("img");
-        image.loading = "lazy";
         image.alt = "";
         image.src = pictureUrl(found);
         button.append(image);
