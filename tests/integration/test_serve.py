@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -19,7 +20,6 @@ from tests.fixtures.servers import finished, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.fixtures.servers import RunningServer
 
@@ -66,7 +66,9 @@ def test_real_clip_from_upload_to_every_download(
     overlay = finished(client, accepted["id"], "/overlay")
     assert overlay.headers["content-type"] == "video/mp4"
     assert "overlay.mp4" in overlay.headers["content-disposition"]
-    assert _num_frames(overlay.content, tmp_path / "overlay.mp4")[1] == status["video"]["num_frames"]
+    assert (
+        _num_frames(overlay.content, tmp_path / "overlay.mp4")[1] == status["video"]["num_frames"]
+    )
     assert client.delete(base).status_code == 204
     assert client.get(base).status_code == 404
     assert accepted["id"] not in [folder.name for folder in server.upload_folders()]
@@ -82,9 +84,10 @@ def test_video_that_browsers_do_not_play_is_copied_for_them(
 
     assert copy.headers["content-type"] == "video/mp4"
     assert _num_frames(copy.content, tmp_path / "copy.mp4") == ("h264", 12)
-    assert client.get(
-        f"/api/v1/predictions/{job_id}/video", headers={"range": "bytes=0-9"}
-    ).content == copy.content[:10]
+    assert (
+        client.get(f"/api/v1/predictions/{job_id}/video", headers={"range": "bytes=0-9"}).content
+        == copy.content[:10]
+    )
     client.delete(f"/api/v1/predictions/{job_id}")
 
 
@@ -209,19 +212,22 @@ def test_running_prediction_is_cancelled_and_the_next_one_works(
 def _worker_pid(server: RunningServer) -> int:
     """The child of the server that has most memory: it holds the model."""
     children: dict[int, int] = {}
-    for status in (_read(f"/proc/{pid}/status") for pid in os.listdir("/proc") if pid.isdigit()):
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = dict(line.split(":\t", 1) for line in _status(folder) if ":\t" in line)
         if fields.get("PPid") == str(server.process.pid) and "VmRSS" in fields:
-            children[int(fields["Pid"])] = int(fields["VmRSS"].split()[0])
+            children[int(folder.name)] = int(fields["VmRSS"].split()[0])
     return max(children, key=lambda pid: children[pid])
 
 
-def _read(path: str) -> str:
+def _is_alive(pid: int) -> bool:
+    return any(line.startswith("VmRSS") for line in _status(Path(f"/proc/{pid}")))
+
+
+def _status(folder: Path) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return file.read()
+        return (folder / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
+        return []
 
 
 @pytest.mark.slow
@@ -239,7 +245,7 @@ def test_stops_cleanly_while_it_works(
 
         assert time.monotonic() - started < 30
         assert list((tmp_path / "work").iterdir()) == []
-        assert not _read(f"/proc/{worker}/status")
+        assert not _is_alive(worker)
     assert "Traceback" not in "".join(server.lines)
 
 
@@ -253,9 +259,9 @@ def test_killed_server_takes_its_worker_along_and_the_next_one_cleans_up(
         server.stop(signal.SIGKILL)
         assert len(server.upload_folders()) == 1
     deadline = time.monotonic() + 30
-    while _read(f"/proc/{worker}/status") and time.monotonic() < deadline:
+    while _is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _read(f"/proc/{worker}/status")
+    assert not _is_alive(worker)
 
     with running_server(tmp_path / "work") as server:
         assert server.upload_folders() == []
@@ -263,8 +269,9 @@ def test_killed_server_takes_its_worker_along_and_the_next_one_cleans_up(
 
 @pytest.mark.slow
 def test_missing_model_ends_the_server_with_a_message(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="no folder and no known model"), running_server(
-        tmp_path / "work", "--model", str(tmp_path / "none")
+    with (
+        pytest.raises(AssertionError, match="no folder and no known model"),
+        running_server(tmp_path / "work", "--model", str(tmp_path / "none")),
     ):
         pass
 
@@ -278,8 +285,9 @@ def test_damaged_model_ends_the_server_with_a_message(tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         content = (source / name).read_bytes()  # type: ignore[operator]
         (tmp_path / "model" / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(AssertionError, match="model cannot be loaded"), running_server(
-        tmp_path / "work", "--model", str(tmp_path / "model")
+    with (
+        pytest.raises(AssertionError, match="model cannot be loaded"),
+        running_server(tmp_path / "work", "--model", str(tmp_path / "model")),
     ):
         pass
 

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.predictions import VideoPredictions, replacing
+from msqnet.predictions import VideoPredictions
 from msqnet.video.pixels import scaled_size
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from msqnet.explain.explainer import Explainer
     from msqnet.serving.child_process import Report
     from msqnet.serving.requests import (
-        HeatMapRequest,
         OverlayRequest,
         PictureRequest,
         PreviewRequest,
         ReportRequest,
-        WorkerSettings,
     )
 
 _PICTURE_SHORT_SIDE_PIXELS = 180
 _PICTURE_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 _PREVIEW_SHORT_SIDE_PIXELS = 480
+_REPORT_PREVIEW_MEGABYTES = 50.0
 
 
 def write_picture(request: PictureRequest) -> None:
@@ -66,49 +63,12 @@ def write_overlay(request: OverlayRequest, report: Report) -> None:
 
 def write_report(request: ReportRequest) -> None:
     """One self-contained HTML file about the video."""
-    raise NotImplementedError
+    from msqnet.report import html
+    from msqnet.report.results_reader import PredictedVideo, Results
 
-
-class HeatMaps:
-    """Where the model looked. The explaining model is loaded when it is first asked.
-
-    Args:
-        settings: which model.
-    """
-
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
-        self._explainer: Explainer | None = None
-
-    def write(self, request: HeatMapRequest) -> None:
-        """JSON: times, size in cells, and the maps of all frames as base64 of bytes.
-
-        Raises:
-            MsqnetError: the model cannot be explained, or the stretch holds no frame.
-        """
-        if self._explainer is None:
-            from msqnet.explain.explainer import Explainer
-
-            self._explainer = Explainer.from_pretrained(
-                self._settings.model, device=self._settings.device
-            )
-        found = self._explainer.explain(
-            request.video,
-            [request.label],
-            start_seconds=request.start_seconds,
-            end_seconds=request.end_seconds,
-        )
-        maps = np.asarray(found.maps[0])  # (T, h, w)
-        document = {
-            "label": request.label,
-            "start_seconds": request.start_seconds,
-            "end_seconds": request.end_seconds,
-            "score": float(found.scores[0]),
-            "num_frames": maps.shape[0],
-            "height": maps.shape[1],
-            "width": maps.shape[2],
-            "pts_seconds": [float(time) for time in found.pts_seconds],
-            "maps": base64.b64encode((maps * 255).round().astype(np.uint8).tobytes()).decode(),
-        }
-        with replacing(request.output) as part:
-            part.write_text(json.dumps(document, allow_nan=False), encoding="ascii")
+    predictions = VideoPredictions.from_json(request.result.read_text(encoding="ascii"))
+    status = "partial" if predictions.notes else "ok"
+    video = PredictedVideo(request.display_name, predictions, status, request.video)
+    # The folder gives the page its title, nothing else.
+    results = Results(Path(request.display_name), (video,), (), None, None)
+    html.write_report(results, request.output, preview_megabytes=_REPORT_PREVIEW_MEGABYTES)

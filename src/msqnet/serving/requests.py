@@ -18,12 +18,14 @@ class WorkerSettings:
         labels: what is asked for where a request names no labels; None for all of the model's.
         label_table: CSV with descriptions and synonyms of labels.
         device: `auto`, `cpu`, `cuda`, ...
+        scratch: where files lie that are not needed for long; None for the system's folder.
     """
 
     model: str | None = None
     labels: tuple[str, ...] | None = None
     label_table: str | None = None
     device: str = "auto"
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class HeatMapRequest:
         label: one of these.
         start_seconds: start of the stretch.
         end_seconds: its end, exclusive.
+        window_seconds: how long the windows were that the prediction is made of.
     """
 
     video: Path
@@ -140,6 +143,7 @@ class HeatMapRequest:
     label: str
     start_seconds: float
     end_seconds: float
+    window_seconds: float
 
 
 WorkerRequest = (

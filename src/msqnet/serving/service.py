@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msqnet.serving.checks import Checks
@@ -64,7 +65,8 @@ class Service:
         self.storage = Storage(settings.work_folder)
         self.jobs = Jobs(self.limits, self.storage)
         self.checks = Checks(self.limits)
-        self.worker = WorkerHost(settings.worker, self.limits, self.jobs, on_failure)
+        worker = replace(settings.worker, scratch=self.storage.own_folder("scratch"))
+        self.worker = WorkerHost(worker, self.limits, self.jobs, on_failure)
         self.examples = Examples(candidates, self.storage, self.checks)
         self.requests = RequestCounts()
         self.started_at = time.monotonic()
@@ -198,7 +200,13 @@ class Service:
         key = f"{label}\n{start_seconds:.3f}\n{end_seconds:.3f}"
         output = job.folder / f"heat-map-{new_id()}.json"
         request = HeatMapRequest(
-            job.video, output, job.settings.labels, label, start_seconds, end_seconds
+            job.video,
+            output,
+            job.settings.labels,
+            label,
+            start_seconds,
+            end_seconds,
+            job.settings.window_seconds or self.model.window_seconds,
         )
         return self.jobs.extra(job, Task(Kind.HEAT_MAP, request, output), key)
 

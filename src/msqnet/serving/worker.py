@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from msqnet.inference.backends import Backend
     from msqnet.serving.child_process import Report
-    from msqnet.serving.extras import HeatMaps
+    from msqnet.serving.heat_maps import HeatMapMaker
 
 # Progress is told, and a withdrawal noticed, after each batch.
 _BATCH_SIZE = 2
@@ -35,6 +36,8 @@ _BATCH_SIZE = 2
 
 def run_worker(connection: Connection, settings: WorkerSettings) -> None:
     """The process: loads the model, then answers each `WorkerRequest`."""
+    if settings.scratch is not None:
+        tempfile.tempdir = str(settings.scratch)
 
     def prepare() -> tuple[ModelFacts, Any]:
         worker = Worker(settings)
@@ -59,7 +62,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._heat_maps: HeatMaps | None = None
+        self._heat_maps: HeatMapMaker | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
         self.facts = self._load()
@@ -93,9 +96,14 @@ class Worker:
             case ReportRequest():
                 extras.write_report(request)
             case HeatMapRequest():
-                if self._heat_maps is None:
-                    self._heat_maps = extras.HeatMaps(self._settings)
-                self._heat_maps.write(request)
+                self._explain(request, report)
+
+    def _explain(self, request: HeatMapRequest, report: Report) -> None:
+        from msqnet.serving.heat_maps import HeatMapMaker
+
+        if self._heat_maps is None:
+            self._heat_maps = HeatMapMaker(self._settings)
+        self._heat_maps.write(request, report)
 
     def _predict(self, request: PredictionRequest, report: Report) -> None:
         from msqnet.inference.predictor import Predictor

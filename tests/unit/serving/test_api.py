@@ -66,9 +66,7 @@ def _checker_ends_with_the_module() -> Iterator[None]:
 
 
 @contextmanager
-def _api(
-    folder: Path, model: ModelFacts | None = _MODEL, **settings: Any
-) -> Iterator[Api]:
+def _api(folder: Path, model: ModelFacts | None = _MODEL, **settings: Any) -> Iterator[Api]:
     api = Api(ServerSettings(work_folder=folder, **settings), model)
     try:
         yield api

@@ -54,7 +54,7 @@ def _overlay(job: Job) -> Task:
 def _heat_map(job: Job, number: int) -> Task:
     output = job.folder / f"heat-map-{number}.json"
     output.write_text("{}")
-    return Task(Kind.HEAT_MAP, HeatMapRequest(job.video, output, None, "a", 0, 1), output)
+    return Task(Kind.HEAT_MAP, HeatMapRequest(job.video, output, None, "a", 0, 1, 2), output)
 
 
 def _done(jobs: Jobs) -> Job:

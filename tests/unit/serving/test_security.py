@@ -19,7 +19,8 @@ def test_own_names_are_answered(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "", "127.0.0.1.evil.example", "localhost@evil", "[x"]
+    "host",
+    ["evil.example", "evil.example:8000", "", "127.0.0.1.evil.example", "localhost@evil", "[x"],
 )
 def test_name_that_was_pointed_at_this_machine_is_turned_away(host: str) -> None:
     with pytest.raises(Refusal) as caught:

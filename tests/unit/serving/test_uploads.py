@@ -12,7 +12,7 @@ from msqnet.serving.refusals import Refusal
 from msqnet.serving.uploads import Form, display_name, receive_form
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 _LIMITS = ServingLimits(upload_bytes=100_000, upload_seconds=30)
