@@ -76,6 +76,11 @@ class PanelLayout:
         return max(2, round(self.text_pixels / 9))
 
     @property
+    def num_axis_steps(self) -> int:
+        """How many steps between times stand comfortably on the axis."""
+        return max(1, self.axis.width // (_TICK_EMS * self.text_pixels))
+
+    @property
     def band(self) -> Box:
         """All lanes together."""
         first, last = self.lanes[0], self.lanes[-1]
@@ -176,9 +181,13 @@ def _even(pixels: int) -> int:
     return pixels + pixels % 2
 
 
-def tick_times(duration_seconds: float, axis: Box, text_pixels: int) -> list[float]:
-    """Round times for the axis of the band, from 0, as many as stand there comfortably."""
-    most = max(1, axis.width // (_TICK_EMS * text_pixels))
+def tick_times(duration_seconds: float, most: int) -> list[float]:
+    """Round times from 0 to the end of a video.
+
+    Args:
+        duration_seconds: of the video.
+        most: the number of steps between them at most, 1 or more.
+    """
     step = next(
         (step for step in _TICK_STEPS_SECONDS if duration_seconds / step <= most),
         duration_seconds / most,

@@ -145,7 +145,7 @@ class Panel:
             text = clock(duration, with_tenths=duration < 60)
             draw.text((axis.right, y), text, fill=_MUTED, font=self._font, anchor="rm")
             return
-        times = tick_times(duration, axis, self.layout.text_pixels)
+        times = tick_times(duration, self.layout.num_axis_steps)
         with_tenths = any(time % 1 for time in times)
         for time in times:
             text, x = clock(time, with_tenths=with_tenths), self._x_of(time)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import ConfigError, MissingExtra
 from msqnet.predictions import replacing
-from msqnet.report.overlay_layout import clock
+from msqnet.report.overlay_layout import clock, tick_times
 from msqnet.report.overlay_panel import NUM_SHOWN_LABELS, shown_name
 from msqnet.report.palette import INK, LABEL_COLOURS, MUTED_INK
 
@@ -31,6 +32,7 @@ _DOTS_PER_INCH = 200
 _MAX_NAME_LETTERS = 28
 _ANNOTATED_BOTTOM, _ANNOTATED_TOP = 1.08, 1.24
 _MINUTES_FROM_SECONDS = 120
+_MAX_TIME_STEPS = 8
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
@@ -98,7 +100,9 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise ConfigError(f"{path}: expected one of the suffixes {', '.join(FIGURE_SUFFIXES)}")
     # Files of the same figure are the same, byte for byte.
     stamp: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
-    with mpl.rc_context(_STYLE), replacing(path) as part:
+    with mpl.rc_context(_STYLE), warnings.catch_warnings(), replacing(path) as part:
+        # Letters that the font lacks are boxes in pictures, and still text in SVG.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(part, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=stamp)
 
 
@@ -154,12 +158,8 @@ def _draw_time_axis(axes: Axes, duration_seconds: float) -> None:
     if duration_seconds < _MINUTES_FROM_SECONDS:
         axes.set_xlabel("time in the video (s)", color=INK)
         return
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 1.5, 3, 6, 10]))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda seconds, _: clock(max(seconds, 0.0), with_tenths=False))
-    )
+    times = tick_times(duration_seconds, _MAX_TIME_STEPS)
+    axes.set_xticks(times, [clock(time, with_tenths=False) for time in times])
     is_hours = math.floor(duration_seconds) >= 3600
     axes.set_xlabel(f"time in the video ({'h:' if is_hours else ''}min:s)", color=INK)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class Terminal:
         out: Path | None = None,
         backend: BrightnessBackend | None = None,
         is_terminal: bool = False,
+        overlay: bool = False,
+        overwrite: bool = False,
     ) -> int:
         predictor = Predictor(
             backend or BrightnessBackend(),
@@ -51,9 +54,10 @@ class Terminal:
         return _predict_all(
             find_videos(arguments),
             predictor,
-            ResultsFolder(out) if out else None,
+            ResultsFolder(out, overwrite=overwrite) if out else None,
             Console(file=self.stdout, width=100),
             Console(file=self.stderr, width=100, force_terminal=is_terminal),
+            overlay=overlay,
         )
 
 
@@ -62,9 +66,13 @@ def terminal() -> Terminal:
     return Terminal()
 
 
-def statuses(out: Path) -> dict[str, str]:
+def index_rows(out: Path) -> dict[str, dict[str, str]]:
     with (out / "index.csv").open(encoding="utf-8", newline="") as file:
-        return {Path(row["input"]).name: row["status"] for row in csv.DictReader(file)}
+        return {Path(row["input"]).name: row for row in csv.DictReader(file)}
+
+
+def statuses(out: Path) -> dict[str, str]:
+    return {name: row["status"] for name, row in index_rows(out).items()}
 
 
 def test_table_names_label_start_end_and_score(tmp_path: Path, terminal: Terminal) -> None:
@@ -176,6 +184,107 @@ def test_interruption_keeps_what_is_done_and_its_index(tmp_path: Path, terminal:
         "a.mov.scores.parquet",
         "index.csv",
     ]
+
+
+DRAWN = ["clip.mov.timeline.png", "clip.mov.overlay.mp4", "clip.mov.overlay.gif"]
+
+
+def test_overlay_is_drawn_beside_the_results_and_listed(tmp_path: Path, terminal: Terminal) -> None:
+    path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
+    assert terminal.run(path, out=out, overlay=True) == 0
+    row = index_rows(out)["clip.mov"]
+    assert row["outputs"].split("|")[3:] == DRAWN
+    assert (row["status"], row["error"]) == ("ok", "")
+    assert all((out / name).stat().st_size > 1000 for name in DRAWN)
+    assert ", ".join(DRAWN) in terminal.stdout.getvalue()
+    assert "the GIF shows" not in terminal.stdout.getvalue()
+
+
+def test_overlay_of_results_that_exist_is_drawn_once_without_predicting(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
+    terminal.run(path, out=out)
+    backend = BrightnessBackend()
+    assert terminal.run(path, out=out, backend=backend, overlay=True) == 0
+    row = index_rows(out)["clip.mov"]
+    assert (row["status"], row["outputs"].split("|")[3:]) == ("exists", DRAWN)
+    (out / DRAWN[1]).write_bytes(b"kept")
+    assert terminal.run(path, out=out, backend=backend, overlay=True) == 0
+    assert backend.batch_sizes == []
+    assert (out / DRAWN[1]).read_bytes() == b"kept"
+    assert terminal.stdout.getvalue().count("drawn: ") == 1
+    assert terminal.run(path, out=out, overlay=True, overwrite=True) == 0
+    assert (out / DRAWN[1]).read_bytes() != b"kept"
+
+
+def test_drawings_of_replaced_results_do_not_stay(tmp_path: Path, terminal: Terminal) -> None:
+    path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
+    terminal.run(path, out=out, overlay=True)
+    assert terminal.run(path, out=out, overwrite=True) == 0
+    assert not any((out / name).exists() for name in DRAWN)
+    assert len(index_rows(out)["clip.mov"]["outputs"].split("|")) == 3
+
+
+def test_predictions_stay_where_drawing_fails(tmp_path: Path, terminal: Terminal) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write_video(folder / "clip.mov", EVENT)
+    write_video(folder / "other.mov", EVENT)
+    # Nothing can replace a folder, which stands for a disk that is full.
+    (out / f".{DRAWN[1]}.{os.getpid()}.part").mkdir(parents=True)
+    assert terminal.run(folder, out=out, overlay=True) == 1
+    row, other = index_rows(out)["clip.mov"], index_rows(out)["other.mov"]
+    assert row["status"] == other["status"] == "ok"
+    assert row["error"].startswith("not drawn: ")
+    assert row["outputs"].split("|")[3:] == DRAWN[:1]
+    assert (other["error"], len(other["outputs"].split("|"))) == ("", 6)
+    assert (out / "clip.mov.json").is_file()
+    assert "clip.mov: not drawn: " in terminal.stderr.getvalue()
+    assert "1 not drawn, 2 ok" in terminal.stdout.getvalue()
+
+
+def test_the_note_of_a_failed_drawing_goes_when_it_succeeds(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
+    blocked = out / f".{DRAWN[1]}.{os.getpid()}.part"
+    blocked.mkdir(parents=True)
+    assert terminal.run(path, out=out, overlay=True) == 1
+    blocked.rmdir()
+    assert terminal.run(path, out=out, overlay=True) == 0
+    row = index_rows(out)["clip.mov"]
+    assert (row["status"], row["error"]) == ("exists", "")
+
+
+def test_of_a_damaged_file_the_part_that_decodes_is_drawn(
+    tmp_path: Path, terminal: Terminal, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, out = write_truncated_video(tmp_path / "clip.mov", [WHITE] * 40), tmp_path / "out"
+    assert terminal.run(path, out=out, overlay=True) == 1
+    row = index_rows(out)["clip.mov"]
+    assert row["status"] == "partial"
+    assert "damaged" in row["error"]
+    assert "not drawn" not in row["error"]
+    assert row["outputs"].split("|")[3:] == DRAWN
+    assert caplog.records
+
+
+@pytest.mark.slow
+def test_cut_of_a_gif_is_said(tmp_path: Path, terminal: Terminal) -> None:
+    path = write_video(tmp_path / "clip.mov", [BLACK] * 40 + [WHITE] * 20, fps=2)
+    terminal.run(path, out=tmp_path / "out", overlay=True)
+    assert "the GIF shows 0:10.00 to 0:30.00 of 0:30.00" in terminal.stdout.getvalue()
+
+
+def test_overlay_without_a_folder_for_results_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_fake_model(monkeypatch)
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    assert main(["predict", str(path), "--overlay"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main(["predict", str(path), "--overlay", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / DRAWN[1]).is_file()
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_folder_is_walked_in_sorted_order_for_video_suffixes(tmp_path: Path) -> 
     assert names(tmp_path) == ["a/y.mkv", "a/z.avi", "b.MP4"]
 
 
+def test_what_was_drawn_is_not_taken_for_a_video(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mp4.overlay.mp4", "a.mp4.overlay.gif", "b.gif"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a.mp4", "b.gif"]
+
+
 def test_file_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
     assert names(touch(tmp_path / "deep" / "clip.seq")) == ["clip.seq"]
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.report.overlay_layout import (
     MIN_PANEL_WIDTH_PIXELS,
-    Box,
     clock,
     panel_layout,
     picture_size,
@@ -17,6 +16,7 @@ from msqnet.report.overlay_layout import (
 )
 
 
+@settings(deadline=None)
 @given(
     width=st.integers(MIN_PANEL_WIDTH_PIXELS, 8192),
     height=st.integers(2, 8192),
@@ -78,11 +78,11 @@ def test_small_pictures_are_enlarged_in_whole_steps_but_never_to_towers(
     ],
 )
 def test_times_on_the_axis_are_round_and_few(duration: float, times: list[float]) -> None:
-    assert tick_times(duration, Box(0, 0, 840, 20), 20) == pytest.approx(times)
+    assert tick_times(duration, 7) == pytest.approx(times)
 
 
 def test_an_axis_of_many_days_still_has_times() -> None:
-    assert 2 <= len(tick_times(1e7, Box(0, 0, 840, 20), 20)) <= 8
+    assert 2 <= len(tick_times(1e7, 7)) <= 8
 
 
 @pytest.mark.parametrize(
