@@ -8,6 +8,7 @@ says, which `make check` runs.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+import msqnet.config
+from msqnet import errors
 from msqnet.cli.main import COMMANDS, command_parser
 from tests.fixtures.documents import (
     ROOT,
@@ -111,10 +114,16 @@ def generated() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def commands_page(generated: ModuleType) -> str:
+    """What stands in the place for the commands."""
+    text: str = generated.on_page_markdown("<!-- commands -->")
+    return text
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_a_command_is_listed(command: str, generated: ModuleType) -> None:
-    text = generated.on_page_markdown("<!-- commands -->")
-    described = text.partition(f"## `msqnet {command}`\n")[2].partition("\n## ")[0]
+def test_every_option_of_a_command_is_listed(command: str, commands_page: str) -> None:
+    described = commands_page.partition(f"## `msqnet {command}`\n")[2].partition("\n## ")[0]
     parser = command_parser(command, COMMANDS[command].load())
 
     options = {action.dest for action in parser._actions if action.help != "==SUPPRESS=="}
@@ -131,6 +140,26 @@ def test_places_that_the_pages_leave_are_filled(generated: ModuleType) -> None:
         text = (DOCS / page).read_text(encoding="utf-8")
         filled = generated.on_page_markdown(text)
         assert set(re.findall(r"^<!-- (\S+) -->$", filled, re.MULTILINE)) <= {"run"}
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    pages = [
+        (DOCS / "reference" / f"{name}.md").read_text() for name in ("python", "configuration")
+    ]
+    shown = set(re.findall(r"^::: [\w.]+\.(\w+)$", "\n".join(pages), re.MULTILINE))
+
+    assert set(msqnet.__all__) - shown <= {"__version__", "MsqnetError"}
+    assert set(msqnet.config.__all__) - shown <= {"ViewChoice"}
+
+
+def test_every_error_is_listed_with_its_exit_code() -> None:
+    text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| .* \| (\d) \|$", text, re.MULTILINE))
+
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        is_usage = issubclass(error, (errors.ConfigError, errors.VocabularyError))
+        assert listed.pop(name) == ("2" if is_usage else "1")
+    assert not listed
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ class Predictor:
     Raises:
         ConfigError: the stride is longer than the window, so that time would go unseen.
 
-    Example:
+    Examples:
         >>> from msqnet import Predictor  # doctest: +SKIP
         >>> Predictor.from_pretrained()("clip.mp4").segments  # doctest: +SKIP
     """

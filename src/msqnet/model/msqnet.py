@@ -260,13 +260,6 @@ class MSQNet(PreTrainedModel):
     ) -> MSQNet:
         """A new model, ready to be trained: pretrained encoders, the rest random.
 
-        >>> model = MSQNet.from_encoders(  # doctest: +SKIP
-        ...     video="facebook/timesformer-base-finetuned-k400",
-        ...     image="openai/clip-vit-base-patch16",
-        ...     text="openai/clip-vit-base-patch16",
-        ...     labels=["sit", "walk"],
-        ... )
-
         Args:
             video: the video encoder, or hub id or folder of its weights, whose ``config.json``
                 tells its kind. ``lite``, ``i3d`` and ``c3d`` have no such file: give the encoder.
@@ -287,6 +280,14 @@ class MSQNet(PreTrainedModel):
             CheckpointError: weights that cannot be loaded whole, or of another kind of model.
             MissingExtra: parts of ``msqnet[lite]`` that are not installed.
             VocabularyError: a label that is empty or listed twice.
+
+        Examples:
+            >>> model = MSQNet.from_encoders(  # doctest: +SKIP
+            ...     video="facebook/timesformer-base-finetuned-k400",
+            ...     image="openai/clip-vit-base-patch16",
+            ...     text="openai/clip-vit-base-patch16",
+            ...     labels=["sit", "walk"],
+            ... )
         """
         from msqnet.model.from_encoders import model_from_encoders  # which imports this module
 
