@@ -29,6 +29,13 @@ export function spoken(label) {
   return label.replaceAll("_", " ");
 }
 
+/** A message of the server as a sentence. A file name at its start stays as it is. */
+export function sentence(message) {
+  const isName = /^\S*[.:]/.test(message.split(" ", 1)[0]);
+  const start = isName ? message.slice(0, 1) : message.slice(0, 1).toUpperCase();
+  return start + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");
+}
+
 export function byId(id) {
   return document.getElementById(id);
 }

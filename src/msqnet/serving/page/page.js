@@ -1,7 +1,16 @@
 /** Which part of the page is shown when: start, running, result, error, token. */
 
 import { follow, getJson, remove, ServerError, signIn, takeExample, upload } from "./api.js";
-import { byId, formatBytes, formatDuration, formatPercent, make, plural, spoken } from "./format.js";
+import {
+  byId,
+  formatBytes,
+  formatDuration,
+  formatPercent,
+  make,
+  plural,
+  sentence,
+  spoken,
+} from "./format.js";
 import { ResultView } from "./result.js";
 
 const VIEWS = ["token", "start", "running", "error", "result"];
@@ -112,7 +121,8 @@ class Page {
   }
 
   _describeModel() {
-    const { name, labels, is_open_vocabulary: isOpen, window_seconds, stride_seconds } = this._model;
+    const { name, labels, window_seconds, stride_seconds } = this._model;
+    const isOpen = this._model.is_open_vocabulary;
     const { upload_bytes, duration_seconds, kept_seconds } = this._limits;
     byId("model").textContent = `Model: ${name}`;
     byId("limits").textContent =
@@ -161,7 +171,8 @@ class Page {
       button.append(make("span", "no-picture"));
     }
     const text = make("span");
-    const facts = `${formatDuration(example.duration_seconds)}, ${example.width} × ${example.height}`;
+    const { duration_seconds: duration, width, height } = example;
+    const facts = `${formatDuration(duration)}, ${width} × ${height}`;
     text.append(make("strong", "", example.title), make("span", "muted small", facts));
     if (example.credit) text.append(make("span", "muted small", example.credit));
     button.append(text);
@@ -193,8 +204,8 @@ class Page {
     if (this._needsLabels()) return;
     const { upload_bytes: allowed } = this._limits;
     if (file.size > allowed) {
-      const found = formatBytes(file.size);
-      this._showStart(`${file.name} has ${found}; this server takes ${formatBytes(allowed)} at most.`);
+      const [found, most] = [file.size, allowed].map(formatBytes);
+      this._showStart(`${file.name} has ${found}; this server takes ${most} at most.`);
       return;
     }
     const { labels, ...others } = this._options();
@@ -256,7 +267,8 @@ class Page {
   _showStatus(status) {
     if (status.state !== "queued" && status.state !== "running") return;
     const { video, file_name: title } = status;
-    const facts = `${formatDuration(video.duration_seconds)} · ${video.width} × ${video.height} · ${video.codec}`;
+    const size = `${video.width} × ${video.height}`;
+    const facts = `${formatDuration(video.duration_seconds)} · ${size} · ${video.codec}`;
     const isQueued = status.state === "queued";
     const ahead = (status.position ?? 1) - 1;
     const queued = ahead ? `Waiting: ${plural(ahead, "other")} first` : "Waiting: next in line";
@@ -318,7 +330,7 @@ class Page {
     };
     const isLasting = ["not_a_video", "upload_too_large", "not_found"].includes(error.code);
     byId("error-title").textContent = titles[error.code] ?? "This did not work";
-    byId("error-text").textContent = error.message;
+    byId("error-text").textContent = sentence(error.message);
     byId("error-limit").hidden = !error.limit;
     byId("error-limit").textContent = `Limit: ${error.limit}`;
     this._retry = retry;
@@ -337,7 +349,7 @@ class Page {
       this._open();
     } catch (error) {
       byId("token-error").hidden = false;
-      byId("token-error").textContent = error.message;
+      byId("token-error").textContent = sentence(error.message);
     }
   }
 

@@ -1,7 +1,7 @@
 /** Shows one finished prediction: player, ethogram, tables, heat map, downloads. */
 
 import { address, whenMade } from "./api.js";
-import { byId, formatDuration, formatPercent, make, plural, spoken } from "./format.js";
+import { byId, formatDuration, formatPercent, make, plural, sentence, spoken } from "./format.js";
 import { HeatMap } from "./heat_map.js";
 
 const HEAT_SECONDS = 10;
@@ -33,7 +33,7 @@ export class ResultView {
       `kept for ${formatDuration(Math.round(status.expires_in_seconds ?? 0))}`;
     this._showNotes();
     this._showProvenance();
-    byId("player").style.setProperty("--video-aspect", `${width} / ${height}`);
+    this._setAspect(width, height);
     this._ethogram = new window.msqnet.Ethogram(byId("ethogram"), this._result, {
       video: this._video,
       onSelect: (segment) => this._choose(segment),
@@ -83,6 +83,15 @@ export class ResultView {
       byId(`download-${name}`).addEventListener("click", () => this._download(name));
     }
     this._video.addEventListener("error", () => this._onVideoError());
+    this._video.addEventListener("loadedmetadata", () => {
+      const { videoWidth, videoHeight } = this._video;
+      // As it is shown: the pixels of a video need not be square.
+      if (videoWidth) this._setAspect(videoWidth, videoHeight);
+    });
+  }
+
+  _setAspect(width, height) {
+    byId("player").style.setProperty("--video-aspect", `${width} / ${height}`);
   }
 
   /** The video, or a copy that this browser can play, once the server has made it. */
@@ -284,13 +293,12 @@ export class ResultView {
       const data = await response.json();
       this._heat.show(data);
       const { formatSeconds } = window.msqnet;
-      note.textContent =
-        `${spoken(label)}, ${formatSeconds(data.start_seconds)} to ` +
-        `${formatSeconds(data.end_seconds)}; play to see it move`;
+      const [first, last] = [data.start_seconds, data.end_seconds].map(formatSeconds);
+      note.textContent = `${first} to ${last}; play to see it move`;
     } catch (error) {
       if (error.name === "AbortError") return;
       this._hideHeat();
-      note.textContent = error.message;
+      note.textContent = sentence(error.message);
     }
   }
 
@@ -312,7 +320,8 @@ export class ResultView {
     button.disabled = true;
     try {
       await whenMade(path, ({ progress, state }) => {
-        button.textContent = state === "queued" ? `${text}: waiting` : `${text}: ${formatPercent(progress)}`;
+        const share = state === "queued" ? "waiting" : formatPercent(progress);
+        button.textContent = `${text}: ${share}`;
       }, { headers: { Range: "bytes=0-0" }, signal });
       const link = make("a");
       link.href = address(path);
