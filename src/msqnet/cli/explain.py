@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +12,7 @@ from msqnet.errors import ConfigError
 from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
@@ -47,7 +48,8 @@ def explain(
     Args:
         video: A video file, or a folder of frame images.
         out: Folder for CLIP.heat.png, CLIP.heat.mp4 and CLIP.heat.npz.
-        labels: Labels to explain, `walking|eating`; by default the three that score highest.
+        labels: Labels to explain, `walking|eating`, any text for an open-vocabulary model; by
+            default the three that score highest.
         models: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
             default the model that comes with msqnet. Of several, the sheet has one row each for
             every label; window and video are those of the first.
@@ -75,35 +77,30 @@ def explain(
     files = _files(Path(out), Path(video), heat_video=heat_video)
     _check(files, columns, overwrite=overwrite)
     names = models or [None]
-    explainers = [Explainer.from_pretrained(name, device, paths=paths) for name in names]
+    named = split_labels(labels or "") or None
+    explainers = [
+        Explainer.from_pretrained(name, device, paths=paths, labels=named) for name in names
+    ]
     window = WindowConfig(window_seconds, stride_seconds)
     stretch = _Stretch(start_seconds, math.inf if end_seconds is None else end_seconds)
-    asked = split_labels(labels or "") or explainers[0].highest(
-        video, window, _NUM_LABELS, *stretch
-    )
+    asked = named or explainers[0].highest(video, window, _NUM_LABELS, *stretch)
     for explainer in explainers:
         explainer.labels.indices(asked)
-    console, errors = Console(), Console(stderr=True)
-    best = _BestWindow()
-    windows = best.of(explainers[0].explain_windows(video, asked, window, *stretch))
+    errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
         bar = bars.add_task(Path(video).name, total=1.0)
-
-        def progress(share: float) -> None:
-            bars.update(bar, completed=share)
-
-        files["png"].parent.mkdir(parents=True, exist_ok=True)
-        if heat_video:
-            from msqnet.report.heat_maps import write_heat_video
-
-            write_heat_video(windows, asked, Path(video), files["mp4"], *stretch, progress=progress)
-        for _ in windows:  # what no picture needed, or all of them
-            pass
-    start, end, maps = best.found(video, stretch)
+        start, end, maps = _best_window(
+            explainers[0].explain_windows(video, asked, window, *stretch),
+            Path(video),
+            files.get("mp4"),
+            asked,
+            stretch,
+            lambda share: bars.update(bar, completed=share),
+        )
     found = [maps, *(item.explain(video, asked, start, end) for item in explainers[1:])]
     titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
     _write_sheet(files, Path(video), found, titles, columns)
-    _show(console, found, titles, (start, end), files)
+    _show(Console(), found, titles, (start, end), files)
     return 0
 
 
@@ -112,25 +109,37 @@ class _Stretch(NamedTuple):
     end_seconds: float
 
 
-class _BestWindow:
-    """Remembers, of the windows that pass, the one in which the labels score highest together."""
+def _best_window(
+    windows: Iterator[Window],
+    video: Path,
+    heat_video: Path | None,
+    labels: Sequence[str],
+    stretch: _Stretch,
+    progress: Callable[[float], None],
+) -> Window:
+    """The window in which the labels score highest together; on the way, the video is written."""
+    first = next(windows, None)
+    if first is None:
+        raise ConfigError(
+            f"{video}: no window has its middle from {stretch.start_seconds:g} to "
+            f"{stretch.end_seconds:g} s; choose a stretch inside of the video"
+        )
+    best = [first]
 
-    def __init__(self) -> None:
-        self._best: Window | None = None
-
-    def of(self, windows: Iterable[Window]) -> Iterator[Window]:
-        for window in windows:
-            if self._best is None or _mean(window) > _mean(self._best):
-                self._best = window
+    def watched() -> Iterator[Window]:
+        for window in chain(best, windows):
+            best[:] = [max(*best, window, key=_mean)]
             yield window
 
-    def found(self, video: str, stretch: _Stretch) -> Window:
-        if self._best is None:
-            raise ConfigError(
-                f"{video}: no window has its middle from {stretch.start_seconds:g} to "
-                f"{stretch.end_seconds:g} s; choose a stretch inside of the video"
-            )
-        return self._best
+    passing = watched()
+    if heat_video is not None:
+        heat_video.parent.mkdir(parents=True, exist_ok=True)
+        from msqnet.report.heat_maps import write_heat_video
+
+        write_heat_video(passing, labels, video, heat_video, *stretch, progress=progress)
+    for _ in passing:  # what the video's last frames did not need, or all of them
+        pass
+    return best[0]
 
 
 def _mean(window: Window) -> float:
@@ -171,6 +180,7 @@ def _write_sheet(
     ]
     frames = sheet_frames(video, found[0].pts_seconds)
     figure = contact_sheet(frames, found[0].pts_seconds.tolist(), rows, num_columns=columns)
+    files["png"].parent.mkdir(parents=True, exist_ok=True)
     with replacing(files["png"]) as part:
         figure.savefig(part, dpi=_DPI, format="png")
     with replacing(files["npz"]) as part, part.open("wb") as file:

@@ -21,7 +21,7 @@ from msqnet.video.sampling import segment_times
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from msqnet.config import WindowConfig
     from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNet
+    from msqnet.prompts import LabelText
 
 Paths = Literal["all", "decoder"]
 
@@ -63,7 +64,13 @@ class Explainer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, device: str = "auto", *, paths: Paths = "all"
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        *,
+        paths: Paths = "all",
+        labels: Sequence[str] | None = None,
+        texts: Mapping[str, LabelText] | None = None,
     ) -> Explainer:
         """Load a finished model.
 
@@ -72,14 +79,21 @@ class Explainer:
                 None for the default one.
             device: see the class.
             paths: see the class.
+            labels: what an open-vocabulary model is to be asked for instead of its own labels;
+                without effect on others.
+            texts: descriptions and synonyms of labels by their names.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: see the class.
         """
         from msqnet.model.msqnet import MSQNet
+        from msqnet.model.vocabulary import ask_for
 
-        return cls(MSQNet.from_pretrained(model_folder(model)), device, paths=paths)
+        loaded = MSQNet.from_pretrained(model_folder(model))
+        if labels is not None and loaded.config.is_open:
+            ask_for(loaded, tuple(labels), texts)
+        return cls(loaded, device, paths=paths)
 
     @property
     def labels(self) -> LabelSet:
@@ -155,7 +169,7 @@ class Explainer:
         start_seconds: float = 0.0,
         end_seconds: float = math.inf,
     ) -> tuple[str, ...]:
-        """The labels with the highest scores in any window of a video, best first.
+        """The labels with the highest scores in any window of a video, best first; none of none.
 
         Args:
             path: see `explain_windows`, and so for the others.
@@ -166,18 +180,12 @@ class Explainer:
 
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
-            ConfigError: no window lies in the stretch.
         """
         backend = TorchBackend(self._model, str(self._device))
         windows = self._windows(path, window, start_seconds, end_seconds)
         clips = (evaluation_clip(frames, backend.clip_config) for _, _, frames in windows)
         rows = [backend.scores(ClipBatch.stack([clip]))[0] for clip in clips]
-        if not rows:
-            raise ConfigError(
-                f"{path}: no window has its middle from {start_seconds:g} to {end_seconds:g} s; "
-                "choose a stretch inside of the video"
-            )
-        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count]
+        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count] if rows else []
         return tuple(self.labels.names[column] for column in order)
 
     def _windows(
