@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -92,17 +93,32 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
         service.requests.note_refusal("invalid_request")
         return error_answer(Problem("invalid_request", validation_message(error.errors())), 422)
 
-    async def on_http_error(_request: Request, error: Exception) -> Response:
+    async def on_http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
         codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
         code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower())
         headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(allowed_methods(app.openapi(), request.url.path))
         return error_answer(Problem(code, str(error.detail)), error.status_code, headers)
 
     app.add_exception_handler(Refusal, on_refusal)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http_error)
+
+
+def allowed_methods(document: dict[str, Any], path: str) -> list[str]:
+    """Methods of an address in the OpenAPI document; the framework names those of one route only.
+
+    Args:
+        document: OpenAPI.
+        path: of a request; one that is not described takes GET, as the page and its files do.
+    """
+    for pattern, operations in document["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path):
+            return sorted(method.upper() for method in operations)
+    return ["GET"]
 
 
 def validation_message(errors: Any) -> str:

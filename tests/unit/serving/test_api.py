@@ -316,6 +316,7 @@ def test_wrong_method_has_the_usual_error(api: Api) -> None:
 
     assert (answer.status_code, _error(answer)["code"]) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET"
+    assert api("PUT", "/api/v1/predictions/abc").headers["allow"] == "DELETE, GET"
 
 
 def test_token_guards_everything_but_the_page_and_health(
