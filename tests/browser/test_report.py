@@ -194,7 +194,8 @@ def test_light_and_dark_follow_the_system_and_the_button(
     page = open_report(three, preview_megabytes=0)
 
     def lightness() -> float:
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        header = "document.querySelector('.page-header')"
+        colour = page.evaluate(f"getComputedStyle({header}).backgroundColor")
         return sum(int(part) for part in colour.strip("rgb()").split(",")) / 3
 
     assert lightness() > 200

@@ -115,8 +115,8 @@ def evaluate(
         )
     _print_result(console, result, chosen.beside)
     if folder is not None:
-        origin = _origin(table, split, predictor)
-        replace(result, metrics=origin | result.metrics).write(folder)
+        named = replace(result, metrics=_origin(table, split, predictor) | result.metrics)
+        named.write(folder)
         write_score_tables(folder, scored, table, result.metrics["protocol"])
         console.print(f"written: {folder}", soft_wrap=True)
     return 0

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _STYLES = ("theme.css", "ethogram.css", "report.css")
 _SCRIPTS = ("ethogram.js", "report.js")
-_NUM_LABEL_COLOURS = 10
 # What can end a script element, or begin a comment in one, as JSON strings may write it too.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
@@ -49,7 +48,7 @@ class VideoRow:
         duration_seconds: of the video.
         num_segments: at the thresholds of the result.
         labels: those with a segment, the longest time first.
-        colours: number of each label's colour.
+        columns: place of each of them among the model's labels.
         covered_share: share of the time in which any label is present, from 0 to 1.
         note: what a reader must know.
     """
@@ -58,7 +57,7 @@ class VideoRow:
     duration_seconds: float
     num_segments: int
     labels: tuple[str, ...]
-    colours: dict[str, int]
+    columns: dict[str, int]
     covered_share: float
     note: str
 
@@ -143,6 +142,7 @@ def _context(
         "notes": notes,
         "models": sorted(models - {""}),
         "videos": rows,
+        "has_notes": any(row.note for row in rows),
         "failures": results.failures,
         "total_seconds": sum(row.duration_seconds for row in rows),
         "num_segments": sum(row.num_segments for row in rows),
@@ -211,9 +211,7 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> VideoRow:
         duration_seconds=predictions.duration_seconds,
         num_segments=len(predictions.segments),
         labels=tuple(item.label for item in budget),
-        colours={
-            item.label: predictions.labels.index(item.label) % _NUM_LABEL_COLOURS for item in budget
-        },
+        columns={item.label: predictions.labels.index(item.label) for item in budget},
         covered_share=_covered_seconds(predictions.segments) / predictions.duration_seconds,
         note=printable("; ".join([*predictions.notes, *([media.note] if media.note else [])])),
     )

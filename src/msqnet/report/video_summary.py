@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from msqnet.predictions import VideoPredictions
 
@@ -67,8 +67,3 @@ def time_budget(videos: Iterable[VideoPredictions]) -> tuple[LabelTime, ...]:
         for label, own in lengths.items()
     ]
     return tuple(sorted(budget, key=lambda item: (-item.total_seconds, item.label)))
-
-
-def labels_by_time(budget: Sequence[LabelTime], count: int) -> tuple[str, ...]:
-    """Names of the labels that take most time."""
-    return tuple(item.label for item in budget[:count])

@@ -11,7 +11,7 @@
   "use strict";
 
   const SAME_TIME_SECONDS = 1e-6;
-  const NUM_LABEL_COLOURS = 10;
+  const NUM_LABEL_COLOURS = 20;
   const MAX_CURVE_STEPS = 1500;
   const MAX_ZOOM = 64;
   const PIXELS_A_TICK = 90;
@@ -141,6 +141,11 @@
     });
   }
 
+  /** The colour of a label by its place among the model's labels; beyond 20 they start again. */
+  function labelColour(column) {
+    return `var(--label-${column % NUM_LABEL_COLOURS})`;
+  }
+
   /** A time as m:ss.ss or h:mm:ss.ss. */
   function formatSeconds(seconds) {
     const hundredths = Math.round(seconds * 100);
@@ -200,7 +205,7 @@
   /** The lane of one label: its name, the curve with the threshold, segments, the score now. */
   function makeLane(label, column, timeline, duration) {
     const row = make("div", "ethogram-row");
-    row.style.setProperty("--ethogram-colour", `var(--label-${column % NUM_LABEL_COLOURS})`);
+    row.style.setProperty("--ethogram-colour", labelColour(column));
     const name = make("div", "ethogram-label");
     name.title = label;
     name.append(make("span", "ethogram-swatch"), make("span", "", label));
@@ -506,5 +511,6 @@
     segmentsFromTimeline,
     timeBudget,
     formatSeconds,
+    labelColour,
   });
 })();

@@ -8,13 +8,18 @@
   "use strict";
 
   const NUM_CARDS = 60;
-  const NUM_LABEL_COLOURS = 10;
   const byId = (id) => document.getElementById(id);
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
     if (className) node.className = className;
     if (text !== undefined) node.textContent = text;
+    return node;
+  }
+
+  /** Give a node the colour of a label. */
+  function paint(node, column) {
+    node.style.setProperty("--ethogram-colour", msqnet.labelColour(column));
     return node;
   }
 
@@ -102,6 +107,9 @@
   class VideoList {
     constructor(open) {
       this._rows = Array.from(byId("video-table").tBodies[0].rows);
+      for (const chip of byId("video-table").querySelectorAll(".chip")) {
+        paint(chip, Number(chip.dataset.column));
+      }
       for (const row of this._rows) {
         row.labels = row.dataset.labels ? row.dataset.labels.split("|") : [];
         row.haystack = row.textContent.toLowerCase() + row.dataset.labels.toLowerCase();
@@ -258,9 +266,7 @@
     }
 
     _colour(node, label) {
-      const column = this._video.labels.indexOf(label) % NUM_LABEL_COLOURS;
-      node.style.setProperty("--ethogram-colour", `var(--label-${column})`);
-      return node;
+      return paint(node, this._video.labels.indexOf(label));
     }
 
     _drawBudget() {
