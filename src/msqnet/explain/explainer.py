@@ -41,9 +41,9 @@ class Explainer:
     Args:
         model: a finished model; put into eval mode here.
         device: where it runs: `auto`, `cpu`, `cuda`, ...
-        paths: ``all`` shows what each path to the scores looked at, weighted as in the logits;
-            ``decoder`` attention rollout alone, as the paper does. They differ for ``lite`` models
-            with a direct path only; see `msqnet.explain.relevance`.
+        paths: ``decoder`` shows attention rollout, as the paper does; ``all`` what each path to the
+            scores looked at, weighted as in the logits. They differ for ``lite`` models with a
+            direct path only; see `msqnet.explain.relevance`.
 
     Raises:
         ConfigError: a video encoder whose attention cannot be rolled out, or a device that cannot
@@ -54,7 +54,7 @@ class Explainer:
         >>> maps = Explainer.from_pretrained().explain("clip.mp4", ["walking"])  # doctest: +SKIP
     """
 
-    def __init__(self, model: MSQNet, device: str = "auto", *, paths: Paths = "all") -> None:
+    def __init__(self, model: MSQNet, device: str = "auto", *, paths: Paths = "decoder") -> None:
         check_has_rollout(model.video_encoder)
         if paths not in ("all", "decoder"):
             raise ConfigError(f"paths {paths!r}: expected 'all' or 'decoder'")
@@ -68,7 +68,7 @@ class Explainer:
         model: str | Path | None = None,
         device: str = "auto",
         *,
-        paths: Paths = "all",
+        paths: Paths = "decoder",
         labels: Sequence[str] | None = None,
         texts: Mapping[str, LabelText] | None = None,
     ) -> Explainer:
