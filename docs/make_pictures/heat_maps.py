@@ -14,7 +14,6 @@ from pathlib import Path
 from PIL import Image
 
 WIDTH = 1600
-MAX_COLOURS = 255
 
 
 def main() -> None:
@@ -31,7 +30,8 @@ def main() -> None:
         with Image.open(Path(folder) / "bigbuckbunny.mp4.heat.png") as sheet:
             height = round(sheet.height * WIDTH / sheet.width)
             small = sheet.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(MAX_COLOURS).save(out / "heat-maps.png", optimize=True)
+        # The glow of the maps would show steps in a palette of 256 colours.
+        small.save(out / "heat-maps.jpg", quality=88, optimize=True)
 
 
 if __name__ == "__main__":

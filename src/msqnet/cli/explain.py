@@ -29,7 +29,7 @@ def explain(
     out: str,
     labels: str | None = None,
     models: list[str] | None = None,
-    paths: Literal["decoder", "all"] = "decoder",
+    paths: Literal["all", "decoder"] = "all",
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     window_seconds: float | None = WindowConfig.window_seconds,
@@ -53,8 +53,9 @@ def explain(
         models: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
             default the model that comes with msqnet. Of several, the sheet has one row each for
             every label; window and video are those of the first.
-        paths: `decoder` is attention rollout, as in the paper; `all` adds, for `lite` models with a
-            path straight to the scores, what that path looked at, weighted as in the scores.
+        paths: `all` weighs what every path to the scores looked at as the scores do; `decoder` is
+            attention rollout alone, as in the paper. They differ for `lite` models with a path
+            straight to the scores.
         start_seconds: Only windows whose middle lies behind this are looked at.
         end_seconds: Only windows whose middle lies before this are looked at.
         window_seconds: Length of a window; by default the length the model was trained on.
@@ -75,7 +76,7 @@ def explain(
 
     files = _files(Path(out), Path(video), heat_video=heat_video)
     _check(files, columns, overwrite=overwrite)
-    names = models or [None]
+    names: list[str | None] = [*models] if models else [None]
     named = split_labels(labels or "") or None
     explainers = [
         Explainer.from_pretrained(name, device, paths=paths, labels=named) for name in names

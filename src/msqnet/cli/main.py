@@ -117,9 +117,7 @@ COMMANDS: Mapping[str, Command] = {
         "msqnet.cli.explain:explain",
         "show where a model looked for its labels",
         {"video": "A video file, or a folder of frame images."},
-        aliases={
-            "models": Alias("model", "Finished models; of several, each has a row.", "MODEL")
-        },
+        aliases={"models": Alias("model", "Finished models; of several, each has a row.", "MODEL")},
         example='msqnet explain clip.mp4 --labels "walking|eating" --out heat/',
     ),
     "check": Command(

@@ -10,7 +10,7 @@ import torch
 
 from msqnet.clips import ClipBatch
 from msqnet.errors import ConfigError
-from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box
+from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box, stretched
 from msqnet.explain.relevance import label_relevance
 from msqnet.explain.rollout import check_has_rollout
 from msqnet.inference.backends import TorchBackend, resolve_device
@@ -41,9 +41,9 @@ class Explainer:
     Args:
         model: a finished model; put into eval mode here.
         device: where it runs: `auto`, `cpu`, `cuda`, ...
-        paths: ``decoder`` shows attention rollout, as the paper does; ``all`` what each path to the
-            scores looked at, weighted as in the logits. They differ for ``lite`` models with a
-            direct path only; see `msqnet.explain.relevance`.
+        paths: ``all`` shows what each path to the scores looked at, weighted as in the logits;
+            ``decoder`` attention rollout alone, as the paper does. They differ for ``lite`` models
+            with a direct path only; see `msqnet.explain.relevance`.
 
     Raises:
         ConfigError: a video encoder whose attention cannot be rolled out, or a device that cannot
@@ -54,7 +54,7 @@ class Explainer:
         >>> maps = Explainer.from_pretrained().explain("clip.mp4", ["walking"])  # doctest: +SKIP
     """
 
-    def __init__(self, model: MSQNet, device: str = "auto", *, paths: Paths = "decoder") -> None:
+    def __init__(self, model: MSQNet, device: str = "auto", *, paths: Paths = "all") -> None:
         check_has_rollout(model.video_encoder)
         if paths not in ("all", "decoder"):
             raise ConfigError(f"paths {paths!r}: expected 'all' or 'decoder'")
@@ -68,7 +68,7 @@ class Explainer:
         model: str | Path | None = None,
         device: str = "auto",
         *,
-        paths: Paths = "decoder",
+        paths: Paths = "all",
         labels: Sequence[str] | None = None,
         texts: Mapping[str, LabelText] | None = None,
     ) -> Explainer:
@@ -185,7 +185,9 @@ class Explainer:
         windows = self._windows(path, window, start_seconds, end_seconds)
         clips = (evaluation_clip(frames, backend.clip_config) for _, _, frames in windows)
         rows = [backend.scores(ClipBatch.stack([clip]))[0] for clip in clips]
-        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count] if rows else []
+        if not rows:
+            return ()
+        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count]
         return tuple(self.labels.names[column] for column in order)
 
     def _windows(
@@ -227,10 +229,6 @@ class Explainer:
             sums = placed.sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo().tiny)
             total = total + path.share * placed / sums
         maps = np.asarray(torch.as_tensor(total).float().cpu().numpy())
-        highest = maps.max(axis=(1, 2, 3), keepdims=True)
         return HeatMaps(
-            tuple(labels),
-            maps / np.maximum(highest, np.finfo(np.float32).tiny),
-            frames.pts_seconds.numpy(),
-            scores.float().cpu().numpy(),
+            tuple(labels), stretched(maps), frames.pts_seconds.numpy(), scores.float().cpu().numpy()
         )

@@ -34,9 +34,9 @@ class HeatMaps:
 
     Attributes:
         labels: K names.
-        maps: (K, T, h, w) float32 in [0, 1], in coordinates of the whole upright frame; the
-            highest value of each label is 1, so that labels can be compared in place, not in
-            strength. What the model never sees (cut off at the edges) is 0.
+        maps: (K, T, h, w) float32 in [0, 1], in coordinates of the whole upright frame, as
+            `stretched` scales them: labels can be compared in place, not in strength. What the
+            model never sees (cut off at the edges) is 0.
         pts_seconds: (T,) float64, times of the frames, counted from the video's first one.
         scores: (K,) float32, the model's scores of the labels for this clip.
 
@@ -145,3 +145,22 @@ def in_frame(looks: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Te
         area = (box.right - box.left) * (box.bottom - box.top) / (height * width)  # of a patch
         placed += (sampled[:, 0] * inside / area).unflatten(0, (num_labels, num_frames))
     return placed
+
+
+def stretched(density: FloatArray) -> FloatArray:
+    """Each label's density from its lowest (0) to its highest value (1), over all frames.
+
+    Skip connections leave a part of the relevance everywhere, which tells nothing of a place.
+
+    Args:
+        density: (K, T, h, w) float, not negative; 0 where nothing was seen.
+
+    Returns:
+        (K, T, h, w) float32 in [0, 1]; 0 everywhere where a label's density is the same everywhere.
+    """
+    axes = (1, 2, 3)
+    seen = np.where(density > 0, density, np.inf)
+    lowest = np.minimum(seen.min(axis=axes, keepdims=True), density.max(axis=axes, keepdims=True))
+    spread = density.max(axis=axes, keepdims=True) - lowest
+    scaled = (density - lowest) / np.maximum(spread, np.finfo(np.float32).tiny)
+    return np.asarray(scaled.clip(0, 1), dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[HeatRow
         box = axes[0].get_position()
         middle, right = (box.y0 + box.y1) / 2, box.x0 - 0.08 / figure.get_figwidth()
         lift = 0.075 / figure.get_figheight() if note else 0.0
-        style = {"ha": "right", "va": "center"}
+        style: dict[str, Any] = {"ha": "right", "va": "center"}
         figure.text(right, middle + lift, title, fontsize=9, color=INK, **style)
         figure.text(right, middle - lift, note, fontsize=7, color=MUTED_INK, **style)
 

@@ -146,7 +146,7 @@ class ActionLoss:
             ShapeError: logits and labels of other shapes.
         """
         parts = [outputs["decoder_logits"]]
-        if outputs.get("query_logits") is not None:
+        if "query_logits" in outputs:  # a model output holds what is not None
             parts.append(outputs["query_logits"])
         losses = [self._loss(part, labels, num_known=num_items_in_batch) for part in parts]
         return torch.stack(losses).mean()

@@ -7,7 +7,14 @@ import torch
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.config import ClipConfig
 from msqnet.errors import ShapeError
-from msqnet.explain.heat_maps import HeatMaps, frames_from_steps, grid_of, in_frame, seen_box
+from msqnet.explain.heat_maps import (
+    HeatMaps,
+    frames_from_steps,
+    grid_of,
+    in_frame,
+    seen_box,
+    stretched,
+)
 from msqnet.model.video_encoders.encoder import FrameSpan
 from msqnet.video.transforms import evaluation_clip
 
@@ -97,3 +104,10 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         HeatMaps(("a",), np.zeros((1, 2, 1, 1), np.float32), np.zeros(3), np.zeros(1, np.float32))
     with pytest.raises(ShapeError, match=r"HeatMaps.scores: found \(2,\)"):
         maps([0.0], scores=(0.1, 0.2))
+
+
+def test_maps_are_stretched_over_what_was_seen_of_each_label() -> None:
+    density = np.array([[[[0, 2, 3]], [[4, 2, 0]]], [[[5, 5, 5]], [[5, 5, 5]]]], np.float32)
+    found = stretched(density)  # 0 is what was not seen
+    assert found[0].tolist() == [[[0, 0, 0.5]], [[1, 0, 0]]]
+    assert (found[1] == 0).all()
