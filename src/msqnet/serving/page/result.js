@@ -5,7 +5,6 @@ import { byId, formatDuration, formatPercent, make, plural, sentence, spoken } f
 import { HeatMap } from "./heat_map.js";
 
 const HEAT_SECONDS = 10;
-const NUM_COLOURS = 10;
 
 export class ResultView {
   /** @param {{onState: function(object)}} callbacks `onState`: what the address should remember. */
@@ -158,7 +157,7 @@ export class ResultView {
   }
 
   _colour(label) {
-    return `var(--label-${this._result.labels.indexOf(label) % NUM_COLOURS})`;
+    return window.msqnet.labelColour(this._result.labels.indexOf(label));
   }
 
   _labelCell(label, onClick) {
