@@ -154,7 +154,7 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
 
 def test_every_error_is_listed_with_its_exit_code() -> None:
     text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| `(\w+)` \| .* \| (\d) \|$", text, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d) \|", text, re.MULTILINE))
 
     for name, error in inspect.getmembers(errors, inspect.isclass):
         is_usage = issubclass(error, (errors.ConfigError, errors.VocabularyError))
