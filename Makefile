@@ -20,7 +20,7 @@ STRICTLY_COVERED := src/msqnet/video/*,src/msqnet/metrics/*,src/msqnet/inference
 
 .PHONY: help
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo "Variables: VIDEO=path (demo), PYTHON=interpreter, TORCH_INDEX=address of an index with another torch build"
 
 .PHONY: setup
@@ -53,6 +53,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@$(PIP) install --quiet --no-compile --upgrade 'pip>=25.1'
 	@$(PIP_INSTALL) --editable '.[all]' --group dev
 	@touch $@
+
+.PHONY: setup-browser
+setup-browser: ## install Debian's chromium for the tests of pages, where there is none and apt-get can be used
+	@if command -v chromium chromium-browser >/dev/null; then \
+	  echo "browser: $$(command -v chromium chromium-browser | head -1)"; \
+	elif ! command -v apt-get >/dev/null || [[ $$(id -u) -ne 0 ]]; then \
+	  echo "no chromium on PATH, and it cannot be installed here (that needs apt-get and root): tests of pages are skipped"; \
+	elif apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; then \
+	  echo "browser: $$(command -v chromium)"; \
+	else \
+	  echo "apt-get could not install chromium: tests of pages are skipped"; \
+	fi
 
 .PHONY: demo
 demo: $(VENV)/.installed-demo ## recognise actions in real videos with the shipped model, or in VIDEO=path
