@@ -76,7 +76,8 @@ def timeline_figure(
         rows: list[Axes] = list(figure.subplots(len(labels), sharex=True, squeeze=False)[:, 0])
         for rank, (axes, label) in enumerate(zip(rows, labels, strict=True)):
             colour = LABEL_COLOURS[rank % len(LABEL_COLOURS)]
-            _draw_row(axes, predictions, label, colour, truths.get(label, ()))
+            stretches = truths.get(label, ()) if truths else None
+            _draw_row(axes, predictions, label, colour, stretches)
         _draw_time_axis(rows[-1], predictions.duration_seconds)
         _draw_legend(figure, rows[0], is_annotated=bool(truths))
     return figure
@@ -123,7 +124,7 @@ def _draw_row(
     predictions: VideoPredictions,
     label: str,
     colour: str,
-    stretches: Sequence[tuple[float, float]],
+    stretches: Sequence[tuple[float, float]] | None,
 ) -> None:
     column = predictions.labels.names.index(label)
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores[:, column]
@@ -131,12 +132,14 @@ def _draw_row(
     axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2)
     if predictions.thresholds[column] <= 1:
         axes.axhline(predictions.thresholds[column], color=MUTED_INK, linewidth=0.8, linestyle=":")
-    # Above the scores, where it hides none.
-    height = _ANNOTATED_TOP - _ANNOTATED_BOTTOM
-    spans = [(start, end - start) for start, end in stretches]
-    axes.broken_barh(spans, (_ANNOTATED_BOTTOM, height), color=INK, linewidth=0)
     axes.set_xlim(0, predictions.duration_seconds)
-    axes.set_ylim(0, _ANNOTATED_TOP)
+    axes.set_ylim(0, 1)
+    if stretches is not None:
+        # Above the scores, where they hide none.
+        axes.set_ylim(0, _ANNOTATED_TOP)
+        spans = [(start, end - start) for start, end in stretches]
+        height = _ANNOTATED_TOP - _ANNOTATED_BOTTOM
+        axes.broken_barh(spans, (_ANNOTATED_BOTTOM, height), color=INK, linewidth=0)
     axes.set_yticks([0, 1])
     axes.spines["left"].set_bounds(0, 1)
     axes.tick_params(labelsize=7, colors=MUTED_INK, length=2)

