@@ -169,12 +169,12 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def own_server(folder: Path) -> Iterator[str]:
+def own_server(folder: Path, queue_length: int) -> Iterator[str]:
     """Start a server; gives its address when the model is loaded."""
+    command = [sys.executable, "-m", "msqnet", "serve", "--port", "0"]
+    limits = ["--limits.queue_length", str(queue_length)]
     process = subprocess.Popen(
-        [*(sys.executable, "-m", "msqnet", "serve", "--port", "0"), "--work_folder", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
+        [*command, "--work_folder", str(folder), *limits], stdout=subprocess.PIPE, text=True
     )
     if process.stdout is None:
         raise RuntimeError("the server has no output")
@@ -259,6 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--queue_length", type=int, default=4, help="of the server of its own")
     parser.add_argument("--address", help="a server that runs, instead of one of its own")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -267,7 +268,7 @@ def main() -> int:
             loaded = run_load(arguments.address, arguments.clients, arguments.seconds)
             is_right = report(*loaded, metrics(arguments.address))
         else:
-            with own_server(folder) as address:
+            with own_server(folder, arguments.queue_length) as address:
                 loaded = run_load(address, arguments.clients, arguments.seconds)
                 is_right = report(*loaded, metrics(address))
             left = list(folder.iterdir())
