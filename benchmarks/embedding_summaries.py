@@ -5,7 +5,8 @@
 Trains `lite` with text queries and with multi-modal queries alike (frozen trunk, unchanged clips,
 no direct path) on two of three folds of the rows of split `train`, by group, and asks how well the
 nearest rows of other groups tell labels among the rows of the third. Keeps both models, in
-OUT/text_init and OUT/full, for `msqnet embed`. Rows of split `test` are not touched.
+OUT/text_init and OUT/full, for `msqnet embed`; a model that lies there is not trained again. Rows
+of split `test` are not touched.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from msqnet.explain.embedding_map import label_silhouette, shown_labels
 from msqnet.explain.neighbours import neighbour_accuracy, unit_rows
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings, new_model
+from msqnet.model.msqnet import MSQNet
 from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.data.records import ClipTable
-    from msqnet.model.msqnet import MSQNet, MSQNetOutput
+    from msqnet.model.msqnet import MSQNetOutput
 
 NUM_FOLDS = 3
 VARIANTS = ("text_init", "full")
@@ -54,7 +56,8 @@ def _weighted_by_score(output: MSQNetOutput) -> Tensor:
     return (weights * output.decoded).sum(dim=1) / weights.sum(dim=1)
 
 
-SUMMARIES: dict[str, Callable[[MSQNetOutput], Tensor]] = {
+SUMMARIES: dict[str, Callable[[MSQNetOutput], Tensor | None]] = {
+    "the video query alone": lambda output: output.video_query,
     "before the decoder: mean of the memory": lambda output: output.memory.mean(dim=1),
     "after: all decoded queries, one after the other": lambda output: output.decoded.flatten(1),
     "after: their mean": lambda output: output.decoded.mean(dim=1),
@@ -107,8 +110,10 @@ def summaries(model: MSQNet, store: FeatureStore, rows: np.ndarray) -> dict[str,
         items = [store.item(int(row), 0) for row in rows[start : start + 16]]
         output = model(**{key: torch.stack([item[key] for item in items]) for key in items[0]})
         for name, summary in SUMMARIES.items():
-            parts[name].append(summary(output).numpy())
-    return {name: np.concatenate(part) for name, part in parts.items()}
+            values = summary(output)
+            if values is not None:
+                parts[name].append(values.numpy())
+    return {name: np.concatenate(part) for name, part in parts.items() if part}
 
 
 def measured(embeddings: np.ndarray, table: ClipTable, labels: LabelSet) -> tuple[float, float]:
@@ -141,10 +146,12 @@ def main() -> None:
         store, _ = stored_features(model, run, run.table, augmented=False)
         fold_of = grouped_folds(run.table, run.labels, num_folds=NUM_FOLDS, hold_out_all=True)
         train_rows, held_out = np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0)
-        trained(model, run, store, train_rows)
-        run = replace(run, table=run.table.take(train_rows))
-        describe_training(run, model.config)
-        save_model(model, run.folder)
+        if run.folder.is_dir():
+            model = MSQNet.from_pretrained(run.folder)
+        else:
+            trained(model, run, store, train_rows)
+            describe_training(replace(run, table=run.table.take(train_rows)), model.config)
+            save_model(model, run.folder)
         table = new_run(options, name).table.take(held_out)
         for key, embeddings in summaries(model, store, held_out).items():
             accuracy, silhouette = measured(embeddings, table, run.labels)

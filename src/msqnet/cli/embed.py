@@ -89,39 +89,36 @@ def _print_numbers(console: Console, panels: EmbeddingPanels) -> None:
     from rich.table import Table
 
     numbers = panels.to_dict()
+    nearest = f"{panels.config.num_neighbours}-NN accuracy"
     table = Table(
         title=f"{numbers['num_rows']} windows of {numbers['num_videos']} videos, "
         f"{numbers['num_groups']} groups"
     )
     table.add_column("embedding")
-    for heading in ("width", "silhouette", "neighbours right", "95 %", "chance", "labels"):
+    for heading in ("silhouette", nearest, "95 %", "chance"):
         table.add_column(heading, justify="right")
-    for panel, values in zip(panels.panels, numbers["panels"], strict=True):
+    names = {panel.name: panel.title.removeprefix("after the decoder, ") for panel in panels.panels}
+    for values in numbers["panels"]:
         table.add_row(
-            panel.title,
-            str(values["width"]),
+            names[values["name"]],
             _shown(values["silhouette"]),
             _shown(values["neighbour_accuracy"]),
             f"{_shown(values['low'])} to {_shown(values['high'])}",
             _shown(values["chance"]),
-            str(values["num_labels"]),
         )
     console.print(table)
-    titles = {panel.name: panel.title for panel in panels.panels}
     for item in numbers["differences"]:
-        if item["difference"] is None:
-            continue
-        console.print(
-            f"{titles[item['panel']]}, less {titles[item['minus']]}: "
-            f"{item['difference']:+.3f} neighbours right, 95 % interval "
-            f"{_shown(item['low'])} to {_shown(item['high'])}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        if item["difference"] is not None:
+            console.print(
+                f"{names[item['panel']]} less {names[item['minus']]}: {nearest} "
+                f"{item['difference']:+.3f}, 95 % interval {_shown(item['low'])} to "
+                f"{_shown(item['high'])}",
+                highlight=False,
+                soft_wrap=True,
+            )
     definitions = numbers["definitions"]
     console.print(
-        f"neighbours right: {panels.config.num_neighbours} nearest; "
-        f"{definitions['neighbour_accuracy']}",
+        f"{nearest}: {definitions['neighbour_accuracy']}",
         highlight=False,
         soft_wrap=True,
     )

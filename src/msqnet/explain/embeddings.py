@@ -1,7 +1,9 @@
 """The embedding of a video before and after the decoder, for the rows of a table.
 
 Before: the mean of the frame memory F, which is what the video encoder says through W_out. After:
-what the K decoded queries Q_L say together; see `decoded_summary`.
+the mean of the K decoded queries Q_L. So both have the same width D, whatever the number of labels.
+All decoded queries one after the other, their maximum, and their mean weighted by score tell labels
+no better on held-out training rows (`benchmarks/embedding_summaries.py`).
 
 Axes: V rows, B clips of a batch, M memory items, K labels, D width of queries and memory.
 """
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from msqnet.predictions import FloatArray
 
 BEFORE_DEFINITION = "mean over the items of the frame memory, after W_out"
-AFTER_DEFINITION = "the decoded queries of all labels, one after the other"
+AFTER_DEFINITION = "mean over the decoded queries of all labels"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class VideoEmbeddings:
 
     Attributes:
         before: (V, D) float32, see `BEFORE_DEFINITION`.
-        after: (V, K * D) float32, see `AFTER_DEFINITION`.
+        after: (V, D) float32, see `AFTER_DEFINITION`.
     """
 
     before: FloatArray
@@ -101,20 +103,8 @@ class VideoEmbedder:
             closeups = None if batch.closeups is None else batch.closeups.to(self._device)
             found = self._model(pixels=batch.pixels.to(self._device), closeups=closeups)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
-            after = decoded_summary(found.decoded)
+            after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(_array(before), _array(after))
-
-
-def decoded_summary(decoded: Tensor) -> Tensor:
-    """One embedding of a video from its K decoded queries: all of them, one after the other.
-
-    Args:
-        decoded: (B, K, D) float.
-
-    Returns:
-        (B, K * D) float.
-    """
-    return decoded.flatten(1)
 
 
 def _array(values: Tensor) -> FloatArray:

@@ -29,7 +29,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _OTHER_MARKER, _NO_LABEL_MARKER = "h", "o"
 # Inches; panels are square, so that the size of the figure follows from what stands in it.
 _PANEL, _GAP, _MARGIN = 2.75, 0.25, 0.08
-_HEADING, _LEGEND_ROW, _LEGEND_COLUMN = 0.72, 0.19, 1.55
+_HEADING, _LEGEND_ROW, _LEGEND_COLUMN = 0.64, 0.19, 1.55
 _DOTS_PER_INCH = 200
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -85,7 +85,7 @@ def draw_panels(panels: EmbeddingPanels, *, num_named: int | None = None) -> Fig
     num_panels = len(panels.panels)
     width = num_panels * (_PANEL + _GAP) - _GAP + 2 * _MARGIN
     num_columns = max(1, int(width // _LEGEND_COLUMN))
-    legend_height = _LEGEND_ROW * (math.ceil(len(layers) / num_columns) + 1) + 0.12
+    legend_height = _LEGEND_ROW * (math.ceil(len(layers) / num_columns) + 1.2)
     height = _HEADING + _PANEL + legend_height + _MARGIN
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), facecolor="white")
@@ -102,10 +102,8 @@ def draw_panels(panels: EmbeddingPanels, *, num_named: int | None = None) -> Fig
 def _write_legend(figure: Figure, panels: EmbeddingPanels, num_columns: int) -> None:
     handles, names = figure.axes[0].get_legend_handles_labels()
     num_videos = len(set(panels.table.clip_ids()))
-    title = (
-        f"{len(panels.table)} windows of {num_videos} videos; t-SNE, numbers from the embeddings "
-        "themselves"
-    )
+    windows = f"{len(panels.table)} windows of {num_videos} videos"
+    title = f"{windows}; t-SNE, numbers of the whole embeddings"
     legend = figure.legend(
         handles,
         names,

@@ -47,7 +47,7 @@ def test_two_models_and_a_table_become_three_panels(
     for panel in numbers["panels"]:
         assert f"{panel['neighbour_accuracy']:.3f}" in printed
         assert len(panel["model"]["weights_digest"]) == 16
-    assert "after the decoder, multi-modal queries, less before the decoder: " in printed
+    assert "multi-modal queries less before the decoder: 1-NN accuracy " in printed
     assert numbers["definitions"]["neighbour_accuracy"] in printed
     rows = pq.read_table(out / "embeddings.parquet")
     assert rows["row"].to_pylist() == list(range(4, 16))

@@ -14,7 +14,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.explain.embedding_map import MappedRows, map_embeddings
 from msqnet.explain.embedding_panels import EmbeddingPanels, Panel, make_panels
 from msqnet.explain.embeddings import VideoEmbedder
-from tests.fixtures.models import LABELS, WIDTH, tiny_model
+from tests.fixtures.models import WIDTH, tiny_model
 from tests.fixtures.tables import write_brightness_table
 from tests.unit.explain.test_embedding_map import NAMES, table_of
 from tests.unit.explain.test_neighbours import clusters
@@ -65,11 +65,7 @@ def test_both_models_give_three_panels_in_the_order_of_the_paper(table: ClipTabl
         "multi_modal_queries",
     ]
     assert [panel.model["name"] for panel in found.panels] == ["full", "text", "full"]
-    assert [panel.embeddings.shape for panel in found.panels] == [
-        (NUM_ROWS, WIDTH),
-        (NUM_ROWS, len(LABELS) * WIDTH),
-        (NUM_ROWS, len(LABELS) * WIDTH),
-    ]
+    assert {panel.embeddings.shape for panel in found.panels} == {(NUM_ROWS, WIDTH)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-PANELS = clustered_panels("before", "text_queries", "multi_modal_queries")
+    from msqnet.explain.embedding_panels import EmbeddingPanels
+
+NAMES = ("before", "text_queries", "multi_modal_queries")
+
+
+@pytest.fixture(scope="module")
+def panels() -> EmbeddingPanels:
+    return clustered_panels(*NAMES)
 
 
 def texts(figure: Figure) -> str:
@@ -53,11 +61,11 @@ def test_more_names_than_colours_are_refused(num_named: int) -> None:
         named_labels(("sit",), num_named)
 
 
-def test_every_row_is_drawn_once_a_panel_at_its_place() -> None:
-    figure = draw_panels(PANELS, num_named=2)
+def test_every_row_is_drawn_once_a_panel_at_its_place(panels: EmbeddingPanels) -> None:
+    figure = draw_panels(panels, num_named=2)
 
     assert len(figure.axes) == 3
-    for axis, panel in zip(figure.axes, PANELS.panels, strict=True):
+    for axis, panel in zip(figure.axes, panels.panels, strict=True):
         drawn = np.concatenate([marks.get_offsets() for marks in axis.collections])
         expected = panel.map.coordinates
         np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
@@ -65,18 +73,18 @@ def test_every_row_is_drawn_once_a_panel_at_its_place() -> None:
         assert ((expected >= low) & (expected <= high)).all()
 
 
-def test_legend_counts_rows_of_named_labels_others_and_none() -> None:
-    assert legend(draw_panels(PANELS, num_named=2)) == [
+def test_legend_counts_rows_of_named_labels_others_and_none(panels: EmbeddingPanels) -> None:
+    assert legend(draw_panels(panels, num_named=2)) == [
         "sleep (12)",
         "walk (12)",
         "2 other labels (11)",
         "no label (1)",
     ]
-    assert legend(draw_panels(PANELS))[-2:] == ["rare (1)", "no label (1)"]
+    assert legend(draw_panels(panels))[-2:] == ["rare (1)", "no label (1)"]
 
 
-def test_named_labels_differ_in_colour_and_shape() -> None:
-    marks = draw_panels(PANELS).axes[0].collections
+def test_named_labels_differ_in_colour_and_shape(panels: EmbeddingPanels) -> None:
+    marks = draw_panels(panels).axes[0].collections
     colours = [to_hex(mark.get_facecolor()[0]) for mark in marks]
     shapes = {tuple(mark.get_paths()[0].vertices.ravel().round(3)) for mark in marks[:4]}
 
@@ -85,9 +93,9 @@ def test_named_labels_differ_in_colour_and_shape() -> None:
     assert len(shapes) == 4
 
 
-def test_numbers_stand_beside_their_panels() -> None:
-    text = texts(draw_panels(PANELS))
-    for panel in PANELS.panels:
+def test_numbers_stand_beside_their_panels(panels: EmbeddingPanels) -> None:
+    text = texts(draw_panels(panels))
+    for panel in panels.panels:
         neighbours = panel.map.neighbours
         low, high = neighbours.interval
         assert f"5-NN accuracy {neighbours.accuracy:.2f} [{low:.2f}, {high:.2f}]" in text
@@ -96,10 +104,10 @@ def test_numbers_stand_beside_their_panels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
-def test_same_maps_give_the_same_file(tmp_path: Path, kind: str) -> None:
+def test_same_maps_give_the_same_file(panels: EmbeddingPanels, tmp_path: Path, kind: str) -> None:
     paths = [tmp_path / f"{name}.{kind}" for name in ("first", "second")]
     for path in paths:
-        save_figure(draw_panels(PANELS), path)
+        save_figure(draw_panels(panels), path)
     content = paths[0].read_bytes()
 
     assert content == paths[1].read_bytes()
@@ -108,11 +116,10 @@ def test_same_maps_give_the_same_file(tmp_path: Path, kind: str) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_nothing_is_drawn_over_the_edge(tmp_path: Path) -> None:
+def test_nothing_is_drawn_over_the_edge(panels: EmbeddingPanels, tmp_path: Path) -> None:
     for count in (1, 2, 3):
-        panels = clustered_panels(*("before", "text_queries", "multi_modal_queries")[:count])
         path = tmp_path / f"{count}.png"
-        save_figure(draw_panels(panels), path)
+        save_figure(draw_panels(replace(panels, panels=panels.panels[:count])), path)
         pixels = np.asarray(Image.open(path).convert("RGB"))
         border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
         assert (border == 255).all()
