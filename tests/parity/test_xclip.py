@@ -228,9 +228,9 @@ def test_gradients_reach_every_parameter_with_and_without_checkpointing() -> Non
     assert all(layer.gradient_checkpointing for layer in layers)
     checkpointed = gradients()
     for name, gradient in plain.items():
-        # A key's bias adds the same to every score of a query, which softmax takes away again. Before
-        # the first layer all frames have the same message, so that their scores are equal whatever
-        # queries and keys are.
+        # A key's bias adds the same to every score of a query, which softmax takes away again.
+        # Before the first layer all frames have the same message, so that their scores are equal
+        # whatever queries and keys are.
         is_without = name.endswith("k_proj.bias") or any(
             f"layers.0.message_attn.{part}." in name for part in ("q_proj", "k_proj")
         )
