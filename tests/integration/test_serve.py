@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import av
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from msqnet.predictions import VideoPredictions
@@ -62,6 +64,8 @@ def test_real_clip_from_upload_to_every_download(
     base = f"/api/v1/predictions/{accepted['id']}"
     stored = client.get(f"{base}/result.json")
     assert stored.json() == status["result"]
+    table = pq.read_table(io.BytesIO(client.get(f"{base}/scores.parquet").content))
+    assert table.column_names[2:] == list(predictions.labels)
     rows = client.get(f"{base}/segments.csv").text.splitlines()
     assert rows[0] == "path,label,start_seconds,end_seconds,score"
     assert len(rows) == 1 + len(predictions.segments)

@@ -16,6 +16,7 @@ from msqnet.serving.service import result_file
 if TYPE_CHECKING:
     from msqnet.serving.service import Service
 
+_PARQUET = "application/vnd.apache.parquet"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _MAKING = {
     "model": MakingStatus,
@@ -76,6 +77,18 @@ def _add_result_files(router: APIRouter, service: Service) -> None:
         job = service.jobs.get(prediction_id)
         name = f"{job.display_name}.json"
         return file_answer(result_file(job), "application/json", save_as=name)
+
+    @router.get(
+        "/scores.parquet",
+        response_class=Response,
+        summary="Every label over time",
+        responses={200: {"content": {_PARQUET: _BINARY}}, **_ERRORS},
+    )
+    async def get_scores(prediction_id: JobId) -> Response:
+        """The Parquet file that `msqnet predict` writes."""
+        job = service.jobs.get(prediction_id)
+        path = result_file(job).with_suffix(".scores.parquet")
+        return file_answer(path, _PARQUET, save_as=f"{job.display_name}.scores.parquet")
 
     @router.get(
         "/segments.csv",
