@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 NUM_FOLDS = 3
 VARIANTS = ("text_init", "full")
+ALL_QUERIES = "after: all decoded queries, one after the other"
 
 
 def _weighted_by_score(output: MSQNetOutput) -> Tensor:
@@ -59,7 +60,7 @@ def _weighted_by_score(output: MSQNetOutput) -> Tensor:
 SUMMARIES: dict[str, Callable[[MSQNetOutput], Tensor | None]] = {
     "the video query alone": lambda output: output.video_query,
     "before the decoder: mean of the memory": lambda output: output.memory.mean(dim=1),
-    "after: all decoded queries, one after the other": lambda output: output.decoded.flatten(1),
+    ALL_QUERIES: lambda output: output.decoded.flatten(1),
     "after: their mean": lambda output: output.decoded.mean(dim=1),
     "after: their mean weighted by score": _weighted_by_score,
     "after: their maximum": lambda output: output.decoded.amax(dim=1),
@@ -116,6 +117,13 @@ def summaries(model: MSQNet, store: FeatureStore, rows: np.ndarray) -> dict[str,
     return {name: np.concatenate(part) for name, part in parts.items() if part}
 
 
+def spreads(model: MSQNet, store: FeatureStore, rows: np.ndarray) -> tuple[float, float]:
+    """How far decoded queries differ over the labels of a clip, and over clips."""
+    flat = summaries(model, store, rows)[ALL_QUERIES]
+    decoded = flat.reshape(len(rows), -1, model.config.width)  # (V, K * D) -> (V, K, D)
+    return float(decoded.std(axis=1).mean()), float(decoded.std(axis=0).mean())
+
+
 def measured(embeddings: np.ndarray, table: ClipTable, labels: LabelSet) -> tuple[float, float]:
     """Accuracy of the nearest neighbours, and silhouette, among the rows of a table."""
     unit = unit_rows(embeddings)
@@ -152,11 +160,17 @@ def main() -> None:
             trained(model, run, store, train_rows)
             describe_training(replace(run, table=run.table.take(train_rows)), model.config)
             save_model(model, run.folder)
-        table = new_run(options, name).table.take(held_out)
+        table = run.table.take(held_out)
         for key, embeddings in summaries(model, store, held_out).items():
             accuracy, silhouette = measured(embeddings, table, run.labels)
             cells = (name, key, embeddings.shape[1], f"{accuracy:.3f}", f"{silhouette:.3f}")
             print("|", " | ".join(map(str, cells)), "|", flush=True)
+        over_labels, over_clips = spreads(model, store, held_out)
+        print(
+            f"{name}, {len(held_out)} rows: decoded queries differ by {over_labels:.3f} over labels"
+            f" and by {over_clips:.3f} over clips (mean standard deviation)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
