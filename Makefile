@@ -112,7 +112,7 @@ docs-serve: $(VENV)/.installed-dev ## the documentation site on http://127.0.0.1
 	$(MKDOCS) serve
 
 .PHONY: screenshots
-screenshots: $(VENV)/.installed-dev ## make the pictures of the documentation anew
+screenshots: $(VENV)/.installed-dev setup-browser ## make the pictures of the documentation anew
 	@for script in docs/make_pictures/*.py; do \
 	  echo "$$script"; $(BIN)/python "$$script" docs/pictures; \
 	done

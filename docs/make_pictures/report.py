@@ -90,7 +90,8 @@ def opened(report: Path, width: int, scheme: Literal["light", "dark"]) -> Iterat
     """The report in a browser, without a network."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"),
+            args=["--no-sandbox", "--disable-gpu"],
         )
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.context.set_offline(True)

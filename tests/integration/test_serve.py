@@ -106,7 +106,8 @@ def test_example_needs_no_upload(client: httpx.Client) -> None:
     assert picture.content.startswith(b"\xff\xd8")
 
     answer = client.post(
-        "/api/v1/examples/carphone_pristine/predictions", json={"labels": ["sitting", "eating"]}
+        "/api/v1/examples/carphone_pristine/predictions",
+        json={"labels": ["sitting", "eating"], "window_seconds": 4, "stride_seconds": 4},
     )
     assert answer.status_code == 202
     status = finished(client, answer.json()["id"]).json()
@@ -145,11 +146,11 @@ def test_bad_files_are_refused_one_after_the_other_and_leave_nothing(
 
 
 def test_job_goes_on_when_its_client_is_gone(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path
+    server: RunningServer, client: httpx.Client, write_video: Callable[..., Path]
 ) -> None:
     before = set(server.upload_folders())
     with httpx.Client(base_url=server.address, timeout=60) as other:
-        job_id = _send(other, packaged_clips / "carphone_pristine.mp4").json()["id"]
+        job_id = _send(other, write_video()).json()["id"]
 
     assert finished(client, job_id).json()["state"] == "done"
     assert len(set(server.upload_folders()) - before) == 1
@@ -181,13 +182,15 @@ def test_upload_that_is_broken_off_leaves_nothing(
 
 
 def test_killed_worker_fails_its_job_and_nothing_else(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path
+    server: RunningServer,
+    client: httpx.Client,
+    packaged_clips: Path,
+    write_video: Callable[..., Path],
 ) -> None:
-    clip = packaged_clips / "bikes.mp4"
-    first = _send(client, clip).json()["id"]
+    first = _send(client, packaged_clips / "bikes.mp4").json()["id"]
     while client.get(f"/api/v1/predictions/{first}").json()["state"] == "queued":
         time.sleep(0.05)
-    second = _send(client, packaged_clips / "carphone_pristine.mp4").json()["id"]
+    second = _send(client, write_video()).json()["id"]
 
     os.kill(_worker_pid(server), signal.SIGKILL)
 

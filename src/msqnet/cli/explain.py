@@ -73,6 +73,7 @@ def explain(
     from rich.progress import Progress
 
     from msqnet.explain.explainer import Explainer
+    from msqnet.explain.heat_maps import aligned
 
     files = _files(Path(out), Path(video), heat_video=heat_video)
     _check(files, columns, overwrite=overwrite)
@@ -97,7 +98,8 @@ def explain(
             stretch,
             lambda share: bars.update(bar, completed=share),
         )
-    found = [maps, *(item.explain(video, asked, start, end) for item in explainers[1:])]
+    others = [item.explain(video, asked, start, end) for item in explainers[1:]]
+    found = [maps, *(aligned(other, maps) for other in others)]
     titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
     _write_sheet(files, Path(video), found, titles, columns)
     _show(Console(), found, titles, (start, end), files)

@@ -68,6 +68,21 @@ class HeatMaps:
         return np.asarray(self.maps[:, first] * (1 - share) + self.maps[:, second] * share)
 
 
+def aligned(maps: HeatMaps, other: HeatMaps) -> HeatMaps:
+    """One model's maps at the times and on the cells of another's, which may see other frames.
+
+    Args:
+        maps: of the same stretch of the same video.
+        other: whose times and cells count.
+    """
+    at_times = np.stack([maps.at(time) for time in other.pts_seconds.tolist()], axis=1)
+    size = other.maps.shape[2:]
+    if at_times.shape[2:] != size:
+        cells = torch.from_numpy(at_times)
+        at_times = np.asarray(F.interpolate(cells, size, mode="bilinear").numpy())
+    return HeatMaps(maps.labels, at_times, other.pts_seconds, maps.scores)
+
+
 def grid_of(width: int, height: int) -> tuple[int, int]:
     """Rows and columns of the maps of a frame of ``width`` by ``height`` pixels."""
     scale = LONG_SIDE_CELLS / max(width, height)

@@ -15,7 +15,7 @@ import av
 from msqnet.errors import UnreadableVideo
 from msqnet.serving.child_process import answer_requests
 from msqnet.serving.refusals import over_limit
-from msqnet.video.decoding import FrameDecoder, open_stream
+from msqnet.video.decoding import FrameDecoder, OversizedFrames, open_stream
 from msqnet.video.index import FALLBACK_FPS, frame_rate
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def inspect_video(path: Path, limits: ServingLimits) -> VideoFacts:
         VideoError: not a video, or no frame of it decodes.
         Refusal: a limit is exceeded.
     """
-    container, stream = open_stream(path)
+    try:
+        container, stream = open_stream(path)
+    except OversizedFrames as error:
+        _check_size(error.width, error.height, limits)
+        raise
     with container:
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_size(width, height, limits)

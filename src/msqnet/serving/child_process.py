@@ -65,12 +65,16 @@ class ChildProcess:
     @property
     def is_running(self) -> bool:
         """Whether the process is there and can be asked."""
-        return self._process is not None and bool(self._process.is_alive())
+        return self.pid is not None
 
     @property
     def pid(self) -> int | None:
         """Number of the running process."""
-        return self._process.pid if self.is_running else None
+        process = self._process  # another thread may replace or close it meanwhile
+        try:
+            return process.pid if process is not None and process.is_alive() else None
+        except ValueError:  # closed
+            return None
 
     def start(self) -> Any:
         """Start the process anew and wait until it is ready.

@@ -82,7 +82,7 @@ class Access:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         is_foreign = site is not None and site not in _SAME_SITE
         if origin is not None and site is None:
-            is_foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+            is_foreign = _address(origin) != headers.get("host", "").lower()
         if is_foreign:
             raise Refusal(
                 Problem("cross_origin", "requests from pages of other sites are not taken")
@@ -121,6 +121,14 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return "" if morsel is None else morsel.value
+
+
+def _address(origin: str) -> str | None:
+    """Host and port of an origin, lower case; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

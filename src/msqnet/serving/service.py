@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _VIDEO_FILE = "video"
 _STEM = "result"
 _LOADING_RETRY_SECONDS = 2
+_COUNTABLE = 1e9
 
 
 class Service:
@@ -257,7 +258,9 @@ class Service:
         self, settings: PredictionSettings, model: ModelFacts, facts: VideoFacts
     ) -> None:
         window = settings.window_seconds or model.window_seconds
-        stride = settings.stride_seconds or min(model.stride_seconds, window)
+        # Without a stride of its own a window has its model's share of overlap.
+        usual = window * model.stride_seconds / model.window_seconds
+        stride = settings.stride_seconds or usual
         if stride > window:
             raise Refusal(
                 Problem(
@@ -266,7 +269,8 @@ class Service:
                     "time between windows would go unseen",
                 )
             )
-        num_windows = int(facts.duration_seconds / stride) + 1
+        # A stride may be so short that their number is no finite one.
+        num_windows = int(min(facts.duration_seconds / stride, _COUNTABLE)) + 1
         if num_windows > self.limits.num_windows:
             raise over_limit(
                 "too_many_windows",

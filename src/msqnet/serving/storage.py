@@ -74,7 +74,9 @@ class Storage:
 
     def num_bytes(self) -> int:
         """Size of everything that is kept."""
-        return sum(_size(path) for path in self.uploads.rglob("*"))
+        # Unlike `Path.rglob`, this passes over folders that are removed meanwhile.
+        walked = os.walk(self.uploads)
+        return sum(_size(Path(folder, name)) for folder, _, names in walked for name in names)
 
     def close(self) -> None:
         """Remove everything."""

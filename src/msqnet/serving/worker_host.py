@@ -101,10 +101,10 @@ class WorkerHost:
         for chore in self._chores:
             chore(self)
         while not self._stopping.is_set():
+            self._jobs.remove_old()
             if not self._child.is_running and not self._start_worker():
                 self._stopping.wait(_RESTART_PAUSE_SECONDS)
                 continue
-            self._jobs.remove_old()
             found = self._jobs.next_task(_IDLE_SECONDS)
             if found is not None:
                 self._work_on(*found)
@@ -113,7 +113,7 @@ class WorkerHost:
     def _start_worker(self) -> bool:
         try:
             self.facts = self._child.start()
-        except ServiceError as error:
+        except (ServiceError, OSError) as error:
             if not self._stopping.is_set():
                 self.failure = str(error)
                 _logger.error("the worker cannot be started: %s", error)

@@ -51,6 +51,23 @@ def open_stream(path: Path, num_threads: int = NUM_THREADS) -> tuple[InputContai
         raise
 
 
+class OversizedFrames(UnreadableVideo):
+    """Frames with a longer side than can be read.
+
+    Attributes:
+        width: pixels, as the file states them.
+        height: as ``width``.
+    """
+
+    def __init__(self, path: Path, width: int, height: int) -> None:
+        super().__init__(
+            f"{path}: frames of {width}x{height} pixels; "
+            f"at most {MAX_SIDE_PIXELS} a side can be read, scale the file down"
+        )
+        self.width = width
+        self.height = height
+
+
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     name = container.format.name
     if _NOT_VIDEO_FORMATS & set(name.split(",")):
@@ -66,10 +83,7 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
         raise UnreadableVideo(f"{path}: no decoder for its video codec; re-encode it as H.264")
     width, height = stream.codec_context.width, stream.codec_context.height
     if max(width, height) > MAX_SIDE_PIXELS:
-        raise UnreadableVideo(
-            f"{path}: frames of {width}x{height} pixels; "
-            f"at most {MAX_SIDE_PIXELS} a side can be read, scale the file down"
-        )
+        raise OversizedFrames(path, width, height)
     return stream
 
 

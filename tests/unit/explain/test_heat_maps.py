@@ -9,6 +9,7 @@ from msqnet.config import ClipConfig
 from msqnet.errors import ShapeError
 from msqnet.explain.heat_maps import (
     HeatMaps,
+    aligned,
     frames_from_steps,
     grid_of,
     in_frame,
@@ -111,3 +112,13 @@ def test_maps_are_stretched_over_what_was_seen_of_each_label() -> None:
     found = stretched(density)  # 0 is what was not seen
     assert found[0].tolist() == [[[0, 0, 0.5]], [[1, 0, 0]]]
     assert (found[1] == 0).all()
+
+
+def test_maps_of_a_model_with_other_frames_and_cells_are_put_on_those_of_the_first() -> None:
+    few = maps([0.0, 1.0])  # at 0 and 1 s, one cell
+    heat = np.zeros((1, 3, 2, 4), np.float32)
+    many = HeatMaps(("walk",), heat, np.array([0, 0.5, 1.0]), np.array([0.2], np.float32))
+    found = aligned(few, many)
+    assert found.maps.shape == many.maps.shape
+    assert found.maps[0, :, 0, 0].tolist() == [0, 0.5, 1]
+    assert found.scores == few.scores

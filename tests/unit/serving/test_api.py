@@ -124,6 +124,7 @@ def test_full_queue_says_when_to_come_back_and_keeps_nothing(
         ({"stride_seconds": "-1"}, "invalid_request", "stride_seconds"),
         ({"stride_seconds": "3"}, "invalid_request", "longer than a window"),
         ({"stride_seconds": "0.0001"}, "too_many_windows", "num_windows"),
+        ({"stride_seconds": "1e-308"}, "too_many_windows", "num_windows"),
         ({"labels": "flying"}, "unknown_label", "walking, eating"),
         ({"labels": "|".join(f"l{n}" for n in range(65))}, "invalid_request", "num_labels"),
         ({"path": "/etc/passwd"}, "invalid_request", "path"),

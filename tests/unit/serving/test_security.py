@@ -63,6 +63,7 @@ def test_own_page_and_programs_may_post(headers: dict[str, str]) -> None:
         {"origin": "http://evil.example"},
         {"origin": "http://localhost:3000"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site", "origin": "http://localhost:8000"},
     ],
 )
