@@ -296,11 +296,10 @@ def test_labels_and_names_are_text_and_never_markup(
         client.delete(f"/api/v1/predictions/{sent['id']}")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_sticks_out_on_a_narrow_screen(
-    browser: Browser, server: RunningServer, result: dict[str, Any], scheme: str
+    browser: Browser, server: RunningServer, result: dict[str, Any]
 ) -> None:
-    settings = {"viewport": {"width": 390, "height": 800}, "color_scheme": scheme}
+    settings = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
     for place in ("", f"#id={result['id']}"):
         with _opened(browser, server.address + place, **settings) as page:
             page.wait_for_selector("#view-result:not([hidden]), .example")

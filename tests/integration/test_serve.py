@@ -181,6 +181,7 @@ def test_upload_that_is_broken_off_leaves_nothing(
     assert server.metric("uploads_arriving") == 0
 
 
+@pytest.mark.slow
 def test_killed_worker_fails_its_job_and_nothing_else(
     server: RunningServer,
     client: httpx.Client,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from msqnet.config import ServingLimits
+    from msqnet.serving.child_process import Target
     from msqnet.serving.job import Job, Task
     from msqnet.serving.jobs import Jobs
     from msqnet.serving.requests import ModelFacts, WorkerRequest, WorkerSettings
@@ -35,6 +36,7 @@ class WorkerHost:
         limits: how long a task may take.
         jobs: where tasks come from.
         on_failure: called where the worker cannot be started in the first place.
+        target: what runs in the process.
 
     Attributes:
         facts: what the worker says of its model; None until it is loaded.
@@ -47,8 +49,9 @@ class WorkerHost:
         limits: ServingLimits,
         jobs: Jobs,
         on_failure: Callable[[], None],
+        target: Target = run_worker,
     ) -> None:
-        self._child = ChildProcess("worker", run_worker, settings, _START_SECONDS)
+        self._child = ChildProcess("worker", target, settings, _START_SECONDS)
         self._limits = limits
         self._jobs = jobs
         self._on_failure = on_failure

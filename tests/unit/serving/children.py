@@ -6,11 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import ConfigError, UnreadableVideo
+from msqnet.errors import CheckpointError, ConfigError, UnreadableVideo
 from msqnet.serving.child_process import answer_requests
+from msqnet.serving.requests import ModelFacts
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from msqnet.serving.requests import PredictionRequest, WorkerSettings
 
 
 def run_child(connection: Connection, greeting: str) -> None:
@@ -22,6 +25,23 @@ def run_child(connection: Connection, greeting: str) -> None:
         return f"{greeting} from {os.getpid()}", _answer
 
     answer_requests(connection, prepare)
+
+
+def run_worker_like(connection: Connection, settings: WorkerSettings) -> None:
+    """A worker without a model: the name of the video says what becomes of its prediction."""
+
+    def prepare() -> tuple[ModelFacts, Any]:
+        if settings.model == "none":
+            raise CheckpointError("no such model")
+        return ModelFacts("tiny", ("walking",), False, 2.0, 1.0), _make
+
+    answer_requests(connection, prepare)
+
+
+def _make(request: PredictionRequest, report: Any) -> str:
+    answer = _answer(request.display_name, report)
+    request.stem.with_suffix(".json").write_text("{}")
+    return answer
 
 
 def _answer(request: str, report: Any) -> str:
@@ -37,5 +57,5 @@ def _answer(request: str, report: Any) -> str:
         case "count":
             for number in range(100):
                 report(number / 100)
-                time.sleep(0.05)
+                time.sleep(0.01)
     return f"did {request}"
