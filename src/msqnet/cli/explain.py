@@ -174,7 +174,12 @@ def _write_sheet(
     rows = [
         HeatRow(
             label.replace("_", " "),
-            " · ".join([*titles[number : number + 1], f"score {maps.scores[column]:.2f}"]),
+            " · ".join(
+                [
+                    *(Path(name).name for name in titles[number : number + 1]),
+                    f"score {maps.scores[column]:.2f}",
+                ]
+            ),
             maps.maps[column],
         )
         for column, label in enumerate(found[0].labels)

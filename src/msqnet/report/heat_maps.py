@@ -143,7 +143,8 @@ def contact_sheet(
     shown = np.linspace(0, len(frames) - 1, min(num_columns, len(frames))).round().astype(int)
     height, width = frames[0].shape[:2]
     tile_height = _TILE_INCHES * height / width
-    side = max(1.2, 0.075 * max(len(row.title) for row in rows) + 0.35)
+    widest = max(max(0.075 * len(row.title), 0.06 * len(row.note)) for row in rows)
+    side = max(1.2, widest + 0.35)
     figure = Figure(
         figsize=(side + _TILE_INCHES * len(shown), 0.3 + (len(rows) + 1) * (tile_height + 0.04))
     )
