@@ -139,7 +139,7 @@ def _settings_of_form(fields: dict[str, str]) -> PredictionSettings:
     if "labels" in given:
         given["labels"] = list(split_labels(given["labels"]))
     try:
-        return _settings(PredictionOptions.model_validate(given))
+        return _settings(PredictionOptions.model_validate(given, strict=False))
     except ValidationError as error:
         message = validation_message(error.errors(include_url=False, include_input=False))
         raise Refusal(Problem("invalid_request", message)) from error

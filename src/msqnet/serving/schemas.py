@@ -63,7 +63,8 @@ class ErrorBody(BaseModel):
 class PredictionOptions(BaseModel):
     """What may be chosen for a prediction; what is left out is as the model has it."""
 
-    model_config = ConfigDict(extra="forbid")
+    # As JSON a threshold is a number and nothing that could be taken for one; a form holds text.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     labels: (
         Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1)]

@@ -141,6 +141,15 @@ def test_options_that_cannot_be_used_are_named(
     assert api.num_folders() == 0
 
 
+@pytest.mark.parametrize(
+    "options", [{"threshold": False}, {"threshold": "0.5"}, {"labels": "eating"}, {"x": 1}, []]
+)
+def test_options_as_json_have_their_own_types(api: Api, options: object) -> None:
+    answer = api("POST", "/api/v1/examples/none/predictions", json=options)
+
+    assert (answer.status_code, _error(answer)["code"]) == (422, "invalid_request")
+
+
 def test_open_model_takes_any_label_and_one_without_labels_needs_some(
     tmp_path: Path, write_video: Callable[..., Path]
 ) -> None:
