@@ -70,7 +70,7 @@ def address_without_worker(tmp_path: Path) -> Iterator[str]:
         work_folder=tmp_path / "work", limits=ServingLimits(upload_seconds=20, queue_length=3)
     )
     service = Service(settings, on_failure=lambda: None)
-    service.worker.facts = ModelFacts("tiny", ("walking", "eating"), False, 2.0, 1.0)
+    service.worker.facts = ModelFacts("tiny", ("walking", "eating"), False, True, 2.0, 1.0)
     config = uvicorn.Config(
         create_app(settings, service), port=0, lifespan="off", log_config=None, access_log=False
     )

@@ -100,7 +100,8 @@ class Jobs:
     def extra(self, job: Job, task: Task, key: str = "") -> Task:
         """The task that makes something of a finished job: queued now, or the one that exists.
 
-        A failed one is tried again.
+        A failed one is given back once, so that whoever waits for it learns why, and is made anew
+        when it is asked for after that.
 
         Raises:
             Refusal: the queue is full.
@@ -108,12 +109,13 @@ class Jobs:
         place = (task.kind, key)
         with self._changed:
             found = job.extras.get(place)
-            if found is not None and found.state is not State.FAILED:
+            if found is not None:
+                if found.state is State.FAILED:
+                    del job.extras[place]
                 return found
             self._check_room()
             if self._jobs.get(job.id) is not job:
                 raise Refusal(Problem("not_found", "the prediction was removed"))
-            job.extras.pop(place, None)
             self._drop_oldest_heat_map(job)
             job.extras[place] = task
             self._waiting.append((job, task))

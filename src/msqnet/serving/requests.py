@@ -36,6 +36,7 @@ class ModelFacts:
         name: as results name it.
         labels: what it answers where a request names no labels; empty where it must.
         is_open: whether it scores any text, or its own labels only.
+        has_heat_maps: whether it can be asked where it looked.
         window_seconds: length of a window where a request names none.
         stride_seconds: time between windows where a request names none.
     """
@@ -43,6 +44,7 @@ class ModelFacts:
     name: str
     labels: tuple[str, ...]
     is_open: bool
+    has_heat_maps: bool
     window_seconds: float
     stride_seconds: float
 

@@ -53,6 +53,7 @@ def _add_lists(router: APIRouter, service: Service) -> None:
             name=facts.name,
             labels=list(facts.labels),
             is_open_vocabulary=facts.is_open,
+            has_heat_maps=facts.has_heat_maps,
             window_seconds=facts.window_seconds,
             stride_seconds=facts.stride_seconds,
         )

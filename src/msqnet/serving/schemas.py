@@ -162,6 +162,7 @@ class ModelBody(BaseModel):
     is_open_vocabulary: bool = Field(
         description="Whether it scores any text, or its own labels only."
     )
+    has_heat_maps: bool = Field(description="Whether it can be asked where it looked.")
     window_seconds: float = Field(examples=[2.0])
     stride_seconds: float = Field(examples=[1.0])
 

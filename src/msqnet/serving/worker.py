@@ -131,6 +131,7 @@ class Worker:
             name=str(backend.provenance.get("name", self._settings.model)),
             labels=() if is_bound else tuple(backend.labels),
             is_open=_is_open(self._settings.model),
+            has_heat_maps=not _needs_labels(self._settings.model),
             window_seconds=predictor.window_seconds,
             stride_seconds=predictor.stride_seconds,
         )

@@ -33,7 +33,7 @@ def run_worker_like(connection: Connection, settings: WorkerSettings) -> None:
     def prepare() -> tuple[ModelFacts, Any]:
         if settings.model == "none":
             raise CheckpointError("no such model")
-        return ModelFacts("tiny", ("walking",), False, 2.0, 1.0), _make
+        return ModelFacts("tiny", ("walking",), False, True, 2.0, 1.0), _make
 
     answer_requests(connection, prepare)
 

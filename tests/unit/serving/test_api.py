@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # One checker for all tests; its limits are the usual ones.
 _CHECKS = Checks(ServingLimits())
-_MODEL = ModelFacts("tiny", ("walking", "eating"), False, 2.0, 1.0)
+_MODEL = ModelFacts("tiny", ("walking", "eating"), False, True, 2.0, 1.0)
 
 
 class Api:

@@ -177,7 +177,7 @@ def test_results_are_removed_when_their_time_is_over(
     assert not job.folder.exists()
 
 
-def test_extra_is_made_once_and_again_only_after_a_failure(
+def test_extra_is_made_once_and_again_only_after_its_failure_was_told(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
     jobs = Jobs(ServingLimits(), storage)
@@ -189,6 +189,8 @@ def test_extra_is_made_once_and_again_only_after_a_failure(
     found = jobs.next_task(0)
     assert found == (job, first)
     jobs.finish(job, first, State.FAILED)
+    assert jobs.extra(job, _overlay(job)) is first
+    assert jobs.next_task(0) is None
     again = jobs.extra(job, _overlay(job))
     assert again is not first
     assert again.state is State.QUEUED

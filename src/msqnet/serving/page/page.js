@@ -138,6 +138,7 @@ class Page {
       byId("labels-help").textContent =
         `Any words, separated by commas or lines. Left empty: ${labels.map(spoken).join(", ")}.`;
     }
+    byId("heat-line").hidden = !this._model.has_heat_maps;
     byId("knows").hidden = isOpen || labels.length === 0;
     byId("knows-title").textContent = `The ${plural(labels.length, "action")} it knows`;
     byId("known-labels").replaceChildren(...labels.map((label) => make("li", "", spoken(label))));
