@@ -57,7 +57,11 @@ def result(server: RunningServer, packaged_clips: Path) -> dict[str, Any]:
     """A finished prediction."""
     content = (packaged_clips / _CLIP).read_bytes()
     with server.client as client:
-        sent = client.post("/api/v1/predictions", files={"file": (_CLIP, content)})
+        sent = client.post(
+            "/api/v1/predictions",
+            files={"file": (_CLIP, content)},
+            data={"stride_seconds": "2"},
+        )
         return dict(finished(client, sent.json()["id"]).json())
 
 

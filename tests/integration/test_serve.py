@@ -52,7 +52,7 @@ def test_real_clip_from_upload_to_every_download(
     server: RunningServer, client: httpx.Client, packaged_clips: Path, tmp_path: Path
 ) -> None:
     clip = packaged_clips / "carphone_pristine.mp4"
-    accepted = _send(client, clip, threshold="0.3").json()
+    accepted = _send(client, clip, threshold="0.3", stride_seconds="2").json()
 
     status = finished(client, accepted["id"]).json()
 
@@ -322,7 +322,7 @@ def test_token_from_a_file_and_a_cookie_for_the_player(
 
 
 def test_short_load_leaves_nothing_unanswered(server: RunningServer) -> None:
-    options = ["--address", server.address, "--clients", "4", "--seconds", "3"]
+    options = ["--address", server.address, "--clients", "4", "--seconds", "2"]
 
     done = subprocess.run(
         [sys.executable, str(_ROOT / "benchmarks" / "serve_load.py"), *options],
