@@ -23,7 +23,7 @@ from msqnet.data.dataset import read_window
 from msqnet.data.table import read_table
 from msqnet.explain.explainer import Explainer
 from msqnet.explain.faithfulness import Areas, areas, random_map
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.model.msqnet import MSQNet
 from msqnet.models import model_folder
 
@@ -67,7 +67,7 @@ def areas_of_row(
     column = backend.labels.index(label)
 
     def score(clip: Clip) -> float:
-        return float(backend.scores(ClipBatch.stack([clip]))[0, column])
+        return float(clip_scores(backend, ClipBatch.stack([clip]))[0, column])
 
     found: dict[str, Areas] = {}
     for kind, explainer in explainers.items():

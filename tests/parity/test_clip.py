@@ -101,8 +101,8 @@ def test_image_embeddings_equal_hugging_face_pooler_output(checkpoint: Path) -> 
     assert embeddings.shape == (2, 3, IMAGE_WIDTH)
     assert ours.width == IMAGE_WIDTH
     assert not any(parameter.requires_grad for parameter in ours.parameters())
-    # The same operations on the same inputs.
-    assert torch.equal(embeddings.flatten(0, 1), expected)
+    # The same sums, some of them in another order.
+    torch.testing.assert_close(embeddings.flatten(0, 1), expected, atol=1e-5, rtol=0)
 
 
 def test_image_encoder_saved_alone_loads_to_the_same_embeddings(
@@ -162,7 +162,9 @@ def test_encoder_inside_a_larger_model_survives_loading_and_stays_frozen(tmp_pat
     loaded = _Whole.from_pretrained(tmp_path)
     clips = random_clips(1, 2)
     with torch.inference_mode():
-        assert torch.equal(loaded.image_encoder(clips), saved.image_encoder(clips))
+        # Mapped tensors lie at other addresses, and sums round otherwise there.
+        embeddings = loaded.image_encoder(clips)
+        torch.testing.assert_close(embeddings, saved.image_encoder(clips), atol=1e-5, rtol=0)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert not loaded.train().image_encoder.backbone.training
 

@@ -178,7 +178,7 @@ def test_siglip_image_embeddings_equal_hugging_face_pooler_output(
     with torch.inference_mode():
         embeddings = encoder(clips)
         expected = theirs(standardised(clips, "siglip")).pooler_output
-    assert torch.equal(embeddings.flatten(0, 1), expected)
+    torch.testing.assert_close(embeddings.flatten(0, 1), expected, atol=1e-5, rtol=0)
     SiglipVisionModel.from_pretrained(folders["siglip"]).save_pretrained(tmp_path)
     with torch.inference_mode():
         assert torch.equal(SiglipImageEncoder.from_pretrained(tmp_path)(clips), embeddings)
@@ -225,8 +225,10 @@ def test_encoders_inside_a_larger_model_survive_loading_and_stay_frozen(tmp_path
     loaded = _Whole.from_pretrained(tmp_path)
     clips = random_clips(1, 2)
     with torch.inference_mode():
-        assert torch.equal(loaded.clip(clips), saved.clip(clips))
-        assert torch.equal(loaded.siglip(clips), saved.siglip(clips))
+        # Mapped tensors lie at other addresses, and sums round otherwise there.
+        for name in ("clip", "siglip"):
+            found, expected = getattr(loaded, name)(clips), getattr(saved, name)(clips)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 

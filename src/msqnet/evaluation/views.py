@@ -23,6 +23,7 @@ import numpy as np
 from msqnet.clips import WHOLE_FRAME, Clip, ClipBatch, Frames
 from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError, ShapeError
+from msqnet.inference.backends import clip_scores
 from msqnet.video.transforms import evaluation_clip, resize
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def score_clips(
     parts: list[FloatArray] = []
     num_done = 0
     while batch := list(islice(stream, batch_size)):
-        parts.append(backend.scores(ClipBatch.stack(batch)))
+        parts.append(clip_scores(backend, ClipBatch.stack(batch)))
         num_done += len(batch)
         if progress is not None:
             progress(num_done)

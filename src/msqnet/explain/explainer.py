@@ -13,7 +13,7 @@ from msqnet.errors import ConfigError
 from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box, stretched
 from msqnet.explain.relevance import label_relevance
 from msqnet.explain.rollout import check_has_rollout
-from msqnet.inference.backends import TorchBackend, resolve_device
+from msqnet.inference.backends import TorchBackend, clip_scores, resolve_device
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.models import model_folder
 from msqnet.video.reader import open_video
@@ -184,7 +184,7 @@ class Explainer:
         backend = TorchBackend(self._model, str(self._device))
         windows = self._windows(path, window, start_seconds, end_seconds)
         clips = (evaluation_clip(frames, backend.clip_config) for _, _, frames in windows)
-        rows = [backend.scores(ClipBatch.stack([clip]))[0] for clip in clips]
+        rows = [clip_scores(backend, ClipBatch.stack([clip]))[0] for clip in clips]
         if not rows:
             return ()
         order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count]

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from msqnet.errors import ConfigError
+from msqnet.model.video_encoders.encoder import of_clips
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from torch import Tensor
+
     from msqnet.clips import ClipBatch
     from msqnet.config import ClipConfig
     from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNet
+    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
     from msqnet.prompts import LabelText
 
@@ -60,16 +65,38 @@ class Backend(Protocol):
     @property
     def provenance(self) -> dict[str, Any]: ...  # noqa: D102
 
-    def scores(self, batch: ClipBatch) -> FloatArray:
-        """Calibrated scores.
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """What is computed of each frame alone: windows that share frames share it.
 
         Args:
-            batch: B clips.
+            frames: (N, 3, S, S) uint8 RGB, N at least 1.
+            is_closeup: they are of the second look.
+
+        Returns:
+            By name, (N, ...) each, wherever and in whatever type the backend wants them.
+        """
+        ...
+
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        """Calibrated scores of clips, from their frames' features.
+
+        Args:
+            frames: of `frame_features`, (B, T, ...) each.
+            closeups: the same of the second look, where the model has one.
 
         Returns:
             (B, K) float32 in [0, 1]; each row depends on its clip only.
         """
         ...
+
+
+def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
+    """Calibrated scores (B, K) of B clips that share no frames, float32 in [0, 1]."""
+    frames = of_clips(backend.frame_features, batch.pixels)
+    if batch.closeups is None:
+        return backend.score_frames(frames, None)
+    of_closeup = partial(backend.frame_features, is_closeup=True)
+    return backend.score_frames(frames, of_clips(of_closeup, batch.closeups))
 
 
 def resolve_device(name: str) -> torch.device:
@@ -93,7 +120,7 @@ class TorchBackend:
     """An `MSQNet` in PyTorch.
 
     Args:
-        model: a finished model; put into eval mode here.
+        model: a finished model; prepared for inference here.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
     """
@@ -102,7 +129,7 @@ class TorchBackend:
         self, model: MSQNet, device: str = "auto", source: dict[str, Any] | None = None
     ) -> None:
         self._device = resolve_device(device)
-        self._model = model.to(self._device).eval()  # type: ignore[arg-type]
+        self._model = model.to(self._device).prepare_for_inference()  # type: ignore[arg-type]
         self._columns: list[int] | None = None
         config = model.config
         self.labels = config.label_set
@@ -136,6 +163,7 @@ class TorchBackend:
             VocabularyError: labels that the model was not trained on and cannot score.
         """
         from msqnet.model.msqnet import MSQNet
+    from msqnet.model.video_encoders.encoder import FrameFeatures
         from msqnet.model.vocabulary import ask_for
 
         source = {"name": folder.name, "weights_digest": _weights_digest(folder)}
@@ -163,12 +191,15 @@ class TorchBackend:
         self.train_positive_windows = positives and [positives[index] for index in columns]
         self.train_negative_windows = negatives and [negatives[index] for index in columns]
 
-    def scores(self, batch: ClipBatch) -> FloatArray:
-        """Calibrated scores (B, K) of B clips, float32 in [0, 1]."""
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """See `Backend.frame_features`; on the model's device."""
         with torch.inference_mode():
-            closeups = None if batch.closeups is None else batch.closeups.to(self._device)
-            logits = self._model(pixels=batch.pixels.to(self._device), closeups=closeups).logits
-            scores = self._model.scores(logits)  # (B, K)
+            return self._model.frame_features(frames.to(self._device), is_closeup=is_closeup)
+
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        """See `Backend.score_frames`."""
+        with torch.inference_mode():
+            scores = self._model.scores(self._model.score_frames(frames, closeups).logits)  # (B, K)
             if self._columns is not None:
                 scores = scores[:, self._columns]
         return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)

@@ -17,8 +17,10 @@ from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from msqnet.clips import ClipBatch
+    from torch import Tensor
+
     from msqnet.labels import LabelSet
+    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 PREFIX = "clip-zero-shot:"
@@ -104,11 +106,16 @@ class ClipZeroShotBackend:
         dual = load_dual_encoder(name_or_folder)
         return cls(dual, labels, name=name_or_folder, texts=texts, device=device)
 
-    def scores(self, batch: ClipBatch) -> FloatArray:
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """Image embeddings (N, D), as "image"; there is no second look."""
+        with torch.inference_mode():
+            return {"image": self._images(frames[None].to(self._device))[0]}
+
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """(B, K) float32 in [0, 1]: sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
         with torch.inference_mode():
-            frames = self._images(batch.pixels.to(self._device))  # (B, T, D)
             # The mean of the frames' similarities is that of their mean embedding, not normalised.
-            logits = self._dual.logits(frames.mean(dim=1), self._texts)  # (B, D) -> (B, K)
+            video = frames["image"].mean(dim=1)  # (B, T, D) -> (B, D)
+            logits = self._dual.logits(video, self._texts)  # (B, K)
             scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
         return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)

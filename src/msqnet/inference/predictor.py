@@ -14,6 +14,7 @@ from msqnet import __version__
 from msqnet.clips import ClipBatch
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ShapeError
+from msqnet.inference.backends import clip_scores
 from msqnet.inference.loading import load_backend
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import iter_windows, window_lengths
@@ -194,7 +195,7 @@ class Predictor:
             yield start, end, evaluation_clip(frames, config)
 
     def _score_batch(self, batch: list[tuple[float, float, Clip]]) -> list[WindowScores]:
-        scores = self.backend.scores(ClipBatch.stack([clip for _, _, clip in batch]))
+        scores = clip_scores(self.backend, ClipBatch.stack([clip for _, _, clip in batch]))
         expected = (len(batch), len(self.backend.labels))
         if scores.shape != expected:
             raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")

@@ -58,6 +58,16 @@ def check_loaded(module: nn.Module, origin: str | Path) -> None:
                 )
 
 
+def align(module: nn.Module) -> None:
+    """Copy every tensor of a loaded module to an aligned place.
+
+    A mapped file's tensors lie at any address; matrix products of copies give the same bits as
+    before saving, and are faster.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
+
+
 def load_backbone(
     model_class: type[ModelT],
     name_or_folder: str | Path,
@@ -95,6 +105,7 @@ def load_backbone(
     report: dict[str, Any] = loaded[1]
     check_report(report, name_or_folder, ignored_prefixes)
     check_loaded(model, name_or_folder)
+    align(model)
     return model
 
 

@@ -8,6 +8,7 @@ embeddings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,10 +22,11 @@ from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
 from msqnet.model.decoder import MemoryEncoder, QueryDecoder, StackSizes
 from msqnet.model.encoders import build_image_encoder, build_video_encoder, resized
 from msqnet.model.heads import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
-from msqnet.model.loading import check_loaded, check_report, loading_from
+from msqnet.model.loading import align, check_loaded, check_report, loading_from
 from msqnet.model.positional import sinusoidal_positions
-from msqnet.model.video_encoders.encoder import time_positions
+from msqnet.model.video_encoders.encoder import of_clips, time_positions
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
+from msqnet.model.video_encoders.timesformer_backbone import TimesformerLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from msqnet.config import ClipConfig
     from msqnet.model.query_encoders.image_encoder import ImageEncoder
     from msqnet.model.query_encoders.text_encoder import Embedding, TextEncoder
-    from msqnet.model.video_encoders.encoder import VideoEncoder
+    from msqnet.model.video_encoders.encoder import FrameFeatures, VideoEncoder
 
 
 @dataclass
@@ -135,6 +137,8 @@ class MSQNet(PreTrainedModel):
         check_attention(config._attn_implementation)
         super().__init__(config)
         self.video_encoder: Any = build_video_encoder(config)
+        spans = self.video_encoder.memory_spans(config.clip_config.num_frames)
+        self._time_positions = time_positions(spans)
         self.image_encoder: Any = None
         query_width: Any = 0
         if config.video_query == "image":
@@ -237,10 +241,7 @@ class MSQNet(PreTrainedModel):
         model: MSQNet = loaded[0]
         check_report(loaded[1], origin)
         check_loaded(model, origin)
-        # A mapped file's tensors lie at any address; copies are aligned, and matrix products then
-        # give the same bits as before saving.
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.data = tensor.data.clone()
+        align(model)
         # Loading makes every parameter trainable again.
         learned = model.config.learn_label_queries
         model.query_encoder.label_embeddings.requires_grad_(learned)
@@ -304,9 +305,37 @@ class MSQNet(PreTrainedModel):
                 module.eval()
         return self
 
+    def prepare_for_inference(self) -> MSQNet:
+        """Go to eval mode and compute once what the weights alone decide.
+
+        Whoever changes weights afterwards calls `train` first, or loads them: both undo it.
+        """
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, TimesformerLayer):
+                module.fold()
+        return self
+
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """What the encoders compute of each frame alone, whatever clips it is part of.
+
+        Args:
+            frames: (N, 3, H, W) uint8 RGB.
+            is_closeup: they are of the second look.
+
+        Returns:
+            By name, (N, ...) each: what the video encoder's `frame_features` gives, and the image
+            embedding (N, D''), where there is one, as "image".
+        """
+        features: FrameFeatures = self.video_encoder.frame_features(frames)
+        if self.image_encoder is not None and not is_closeup:
+            inputs = resized(frames[None], self.image_encoder.config.image_size)
+            features["image"] = self.image_encoder(inputs)[0]
+        return features
+
     def encode(
         self, pixels: Tensor, closeups: Tensor | None
-    ) -> tuple[Tensor | TrunkFeatures, Tensor | None]:
+    ) -> tuple[FrameFeatures | TrunkFeatures, Tensor | None]:
         """The part of the forward pass that depends on the encoders' input alone.
 
         Args:
@@ -314,22 +343,33 @@ class MSQNet(PreTrainedModel):
             closeups: (B, T, 3, H, W) uint8 or None.
 
         Returns:
-            What `video_encoder` takes (for ``lite`` its trunk's features, else the pixels), and
-            the video query (B, D''), not yet standardised.
+            What the video encoder's `memory` takes, and the video query (B, D''), not yet
+            standardised.
         """
-        query: Tensor | None = None
-        features: Tensor | TrunkFeatures = pixels
+        self.video_encoder.check_pixels(pixels, *self.video_encoder.clip_form)
+        frames = of_clips(self.frame_features, pixels)
+        if closeups is None:
+            return self._clips(frames, None)
+        self.video_encoder.check_pixels(closeups, *self.video_encoder.clip_form)
+        of_closeup = partial(self.frame_features, is_closeup=True)
+        return self._clips(frames, of_clips(of_closeup, closeups))
+
+    def _clips(
+        self, frames: FrameFeatures, closeups: FrameFeatures | None
+    ) -> tuple[FrameFeatures | TrunkFeatures, Tensor | None]:
+        """As `encode`, from what `frame_features` made, (B, T, ...) each."""
+        frames = dict(frames)
+        image = frames.pop("image", None)  # (B, T, D'')
+        query = None if image is None else image.mean(dim=1)
         if isinstance(self.video_encoder, LiteVideoEncoder):
-            features = self.video_encoder.features(pixels, closeups)
-            query = (
-                video_statistics(features.pooled) if self.config.video_query == "trunk" else None
-            )
-        elif closeups is not None:
+            looks = [frames] if closeups is None else [frames, closeups]
+            trunk = self.video_encoder.joined(looks)
+            if self.config.video_query == "trunk":
+                query = video_statistics(trunk.pooled)
+            return trunk, query
+        if closeups is not None:
             raise ShapeError("this model takes no close-up; its clip settings say closeup: false")
-        if self.image_encoder is not None:
-            frames = resized(pixels, self.image_encoder.config.image_size)
-            query = self.image_encoder(frames).mean(dim=1)  # (B, T, D'') -> (B, D'')
-        return features, query
+        return frames, query
 
     def forward(
         self,
@@ -338,6 +378,8 @@ class MSQNet(PreTrainedModel):
         trunk_maps: Tensor | None = None,
         trunk_pooled: Tensor | None = None,
         label_embeddings: Tensor | None = None,
+        frame_memory: Tensor | None = None,
+        video_query: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> MSQNetOutput:
         """Score every label of every clip.
@@ -349,6 +391,9 @@ class MSQNet(PreTrainedModel):
             trunk_pooled: see there.
             label_embeddings: (K, D_t) float, texts to ask for instead of the model's own labels;
                 open vocabularies only.
+            frame_memory: (B, M, D') float, in place of pixels: what the video encoder gave.
+            video_query: (B, D'') float, not standardised: with ``frame_memory``, and in place of
+                the one that ``trunk_pooled`` would give.
             labels: ignored; accepted because data collators of `transformers` pass it along.
 
         Returns:
@@ -358,16 +403,29 @@ class MSQNet(PreTrainedModel):
             ShapeError: no clips, or clips of another form.
             VocabularyError: label embeddings for a model whose head is bound to its labels.
         """
-        if pixels is None:
-            if trunk_maps is None or trunk_pooled is None:
-                raise ShapeError("neither pixels nor trunk features were given")
-            features: Any = TrunkFeatures(trunk_maps, trunk_pooled)
-            video_query = (
-                video_statistics(trunk_pooled) if self.config.video_query == "trunk" else None
-            )
-        else:
+        if pixels is not None:
             features, video_query = self.encode(pixels, closeups)
-        memory, positions = self._memory(features)
+            frame_memory = self.video_encoder.memory(features)
+        elif trunk_maps is not None and trunk_pooled is not None:
+            frame_memory = self.video_encoder.memory(TrunkFeatures(trunk_maps, trunk_pooled))
+            if self.config.video_query == "trunk":
+                video_query = video_statistics(trunk_pooled)
+        elif frame_memory is None:
+            raise ShapeError("neither pixels nor what the encoders made of them was given")
+        return self._answer(frame_memory, video_query, label_embeddings)
+
+    def score_frames(
+        self, frames: FrameFeatures, closeups: FrameFeatures | None = None
+    ) -> MSQNetOutput:
+        """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
+        features, video_query = self._clips(frames, closeups)
+        return self._answer(self.video_encoder.memory(features), video_query, None)
+
+    def _answer(
+        self, frame_memory: Tensor, video_query: Tensor | None, label_embeddings: Tensor | None
+    ) -> MSQNetOutput:
+        """All that comes after the encoders."""
+        memory, positions = self._memory(frame_memory)
         if video_query is not None:
             video_query = (video_query - self.query_mean) / self.query_std
         dropped = None if video_query is None else self.query_dropout(video_query)
@@ -389,12 +447,11 @@ class MSQNet(PreTrainedModel):
         self._check_open("label_embeddings")
         return label_embeddings.to(own)
 
-    def _memory(self, features: Any) -> tuple[Tensor, Tensor | None]:
+    def _memory(self, frame_memory: Tensor) -> tuple[Tensor, Tensor | None]:
         """Frame memory (B, M, D), and the positions (M, D) that the decoder adds to its keys."""
-        memory = self.project_memory(self.video_encoder(features))  # (B, M, D)
-        spans = self.video_encoder.memory_spans(self.config.clip_config.num_frames)
+        memory = self.project_memory(frame_memory)  # (B, M, D') -> (B, M, D)
         positions: Tensor | None = sinusoidal_positions(
-            time_positions(spans), self.config.width, device=memory.device
+            self._time_positions, self.config.width, device=memory.device
         ).to(memory.dtype)
         if self.config.memory_positions == "input":
             memory, positions = self.memory_dropout(memory + positions), None

@@ -25,7 +25,7 @@ from tests.unit.inference.brightness import (
 )
 
 if TYPE_CHECKING:
-    from msqnet.clips import ClipBatch
+    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 EVENT = [BLACK] * 20 + [WHITE] * 20 + [BLACK] * 20
@@ -167,10 +167,10 @@ def test_second_run_skips_what_is_done_and_goes_on(tmp_path: Path, terminal: Ter
 
 def test_interruption_keeps_what_is_done_and_its_index(tmp_path: Path, terminal: Terminal) -> None:
     class Interrupted(BrightnessBackend):
-        def scores(self, batch: ClipBatch) -> FloatArray:
+        def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
             if len(self.batch_sizes) == 1:
                 raise KeyboardInterrupt
-            return super().scores(batch)
+            return super().score_frames(frames, closeups)
 
     folder = tmp_path / "in"
     for name in ("a.mov", "b.mov", "c.mov"):

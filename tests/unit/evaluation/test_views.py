@@ -18,6 +18,7 @@ from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.evaluation.evaluate import score_rows
 from msqnet.evaluation.views import check_views, merge_views, read_views, row_clips
+from msqnet.inference.backends import clip_scores
 from msqnet.video.transforms import evaluation_clip
 from tests.unit.inference.brightness import BrightnessBackend
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.predictions import FloatArray
 
 CROP = ClipConfig(
     num_frames=4,
@@ -47,8 +49,8 @@ def level(frame: int, place: int) -> int:
 class ProjectionBackend(BrightnessBackend):
     """Scores by float32 sums over all pixels, whose last bits depend on every one of them."""
 
-    def scores(self, batch: ClipBatch) -> NDArray[np.float32]:
-        pixels = batch.pixels.float().flatten(1) / 255
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        pixels = frames["pixels"].float().flatten(1) / 255
         weights = torch.randn(pixels.shape[1], 2, generator=torch.Generator().manual_seed(0))
         return np.asarray((pixels @ weights / 50).sigmoid().numpy())
 
@@ -92,7 +94,7 @@ THIRDS = [[1, 10, 19, 28], CENTRES, [7, 16, 25, 34]]
 def test_views_show_their_own_times_and_places(tmp_path: Path, portrait: bool) -> None:
     record = row_of(write(tmp_path / "a.mov", portrait=portrait))
     clips = row_clips(record, CROP, ViewConfig(num_clips=3, crops=3))
-    found = BrightnessBackend().scores(ClipBatch.stack(clips))[:, 0]
+    found = clip_scores(BrightnessBackend(), ClipBatch.stack(clips))[:, 0]
     expected = [brightness(frames, place) for frames in THIRDS for place in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)  # the backend's float32
 
@@ -118,7 +120,7 @@ def test_one_view_is_what_training_and_prediction_see_to_the_bit(tmp_path: Path)
     records = [row_of(path), row_of(path, start_seconds=0.7), row_of(path, end_seconds=2.31)]
     backend = ProjectionBackend(clip_config=CROP)
     clips = [evaluation_clip(read_window(record, CROP), CROP) for record in records]
-    expected = backend.scores(ClipBatch.stack(clips))
+    expected = clip_scores(backend, ClipBatch.stack(clips))
     for views in (None, ViewConfig(), ViewConfig(merge="max")):
         assert np.array_equal(score_rows(table_of(*records), backend, views=views), expected)
     assert len(np.unique(expected)) == expected.size

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from msqnet.clips import ClipBatch
+    from torch import Tensor
+
+    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 WHITE, BLACK = 255, 0
@@ -78,8 +80,13 @@ class BrightnessBackend:
     window_seconds: float = 1.0
     provenance: dict[str, Any] = field(default_factory=lambda: {"name": "brightness"})
     batch_sizes: list[int] = field(default_factory=list)
+    num_frames_seen: int = 0
 
-    def scores(self, batch: ClipBatch) -> FloatArray:
-        self.batch_sizes.append(len(batch.pixels))
-        bright = batch.pixels.double().mean(dim=(1, 2, 3, 4)) / WHITE  # (B,)
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        self.num_frames_seen += len(frames)
+        return {"pixels": frames}
+
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        self.batch_sizes.append(len(frames["pixels"]))
+        bright = frames["pixels"].double().mean(dim=(1, 2, 3, 4)) / WHITE  # (B,)
         return np.stack([bright, 1 - bright], axis=1).astype(np.float32)

@@ -9,7 +9,7 @@ import torch
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError, ConfigError
-from msqnet.inference.backends import TorchBackend, resolve_device
+from msqnet.inference.backends import TorchBackend, clip_scores, resolve_device
 from msqnet.inference.predictor import Predictor
 from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.msqnet import MSQNet
@@ -79,7 +79,7 @@ def test_members_are_those_of_the_model(model: MSQNet) -> None:
 
 
 def test_scores_are_calibrated_sigmoids_of_the_logits(model: MSQNet, batch: ClipBatch) -> None:
-    scores = TorchBackend(model, "cpu").scores(batch)
+    scores = clip_scores(TorchBackend(model, "cpu"), batch)
     with torch.no_grad():
         logits = model(pixels=batch.pixels, closeups=batch.closeups).logits
     calibrated = logits * torch.tensor([1.0, 2.0, 0.5]) + torch.tensor([0.0, -1.0, 1.0])
@@ -90,18 +90,18 @@ def test_scores_are_calibrated_sigmoids_of_the_logits(model: MSQNet, batch: Clip
 def test_single_label_scores_sum_to_one(batch: ClipBatch) -> None:
     backend = TorchBackend(tiny_model(task="single_label"), "cpu")
     assert backend.single_label
-    np.testing.assert_allclose(backend.scores(batch).sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(clip_scores(backend, batch).sum(axis=1), 1, rtol=1e-6)
 
 
 def test_batched_scores_equal_single_ones(model: MSQNet, batch: ClipBatch) -> None:
     backend = TorchBackend(model, "cpu")
     assert batch.closeups is not None
     single = [
-        backend.scores(ClipBatch(batch.pixels[i : i + 1], batch.closeups[i : i + 1]))
+        clip_scores(backend, ClipBatch(batch.pixels[i : i + 1], batch.closeups[i : i + 1]))
         for i in range(3)
     ]
     # Convolutions of another batch size sum in another order.
-    np.testing.assert_allclose(backend.scores(batch), np.concatenate(single), atol=1e-5)
+    np.testing.assert_allclose(clip_scores(backend, batch), np.concatenate(single), atol=1e-5)
 
 
 def test_saved_model_predicts_as_the_one_in_memory(model: MSQNet, tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def test_auto_is_a_device_that_works() -> None:
 
 @pytest.mark.gpu
 def test_accelerator_gives_the_scores_of_the_cpu(model: MSQNet, batch: ClipBatch) -> None:
-    on_cpu = TorchBackend(model, "cpu").scores(batch)
-    on_gpu = TorchBackend(model, "cuda").scores(batch)
+    on_cpu = clip_scores(TorchBackend(model, "cpu"), batch)
+    on_gpu = clip_scores(TorchBackend(model, "cuda"), batch)
     model.cpu()
     # TF32 is off by default in matrix products but on in cuDNN convolutions: 10 bits of mantissa.
     np.testing.assert_allclose(on_gpu, on_cpu, atol=5e-3)

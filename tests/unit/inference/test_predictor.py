@@ -24,7 +24,7 @@ from tests.unit.inference.brightness import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.clips import ClipBatch
+    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 NO_CLOSING = SegmentConfig(max_gap_seconds=0)
@@ -161,8 +161,8 @@ def test_stride_longer_than_the_window_is_refused() -> None:
 
 def test_backend_with_scores_of_another_shape_is_named(event: Path) -> None:
     class OneColumn(BrightnessBackend):
-        def scores(self, batch: ClipBatch) -> FloatArray:
-            return super().scores(batch)[:, :1]
+        def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+            return super().score_frames(frames, closeups)[:, :1]
 
     with pytest.raises(ShapeError, match=r"\(8, 1\), expected \(8, 2\)"):
         Predictor(OneColumn())(event)

@@ -143,7 +143,7 @@ def test_memory_positions_follow_time_and_spare_the_global_token(
 ) -> None:
     model = model_of("lite")
     features, _ = model.encode(**random_inputs("lite", 1))
-    _, positions = model._memory(features)
+    _, positions = model._memory(model.video_encoder.memory(features))
     expected = sinusoidal_positions([-1, 0, 1, 2, 3, 0, 1, 2, 3], WIDTH)
     assert torch.equal(positions, expected)
 
@@ -294,7 +294,7 @@ def test_scores_of_single_label_models_sum_to_one() -> None:
 
 
 def test_nothing_to_look_at_is_refused(model_of: Callable[[str], MSQNet]) -> None:
-    with pytest.raises(ShapeError, match="neither pixels nor trunk features"):
+    with pytest.raises(ShapeError, match="neither pixels nor"):
         model_of("lite")()
 
 

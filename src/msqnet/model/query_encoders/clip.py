@@ -24,6 +24,7 @@ from transformers.initialization import no_init_weights
 from msqnet.errors import CheckpointError
 from msqnet.model.loading import check_loaded, load_backbone, load_tokenizer
 from msqnet.model.query_encoders.checkpoint import model_type_of
+from msqnet.model.query_encoders.clip_network import pooled_class_token
 from msqnet.model.query_encoders.image_encoder import ImageEncoder
 from msqnet.model.query_encoders.text_encoder import TextEncoder
 
@@ -74,7 +75,7 @@ class ClipImageEncoder(ImageEncoder):
         self.requires_grad_(not frozen)
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        pooled: Tensor = self.backbone(pixels).pooler_output
+        pooled = pooled_class_token(self.backbone, pixels)
         return pooled if self.projection is None else self.projection(pooled)
 
     @property

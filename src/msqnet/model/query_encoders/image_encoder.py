@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NUM_CHANNELS = 3
 _MAX_PIXEL = 255.0
+_FRAMES_AT_A_TIME = 4
 
 
 class ImageEncoder(nn.Module, ABC):
@@ -94,6 +95,12 @@ class ImageEncoder(nn.Module, ABC):
     def _dtype(self) -> torch.dtype:
         """Of the backbone's parameters."""
 
+    def _embed_pixels(self, frames: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 to (N, D'')."""
+        scaled = frames.to(torch.float32) / _MAX_PIXEL
+        standardised = (scaled - self.pixel_mean.float()) / self.pixel_std.float()
+        return self._embed(standardised.to(self._dtype))
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode, except that a frozen encoder stays in eval mode and without gradients."""
         super().train(mode and not self.frozen)
@@ -123,9 +130,11 @@ class ImageEncoder(nn.Module, ABC):
                 f"torch.uint8 (B, T, 3, H, W) = (B, T, 3, {size}, {size}); resize clips to the "
                 "model's size"
             )
-        scaled = pixels.flatten(0, 1).to(torch.float32) / _MAX_PIXEL  # (B*T, 3, H, W)
-        standardised = (scaled - self.pixel_mean.float()) / self.pixel_std.float()
-        embeddings = self._embed(standardised.to(self._dtype))  # (B*T, D'')
+        frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
+        # What a few frames need stays in the processor's cache. Gradients keep all.
+        is_kept = torch.is_grad_enabled() and not self.frozen
+        size = len(frames) if is_kept or not frames.is_cpu else _FRAMES_AT_A_TIME
+        embeddings = torch.cat([self._embed_pixels(part) for part in frames.split(size)])
         if self.projected:
             embeddings = F.normalize(embeddings, dim=-1)
         return embeddings.reshape(*pixels.shape[:2], self.width)  # (B, T, D'')

@@ -22,6 +22,8 @@ from transformers.initialization import no_init_weights
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.loading import check_loaded, check_report
 from msqnet.model.video_encoders.encoder import (
+    ClipForm,
+    FrameFeatures,
     FrameSpan,
     MemorySpans,
     PixelStatistics,
@@ -131,27 +133,19 @@ class ConvolutionalVideoEncoder(VideoEncoder):
             for first in range(0, num_frames, TIME_STRIDE)
         )
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """Any number of frames from 8 on, of the size of the configuration."""
+        return ClipForm(None, self.config.image_size)
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T at least 8, H and W ``config.image_size``.
-
-        Returns:
-            (B, ceil(T / 8), D') float.
-
-        Raises:
-            ShapeError: another shape or type.
-        """
-        self.check_pixels(pixels, None, self.config.image_size)
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        pixels = features["pixels"]  # (B, T, 3, H, W)
         if pixels.shape[1] < TIME_STRIDE:
             raise ShapeError(
                 f"{self.display_name}: found clips of {pixels.shape[1]} frames, expected at least "
                 f"{TIME_STRIDE}; sample more frames per clip"
             )
-        dtype = next(self.backbone.parameters()).dtype
-        frames = self.standardise(pixels, dtype).transpose(1, 2)  # (B, 3, T, H, W)
-        maps: Tensor = self.backbone(frames)  # (B, D', T', h, w)
+        maps: Tensor = self.backbone(pixels.transpose(1, 2))  # (B, D', T', h, w)
         return maps.mean(dim=(3, 4)).transpose(1, 2)  # (B, T', D')
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from msqnet.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from transformers import PreTrainedConfig
@@ -30,6 +31,23 @@ PixelStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 MemorySpans = tuple[FrameSpan | None, ...]
 """One entry for each memory item; None for an item that stands for the whole clip."""
+
+FrameFeatures = dict[str, Tensor]
+"""What was computed of single frames, by name: (N, ...) each; (B, T, ...) once put into clips."""
+
+
+class ClipForm(NamedTuple):
+    """What clips an encoder takes: T frames (None for any number), square, of this side."""
+
+    num_frames: int | None
+    image_size: int
+
+
+def of_clips(frame_features: Callable[[Tensor], FrameFeatures], pixels: Tensor) -> FrameFeatures:
+    """Features (B, T, ...) of clips (B, T, 3, H, W), frame by frame."""
+    leading = pixels.shape[:2]
+    features = frame_features(pixels.flatten(0, 1))
+    return {name: values.unflatten(0, leading) for name, values in features.items()}
 
 
 class VideoEncoder(nn.Module, ABC):
@@ -99,13 +117,57 @@ class VideoEncoder(nn.Module, ABC):
             num_frames: T of the clip.
         """
 
+    @property
     @abstractmethod
+    def clip_form(self) -> ClipForm:
+        """What clips this encoder takes."""
+
+    def frame_features(self, frames: Tensor) -> FrameFeatures:
+        """What is computed of each frame alone, so that clips which share frames can share it.
+
+        Args:
+            frames: (N, 3, H, W) uint8 RGB.
+
+        Returns:
+            By name, (N, ...) each; by default the standardised pixels, as "pixels".
+
+        Raises:
+            ShapeError: another shape or type.
+        """
+        self.check_pixels(frames[None], None, self.clip_form.image_size)
+        return {"pixels": self.standardise(frames, self.dtype)}
+
+    def memory(self, features: Any) -> Tensor:
+        """Encode clips whose frames were seen to one by one.
+
+        Args:
+            features: of `frame_features`, (B, T, ...) each; for ``lite`` its `TrunkFeatures`.
+
+        Returns:
+            (B, M, D') float, one item for each entry of `memory_spans`.
+
+        Raises:
+            ShapeError: another number of frames.
+        """
+        expected = self.clip_form.num_frames
+        num_frames = next(iter(features.values())).shape[1]
+        if expected not in (None, num_frames):
+            raise ShapeError(
+                f"{type(self).__name__}: found {num_frames} frames per clip, expected {expected}; "
+                "sample clips to the model's own settings"
+            )
+        return self._memory(features)
+
+    @abstractmethod
+    def _memory(self, features: Any) -> Tensor:
+        """As `memory`, of the right number of frames."""
+
     def forward(self, pixels: Any) -> Tensor:
         """Encode clips.
 
         Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; for ``lite`` the features that its trunk made of
-                them.
+            pixels: (B, T, 3, H, W) uint8 RGB, of the form that `clip_form` says; for ``lite`` the
+                features that its trunk made of them.
 
         Returns:
             (B, M, D') float, one item for each entry of `memory_spans`.
@@ -113,6 +175,13 @@ class VideoEncoder(nn.Module, ABC):
         Raises:
             ShapeError: another shape or type.
         """
+        self.check_pixels(pixels, *self.clip_form)
+        return self.memory(of_clips(self.frame_features, pixels))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the backbone's parameters."""
+        return next(self.parameters()).dtype
 
     def check_pixels(self, pixels: Tensor, num_frames: int | None, image_size: int) -> None:
         """Refuse clips that the backbone would take wrongly or not at all.

@@ -10,7 +10,7 @@ trunk runs once for both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,17 @@ from msqnet.model.efficientnet_lite import (
     load_published_state_dict,
     pretrained_state_dict,
 )
-from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
+from msqnet.model.video_encoders.encoder import (
+    ClipForm,
+    FrameFeatures,
+    FrameSpan,
+    MemorySpans,
+    VideoEncoder,
+    of_clips,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 TRUNK_WEIGHTS = "imagenet"
@@ -100,21 +108,14 @@ class LiteTrunk(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
 
-    def forward(self, pixels: Tensor) -> TrunkFeatures:
-        """(B, G, T, 3, H, W) uint8 -> features of every frame of every look."""
-        frames = pixels.flatten(0, 2)  # (B*G*T, 3, H, W)
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         # A few frames at a time stay in the processor's cache; the trunk's gradients keep all.
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         size = len(frames) if is_trained or frames.is_cuda else _FRAMES_AT_A_TIME
         parts = [self._features(part) for part in frames.split(size)]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
-        leading = pixels.shape[:3]
-        return TrunkFeatures(
-            maps.flatten(2)
-            .transpose(1, 2)
-            .unflatten(0, leading),  # (N, C, h, w) -> (B, G, T, P, C)
-            pooled.unflatten(0, leading),
-        )
+        return maps.flatten(2).transpose(1, 2), pooled  # (N, C, h, w) -> (N, P, C)
 
     def _features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, C, g, g) and pooled features (N, E)."""
@@ -270,6 +271,17 @@ class LiteVideoEncoder(VideoEncoder):
         frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
         return (None, *(frames * self.config.num_looks))
 
+    @property
+    def clip_form(self) -> ClipForm:
+        """T and the size of the configuration."""
+        return ClipForm(self.config.num_frames, self.config.image_size)
+
+    def frame_features(self, frames: Tensor) -> FrameFeatures:
+        """What the trunk makes of frames of either look: (N, P, C) "maps", (N, E) "pooled"."""
+        self.check_pixels(frames[None], None, self.config.image_size)
+        maps, pooled = self.trunk(frames)
+        return {"maps": maps, "pooled": pooled}
+
     def features(self, pixels: Tensor, closeups: Tensor | None) -> TrunkFeatures:
         """Run the trunk.
 
@@ -281,21 +293,35 @@ class LiteVideoEncoder(VideoEncoder):
             ShapeError: another shape, or a close-up too many or too few.
         """
         looks = [pixels] if closeups is None else [pixels, closeups]
-        size = self.config.image_size
-        expected = (self.config.num_frames, 3, size, size)
         for look in looks:
-            if look.shape[1:] != expected or look.dtype != torch.uint8:
-                raise ShapeError(
-                    f"lite: found {look.dtype} {tuple(look.shape)}, expected uint8 (B, "
-                    f"{', '.join(map(str, expected))})"
-                )
+            self.check_pixels(look, *self.clip_form)
+        return self.joined([of_clips(self.frame_features, look) for look in looks])
+
+    def joined(self, looks: Sequence[FrameFeatures]) -> TrunkFeatures:
+        """Put the features of the looks together.
+
+        Args:
+            looks: G times what `frame_features` gives, (B, T, ...) each.
+
+        Raises:
+            ShapeError: a look too many or too few.
+        """
         if len(looks) != self.config.num_looks:
             raise ShapeError(f"lite: found {len(looks)} looks, expected {self.config.num_looks}")
-        features: TrunkFeatures = self.trunk(torch.stack(looks, dim=1))
-        return features
+        return TrunkFeatures(
+            torch.stack([look["maps"] for look in looks], dim=1),
+            torch.stack([look["pooled"] for look in looks], dim=1),
+        )
 
-    def forward(self, features: TrunkFeatures) -> Tensor:
+    def memory(self, features: Any) -> Tensor:
+        """As `forward`."""
+        return self._memory(features)
+
+    def forward(self, features: Any) -> Tensor:
         """`TrunkFeatures` -> (B, 1 + G*T, D') float memory."""
+        return self._memory(features)
+
+    def _memory(self, features: Any) -> Tensor:
         tokens = self.project(features.maps)  # (B, G, T, P, D)
         tokens = tokens + self.cell_positions + self.frame_positions
         num_looks, num_cells = tokens.shape[1], tokens.shape[3]

@@ -17,7 +17,13 @@ from transformers.initialization import no_init_weights
 
 from msqnet.errors import ConfigError
 from msqnet.model.loading import check_loaded, load_backbone
-from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
+from msqnet.model.video_encoders.encoder import (
+    ClipForm,
+    FrameFeatures,
+    FrameSpan,
+    MemorySpans,
+    VideoEncoder,
+)
 from msqnet.model.video_encoders.timesformer_backbone import TimesformerBackbone
 
 if TYPE_CHECKING:
@@ -72,31 +78,29 @@ class TimesformerVideoEncoder(VideoEncoder):
         frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
         return frames if self.frame_pooling == "flat" else (None, *frames)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """T and the size of the configuration.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T is ``config.num_frames``, H and W
-                ``config.image_size``.
-
-        Returns:
-            (B, T + 1, D') float, or (B, T, D') with ``flat`` pooling.
-
-        Raises:
-            ShapeError: another shape or type.
+        The backbone reshapes with its own frame count: another one gives wrong attention, not an
+        error, and another size makes it resize its position embeddings in silence.
         """
-        # The backbone reshapes with its own frame count: another one gives wrong attention, not
-        # an error, and another size makes it resize its position embeddings in silence.
-        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
-        dtype = self.backbone.embeddings.position_embeddings.dtype
-        tokens = self.backbone(self.standardise(pixels, dtype))  # (B, 1 + P*T, D')
+        return ClipForm(self.config.num_frames, self.config.image_size)
+
+    def frame_features(self, frames: Tensor) -> FrameFeatures:
+        """Patch embeddings (N, P, D') with their positions in space, as "patches"."""
+        features = super().frame_features(frames)
+        return {"patches": self.backbone.patches(features["pixels"])}
+
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        tokens = self.backbone.tokens(features["patches"])  # (B, 1 + P*T, D')
         num_frames = self.config.num_frames
         if self.frame_pooling == "flat":
             pooled = functional.adaptive_avg_pool1d(
                 tokens.transpose(1, 2), num_frames
             )  # (B, D', T)
             return pooled.transpose(1, 2)  # (B, T, D')
-        patches = tokens[:, 1:].reshape(len(tokens), -1, num_frames, self.width)  # (B, P, T, D')
+        patches = tokens[:, 1:].unflatten(1, (-1, num_frames))  # (B, P, T, D')
         return cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
 
     @classmethod

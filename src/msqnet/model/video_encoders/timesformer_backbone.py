@@ -11,10 +11,11 @@ token, then token 1 + p*T + t.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.timesformer.modeling_timesformer import (
@@ -92,7 +93,12 @@ class TimesformerLayer(GradientCheckpointingLayer):
         attention: over space, the global token taking part in every frame; with joint attention
             over all tokens.
         temporal_attention: over time at each patch; only with divided attention.
+        folded_weight: (D', D') float, where `fold` was called; else None. Not saved.
+        folded_bias: (D',) float, likewise.
     """
+
+    folded_weight: Tensor | None
+    folded_bias: Tensor | None
 
     def __init__(self, config: TimesformerConfig, drop_path: float):
         super().__init__()
@@ -111,6 +117,30 @@ class TimesformerLayer(GradientCheckpointingLayer):
             self.temporal_layernorm = nn.LayerNorm(width, eps=epsilon)
             self.temporal_attention = _AttentionBlock(config)
             self.temporal_dense = nn.Linear(width, width)
+        self.register_buffer("folded_weight", None, persistent=False)
+        self.register_buffer("folded_bias", None, persistent=False)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make one of the two linear layers after the attention over time, W2 (W1 x + b1) + b2.
+
+        Nothing but dropout lies between them, so this holds in eval mode. The product is made of
+        the weights as they are now; `train` forgets it.
+        """
+        if self.is_divided and not self.training:
+            first, second = self.temporal_attention.output.dense, self.temporal_dense
+            self.folded_weight = second.weight @ first.weight
+            self.folded_bias = second.weight @ first.bias + second.bias
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; training forgets what `fold` made."""
+        if mode:
+            self.folded_weight = self.folded_bias = None
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.folded_weight = self.folded_bias = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, 1 + P*T, D') -> (B, 1 + P*T, D')."""
@@ -125,10 +155,13 @@ class TimesformerLayer(GradientCheckpointingLayer):
     def _over_time(self, patches: Tensor) -> Tensor:
         """(B, P*T, D') -> (B, P, T, D')."""
         patches = patches.unflatten(1, (-1, self.num_frames))  # (B, P, T, D')
-        seen = self.temporal_attention(self.temporal_layernorm(patches).flatten(0, 1))
-        seen = self.temporal_dense(self.drop_path(seen)).unflatten(0, patches.shape[:2])
-        result: Tensor = patches + seen
-        return result
+        normed = self.temporal_layernorm(patches).flatten(0, 1)
+        if self.folded_weight is None:
+            seen = self.temporal_dense(self.drop_path(self.temporal_attention(normed)))
+        else:
+            mixed = self.temporal_attention.attention(normed)
+            seen = F.linear(mixed, self.folded_weight, self.folded_bias)
+        return patches + seen.unflatten(0, patches.shape[:2])
 
     def _over_space(self, global_token: Tensor, patches: Tensor) -> Tensor:
         """(B, 1, D') and (B, P, T, D') -> (B, 1 + P*T, D').
@@ -179,4 +212,28 @@ class TimesformerBackbone(TimesformerPreTrainedModel):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, T, 3, H, W) float, standardised -> (B, 1 + P*T, D') after the last layer norm."""
-        return cast("Tensor", self.layernorm(self.encoder(self.embeddings(pixels))))
+        patches = self.patches(pixels.flatten(0, 1))
+        return self.tokens(patches.unflatten(0, pixels.shape[:2]))
+
+    def patches(self, frames: Tensor) -> Tensor:
+        """Embeddings of the patches of single frames, with their positions in space.
+
+        Args:
+            frames: (N, 3, H, W) float, standardised.
+
+        Returns:
+            (N, P, D') float.
+        """
+        cells: Tensor = self.embeddings.patch_embeddings.projection(frames)  # (N, D', h, w)
+        positions: Tensor = self.embeddings.position_embeddings[:, 1:]  # (1, P, D')
+        return cells.flatten(2).transpose(1, 2) + positions
+
+    def tokens(self, patches: Tensor) -> Tensor:
+        """(B, T, P, D') from `patches` -> (B, 1 + P*T, D') after the last layer norm."""
+        parts: Any = self.embeddings
+        global_token = parts.cls_token + parts.position_embeddings[:, :1]  # (1, 1, D')
+        global_token = parts.pos_drop(global_token.expand(len(patches), -1, -1))
+        over_time = parts.pos_drop(patches).transpose(1, 2) + parts.time_embeddings
+        over_time = parts.time_drop(over_time).flatten(1, 2)  # (B, P*T, D')
+        tokens = torch.cat([global_token, over_time], dim=1)
+        return cast("Tensor", self.layernorm(self.encoder(tokens)))

@@ -25,6 +25,8 @@ from msqnet.errors import ConfigError
 from msqnet.model.loading import check_loaded, load_backbone, loading_from
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
+    ClipForm,
+    FrameFeatures,
     MemorySpans,
     VideoEncoder,
     check_image_size,
@@ -98,22 +100,13 @@ class VideoMAEVideoEncoder(VideoEncoder):
         """The two frames of each tubelet."""
         return tubelet_spans(num_frames, self.config.tubelet_size)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """T and the size of the configuration."""
+        return ClipForm(self.config.num_frames, self.config.image_size)
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T is ``config.num_frames``, H and W
-                ``config.image_size``.
-
-        Returns:
-            (B, T / 2, D') float.
-
-        Raises:
-            ShapeError: another shape or type.
-        """
-        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
-        dtype = self.backbone.embeddings.patch_embeddings.projection.weight.dtype
-        tokens = self.backbone(self.standardise(pixels, dtype)).last_hidden_state  # (B, S*P, D')
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        tokens = self.backbone(features["pixels"]).last_hidden_state  # (B, S*P, D')
         num_steps = self.config.num_frames // self.config.tubelet_size
         steps = tokens.unflatten(1, (num_steps, -1)).mean(dim=2)  # (B, S, P, D') -> (B, S, D')
         normed: Tensor = self.norm(steps)

@@ -42,6 +42,8 @@ from msqnet.errors import CheckpointError, ConfigError
 from msqnet.model.loading import check_loaded, load_backbone, loading_from
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
+    ClipForm,
+    FrameFeatures,
     FrameSpan,
     MemorySpans,
     VideoEncoder,
@@ -217,28 +219,23 @@ class FrameEncoder(VideoEncoder):
         """Each frame."""
         return tuple(FrameSpan(index, index + 1) for index in range(num_frames))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """T and the size of the configuration."""
+        return ClipForm(self.config.num_frames, self.config.image_size)
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T is ``config.num_frames``, H and W
-                ``config.image_size``.
-
-        Returns:
-            (B, T, D') float.
-
-        Raises:
-            ShapeError: another shape or type.
-        """
-        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
-        frames = self.standardise(pixels.flatten(0, 1), self.backbone.dtype)  # (B*T, 3, H, W)
-        tokens = self.backbone(frames).last_hidden_state  # (B*T, N, D')
+    def frame_features(self, frames: Tensor) -> FrameFeatures:
+        """All but the frame's position in time: (N, D'), as "frame"."""
+        pixels = super().frame_features(frames)["pixels"]
+        tokens = self.backbone(pixels).last_hidden_state  # (N, number of tokens, D')
         num_patches = (self.config.image_size // self.config.patch_size) ** 2
-        patches = tokens[:, -num_patches:]  # (B*T, P, D'); the class token and registers are first
+        patches = tokens[:, -num_patches:]  # (N, P, D'); the class token and registers are first
         if self.kind.last_norm is not None:
             patches = getattr(self.backbone, self.kind.last_norm)(patches)
-        features: Tensor = patches.mean(dim=1).unflatten(0, pixels.shape[:2])  # (B, T, D')
-        return features + self.temporal_positions
+        return {"frame": patches.mean(dim=1)}
+
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        return features["frame"] + self.temporal_positions
 
     @classmethod
     def from_pretrained(

@@ -19,6 +19,8 @@ from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.loading import check_loaded, load_backbone
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
+    ClipForm,
+    FrameFeatures,
     MemorySpans,
     VideoEncoder,
     check_image_size,
@@ -94,29 +96,24 @@ class VJEPA2VideoEncoder(VideoEncoder):
         """The two frames of each tubelet."""
         return tubelet_spans(num_frames, self.config.tubelet_size)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """Any even number of frames, of the size of the configuration.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T is even, H and W are ``config.crop_size``.
-
-        Returns:
-            (B, T / 2, D') float.
-
-        Raises:
-            ShapeError: another shape or type.
+        The backbone counts rows and columns with its own size: frames of another one get wrong
+        positions, not an error.
         """
-        # The backbone counts rows and columns with its own size: frames of another one get wrong
-        # positions, not an error. Of an odd number of frames it leaves out the last.
-        self.check_pixels(pixels, None, self.config.crop_size)
+        return ClipForm(None, self.config.crop_size)
+
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        pixels = features["pixels"]
         num_steps, rest = divmod(pixels.shape[1], self.config.tubelet_size)
-        if rest or not num_steps:
+        if rest or not num_steps:  # of an odd number of frames it would leave out the last
             raise ShapeError(
                 f"VJEPA2VideoEncoder pixels: found {pixels.shape[1]} frames per clip, expected a "
                 f"multiple of {self.config.tubelet_size}; sample another number of frames"
             )
-        dtype = self.backbone.encoder.embeddings.patch_embeddings.proj.weight.dtype
-        tokens = self.backbone(self.standardise(pixels, dtype))  # (B, S*P, D')
+        tokens = self.backbone(pixels)  # (B, S*P, D')
         steps: Tensor = tokens.unflatten(1, (num_steps, -1)).mean(dim=2)
         return steps  # (B, S, P, D') -> (B, S, D')
 

@@ -19,7 +19,13 @@ from transformers.models.x_clip.modeling_x_clip import (
 )
 
 from msqnet.model.loading import check_loaded, load_backbone
-from msqnet.model.video_encoders.encoder import FrameSpan, MemorySpans, VideoEncoder
+from msqnet.model.video_encoders.encoder import (
+    ClipForm,
+    FrameFeatures,
+    FrameSpan,
+    MemorySpans,
+    VideoEncoder,
+)
 from msqnet.model.video_encoders.timesformer import interpolate_time_embeddings
 from msqnet.model.video_encoders.vit import (
     IMAGENET_STATISTICS,
@@ -114,24 +120,18 @@ class XCLIPVideoEncoder(VideoEncoder):
         """The whole clip and each frame."""
         return (None, *(FrameSpan(index, index + 1) for index in range(num_frames)))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode clips.
+    @property
+    def clip_form(self) -> ClipForm:
+        """T and the size of the configuration.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; T is ``config.num_frames``, H and W
-                ``config.image_size``.
-
-        Returns:
-            (B, T + 1, D') float.
-
-        Raises:
-            ShapeError: another shape or type.
+        The backbone groups frames to clips by its own frame count: with a multiple of it, frames of
+        one clip would be taken for several clips, without an error.
         """
-        # The backbone groups frames to clips by its own frame count: with a multiple of it, frames
-        # of one clip would be taken for several clips, without an error.
-        self.check_pixels(pixels, self.config.num_frames, self.config.image_size)
-        features = self.backbone(self.standardise(pixels, self.backbone.dtype))  # (B, T, D')
-        return cat([features.mean(dim=1, keepdim=True), features], dim=1)  # (B, T + 1, D')
+        return ClipForm(self.config.num_frames, self.config.image_size)
+
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        steps = self.backbone(features["pixels"])  # (B, T, D')
+        return cat([steps.mean(dim=1, keepdim=True), steps], dim=1)  # (B, T + 1, D')
 
     @classmethod
     def from_pretrained(
