@@ -163,7 +163,6 @@ class TorchBackend:
             VocabularyError: labels that the model was not trained on and cannot score.
         """
         from msqnet.model.msqnet import MSQNet
-    from msqnet.model.video_encoders.encoder import FrameFeatures
         from msqnet.model.vocabulary import ask_for
 
         source = {"name": folder.name, "weights_digest": _weights_digest(folder)}
