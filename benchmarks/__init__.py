@@ -1,0 +1,1 @@
+"""Scripts and measurements; not part of the package."""

@@ -1,0 +1,1 @@
+"""What msqnet costs beside what a competent user would assemble: `python -m benchmarks.speed`."""
