@@ -7,7 +7,6 @@ module of the chosen command is imported, so that help is fast and needs no torc
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
 from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+from msqnet.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +29,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-# Parameters of mallopt(3).
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
-_KEPT_BYTES = 2**30
 _BOOLEANS = ("true", "false", "null")
 _logger = logging.getLogger("msqnet")
 
@@ -203,7 +199,7 @@ def _run(argv: list[str]) -> int:
     function = COMMANDS[name].load()
     settings = parse_settings(name, function, argv[num_leading + 1 :])
     _configure_logging(is_verbose=settings.pop("verbose"))
-    _keep_freed_memory()
+    keep_freed_memory()
     return function(**settings)
 
 
@@ -320,20 +316,6 @@ def _explicit_booleans(argv: Sequence[str], options: set[str]) -> list[str]:
         else argument
         for argument, following in zip(argv, followers, strict=True)
     ]
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library reuse freed memory instead of handing it back after every operation.
-
-    A convolution's results are tens of megabytes; glibc maps and unmaps each of them, and the
-    page faults can cost as much time as the arithmetic. Other C libraries are left alone.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _configure_logging(*, is_verbose: bool) -> None:

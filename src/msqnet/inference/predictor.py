@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet import __version__
-from msqnet.clips import ClipBatch
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ShapeError
-from msqnet.inference.backends import clip_scores
 from msqnet.inference.loading import load_backend
 from msqnet.inference.merge import merge_windows, segments_from_timeline
-from msqnet.inference.windows import iter_windows, window_lengths
+from msqnet.inference.read_ahead import ReadAhead
+from msqnet.inference.shared_frames import SharedFrames, seen_windows
+from msqnet.inference.windows import window_lengths
 from msqnet.labels import LabelSet
 from msqnet.predictions import SCHEMA_VERSION, VideoPredictions, WindowScores
 from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from msqnet.clips import Box, Clip
+    from msqnet.clips import Box
     from msqnet.inference.backends import Backend
+    from msqnet.inference.shared_frames import SeenWindow
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 class Predictor:
     """Predicts actions over time in videos of any length.
 
-    A video is decoded once. In memory are the frames of the windows that overlap, and one batch of
-    clips; only the scores grow with the video.
+    A video is decoded once, by a thread that reads ahead, and the encoders see each frame once,
+    however many windows share it. In memory are the frames of the windows that overlap, and two
+    batches of windows; only the scores grow with the video.
 
     Args:
         backend: what scores clips.
@@ -176,10 +177,14 @@ class Predictor:
     ) -> tuple[list[WindowScores], list[str]]:
         """Scores of all windows that can be decoded, and notes on what cannot."""
         done: list[WindowScores] = []
-        clips = self._clips(video)
-        while batch := list(islice(clips, self._window.batch_size)):
-            done += self._score_batch(batch)
-            progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
+        shared = SharedFrames(self.backend)
+        stream = seen_windows(
+            video, self.backend.clip_config, self.window_seconds, self.stride_seconds
+        )
+        with ReadAhead(stream, self._window.batch_size) as windows:
+            while batch := list(islice(windows, self._window.batch_size)):
+                done += self._score_batch(batch, shared)
+                progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
         if not video.is_damaged:
             return done, []
         return done, [
@@ -187,21 +192,14 @@ class Predictor:
             f"{video.duration_seconds:.3f} s; what lies behind is not predicted"
         ]
 
-    def _clips(self, video: Video) -> Iterator[tuple[float, float, Clip]]:
-        """Clips of the windows in time order."""
-        config = self.backend.clip_config
-        windows = iter_windows(video, config, self.window_seconds, self.stride_seconds)
-        for start, end, frames in windows:
-            yield start, end, evaluation_clip(frames, config)
-
-    def _score_batch(self, batch: list[tuple[float, float, Clip]]) -> list[WindowScores]:
-        scores = clip_scores(self.backend, ClipBatch.stack([clip for _, _, clip in batch]))
+    def _score_batch(self, batch: Sequence[SeenWindow], shared: SharedFrames) -> list[WindowScores]:
+        scores = shared.scores(batch)
         expected = (len(batch), len(self.backend.labels))
         if scores.shape != expected:
             raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
         return [
-            WindowScores(start, end, row, _sides(clip.motion_box))
-            for (start, end, clip), row in zip(batch, scores, strict=True)
+            WindowScores(window.start_seconds, window.end_seconds, row, _sides(window.motion_box))
+            for window, row in zip(batch, scores, strict=True)
         ]
 
 

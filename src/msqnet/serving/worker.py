@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import MsqnetError, VocabularyError
 from msqnet.labels import LabelSet
+from msqnet.process import keep_freed_memory
 from msqnet.serving.child_process import Cancelled, answer_requests, problem_of
 from msqnet.serving.refusals import Refusal
 from msqnet.serving.requests import (
@@ -38,6 +39,8 @@ def run_worker(connection: Connection, settings: WorkerSettings) -> None:
     """The process: loads the model, then answers each `WorkerRequest`."""
     if settings.scratch is not None:
         tempfile.tempdir = str(settings.scratch)
+
+    keep_freed_memory()
 
     def prepare() -> tuple[ModelFacts, Any]:
         worker = Worker(settings)

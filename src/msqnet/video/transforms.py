@@ -82,15 +82,22 @@ def looked_at(frames: Frames, config: ClipConfig, box: Box) -> Clip:
         config: see `evaluation_clip`.
         box: where the second look goes; without effect on a model that has none.
     """
-    side = config.size_pixels
-    if config.resize == "crop":
-        pixels = _centre_square(frames.pixels, config)
-    else:
-        pixels = resize(frames.pixels, side, side)
+    pixels = whole_look(frames.pixels, config)
     if not config.closeup:
-        return Clip(pixels.contiguous(), None, WHOLE_FRAME, frames.pts_seconds)
-    closeup = resize(cut(frames.pixels, box), side, side)
-    return Clip(pixels.contiguous(), closeup.contiguous(), box, frames.pts_seconds)
+        return Clip(pixels, None, WHOLE_FRAME, frames.pts_seconds)
+    return Clip(pixels, second_look(frames.pixels, config, box), box, frames.pts_seconds)
+
+
+def whole_look(pixels: Tensor, config: ClipConfig) -> Tensor:
+    """Whole frames at the model's size, each on its own: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
+    if config.resize == "crop":
+        return _centre_square(pixels, config).contiguous()
+    return resize(pixels, config.size_pixels, config.size_pixels).contiguous()
+
+
+def second_look(pixels: Tensor, config: ClipConfig, box: Box) -> Tensor:
+    """What is in a box, at the model's size: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
+    return resize(cut(pixels, box), config.size_pixels, config.size_pixels).contiguous()
 
 
 def _random_box(

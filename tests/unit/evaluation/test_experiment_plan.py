@@ -58,8 +58,10 @@ def test_flops_and_parameters_are_the_published_ones() -> None:
     assert text.flops == pytest.approx(2 * 590 / 3 * GIGA, rel=0.03)
     assert text.parameters["video_encoder"] == (121_258_752, 121_258_752)
     full = cost(settings("table1/animal_kingdom_timesformer_mmq", num_frames=8))
-    # CLIP ViT-B/16 is a ViT-B/16: 17.6 giga multiply-adds for each of 8 frames; it is frozen.
-    assert full.flops - text.flops == pytest.approx(8 * 2 * 17.56 * GIGA, rel=0.01)
+    # CLIP ViT-B/16 is a ViT-B/16: 17.6 giga multiply-adds for each of 8 frames; it is frozen. Its
+    # last layer computes keys and values of all 197 tokens, and the rest of one of them.
+    spared = 196 * (10 * 768**2 + 2 * 197 * 768)
+    assert full.flops - text.flops == pytest.approx(8 * 2 * (17.56 * GIGA - spared), rel=0.01)
     assert full.parameters["image_encoder"] == (85_799_424, 0)
     # A frozen encoder keeps nothing for the backward pass.
     assert full.activation_bytes == pytest.approx(text.activation_bytes, rel=0.001)

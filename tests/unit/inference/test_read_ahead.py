@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msqnet.inference.read_ahead import ReadAhead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def reader_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "msqnet-reader"]
+
+
+def test_items_come_in_order_from_another_thread() -> None:
+    threads = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            threads.append(threading.current_thread())
+            yield number
+
+    with ReadAhead(items(), 3) as found:
+        assert list(found) == list(range(100))
+    assert threading.current_thread() not in threads
+    assert not reader_threads()
+
+
+def test_no_more_is_drawn_than_fits() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            drawn.append(number)
+            yield number
+
+    with ReadAhead(items(), 4) as found:
+        assert next(found) == 0
+        time.sleep(0.3)
+        assert len(drawn) == 1 + 4 + 1  # taken, waiting, and one that waits for a place
+    assert not reader_threads()
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("two")
+
+    with ReadAhead(items(), 8) as found:
+        assert next(found) == 1
+        with pytest.raises(KeyError, match="two"):
+            next(found)
+    assert not reader_threads()
+
+
+def test_a_reader_that_gives_up_ends_the_thread_and_closes_the_items() -> None:
+    is_closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 0
+        finally:
+            is_closed.set()
+
+    def give_up() -> None:
+        with ReadAhead(source, 2) as found:
+            raise ZeroDivisionError(next(found))
+
+    source = items()
+    with pytest.raises(ZeroDivisionError):
+        give_up()
+    assert not reader_threads()
+    source.close()
+    assert is_closed.is_set()
