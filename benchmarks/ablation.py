@@ -87,7 +87,6 @@ def new_run(whole: ClipTable, options: argparse.Namespace) -> Run:
         init_from=None,
         provenance={"data": whole.path.name},
         features=options.features or options.out / "features",
-        feature_table=whole,
     )
 
 

@@ -29,7 +29,6 @@ from msqnet.explain.neighbours import neighbour_accuracy, unit_rows
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.msqnet import MSQNet
-from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
 from msqnet.training.held_out import describe_training
@@ -94,8 +93,7 @@ def trained(model: MSQNet, run: Run, store: FeatureStore, rows: np.ndarray) -> N
     freeze(model, run.train.finetune)
     targets = run.targets[rows]
     if model.config.video_query == "trunk":
-        pooled = torch.from_numpy(np.asarray(store.pooled[0][rows]))
-        standardise_query(model, video_statistics(pooled).float())
+        standardise_query(model, store.video_queries(rows, 0))
     data = FeatureDataset(store, rows, list(torch.from_numpy(targets)))
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:
@@ -108,8 +106,8 @@ def summaries(model: MSQNet, store: FeatureStore, rows: np.ndarray) -> dict[str,
     model.train(mode=False)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SUMMARIES}
     for start in range(0, len(rows), 16):
-        items = [store.item(int(row), 0) for row in rows[start : start + 16]]
-        output = model(**{key: torch.stack([item[key] for item in items]) for key in items[0]})
+        part = rows[start : start + 16].tolist()
+        output = model(**store.batch(part, [0] * len(part)))
         for name, summary in SUMMARIES.items():
             values = summary(output)
             if values is not None:
@@ -151,7 +149,7 @@ def main() -> None:
         run = new_run(options, name)
         set_seed(run.train.seed)
         model = new_model(run.arch, run.clip, run.labels, task=run.task)
-        store, _ = stored_features(model, run, run.table, augmented=False)
+        store = stored_features(model, run, run.table, augmented=False)
         fold_of = grouped_folds(run.table, run.labels, num_folds=NUM_FOLDS, hold_out_all=True)
         train_rows, held_out = np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0)
         if run.folder.is_dir():

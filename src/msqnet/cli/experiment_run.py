@@ -199,17 +199,12 @@ def _supervised(console: Console, asked: Asked) -> _Done:
 
 def _zero_shot(console: Console, asked: Asked) -> _Done:
     from msqnet.cli.train import readable_rows
-    from msqnet.data.table import read_table
     from msqnet.evaluation.experiment_runs import SupervisedPart, run_zero_shot
     from msqnet.evaluation.zero_shot import check_labels
     from msqnet.evaluation.zero_shot_runs import ZeroShotTask
 
     path, out = asked.data[0], asked.out
-    run = replace(
-        _prepared(console, asked, path, out),
-        features=out / "features",
-        feature_table=read_table(path),
-    )
+    run = replace(_prepared(console, asked, path, out), features=out / "features")
     task = ZeroShotTask(run, readable_rows(console, path, "test", asked.skip_errors))
     named = label_splits(asked, run.table.label_names())
     splits = [check_labels(split, run.table) for split in named]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,8 +94,6 @@ def zero_shot(
     )
     run = prepare(console, request)
     test = readable_rows(console, Path(data), "test", skip_errors)
-    both = replace(run.table, records=(*run.table.records, *test.records))
-    run = replace(run, feature_table=both)
     chosen = _splits(run.table.label_names(), seen, splits, split_lists, seed)
     _run_all(ZeroShotTask(run, test), chosen, names, folder, console)
     return 0

@@ -76,6 +76,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
     ):
         self.table = table
+        self.label_set = label_set
         self.config = config
         self.augmentation = augmentation
         self.seed = seed
@@ -85,12 +86,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.table.records)
 
-    def clip(self, index: int, epoch: int) -> Clip:
-        """The clip of row ``index`` as epoch ``epoch`` sees it."""
+    def clip(self, index: int, epoch: int, *, drawn_by: int | None = None) -> Clip:
+        """The clip of row ``index`` as epoch ``epoch`` sees it.
+
+        Args:
+            index: position of the row.
+            epoch: number of the pass.
+            drawn_by: stands for the row in what is drawn; None for its number in the table.
+        """
         record = self.table.records[index]
         if self.augmentation is None:
             return evaluation_clip(read_window(record, self.config), self.config)
-        rng = np.random.default_rng([self.seed, epoch, record.row])
+        drawn_by = record.row if drawn_by is None else drawn_by
+        rng = np.random.default_rng([self.seed, epoch, drawn_by])
         random_frames = rng if self.augmentation.random_frames else None
         frames = read_window(record, self.config, random_frames)
         return training_clip(frames, self.config, self.augmentation, rng)

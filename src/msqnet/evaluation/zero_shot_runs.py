@@ -190,16 +190,16 @@ def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float3
     """Scores (V, K) of the rows of a table, through stored features where the run keeps them.
 
     Args:
-        model: a finished model; with ``run.train.cached_views`` its trunk is still the published
-            one.
+        model: a finished model; with ``run.train.cached_views`` its frozen part is still as it was.
         run: says where features are kept.
-        table: the rows; of ``run.feature_table``, if that is given.
+        table: the rows.
     """
     if not run.train.cached_views:
         return score_rows(table, TorchBackend(model)).astype(np.float32)
-    store, places = stored_features(model, run, table, augmented=False)
-    blank = [torch.zeros(0)] * len(places)
-    parts = part_logits(model, FeatureDataset(store, places, blank), run.train.batch_size)
+    store = stored_features(model, run, table, augmented=False)
+    blank = [torch.zeros(0)] * len(table)
+    data = FeatureDataset(store, np.arange(len(table)), blank)
+    parts = part_logits(model, data, run.train.batch_size)
     share = model.config.query_share if model.query_head is not None else 0.0
     logits = torch.from_numpy((1 - share) * parts[0] + share * parts[1])
     scores: NDArray[np.float32] = model.scores(logits).numpy()

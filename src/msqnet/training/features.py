@@ -1,67 +1,69 @@
-"""Features of the frozen trunk, computed once per augmented view and kept on disk.
+"""Features of frozen encoders, computed once per row and augmented view and kept on disk.
 
-With the trunk frozen, an epoch on stored features costs a small part of one on pixels. Files are
-memory-mapped; a view of a row counts as present only after its data reached the file, so a killed
-run goes on where it stopped.
+With them an epoch neither decodes nor runs what is frozen. A folder of features::
+
+    videos.json             digests of videos by path, size and time of change
+    <settings digest>/      features of one set of frozen weights and clip settings
+        settings.json       what they are, to read
+        *.safetensors       some entries each, half precision, see `FeatureFiles`
+
+An entry is found by what it was made of: the video's content, the window, and for augmented views
+the augmentation and its draw. So tables may gain, lose and reorder rows, videos may be moved, and
+any number of runs may share a folder, also while they fill it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from msqnet.data.dataset import ClipDataset
-from msqnet.errors import ConfigError
+from msqnet.errors import UnreadableVideo
+from msqnet.model.video_encoders.lite import video_statistics
+from msqnet.predictions import replacing
+from msqnet.training.feature_files import FeatureFiles
+from msqnet.training.frozen import FrozenPart
+from msqnet.training.video_digests import VideoDigests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from msqnet.model.msqnet import MSQNet
+    from msqnet.training.feature_files import Entry
 
-
-def trunk_digest(model: MSQNet) -> str:
-    """Identifies the trunk's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.video_encoder.trunk.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _store_digest(model: MSQNet, dataset: ClipDataset, num_views: int) -> str:
-    """Identifies everything that the stored features depend on."""
-    parts: dict[str, Any] = {
-        "trunk": trunk_digest(model),
-        "map_shape": list(model.video_encoder.map_shape),
-        "clip": dataset.config.to_dict(),
-        "augmentation": asdict(dataset.augmentation) if dataset.augmentation else None,
-        "seed": dataset.seed,
-        "num_views": num_views,
-        "rows": [
-            [str(r.path), *_file_state(r.path), r.row, r.start_seconds, r.end_seconds]
-            for r in dataset.table.records
-        ],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _file_state(path: Path) -> tuple[int, int]:
-    """Size and time of the last change: another file under the same name has others."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+_KEY_LENGTH = 32
+# A killed run loses what it has not written: whichever of the two is reached first.
+_WRITE_BYTES = 16 * 2**20
+_WRITE_SECONDS = 20.0
+# On a CPU one clip at a time: batches are no faster, and sums whose order depends on the batch
+# would make features depend on what else was missing.
+_CLIPS_ON_GPU = 16
+_ROWS_AT_A_TIME = 64
 
 
 class _Views(Dataset[dict[str, Any]]):
-    """Clips of the (row, view) pairs that are still missing; view 0 is the unchanged clip."""
+    """Clips of (row, view) pairs; view 0 is the unchanged clip.
 
-    def __init__(self, plain: ClipDataset, augmented: ClipDataset, todo: list[tuple[int, int]]):
+    Args:
+        plain: rows without augmentation.
+        augmented: the same rows with it.
+        todo: (row, view, what draws the augmentation).
+    """
+
+    def __init__(
+        self, plain: ClipDataset, augmented: ClipDataset, todo: Sequence[tuple[int, int, int]]
+    ):
         self.plain = plain
         self.augmented = augmented
         self.todo = todo
@@ -70,117 +72,216 @@ class _Views(Dataset[dict[str, Any]]):
         return len(self.todo)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row, view = self.todo[index]
-        clip = self.augmented.clip(row, view) if view else self.plain.clip(row, 0)
-        item = {"pixels": clip.pixels, "row": row, "view": view}
+        row, view, drawn_by = self.todo[index]
+        if view:
+            clip = self.augmented.clip(row, view, drawn_by=drawn_by)
+        else:
+            clip = self.plain.clip(row, 0)
+        item = {"pixels": clip.pixels, "index": index}
         if clip.closeup is not None:
             item["closeups"] = clip.closeup
         return item
 
 
 class FeatureStore:
-    """Trunk features of every view of every row: half precision, memory-mapped.
+    """Features of every view of every row: half precision, memory-mapped.
 
     Args:
-        folder: where the files are; made if absent.
-        model: a `lite` model whose trunk stays frozen.
-        dataset: training rows with their augmentation.
+        folder: where the files are; made if absent, and shared with other runs.
+        model: whose frozen part computes them.
+        dataset: the rows, with their augmentation.
         num_views: augmented views beside the unchanged one.
+        finetune: as `TrainConfig.finetune`; says what is frozen.
 
     Attributes:
-        maps: (V, N, G, T, P, C) float16, V = num_views + 1, N rows.
-        pooled: (V, N, G, T, E) float16.
+        names: of what is kept: keyword arguments of `MSQNet.forward`.
+        folder: of the files, in the folder that was given.
 
     Raises:
-        ConfigError: the model has no trunk whose features could be kept.
+        ConfigError: nothing is frozen that could be kept, or a folder that cannot be used.
     """
 
-    def __init__(self, folder: Path, model: MSQNet, dataset: ClipDataset, num_views: int):
-        if not hasattr(model.video_encoder, "trunk"):
-            raise ConfigError("cached_views needs the lite video encoder; set cached_views to 0")
-        self.model = model
+    def __init__(
+        self,
+        folder: Path,
+        model: MSQNet,
+        dataset: ClipDataset,
+        num_views: int,
+        finetune: str,
+    ):
+        self.frozen = FrozenPart(model, finetune)
+        self.names = self.frozen.names
         self.dataset = dataset
         self.num_views = num_views
-        self.folder = folder / _store_digest(model, dataset, num_views)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = model.video_encoder.config
-        shape = (num_views + 1, len(dataset), config.num_looks, config.num_frames)
-        self.maps = self._open("maps", (*shape, *model.video_encoder.map_shape), np.float16)
-        self.pooled = self._open("pooled", (*shape, model.video_encoder.feature_width), np.float16)
-        self._is_done = self._open("done", shape[:2], np.uint8)
+        settings = {
+            "encoders": self.frozen.digest(),
+            "kept": self.names,
+            "clip": dataset.config.to_dict(),
+        }
+        text = json.dumps(settings, sort_keys=True, indent=2)
+        self._settings_digest = hashlib.sha256(text.encode()).hexdigest()
+        self.folder = folder / self._settings_digest[:16]
+        self.files = FeatureFiles(self.folder)
+        self._videos = VideoDigests(folder / "videos.json")
+        self._windows: dict[int, str] = {}
+        self._keys: dict[tuple[int, int], str] = {}
+        if not (self.folder / "settings.json").exists():
+            with suppress(OSError), replacing(self.folder / "settings.json") as part:
+                part.write_text(text + "\n", encoding="utf-8")
 
-    def _open(self, name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
-        path = self.folder / f"{name}.npy"
-        mode = "r+" if path.exists() else "w+"
-        return np.lib.format.open_memmap(path, mode, dtype, shape)
+    def _window(self, row: int) -> str:
+        """Identifies what is seen in a row: the video's content and the part of it."""
+        if row not in self._windows:
+            record = self.dataset.table.records[row]
+            try:
+                digest = self._videos.of(record.path)
+            except OSError as error:
+                raise UnreadableVideo(f"{record.path}: {error.strerror or error}") from error
+            parts = [digest, record.start_seconds or 0.0, record.end_seconds]
+            self._windows[row] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return self._windows[row]
+
+    def key(self, row: int, view: int) -> str:
+        """The name under which the features of a view of a row are kept.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        if (row, view) not in self._keys:
+            parts: list[Any] = [self._settings_digest, self._window(row)]
+            if view:
+                augmentation = self.dataset.augmentation
+                changes = None if augmentation is None else asdict(augmentation)
+                parts += [view, changes, self.dataset.seed]
+            text = json.dumps(parts, sort_keys=True)
+            self._keys[row, view] = hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
+        return self._keys[row, view]
 
     def missing(self, rows: np.ndarray, *, augmented: bool) -> list[tuple[int, int]]:
-        """(row, view) pairs of some rows that are not stored yet, view by view."""
+        """(row, view) pairs of some rows that are not stored soundly yet, view by view.
+
+        Args:
+            rows: positions in the data set.
+            augmented: all views, or only the unchanged one.
+
+        Raises:
+            VideoError: a video cannot be read.
+        """
         views = range(self.num_views + 1 if augmented else 1)
-        done = np.asarray(self._is_done)
-        return [(int(row), view) for view in views for row in rows if not done[view, row]]
+        pairs = [(int(row), view) for view in views for row in rows]
+        keys = [self.key(*pair) for pair in pairs]
+        self._videos.save()
+        self.files.refresh()
+        self.files.check(keys)
+        first_of = {key: pair for key, pair in zip(keys[::-1], pairs[::-1], strict=True)}
+        return [
+            pair
+            for key, pair in zip(keys, pairs, strict=True)
+            if key not in self.files and first_of[key] == pair
+        ]
 
     def fill(
         self,
         rows: np.ndarray,
         *,
         augmented: bool,
-        batch_size: int = 4,
         num_workers: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Compute what is missing of some rows.
+        """Compute what is missing of some rows; processes that do so at once share the work.
 
         Args:
             rows: positions in the data set.
             augmented: all views, or only the unchanged one.
-            batch_size: clips at a time.
             num_workers: decoding processes.
             progress: called with (clips done, clips in all).
 
         Raises:
             VideoError: a row cannot be read.
+            ConfigError: the folder cannot be written.
         """
-        todo = self.missing(rows, augmented=augmented)
-        if not todo:
-            return
-        plain = ClipDataset(self.dataset.table, self.model.config.label_set, self.dataset.config)
-        loader = DataLoader(
-            _Views(plain, self.dataset, todo), batch_size=batch_size, num_workers=num_workers
-        )
-        self.model.train(mode=False)
+        self.frozen.model.train(mode=False)
+        # Again, where what another process wrote meanwhile turns out to be damaged.
+        while todo := self.missing(rows, augmented=augmented):
+            self._compute(todo, num_workers, progress)
+
+    def _compute(
+        self,
+        todo: list[tuple[int, int]],
+        num_workers: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        drawn = [(row, view, int(self._window(row)[:16], 16)) for row, view in todo]
+        table, labels = self.dataset.table, self.dataset.label_set
+        views = _Views(ClipDataset(table, labels, self.dataset.config), self.dataset, drawn)
+        keys = [self.key(*pair) for pair in todo]
+        pending: dict[str, Entry] = {}
+        written = time.monotonic()
+        loader = DataLoader(views, batch_sampler=self._batches(keys), num_workers=num_workers)
         num_done = 0
-        for batch in loader:
-            self._store(batch)
-            num_done += len(batch["row"])
-            if progress is not None:
-                progress(num_done, len(todo))
+        try:
+            for batch in loader:
+                found = self.frozen(batch["pixels"], batch.get("closeups"))
+                for place, index in enumerate(batch["index"].tolist()):
+                    pending[keys[index]] = {n: found[n][place].numpy() for n in self.names}
+                num_bytes = sum(a.nbytes for entry in pending.values() for a in entry.values())
+                is_due = time.monotonic() - written > _WRITE_SECONDS
+                if is_due or num_bytes >= _WRITE_BYTES:
+                    self.files.write(pending)
+                    pending, written = {}, time.monotonic()
+                num_done += len(batch["index"])
+                if progress is not None:
+                    progress(num_done, len(todo))
+        finally:
+            self.files.write(pending)
+        if progress is not None:
+            progress(len(todo), len(todo))
 
-    @torch.inference_mode()
-    def _store(self, batch: dict[str, Any]) -> None:
-        device = self.model.device
-        closeups = batch.get("closeups")
-        features = self.model.video_encoder.features(
-            batch["pixels"].to(device), None if closeups is None else closeups.to(device)
-        )
-        rows, views = batch["row"].numpy(), batch["view"].numpy()
-        self.maps[views, rows] = features.maps.half().cpu().numpy()
-        self.pooled[views, rows] = features.pooled.half().cpu().numpy()
-        self.maps.flush()
-        self.pooled.flush()
-        self._is_done[views, rows] = 1  # only now: a kill in between repeats, never skips
-        self._is_done.flush()
+    def _batches(self, keys: list[str]) -> Iterator[list[int]]:
+        """Batches of positions, without what other processes have written in the meantime.
 
-    def item(self, row: int, view: int) -> dict[str, torch.Tensor]:
-        """The model's keyword arguments for one view of one row."""
-        return {
-            "trunk_maps": torch.from_numpy(self.maps[view, row].astype(np.float32)),
-            "trunk_pooled": torch.from_numpy(self.pooled[view, row].astype(np.float32)),
-        }
+        Each process starts somewhere else, so that they meet late.
+        """
+        size = _CLIPS_ON_GPU if self.frozen.model.device.type == "cuda" else 1
+        start = int(np.random.default_rng().integers(len(keys)))
+        order = [*range(start, len(keys)), *range(start)]
+        looked = time.monotonic()
+        batch: list[int] = []
+        for index in order:
+            if time.monotonic() - looked > 1.0:
+                self.files.refresh()
+                looked = time.monotonic()
+            if keys[index] not in self.files:
+                batch.append(index)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def batch(self, rows: Sequence[int], views: Sequence[int]) -> dict[str, Tensor]:
+        """The model's keyword arguments for a view of each of some rows: (B, ...) float32."""
+        keys = [self.key(row, view) for row, view in zip(rows, views, strict=True)]
+        return {name: torch.from_numpy(self.files.read(keys, name)).float() for name in self.names}
+
+    def item(self, row: int, view: int) -> dict[str, Tensor]:
+        """The model's keyword arguments for one view of one row, without the axis of clips."""
+        return {name: values[0] for name, values in self.batch([row], [view]).items()}
+
+    def video_queries(self, rows: np.ndarray, view: int) -> Tensor:
+        """Video queries (N, D'') float32 of a view of some rows; the model must have one."""
+        name = "video_query" if "video_query" in self.names else "trunk_pooled"
+        keys = [self.key(int(row), view) for row in rows]
+        parts = []
+        for first in range(0, len(keys), _ROWS_AT_A_TIME):
+            part = self.files.read(keys[first : first + _ROWS_AT_A_TIME], name)
+            values = torch.from_numpy(part).float()
+            parts.append(values if name == "video_query" else video_statistics(values))
+        return torch.cat(parts)
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
-    """Stored features of some rows.
+    """Stored features of some rows; a loader of it needs `collate`.
 
     Args:
         store: filled for these rows.
@@ -194,7 +295,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         self,
         store: FeatureStore,
         rows: np.ndarray,
-        targets: Sequence[torch.Tensor],
+        targets: Sequence[Tensor],
         *,
         view_seed: int | None = None,
     ):
@@ -207,10 +308,22 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def _view(self, row: int) -> int:
+        if self.view_seed is None:
+            return 0
+        rng = np.random.default_rng([self.view_seed, self.epoch, row])
+        return int(rng.integers(self.store.num_views + 1))
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        """A whole batch at once, (B, ...) by name: what the loader takes where it is there."""
+        rows = [int(self.rows[index]) for index in indices]
+        batch = self.store.batch(rows, [self._view(row) for row in rows])
+        return {**batch, "labels": torch.stack([self.targets[index] for index in indices])}
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = int(self.rows[index])
-        view = 0
-        if self.view_seed is not None:
-            rng = np.random.default_rng([self.view_seed, self.epoch, row])
-            view = int(rng.integers(self.store.num_views + 1))
-        return {**self.store.item(row, view), "labels": self.targets[index]}
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+
+
+def collate(items: Any) -> Any:
+    """A batch of items, or the batch that a `FeatureDataset` gave as a whole."""
+    return items if isinstance(items, dict) else default_collate(items)

@@ -3,7 +3,7 @@
 The run folder::
 
     run.yaml          every resolved setting, labels, versions
-    features/         trunk features of the augmented views (removed at the end)
+    features/         features of frozen encoders (removed at the end)
     fold-*/           one per fold: its held-out logits
     checkpoints/      the Trainer's own, for resuming
     best/  last/      finished model folders
@@ -25,7 +25,6 @@ from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.heads import VideoQueryHead
 from msqnet.model.msqnet import MSQNet
-from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.training.action_loss import loss_builder
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
@@ -62,12 +61,6 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
     Raises:
         ConfigError: settings that do not fit together.
     """
-    keeps_features = run.train.cached_views and run.arch.video_encoder == "lite"
-    if keeps_features and run.arch.video_query == "image":
-        raise ConfigError(
-            "cached_views keeps what the trunk of the lite video encoder gives, but "
-            "video_query image looks at the frames; set cached_views to 0"
-        )
     set_seed(run.train.seed)
     model = new_model(run.arch, run.clip, run.labels, task=run.task)
     if run.init_from is not None:
@@ -154,9 +147,7 @@ class _TrainingData:
         self.targets = [clips.target(index) for index in range(len(run.table))]
         self.store: FeatureStore | None = None
         if run.train.cached_views:
-            self.store, self.places = stored_features(
-                model, run, run.table, augmented=True, progress=progress
-            )
+            self.store = stored_features(model, run, run.table, augmented=True, progress=progress)
 
     def _clips(self, table: ClipTable, augmentation: AugmentationConfig | None) -> ClipDataset:
         run = self.run
@@ -181,7 +172,7 @@ class _TrainingData:
             return self._clips(table, self.run.augmentation if augmented else None)
         return FeatureDataset(
             self.store,
-            self.places[rows],
+            rows,
             [self.targets[row] for row in rows],
             view_seed=self.run.train.seed if augmented else None,
         )
@@ -193,10 +184,8 @@ class _TrainingData:
         """
         targets = torch.from_numpy(self.run.targets[rows])
         if self.store is not None:
-            views = [
-                video_statistics(torch.from_numpy(np.asarray(pooled[self.places[rows]])).float())
-                for pooled in self.store.pooled
-            ]
+            num_views = self.store.num_views + 1
+            views = [self.store.video_queries(rows, view) for view in range(num_views)]
             return torch.cat(views), targets.repeat(len(views), 1), len(views)
         loader = torch.utils.data.DataLoader(
             self.rows(rows, augmented=False),
@@ -229,42 +218,38 @@ def stored_features(
     *,
     augmented: bool,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[FeatureStore, np.ndarray]:
-    """Features of the frozen trunk for the rows of a table, computed where they are missing.
+) -> FeatureStore:
+    """Features of the frozen part for the rows of a table, computed where they are missing.
 
     Args:
-        model: a `lite` model.
-        run: says where features are kept and how clips are made and augmented. All runs whose
-            ``feature_table`` and clips are the same share them, whatever their seed and labels.
-        table: some or all rows of ``run.feature_table``.
+        model: whose frozen part is as it will be used; it goes to the GPU where there is one.
+        run: says where features are kept, what is frozen, and how clips are made and augmented.
+            All runs for which these are the same share them, whatever their seed, rows and labels.
+        table: the rows.
         augmented: all views, or only the unchanged clip.
         progress: called with (clips done, clips in all).
 
     Returns:
-        The store, and the place of each row of ``table`` in it.
+        The store, filled for all rows of the table.
 
     Raises:
-        ConfigError: a row that ``run.feature_table`` lacks.
+        ConfigError: nothing is frozen, or the folder cannot be used.
         VideoError: a row cannot be read.
     """
-    whole = run.feature_table or run.table
+    if torch.cuda.is_available():
+        torch.nn.Module.to(model, "cuda")  # the Trainer would do so only later
     dataset = ClipDataset(
-        whole, run.labels, run.clip, augmentation=run.augmentation, seed=_VIEW_SEED
+        table, run.labels, run.clip, augmentation=run.augmentation, seed=_VIEW_SEED
     )
-    store = FeatureStore(
-        run.features or run.folder / "features", model, dataset, run.train.cached_views
+    folder = run.features or run.folder / "features"
+    store = FeatureStore(folder, model, dataset, run.train.cached_views, run.train.finetune)
+    store.fill(
+        np.arange(len(table)),
+        augmented=augmented,
+        num_workers=run.train.num_workers,
+        progress=progress,
     )
-    place_of = {
-        (record.path, record.start_seconds, record.end_seconds): place
-        for place, record in enumerate(whole.records)
-    }
-    keys = [(r.path, r.start_seconds, r.end_seconds) for r in table.records]
-    lacking = [key for key in keys if key not in place_of]
-    if lacking:
-        raise ConfigError(f"{lacking[0][0]}: not among the rows whose features are kept")
-    places = np.array([place_of[key] for key in keys])
-    store.fill(places, augmented=augmented, num_workers=run.train.num_workers, progress=progress)
-    return store, places
+    return store
 
 
 @dataclass(frozen=True)

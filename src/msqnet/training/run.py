@@ -45,7 +45,6 @@ class Run:
         folder: the run folder.
         init_from: model folder to start from, or None.
         features: where features of frozen parts are kept; None: in the run folder, until its end.
-        feature_table: the rows whose features lie there, ``table`` among them; None for ``table``.
         provenance: goes into the model's configuration.
     """
 
@@ -60,7 +59,6 @@ class Run:
     init_from: str | None
     provenance: dict[str, Any]
     features: Path | None = None
-    feature_table: ClipTable | None = None
 
     @property
     def targets(self) -> np.ndarray:

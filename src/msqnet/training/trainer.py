@@ -25,7 +25,7 @@ from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.training.action_loss import ActionLoss
-from msqnet.training.features import FeatureDataset
+from msqnet.training.features import FeatureDataset, collate
 from msqnet.training.label_counts import label_counts, positive_weight
 from msqnet.training.losses import label_columns
 from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
@@ -300,6 +300,7 @@ def run_trainer(
             # Stored features need no decoding, and some systems would copy them to each process.
             num_workers=0 if isinstance(train_data, FeatureDataset) else config.num_workers,
         ),
+        data_collator=collate,
         train_dataset=train_data,
         eval_dataset=validation_data,
         compute_loss_func=_loss(task, config, targets),
@@ -334,7 +335,7 @@ def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -
     """
     model.train(mode=False)
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for batch in DataLoader(data, batch_size=batch_size):
+    for batch in DataLoader(data, batch_size=batch_size, collate_fn=collate):
         inputs = {name: value.to(model.device) for name, value in batch.items()}
         outputs = model(**inputs)
         decoder = outputs.decoder_logits.float().cpu()

@@ -1,0 +1,101 @@
+"""SHA-256 digests of videos, remembered, so that terabytes are not read at every start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from msqnet.predictions import replacing
+from msqnet.video.image_folder import frame_image_paths
+
+if TYPE_CHECKING:
+    from os import stat_result
+    from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+_DIGEST_LENGTH = 64
+
+
+class VideoDigests:
+    """Digests of what videos hold.
+
+    A digest is taken anew where the path, the size, or the time of the last change of the content
+    or of the inode (mtime, ctime, in nanoseconds) is another one. Programs can set mtime back, but
+    not ctime; only where a file system keeps no ctime does such a change stay unseen.
+
+    Args:
+        path: JSON file that remembers digests from run to run. Runs that write it at the same time
+            may lose each other's digests, which are then taken again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._known = _read(path)
+        self._is_changed = False
+
+    def of(self, video: Path) -> str:
+        """Digest of a file, or of all images of a folder of frames: 64 hexadecimal digits.
+
+        Raises:
+            OSError: the file cannot be read.
+            EmptyVideo: a folder without images.
+        """
+        name, state = str(video.absolute()), _state(video)
+        known_state, known_digest = self._known.get(name, ("", ""))
+        if known_state == state:
+            return known_digest
+        digest = _content_digest(video)
+        self._known[name] = (state, digest)
+        self._is_changed = True
+        return digest
+
+    def save(self) -> None:
+        """Remember what was found out; in a folder that cannot be written nothing is kept."""
+        if not self._is_changed:
+            return
+        try:
+            with replacing(self.path) as part:
+                part.write_text(json.dumps({**_read(self.path), **self._known}), encoding="utf-8")
+        except OSError as error:
+            _logger.info("%s: not written (%s); videos are read again next time", self.path, error)
+            return
+        self._is_changed = False
+
+
+def _read(path: Path) -> dict[str, tuple[str, str]]:
+    """State and digest by path; nothing where the file is absent or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = {str(name): (str(state), str(digest)) for name, (state, digest) in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        _logger.warning("%s: damaged (%s); videos are read again", path, error)
+        return {}
+    return {name: pair for name, pair in known.items() if len(pair[1]) == _DIGEST_LENGTH}
+
+
+def _state(video: Path) -> str:
+    """What tells that a video was changed, without reading it."""
+    if not video.is_dir():
+        return _times(video.stat())
+    listing = [f"{path.name} {_times(path.stat())}" for path in frame_image_paths(video)]
+    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+
+
+def _times(status: stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _content_digest(video: Path) -> str:
+    if not video.is_dir():
+        return _file_digest(video)
+    parts = [f"{path.name} {_file_digest(path)}" for path in frame_image_paths(video)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
