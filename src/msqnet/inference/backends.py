@@ -13,7 +13,7 @@ from msqnet.errors import ConfigError
 from msqnet.model.video_encoders.encoder import of_clips
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -116,29 +116,86 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-class TorchBackend:
+class ScoreColumns:
+    """What a backend answers with: its labels, or some of them.
+
+    Args:
+        labels: names of the K columns.
+        thresholds: (K,) score from which a label counts as present.
+        positives: (K,) positive windows the model was trained on; None if not known.
+        negatives: (K,) windows known to be negative there; None if not known.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        thresholds: Sequence[float] | None,
+        positives: list[int] | None,
+        negatives: list[int] | None,
+    ) -> None:
+        self.labels = labels
+        self.thresholds: FloatArray = np.asarray(thresholds, dtype=np.float32)
+        self.train_positive_windows = positives
+        self.train_negative_windows = negatives
+        self._columns: list[int] | None = None
+
+    def keep_labels(self, labels: LabelSet) -> None:
+        """Answer with some of the model's labels only, in this order.
+
+        Raises:
+            VocabularyError: the model does not have one of them.
+        """
+        columns = self.labels.indices(labels)
+        earlier = self._columns
+        self._columns = columns if earlier is None else [earlier[index] for index in columns]
+        self.labels = labels
+        self.thresholds = self.thresholds[columns]
+        positives, negatives = self.train_positive_windows, self.train_negative_windows
+        self.train_positive_windows = positives and [positives[index] for index in columns]
+        self.train_negative_windows = negatives and [negatives[index] for index in columns]
+
+    def _kept(self, scores: FloatArray) -> FloatArray:
+        """The columns of ``scores`` (B, K) that are answered with."""
+        return scores if self._columns is None else scores[:, self._columns]
+
+
+class TorchBackend(ScoreColumns):
     """An `MSQNet` in PyTorch.
 
     Args:
         model: a finished model; prepared for inference here.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
+        compiled: run what `torch.compile` makes of it. The first windows then take minutes on a
+            CPU, and it needs a C++ compiler there.
     """
 
     def __init__(
-        self, model: MSQNet, device: str = "auto", source: dict[str, Any] | None = None
+        self,
+        model: MSQNet,
+        device: str = "auto",
+        source: dict[str, Any] | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._device = resolve_device(device)
         self._model = model.to(self._device).prepare_for_inference()  # type: ignore[arg-type]
-        self._columns: list[int] | None = None
+        self._frame_features: Any = self._model.frame_features
+        self._score_frames: Any = self._model.score_frames
+        if compiled:
+            # Numbers of frames and windows differ from batch to batch.
+            self._frame_features = torch.compile(self._frame_features, dynamic=True, fullgraph=True)
+            self._score_frames = torch.compile(self._score_frames, dynamic=True, fullgraph=True)
         config = model.config
-        self.labels = config.label_set
+        super().__init__(
+            config.label_set,
+            config.thresholds,
+            config.train_positive_windows,
+            config.train_negative_windows,
+        )
         self.clip_config = config.clip_config
-        self.thresholds: FloatArray = np.asarray(config.thresholds, dtype=np.float32)
         self.single_label = config.task == "single_label"
         self.window_seconds = float(config.window_seconds)
-        self.train_positive_windows = config.train_positive_windows
-        self.train_negative_windows = config.train_negative_windows
         self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
 
     @classmethod
@@ -165,7 +222,7 @@ class TorchBackend:
         from msqnet.model.msqnet import MSQNet
         from msqnet.model.vocabulary import ask_for
 
-        source = {"name": folder.name, "weights_digest": _weights_digest(folder)}
+        source = {"name": folder.name, "weights_digest": weights_digest(folder)}
         model = MSQNet.from_pretrained(folder)
         own = model.config.label_set
         is_known = labels is not None and all(name in own for name in labels)
@@ -176,35 +233,22 @@ class TorchBackend:
             backend.keep_labels(labels)
         return backend
 
-    def keep_labels(self, labels: LabelSet) -> None:
-        """Answer with some of the model's labels only, in this order.
-
-        Raises:
-            VocabularyError: the model does not have one of them.
-        """
-        columns = self.labels.indices(labels)
-        self._columns = columns
-        self.labels = labels
-        self.thresholds = self.thresholds[columns]
-        positives, negatives = self.train_positive_windows, self.train_negative_windows
-        self.train_positive_windows = positives and [positives[index] for index in columns]
-        self.train_negative_windows = negatives and [negatives[index] for index in columns]
-
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
         with torch.inference_mode():
-            return self._model.frame_features(frames.to(self._device), is_closeup=is_closeup)
+            found: FrameFeatures = self._frame_features(
+                frames.to(self._device), is_closeup=is_closeup
+            )
+            return found
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
         with torch.inference_mode():
-            scores = self._model.scores(self._model.score_frames(frames, closeups).logits)  # (B, K)
-            if self._columns is not None:
-                scores = scores[:, self._columns]
-        return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)
+            scores = self._model.scores(self._score_frames(frames, closeups).logits)  # (B, K)
+        return self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
 
 
-def _weights_digest(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the weight files."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):

@@ -415,11 +415,14 @@ class MSQNet(PreTrainedModel):
         return self._answer(frame_memory, video_query, label_embeddings)
 
     def score_frames(
-        self, frames: FrameFeatures, closeups: FrameFeatures | None = None
+        self,
+        frames: FrameFeatures,
+        closeups: FrameFeatures | None = None,
+        label_embeddings: Tensor | None = None,
     ) -> MSQNetOutput:
         """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
         features, video_query = self._clips(frames, closeups)
-        return self._answer(self.video_encoder.memory(features), video_query, None)
+        return self._answer(self.video_encoder.memory(features), video_query, label_embeddings)
 
     def _answer(
         self, frame_memory: Tensor, video_query: Tensor | None, label_embeddings: Tensor | None

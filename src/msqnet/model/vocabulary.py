@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msqnet.errors import CheckpointError, VocabularyError
 from msqnet.labels import LabelSet
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 # Of the embedding's length: what is left of one in half precision.
 _TOLERANCE = 2e-3
+
+
+class TrainedTexts(NamedTuple):
+    """How a model's labels became embeddings, and one of them as proof.
+
+    Attributes:
+        text_encoder: see `MSQNetConfig`.
+        prompts: likewise.
+        label: one of the model's labels.
+        embedding: (D_t,) float32, the label's.
+    """
+
+    text_encoder: dict[str, Any]
+    prompts: str
+    label: str
+    embedding: Tensor
 
 
 def text_embeddings(
@@ -46,19 +62,35 @@ def text_embeddings(
             f"labels {', '.join(labels)}: this model scores the {len(config.label_set)} labels "
             f"that it was trained on and no others; {OPEN_ADVICE}"
         )
-    encoder = load_text_encoder_of(config.text_encoder)
-    if DESCRIPTIONS not in config.prompts:
+    stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
+    trained = TrainedTexts(
+        config.text_encoder, config.prompts, next(iter(config.label_set)), stored
+    )
+    return embeddings_as_trained(trained, labels, texts)
+
+
+def embeddings_as_trained(
+    trained: TrainedTexts, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
+) -> Tensor:
+    """As `text_embeddings`, where the model itself is not at hand.
+
+    Raises:
+        CheckpointError: the text encoder is not there, or is another than in training.
+        ConfigError: a text that cannot be read, or descriptions that are missing.
+    """
+    encoder = load_text_encoder_of(trained.text_encoder)
+    if DESCRIPTIONS not in trained.prompts:
         # The first label's own embedding tells whether this is still the same text encoder.
-        own = LabelSet(tuple(config.labels or ())[:1])
-        again = embed_labels(encoder, prompts_of(own, config.prompts, texts))[0]
-        stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
+        own = LabelSet((trained.label,))
+        again = embed_labels(encoder, prompts_of(own, trained.prompts, texts))[0]
+        stored = trained.embedding
         difference = (again - stored).norm() / stored.norm().clamp(min=_TOLERANCE)
         if texts is None and difference > _TOLERANCE:
             raise CheckpointError(
-                f"text encoder {config.text_encoder}: embeds {next(iter(own))!r} otherwise than in "
+                f"text encoder {trained.text_encoder}: embeds {trained.label!r} otherwise than in "
                 "training; give the model the text encoder that it was trained with"
             )
-    return embed_labels(encoder, prompts_of(labels, config.prompts, texts))
+    return embed_labels(encoder, prompts_of(labels, trained.prompts, texts))
 
 
 def ask_for(

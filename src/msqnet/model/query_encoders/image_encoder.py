@@ -133,8 +133,9 @@ class ImageEncoder(nn.Module, ABC):
         frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
         # What a few frames need stays in the processor's cache. Gradients keep all.
         is_kept = torch.is_grad_enabled() and not self.frozen
-        size = len(frames) if is_kept or not frames.is_cpu else _FRAMES_AT_A_TIME
-        embeddings = torch.cat([self._embed_pixels(part) for part in frames.split(size)])
+        is_whole = is_kept or not frames.is_cpu or torch.compiler.is_exporting()
+        pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
+        embeddings = torch.cat([self._embed_pixels(part) for part in pieces])
         if self.projected:
             embeddings = F.normalize(embeddings, dim=-1)
         return embeddings.reshape(*pixels.shape[:2], self.width)  # (B, T, D'')

@@ -112,8 +112,9 @@ class LiteTrunk(nn.Module):
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         # A few frames at a time stay in the processor's cache; the trunk's gradients keep all.
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        size = len(frames) if is_trained or frames.is_cuda else _FRAMES_AT_A_TIME
-        parts = [self._features(part) for part in frames.split(size)]
+        is_whole = is_trained or frames.is_cuda or torch.compiler.is_exporting()
+        pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
+        parts = [self._features(part) for part in pieces]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
         return maps.flatten(2).transpose(1, 2), pooled  # (N, C, h, w) -> (N, P, C)
 
