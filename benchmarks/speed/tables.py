@@ -1,0 +1,81 @@
+"""Results as Markdown tables: ratios and shares; seconds only where a run prints them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.speed.harness import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; numbers stand right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _spread(values: dict[str, float]) -> str:
+    found = Summary(**values)  # type: ignore[arg-type]
+    return (
+        f"{found.minimum:.2f} to {found.maximum:.2f} "
+        f"({found.first_quartile:.2f} to {found.third_quartile:.2f})"
+    )
+
+
+def ratio_table(results: dict[str, Any], group: str) -> str:
+    """Ratios of one group: median, extremes and quartiles of CPU time, median of wall time."""
+    rows = [
+        [
+            name,
+            f"{ratio['cpu']['median']:.2f}",
+            _spread(ratio["cpu"]),
+            f"{ratio['wall']['median']:.2f}",
+        ]
+        for name, ratio in results["ratios"].items()
+        if ratio["group"] == group
+    ]
+    return table(["ratio", "CPU time", "range (quartiles)", "wall time"], rows)
+
+
+def share_table(results: dict[str, Any]) -> str:
+    """What each contender makes of the machine: shares of its rate, video time, memory."""
+    rows = []
+    for name, found in results["contenders"].items():
+        share, factor = found.get("share_of_matrix_rate"), found.get("realtime_factor")
+        if share is None and factor is None:
+            continue
+        rows.append(
+            [
+                name,
+                "" if share is None else f"{100 * share:.0f} %",
+                "" if factor is None else f"{factor:.2f}",
+            ]
+        )
+    return table(["", "share of the matrix rate", "seconds of video a second"], rows)
+
+
+def memory_table(results: dict[str, Any]) -> str:
+    """Peak memory as multiples of what the imports alone take, and in MiB."""
+    peaks = results.get("peak_memory_bytes", {})
+    imports = peaks.get("imports")
+    rows = [[name, f"{peak / 2**20:.0f}", f"{peak / imports:.1f}"] for name, peak in peaks.items()]
+    return table(["", "peak, MiB", "of the imports alone"], rows)
+
+
+def seconds_table(results: dict[str, Any]) -> str:
+    """Median seconds of every contender, for whoever watches the run."""
+    rows = []
+    for name, found in results["contenders"].items():
+        cpu, wall = Summary(**found["cpu_seconds"]), Summary(**found["wall_seconds"])
+        rows.append([name, str(cpu), str(wall)])
+    return table(["", "CPU seconds (range)", "wall seconds (range)"], rows)
+
+
+def limit_table(results: dict[str, Any]) -> str:
+    """What the machine did at most, and each matrix shape as a share of the best one."""
+    limits = results["limits"]
+    best = limits["sgemm_flops_per_second"]
+    rows = [[name, f"{100 * rate / best:.0f} %"] for name, rate in limits["sgemm_by_shape"].items()]
+    return table(["matrix product, fp32", "share of the best"], rows)
