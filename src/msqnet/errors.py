@@ -9,6 +9,7 @@ MsqnetError
 ├── ShapeError             an array of the wrong shape, type or range
 ├── VocabularyError        labels that a model does not have
 ├── CheckpointError        a model folder that is missing, incomplete or damaged
+├── ExportError            a model that cannot be exported, or graphs that differ from it
 ├── MissingExtra           an optional dependency that is not installed
 └── ServiceError           a request that a server refuses
 
@@ -53,6 +54,10 @@ class VocabularyError(MsqnetError):
 
 class CheckpointError(MsqnetError):
     """A model folder that is missing, incomplete or damaged."""
+
+
+class ExportError(MsqnetError):
+    """A model that cannot be exported, or exported graphs that do not compute what it computes."""
 
 
 class MissingExtra(MsqnetError, ImportError):

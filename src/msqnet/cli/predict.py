@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, MsqnetError
@@ -37,6 +37,7 @@ def predict(
     min_duration_seconds: float = SegmentConfig.min_duration_seconds,
     max_gap_seconds: float = SegmentConfig.max_gap_seconds,
     device: str = "auto",
+    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto",
     overlay: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -49,8 +50,8 @@ def predict(
             segments and a .scores.parquet with every label over time, and index.csv for all.
             Results of an earlier run with the same model and settings are kept and not computed
             again. Without it, tables are printed and nothing is written.
-        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
-            `msqnet models`. By default the model that comes with msqnet.
+        model: A finished model: a folder, also one that `msqnet export` wrote, a Hugging Face Hub
+            id, or a name listed by `msqnet models`. By default the model that comes with msqnet.
             `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
         labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
             model and for clip-zero-shot, some of its own labels for any other. By default all
@@ -66,6 +67,8 @@ def predict(
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
         device: auto, cpu, cuda, cuda:1, mps, ...
+        runtime: What computes the scores: `torch` for models, `onnxruntime` or `openvino` for what
+            `msqnet export` wrote, on the CPU; `auto` chooses by the folder.
         overlay: Draw beside the results, where it is not there yet: the video with its scores under
             the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
             figure of the scores over time (.timeline.png).
@@ -96,6 +99,7 @@ def predict(
         device=device,
         window=window,
         segments=segments,
+        runtime=runtime,
     )
     return _predict_all(
         inputs, predictor, results, Console(), Console(stderr=True), overlay=overlay

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.errors import ConfigError
 from msqnet.inference.backends import TorchBackend
 from msqnet.inference.clip_zero_shot import PREFIX, ClipZeroShotBackend
+from msqnet.inference.exported import ExportedBackend
+from msqnet.inference.manifest import is_exported
+from msqnet.inference.runtimes import check_runtime
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from msqnet.inference.backends import Backend
+    from msqnet.inference.runtimes import RuntimeName
     from msqnet.labels import LabelSet
     from msqnet.prompts import LabelText
 
@@ -24,22 +28,34 @@ def load_backend(
     labels: LabelSet | None = None,
     texts: Mapping[str, LabelText] | None = None,
     device: str = "auto",
+    runtime: RuntimeName = "auto",
 ) -> Backend:
     """Load what scores clips.
 
     Args:
-        model: a folder, a Hugging Face Hub id, the name of a model that comes with msqnet, None for
-            the default one, or ``clip-zero-shot:ID_OR_FOLDER`` for the training-free baseline.
+        model: a folder, also of an exported model, a Hugging Face Hub id, the name of a model that
+            comes with msqnet, None for the default one, or ``clip-zero-shot:ID_OR_FOLDER`` for the
+            training-free baseline.
         labels: what to ask for; by default the labels that the model was trained on. Any labels of
             an open-vocabulary model and of the baseline, some of its own of any other.
         texts: descriptions and synonyms by label name.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; exported models run on the CPU.
+        runtime: `auto`, `torch`, or for exported models `onnxruntime` or `openvino`.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
-        ConfigError: the device or the settings cannot be used.
+        ConfigError: the device, the runtime or the settings cannot be used.
+        MissingExtra: the runtime is not installed.
         VocabularyError: the model's head is bound to other labels.
     """
+    check_runtime(runtime)
+    if model is not None and is_exported(model):
+        return ExportedBackend.from_pretrained(Path(model), device, labels, texts, runtime)
+    if runtime not in ("auto", "torch"):
+        raise ConfigError(
+            f"runtime {runtime!r} runs exported models; export this one first: msqnet export "
+            f"{'' if model is None else f'--model {model} '}--out FOLDER, then give --model FOLDER"
+        )
     if str(model or "").startswith(PREFIX):
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from msqnet.clips import Box
     from msqnet.inference.backends import Backend
+    from msqnet.inference.runtimes import RuntimeName
     from msqnet.inference.shared_frames import SeenWindow
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
@@ -77,26 +78,30 @@ class Predictor:
         device: str = "auto",
         window: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
+        runtime: RuntimeName = "auto",
     ) -> Predictor:
         """Load a finished model.
 
         Args:
-            model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
-                None for the default one; ``clip-zero-shot:ID_OR_FOLDER`` for CLIP or SigLIP alone.
+            model: a folder, also of an exported model, a Hugging Face Hub id, or the name of a
+                model that comes with msqnet; None for the default one;
+                ``clip-zero-shot:ID_OR_FOLDER`` for CLIP or SigLIP alone.
             labels: what to ask for; see `msqnet.inference.loading.load_backend`.
             label_table: CSV with the columns name, description, synonyms, for what is asked.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             window: how videos are cut into windows.
             segments: how scores become segments.
+            runtime: what computes; see `msqnet.inference.loading.load_backend`.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
-            ConfigError: the device or the settings cannot be used.
+            ConfigError: the device, the runtime or the settings cannot be used.
+            MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model cannot score.
         """
         chosen = None if labels is None else LabelSet(tuple(labels))
         texts = None if label_table is None else read_label_table(label_table)
-        backend = load_backend(model, labels=chosen, texts=texts, device=device)
+        backend = load_backend(model, labels=chosen, texts=texts, device=device, runtime=runtime)
         return cls(backend, window, segments)
 
     @property

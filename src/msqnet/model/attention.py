@@ -73,7 +73,8 @@ class MultiHeadAttention(Attention):
 
     def _heads(self, x: Tensor) -> Tensor:
         num_items, width = x.shape[1:]
-        heads = x.view(len(x), num_items, self.num_heads, width // self.num_heads)
+        # `len` would make a constant of the number of clips where the model is exported.
+        heads = x.view(x.shape[0], num_items, self.num_heads, width // self.num_heads)
         return heads.transpose(1, 2)  # (B, N, A, D/A) -> (B, A, N, D/A)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -433,7 +433,7 @@ class MSQNet(PreTrainedModel):
             video_query = (video_query - self.query_mean) / self.query_std
         dropped = None if video_query is None else self.query_dropout(video_query)
         text = self._text(label_embeddings)
-        queries = self.query_encoder(text, dropped, len(memory))  # (B, K, D)
+        queries = self.query_encoder(text, dropped, memory.shape[0])  # (B, K, D)
         decoded = self.decoder(queries, memory, positions)
         decoder_logits = self.head(decoded, text)
         query_logits = None if self.query_head is None else self.query_head(dropped, text)

@@ -112,7 +112,7 @@ class LiteTrunk(nn.Module):
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         # A few frames at a time stay in the processor's cache; the trunk's gradients keep all.
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        is_whole = is_trained or frames.is_cuda or torch.compiler.is_exporting()
+        is_whole = is_trained or frames.is_cuda or torch.compiler.is_compiling()
         pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
         parts = [self._features(part) for part in pieces]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
@@ -327,7 +327,7 @@ class LiteVideoEncoder(VideoEncoder):
         tokens = tokens + self.cell_positions + self.frame_positions
         num_looks, num_cells = tokens.shape[1], tokens.shape[3]
         patches = tokens.transpose(1, 2).flatten(2, 3)  # (B, T, G*P, D)
-        global_token = self.global_token.expand(len(patches), -1, -1)
+        global_token = self.global_token.expand(patches.shape[0], -1, -1)
         for block in self.blocks:
             patches, global_token = block(patches, global_token)
         patches = self.norm(patches).unflatten(2, (num_looks, num_cells))  # (B, T, G, P, D)

@@ -232,7 +232,7 @@ class TimesformerBackbone(TimesformerPreTrainedModel):
         """(B, T, P, D') from `patches` -> (B, 1 + P*T, D') after the last layer norm."""
         parts: Any = self.embeddings
         global_token = parts.cls_token + parts.position_embeddings[:, :1]  # (1, 1, D')
-        global_token = parts.pos_drop(global_token.expand(len(patches), -1, -1))
+        global_token = parts.pos_drop(global_token.expand(patches.shape[0], -1, -1))
         over_time = parts.pos_drop(patches).transpose(1, 2) + parts.time_embeddings
         over_time = parts.time_drop(over_time).flatten(1, 2)  # (B, P*T, D')
         tokens = torch.cat([global_token, over_time], dim=1)

@@ -1,0 +1,184 @@
+"""An exported model as a backend: the frame graph and the clip graph of `msqnet.export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from msqnet.config import ClipConfig
+from msqnet.errors import CheckpointError, ConfigError, ShapeError
+from msqnet.inference.backends import ScoreColumns
+from msqnet.inference.manifest import (
+    CLIP_GRAPH,
+    CLOSEUP_PREFIX,
+    EMBEDDINGS_FILE,
+    EMBEDDINGS_KEY,
+    FRAME_GRAPH,
+    FRAMES_INPUT,
+    SCORES_OUTPUT,
+    read_manifest,
+)
+from msqnet.inference.runtimes import load_graph, runtime_for
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from msqnet.inference.manifest import Manifest
+    from msqnet.inference.runtimes import Graph, RuntimeName
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.predictions import FloatArray
+    from msqnet.prompts import LabelText
+
+# What a few frames need stays in the processor's cache.
+_FRAMES_AT_A_TIME = 4
+
+
+class ExportedBackend(ScoreColumns):
+    """An exported model on the CPU.
+
+    Args:
+        manifest: of the folder.
+        frame_graph: (N, 3, S, S) uint8 "frames" to the features that the manifest names.
+        clip_graph: features of clips, and label embeddings of an open vocabulary, to "scores".
+        runtime: what runs the graphs, for the provenance of results.
+        embeddings: (K, D_t) float32 of the labels, where the vocabulary is open.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        frame_graph: Graph,
+        clip_graph: Graph,
+        runtime: RuntimeName,
+        embeddings: Tensor | None,
+    ) -> None:
+        super().__init__(
+            LabelSet(manifest.labels),
+            manifest.thresholds,
+            manifest.train_positive_windows,
+            manifest.train_negative_windows,
+        )
+        self._manifest = manifest
+        self._frame_graph = frame_graph
+        self._clip_graph = clip_graph
+        self._embeddings = embeddings
+        self.clip_config = ClipConfig.from_dict(manifest.clip)
+        self.single_label = manifest.single_label
+        self.window_seconds = float(manifest.window_seconds)
+        self.provenance: dict[str, Any] = {
+            **manifest.provenance,
+            "exported": {
+                "format": manifest.format,
+                "precision": manifest.precision,
+                "runtime": runtime,
+                "digest": manifest.digest,
+            },
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: Path,
+        device: str = "auto",
+        labels: LabelSet | None = None,
+        texts: Mapping[str, LabelText] | None = None,
+        runtime: RuntimeName = "auto",
+    ) -> ExportedBackend:
+        """Load an exported folder.
+
+        Args:
+            folder: as `msqnet export` writes it.
+            device: `auto` or `cpu`.
+            labels: what to ask for; by default what the model was trained on.
+            texts: descriptions and synonyms of labels by their names.
+            runtime: what runs the graphs; by default what fits their format.
+
+        Raises:
+            CheckpointError: the folder is incomplete or damaged.
+            ConfigError: another device, or a runtime that cannot run the format.
+            MissingExtra: the runtime is not installed.
+            VocabularyError: labels that the model was not trained on and cannot score.
+        """
+        if device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"device {device!r}: exported models run on the CPU; give auto or cpu, or the "
+                "model that was exported"
+            )
+        manifest = read_manifest(folder)
+        chosen = runtime_for(manifest.format, runtime)
+        backend = cls(
+            manifest,
+            load_graph(manifest.graph(folder, FRAME_GRAPH), chosen),
+            load_graph(manifest.graph(folder, CLIP_GRAPH), chosen),
+            chosen,
+            _read_embeddings(folder) if manifest.is_open else None,
+        )
+        if labels is not None and manifest.is_open:
+            backend.ask_for(labels, texts)
+        elif labels is not None:
+            backend.keep_labels(labels)
+        return backend
+
+    def ask_for(self, labels: LabelSet, texts: Mapping[str, LabelText] | None = None) -> None:
+        """Score any labels from now on, of an open vocabulary.
+
+        Raises:
+            CheckpointError: the text encoder is not there, or is another than in training.
+            ConfigError: a text that cannot be read, or descriptions that are missing.
+        """
+        from msqnet.model.vocabulary import TrainedTexts, embeddings_as_trained
+
+        manifest = self._manifest
+        if self._embeddings is None or manifest.text_encoder is None:
+            self.keep_labels(labels)
+            return
+        own = manifest.labels[0]
+        trained = TrainedTexts(manifest.text_encoder, manifest.prompts, own, self._embeddings[0])
+        self._embeddings = embeddings_as_trained(trained, labels, texts)
+        known = dict(zip(manifest.labels, manifest.thresholds, strict=True))
+        usual = sorted(known.values())[len(known) // 2]
+        thresholds = [known.get(name, usual) for name in labels]
+        ScoreColumns.__init__(self, labels, thresholds, None, None)
+
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """See `Backend.frame_features`; close-ups are seen by the same weights."""
+        size = self.clip_config.size_pixels
+        if frames.dtype != torch.uint8 or tuple(frames.shape[1:]) != (3, size, size):
+            raise ShapeError(
+                f"frames: found {frames.dtype} {tuple(frames.shape)}, expected torch.uint8 "
+                f"(N, 3, {size}, {size})"
+            )
+        pieces = frames.cpu().split(_FRAMES_AT_A_TIME)
+        found = [self._frame_graph({FRAMES_INPUT: piece.numpy()}) for piece in pieces]
+        return {
+            name: torch.from_numpy(np.concatenate([piece[name] for piece in found]))
+            for name in self._manifest.frame_features
+        }
+
+    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        """See `Backend.score_frames`."""
+        if (closeups is not None) != self.clip_config.closeup:
+            found = "no close-up" if closeups is None else "a close-up"
+            raise ShapeError(f"clips: found {found}, expected what the model's clip settings say")
+        inputs: dict[str, NDArray[Any]] = {}
+        for prefix, features in (("", frames), (CLOSEUP_PREFIX, closeups or {})):
+            inputs |= {prefix + name: value.numpy() for name, value in features.items()}
+        if self._embeddings is not None:
+            inputs[EMBEDDINGS_KEY] = self._embeddings.numpy()
+        return self._kept(self._clip_graph(inputs)[SCORES_OUTPUT])
+
+
+def _read_embeddings(folder: Path) -> Tensor:
+    path = folder / EMBEDDINGS_FILE
+    try:
+        return load_file(path)[EMBEDDINGS_KEY]
+    except (OSError, KeyError) as error:
+        raise CheckpointError(f"{path}: no label embeddings ({error}); export it again") from error

@@ -1,0 +1,157 @@
+"""What lies in an exported folder: two graphs, and `manifest.json`, which says all about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from msqnet.config import ClipConfig
+from msqnet.errors import CheckpointError, ConfigError, VocabularyError
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ExportFormat = Literal["onnx", "openvino"]
+Precision = Literal["float32", "int8"]
+
+MANIFEST_FILE = "manifest.json"
+EMBEDDINGS_FILE = "label_embeddings.safetensors"
+EMBEDDINGS_KEY = "label_embeddings"
+FRAME_GRAPH = "frame_graph"
+CLIP_GRAPH = "clip_graph"
+FRAMES_INPUT = "frames"
+SCORES_OUTPUT = "scores"
+CLOSEUP_PREFIX = "closeup_"
+SUFFIXES: Mapping[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
+"""Of the file that a graph is read from."""
+
+_FORMAT_VERSION = 1
+_DIGEST_DIGITS = 16
+_EXPORT_AGAIN = "export the model again with: msqnet export"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of an exported model besides its two graphs.
+
+    Attributes:
+        format: of the graphs.
+        precision: in which they compute.
+        frame_features: names of what the frame graph gives, in its order. The clip graph takes them
+            under the same names, those of close-ups with `CLOSEUP_PREFIX`.
+        labels: K names.
+        thresholds: (K,) score from which a label counts as present.
+        single_label: whether exactly one label holds at a time.
+        is_open: whether the clip graph takes label embeddings, (K, D_t), for any labels.
+        window_seconds: length of the windows the model was trained on.
+        clip: `ClipConfig` as plain values.
+        text_encoder: of an open vocabulary, what its embeddings are made with; else None.
+        prompts: likewise.
+        train_positive_windows: (K,) positive windows the model was trained on; None if not known.
+        train_negative_windows: (K,) windows known to be negative there; None if not known.
+        provenance: which model this is; plain values.
+        verification: how its scores compared with PyTorch's when it was exported; plain values.
+        files: SHA-256 of every other file of the folder, by name.
+    """
+
+    format: ExportFormat
+    precision: Precision
+    frame_features: tuple[str, ...]
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    single_label: bool
+    is_open: bool
+    window_seconds: float
+    clip: dict[str, Any]
+    text_encoder: dict[str, Any] | None
+    prompts: str
+    train_positive_windows: list[int] | None
+    train_negative_windows: list[int] | None
+    provenance: dict[str, Any]
+    verification: dict[str, Any]
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(ExportFormat):
+            raise ConfigError(f"format {self.format!r}: expected one of {get_args(ExportFormat)}")
+        if len(LabelSet(self.labels)) != len(self.thresholds):
+            raise ConfigError(f"{len(self.thresholds)} thresholds of {len(self.labels)} labels")
+        for name in (FRAME_GRAPH, CLIP_GRAPH):
+            if name + SUFFIXES[self.format] not in self.files:
+                raise ConfigError(f"files: no {name}{SUFFIXES[self.format]}")
+        ClipConfig.from_dict(self.clip)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of a SHA-256 over those of all files."""
+        text = json.dumps(self.files, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
+
+    def graph(self, folder: Path, name: str) -> Path:
+        """The file to read the graph ``name`` from."""
+        return folder / f"{name}{SUFFIXES[self.format]}"
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json`."""
+        values = {"format_version": _FORMAT_VERSION, **asdict(self)}
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def is_exported(model: str | Path | None) -> bool:
+    """Whether ``model`` is the folder of an exported model."""
+    return model is not None and (Path(model) / MANIFEST_FILE).is_file()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an exported folder, and check that its files are those it names.
+
+    Raises:
+        CheckpointError: the manifest is damaged or of another version, or a file is missing or
+            another one.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format_version")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path}: no manifest ({error}); {_EXPORT_AGAIN}") from error
+    if version != _FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: found format_version {version!r}, expected {_FORMAT_VERSION}; {_EXPORT_AGAIN}"
+        )
+    try:
+        for name in ("frame_features", "labels", "thresholds"):
+            values[name] = tuple(values[name])
+        manifest = Manifest(**values)
+    except (KeyError, TypeError, ValueError, AttributeError, VocabularyError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}); {_EXPORT_AGAIN}") from error
+    _check_files(folder, manifest)
+    return manifest
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise CheckpointError(
+                f"{folder}: {name!r} is missing, which {MANIFEST_FILE} names; copy the whole "
+                f"folder, or {_EXPORT_AGAIN}"
+            )
+        found = file_digest(path)
+        if found != expected:
+            raise CheckpointError(
+                f"{path}: found SHA-256 {found[:_DIGEST_DIGITS]}..., expected "
+                f"{expected[:_DIGEST_DIGITS]}...: not the file that was exported; copy it again, "
+                f"or {_EXPORT_AGAIN}"
+            )
