@@ -80,6 +80,8 @@ class TrainConfig:
             convolutional trunk (`lite`), `decoder` only what follows the video encoder.
         gradient_checkpointing: Trade time for memory in the video encoder.
         precision: `bf16` where the device has it; `auto` uses it on a GPU that does.
+        compile: `on` compiles the model (torch.compile), which takes minutes and a C++ compiler
+            before the first step; `auto` does so for `finetune` `full` on a GPU.
         loss: What is minimised.
         class_balance: `inverse` weights positives of a label by known negatives / known positives,
             at most 10; with the loss `cross_entropy` only.
@@ -96,8 +98,9 @@ class TrainConfig:
             once more on everything; 0 for none. Never more than there are groups of clips.
         early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
             Needs `folds` 0.
-        cached_views: Augmented views of each row whose frozen trunk features are kept on disk
-            (`lite`); 0 decodes and augments anew in every epoch.
+        cached_views: Augmented views of each row, beside the unchanged one, whose features are kept
+            on disk: of the trunk with `finetune` `after_trunk`, of the whole video encoder with
+            `decoder`. 0 decodes and augments anew in every epoch.
         probe_strength: Inverse regularisation of the linear fit with which the path from the video
             query to the scores starts; 0 starts it at zero and trains it with the rest. A run
             that starts from another model goes on from that model's path instead.
@@ -116,6 +119,7 @@ class TrainConfig:
     finetune: Literal["full", "after_trunk", "decoder"] = "after_trunk"
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["off", "auto", "on"] = "off"
     loss: LossConfig = field(default_factory=LossConfig)
     class_balance: Literal["none", "inverse"] = "inverse"
     sampling: Literal["rows", "class_aware"] = "rows"
@@ -154,5 +158,5 @@ class TrainConfig:
         )
         check(
             not (self.cached_views and self.finetune == "full"),
-            "cached_views holds features of a frozen trunk; with finetune full it must be 0",
+            "cached_views holds features of what is frozen; with finetune full it must be 0",
         )

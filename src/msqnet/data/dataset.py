@@ -80,11 +80,21 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.config = config
         self.augmentation = augmentation
         self.seed = seed
-        self.epoch = 0
+        # Shared, so that loading processes that live on see each pass begin.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.targets = torch.from_numpy(table.targets(label_set))
 
     def __len__(self) -> int:
         return len(self.table.records)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the pass, on which the draws of the next items depend."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.fill_(value)
 
     def clip(self, index: int, epoch: int, *, drawn_by: int | None = None) -> Clip:
         """The clip of row ``index`` as epoch ``epoch`` sees it.

@@ -7,13 +7,15 @@ The run folder::
     fold-*/           one per fold: its held-out logits
     checkpoints/      the Trainer's own, for resuming
     best/  last/      finished model folders
+    training_time.json  how long the last call trained, and waited for data
     validation.json   macro mAP and label APs on rows the scored model had not seen
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from msqnet.model.builder import new_model, transfer
 from msqnet.model.heads import VideoQueryHead
 from msqnet.model.msqnet import MSQNet
 from msqnet.training.action_loss import loss_builder
+from msqnet.training.data_wait import DataWait
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
     HeldOut,
@@ -105,7 +108,7 @@ def fit(
     parts = partition(run)
     model = build_model(run, report)
     claim_folder(run, resume=resume)
-    data = _TrainingData(run, model, report, progress)
+    data = _TrainingData(run, model, progress)
     if run.train.folds:
         held_out = _cross_validated(run, parts, data, report)
         trained = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
@@ -126,7 +129,16 @@ def fit(
             model.config = best.config
         save_model(model, run.folder / name)
     data.remove()
+    if data.wait.training_seconds:
+        report(str(data.wait))
+        _write_time(data.wait, run.folder / "training_time.json")
     return run.folder / "best"
+
+
+def _write_time(wait: DataWait, path: Path) -> None:
+    figures = {**asdict(wait), "waited_share": wait.share}
+    rounded = {name: round(value, 3) for name, value in figures.items()}
+    path.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
 
 class _TrainingData:
@@ -136,11 +148,10 @@ class _TrainingData:
         self,
         run: Run,
         model: MSQNet,
-        report: Callable[[str], None],
         progress: Callable[[int, int], None] | None,
     ):
         self.run = run
-        self.report = report
+        self.wait = DataWait()
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.model = model
         clips = self._clips(run.table, None)
@@ -275,7 +286,9 @@ def _train_once(
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
-    run_trainer(model, train_data, validation_data, run.train, folder, run.targets[train_rows])
+    targets = run.targets[train_rows]
+    trainer = run_trainer(model, train_data, validation_data, run.train, folder, targets)
+    data.wait += trainer.watch.total
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)

@@ -25,12 +25,14 @@ from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.training.action_loss import ActionLoss
+from msqnet.training.data_wait import StopWatch
 from msqnet.training.features import FeatureDataset, collate
 from msqnet.training.label_counts import label_counts, positive_weight
 from msqnet.training.losses import label_columns
 from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch.utils.data import Dataset, Sampler
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _STATE_FILE = "trainer_state.json"
+_DEVICES_WITH_FUSED_ADAMW = ("cpu", "cuda")
 # What chooses the best epoch, by task.
 _BEST_BY = {"multi_label": "macro_map", "single_label": "top_1_accuracy"}
 
@@ -64,7 +67,7 @@ class _EpochOfData(TrainerCallback):
             item.epoch = int((state.epoch or 0.0) + 1e-6)
 
 
-class _ActionTrainer(Trainer):
+class ActionTrainer(Trainer):
     """Trainer with one learning rate for the video encoder and one for the rest.
 
     Its items are what the loss has terms for: known cells, or rows of single-label sets.
@@ -72,6 +75,9 @@ class _ActionTrainer(Trainer):
     Args:
         encoder_learning_rate: of ``model.video_encoder``.
         train_sampler: which rows an epoch shows; None for each once.
+
+    Attributes:
+        watch: how long it waited for data.
     """
 
     def __init__(
@@ -84,6 +90,25 @@ class _ActionTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.encoder_learning_rate = encoder_learning_rate
         self.train_sampler = train_sampler
+        self.watch = StopWatch()
+        self.add_callback(self.watch)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As in the base class."""
+        return _with_own_draws(super().get_train_dataloader())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """As in the base class."""
+        return _with_own_draws(super().get_eval_dataloader(eval_dataset))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """As in the base class, with a look at the watch."""
+        batches = self.watch.watched(epoch_iterator)
+        found: tuple[list[Any], torch.Tensor | int | None]
+        found = super().get_batch_samples(batches, num_batches, device)
+        return found
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         if self.train_sampler is None:
@@ -109,8 +134,21 @@ class _ActionTrainer(Trainer):
                 self.encoder_learning_rate,
                 self.args.weight_decay,
             )
-            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
+            is_fused = self.args.device.type in _DEVICES_WITH_FUSED_ADAMW
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=is_fused)
         return self.optimizer
+
+
+def _with_own_draws(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Let processes that live on draw their seed apart.
+
+    They do so once, in whichever epoch they start: a resumed run's next random numbers would be
+    others than those of an unbroken one.
+    """
+    base: Any = getattr(loader, "base_dataloader", loader)
+    if base.persistent_workers:
+        base.generator = torch.Generator()
+    return loader
 
 
 def parameter_groups(
@@ -151,6 +189,12 @@ def freeze(model: MSQNet, finetune: str) -> None:
 
 def _device_has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def _is_compiled(config: TrainConfig) -> bool:
+    if config.compile == "auto":
+        return torch.cuda.is_available() and config.finetune == "full"
+    return config.compile == "on"
 
 
 def _schedule_settings(config: TrainConfig) -> dict[str, Any]:
@@ -205,7 +249,9 @@ def training_arguments(
         seed=config.seed,
         data_seed=config.seed,
         dataloader_num_workers=num_workers,
+        dataloader_persistent_workers=num_workers > 0,
         dataloader_pin_memory=torch.cuda.is_available(),
+        torch_compile=_is_compiled(config),
         remove_unused_columns=False,
         label_names=["labels"],
     )
@@ -266,7 +312,7 @@ def run_trainer(
     config: TrainConfig,
     folder: Path,
     targets: np.ndarray,
-) -> Trainer:
+) -> ActionTrainer:
     """Train, from the last whole checkpoint in ``folder`` where there is one.
 
     Args:
@@ -279,7 +325,7 @@ def run_trainer(
             frequent they are.
 
     Returns:
-        The Trainer, for its log and its predictions.
+        The Trainer, for its log and for how long it waited.
 
     Raises:
         ConfigError: settings that do not fit the task or the device.
@@ -291,7 +337,7 @@ def run_trainer(
     callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
     if validation_data is not None and config.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
-    trainer = _ActionTrainer(
+    trainer = ActionTrainer(
         model=model,
         args=training_arguments(
             config,

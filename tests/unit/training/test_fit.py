@@ -102,6 +102,15 @@ def test_run_leaves_two_models_and_no_features(finished: tuple[Run, list[str]]) 
     assert not list(folder.glob("*.partial"))
 
 
+def test_run_says_how_long_it_waited_for_data(finished: tuple[Run, list[str]]) -> None:
+    run, lines = finished
+    time = json.loads((run.folder / "training_time.json").read_text())
+    assert 0 < time["waited_seconds"] < time["training_seconds"]
+    share = time["waited_seconds"] / time["training_seconds"]
+    assert time["waited_share"] == pytest.approx(share, abs=0.01)
+    assert lines[-1].startswith(f"waited for data {time['waited_share']:.0%} of")
+
+
 def test_model_carries_what_it_was_trained_on(finished: tuple[Run, list[str]]) -> None:
     config = MSQNet.from_pretrained(finished[0].folder / "best").config
     assert tuple(config.label_set) == ("bright", "dark")

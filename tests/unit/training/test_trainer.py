@@ -11,8 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, set_seed
 
-from msqnet.config import LossConfig, TrainConfig
+from msqnet.config import AugmentationConfig, LossConfig, TrainConfig
+from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
+from msqnet.model.msqnet import MSQNet
 from msqnet.training.action_loss import LOSSES, ActionLoss
 from msqnet.training.label_counts import label_counts
 from msqnet.training.sampling import ClassAwareSampler
@@ -26,13 +28,12 @@ from msqnet.training.trainer import (
     validation_metrics,
 )
 from tests.fixtures.models import NUM_FRAMES, tiny_model
+from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-
-    from msqnet.model.msqnet import MSQNet
 
 NUM_CLIPS = 8
 
@@ -263,6 +264,42 @@ def test_class_aware_rows_are_those_of_seed_and_epoch_also_after_a_resume(tmp_pa
         assert torch.equal(resumed[name], tensor), name
 
 
+@pytest.mark.slow
+def test_processes_that_live_on_see_each_epoch_and_resume_to_the_bit(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    table = write_brightness_table(tmp_path / "videos", 4)
+    config = settings(epochs=3, batch_size=2, learning_rate=1e-3, num_workers=1)
+    clip = tiny_model("lite").config.clip_config
+
+    def run() -> dict[str, Tensor]:
+        model = tiny_model("lite", labels=list(BRIGHT_AND_DARK))
+        freeze(model, "after_trunk")
+        data, held_out = (
+            ClipDataset(table, BRIGHT_AND_DARK, clip, augmentation=augmentation, seed=1)
+            for augmentation in (AugmentationConfig(), None)
+        )
+        set_seed(config.seed)
+        targets = data.targets.numpy()
+        trainer = run_trainer(model, data, held_out, config, tmp_path, targets)
+        assert trainer.args.dataloader_persistent_workers
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        checkpoint = last_whole_checkpoint(tmp_path)
+        assert checkpoint is not None
+        return MSQNet.from_pretrained(checkpoint).state_dict()
+
+    losses: list[list[float]] = []
+    weights = run()
+    shutil.rmtree(tmp_path / "checkpoints" / "checkpoint-6")
+    start = last_whole_checkpoint(tmp_path)
+    # The best one is kept, and no epoch was better than the first: two are trained again.
+    assert start is not None
+    assert start.name == "checkpoint-2"
+    resumed = run()
+    assert losses[1] == losses[0]
+    for name, tensor in weights.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
 def test_freezing_behind_a_trunk_needs_a_trunk() -> None:
     with pytest.raises(ConfigError, match="needs the lite video encoder"):
         freeze(tiny_model("timesformer"), "after_trunk")
@@ -330,6 +367,25 @@ def test_best_epoch_is_chosen_by_the_figure_of_the_task(
     ]
     assert len(found) == 2
     assert trainer.state.best_metric == max(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_compiled_model_trains_as_the_plain_one(tmp_path: Path) -> None:
+    losses = []
+    for compiled in ("off", "on"):
+        config = settings(epochs=2, batch_size=4, learning_rate=1e-3, compile=compiled)
+        model, data = model_without_dropout("multi_label"), StoredClips("multi_label")
+        trainer = run_trainer(model, data, None, config, tmp_path / compiled, data.targets)
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        checkpoint = last_whole_checkpoint(tmp_path / compiled)
+        assert checkpoint is not None
+        saved = MSQNet.from_pretrained(checkpoint).state_dict()
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(saved[name], tensor), name
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
 def test_part_logits_keep_the_order_of_the_data_whatever_the_batch() -> None:
