@@ -11,7 +11,6 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-import av
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -94,6 +93,7 @@ def copy_bandwidth() -> float:
 
 def decode_rate(path: Path) -> float:
     """Frames a second of decoding a file with FFmpeg's own choice of threads, and no more."""
+    import av  # the GPU benchmark uses this module where PyAV is not installed
 
     def decode() -> int:
         with av.open(str(path)) as container:

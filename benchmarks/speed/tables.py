@@ -79,3 +79,58 @@ def limit_table(results: dict[str, Any]) -> str:
     best = limits["sgemm_flops_per_second"]
     rows = [[name, f"{100 * rate / best:.0f} %"] for name, rate in limits["sgemm_by_shape"].items()]
     return table(["matrix product, fp32", "share of the best"], rows)
+
+
+def growth_table(results: dict[str, Any]) -> str:
+    """Of every sweep: cost relative to the smallest size, fitted exponents, the expected law."""
+    rows = []
+    for name, sweep in results["sweeps"].items():
+        points = sweep["points"]
+        first, last = points[0], points[-1]
+        size = f"{first['size']} to {last['size']}"
+        times = last["wall_seconds"]["median"] / first["wall_seconds"]["median"]
+        memory = last["peak_memory_bytes"] / first["peak_memory_bytes"]
+        found = sweep["exponents"]
+        rows.append(
+            [
+                name,
+                size,
+                f"{times:.1f}",
+                f"{found['wall']['all']:.2f} ({found['wall']['last']:.2f})",
+                f"{memory:.2f}",
+                f"{found['memory']['all']:.2f} ({found['memory']['last']:.2f})",
+                sweep["expected"],
+            ]
+        )
+    header = [
+        "growing",
+        "from, to",
+        "time, times",
+        "exponent, all points (last two)",
+        "memory, times",
+        "exponent, all points (last two)",
+        "expected exponent",
+    ]
+    return table(header, rows)
+
+
+def gpu_table(results: dict[str, Any]) -> str:
+    """Share of the device's bf16 rate of both ways, and their ratio."""
+    rows = []
+    for kind in ("inference", "training"):
+        found = results[kind]
+        plain, best = found["plain"], found["best"]
+        peaks = [way["peak_memory_bytes"] for way in (plain, best)]
+        memory = "" if None in peaks else f"{peaks[0] / peaks[1]:.2f}"
+        rows.append(
+            [
+                kind,
+                f"{100 * plain['share_of_bf16_rate']:.0f} %",
+                f"{100 * best['share_of_bf16_rate']:.0f} %",
+                str(Summary(**found["ratio"])),
+                memory,
+            ]
+        )
+    header = ["", "plain, share of the bf16 rate", "best, likewise", "ratio (range)"]
+    title = f"{results['device']}, {results['num_frames']} frames, {results['date']}:"
+    return f"{title}\n\n{table([*header, 'ratio of peak memory'], rows)}"
