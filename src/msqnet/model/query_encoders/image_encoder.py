@@ -133,7 +133,7 @@ class ImageEncoder(nn.Module, ABC):
         frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
         # What a few frames need stays in the processor's cache. Gradients keep all.
         is_kept = torch.is_grad_enabled() and not self.frozen
-        is_whole = is_kept or not frames.is_cpu or torch.compiler.is_exporting()
+        is_whole = is_kept or not frames.is_cpu or torch.compiler.is_compiling()
         pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
         embeddings = torch.cat([self._embed_pixels(part) for part in pieces])
         if self.projected:

@@ -1,0 +1,70 @@
+"""`torch.compile` sees each stage of a model as one graph, and gives the same scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.unit.inference.test_shared_frames import model_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+
+
+def stages(model: MSQNet) -> dict[str, Any]:
+    return {"frame_features": model.frame_features, "score_frames": model.score_frames}
+
+
+def frames_of(model: MSQNet, num_clips: int) -> Tensor:
+    clip = model.config.clip_config
+    generator = torch.Generator().manual_seed(num_clips)
+    shape = (num_clips * clip.num_frames, 3, clip.size_pixels, clip.size_pixels)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def logits(model: MSQNet, steps: dict[str, Any], num_clips: int) -> Tensor:
+    def looked(*, is_closeup: bool) -> FrameFeatures:
+        features = steps["frame_features"](frames_of(model, num_clips), is_closeup=is_closeup)
+        return {name: values.unflatten(0, (num_clips, -1)) for name, values in features.items()}
+
+    closeups = looked(is_closeup=True) if model.config.clip_config.closeup else None
+    found: Tensor = steps["score_frames"](looked(is_closeup=False), closeups).logits
+    return found
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["timesformer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lite", "vit"))],
+)
+def test_no_stage_breaks_the_graph(kind: str) -> None:
+    """``fullgraph`` makes a break an error; the backend runs the captured graph as it is."""
+    model = model_of(kind).prepare_for_inference()
+    captured = {
+        name: torch.compile(stage, fullgraph=True, backend="eager")
+        for name, stage in stages(model).items()
+    }
+    with torch.no_grad():
+        expected = logits(model, stages(model), 2)
+        torch.testing.assert_close(logits(model, captured, 2), expected)
+        # Whole models, as a training loop would compile them.
+        clips = frames_of(model, 1)[None]
+        inputs = {"pixels": clips, "closeups": clips if kind == "lite" else None}
+        whole = torch.compile(model, fullgraph=True, backend="eager")
+        torch.testing.assert_close(whole(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # torch's own
+def test_compiled_code_gives_the_same_logits() -> None:
+    model = model_of("timesformer").prepare_for_inference()
+    compiled = {name: torch.compile(stage, dynamic=True) for name, stage in stages(model).items()}
+    with torch.no_grad():
+        for num_clips in (2, 3):
+            expected = logits(model, stages(model), num_clips)
+            found = logits(model, compiled, num_clips)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
