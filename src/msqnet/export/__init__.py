@@ -1,0 +1,1 @@
+"""Models as graphs that other runtimes compute, checked against PyTorch when they are written."""
