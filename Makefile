@@ -117,6 +117,19 @@ screenshots: $(VENV)/.installed-dev setup-browser ## make the pictures of the do
 	  echo "$$script"; $(BIN)/python "$$script" docs/pictures; \
 	done
 
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## speed beside transformers and PyAV, with shares of the machine's limits (15 minutes)
+	@$(BIN)/python -m benchmarks.speed --preset bench
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.installed-dev ## the same, shorter; fails if a ratio falls below its floor (4 minutes)
+	@$(BIN)/python -m benchmarks.speed --preset quick --floors
+
+.PHONY: bench-full
+bench-full: $(VENV)/.installed-dev ## the same on a minute of video, and how cost grows (hours)
+	@$(BIN)/python -m benchmarks.speed --preset full
+	@$(BIN)/python -m benchmarks.speed.growth
+
 .PHONY: build
 build: $(VENV)/.installed-dev ## wheel and source archive into dist/
 	@$(BIN)/python -m build

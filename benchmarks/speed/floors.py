@@ -54,6 +54,8 @@ def check(results: dict[str, Any], path: Path = PATH) -> list[str]:
         FileNotFoundError: there are no floors yet.
     """
     kept = json.loads(path.read_text(encoding="utf-8"))
+    if not kept["floors"]:  # nothing to fall below would read like nothing lost
+        return [f"{path.name} holds no floors: set them from a run on an idle machine, --write"]
     return compared(kept["floors"], cpu_ratios(results))
 
 
