@@ -50,13 +50,18 @@ class StopWatch(TrainerCallback):
     """Measures a `DataWait`.
 
     Attributes:
-        total: of the epochs that ended.
+        epochs: one for each epoch that ended.
     """
 
     def __init__(self) -> None:
-        self.total = DataWait()
+        self.epochs: list[DataWait] = []
         self._waited = 0.0
         self._began = 0.0
+
+    @property
+    def total(self) -> DataWait:
+        """Of all epochs together."""
+        return sum(self.epochs, DataWait())
 
     def watched(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The same batches; the time until each is there is counted."""
@@ -79,5 +84,5 @@ class StopWatch(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Add the epoch up."""
-        self.total += DataWait(self._waited, time.perf_counter() - self._began)
+        """Note the epoch."""
+        self.epochs.append(DataWait(self._waited, time.perf_counter() - self._began))
