@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +51,6 @@ UNSHARED_START = "baseline (b), windows that do not overlap"
 OURS = "msqnet"
 OURS_UNSHARED = "msqnet, windows that do not overlap"
 OURS_MODEL = "msqnet, model only"
-OURS_MODEL_UNSHARED = "msqnet, model only, frames not shared"
 OURS_WINDOW = "msqnet, one window"
 COMPILED = "msqnet, one window, compiled"
 LITE = "lite"
@@ -160,6 +159,11 @@ class Bench:
         return looped(self.source, self.settings.paper_seconds)
 
     @cached_property
+    def unshared_video(self) -> Path:
+        """For the paper's model and windows that do not overlap."""
+        return looped(self.source, self.settings.unshared_seconds)
+
+    @cached_property
     def lite_video(self) -> Path:
         """For the shipped model."""
         return looped(self.source, self.settings.lite_seconds)
@@ -262,7 +266,6 @@ def build(bench: Bench) -> Field:
     """All contenders of these settings, ready to run."""
     found = Field()
     _add_end_to_end(found, bench)
-    _add_model_only(found, bench)
     if bench.settings.with_ablations:
         _add_ablations(found, bench)
     if bench.settings.with_compiled:
@@ -297,13 +300,16 @@ def _add_end_to_end(found: Field, bench: Bench) -> None:
             partial(_warm_up_baseline, bench),
         )
     )
-    num_windows = len(baseline.window_times(bench.paper_video, settings))
+    overlapping = _Excerpt(bench.paper_video, settings.paper_seconds, settings.stride_seconds)
+    apart = _Excerpt(bench.unshared_video, settings.unshared_seconds, settings.window_seconds)
+    ends = {OURS: None, OURS_UNSHARED: round(settings.unshared_seconds / settings.stride_seconds)}
     with torch.inference_mode():
         of_window = count_flops(lambda: bench.parts.scores(bench.pixels[:1]))
     per_stride = round(settings.window_seconds / settings.stride_seconds)
     ways = [
         (FROM_KEYFRAME, "keyframe", 1, OURS),
         (FROM_START, "start", 1, OURS),
+        (MODEL, "", 1, OURS_MODEL),
     ]
     if settings.with_unshared:
         ways += [
@@ -311,23 +317,59 @@ def _add_end_to_end(found: Field, bench: Bench) -> None:
             (UNSHARED_START, "start", per_stride, OURS_UNSHARED),
         ]
     for name, reading, every, ours in ways:
-        kinds = (reading, "resize", "model")
-        found.parts.append(Part(name, BOTH, partial(_has, kinds=kinds, every=every)))
-        found.flops[name] = of_window * len(range(0, num_windows, every))
-        found.video_seconds[name] = settings.paper_seconds
-        label = f"end to end, {name.removeprefix('baseline ')}"
-        found.pairs.append(Pair(label, name, ours, "headline"))
-    only = partial(_has, kinds=("model",), end=settings.model_windows)
-    found.parts.append(Part(MODEL, BOTH, only))
-    found.flops[MODEL] = of_window * settings.model_windows
-    strides = {OURS: settings.stride_seconds, OURS_UNSHARED: settings.window_seconds}
-    of_each = flops_of(bench.backend)
-    for name, stride in list(strides.items())[: 1 + settings.with_unshared]:
-        _add_prediction(
-            found, bench, name, bench.backend, bench.paper_video, stride, settings.window_seconds
+        kinds = (reading, "resize", "model") if reading else ("model",)
+        end = ends.get(ours)
+        found.parts.append(Part(name, BOTH, partial(_has, kinds=kinds, every=every, end=end)))
+        excerpt = apart if ours == OURS_UNSHARED else overlapping
+        found.flops[name] = of_window * len(
+            baseline.window_times(
+                excerpt.video, replace(settings, stride_seconds=excerpt.stride_seconds)
+            )
         )
-        num_frames, count = _num_seen(bench.paper_video, settings, stride)
-        found.flops[name] = of_each["frame"] * num_frames + of_each["window"] * count
+        if reading:
+            found.video_seconds[name] = excerpt.seconds
+        label = f"end to end, {name.removeprefix('baseline ')}" if reading else "model only"
+        found.pairs.append(Pair(label, name, ours, "headline"))
+    of_each = flops_of(bench.backend)
+    for name, excerpt in ((OURS, overlapping), (OURS_UNSHARED, apart)):
+        if name == OURS_UNSHARED and not settings.with_unshared:
+            continue
+        found.contenders.append(
+            Contender(name, partial(_in_turn, bench, excerpt), partial(_warm_up, bench))
+        )
+        num_frames, num_windows = _num_seen(excerpt.video, settings, excerpt.stride_seconds)
+        found.flops[name] = of_each["frame"] * num_frames + of_each["window"] * num_windows
+        found.video_seconds[name] = excerpt.seconds
+    found.parts.append(Part(OURS_MODEL, OURS, partial(_has, kinds=("model",))))
+    found.flops[OURS_MODEL] = found.flops[OURS]
+
+
+@dataclass(frozen=True)
+class _Excerpt:
+    """A video, and how it is cut into windows."""
+
+    video: Path
+    seconds: float
+    stride_seconds: float
+
+
+def _in_turn(bench: Bench, excerpt: _Excerpt, clock: StageClock) -> None:
+    """What `Predictor` does, read in the same thread, so that the stages can be told apart."""
+    settings, config = bench.settings, bench.backend.clip_config
+    shared = SharedFrames(bench.backend)
+    with open_video(excerpt.video, short_side_pixels=config.decode_short_side_pixels) as video:
+        windows = seen_windows(video, config, settings.window_seconds, excerpt.stride_seconds)
+        for number in count():
+            with clock.stage(f"read/{number}"):
+                batch = list(islice(windows, _BATCH_SIZE))
+            if not batch:
+                return
+            with clock.stage(f"model/{number}"):
+                shared.scores(batch)
+
+
+def _warm_up(bench: Bench) -> None:
+    bench.predict(bench.backend, bench.short_video, None, bench.settings.window_seconds)
 
 
 def _num_seen(path: Path, settings: Settings, stride_seconds: float) -> tuple[int, int]:
@@ -357,27 +399,6 @@ def _add_prediction(
     found.contenders.append(Contender(name, run, warm_up))
     with open_video(video) as opened:
         found.video_seconds[name] = opened.duration_seconds
-
-
-def _add_model_only(found: Field, bench: Bench) -> None:
-    backend = bench.backend
-    windows, clips = bench.windows, clips_of(bench.windows)
-    found.contenders += [
-        Contender(OURS_MODEL, lambda clock: SharedFrames(backend).scores(windows)),
-    ]
-    found.pairs.append(Pair("model only", MODEL, OURS_MODEL, "headline"))
-    each = flops_of(backend)
-    frames = {frame for window in windows for frame in window.frames}
-    found.flops[OURS_MODEL] = each["frame"] * len(frames) + each["window"] * len(windows)
-    if bench.settings.with_ablations:
-        found.contenders.append(
-            Contender(OURS_MODEL_UNSHARED, lambda clock: clip_scores(backend, clips))
-        )
-        seen = len(windows) * backend.clip_config.num_frames
-        found.flops[OURS_MODEL_UNSHARED] = each["frame"] * seen + each["window"] * len(windows)
-        found.pairs.append(
-            Pair("frames shared, model only", OURS_MODEL_UNSHARED, OURS_MODEL, "ablation")
-        )
 
 
 def _add_ablations(found: Field, bench: Bench) -> None:
