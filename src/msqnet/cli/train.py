@@ -48,8 +48,8 @@ def train(
         augmentation: Random changes to training clips.
         split: Rows to train on; by default those of split `train` where the table has one.
         init_from: Start from this finished model; rows of labels of the same name are kept.
-        features: Folder for the frozen trunk's features, kept so that other runs on the same clips
-            find them; by default they are removed at the end.
+        features: Folder for the features of frozen encoders, kept so that other runs on the same
+            clips find them, also at the same time; by default they are removed at the end.
         resume: Go on with a run that was stopped or killed, to the same result.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
 
@@ -77,7 +77,7 @@ def train(
     from msqnet.training.fit import fit
 
     with Progress(console=console, transient=True) as bars:
-        bar = bars.add_task("trunk features", total=None, visible=False)
+        bar = bars.add_task("features", total=None, visible=False)
 
         def progress(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total, visible=done < total)

@@ -65,7 +65,7 @@ def zero_shot(
         augmentation: Random changes to training clips.
         task: `multi_label` (macro mAP) or `single_label` (top-1).
         seed: Of the splits.
-        features: Folder for the frozen trunk's features; by default in the output folder.
+        features: Folder for the features of frozen encoders; by default in the output folder.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
 
     Returns:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _KEY_LENGTH = 32
 # A killed run loses what it has not written: whichever of the two is reached first.
 _WRITE_BYTES = 16 * 2**20
-_WRITE_SECONDS = 20.0
+_WRITE_SECONDS = 60.0
 # On a CPU one clip at a time: batches are no faster, and sums whose order depends on the batch
 # would make features depend on what else was missing.
 _CLIPS_ON_GPU = 16
