@@ -126,7 +126,7 @@ def test_the_whole_benchmark_runs_and_writes_its_tables(video: Path, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text(encoding="utf-8"))
-    assert {"model only", "frames shared, model only"} <= set(results["ratios"])
+    assert {"model only", "CLIP: transformers / class token only"} <= set(results["ratios"])
     assert all(len(found["rounds"]) == 2 for found in results["contenders"].values())
     assert results["peak_memory_bytes"]["msqnet"] > results["peak_memory_bytes"]["imports"] // 2
     assert "| model only |" in done.stdout
