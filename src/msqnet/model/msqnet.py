@@ -301,7 +301,8 @@ class MSQNet(PreTrainedModel):
         super().train(mode)
         for module in self.modules():
             parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            is_frozen = parameters and not any(part.requires_grad for part in parameters)
+            if is_frozen and module is not self:
                 module.eval()
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -316,3 +317,11 @@ def test_image_encoder_of_another_size_sees_resized_frames() -> None:
     expected = model.image_encoder(doubled).mean(dim=1)
     torch.testing.assert_close(model.encode(constant, None)[1], expected)
     assert not torch.equal(model.encode(pixels, None)[1], expected)
+
+
+def test_model_without_anything_to_train_can_be_set_to_training(
+    model_of: Callable[[str], MSQNet],
+) -> None:
+    model = copy.deepcopy(model_of("lite")).requires_grad_(requires_grad=False)
+    assert model.train() is model
+    assert not any(module.training for module in model.children())
