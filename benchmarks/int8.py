@@ -1,0 +1,129 @@
+"""What 8-bit integers cost in average precision and gain in time, and how runtimes compare.
+
+    python -m benchmarks.int8 --data mixed_actors.csv --split test
+
+Exports the model twice, in float32 and quantised on rows of `--calibration_split`, scores the rows
+with both by ONNX Runtime, and prints macro mAP of both with the largest and the mean difference of
+scores. Then PyTorch, ONNX Runtime and OpenVINO score the same clip in interleaved rounds; printed
+are medians of the paired ratios to PyTorch and to ONNX Runtime in float32, of CPU and wall time.
+OMP_NUM_THREADS sets the threads of all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.speed.harness import Contender, StageClock, run_rounds
+from msqnet.clips import ClipBatch
+from msqnet.data.table import read_table
+from msqnet.evaluation.evaluate import evaluate_scores
+from msqnet.evaluation.rows import evaluation_rows
+from msqnet.export.clips import iter_clips, spread
+from msqnet.export.exporter import ExportSettings, export_model
+from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.exported import ExportedBackend
+from msqnet.models import model_folder
+
+if TYPE_CHECKING:
+    from msqnet.data.records import ClipTable
+    from msqnet.inference.backends import Backend
+
+NUM_CALIBRATION_CLIPS = 100
+NUM_VERIFICATION_CLIPS = 4
+
+
+def export_both(model: str | None, table: ClipTable, out: Path) -> tuple[Path, Path]:
+    """Folders of the float32 and of the int8 export; the rows are for calibration and check."""
+    folder = model_folder(model)
+    config = TorchBackend.from_pretrained(folder, "cpu").clip_config
+    clips = list(iter_clips(spread(table.records, NUM_CALIBRATION_CLIPS), config))
+    check, settings = clips[:NUM_VERIFICATION_CLIPS], ExportSettings("onnx")
+    export_model(folder, out / "float32", check, settings)
+    export_model(folder, out / "int8", check, settings, calibration=clips)
+    return out / "float32", out / "int8"
+
+
+def macro_map(table: ClipTable, backend: Backend, scores: np.ndarray) -> float:
+    """Macro mAP as `msqnet evaluate` prints it."""
+    rows = evaluation_rows(table, backend.labels, scores, table.targets(backend.labels))
+    return float(evaluate_scores(rows, backend, num_bootstrap=0).metrics["macro_map"])
+
+
+def compare_scores(table: ClipTable, before: Backend, after: Backend) -> None:
+    """Score every row with both, decoded once, and print the figures."""
+    clips = iter_clips(table.records, before.clip_config)
+    pairs = [
+        (clip_scores(before, batch), clip_scores(after, batch))
+        for batch in (ClipBatch.stack([clip]) for clip in clips)
+    ]
+    scores = [np.concatenate(parts) for parts in zip(*pairs, strict=True)]
+    maps = [macro_map(table, before, part) for part in scores]
+    differences = np.abs(scores[1] - scores[0])
+    print(f"{len(table)} rows; macro mAP float32 {maps[0]:.4f}, int8 {maps[1]:.4f}")
+    print(f"loss {maps[0] - maps[1]:+.4f}")
+    print(f"scores differ by {differences.max():.3f} at most, {differences.mean():.4f} on average")
+
+
+def compare_speed(backends: dict[str, Backend], batch: ClipBatch, num_rounds: int) -> None:
+    """Score one clip with all, round after round, each one first in turn; print the ratios."""
+
+    def contender(name: str, backend: Backend) -> Contender:
+        def run(_clock: StageClock) -> None:
+            clip_scores(backend, batch)
+
+        return Contender(name, run)
+
+    contenders = [contender(name, backend) for name, backend in backends.items()]
+    found = run_rounds(contenders, num_rounds=num_rounds)
+    costs = {
+        name: np.array([(cost.cpu_seconds, cost.wall_seconds) for cost in items])
+        for name, items in found.items()
+    }
+    print(f"{num_rounds} rounds; times faster than PyTorch, than ONNX Runtime in float32:")
+    for name in costs:
+        cpu, wall = np.median(costs[name], axis=0)
+        ratios = [
+            np.median(costs[other] / costs[name], axis=0)
+            for other in ("torch float32", "onnxruntime float32")
+        ]
+        shown = "; ".join(f"CPU {ratio[0]:.2f}, wall {ratio[1]:.2f}" for ratio in ratios)
+        print(f"  {name}: {cpu:.3f} s CPU, {wall:.3f} s wall a clip: {shown}")
+
+
+def main() -> None:
+    """Export, score, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split")
+    parser.add_argument("--calibration_split", default="train")
+    parser.add_argument("--model")
+    parser.add_argument("--max_rows", type=int, help="evenly over the split; all by default")
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    table = read_table(args.data)
+    rows = table.select(args.split)
+    if args.max_rows is not None:
+        rows = rows.take(np.linspace(0, len(rows) - 1, args.max_rows).astype(np.int64))
+    with tempfile.TemporaryDirectory() as folder:
+        calibration = table.select(args.calibration_split)
+        plain, small = export_both(args.model, calibration, Path(folder))
+        backends: dict[str, Backend] = {
+            "torch float32": TorchBackend.from_pretrained(model_folder(args.model), "cpu"),
+            "onnxruntime float32": ExportedBackend.from_pretrained(plain, runtime="onnxruntime"),
+            "openvino float32": ExportedBackend.from_pretrained(plain, runtime="openvino"),
+            "onnxruntime int8": ExportedBackend.from_pretrained(small, runtime="onnxruntime"),
+            "openvino int8": ExportedBackend.from_pretrained(small, runtime="openvino"),
+        }
+        compare_scores(rows, backends["onnxruntime float32"], backends["onnxruntime int8"])
+        config = backends["torch float32"].clip_config
+        batch = ClipBatch.stack(list(iter_clips(rows.records[:1], config)))
+        compare_speed(backends, batch, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
