@@ -311,7 +311,7 @@ class MSQNet(PreTrainedModel):
 
         Whoever changes weights afterwards calls `train` first, or loads them: both undo it.
         """
-        self.eval()
+        self.train(mode=False)
         for module in self.modules():
             if isinstance(module, TimesformerLayer):
                 module.fold()

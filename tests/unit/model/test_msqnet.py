@@ -324,4 +324,4 @@ def test_model_without_anything_to_train_can_be_set_to_training(
 ) -> None:
     model = copy.deepcopy(model_of("lite")).requires_grad_(requires_grad=False)
     assert model.train() is model
-    assert not any(module.training for module in model.children())
+    assert not any(part.training for part in (model.decoder, model.head, model.video_encoder))

@@ -38,15 +38,16 @@ def pooled_class_token(model: CLIPVisionModel, pixels: Tensor) -> Tensor:
     Returns:
         (N, D) float.
     """
-    hidden = model.pre_layrnorm(model.embeddings(pixels))  # (N, M, D)
-    *layers, last = model.encoder.layers
+    parts: Any = model
+    hidden = parts.pre_layrnorm(parts.embeddings(pixels))  # (N, M, D)
+    *layers, last = parts.encoder.layers
     for layer in layers:
         attended, _ = layer.self_attn(layer.layer_norm1(hidden), attention_mask=None)
         hidden = hidden + attended
         hidden = hidden + _feedforward(layer.mlp, layer.layer_norm2(hidden))
     token = hidden[:, :1] + _class_attention(last.self_attn, last.layer_norm1(hidden))
     token = token + _feedforward(last.mlp, last.layer_norm2(token))
-    pooled: Tensor = model.post_layernorm(token[:, 0])
+    pooled: Tensor = parts.post_layernorm(token[:, 0])
     return pooled
 
 
@@ -75,4 +76,5 @@ def _feedforward(network: Any, tokens: Tensor) -> Tensor:
     hidden = torch.addmm(expand.bias, flat, expand.weight.t(), beta=factor, alpha=factor)
     hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
     flat = torch.addmm(contract.bias, hidden, contract.weight.t(), alpha=1 / factor)
-    return flat.unflatten(0, tokens.shape[:2])
+    contracted: Tensor = flat.unflatten(0, tokens.shape[:2])
+    return contracted

@@ -161,7 +161,8 @@ class TimesformerLayer(GradientCheckpointingLayer):
         else:
             mixed = self.temporal_attention.attention(normed)
             seen = F.linear(mixed, self.folded_weight, self.folded_bias)
-        return patches + seen.unflatten(0, patches.shape[:2])
+        result: Tensor = patches + seen.unflatten(0, patches.shape[:2])
+        return result
 
     def _over_space(self, global_token: Tensor, patches: Tensor) -> Tensor:
         """(B, 1, D') and (B, P, T, D') -> (B, 1 + P*T, D').
