@@ -80,12 +80,12 @@ def _calibration(source: Path, split: str | None, config: MSQNetConfig) -> list[
 
 def _show(folder: Path, manifest: Manifest, num_videos: int) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir())
-    check = manifest.verification
-    limit = check["tolerance"]
-    allowed = "not limited for int8" if limit is None else f"at most {limit:g} is allowed"
     print(f"written: {folder} ({manifest.format}, {manifest.precision}, {size / 1e6:.1f} MB)")
-    print(
-        f"largest difference of scores from PyTorch's: {check['max_difference']:.2g} "
-        f"({check['num_clips']} clips of {num_videos} videos; {allowed})"
-    )
+    for runtime, check in manifest.verification.items():
+        limit = check["tolerance"]
+        allowed = "not limited for int8" if limit is None else f"at most {limit:g} is allowed"
+        print(
+            f"{runtime}: largest difference of scores from PyTorch's {check['max_difference']:.2g} "
+            f"({check['num_clips']} clips of {num_videos} videos; {allowed})"
+        )
     print(f"use it: msqnet predict clip.mp4 --model {folder}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
@@ -31,13 +32,16 @@ from msqnet.inference.manifest import (
     SUFFIXES,
     Manifest,
     file_digest,
+    read_manifest,
 )
+from msqnet.inference.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msqnet.clips import Clip
     from msqnet.inference.manifest import ExportFormat
+    from msqnet.inference.runtimes import RuntimeName
     from msqnet.model.msqnet import MSQNet
 
 
@@ -94,8 +98,12 @@ def export_model(
     try:
         manifest = write_graphs(model, draft, settings.format, reference.provenance, calibration)
         is_exact = calibration is None
-        result = check_graphs(reference, draft, clips, settings.tolerance if is_exact else None)
-        manifest = replace(manifest, verification=asdict(result))
+        results = check_graphs(reference, draft, clips, settings.tolerance if is_exact else None)
+        verification: dict[str, Any] = {
+            str(name): asdict(result) for name, result in results.items()
+        }
+        manifest = replace(manifest, verification=verification)
+
         manifest.write(draft)
         draft.chmod(0o755)  # temporary folders are their owner's alone
         draft.rename(out)
@@ -106,9 +114,22 @@ def export_model(
 
 def check_graphs(
     reference: TorchBackend, folder: Path, clips: Sequence[Clip], tolerance: float | None
-) -> Verification:
-    """Compare an exported folder with the model in PyTorch; see `verify`."""
-    return verify(reference, ExportedBackend.from_pretrained(folder), clips, tolerance)
+) -> dict[RuntimeName, Verification]:
+    """Compare an exported folder with the model in PyTorch, by every runtime of its format.
+
+    A runtime that is not installed is left out, but for the one that runs the format by default.
+
+    Raises:
+        ExportError: see `verify`.
+        MissingExtra: the default runtime is not installed.
+    """
+    default, *others = RUNTIMES[read_manifest(folder).format]
+    return {
+        runtime: verify(
+            reference, ExportedBackend.from_pretrained(folder, runtime=runtime), clips, tolerance
+        )
+        for runtime in (default, *(name for name in others if find_spec(name) is not None))
+    }
 
 
 def write_graphs(

@@ -54,7 +54,8 @@ class Manifest:
         train_positive_windows: (K,) positive windows the model was trained on; None if not known.
         train_negative_windows: (K,) windows known to be negative there; None if not known.
         provenance: which model this is; plain values.
-        verification: how its scores compared with PyTorch's when it was exported; plain values.
+        verification: by runtime, how its scores compared with PyTorch's when it was exported; plain
+            values.
         files: SHA-256 of every other file of the folder, by name.
     """
 

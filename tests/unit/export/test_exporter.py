@@ -20,14 +20,15 @@ from msqnet.inference.manifest import read_manifest
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
 from tests.fixtures.models import (
-    random_inputs,
     tiny_model,
     write_clip_folder,
     write_timesformer_folder,
 )
+from tests.unit.inference.test_backends import tiny_model as tiny_lite
 
 if TYPE_CHECKING:
     from msqnet.clips import Clip
+    from msqnet.config import ClipConfig
     from msqnet.model.msqnet import MSQNet
 
 RUNTIMES = ["onnxruntime", "openvino"]
@@ -53,15 +54,26 @@ def real_clips(model: MSQNet) -> list[Clip]:
     return list(iter_clips(windows_of_videos([real_video()], 2.0), model.config.clip_config))
 
 
+def the_model(name: str) -> MSQNet:
+    """Of weights that do not magnify rounding: attention over noise would, in every runtime."""
+    return tiny_lite() if name == "lite" else tiny_model(name)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``lite`` and ``timesformer`` models, and what was exported of them."""
     root = tmp_path_factory.mktemp("models")
     for name in ("lite", "timesformer"):
-        model = tiny_model(name, calibration_scale=[1.0, 2.0, 0.5])
+        model = the_model(name)
         model.save_pretrained(root / name)
         export_model(root / name, root / f"{name}-onnx", real_clips(model))
     return root
+
+
+def random_frames(num_clips: int, config: ClipConfig) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(num_clips)
+    shape = (num_clips, config.num_frames, 3, config.size_pixels, config.size_pixels)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -80,20 +92,22 @@ def test_any_number_of_clips_goes_through(folders: Path, name: str) -> None:
     reference = TorchBackend.from_pretrained(folders / name, "cpu")
     exported = ExportedBackend.from_pretrained(folders / f"{name}-onnx")
     for num_clips in (1, 2, 5):
-        inputs = random_inputs(name, num_clips)
-        batch = ClipBatch(inputs["pixels"], inputs.get("closeups"))
+        pixels = random_frames(num_clips, reference.clip_config)
+        batch = ClipBatch(pixels, pixels.flip(1) if reference.clip_config.closeup else None)
         expected = clip_scores(reference, batch)
         np.testing.assert_allclose(clip_scores(exported, batch), expected, atol=1e-4)
 
 
 def test_check_stands_in_the_manifest(folders: Path) -> None:
-    check = read_manifest(folders / "lite-onnx").verification
-    assert check["num_clips"] == 3
-    assert 0 <= check["max_difference"] <= check["tolerance"] == 1e-4
+    checks = read_manifest(folders / "lite-onnx").verification
+    assert list(checks) == RUNTIMES
+    for check in checks.values():
+        assert check["num_clips"] == 3
+        assert 0 <= check["max_difference"] <= check["tolerance"] == 1e-4
 
 
 def test_weights_changed_after_the_export_are_noticed(folders: Path) -> None:
-    changed = tiny_model("lite", calibration_scale=[1.0, 2.0, 0.5])
+    changed = the_model("lite")
     clips = real_clips(changed)
     with torch.no_grad():
         changed.head.bias.add_(0.1)
@@ -127,11 +141,11 @@ def test_openvino_files_have_the_scores_of_the_model(folders: Path, tmp_path: Pa
 
 
 def test_int8_lies_close_to_the_model_and_says_what_it_is(folders: Path, tmp_path: Path) -> None:
-    clips = real_clips(tiny_model("lite"))
+    clips = real_clips(the_model("lite"))
     manifest = export_model(folders / "lite", tmp_path / "out", clips, calibration=clips)
     assert manifest.precision == "int8"
-    assert manifest.verification["tolerance"] is None
-    assert 0 < manifest.verification["max_difference"] < 0.5
+    assert manifest.verification["onnxruntime"]["tolerance"] is None
+    assert 0 < manifest.verification["onnxruntime"]["max_difference"] < 0.5
     size = (tmp_path / "out" / "frame_graph.onnx").stat().st_size
     assert size < 0.5 * (folders / "lite-onnx" / "frame_graph.onnx").stat().st_size
 
