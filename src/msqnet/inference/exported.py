@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 # What a few frames need stays in the processor's cache.
 _FRAMES_AT_A_TIME = 4
+# OpenVINO 2026.4 gives wrong scores of two and more clips at once of TimeSformer models, also where
+# the number is fixed beforehand; those of single clips are right.
+_CLIPS_AT_A_TIME: Mapping[RuntimeName, int] = {"openvino": 1}
 
 
 class ExportedBackend(ScoreColumns):
@@ -67,6 +70,7 @@ class ExportedBackend(ScoreColumns):
             manifest.train_negative_windows,
         )
         self._manifest = manifest
+        self._runtime = runtime
         self._frame_graph = frame_graph
         self._clip_graph = clip_graph
         self._embeddings = embeddings
@@ -171,9 +175,19 @@ class ExportedBackend(ScoreColumns):
         inputs: dict[str, NDArray[Any]] = {}
         for prefix, features in (("", frames), (CLOSEUP_PREFIX, closeups or {})):
             inputs |= {prefix + name: value.numpy() for name, value in features.items()}
+        num_clips = len(next(iter(inputs.values())))
+        size = _CLIPS_AT_A_TIME.get(self._runtime, num_clips)
+        parts = [
+            self._scores({name: value[first : first + size] for name, value in inputs.items()})
+            for first in range(0, num_clips, size)
+        ]
+        return self._kept(np.concatenate(parts))
+
+    def _scores(self, inputs: dict[str, NDArray[Any]]) -> FloatArray:
+        """(B, K) float32 of all labels."""
         if self._embeddings is not None:
             inputs[EMBEDDINGS_KEY] = self._embeddings.numpy()
-        return self._kept(self._clip_graph(inputs)[SCORES_OUTPUT])
+        return self._clip_graph(inputs)[SCORES_OUTPUT]
 
 
 def _read_embeddings(folder: Path) -> Tensor:
