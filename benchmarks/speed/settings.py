@@ -90,7 +90,7 @@ class Settings:
 
 
 # A window of the paper's model takes about 6 s of both of two cores the usual way: the lengths are
-# such that `make bench` ends within 15 minutes there, and `make bench-quick` within 4.
+# such that `make bench` ends within 15 minutes there, and `make bench-quick` within 6.
 PRESETS = {
     "smoke": Settings("smoke", 2, 4.0, 4.0, 2, sizes=TINY, with_lite=False, with_compiled=False),
     "quick": Settings(
@@ -104,6 +104,14 @@ PRESETS = {
         with_compiled=False,
         with_memory=False,
     ),
-    "bench": Settings("bench", MIN_ROUNDS, paper_seconds=10.0, lite_seconds=10.0, model_windows=2),
+    # Compiling takes as long as all rounds together on two cores: it is part of the full run.
+    "bench": Settings(
+        "bench",
+        MIN_ROUNDS,
+        paper_seconds=10.0,
+        lite_seconds=10.0,
+        model_windows=2,
+        with_compiled=False,
+    ),
     "full": Settings("full", MIN_ROUNDS, paper_seconds=60.0, lite_seconds=60.0, model_windows=8),
 }
