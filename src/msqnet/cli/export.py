@@ -54,6 +54,8 @@ def export(
 
     if not int8 and (calibrate_on or calibration_split):
         raise ConfigError("--calibrate_on is for --int8; give both or neither")
+    if calibration_split and not calibrate_on:
+        raise ConfigError("--calibration_split takes rows of a table; name it with --calibrate_on")
     if Path(out).exists():
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)

@@ -166,8 +166,6 @@ class TorchBackend(ScoreColumns):
         model: a finished model; prepared for inference here.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
-        compiled: run what `torch.compile` makes of it. The first windows then take minutes on a
-            CPU, and it needs a C++ compiler there.
     """
 
     def __init__(
@@ -175,17 +173,9 @@ class TorchBackend(ScoreColumns):
         model: MSQNet,
         device: str = "auto",
         source: dict[str, Any] | None = None,
-        *,
-        compiled: bool = False,
     ) -> None:
         self._device = resolve_device(device)
         self._model = model.to(self._device).prepare_for_inference()  # type: ignore[arg-type]
-        self._frame_features: Any = self._model.frame_features
-        self._score_frames: Any = self._model.score_frames
-        if compiled:
-            # Numbers of frames and windows differ from batch to batch.
-            self._frame_features = torch.compile(self._frame_features, dynamic=True, fullgraph=True)
-            self._score_frames = torch.compile(self._score_frames, dynamic=True, fullgraph=True)
         config = model.config
         super().__init__(
             config.label_set,
@@ -236,15 +226,12 @@ class TorchBackend(ScoreColumns):
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
         with torch.inference_mode():
-            found: FrameFeatures = self._frame_features(
-                frames.to(self._device), is_closeup=is_closeup
-            )
-            return found
+            return self._model.frame_features(frames.to(self._device), is_closeup=is_closeup)
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
         with torch.inference_mode():
-            scores = self._model.scores(self._score_frames(frames, closeups).logits)  # (B, K)
+            scores = self._model.scores(self._model.score_frames(frames, closeups).logits)  # (B, K)
         return self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
 
 

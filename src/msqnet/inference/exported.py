@@ -73,6 +73,7 @@ class ExportedBackend(ScoreColumns):
         self._runtime = runtime
         self._frame_graph = frame_graph
         self._clip_graph = clip_graph
+        self._own_embeddings = embeddings
         self._embeddings = embeddings
         self.clip_config = ClipConfig.from_dict(manifest.clip)
         self.single_label = manifest.single_label
@@ -141,11 +142,12 @@ class ExportedBackend(ScoreColumns):
         from msqnet.model.vocabulary import TrainedTexts, embeddings_as_trained
 
         manifest = self._manifest
-        if self._embeddings is None or manifest.text_encoder is None:
+        own_embeddings = self._own_embeddings
+        if own_embeddings is None or manifest.text_encoder is None:
             self.keep_labels(labels)
             return
         own = manifest.labels[0]
-        trained = TrainedTexts(manifest.text_encoder, manifest.prompts, own, self._embeddings[0])
+        trained = TrainedTexts(manifest.text_encoder, manifest.prompts, own, own_embeddings[0])
         self._embeddings = embeddings_as_trained(trained, labels, texts)
         known = dict(zip(manifest.labels, manifest.thresholds, strict=True))
         usual = sorted(known.values())[len(known) // 2]

@@ -88,8 +88,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of a SHA-256 over those of all files."""
-        text = json.dumps(self.files, sort_keys=True)
+        """First 16 hex digits of a SHA-256 over all that is said here, those of files included."""
+        text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
 
     def graph(self, folder: Path, name: str) -> Path:

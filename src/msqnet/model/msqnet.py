@@ -430,6 +430,8 @@ class MSQNet(PreTrainedModel):
     ) -> MSQNetOutput:
         """All that comes after the encoders."""
         memory, positions = self._memory(frame_memory)
+        if self.config.video_query == "none":
+            video_query = None  # stored features have one, for models that use it
         if video_query is not None:
             video_query = (video_query - self.query_mean) / self.query_std
         dropped = None if video_query is None else self.query_dropout(video_query)

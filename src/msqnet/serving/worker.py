@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import MsqnetError, VocabularyError
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.process import keep_freed_memory
 from msqnet.serving.child_process import Cancelled, answer_requests, problem_of
@@ -170,9 +170,15 @@ def _needs_labels(model: str | None) -> bool:
 
 
 def _is_open(model: str | None) -> bool:
+    from msqnet.inference.manifest import is_exported
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.models import model_folder
 
     if _needs_labels(model):
         return True
+    if model is not None and is_exported(model):
+        raise ConfigError(
+            f"{model}: an exported model; the server draws heat maps and needs the model itself, "
+            "give the folder that was exported"
+        )
     return bool(MSQNetConfig.from_pretrained(model_folder(model)).is_open)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import secrets
 import time
 import zlib
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,8 @@ _LENGTH_BYTES = 8
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 # What a killed process left half-written; no write takes that long.
 _ABANDONED_SECONDS = 3600.0
+# Each map holds a file descriptor, of which a process has 1,024 by default.
+_MAX_OPEN_MAPS = 64
 
 Entry = dict[str, np.ndarray]
 """Arrays by name, without an axis of entries."""
@@ -47,23 +51,27 @@ class _DamagedFileError(Exception):
 
 @dataclass(frozen=True)
 class _File:
-    """One mapped file.
+    """What the header of one file says.
 
     Attributes:
         path: where it is.
         keys: of its N entries.
         checksums: of its N entries.
-        arrays: (N, ...) by name.
+        layout: of the arrays (N, ...) by name: type, shape, first byte.
     """
 
     path: Path
     keys: tuple[str, ...]
     checksums: tuple[int, ...]
-    arrays: Entry
+    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]
 
-    def entry(self, place: int) -> Entry:
-        """One entry."""
-        return {name: values[place] for name, values in self.arrays.items()}
+    def mapped(self) -> Entry:
+        """Its arrays as views of the file; each map holds a file descriptor."""
+        data = np.memmap(self.path, np.uint8, mode="r")
+        return {
+            name: data[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape)
+            for name, (dtype, shape, start) in self.layout.items()
+        }
 
 
 class FeatureFiles:
@@ -88,8 +96,25 @@ class FeatureFiles:
         self._seen: set[str] = set()
         self._places: dict[str, tuple[_File, int]] = {}
         self._is_sound: set[str] = set()
+        self._maps: OrderedDict[Path, Entry] = OrderedDict()
         _remove_abandoned(folder)
         self.refresh()
+
+    def _arrays(self, file: _File) -> Entry:
+        """The arrays of a file; only the maps used last stay open.
+
+        Raises:
+            ConfigError: it cannot be read any more.
+        """
+        if file.path not in self._maps:
+            try:
+                self._maps[file.path] = file.mapped()
+            except (OSError, ValueError) as error:
+                raise _not_readable(file.path, error) from error
+            if len(self._maps) > _MAX_OPEN_MAPS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(file.path)
+        return self._maps[file.path]
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -145,14 +170,19 @@ class FeatureFiles:
 
         A file with a damaged entry is deleted, with a warning, and none of its entries is there any
         more. What was found sound is not read again.
+
+        Raises:
+            ConfigError: a file cannot be read, for another reason than damage.
         """
         for key in keys:
             if key in self._is_sound or key not in self._places:
                 continue
             file, place = self._places[key]
-            if _checksum(key, file.entry(place)) == file.checksums[place]:
+            entry = {name: values[place] for name, values in self._arrays(file).items()}
+            if _checksum(key, entry) == file.checksums[place]:
                 self._is_sound.add(key)
                 continue
+            self._maps.pop(file.path, None)
             _discard(file.path, f"entry {place} is not what was written")
             for lost in file.keys:
                 if self._places.get(lost, (None, 0))[0] is file:
@@ -170,10 +200,10 @@ class FeatureFiles:
             (B, ...), in the order of the keys.
         """
         places = [self._places[key] for key in keys]
-        first = places[0][0].arrays[name]
-        found = np.empty((len(keys), *first.shape[1:]), first.dtype)
+        dtype, shape, _ = places[0][0].layout[name]
+        found = np.empty((len(keys), *shape[1:]), dtype)
         for target, (file, place) in zip(found, places, strict=True):
-            target[...] = file.arrays[name][place]
+            target[...] = self._arrays(file)[name][place]
         return found
 
 
@@ -181,6 +211,14 @@ def _not_writable(folder: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"{folder}: features cannot be kept there ({error.strerror or error}); make room, allow "
         "writing, or name another folder"
+    )
+
+
+def _not_readable(path: Path, error: Exception) -> ConfigError:
+    reason = getattr(error, "strerror", None) or error
+    return ConfigError(
+        f"{path}: stored features cannot be read ({reason}); allow reading, raise the limit it "
+        "names, or name another folder"
     )
 
 
@@ -195,37 +233,50 @@ def _checksum(key: str, entry: Entry) -> int:
 
 
 def _open(path: Path) -> _File:
-    """Map a file.
+    """Read the header of a file.
 
     Raises:
         FileNotFoundError: it is gone.
+        ConfigError: it cannot be read, which says nothing of what is in it.
         _DamagedFileError: it is cut short, or no file of features.
     """
     try:
-        data = np.memmap(path, np.uint8, mode="r")
-        header_length = int.from_bytes(data[:_LENGTH_BYTES].tobytes(), "little")
-        start = _LENGTH_BYTES + header_length
-        header = json.loads(data[_LENGTH_BYTES:start].tobytes())
+        with path.open("rb") as file:
+            num_bytes = os.fstat(file.fileno()).st_size
+            header_length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            start = _LENGTH_BYTES + header_length
+            if start > num_bytes:
+                raise _DamagedFileError(f"{num_bytes} bytes, expected a header of {start}")
+            raw_header = file.read(header_length)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _not_readable(path, error) from error
+    try:
+        header = json.loads(raw_header)
         metadata = header.pop("__metadata__")
         if metadata["format"] != _FORMAT:
             raise _DamagedFileError(f"format {metadata['format']!r}, expected {_FORMAT!r}")
         keys = tuple(map(str, json.loads(metadata["keys"])))
         checksums = tuple(map(int, json.loads(metadata["checksums"])))
-        arrays = {name: _array(data[start:], tensor) for name, tensor in header.items()}
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        layout = {name: _place(tensor, start, num_bytes) for name, tensor in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _DamagedFileError(f"{type(error).__name__}: {error}") from error
-    if any(len(array) != len(keys) for array in (checksums, *arrays.values())):
+    numbers = [len(checksums), *(shape[0] for _, shape, _ in layout.values())]
+    if any(number != len(keys) for number in numbers):
         raise _DamagedFileError("not as many entries as keys")
-    return _File(path, keys, checksums, arrays)
+    return _File(path, keys, checksums, layout)
 
 
-def _array(data: NDArray[np.uint8], tensor: dict[str, Any]) -> np.ndarray:
-    """A view of the mapped bytes; a ValueError where the file is too short for it."""
-    first, end = tensor["data_offsets"]
-    values: np.ndarray = data[first:end].view(_DTYPES[tensor["dtype"]])
-    return values.reshape(tensor["shape"])
+def _place(
+    tensor: dict[str, Any], start: int, num_bytes: int
+) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape and first byte of an array; a ValueError where the file is too short for it."""
+    first, end = map(int, tensor["data_offsets"])
+    dtype, shape = _DTYPES[tensor["dtype"]], tuple(map(int, tensor["shape"]))
+    if not shape or end - first != dtype.itemsize * math.prod(shape) or start + end > num_bytes:
+        raise ValueError(f"{shape} of {dtype} in bytes {first} to {end} of {num_bytes - start}")
+    return dtype, shape, start + first
 
 
 def _discard(path: Path, reason: str) -> None:

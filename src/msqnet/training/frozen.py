@@ -63,9 +63,12 @@ class FrozenPart:
             if self.after_trunk
             else _settings(encoder.config),
         }
+        if not self.after_trunk:
+            settings["frame_pooling"] = self.model.config.frame_pooling
         if self.model.image_encoder is not None:
             parts["image"] = self.model.image_encoder
             settings["image"] = _settings(self.model.image_encoder.config)
+            settings["image_embedding"] = self.model.config.image_embedding
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         for part, module in parts.items():
             for name, tensor in sorted(module.state_dict().items()):

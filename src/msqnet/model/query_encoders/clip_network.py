@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.activations import QuickGELUActivation
 
@@ -67,12 +67,14 @@ def _class_attention(attention: Any, tokens: Tensor) -> Tensor:
 
 def _feedforward(network: Any, tokens: Tensor) -> Tensor:
     """(N, M, D) -> (N, M, D)."""
-    if not isinstance(network.activation_fn, QuickGELUActivation):
+    expand, contract = network.fc1, network.fc2
+    # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
+    is_plain = type(expand) is nn.Linear and type(contract) is nn.Linear
+    if not is_plain or not isinstance(network.activation_fn, QuickGELUActivation):
         result: Tensor = network(tokens)
         return result
     factor = _QUICK_GELU_FACTOR
     flat = tokens.flatten(0, 1)
-    expand, contract = network.fc1, network.fc2
     hidden = torch.addmm(expand.bias, flat, expand.weight.t(), beta=factor, alpha=factor)
     hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
     flat = torch.addmm(contract.bias, hidden, contract.weight.t(), alpha=1 / factor)

@@ -127,8 +127,11 @@ class TimesformerLayer(GradientCheckpointingLayer):
         Nothing but dropout lies between them, so this holds in eval mode. The product is made of
         the weights as they are now; `train` forgets it.
         """
-        if self.is_divided and not self.training:
-            first, second = self.temporal_attention.output.dense, self.temporal_dense
+        if not self.is_divided or self.training:
+            return
+        first, second = self.temporal_attention.output.dense, self.temporal_dense
+        # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
+        if type(first) is nn.Linear and type(second) is nn.Linear:
             self.folded_weight = second.weight @ first.weight
             self.folded_bias = second.weight @ first.bias + second.bias
 
