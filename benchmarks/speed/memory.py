@@ -27,6 +27,8 @@ def run_work(work: str, bench: Bench) -> None:
     """Do what a user of this contender would do; nothing for what the imports alone take."""
     settings = bench.settings
     if work == "baseline":
+        from benchmarks.speed import baseline
+
         # One window at a time: more of them take no more memory.
         baseline.predict(
             bench.unshared_video, bench.parts, settings, StageClock(), from_start=False

@@ -226,7 +226,11 @@ class TorchBackend(ScoreColumns):
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
         with torch.inference_mode():
-            return self._model.frame_features(frames.to(self._device), is_closeup=is_closeup)
+            model: Any = self._model
+            found: FrameFeatures = model.frame_features(
+                frames.to(self._device), is_closeup=is_closeup
+            )
+            return found
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
