@@ -1,9 +1,14 @@
-"""Settings of a process that msqnet has to itself: the program, and what a server starts."""
+"""Settings of the process: memory that it keeps, the stack of its signal handlers."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -24,3 +29,33 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2) on Linux."""
+
+    _fields_ = (
+        ("start", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("num_bytes", ctypes.c_size_t),
+    )
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Undo what the block does to the stack on which this thread's signal handlers run.
+
+    OpenVINO 2026.4 gives the thread that compiles a model a stack of its own, and sets back what it
+    found there when the model is dropped. Of two models dropped in the order in which they came,
+    the second one sets back the freed stack of the first: the next signal, such as that of a child
+    process that ends, then kills the process.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, found = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(found))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(found), None)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra
+from msqnet.process import signal_stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +123,8 @@ class _OpenVinoGraph:
             # Some processors would take bfloat16 by themselves, and give other scores.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        with signal_stack_kept():
+            self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         found = self._compiled(dict(inputs))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,3 +197,28 @@ def test_graph_that_a_runtime_cannot_read_is_named(
     path.write_bytes((folder / "clip_graph.onnx").read_bytes()[:60])
     with pytest.raises(CheckpointError, match=f"clip_graph.onnx: {runtime} cannot read it"):
         load_graph(path, runtime)
+
+
+_SIGNAL_AFTER_TWO_MODELS = """
+import os, signal, sys
+from pathlib import Path
+from msqnet.inference.runtimes import load_graph
+
+first, second = (load_graph(Path(path), sys.argv[1]) for path in sys.argv[2:])
+del first
+del second
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+os.kill(os.getpid(), signal.SIGUSR1)
+assert seen
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks are set as on Linux")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_signals_arrive_after_models_are_dropped_in_their_order(folder: Path, runtime: str) -> None:
+    graphs = [str(folder / name) for name in ("frame_graph.onnx", "clip_graph.onnx")]
+    # faulthandler gives the main thread a signal stack, as pytest does.
+    command = [sys.executable, "-X", "faulthandler", "-c", _SIGNAL_AFTER_TWO_MODELS]
+    done = subprocess.run([*command, runtime, *graphs], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
