@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.speed import floors, limits, machine, memory, tables
-from benchmarks.speed.contenders import BOTH, Bench, Field, build
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.contenders import BOTH, Field, build
 from benchmarks.speed.harness import Cost, Costs, Summary, cost_summaries, ratios, run_rounds
 from benchmarks.speed.settings import PRESETS
 from benchmarks.speed.videos import FOLDER, source_clip

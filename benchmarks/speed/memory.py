@@ -18,7 +18,7 @@ from benchmarks.speed.machine import peak_memory_bytes
 from benchmarks.speed.settings import PRESETS
 
 if TYPE_CHECKING:
-    from benchmarks.speed.contenders import Bench
+    from benchmarks.speed.bench import Bench
 
 WORKS = ("imports", "baseline", "msqnet", "lite")
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
     parser.add_argument("--video", type=Path, required=True)
     arguments = parser.parse_args()
-    from benchmarks.speed.contenders import Bench
+    from benchmarks.speed.bench import Bench
 
     run_work(arguments.work, Bench(PRESETS[arguments.preset], arguments.video))
     print(peak_memory_bytes())

@@ -12,7 +12,7 @@ import pytest
 import torch
 from benchmarks import gpu
 from benchmarks.speed import baseline, limits
-from benchmarks.speed.contenders import Bench
+from benchmarks.speed.bench import Bench
 from benchmarks.speed.harness import StageClock
 from benchmarks.speed.models import HuggingFaceParts, paper_model
 from benchmarks.speed.settings import PRESETS, TINY

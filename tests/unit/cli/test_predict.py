@@ -324,6 +324,7 @@ def test_options_reach_the_predictor(
         "threshold": "0.7",
         "min_duration_seconds": "0.25",
         "max_gap_seconds": "1.5",
+        "runtime": "torch",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
@@ -334,6 +335,7 @@ def test_options_reach_the_predictor(
         "device": "cpu",
         "window": WindowConfig(2.0, 0.5, 3),
         "segments": SegmentConfig(0.7, 0.25, 1.5),
+        "runtime": "torch",
     }
     assert "bright" in capsys.readouterr().out
 
