@@ -19,10 +19,11 @@ from transformers.utils.generic import ModelOutput
 from msqnet.errors import ShapeError, VocabularyError
 from msqnet.model.attention import check_attention, set_attention
 from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
-from msqnet.model.decoder import MemoryEncoder, QueryDecoder, StackSizes
+from msqnet.model.decoder import MemoryEncoder, QueryDecoder
 from msqnet.model.encoders import build_image_encoder, build_video_encoder, resized
-from msqnet.model.heads import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
+from msqnet.model.heads import GroupWiseLinear, TextAlignment
 from msqnet.model.loading import align, check_loaded, check_report, loading_from
+from msqnet.model.parts import QueryEncoder, decoder_head, query_head, stack_sizes
 from msqnet.model.positional import sinusoidal_positions
 from msqnet.model.video_encoders.encoder import of_clips, time_positions
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
@@ -58,61 +59,6 @@ class MSQNetOutput(ModelOutput):
     decoded: Tensor | None = None
     memory: Tensor | None = None
     video_query: Tensor | None = None
-
-
-class QueryEncoder(nn.Module):
-    """Multi-modal label queries: Q_0 = W_que [Q_l, Q_v] (paper, section 3.2).
-
-    Args:
-        config: of the whole model.
-        query_width: D'', or 0 without a video query.
-    """
-
-    def __init__(self, config: MSQNetConfig, query_width: int):
-        super().__init__()
-        num_labels = len(config.label_set)
-        self.label_embeddings = nn.Parameter(torch.empty(num_labels, config.label_width))
-        self.label_embeddings.requires_grad_(config.learn_label_queries)
-        # W_que [Q_l, Q_v] = W_l Q_l + W_v Q_v: the video's part is computed once, not K times.
-        self.project_labels = nn.Linear(config.label_width, config.width, bias=False)
-        self.project_video = (
-            nn.Linear(query_width, config.width, bias=False) if query_width else None
-        )
-
-    def forward(self, text: Tensor, video_query: Tensor | None, batch_size: int) -> Tensor:
-        """Text (K, D_t) and the clips' (B, D''), or None -> (B, K, D) float."""
-        queries: Tensor = self.project_labels(text)  # (K, D)
-        if self.project_video is None or video_query is None:
-            return queries.expand(batch_size, -1, -1)
-        from_video: Tensor = self.project_video(video_query)  # (B, D)
-        return queries + from_video[:, None]  # (B, K, D)
-
-
-def _sizes(config: MSQNetConfig, num_layers: int) -> StackSizes:
-    return StackSizes(
-        num_layers,
-        config.width,
-        config.decoder_heads,
-        config.decoder_feedforward,
-        config.dropout,
-        config.final_norms,
-    )
-
-
-def _decoder_head(config: MSQNetConfig) -> nn.Module:
-    if config.head == "shared":
-        return SharedLinear(config.width)
-    if config.head == "cosine":
-        return TextAlignment(config.width, config.label_width)
-    return GroupWiseLinear(len(config.label_set), config.width)
-
-
-def _query_head(config: MSQNetConfig, query_width: int) -> nn.Module | None:
-    if not config.video_query_to_scores:
-        return None
-    if config.is_open:
-        return TextAlignment(query_width, config.label_width)
-    return VideoQueryHead(len(config.label_set), query_width)
 
 
 class MSQNet(PreTrainedModel):
@@ -153,18 +99,18 @@ class MSQNet(PreTrainedModel):
         self.memory_dropout = nn.Dropout(config.dropout)
         self.query_encoder = QueryEncoder(config, query_width)
         self.memory_encoder = (
-            MemoryEncoder(_sizes(config, config.memory_encoder_layers))
+            MemoryEncoder(stack_sizes(config, config.memory_encoder_layers))
             if config.memory_encoder_layers
             else None
         )
         num_labels = len(config.label_set)
         self.decoder = QueryDecoder(
-            _sizes(config, config.decoder_layers),
+            stack_sizes(config, config.decoder_layers),
             query_attention=config.query_attention,
             num_query_positions=num_labels if config.query_positions == "learned" else 0,
         )
-        self.head = _decoder_head(config)
-        self.query_head = _query_head(config, query_width)
+        self.head = decoder_head(config)
+        self.query_head = query_head(config, query_width)
         self._hand_down_attention()
         self.post_init()  # type: ignore[no-untyped-call]
 
