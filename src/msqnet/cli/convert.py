@@ -1,4 +1,4 @@
-"""`msqnet convert`: a data set as its authors distribute it -> the standard table."""
+"""`msqnet convert`: annotations from one form into another: data sets, annotation tools, tables."""
 
 from __future__ import annotations
 
@@ -7,81 +7,182 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from msqnet.data.adapters.adapter import Adapter, Converted
+    from msqnet.formats.annotations import Annotations, Format
 
 _LIST = "list"
+_TABLE = "table"
 _NUM_LABELS_SHOWN = 5
 
 
 def convert(
     source_format: str | None = None,
+    target_format: str = _TABLE,
+    input: str | None = None,
     root: str | None = None,
     out: str | None = None,
     options: list[str] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Turn the annotation files of a data set into a table of labelled clips.
+    """Turn annotations of a data set, of an annotation tool or of a model into another form.
 
     Videos need not be there: rows name the place where they belong, and `msqnet check` lists those
-    that are missing. Beside the table, the labels are written in the official order.
+    that are missing. Beside a table, the labels are written in the official order. What the other
+    form has no place for is said.
 
     Args:
-        source_format: The data set.
-        root: Folder that the data set was unpacked in; needed, but not by `--from list`.
-        out: Table to write (.csv, .tsv or .parquet); needed as well. The labels go beside it, into
+        source_format: The data set or the format that is read.
+        target_format: The format that is written.
+        input: File or folder of annotations; needed for formats, not for data sets.
+        root: Folder that a data set was unpacked in; of a format, the folder that holds the videos,
+            by default that of the annotations.
+        out: File to write; for a table .csv, .tsv or .parquet, and the labels go beside it, into
             NAME.labels.csv.
-        options: What to read, as KEY=VALUE.
-        overwrite: Replace a table that is there.
+        options: What to read and what to write, as KEY=VALUE.
+        overwrite: Replace what is there.
 
     Returns:
         Exit code.
     """
     from msqnet.data.adapters import ADAPTERS
-    from msqnet.data.writer import label_table_path, write_label_table, write_table
 
     if source_format == _LIST:
-        print("\n\n".join(_described(_load(name)) for name in ADAPTERS))
+        print(_listing())
         return 0
-    chosen = _load(source_format)
-    folder, table = _checked_places(chosen, root, out, overwrite=overwrite)
-    converted = chosen.convert(folder, _parse_options(options or ()))
+    given = _parse_options(options or ())
+    if source_format in ADAPTERS:
+        return _convert_data_set(source_format, target_format, root, out, given, overwrite)
+    source, target = _source(source_format), _target(target_format)
+    of_source, of_target = _split_options(given, source.name, source.options, target)
+    if input is None:
+        raise ConfigError(f"--input: name the file or folder of {source.title}")
+    place = _checked_out(out, target, overwrite=overwrite)
+    annotations = _read(source, Path(input), root, of_source)
+    _write(annotations, target, place, of_target, source.title)
+    return 0
+
+
+def _convert_data_set(
+    name: str,
+    target_format: str,
+    root: str | None,
+    out: str | None,
+    given: Mapping[str, str],
+    overwrite: bool,
+) -> int:
+    from msqnet.data.adapters import load_adapter
+    from msqnet.data.writer import label_table_path, write_label_table, write_table
+    from msqnet.formats.table import from_records
+
+    chosen = load_adapter(name)
+    if root is None:
+        raise ConfigError(f"--root: name the folder that {chosen.title} was unpacked in")
+    target = None if target_format == _TABLE else _target(target_format)
+    of_source, of_target = _split_options(given, name, chosen.options, target)
+    table = _checked_out(out, target, overwrite=overwrite, example=chosen.name)
+    converted = chosen.convert(Path(root).resolve(), of_source)
+    if target is not None:
+        annotations = from_records(converted.records, converted.labels, converted.notes)
+        _write(annotations, target, table, of_target, chosen.title)
+        return 0
     write_table(converted.records, table)
     write_label_table(converted.labels, label_table_path(table))
     print("\n".join(_summary(chosen, converted, table, label_table_path(table))))
     return 0
 
 
-def _checked_places(
-    chosen: Adapter, root: str | None, out: str | None, *, overwrite: bool
-) -> tuple[Path, Path]:
-    """The data set's folder and the table to write, if both can be meant."""
+def _read(
+    source: Format, path: Path, root: str | None, options: Mapping[str, str]
+) -> Annotations:
+    from msqnet.formats.annotations import Reading
+
+    if source.read is None:
+        raise ConfigError(f"--from {source.name}: {source.title} can only be written")
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; --input names {source.title}")
+    videos = Path(root) if root is not None else (path if path.is_dir() else path.parent)
+    if not videos.is_dir():
+        raise DatasetError(f"{videos}: no such folder; --root names the one that holds the videos")
+    return source.read(path, Reading(videos, options))
+
+
+def _write(
+    annotations: Annotations, target: Format, path: Path, options: Mapping[str, str], origin: str
+) -> None:
+    from msqnet.formats.annotations import losses
+
+    if target.write is None:
+        raise ConfigError(f"--to {target.name}: {target.title} can only be read")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes = target.write(annotations, path, options)
+    lost = losses(annotations, target.keeps, target.title)
+    num_events = sum(1 for _ in annotations.events())
+    lines = [
+        f"{path}: {len(annotations.videos)} videos with {num_events} events, from {origin}",
+        *_label_lines(annotations),
+        *(f"note: {note}" for note in (*annotations.notes, *notes, *lost)),
+    ]
+    if target.name == _TABLE:
+        lines.append(f"next: msqnet check {shlex.quote(str(path))}")
+    print("\n".join(lines))
+
+
+def _label_lines(annotations: Annotations) -> list[str]:
+    labels = annotations.all_labels()
+    listing = ", ".join(labels.names[:_NUM_LABELS_SHOWN])
+    num_more = len(labels) - _NUM_LABELS_SHOWN
+    others = sorted(set(labels) - set(annotations.labels))
+    return [
+        f"labels: {len(labels)}: {listing}" + (f" and {num_more} more" if num_more > 0 else ""),
+        *([f"labels that the ethogram does not have: {', '.join(others)}"] if others else []),
+    ]
+
+
+def _checked_out(
+    out: str | None, target: Format | None, *, overwrite: bool, example: str = "annotations"
+) -> Path:
+    """The file to write, if it can be written."""
     from msqnet.data.writer import check_table_suffix, label_table_path
 
-    if root is None:
-        raise ConfigError(f"--root: name the folder that {chosen.title} was unpacked in")
+    is_table = target is None or target.name == _TABLE
     if out is None:
-        raise ConfigError(f"--out: name the table to write, such as {chosen.name}.csv")
-    check_table_suffix(out)
-    for path in (Path(out), label_table_path(out)):
+        what = "the table" if is_table or target is None else f"the file of {target.title}"
+        suffix = ".csv" if target is None else target.suffix
+        raise ConfigError(f"--out: name {what} to write, such as {example}{suffix}")
+    places = [Path(out)]
+    if is_table:
+        check_table_suffix(out)
+        places.append(label_table_path(out))
+    for path in places:
         if path.exists() and not overwrite:
             raise ConfigError(f"{path} exists; --overwrite replaces it")
-    return Path(root).resolve(), Path(out)
+    return Path(out)
 
 
-def _load(name: str | None) -> Adapter:
-    from msqnet.data.adapters import ADAPTERS, load_adapter
+def _source(name: str | None) -> Format:
+    from msqnet.data.adapters import ADAPTERS
+    from msqnet.formats import FORMATS, load_format
 
+    known = f"data sets {', '.join(ADAPTERS)}; formats {', '.join(FORMATS)}"
+    more = "'msqnet convert --from list' says more"
     if name is None:
-        raise ConfigError(
-            f"--from: name the data set: {', '.join(ADAPTERS)}; "
-            "'msqnet convert --from list' shows their licences and options"
-        )
-    return load_adapter(name)
+        raise ConfigError(f"--from: name the data set or the format: {known}; {more}")
+    if name not in FORMATS:
+        raise ConfigError(f"--from {name}: no such data set or format; known are {known} ({more})")
+    return load_format(name)
+
+
+def _target(name: str) -> Format:
+    from msqnet.formats import FORMATS, load_format
+
+    if name not in FORMATS:
+        raise ConfigError(f"--to {name}: no such format; known are {', '.join(FORMATS)}")
+    return load_format(name)
 
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, str]:
@@ -96,6 +197,32 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, str]:
     return options
 
 
+def _split_options(
+    given: Mapping[str, str], source: str, known: Mapping[str, str], target: Format | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Options of what is read and of what is written; one that both know goes to both."""
+    written = target.options if target else {}
+    unknown = sorted(set(given) - set(known) - set(written))
+    if unknown:
+        names = ", ".join((*known, *written)) or "none"
+        to = f" and {target.name}" if target else ""
+        raise ConfigError(f"{source}{to}: no option {unknown[0]!r}; known are: {names}")
+    return (
+        {name: value for name, value in given.items() if name in known},
+        {name: value for name, value in given.items() if name in written},
+    )
+
+
+def _listing() -> str:
+    """Everything that can be read and written."""
+    from msqnet.data.adapters import ADAPTERS, load_adapter
+    from msqnet.formats import FORMATS, load_format
+
+    adapters = [_described(load_adapter(name)) for name in ADAPTERS]
+    formats = [_described_format(load_format(name)) for name in FORMATS]
+    return "\n\n".join(["data sets (--from NAME --root FOLDER)", *adapters, "formats", *formats])
+
+
 def _described(chosen: Adapter) -> str:
     """The entry of one data set in the list of all."""
     task = chosen.task.replace("_", " ")
@@ -103,6 +230,17 @@ def _described(chosen: Adapter) -> str:
         [
             f"{chosen.name}: {chosen.title} ({task})",
             f"  licence: {chosen.licence}",
+            *(f"  --option {name}=...: {text}" for name, text in chosen.options.items()),
+        ]
+    )
+
+
+def _described_format(chosen: Format) -> str:
+    ways = [f"--from {chosen.name} --input PATH"] if chosen.read else []
+    ways += [f"--to {chosen.name}"] if chosen.write else []
+    return "\n".join(
+        [
+            f"{chosen.name}: {chosen.title} ({' and '.join(ways)})",
             *(f"  --option {name}=...: {text}" for name, text in chosen.options.items()),
         ]
     )

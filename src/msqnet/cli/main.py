@@ -123,14 +123,16 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "convert": Command(
         "msqnet.cli.convert:convert",
-        "turn the annotation files of a known data set into a table of clips",
+        "turn annotations of data sets and annotation tools into a table of clips, and back",
         aliases={
             "source_format": Alias(
                 "from",
-                "The data set; `list` shows all of them with their licences and options.",
+                "What is read, a data set or the format of a tool; `list` shows all of them with "
+                "their licences and options.",
                 "NAME",
             ),
-            "options": Alias("option", "What to read of it; `--from list` says what.", "KEY=VALUE"),
+            "target_format": Alias("to", "What is written; `--from list` shows all.", "NAME"),
+            "options": Alias("option", "How; `--from list` says what there is.", "KEY=VALUE"),
         },
         example="msqnet convert --from charades --root Charades --out charades.csv",
     ),

@@ -1,0 +1,87 @@
+"""Frame numbers and seconds, by a video's own time stamps where the video is there.
+
+Tools that count frames divide by a frame rate. That is wrong for a rate that varies, and drifts by
+seconds in an hour where 29.97 was rounded to 30. So a frame's time is the time stamp that the file
+gives it; a rate is used only where the video is not there, and that is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.errors import DatasetError, VideoError
+from msqnet.video.reader import open_video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When each frame of a video is shown.
+
+    Attributes:
+        starts_seconds: (N,) float64, rising; counted from the first frame.
+        duration_seconds: end of the last frame.
+    """
+
+    starts_seconds: NDArray[np.float64]
+    duration_seconds: float
+
+    def seconds_of(self, frame: int) -> float:
+        """When a frame begins to be shown; N is the end of the video.
+
+        Args:
+            frame: from 0 to N.
+
+        Raises:
+            DatasetError: the video has no such frame.
+        """
+        count = len(self.starts_seconds)
+        if not 0 <= frame <= count:
+            raise DatasetError(f"found frame {frame}, expected 0 to {count}, counted from 0")
+        return self.duration_seconds if frame == count else float(self.starts_seconds[frame])
+
+    def frame_at(self, seconds: float) -> int:
+        """The frame that is shown at a time: the last that begins at it or before; from 0.
+
+        Times a millionth of a second short of a frame count as that frame, so that a time that was
+        written with six decimals finds its frame again.
+        """
+        found = np.searchsorted(self.starts_seconds, seconds + 1e-6, side="right") - 1
+        return int(np.clip(found, 0, len(self.starts_seconds) - 1))
+
+    def end_frame(self, seconds: float) -> int:
+        """The first frame that begins at a time or after it; N where there is none."""
+        return int(np.searchsorted(self.starts_seconds, seconds - 1e-6, side="left"))
+
+    @classmethod
+    def at_rate(cls, fps: float, num_frames: int) -> FrameTimes:
+        """Evenly spaced frames."""
+        return cls(np.arange(num_frames) / fps, num_frames / fps)
+
+
+def read_frame_times(path: Path) -> FrameTimes | None:
+    """The time stamps of a video; None where the file is not there.
+
+    Raises:
+        VideoError: the file is there and is no video.
+    """
+    if not path.exists():
+        return None
+    with open_video(path) as video:
+        return FrameTimes(video.pts_seconds, float(video.duration_seconds))
+
+
+def duration_seconds(path: Path, written: float | None = None) -> float | None:
+    """Length of a video: its own where it is there and can be read, else what a file says of it."""
+    try:
+        times = read_frame_times(path)
+    except VideoError:
+        times = None
+    return written if times is None else times.duration_seconds

@@ -1,0 +1,190 @@
+"""Events of a video as rows of the standard table, at four levels.
+
+A row says which labels hold in all of it, and for which labels it is known whether they do:
+
+- ``pieces``: the video is cut wherever a label begins or ends; nothing is lost.
+- ``events``: a row an event. A label that covers a part of it only is unknown there.
+- ``windows``: equally long stretches. A label that covers half of one or more is present, one that
+  covers less of it is unknown.
+- ``videos``: a row a video, with every label that is seen somewhere in it.
+
+A point event stands for a stretch around it. A state that nobody ended makes its label unknown from
+its start on. A label that is not in the ethogram is known only where it is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from msqnet.data.adapters.pieces import Span, cut
+from msqnet.errors import DatasetError
+from msqnet.labels import SEPARATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msqnet.formats.annotations import AnnotatedVideo, Event
+
+Level = Literal["pieces", "events", "windows", "videos"]
+
+_OPEN = SEPARATOR
+"""Before the name of a label where it is open whether it still holds; no label has it in its name."""
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """How events become rows.
+
+    Attributes:
+        level: what a row is.
+        min_seconds: shorter pieces are left out; their time is unknown then.
+        point_seconds: length of the stretch that a point event stands for.
+        window_seconds: length of a window.
+    """
+
+    level: Level = "pieces"
+    min_seconds: float = 0.0
+    point_seconds: float = 1.0
+    window_seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row of the table says, without its video.
+
+    Attributes:
+        start_seconds: None for the start of the video.
+        end_seconds: None for its end.
+        labels: what holds in all of it.
+        annotated: labels whose presence or absence is known.
+    """
+
+    start_seconds: float | None
+    end_seconds: float | None
+    labels: frozenset[str]
+    annotated: frozenset[str]
+
+
+def rows_of(
+    video: AnnotatedVideo, ethogram: frozenset[str], settings: RowSettings
+) -> Iterator[Row]:
+    """The rows of one video.
+
+    Args:
+        video: its events.
+        ethogram: labels that were looked for, where the video does not say it itself.
+        settings: how events become rows.
+
+    Raises:
+        DatasetError: windows are wanted of a video whose length is not known.
+    """
+    checked = ethogram if video.checked is None else video.checked
+    spans = [_span(event, video.duration_seconds, settings) for event in video.events]
+    if settings.level == "videos":
+        yield _whole(video, spans, checked)
+    elif settings.level == "pieces":
+        yield from _pieces(video, spans, checked, settings.min_seconds)
+    else:
+        stretches = (
+            _events(spans)
+            if settings.level == "events"
+            else _windows(video, settings.window_seconds)
+        )
+        min_share = 1.0 if settings.level == "events" else 0.5
+        for start, end in stretches:
+            if _is_observed(video, start, end):
+                yield _stretch(start, end, spans, checked, min_share)
+
+
+def _span(event: Event, duration_seconds: float | None, settings: RowSettings) -> Span:
+    end_of_video = math.inf if duration_seconds is None else duration_seconds
+    start, end = event.start_seconds, event.end_seconds
+    if end is None:
+        return Span(_OPEN + event.label, start, max(start, end_of_video))
+    if event.is_point:
+        start = max(0.0, start - settings.point_seconds / 2)
+        end = min(max(end_of_video, event.start_seconds), end + settings.point_seconds / 2)
+    return Span(event.label, start, end)
+
+
+def _pieces(
+    video: AnnotatedVideo, spans: list[Span], checked: frozenset[str], min_seconds: float
+) -> Iterator[Row]:
+    unseen = [Span("", start, end) for start, end in _unobserved(video)]
+    for piece in cut(spans, video.duration_seconds, unknown=unseen, min_seconds=min_seconds):
+        labels = frozenset(name for name in piece.labels if not name.startswith(_OPEN))
+        unknown = {name.removeprefix(_OPEN) for name in piece.labels - labels}
+        yield Row(piece.start_seconds, piece.end_seconds, labels, checked - unknown | labels)
+
+
+def _whole(video: AnnotatedVideo, spans: list[Span], checked: frozenset[str]) -> Row:
+    labels = frozenset(span.label for span in spans if not span.label.startswith(_OPEN))
+    unknown = {span.label.removeprefix(_OPEN) for span in spans}
+    known = checked - unknown if video.observed is None else frozenset()
+    return Row(None, None, labels, known | labels)
+
+
+def _events(spans: list[Span]) -> list[tuple[float, float]]:
+    closed = [span for span in spans if not span.label.startswith(_OPEN)]
+    times = {(span.start_seconds, span.end_seconds) for span in closed}
+    return sorted((start, end) for start, end in times if end > start)
+
+
+def _windows(video: AnnotatedVideo, window_seconds: float) -> list[tuple[float, float]]:
+    duration = video.duration_seconds
+    if duration is None:
+        raise DatasetError(
+            f"{video.path}: its length is not known, so it cannot be cut into windows; put the "
+            "video there, or take --option level=pieces"
+        )
+    # What a rounded length leaves over is no window of its own.
+    count = max(1, math.floor(duration / window_seconds + 1e-6))
+    return [
+        (number * window_seconds, min(duration, (number + 1) * window_seconds))
+        for number in range(count)
+    ]
+
+
+def _stretch(
+    start: float, end: float, spans: list[Span], checked: frozenset[str], min_share: float
+) -> Row:
+    covered: dict[str, list[tuple[float, float]]] = {}
+    for span in spans:
+        overlap = max(start, span.start_seconds), min(end, span.end_seconds)
+        if overlap[0] < overlap[1]:
+            covered.setdefault(span.label, []).append(overlap)
+    least = min_share * (end - start) - 1e-9
+    labels = frozenset(
+        name
+        for name, parts in covered.items()
+        if not name.startswith(_OPEN) and _union_seconds(parts) >= least
+    )
+    unknown = {name.removeprefix(_OPEN) for name in covered}
+    return Row(start, end, labels, checked - unknown | labels)
+
+
+def _union_seconds(parts: list[tuple[float, float]]) -> float:
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(parts):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _is_observed(video: AnnotatedVideo, start: float, end: float) -> bool:
+    return not any(first < end and start < last for first, last in _unobserved(video))
+
+
+def _unobserved(video: AnnotatedVideo) -> list[tuple[float, float]]:
+    """Stretches that nobody looked at."""
+    if video.observed is None:
+        return []
+    gaps, reached = [], 0.0
+    for start, end in sorted(video.observed):
+        if start > reached:
+            gaps.append((reached, start))
+        reached = max(reached, end)
+    end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
+    return [*gaps, *([(reached, end_of_video)] if reached < end_of_video else [])]
