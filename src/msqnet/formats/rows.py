@@ -9,7 +9,8 @@ A row says which labels hold in all of it, and for which labels it is known whet
 - ``videos``: a row a video, with every label that is seen somewhere in it.
 
 A point event stands for a stretch around it. A state that nobody ended makes its label unknown from
-its start on. A label that is not in the ethogram is known only where it is seen.
+its start on; in its video it was seen. A label that is not in the ethogram is known only where it
+is seen. Rows end with their video, whatever events say.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ Level = Literal["pieces", "events", "windows", "videos"]
 
 _OPEN = SEPARATOR
 """Before the name of a label where it is open whether it still holds; no label has it in its name."""
+
+_ROUNDING_SECONDS = 1e-6
+"""What is left over at the end of a video by rounding is no time of its own."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,14 @@ def rows_of(
     checked = ethogram if video.checked is None else video.checked
     spans = [_span(event, video.duration_seconds, settings) for event in video.events]
     if settings.level == "videos":
-        yield _whole(video, spans, checked)
+        whole = _whole(video, spans, checked)
+        if whole.annotated:
+            yield whole
     elif settings.level == "pieces":
         yield from _pieces(video, spans, checked, settings.min_seconds)
     else:
         stretches = (
-            _events(spans)
+            _events(spans, video.duration_seconds)
             if settings.level == "events"
             else _windows(video, settings.window_seconds)
         )
@@ -106,6 +112,8 @@ def _span(event: Event, duration_seconds: float | None, settings: RowSettings) -
     if event.is_point:
         start = max(0.0, start - settings.point_seconds / 2)
         end = min(max(end_of_video, event.start_seconds), end + settings.point_seconds / 2)
+    if abs(end - end_of_video) <= _ROUNDING_SECONDS:
+        end = end_of_video
     return Span(event.label, start, end)
 
 
@@ -120,15 +128,15 @@ def _pieces(
 
 
 def _whole(video: AnnotatedVideo, spans: list[Span], checked: frozenset[str]) -> Row:
-    labels = frozenset(span.label for span in spans if not span.label.startswith(_OPEN))
-    unknown = {span.label.removeprefix(_OPEN) for span in spans}
-    known = checked - unknown if video.observed is None else frozenset()
+    labels = frozenset(span.label.removeprefix(_OPEN) for span in spans)
+    known = checked if video.observed is None else frozenset()
     return Row(None, None, labels, known | labels)
 
 
-def _events(spans: list[Span]) -> list[tuple[float, float]]:
+def _events(spans: list[Span], duration_seconds: float | None) -> list[tuple[float, float]]:
+    end_of_video = math.inf if duration_seconds is None else duration_seconds
     closed = [span for span in spans if not span.label.startswith(_OPEN)]
-    times = {(span.start_seconds, span.end_seconds) for span in closed}
+    times = {(span.start_seconds, min(span.end_seconds, end_of_video)) for span in closed}
     return sorted((start, end) for start, end in times if end > start)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
-from msqnet.data.adapters.annotation_files import as_rows, choose, parse_seconds
+from msqnet.data.adapters.annotation_files import as_rows, choose, count_note, parse_seconds
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.data.writer import label_table_path, write_label_table, write_table
@@ -21,6 +21,7 @@ from msqnet.formats.annotations import (
     Event,
     Format,
     Reading,
+    clean_label,
 )
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.rows import Level, RowSettings, rows_of
@@ -97,7 +98,11 @@ def from_records(
         named = {name for record in rows for name in (*record.labels, *(record.annotated or ()))}
         labels = LabelSet(tuple(sorted(named)))
     videos = tuple(_video(path, rows, labels) for path, rows in by_video.items())
-    return Annotations(videos, labels, notes=tuple(notes))
+    mixed = sum(len({(row.split, row.group) for row in rows}) > 1 for rows in by_video.values())
+    lost = count_note(
+        mixed, "videos with rows in several splits or groups, which are taken as those of the first"
+    )
+    return Annotations(videos, labels, notes=(*notes, *lost))
 
 
 def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVideo:
@@ -107,6 +112,10 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
     for name in sorted({name for row in rows for name in row.labels}):
         parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
         events += [Event(name, start, end) for start, end in _joined(parts)]
+    everything = frozenset(labels)
+    known = [everything if row.annotated is None else row.annotated for row in rows]
+    opened = _opened(everything, list(zip(times, known, rows, strict=True)))
+    events += [Event(name, start, None) for name, start in opened.items()]
     observed = tuple(_joined(times))
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
         length is not None
@@ -114,9 +123,7 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
         and observed[0][0] <= _TOUCH_SECONDS
         and observed[0][1] >= length - _TOUCH_SECONDS
     )
-    everything = frozenset(labels)
-    known = [everything if row.annotated is None else row.annotated for row in rows]
-    checked = frozenset.intersection(*known)
+    checked = frozenset.intersection(*known) | frozenset(opened)
     return AnnotatedVideo(
         path,
         tuple(events),
@@ -126,6 +133,38 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
         split=rows[0].split,
         group=rows[0].group,
     )
+
+
+def _opened(
+    labels: frozenset[str],
+    rows: Sequence[tuple[tuple[float, float], frozenset[str], Record]],
+) -> dict[str, float]:
+    """Labels that are known up to some time, and from then on only where they are seen.
+
+    That is how rows show a state that nobody ended.
+
+    Args:
+        labels: candidates.
+        rows: times, known labels and record of each row of a video.
+
+    Returns:
+        When each such label begins to be open, in seconds.
+    """
+    opened = {}
+    for name in sorted(labels):
+        unknown = [start for (start, _), known, _ in rows if name not in known]
+        if not unknown:
+            continue
+        first = min(unknown)
+        earlier = [name in known for (start, _), known, _ in rows if start < first]
+        later = [
+            name not in known or name in row.labels
+            for (start, _), known, row in rows
+            if start >= first
+        ]
+        if earlier and all(later):
+            opened[name] = first
+    return opened
 
 
 def _times(row: Record, length: float | None) -> tuple[float, float]:
@@ -188,13 +227,36 @@ def _with_modifiers(annotations: Annotations, options: Mapping[str, str]) -> Ann
         for video in annotations.videos
     )
     changed = replace(annotations, videos=videos)
-    return replace(changed, labels=changed.all_labels())
+    variants: dict[str, set[str]] = {}
+    for event in annotations.events():
+        if event.modifiers:
+            variants.setdefault(event.label, set()).add(_modified(event).label)
+    # A label that only ever stands with modifiers holds wherever one of its variants does: beside
+    # them it would be a label that is absent there.
+    replaced = set(variants) - {event.label for event in changed.events()}
+    names = dict.fromkeys(
+        name
+        for label in annotations.labels
+        for name in (*({label} - replaced), *sorted(variants.get(label, ())))
+    )
+    videos = tuple(_with_variants(video, variants, replaced) for video in changed.videos)
+    return replace(changed, videos=videos, labels=LabelSet(tuple(names)))
+
+
+def _with_variants(
+    video: AnnotatedVideo, variants: Mapping[str, set[str]], replaced: set[str]
+) -> AnnotatedVideo:
+    """Who looked for a label looked for it with its modifiers too."""
+    if video.checked is None:
+        return video
+    more = {name for label in video.checked for name in variants.get(label, ())}
+    return replace(video, checked=(video.checked - replaced) | more)
 
 
 def _modified(event: Event) -> Event:
     if not event.modifiers:
         return event
-    return replace(event, label=f"{event.label} ({', '.join(event.modifiers)})")
+    return replace(event, label=clean_label(f"{event.label} ({', '.join(event.modifiers)})"))
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
@@ -202,9 +264,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
     return from_records(read_table(path).records)
 
 
-def _write(
-    annotations: Annotations, path: Path, options: Mapping[str, str]
-) -> tuple[str, ...]:
+def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
     records, labels = to_records(annotations, options, path.parent)
     write_table(records, path)
     write_label_table(labels, label_table_path(path))
@@ -229,8 +289,7 @@ FORMAT = Format(
     "the table of clips of msqnet",
     ".csv",
     frozenset(
-        {"open ends", "ethogram", "unchecked labels", "observed stretches"}
-        | {"splits", "groups"}
+        {"open ends", "ethogram", "unchecked labels", "observed stretches"} | {"splits", "groups"}
     ),
     _read,
     _write,

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from msqnet.data.records import Record
+from msqnet.data.table import read_table
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats.table import FORMAT, from_records, to_records
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+LABELS = LabelSet(("groom", "rear", "call"))
+
+
+def project(path: Path, *events: Event, duration: float | None = 10.0) -> Annotations:
+    return Annotations((AnnotatedVideo(path, events, duration),), LABELS)
+
+
+def table_rows(
+    annotations: Annotations, folder: Path, options: Mapping[str, str]
+) -> list[tuple[object, ...]]:
+    records, _ = to_records(annotations, options, folder)
+    return [(r.start_seconds, r.end_seconds, r.labels, sorted(r.annotated or ())) for r in records]
+
+
+def test_rows_have_relative_paths_splits_groups_and_numbers(tmp_path: Path) -> None:
+    videos = (
+        AnnotatedVideo(tmp_path / "a b.mp4", (Event("rear", 0, 4),), 4.0, split="train"),
+        AnnotatedVideo(tmp_path / "é/c.mp4", (), 3.0, group="cage 2"),
+    )
+
+    records, labels = to_records(Annotations(videos, LABELS), {}, tmp_path)
+
+    assert [
+        (r.row, r.relative_path, r.labels, r.start_seconds, r.end_seconds, r.split, r.group)
+        for r in records
+    ] == [
+        (2, "a b.mp4", ("rear",), 0, 4, "train", ""),
+        (3, "é/c.mp4", (), 0, 3, "", "cage 2"),
+    ]
+    assert labels.names == LABELS.names
+
+
+def test_events_of_one_subject_are_taken(tmp_path: Path) -> None:
+    annotations = project(
+        tmp_path / "a.mp4", Event("groom", 1, 2, subject="A"), Event("rear", 1, 2, subject="B")
+    )
+
+    chosen, _ = to_records(annotations, {"subject": "B", "level": "events"}, tmp_path)
+    assert [record.labels for record in chosen] == [("rear",)]
+    with pytest.raises(ConfigError, match=r"subject=C: no event of that subject; found: A, B"):
+        to_records(annotations, {"subject": "C"}, tmp_path)
+
+
+def test_labels_with_modifiers_take_the_place_of_those_that_always_have_some(
+    tmp_path: Path,
+) -> None:
+    annotations = project(
+        tmp_path / "a.mp4",
+        Event("groom", 1, 2, modifiers=("face",)),
+        Event("groom", 5, 6, modifiers=("tail", "left")),
+        Event("rear", 2, 3, modifiers=("wall",)),
+        Event("rear", 7, 8),
+        Event("climb", 8, 9),
+    )
+
+    records, labels = to_records(annotations, {"modifiers": "true"}, tmp_path)
+
+    assert labels.names == (
+        *("groom (face)", "groom (tail, left)", "rear", "rear (wall)", "call", "climb"),
+    )
+    assert records[1].labels == ("groom (face)",)
+    assert records[1].annotated == frozenset(labels) - {"climb"}
+
+
+def test_who_looked_for_a_label_looked_for_its_modifiers(tmp_path: Path) -> None:
+    videos = (
+        AnnotatedVideo(
+            tmp_path / "a.mp4",
+            (Event("groom", 0, 2, modifiers=("face",)),),
+            4.0,
+            checked=frozenset({"groom"}),
+        ),
+        AnnotatedVideo(tmp_path / "b.mp4", (), 4.0, checked=frozenset({"groom", "call"})),
+    )
+
+    records, _ = to_records(Annotations(videos, LABELS), {"modifiers": "true"}, tmp_path)
+
+    assert [sorted(record.annotated or ()) for record in records] == [
+        *(["groom (face)"], ["groom (face)"], ["call", "groom (face)"]),
+    ]
+
+
+def test_each_level_gives_its_own_rows(tmp_path: Path) -> None:
+    annotations = project(tmp_path / "a.mp4", Event("groom", 1, 5), duration=6.0)
+    known = sorted(LABELS)
+
+    assert len(table_rows(annotations, tmp_path, {})) == 3
+    assert table_rows(annotations, tmp_path, {"level": "events"}) == [(1, 5, ("groom",), known)]
+    assert table_rows(annotations, tmp_path, {"level": "videos"}) == [
+        (None, None, ("groom",), known)
+    ]
+    windows = table_rows(annotations, tmp_path, {"level": "windows", "window_seconds": "3"})
+    assert windows == [(0, 3, ("groom",), known), (3, 6, ("groom",), known)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"level": "frames"}, "level=frames: expected pieces or events or windows or videos"),
+        ({"point_seconds": "long"}, "point_seconds=long: expected a number of seconds such as"),
+        ({"window_seconds": "0"}, "window_seconds=0: expected more than 0 seconds"),
+        ({"min_seconds": "-1"}, "min_seconds=-1: expected a number of seconds such as 0.5"),
+        ({"modifiers": "yes"}, "modifiers=yes: expected false or true"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        to_records(project(tmp_path / "a.mp4"), options, tmp_path)
+
+
+def test_a_written_table_is_read_and_says_what_it_put_together(tmp_path: Path) -> None:
+    annotations = project(
+        tmp_path / "a.mp4",
+        Event("groom", 1, 2, subject="A", comment="slow", score=0.5),
+        Event("call", 3, 3, subject="B"),
+    )
+    assert FORMAT.write is not None
+
+    notes = FORMAT.write(annotations, tmp_path / "clips.csv", {"point_seconds": "2"})
+
+    assert [record.labels for record in read_table(tmp_path / "clips.csv").records] == [
+        *((), ("groom",), ("call",), ()),
+    ]
+    assert (tmp_path / "clips.labels.csv").read_text().splitlines()[1:] == [
+        *("groom,,", "rear,,", "call,,"),
+    ]
+    assert len(notes) == 2
+    assert "labels of 2 subjects are put together" in notes[0]
+    assert "stands for the 2 s around it" in notes[1]
+    assert losses(annotations, FORMAT.keeps, "a table") == (
+        "a table has no place for points: events without a length: 1",
+        "a table has no place for subjects: events with a subject: 2",
+        "a table has no place for scores: events with a score: 1",
+        "a table has no place for comments: events with a comment: 1",
+    )
+
+
+def test_rows_without_a_gap_are_one_event(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    spans = [(0, 2, ()), (2, 3, ("groom",)), (3, 4, ("groom", "rear")), (6, 7, ("groom",))]
+    records = [
+        Record(row, path, "a.mp4", labels, start_seconds=start, end_seconds=end)
+        for row, (start, end, labels) in enumerate(spans, start=2)
+    ]
+
+    [video] = from_records(records, LABELS).videos
+
+    assert video.events == (Event("groom", 2, 4), Event("rear", 3, 4), Event("groom", 6, 7))
+    assert video.observed == ((0, 4), (6, 7))
+    assert video.checked is None
+
+
+def test_rows_of_whole_videos_need_their_length(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    there = write_video("there.mp4", 10, rate=10)
+    records = [Record(2, there, "there.mp4", ("groom",))]
+
+    [video] = from_records(records).videos
+    assert [(e.start_seconds, e.end_seconds) for e in video.events] == [(0, 1)]
+    assert video.observed is None
+    with pytest.raises(DatasetError, match=r"row 3: it goes to the end of no\.mp4, whose length"):
+        from_records([Record(3, tmp_path / "no.mp4", "no.mp4", ("groom",))])
+
+
+def test_labels_that_some_rows_leave_open_were_not_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    known = [frozenset({"groom"}), frozenset({"groom", "rear"}), frozenset({"groom", "rear"})]
+    records = [
+        Record(row, path, "a.mp4", (), labels, start_seconds=row, end_seconds=row + 1)
+        for row, labels in enumerate(known)
+    ]
+
+    [video] = from_records(records, LABELS).videos
+
+    assert video.checked == {"groom"}
+    assert video.events == ()
+
+
+def test_rows_of_one_video_in_several_splits_are_said(tmp_path: Path) -> None:
+    records = [
+        Record(row, tmp_path / "a.mp4", "a.mp4", (), None, row, row + 1, split=split)
+        for row, split in enumerate(["train", "test"])
+    ]
+
+    found = from_records(records, LABELS)
+
+    assert found.videos[0].split == "train"
+    assert found.notes == (
+        "videos with rows in several splits or groups, which are taken as those of the first: 1",
+    )
+
+
+_TIMES = st.integers(0, 39).map(lambda steps: steps / 4)
+
+
+@st.composite
+def _videos(draw: st.DrawFn) -> tuple[tuple[Event, ...], frozenset[str] | None]:
+    spans = draw(
+        st.lists(
+            st.tuples(st.sampled_from(LABELS.names), _TIMES, st.integers(1, 8)),
+            max_size=6,
+            unique_by=lambda span: span[0],
+        )
+    )
+    events = tuple(Event(label, at, min(10.0, at + n / 4)) for label, at, n in spans)
+    opened = draw(st.sampled_from([None, *LABELS.names]))
+    if opened is not None and opened not in {event.label for event in events}:
+        events += (Event(opened, draw(st.integers(1, 9)), None),)
+    seen = {event.label for event in events}
+    checked = draw(st.sampled_from([None, frozenset(seen | {"rear"})]))
+    return events, checked if checked is None or checked < set(LABELS) else None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(video=_videos())
+def test_pieces_give_back_the_events_that_they_were_cut_from(
+    tmp_path: Path, video: tuple[tuple[Event, ...], frozenset[str] | None]
+) -> None:
+    events, checked = video
+    written = Annotations(
+        (AnnotatedVideo(tmp_path / "a.mp4", events, 10.0, checked=checked, group="g"),), LABELS
+    )
+    assert FORMAT.write is not None
+    assert FORMAT.read is not None
+
+    FORMAT.write(written, tmp_path / "clips.csv", {})
+    records = read_table(tmp_path / "clips.csv").records
+    [found] = from_records(records, LABELS).videos
+
+    assert found.events == written.videos[0].events
+    assert found.checked == checked
+    assert (found.group, found.path) == ("g", tmp_path / "a.mp4")
+    again = tmp_path / "again.csv"
+    FORMAT.write(FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path)), again, {})
+    assert again.read_text() == (tmp_path / "clips.csv").read_text()
