@@ -25,7 +25,6 @@ from benchmarks.speed.contenders import BOTH, Field, build
 from benchmarks.speed.harness import Cost, Costs, Summary, cost_summaries, ratios, run_rounds
 from benchmarks.speed.settings import PRESETS
 from benchmarks.speed.videos import FOLDER, source_clip
-from msqnet.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from benchmarks.speed.settings import Settings
@@ -146,7 +145,6 @@ def main() -> None:
     parser.add_argument("--floors", action="store_true", help="compare with floors.json")
     parser.add_argument("--out", type=Path, help="JSON file; build/bench/PRESET.json by default")
     arguments = parser.parse_args()
-    keep_freed_memory()  # as the program does; the baseline has it too
     bench = Bench(_settings(arguments), arguments.video or source_clip(), arguments.exported)
     results = measure(bench)
     path = arguments.out or FOLDER / f"{arguments.preset}.json"

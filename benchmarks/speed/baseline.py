@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from msqnet.video.reader import open_video
 from msqnet.video.sampling import WindowGrid
 
 if TYPE_CHECKING:
@@ -33,11 +34,10 @@ _SAME_TIME_SECONDS = 1e-6
 
 def window_times(path: Path, settings: Settings) -> list[list[float]]:
     """Times of the frames of every window, as msqnet has them: the work is the same."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        if stream.duration is None or stream.time_base is None:
-            raise ValueError(f"{path}: the file does not tell its length; make it anew")
-        duration = float(stream.duration * stream.time_base)
+    # The length in a file's header may be some milliseconds more than its frames are shown; with
+    # that would come one window more than msqnet has.
+    with open_video(path) as video:
+        duration = video.duration_seconds
     grid = WindowGrid(
         duration, settings.window_seconds, settings.stride_seconds, settings.sizes.num_frames
     )

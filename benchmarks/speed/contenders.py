@@ -17,6 +17,7 @@ from benchmarks.speed import baseline
 from benchmarks.speed.bench import BATCH_SIZE, Bench, CountingBackend, clips_of, flops_of
 from benchmarks.speed.harness import Contender, Part, StageClock
 from benchmarks.speed.limits import count_flops
+from benchmarks.speed.machine import hand_back_memory
 from benchmarks.speed.models import timesformer_config
 from msqnet import Predictor
 from msqnet.inference.backends import clip_scores
@@ -46,6 +47,7 @@ OURS_UNSHARED = "msqnet, windows that do not overlap"
 OURS_MODEL = "msqnet, model only"
 OURS_WINDOW = "msqnet, one window"
 COMPILED = "msqnet, one window, compiled"
+HANDED_BACK = "TimeSformer, fused and folded, memory handed back"
 LITE = "lite"
 
 
@@ -123,6 +125,7 @@ def _add_end_to_end(found: Field, bench: Bench) -> None:
             BOTH,
             partial(bench.baseline_run, from_start=True),
             partial(_warm_up_baseline, bench),
+            hand_back_memory,
         )
     )
     overlapping = _Excerpt(bench.paper_video, settings.paper_seconds, settings.stride_seconds)
@@ -184,13 +187,20 @@ def _in_turn(bench: Bench, excerpt: _Excerpt, clock: StageClock) -> None:
     shared = SharedFrames(bench.backend)
     with open_video(excerpt.video, short_side_pixels=config.decode_short_side_pixels) as video:
         windows = seen_windows(video, config, settings.window_seconds, excerpt.stride_seconds)
+        num_windows = 0
         for number in count():
             with clock.stage(f"read/{number}"):
                 batch = list(islice(windows, BATCH_SIZE))
             if not batch:
-                return
+                break
+            num_windows += len(batch)
             with clock.stage(f"model/{number}"):
                 shared.scores(batch)
+    _, expected = _num_seen(excerpt.video, settings, excerpt.stride_seconds)
+    if num_windows != expected:
+        raise RuntimeError(
+            f"msqnet scored {num_windows} windows, the baseline {expected}: not the same work"
+        )
 
 
 def _warm_up(bench: Bench) -> None:
@@ -248,7 +258,16 @@ def _add_ablations(found: Field, bench: Bench) -> None:
         found.contenders.append(Contender(name, run))
         found.flops[name] = count_flops(partial(run, StageClock()))
     names = list(works)
+    folded = works[names[2]]
+
+    @torch.inference_mode()
+    def hand_back(clock: StageClock) -> None:
+        folded()
+
+    found.contenders.append(Contender(HANDED_BACK, hand_back, None, hand_back_memory))
+    found.flops[HANDED_BACK] = found.flops[names[2]]
     found.pairs += [
+        Pair("TimeSformer: freed memory handed back / kept", HANDED_BACK, names[2], "ablation"),
         Pair("TimeSformer: transformers / fused attention", names[0], names[1], "ablation"),
         Pair("TimeSformer: fused attention / folded too", names[1], names[2], "ablation"),
         Pair("CLIP: transformers / class token only", names[3], names[4], "ablation"),

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from msqnet.process import keep_freed_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -73,11 +75,13 @@ class Contender:
         name: by which it is found in results.
         run: does all of it once; may split itself into stages.
         warm_up: what is run once beforehand, uncounted; the run itself where it is None.
+        set_up: settings of the process under which it runs, made before each run, uncounted.
     """
 
     name: str
     run: Callable[[StageClock], object]
     warm_up: Callable[[], object] | None = None
+    set_up: Callable[[], object] = keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def run_rounds(
     if lost := [part.name for part in parts if part.of not in known]:
         raise ValueError(f"parts {lost}: their contenders do not run; known are {sorted(known)}")
     for contender in contenders:
+        contender.set_up()
         if contender.warm_up is None:
             contender.run(StageClock())
         else:
@@ -142,6 +147,7 @@ def run_rounds(
         for contender in rotated(contenders, number):
             clock = StageClock()
             gc.collect()
+            contender.set_up()
             start = _now()
             contender.run(clock)
             cost = _now() - start

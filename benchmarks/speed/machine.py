@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -13,6 +14,8 @@ from typing import Any
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _PACKAGES = ("msqnet", "torch", "transformers", "av", "onnxruntime", "openvino")
 _BUSY_LOAD = 0.5
+# Parameters of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 
 
 def facts() -> dict[str, Any]:
@@ -34,6 +37,19 @@ def facts() -> dict[str, Any]:
         "blas": _blas(torch.__config__.show()),
         "versions": _versions(),
     }
+
+
+def hand_back_memory() -> None:
+    """Undo `msqnet.process.keep_freed_memory`: memory as in a program that sets nothing.
+
+    The C library moves its thresholds as a program goes on, until a setting is made; these are the
+    highest that it moves them to by itself, so a program that sets nothing has no better ones.
+    """
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_MMAP_MAX, 65_536)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
 
 
 def load_average() -> float:
