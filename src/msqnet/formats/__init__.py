@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import Format
 
 FORMATS: dict[str, str] = {
+    "boris": "msqnet.formats.boris",
+    "boris_events": "msqnet.formats.boris_events",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
 }

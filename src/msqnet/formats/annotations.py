@@ -7,7 +7,9 @@ Formats differ in what they can say. Every reader gives `Annotations`, every wri
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Literal
 
 from msqnet.errors import DatasetError
@@ -125,12 +127,14 @@ class Annotations:
             seen there, and nobody looked for it elsewhere.
         point_labels: labels whose events have no length by definition.
         notes: what a user should know: what was left out and why, what was assumed.
+        model: name of the model whose results these are; empty for what people noted.
     """
 
     videos: tuple[AnnotatedVideo, ...]
     labels: LabelSet
     point_labels: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    model: str = ""
 
     def events(self) -> Iterator[Event]:
         """Those of all videos."""
@@ -187,13 +191,18 @@ class Reading:
         """Where a video belongs that a file names: as written, or by its name in `videos`.
 
         Files carry the paths of the machine that they were written on: a path that leads nowhere
-        here stands for a file of that name in the folder of the videos, if there is one.
+        here stands for a file of that name in the folder of the videos, if there is one. So does
+        one with a drive of Windows, which leads nowhere on other systems.
         """
         # Paths written on Windows have other separators.
         name = written.replace("\\", "/")
         direct = (self.videos / name).absolute()
         by_name = (self.videos / name.rsplit("/", maxsplit=1)[-1]).absolute()
-        return by_name if by_name.exists() and not direct.exists() else direct
+        has_drive = bool(PureWindowsPath(written).drive)
+        # `os.path.exists` takes names of any length and character, from whatever a file holds.
+        if os.path.exists(direct) or not (has_drive or os.path.exists(by_name)):  # noqa: PTH110
+            return direct
+        return by_name
 
 
 def losses(annotations: Annotations, keeps: frozenset[Keeps], title: str) -> tuple[str, ...]:
