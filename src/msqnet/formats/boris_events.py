@@ -207,7 +207,7 @@ class _Cells:
 
 
 def _about(cells: _Cells, line: int) -> _Observation:
-    kind = f"{cells.text(('Observation type',))} {cells.text(_SOURCE)}".lower()
+    kind = cells.text(("Observation type",)).lower()
     offset = cells.text(_OFFSET) or cells.table.before.get("Time offset (s)", "")
     source = cells.text(_SOURCE)
     players = [
@@ -222,7 +222,7 @@ def _about(cells: _Cells, line: int) -> _Observation:
         lengths=cells.text(_LENGTHS),
         offset_seconds=_number(offset) or 0.0,
         variables={name: value for name, value in variables.items() if value},
-        is_video=not any(kind.startswith(word) or f"from {word}" in kind for word in _NOT_VIDEO),
+        is_video=not any(word in kind for word in _NOT_VIDEO),
     )
 
 

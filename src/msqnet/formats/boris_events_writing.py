@@ -124,7 +124,7 @@ def _cells(event: Event, video: AnnotatedVideo, num_modifiers: int, folder: Path
         _NA if end is None else _decimals(end),
         _decimals(end - event.start_seconds) if end is not None and has_length else _NA,
         media_path(video, folder),
-        *[_NA] * 4,
+        *(_NA, _NA, "", ""),
         _one_line(comment_with_score(event)),
         "",
     ]

@@ -296,6 +296,7 @@ def _observation(
             "hasVideo": {name: True},
             "hasAudio": {name: info.has_audio},
             "offset": {"1": 0.0},
+            "display": {name: "Nothing"},
         },
     }
 
