@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMATS: dict[str, str] = {
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
+    "camtrap_dp": "msqnet.formats.camtrap_dp",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
 }

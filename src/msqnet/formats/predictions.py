@@ -28,12 +28,24 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
     labels = LabelSet(tuple(names))
     notes = [f"{Path(item.path).name}: {note}" for item in found for note in item.notes]
     return Annotations(
-        tuple(_video(result, labels, videos) for result in found), labels, notes=tuple(notes)
+        tuple(_video(result, labels, videos) for result in found),
+        labels,
+        notes=tuple(notes),
+        model=", ".join(dict.fromkeys(map(_model_name, found))),
     )
 
 
+def _model_name(result: VideoPredictions) -> str:
+    """The model of a result, as far as the result says it."""
+    model = result.provenance.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    return f"msqnet {name}" if isinstance(name, str) and name else "msqnet"
+
+
 def _video(result: VideoPredictions, labels: LabelSet, videos: Path | None) -> AnnotatedVideo:
-    path = Path(result.path).absolute() if videos is None else Reading(videos).video_path(result.path)
+    path = Path(result.path).absolute()
+    if videos is not None:
+        path = Reading(videos).video_path(result.path)
     events = tuple(
         Event(item.label, item.start_seconds, item.end_seconds, score=item.score)
         for item in result.segments

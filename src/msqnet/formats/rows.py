@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Level = Literal["pieces", "events", "windows", "videos"]
 
 _OPEN = SEPARATOR
-"""Before the name of a label where it is open whether it still holds; no label has it in its name."""
+"""Before a label where it is open whether it still holds; no label has it in its name."""
 
 _ROUNDING_SECONDS = 1e-6
 """What is left over at the end of a video by rounding is no time of its own."""

@@ -1,8 +1,8 @@
 """The standard table of labelled clips, as one of the formats.
 
-Writing turns events into rows (see `msqnet.formats.rows`), with ``annotated`` = the ethogram of the
-project. Reading turns rows into events: a label that holds in rows without a gap between them is one
-event, so that pieces give back the events that they were cut from.
+Writing turns events into rows (see `msqnet.formats.rows`), with ``annotated`` = the ethogram of
+the project. Reading turns rows into events: a label that holds in rows without a gap between them
+is one event, so that pieces give back the events that they were cut from.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ FORMAT = Format(
     "the table of clips of msqnet",
     ".csv",
     frozenset(
-        {"open ends", "ethogram", "unchecked labels", "observed stretches"} | {"splits", "groups"}
+        {"open ends", "ethogram", "unchecked labels", "observed stretches", "splits", "groups"}
     ),
     _read,
     _write,

@@ -1,0 +1,182 @@
+"""Tables of a camera trap data package: rows of CSV files, date-times and lists of tags.
+
+Columns and their meaning: https://camtrap-dp.tdwg.org/data/ (Camtrap DP 1.0.2).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msqnet.data.adapters.annotation_files import read_text
+from msqnet.errors import DatasetError
+from msqnet.labels import SEPARATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+_ADVICE = "correct the table or get the package again"
+_MISSING = frozenset({"", "NA", "NaN", "nan"})
+"""What stands for an empty cell, in all three tables."""
+
+_NUM_CHARACTERS_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table.
+
+    Attributes:
+        path: of the table.
+        line: number of the line in the file that the row ends in.
+        cells: text by column; empty where there is none.
+    """
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+    def error(self, column: str, expected: str) -> DatasetError:
+        """The error about a cell that is not as expected."""
+        found = self[column]
+        if len(found) > _NUM_CHARACTERS_SHOWN:
+            found = found[:_NUM_CHARACTERS_SHOWN] + "..."
+        return DatasetError(
+            f"{self.path}, line {self.line}, {column}: found {found!r}, expected {expected}; "
+            f"{_ADVICE}"
+        )
+
+    def require(self, column: str) -> str:
+        """The text of a cell.
+
+        Raises:
+            DatasetError: it is empty.
+        """
+        if not self[column]:
+            raise self.error(column, "a value")
+        return self[column]
+
+    def time(self, column: str) -> datetime:
+        """The date-time of a cell, with its time zone.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        try:
+            return parse_time(self[column])
+        except ValueError as error:
+            raise self.error(column, TIME_HELP) from error
+
+    def number(self, column: str) -> float:
+        """A finite number.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        try:
+            value = float(self[column])
+        except ValueError as error:
+            raise self.error(column, "a number") from error
+        if not abs(value) < float("inf"):
+            raise self.error(column, "a number")
+        return value
+
+
+TIME_HELP = "a date and time with a time zone, such as 2026-05-01T10:00:00+02:00"
+
+
+def parse_time(text: str) -> datetime:
+    """A date-time with a time zone, in the form of ISO 8601.
+
+    Raises:
+        ValueError: it is none, or has no time zone.
+    """
+    found = datetime.fromisoformat(text)
+    if found.utcoffset() is None or "T" not in text:
+        raise ValueError(text)
+    return found
+
+
+def format_time(time: datetime) -> str:
+    """A date-time as the standard has it: whole seconds, and ``Z`` or the distance to UTC."""
+    text = time.replace(microsecond=0).isoformat()
+    return text.removesuffix("+00:00") + ("Z" if text.endswith("+00:00") else "")
+
+
+def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
+    """Rows of a table; what stands for an empty cell is empty.
+
+    Args:
+        path: a CSV file in UTF-8.
+        required: columns that have to be there.
+
+    Raises:
+        DatasetError: no such file, not such a table, or a row with another number of cells.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file, but the package needs it; get the package again")
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    rows = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(path, header, required)
+        for cells in reader:
+            if not cells:
+                continue
+            row = TableRow(
+                path, reader.line_num, dict(zip(header, map(_cell, cells), strict=False))
+            )
+            if len(cells) != len(header):
+                raise DatasetError(
+                    f"{path}, line {reader.line_num}: found {len(cells)} cells, expected "
+                    f"{len(header)}, one for each column; {_ADVICE}"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {reader.line_num}: not a row of a CSV table: {error}; {_ADVICE}"
+        ) from error
+    return rows
+
+
+def _cell(text: str) -> str:
+    return "" if text.strip() in _MISSING else text
+
+
+def _check_header(path: Path, header: Sequence[str], required: Iterable[str]) -> None:
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise DatasetError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(header) or 'nothing'}; "
+            f"{_ADVICE}"
+        )
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise DatasetError(f"{path}: column {twice[0]} is there twice; {_ADVICE}")
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a table; cells that a row does not have are empty, those of other columns left out."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, columns, restval="", extrasaction="ignore", lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def split_tags(text: str) -> list[str]:
+    """Tags of a ``|``-joined cell, in order, without spaces around them."""
+    return [tag.strip() for tag in text.split(SEPARATOR) if tag.strip()]
+
+
+def join_tags(tags: Iterable[str]) -> str:
+    """The inverse of `split_tags`; a ``|`` in a tag becomes ``/``."""
+    return " | ".join(" ".join(tag.replace(SEPARATOR, "/").split()) for tag in tags)
