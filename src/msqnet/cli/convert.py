@@ -155,6 +155,8 @@ def _checked_out(
         suffix = ".csv" if target is None else target.suffix
         raise ConfigError(f"--out: name {what} to write, such as {example}{suffix}")
     places = [Path(out)]
+    if target is not None and target.files is not None:
+        places = list(target.files(Path(out)))
     if is_table:
         check_table_suffix(out)
         places.append(label_table_path(out))

@@ -164,6 +164,7 @@ class Format:
         write: annotations, file, settings -> notes on what was assumed; replaces the file at once
             or not at all; None where the format is only read.
         options: names of options that it understands, with one line of help each.
+        files: what is written for a path, where that is not the one file of that name.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Format:
     read: Callable[[Path, Reading], Annotations] | None
     write: Callable[[Annotations, Path, Mapping[str, str]], tuple[str, ...]] | None
     options: Mapping[str, str] = field(default_factory=dict)
+    files: Callable[[Path], tuple[Path, ...]] | None = None
 
 
 @dataclass(frozen=True)

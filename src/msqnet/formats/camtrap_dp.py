@@ -29,8 +29,8 @@ from msqnet.formats.camtrap_observations import (
     VideoNotes,
 )
 from msqnet.formats.camtrap_tables import read_rows
+from msqnet.formats.camtrap_writing import FILES, write_package
 from msqnet.formats.camtrap_writing import OPTIONS as WRITING_OPTIONS
-from msqnet.formats.camtrap_writing import write_package
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.labels import LabelSet, split_labels
@@ -220,4 +220,5 @@ FORMAT = Format(
     _read,
     write_package,
     _OPTIONS,
+    files=lambda folder: tuple(folder / name for name in FILES),
 )

@@ -50,6 +50,9 @@ OPTIONS = {
     "classified_by": "who noted the events: a person or a model",
     "classified_at": f"when they were noted: {TIME_HELP}",
 }
+FILES = ("datapackage.json", "observations.csv", "media.csv", "deployments.csv")
+"""In the reverse of the order in which they appear: the descriptor makes a package of them."""
+
 _ENUM_COLUMNS = ("lifeStage", "sex", "observationType")
 
 
@@ -104,11 +107,7 @@ def write_package(
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(_observations(annotations, media, classified))
     with contextlib.ExitStack() as stack:
-        # Files appear in reverse order: the descriptor, which makes a package of them, comes last.
-        parts = {
-            name: stack.enter_context(replacing(folder / name))
-            for name in ("datapackage.json", "observations.csv", "media.csv", "deployments.csv")
-        }
+        parts = {name: stack.enter_context(replacing(folder / name)) for name in FILES}
         parts["datapackage.json"].write_text(
             json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
