@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
 SEGMENT_COLUMNS = ("path", "label", "start_seconds", "end_seconds", "score")
 
@@ -45,9 +45,7 @@ def _checked_scores(scores: Any, name: str, num_dims: int) -> FloatArray:
 
 def _plain(array: FloatArray) -> list[Any]:
     """Nested lists of the shortest decimals that give the same float32 again."""
-    if array.ndim > 1:
-        return [_plain(row) for row in array]
-    return [float(str(value)) for value in array]
+    return [_plain(row) if array.ndim > 1 else float(str(row)) for row in array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +163,28 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Novelty:
+    """How unlike the videos that the model was trained on a video looks to it.
+
+    Attributes:
+        share: of training videos that are nearer to the others of them than this video is, 0 to 1.
+        distance: median over the windows of the distance from training windows.
+        is_unlike: whether the share is so high that scores may mean nothing.
+    """
+
+    share: float
+    distance: float
+    is_unlike: bool
+
+    @property
+    def warning(self) -> str:
+        """What a reader must know; empty where there is nothing."""
+        nearer = "all" if self.share == 1 else f"{self.share:.1%}"
+        text = "unlike what the model was trained on: farther from its training videos than"
+        return f"{text} {nearer} of these are from each other" if self.is_unlike else ""
+
+
+@dataclass(frozen=True)
 class VideoPredictions:
     """Everything a model says about one video.
 
@@ -183,6 +203,7 @@ class VideoPredictions:
         single_label: Whether exactly one label holds at a time (softmax) or any number (sigmoid).
         provenance: Model, label and config digests, versions, settings; JSON values only.
         notes: What a reader must know, for example that the end of the file is damaged.
+        novelty: None where the model cannot say.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -202,6 +223,7 @@ class VideoPredictions:
     single_label: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    novelty: Novelty | None = None
 
     def __post_init__(self) -> None:
         for name in ("windows", "segments", "notes"):
@@ -218,6 +240,12 @@ class VideoPredictions:
         if unknown:
             raise ShapeError(f"{self.path}: segments of unknown label(s) {unknown}")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Notes, and whether the video is unlike those of training."""
+        warning = self.novelty.warning if self.novelty else ""
+        return (*self.notes, warning) if warning else self.notes
+
     def peaks(self, count: int) -> list[Peak]:
         """The labels with the highest scores anywhere in the video, best first.
 
@@ -229,12 +257,7 @@ class VideoPredictions:
         edges = self.timeline.edges_seconds
         order = np.argsort(-best, kind="stable")[:count]
         return [
-            Peak(
-                self.labels.names[k],
-                float(best[k]),
-                float(edges[steps[k]]),
-                float(edges[steps[k] + 1]),
-            )
+            Peak(self.labels.names[k], float(best[k]), *edges[[steps[k], steps[k] + 1]].tolist())
             for k in order
         ]
 
@@ -253,6 +276,7 @@ class VideoPredictions:
             "thresholds": list(self.thresholds),
             "segments": [asdict(item) for item in self.segments],
             "notes": list(self.notes),
+            "novelty": self.novelty and asdict(self.novelty),
             "provenance": self.provenance,
             "timeline": {
                 "edges_seconds": self.timeline.edges_seconds.tolist(),
@@ -289,6 +313,7 @@ class VideoPredictions:
                 timeline=Timeline(**document.pop("timeline")),
                 windows=tuple(WindowScores(**item) for item in document.pop("windows")),
                 segments=tuple(Segment(**item) for item in document.pop("segments")),
+                novelty=Novelty(**found) if (found := document.pop("novelty")) else None,
                 **document,
             )
         except (KeyError, TypeError) as error:
@@ -354,6 +379,8 @@ def _parsed(text: str) -> dict[str, Any]:
             f"result of schema version {version}, but this msqnet reads up to {SCHEMA_VERSION}; "
             "upgrade msqnet or predict the video again"
         )
+    if version < 2:
+        document["novelty"] = None  # models could not say then
     return dict(document)
 
 

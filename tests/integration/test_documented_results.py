@@ -8,18 +8,23 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from msqnet.cli import main as cli
 from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
 from msqnet.evaluation.result import DEFINITIONS
+from msqnet.inference.backends import ClipAnswers
 from msqnet.inference.predictor import Predictor
+from msqnet.model.novelty import NoveltyReference
 from tests.fixtures.documents import ROOT
 from tests.unit.inference.brightness import BrightnessBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msqnet.model.video_encoders.encoder import FrameFeatures
 
 REFERENCE = ROOT / "docs" / "reference" / "result-files.md"
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<type>[^|]+?) \|", re.MULTILINE)
@@ -34,12 +39,22 @@ TYPES: dict[str, Any] = {
 LABELS = ["bright", "dark"]
 
 
+def a_reference() -> NoveltyReference:
+    scores = np.array([[1, 0], [0, 1]], np.float32)
+    return NoveltyReference(scores.mean(axis=0), scores, np.array([0.1, 0.2], np.float32))
+
+
 @dataclass
 class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
+    """The brightness backend with the counts of a trained model and what it was trained on."""
 
     train_positive_windows: list[int] = field(default_factory=lambda: [20, 20])
     train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
+    novelty: NoveltyReference = field(default_factory=a_reference)
+
+    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+        scores = self.score_frames(frames, closeups)
+        return ClipAnswers(scores, scores)
 
 
 @pytest.fixture(scope="module")

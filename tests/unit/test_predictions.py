@@ -17,6 +17,7 @@ from msqnet.errors import DatasetError, ShapeError
 from msqnet.labels import LabelSet
 from msqnet.predictions import (
     SCHEMA_VERSION,
+    Novelty,
     Segment,
     Timeline,
     VideoPredictions,
@@ -93,6 +94,29 @@ def test_file_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
     json_path, segments_path, _ = original.write(tmp_path / "x.mp4")
     assert VideoPredictions.from_json(json_path.read_text(encoding="utf-8")) == original
     assert b"caf\xe9.mp4,walking" in segments_path.read_bytes()
+
+
+def test_result_of_the_first_schema_is_read_as_one_that_cannot_say_how_new_a_video_is() -> None:
+    original = predictions()
+    document = json.loads(original.to_json())
+    document["schema_version"] = 1
+    del document["novelty"]
+
+    assert VideoPredictions.from_json(json.dumps(document)) == original
+    assert original.novelty is None
+
+
+def test_novelty_survives_and_warns_where_a_video_is_unlike_the_training_videos() -> None:
+    unlike = predictions(notes=("cut",), novelty=Novelty(0.996, 0.7, is_unlike=True))
+
+    again = VideoPredictions.from_json(unlike.to_json())
+
+    assert again == unlike
+    assert again.warnings[0] == "cut"
+    assert "farther from its training videos than 99.6% of these" in again.warnings[1]
+    assert "than all of these" in Novelty(1.0, 0.7, is_unlike=True).warning
+    usual = predictions(notes=(), novelty=Novelty(0.5, 0.2, is_unlike=False))
+    assert usual.warnings == ()
 
 
 def test_newer_schema_is_refused_with_the_next_step() -> None:

@@ -223,7 +223,7 @@ def _show(
 ) -> None:
     if row.error:
         text = row.error if row.input in row.error else f"{row.input}: {row.error}"
-        _say(errors, f"msqnet: {row.status}: {text}")
+        _say(errors, f"msqnet: {'note' if row.status == 'ok' else row.status}: {text}")
     if row.status == "exists":
         _say(console, f"{row.input}: results exist; --overwrite computes them again")
     if predictions is not None:

@@ -6,6 +6,7 @@ The attribute docstrings become the help of the command line.
 from __future__ import annotations
 
 from msqnet.config.architecture import ArchConfig
+from msqnet.config.calibration import CalibrationConfig
 from msqnet.config.clips import AugmentationConfig, ClipConfig, MotionBoxConfig
 from msqnet.config.embedding_map import EmbeddingMapConfig
 from msqnet.config.serving import ServingLimits
@@ -15,6 +16,7 @@ from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowC
 __all__ = [
     "ArchConfig",
     "AugmentationConfig",
+    "CalibrationConfig",
     "ClipConfig",
     "EmbeddingMapConfig",
     "LossConfig",

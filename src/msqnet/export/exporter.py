@@ -35,6 +35,7 @@ from msqnet.inference.manifest import (
     read_manifest,
 )
 from msqnet.inference.runtimes import RUNTIMES
+from msqnet.model.novelty import NoveltyReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,10 +93,13 @@ def export_model(
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     model = MSQNet.from_pretrained(folder)
     source = {"name": folder.name, "weights_digest": weights_digest(folder)}
-    reference = TorchBackend(model, "cpu", source)
+    novelty = NoveltyReference.load(folder)
+    reference = TorchBackend(model, "cpu", source, novelty)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
+        if novelty is not None:
+            novelty.save(draft)
         manifest = write_graphs(model, draft, settings.format, reference.provenance, calibration)
         is_exact = calibration is None
         results = check_graphs(reference, draft, clips, settings.tolerance if is_exact else None)
@@ -143,7 +147,7 @@ def write_graphs(
 
     Args:
         model: prepared for inference.
-        folder: an empty one.
+        folder: holds nothing but what belongs to the export.
         export_format: of the graphs.
         provenance: which model this is; plain values.
         calibration: clips to quantise on; None for float32.

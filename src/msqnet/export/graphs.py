@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from msqnet.errors import ExportError, MissingExtra
 from msqnet.inference.manifest import (
     CLOSEUP_PREFIX,
+    EMBEDDING_OUTPUT,
     EMBEDDINGS_KEY,
     FRAMES_INPUT,
     SCORES_OUTPUT,
 )
+from msqnet.model.novelty import mean_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,8 @@ class FrameGraph(nn.Module):
 class ClipGraph(nn.Module):
     """Features of clips, (B, T, ...) each, and label embeddings (K, D_t) to scores (B, K).
 
+    The embeddings of the clips (B, D), which warning scores are made of, come along.
+
     Args:
         model: prepared for inference.
         names: of the features.
@@ -80,8 +84,8 @@ class ClipGraph(nn.Module):
             *([EMBEDDINGS_KEY] if is_open else ()),
         )
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Calibrated scores (B, K) float32."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Calibrated scores (B, K) and embeddings (B, D), float32."""
         given = dict(zip(self.input_names(), inputs, strict=True))
         frames = {name: given[name] for name in self.names}
         closeups = None
@@ -90,7 +94,7 @@ class ClipGraph(nn.Module):
         output = self.model.score_frames(frames, closeups, given.get(EMBEDDINGS_KEY))
         if output.logits is None:
             raise ExportError("the model gives no logits")
-        return self.model.scores(output.logits)
+        return self.model.scores(output.logits), mean_memory(output).float()
 
 
 def example_frames(model: MSQNet) -> Tensor:
@@ -147,7 +151,8 @@ def write_clip_graph(graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path
             shape = shapes[graph.names.index(name.removeprefix(CLOSEUP_PREFIX))]
             examples.append(torch.zeros(*leading, *shape))
     dynamic = (tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),)  # of the one *inputs
-    _write(graph, tuple(examples), dynamic, graph.input_names(), (SCORES_OUTPUT,), path)
+    outputs = (SCORES_OUTPUT, EMBEDDING_OUTPUT)
+    _write(graph, tuple(examples), dynamic, graph.input_names(), outputs, path)
 
 
 def _write(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from msqnet.errors import ConfigError
+from msqnet.model.novelty import NOVELTY_FILE, NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 
 if TYPE_CHECKING:
@@ -90,6 +91,43 @@ class Backend(Protocol):
         ...
 
 
+class ClipAnswers(NamedTuple):
+    """What a backend says about B clips.
+
+    Attributes:
+        scores: (B, K) float32 in [0, 1].
+        embeddings: (B, D) float32, see `msqnet.model.novelty`; None where the backend gives none.
+    """
+
+    scores: FloatArray
+    embeddings: FloatArray | None
+
+
+@runtime_checkable
+class EmbeddingBackend(Protocol):
+    """A backend that gives the embeddings of clips along with their scores.
+
+    Attributes:
+        novelty: what the training set looks like to the model; None where that is not stored.
+    """
+
+    @property
+    def novelty(self) -> NoveltyReference | None: ...  # noqa: D102
+
+    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+        """As `Backend.score_frames`, with the embeddings that come along at no cost."""
+        ...
+
+
+def answer_frames(
+    backend: Backend, frames: FrameFeatures, closeups: FrameFeatures | None
+) -> ClipAnswers:
+    """Scores of clips, and embeddings where the backend gives them; see `Backend.score_frames`."""
+    if isinstance(backend, EmbeddingBackend):
+        return backend.answer_frames(frames, closeups)
+    return ClipAnswers(backend.score_frames(frames, closeups), None)
+
+
 def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
     """Calibrated scores (B, K) of B clips that share no frames, float32 in [0, 1]."""
     frames = of_clips(backend.frame_features, batch.pixels)
@@ -166,6 +204,7 @@ class TorchBackend(ScoreColumns):
         model: a finished model; prepared for inference here.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
+        novelty: what its training set looks like to it; None where that is not known.
     """
 
     def __init__(
@@ -173,6 +212,7 @@ class TorchBackend(ScoreColumns):
         model: MSQNet,
         device: str = "auto",
         source: dict[str, Any] | None = None,
+        novelty: NoveltyReference | None = None,
     ) -> None:
         self._device = resolve_device(device)
         self._model = model.to(self._device).prepare_for_inference()  # type: ignore[arg-type]
@@ -186,7 +226,10 @@ class TorchBackend(ScoreColumns):
         self.clip_config = config.clip_config
         self.single_label = config.task == "single_label"
         self.window_seconds = float(config.window_seconds)
+        self.novelty = novelty
         self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
+        if novelty is not None:
+            self.provenance["novelty_digest"] = novelty.digest
 
     @classmethod
     def from_pretrained(
@@ -218,7 +261,7 @@ class TorchBackend(ScoreColumns):
         is_known = labels is not None and all(name in own for name in labels)
         if labels is not None and (model.config.is_open or not is_known):
             ask_for(model, tuple(labels), texts)
-        backend = cls(model, device, source)
+        backend = cls(model, device, source, NoveltyReference.load(folder))
         if labels is not None and not model.config.is_open:
             backend.keep_labels(labels)
         return backend
@@ -234,15 +277,24 @@ class TorchBackend(ScoreColumns):
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
+        return self.answer_frames(frames, closeups).scores
+
+    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+        """See `EmbeddingBackend.answer_frames`."""
+        model: Any = self._model
         with torch.inference_mode():
-            scores = self._model.scores(self._model.score_frames(frames, closeups).logits)  # (B, K)
-        return self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
+            output = model.score_frames(frames, closeups)
+            scores = model.scores(output.logits)  # (B, K)
+        kept = self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
+        return ClipAnswers(kept, clip_embeddings(output))
 
 
 def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the weight files."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
+        if path.name == NOVELTY_FILE:
+            continue
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.inference.backends import ScoreColumns
+from msqnet.inference.backends import ClipAnswers, ScoreColumns
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
     CLOSEUP_PREFIX,
+    EMBEDDING_OUTPUT,
     EMBEDDINGS_FILE,
     EMBEDDINGS_KEY,
     FRAME_GRAPH,
@@ -23,6 +24,7 @@ from msqnet.inference.manifest import (
 )
 from msqnet.inference.runtimes import load_graph, runtime_for
 from msqnet.labels import LabelSet
+from msqnet.model.novelty import NOVELTY_FILE, NoveltyReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +55,7 @@ class ExportedBackend(ScoreColumns):
         clip_graph: features of clips, and label embeddings of an open vocabulary, to "scores".
         runtime: what runs the graphs, for the provenance of results.
         embeddings: (K, D_t) float32 of the labels, where the vocabulary is open.
+        novelty: what the training set looks like to the model; None where that is not known.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class ExportedBackend(ScoreColumns):
         clip_graph: Graph,
         runtime: RuntimeName,
         embeddings: Tensor | None,
+        novelty: NoveltyReference | None = None,
     ) -> None:
         super().__init__(
             LabelSet(manifest.labels),
@@ -75,6 +79,7 @@ class ExportedBackend(ScoreColumns):
         self._clip_graph = clip_graph
         self._own_embeddings = embeddings
         self._embeddings = embeddings
+        self.novelty = novelty
         self.clip_config = ClipConfig.from_dict(manifest.clip)
         self.single_label = manifest.single_label
         self.window_seconds = float(manifest.window_seconds)
@@ -125,6 +130,7 @@ class ExportedBackend(ScoreColumns):
             load_graph(manifest.graph(folder, CLIP_GRAPH), chosen),
             chosen,
             _read_embeddings(folder) if manifest.is_open else None,
+            NoveltyReference.load(folder) if NOVELTY_FILE in manifest.files else None,
         )
         if labels is not None and manifest.is_open:
             backend.ask_for(labels, texts)
@@ -171,6 +177,10 @@ class ExportedBackend(ScoreColumns):
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
+        return self.answer_frames(frames, closeups).scores
+
+    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+        """See `EmbeddingBackend.answer_frames`; graphs of earlier exports give no embeddings."""
         if (closeups is not None) != self.clip_config.closeup:
             found = "no close-up" if closeups is None else "a close-up"
             raise ShapeError(f"clips: found {found}, expected what the model's clip settings say")
@@ -180,16 +190,19 @@ class ExportedBackend(ScoreColumns):
         num_clips = len(next(iter(inputs.values())))
         size = _CLIPS_AT_A_TIME.get(self._runtime, num_clips)
         parts = [
-            self._scores({name: value[first : first + size] for name, value in inputs.items()})
+            self._run({name: value[first : first + size] for name, value in inputs.items()})
             for first in range(0, num_clips, size)
         ]
-        return self._kept(np.concatenate(parts))
+        scores = self._kept(np.concatenate([part[SCORES_OUTPUT] for part in parts]))
+        if EMBEDDING_OUTPUT not in parts[0]:
+            return ClipAnswers(scores, None)
+        return ClipAnswers(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))
 
-    def _scores(self, inputs: dict[str, NDArray[Any]]) -> FloatArray:
-        """(B, K) float32 of all labels."""
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """What the clip graph gives, of all labels."""
         if self._embeddings is not None:
             inputs[EMBEDDINGS_KEY] = self._embeddings.numpy()
-        return self._clip_graph(inputs)[SCORES_OUTPUT]
+        return self._clip_graph(inputs)
 
 
 def _read_embeddings(folder: Path) -> Tensor:

@@ -25,6 +25,7 @@ FRAME_GRAPH = "frame_graph"
 CLIP_GRAPH = "clip_graph"
 FRAMES_INPUT = "frames"
 SCORES_OUTPUT = "scores"
+EMBEDDING_OUTPUT = "embedding"
 CLOSEUP_PREFIX = "closeup_"
 SUFFIXES: Mapping[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 """Of the file that a graph is read from."""

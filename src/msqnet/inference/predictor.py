@@ -12,14 +12,16 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import ShapeError
+from msqnet.errors import ConfigError, ShapeError
+from msqnet.inference.backends import EmbeddingBackend
 from msqnet.inference.loading import load_backend
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.read_ahead import ReadAhead
 from msqnet.inference.shared_frames import SharedFrames, seen_windows
 from msqnet.inference.windows import window_lengths
 from msqnet.labels import LabelSet
-from msqnet.predictions import SCHEMA_VERSION, VideoPredictions, WindowScores
+from msqnet.model.novelty import UNLIKE_SHARE
+from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
 from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
     from msqnet.inference.runtimes import RuntimeName
     from msqnet.inference.shared_frames import SeenWindow
+    from msqnet.model.novelty import NoveltyReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
@@ -149,9 +152,41 @@ class Predictor:
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
         """
+        return self._predict(path, progress or _ignore, None)
+
+    def with_embeddings(
+        self, path: str | Path, progress: Callable[[float], None] | None = None
+    ) -> tuple[VideoPredictions, FloatArray]:
+        """Predict one video, and keep the embedding of each window.
+
+        Args:
+            path: see `__call__`.
+            progress: see `__call__`.
+
+        Returns:
+            The predictions, and (N, D) float32 for its N windows.
+
+        Raises:
+            ConfigError: the backend gives no embeddings.
+            VideoError: see `__call__`.
+        """
+        kept: list[FloatArray] = []
+        predictions = self._predict(path, progress or _ignore, kept)
+        if not kept:
+            name = self.backend.provenance.get("name", "this model")
+            raise ConfigError(
+                f"{name} gives no embeddings of windows; name a model that msqnet trained, or one "
+                "that this version of msqnet exported"
+            )
+        return predictions, np.concatenate(kept)
+
+    def _predict(
+        self, path: str | Path, progress: Callable[[float], None], kept: list[FloatArray] | None
+    ) -> VideoPredictions:
+        """As `__call__`; embeddings are added to ``kept``."""
         config = self.backend.clip_config
         with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
-            windows, notes = self._score(video, progress or _ignore)
+            windows, distances = self._score(video, progress, kept)
             timeline = merge_windows(windows)
             segments = segments_from_timeline(
                 timeline,
@@ -174,31 +209,45 @@ class Predictor:
                 thresholds=tuple(self.thresholds.tolist()),
                 single_label=self.backend.single_label,
                 provenance=self.provenance,
-                notes=tuple(notes),
+                notes=_notes(video),
+                novelty=self._novelty(distances),
             )
 
+    @property
+    def _reference(self) -> NoveltyReference | None:
+        """What the training set looks like to the model, where it stores that."""
+        return self.backend.novelty if isinstance(self.backend, EmbeddingBackend) else None
+
+    def _novelty(self, distances: Sequence[float]) -> Novelty | None:
+        """How unlike the training videos a video is, by the median of its windows."""
+        if self._reference is None or not distances:
+            return None
+        distance = float(np.median(distances))
+        share = self._reference.share_nearer(distance)
+        return Novelty(share, distance, is_unlike=share >= UNLIKE_SHARE)
+
     def _score(
-        self, video: Video, progress: Callable[[float], None]
-    ) -> tuple[list[WindowScores], list[str]]:
-        """Scores of all windows that can be decoded, and notes on what cannot."""
+        self, video: Video, progress: Callable[[float], None], kept: list[FloatArray] | None
+    ) -> tuple[list[WindowScores], list[float]]:
+        """Scores of all windows that can be decoded, and their distances from the training set."""
         done: list[WindowScores] = []
+        distances: list[float] = []
         shared = SharedFrames(self.backend)
         stream = seen_windows(
             video, self.backend.clip_config, self.window_seconds, self.stride_seconds
         )
         with ReadAhead(stream, self._window.batch_size) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
-                done += self._score_batch(batch, shared)
+                scores, embeddings = shared.answers(batch)
+                done += self._window_scores(batch, scores)
+                if embeddings is not None and self._reference is not None:
+                    distances += self._reference.distance(embeddings).tolist()
+                if embeddings is not None and kept is not None:
+                    kept.append(embeddings)
                 progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
-        if not video.is_damaged:
-            return done, []
-        return done, [
-            f"the file is damaged: {video.num_frames} frames decode, up to "
-            f"{video.duration_seconds:.3f} s; what lies behind is not predicted"
-        ]
+        return done, distances
 
-    def _score_batch(self, batch: Sequence[SeenWindow], shared: SharedFrames) -> list[WindowScores]:
-        scores = shared.scores(batch)
+    def _window_scores(self, batch: Sequence[SeenWindow], scores: FloatArray) -> list[WindowScores]:
         expected = (len(batch), len(self.backend.labels))
         if scores.shape != expected:
             raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
@@ -206,6 +255,16 @@ class Predictor:
             WindowScores(window.start_seconds, window.end_seconds, row, _sides(window.motion_box))
             for window, row in zip(batch, scores, strict=True)
         ]
+
+
+def _notes(video: Video) -> tuple[str, ...]:
+    """What a reader must know of a video of which all windows were read."""
+    if not video.is_damaged:
+        return ()
+    return (
+        f"the file is damaged: {video.num_frames} frames decode, up to "
+        f"{video.duration_seconds:.3f} s; what lies behind is not predicted",
+    )
 
 
 def _sides(box: Box) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from msqnet.clips import WHOLE_FRAME, Box
+from msqnet.inference.backends import answer_frames
 from msqnet.inference.windows import iter_shared_windows
 from msqnet.video.motion import motion_box
 from msqnet.video.transforms import second_look, whole_look
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.config import ClipConfig
-    from msqnet.inference.backends import Backend
+    from msqnet.inference.backends import Backend, ClipAnswers
     from msqnet.inference.windows import DecodedFrame, Window
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
@@ -106,22 +107,23 @@ class SharedFrames:
         self._held: FrameFeatures = {}
 
     def scores(self, windows: Sequence[SeenWindow]) -> FloatArray:
-        """Calibrated scores.
+        """(B, K) float32 in [0, 1]; see `answers`."""
+        return self.answers(windows).scores
+
+    def answers(self, windows: Sequence[SeenWindow]) -> ClipAnswers:
+        """Calibrated scores, and embeddings where the backend gives them.
 
         Args:
             windows: B, after those of the call before.
-
-        Returns:
-            (B, K) float32 in [0, 1].
         """
         self._see(windows)
         places = torch.tensor(
             [[self._place[frame] for frame in window.frames] for window in windows]
         )  # (B, T)
         frames = {name: values[places.to(values.device)] for name, values in self._held.items()}
-        scores = self._backend.score_frames(frames, self._closeups(windows))
+        found = answer_frames(self._backend, frames, self._closeups(windows))
         self._drop_before(windows[-1].frames[0].pts_seconds)
-        return scores
+        return found
 
     def _see(self, windows: Sequence[SeenWindow]) -> None:
         """Let the encoders see the frames that they have not seen."""

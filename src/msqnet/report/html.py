@@ -213,7 +213,7 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> VideoRow:
         labels=tuple(item.label for item in budget),
         columns={item.label: predictions.labels.index(item.label) for item in budget},
         covered_share=_covered_seconds(predictions.segments) / predictions.duration_seconds,
-        note=printable("; ".join([*predictions.notes, *([media.note] if media.note else [])])),
+        note=printable("; ".join([*predictions.warnings, *([media.note] if media.note else [])])),
     )
 
 
@@ -257,7 +257,7 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "edges_seconds": predictions.timeline.edges_seconds.tolist(),
         "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
         "model": _model_name(video),
-        "notes": [printable(note) for note in predictions.notes],
+        "notes": [printable(note) for note in predictions.warnings],
         "pictures_note": printable(media.note),
         "preview_note": media.preview.left_out,
         "thumbnails": [{"seconds": item.seconds, "jpeg": item.base64} for item in media.thumbnails],

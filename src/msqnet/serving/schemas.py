@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 _PREDICTION_EXAMPLE = {
-    "schema_version": 1,
+    "schema_version": 2,
     "path": "mouse.mp4",
     "duration_seconds": 4.0,
     "width": 640,
@@ -21,6 +21,7 @@ _PREDICTION_EXAMPLE = {
         {"label": "rearing", "start_seconds": 1.0, "end_seconds": 3.0, "score": 0.72},
     ],
     "notes": [],
+    "novelty": {"share": 0.62, "distance": 0.31, "is_unlike": False},
     "provenance": {"msqnet_version": "0.1.0", "model": {"name": "mixed-actors-lite"}},
     "timeline": {
         "edges_seconds": [0.0, 1.0, 3.0, 4.0],

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from msqnet.training.held_out import (
     partition,
     scorable_targets,
 )
+from msqnet.training.novelty import training_novelty
 from msqnet.training.probe import fit_query_head, standardise_query
 from msqnet.training.run import Run, claim_folder, save_model
 from msqnet.training.trainer import (
@@ -127,7 +129,8 @@ def fit(
     for name, model in (("last", last), ("best", best)):
         if model is not best:
             model.config = best.config
-        save_model(model, run.folder / name)
+        novelty = training_novelty(run, model, partial(data.rows, augmented=False))
+        save_model(model, run.folder / name, novelty)
     data.remove()
     if data.wait.training_seconds:
         report(str(data.wait))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNet
+    from msqnet.model.novelty import NoveltyReference
 
 _logger = logging.getLogger(__name__)
 _SIDED_WORDS = {
@@ -155,11 +156,19 @@ def without_flip_where_sides_matter(
     return augmentation
 
 
-def save_model(model: MSQNet, folder: Path) -> None:
-    """Write a finished model folder; half-written ones never carry the final name."""
+def save_model(model: MSQNet, folder: Path, novelty: NoveltyReference | None = None) -> None:
+    """Write a finished model folder; half-written ones never carry the final name.
+
+    Args:
+        model: the finished one.
+        folder: replaced where it exists.
+        novelty: what its training set looks like to it, where that is known.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
+    if novelty is not None:
+        novelty.save(partial)
     if folder.exists():
         shutil.rmtree(folder)
     partial.replace(folder)

@@ -14,6 +14,8 @@ from msqnet.metrics.calibration import (
     best_f1_thresholds,
     expected_calibration_error,
     fit_platt,
+    fit_temperatures,
+    precise_thresholds,
     sigmoid,
 )
 
@@ -165,3 +167,87 @@ def test_logits_where_scores_are_expected_are_refused():
         expected_calibration_error([[2.0]], [[1]])
     with pytest.raises(ShapeError, match="num_bins: found 0"):
         expected_calibration_error([[0.5]], [[1]], num_bins=0)
+
+
+def test_two_scalings_in_a_row_are_one():
+    first = PlattScaling(np.array([2.0, 0.5]), np.array([1.0, -1.0]))
+    later = PlattScaling(np.array([3.0, 4.0]), np.array([-2.0, 0.25]))
+
+    both = first.then(later)
+
+    assert both.scale.tolist() == [6.0, 2.0]
+    assert both.bias.tolist() == [3.0 * 1.0 - 2.0, 4.0 * -1.0 + 0.25]
+    logits = np.random.default_rng(0).normal(size=(20, 2))
+    in_turn = sigmoid(later.scale * (first.scale * logits + first.bias) + later.bias)
+    assert both.apply(logits) == pytest.approx(in_turn, abs=1e-15)
+
+
+def test_a_scaling_cannot_follow_one_of_other_labels():
+    first, later = (PlattScaling(np.ones(num), np.zeros(num)) for num in (2, 3))
+
+    with pytest.raises(ShapeError, match=r"found \(3,\), expected \(2,\)"):
+        first.then(later)
+
+
+def test_a_fit_stays_near_what_it_starts_from_and_leaves_it_with_many_rows():
+    around = PlattScaling(np.array([0.2]), np.array([3.0]))
+    logits, targets = logistic_set([1.5], [-0.5])
+
+    few = fit_platt(logits[:4], targets[:4], around=around, bias_strength=5.0)
+    many = fit_platt(logits, targets, around=around)
+
+    assert abs(few.scale[0] - 0.2) < 0.6
+    assert many.scale[0] == pytest.approx(1.5, abs=0.2)
+    assert many.bias[0] == pytest.approx(-0.5, abs=0.2)
+
+
+def test_labels_that_cannot_be_fitted_have_what_the_fit_starts_from():
+    around = PlattScaling(np.array([0.3, 2.0]), np.array([-1.0, 1.0]))
+    logits = np.random.default_rng(0).normal(size=(6, 2))
+
+    platt = fit_platt(logits, np.array([[1, UNKNOWN]] * 6), around=around)
+
+    assert (platt.scale.tolist(), platt.bias.tolist()) == ([0.3, 2.0], [-1.0, 1.0])
+
+
+def test_temperature_finds_the_true_factor_and_never_a_bias():
+    temperatures = fit_temperatures(*logistic_set([0.4, 1.0, 2.0], [0.0, 0.0, 0.0]))
+
+    assert temperatures.scale == pytest.approx([0.4, 1.0, 2.0], abs=0.2)
+    assert temperatures.bias.tolist() == [0, 0, 0]
+
+
+def test_temperature_of_a_ranking_that_is_upside_down_stays_above_zero():
+    logits, targets = logistic_set([-1.0], [0.0])
+
+    assert fit_temperatures(logits, targets).scale[0] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("min_precision", "expected"),
+    [
+        (1.0, 0.85),  # 0.9 alone
+        (0.7, 0.5),  # down to 0.6: 3 of 4, where 0.7 alone has 2 of 3
+        (0.6, 0.25),  # down to 0.3: 4 of 6, where 0.4 alone has 3 of 5
+        (0.1, 0.1),  # all; halfway from the lowest score to 0
+    ],
+)
+def test_precise_threshold_finds_most_at_the_wanted_precision(min_precision, expected):
+    scores = np.array([[0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2]]).T
+    targets = np.array([[1, 0, 1, 1, 0, 1, 0]]).T
+
+    found = precise_thresholds(scores, targets, min_precision=min_precision)[0]
+
+    assert found == pytest.approx(expected)
+    is_named = scores >= found
+    assert targets[is_named].mean() >= min_precision
+
+
+def test_precision_that_no_threshold_reaches_gives_none():
+    scores = np.array([[0.9, 0.5], [0.2, 0.5]])
+    targets = np.array([[0, 1], [1, 1]])
+
+    thresholds = precise_thresholds(scores, targets, min_precision=0.9)
+
+    # The first label's best is one of two; of the second no negative is known.
+    assert np.isnan(thresholds).tolist() == [True, True]

@@ -5,6 +5,8 @@ import { byId, formatDuration, formatPercent, make, plural, sentence, spoken } f
 import { HeatMap } from "./heat_map.js";
 
 const HEAT_SECONDS = 10;
+const UNLIKE_TEXT =
+  "This video looks unlike those that the model was trained on; its scores may mean nothing here.";
 
 export class ResultView {
   /** @param {{onState: function(object)}} callbacks `onState`: what the address should remember. */
@@ -337,6 +339,7 @@ export class ResultView {
   _showNotes() {
     byId("notes").replaceChildren();
     for (const text of this._result.notes) this._note(text);
+    if (this._result.novelty?.is_unlike) this._note(UNLIKE_TEXT);
   }
 
   _note(text) {

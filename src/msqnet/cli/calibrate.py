@@ -1,0 +1,278 @@
+"""`msqnet calibrate`: scores, thresholds and the warning score of a finished model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msqnet.config import CalibrationConfig
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from msqnet.data.records import ClipTable
+    from msqnet.evaluation.calibration_figures import CalibrationFigures
+    from msqnet.evaluation.row_outputs import RowOutputs
+    from msqnet.model.msqnet import MSQNet
+
+CALIBRATION_FOLDER = "calibration"
+PLOT_FILE = "reliability.png"
+
+
+def calibrate(
+    data: str | None = None,
+    out: str | None = None,
+    model: str | None = None,
+    split: str | None = None,
+    thresholds: Literal["f1", "precision"] = CalibrationConfig.thresholds,
+    min_precision: float | None = CalibrationConfig.min_precision,
+    method: Literal["platt", "temperature"] | None = CalibrationConfig.method,
+    min_windows: int = CalibrationConfig.min_windows,
+    num_folds: int = CalibrationConfig.num_folds,
+    num_bins: int = CalibrationConfig.num_bins,
+    num_bootstrap: int = CalibrationConfig.num_bootstrap,
+    seed: int = CalibrationConfig.seed,
+    training_data: str | None = None,
+    training_split: str | None = None,
+    overwrite: bool = False,
+    batch_size: int = 8,
+    device: str = "auto",
+) -> int:
+    """Fit a finished model's scores and thresholds to your own labelled clips.
+
+    The weights stay as they are, and so does the order of a label's scores. What was gained is
+    measured on groups of rows that were not fitted on. Use rows that the model was not trained on.
+
+    Args:
+        data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
+        out: Folder for the changed model; by default the model's own, with `--overwrite`.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+        split: Rows to fit on, for instance `val`; by default all.
+        thresholds: `f1` takes each label's threshold of the highest F1, `precision` the lowest one
+            that is precise enough.
+        min_precision: How precise a threshold has to be on these rows, from 0 to 1; by default 0.3
+            for `f1` and 0.9 for `precision`.
+        method: `platt` fits a scale and a bias for each label, `temperature` a scale alone; by
+            default `platt`, and `temperature` for models with exactly one label at a time.
+        min_windows: A label with fewer known positive or negative windows, or with positive ones of
+            one group only, keeps what it had and is listed.
+        num_folds: Parts of the rows, by groups, for the figures of rows that were not fitted on.
+        num_bins: Bins of the calibration error.
+        num_bootstrap: Resamples of groups for the 95 % intervals.
+        seed: Of parts and resamples.
+        training_data: Table of the rows that the model was trained on: stores what they look like,
+            so that predictions say where a video looks unlike them. `msqnet train` does that by
+            itself.
+        training_split: Rows of that table to take, for instance `train`; by default all.
+        overwrite: Replace the model in `--out`.
+        batch_size: Clips looked at at a time; changes no figure.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+
+    Returns:
+        Exit code.
+    """
+    from rich.console import Console
+
+    from msqnet.data.table import read_table
+    from msqnet.evaluation.row_outputs import changeable_folder
+    from msqnet.model.msqnet import MSQNet
+    from msqnet.models.rewriting import changed_model, check_target
+
+    config = CalibrationConfig(
+        method,
+        thresholds,
+        min_precision,
+        min_windows,
+        num_folds,
+        num_bins,
+        num_bootstrap,
+        seed,
+    )
+    _check_tables(data, split, training_data, training_split)
+    source = changeable_folder(model)
+    target = _target(model, out, source)
+    check_target(source, target, overwrite=overwrite)
+    table = None if data is None else read_table(data).select(split)
+    training = None if training_data is None else read_table(training_data).select(training_split)
+    loaded = MSQNet.from_pretrained(source)
+    console = Console()
+    looked = _Looker(loaded, batch_size, device)
+    figures = None if table is None else _calibrated(looked, table, config)
+    with changed_model(source, target, overwrite=overwrite) as draft:
+        if table is not None and figures is not None:
+            _write_calibration(draft, loaded, table, split, figures)
+            _show(console, figures, target)
+        if training is not None:
+            _write_novelty(console, draft, looked, training)
+    console.print(f"written: {target}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _check_tables(
+    data: str | None, split: str | None, training_data: str | None, training_split: str | None
+) -> None:
+    if data is None and training_data is None:
+        raise ConfigError(
+            "nothing to do: name rows to calibrate on with --data, or the rows that the model was "
+            "trained on with --training_data, or both"
+        )
+    for name, table, part in (
+        ("data", data, split),
+        ("training_data", training_data, training_split),
+    ):
+        if table is None and part is not None:
+            option = "split" if name == "data" else "training_split"
+            raise ConfigError(f"--{option} takes rows of a table; name it with --{name}")
+
+
+def _target(model: str | None, out: str | None, source: Path) -> Path:
+    """Where the changed model goes."""
+    if out is not None:
+        return Path(out)
+    if model is None or not Path(model).is_dir():
+        raise ConfigError(
+            f"{model or 'the model that comes with msqnet'} is not a folder of yours; name a new "
+            "one for the changed model with --out"
+        )
+    return source
+
+
+class _Looker:
+    """Looks at the rows of tables with one model.
+
+    Args:
+        model: a finished one.
+        batch_size: clips at a time.
+        device: where it runs.
+    """
+
+    def __init__(self, model: MSQNet, batch_size: int, device: str) -> None:
+        self.model = model
+        self._batch_size = batch_size
+        self._device = device
+
+    def __call__(self, table: ClipTable, title: str) -> RowOutputs:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from msqnet.evaluation.row_outputs import row_outputs
+
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            bar = bars.add_task(title, total=None)
+            return row_outputs(
+                table,
+                self.model,
+                device=self._device,
+                batch_size=self._batch_size,
+                progress=lambda done, total: bars.update(bar, completed=done, total=total),
+            )
+
+
+def _calibrated(looked: _Looker, table: ClipTable, config: CalibrationConfig) -> CalibrationFigures:
+    import numpy as np
+
+    from msqnet.evaluation.calibration_figures import calibrate_rows, calibration_rows
+    from msqnet.evaluation.recalibration import Calibration, method_for
+
+    now = Calibration.of_model(looked.model.config)
+    method_for(now.kind, config)  # what can fail at once comes before what takes long
+    outputs = looked(table, "clips")
+    logits = outputs.logits.astype(np.float64)
+    rows = calibration_rows(table, looked.model.config.label_set, logits, config)
+    return calibrate_rows(rows, now, config)
+
+
+def _write_calibration(
+    draft: Path,
+    model: MSQNet,
+    table: ClipTable,
+    split: str | None,
+    figures: CalibrationFigures,
+) -> None:
+    from msqnet.evaluation.calibration_figures import store_calibration
+    from msqnet.report.plots import save_figure
+    from msqnet.report.reliability_plot import reliability_figure
+
+    store_calibration(draft, model.config, figures, data=table.path.name, split=split)
+    folder = draft / CALIBRATION_FOLDER
+    folder.mkdir(exist_ok=True)
+    figures.write(folder)
+    save_figure(reliability_figure(figures), folder / PLOT_FILE)
+
+
+def _write_novelty(console: Console, draft: Path, looked: _Looker, training: ClipTable) -> None:
+    from msqnet.model.novelty import NoveltyReference
+
+    outputs = looked(training, "training clips")
+    reference = NoveltyReference.fit(outputs.embeddings, training.clip_ids(), training.group_ids())
+    if reference is None:
+        raise ConfigError(
+            f"{training.path}: all rows are of one group; expected at least 2, as nothing says how "
+            "far videos of another group may be; name the recordings in the column 'group'"
+        )
+    reference.save(draft)
+    console.print(
+        f"warning score: {len(training)} training windows of {len(reference.distances)} videos; "
+        "predictions say where a video looks unlike them",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show(console: Console, figures: CalibrationFigures, target: Path) -> None:
+    from rich.table import Table
+
+    summary = figures.summary
+    table = Table(
+        title=f"{summary['num_windows']} windows of {summary['num_groups']} groups; "
+        "after: held out by groups"
+    )
+    table.add_column("label")
+    for heading in (
+        *("positives", "negatives", "ECE before", "after"),
+        *("threshold before", "after", "F1 before", "after", "precision", "recall"),
+    ):
+        table.add_column(heading, justify="right")
+    for item in figures.per_label:
+        if item["is_fitted"]:
+            table.add_row(item["label"], *_cells(item))
+    console.print(table)
+    titles = {
+        "expected_calibration_error": "calibration error (ECE)",
+        "brier_score": "Brier score",
+        "macro_f1": "macro F1",
+    }
+    for name, title in titles.items():
+        _show_figure(console, title, summary["overall"][name])
+    for item in figures.per_label:
+        if item["kept"]:
+            _say(console, f"kept: {item['label']}: {item['kept']}")
+    for note in summary["notes"]:
+        _say(console, f"note: {note}")
+    _say(console, f"figures: {target / CALIBRATION_FOLDER}")
+
+
+def _cells(item: dict[str, Any]) -> list[str]:
+    counts = [str(item[f"{sign}_windows"]) for sign in ("positive", "negative")]
+    names = (
+        *("expected_calibration_error_before", "expected_calibration_error_after"),
+        *("threshold_before", "threshold_after", "f1_before", "f1_after"),
+        *("precision_after", "recall_after"),
+    )
+    return [*counts, *("-" if item[name] is None else f"{item[name]:.2f}" for name in names)]
+
+
+def _show_figure(console: Console, title: str, values: dict[str, Any]) -> None:
+    parts = []
+    for side, sign in (("before", ""), ("after", ""), ("difference", "+")):
+        low, high = values[f"{side}_interval"]
+        interval = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
+        value = values[side]
+        parts.append(f"{side} {'-' if value is None else f'{value:{sign}.3f}'}{interval}")
+    _say(console, f"{title}: {', '.join(parts)}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,374 @@
+"""What a calibration gains, on rows that it was not fitted on, with intervals over groups.
+
+Axes: V rows, K labels, R resamples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet import __version__
+from msqnet.data.splits import grouped_folds
+from msqnet.errors import DatasetError
+from msqnet.evaluation.plain import plain
+from msqnet.evaluation.recalibration import (
+    Calibration,
+    CalibrationRows,
+    Fitted,
+    HeldOutScores,
+    cross_validated,
+    enough_rows,
+    fit,
+    method_for,
+)
+from msqnet.metrics.average_precision import known_cells, mean_over_labels
+from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
+from msqnet.metrics.classification import confusion_counts
+from msqnet.metrics.reliability import (
+    ReliabilityBins,
+    calibration_error_statistic,
+    label_calibration_errors,
+    reliability_bins,
+)
+from msqnet.models.rewriting import change_config
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from msqnet.config import CalibrationConfig
+    from msqnet.data.records import ClipTable
+    from msqnet.labels import LabelSet
+    from msqnet.metrics.average_precision import BoolArray, FloatArray, KnownCells
+    from msqnet.model.configuration import MSQNetConfig
+
+CALIBRATION_FILE = "calibration.json"
+FIGURES = ("expected_calibration_error", "brier_score", "macro_f1")
+DEFINITIONS = {
+    "expected_calibration_error": "Mean distance of scores from the share of positives among cells "
+    "scored alike, over the known cells of the fitted labels in equally wide bins of the score.",
+    "brier_score": "Mean squared distance of scores from 1 (present) or 0 (absent), same cells.",
+    "macro_f1": "Mean over the fitted labels of F1 at the thresholds.",
+    "before": "The model as it was given.",
+    "after": "Cross-validated: each group of rows is scored by a calibration that was fitted on "
+    "other groups. What is stored was fitted on all rows, and is measured by no figure here.",
+    "intervals": "95 % percentile bootstrap over groups; the folds are not drawn anew.",
+}
+
+_FEW_POSITIVES = 20
+_FEW_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class CalibrationFigures:
+    """A calibration with every figure about it.
+
+    Attributes:
+        fitted: what to store.
+        summary: plain values for `calibration.json`.
+        per_label: one entry a label; None where a figure is not defined.
+        before: scores of the model as it was, in bins.
+        after: held-out scores, in bins.
+    """
+
+    fitted: Fitted
+    summary: dict[str, Any]
+    per_label: list[dict[str, Any]]
+    before: ReliabilityBins
+    after: ReliabilityBins
+
+    def write(self, folder: Path) -> None:
+        """Write `calibration.json`; the folder exists."""
+        bins = {"before": vars(self.before), "after": vars(self.after)}
+        document = plain(
+            {
+                **self.summary,
+                "labels": self.per_label,
+                "bins": bins,
+                "definitions": DEFINITIONS,
+            }
+        )
+        with replacing(folder / CALIBRATION_FILE) as part:
+            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+            part.write_text(text + "\n", encoding="utf-8")
+
+
+def calibration_rows(
+    table: ClipTable, labels: LabelSet, logits: FloatArray, config: CalibrationConfig
+) -> CalibrationRows:
+    """Rows of a table with their folds.
+
+    Args:
+        table: V rows.
+        labels: the model's K labels.
+        logits: (V, K) float64.
+        config: number of folds and seed.
+
+    Raises:
+        DatasetError: all rows are of one group, so that nothing can be held out.
+    """
+    groups = table.group_ids()
+    num_groups = len(set(groups))
+    if num_groups < 2:
+        raise DatasetError(
+            f"{table.path}: all {len(table)} rows are of one group, {groups[0]!r}; expected at "
+            "least 2, as what is gained is measured on groups that were not fitted on; name the "
+            "recordings in the column 'group', or add videos"
+        )
+    num_folds = min(config.num_folds, num_groups)
+    folds = grouped_folds(table, labels, num_folds=num_folds, seed=config.seed, hold_out_all=True)
+    targets = table.targets(labels).astype(np.float64)
+    return CalibrationRows(labels.names, logits, targets, groups, folds)
+
+
+def calibrate_rows(
+    rows: CalibrationRows, now: Calibration, config: CalibrationConfig
+) -> CalibrationFigures:
+    """Fit on all rows, and measure by cross-validation.
+
+    Args:
+        rows: rows that the model was not fitted on.
+        now: what the model stores.
+        config: how.
+
+    Raises:
+        ConfigError: a method that the model cannot be given.
+        DatasetError: no label has enough known rows.
+    """
+    method = method_for(now.kind, config)
+    kept = enough_rows(rows, config)
+    is_chosen = np.array([name not in kept for name in rows.labels])
+    if not is_chosen.any():
+        listed = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
+        raise DatasetError(
+            f"no label can be calibrated ({listed}); add annotated rows, or lower --min_windows"
+        )
+    fitted = fit(rows, now, is_chosen, config)
+    held_out = cross_validated(rows, now, is_chosen, config)
+    before = now.scores(rows.logits)
+    overall = _overall(rows, before, held_out, now, is_chosen, config)
+    settings = {
+        "method": method,
+        "threshold_rule": config.thresholds,
+        "min_precision": config.wanted_precision,
+        "min_windows": config.min_windows,
+        "num_folds": len(np.unique(rows.folds)),
+        "num_bins": config.num_bins,
+        "num_bootstrap": config.num_bootstrap,
+        "seed": config.seed,
+    }
+    per_label = _per_label(rows, now, fitted, held_out, kept, config)
+    summary = {
+        "settings": settings,
+        "num_windows": len(rows.groups),
+        "num_groups": len(set(rows.groups)),
+        "num_fitted_labels": int(is_chosen.sum()),
+        "overall": overall,
+        "notes": _notes(per_label, len(set(rows.groups)), overall, config),
+    }
+    bins = [
+        reliability_bins(values, rows.targets, num_bins=config.num_bins, select=is_chosen)
+        for values in (before, held_out.scores)
+    ]
+    return CalibrationFigures(fitted, plain(summary), plain(per_label), *bins)
+
+
+def _margins(scores: FloatArray, thresholds: FloatArray, targets: FloatArray) -> KnownCells:
+    """Scores less thresholds, which may differ from row to row: 0 decides."""
+    return known_cells(scores - thresholds, targets)
+
+
+def _overall(
+    rows: CalibrationRows,
+    before: FloatArray,
+    held_out: HeldOutScores,
+    now: Calibration,
+    is_chosen: BoolArray,
+    config: CalibrationConfig,
+) -> dict[str, Any]:
+    """Every figure of `FIGURES` before and after, with intervals, and their differences."""
+    errors = [
+        calibration_error_statistic(
+            scores, rows.targets, select=is_chosen, num_bins=config.num_bins
+        )
+        for scores in (before, held_out.scores)
+    ]
+    decisions = [
+        _margins(before, now.thresholds, rows.targets),
+        _margins(held_out.scores, held_out.thresholds, rows.targets),
+    ]
+
+    def figures(weights: FloatArray) -> FloatArray:
+        """(R, V) to (R, 3 figures * before, after, difference)."""
+        sides = []
+        for error, cells in zip(errors, decisions, strict=True):
+            f1 = confusion_counts(cells, 0.0, weights).f1_per_label()
+            sides.append(np.column_stack([error(weights), mean_over_labels(f1, is_chosen)]))
+        return np.concatenate([*sides, sides[1] - sides[0]], axis=1)
+
+    estimate = figures(np.ones((1, len(before))))[0]
+    drawn = resampled_weights(rows.groups, num_resamples=config.num_bootstrap, seed=config.seed)
+    low, high = percentile_interval(np.concatenate([figures(weights) for weights in drawn]))
+    result: dict[str, Any] = {}
+    for place, side in enumerate(("before", "after", "difference")):
+        for offset, name in enumerate(FIGURES):
+            column = place * len(FIGURES) + offset
+            values = [float(part[column]) for part in (estimate, low, high)]
+            result.setdefault(name, {})[side] = values[0]
+            result[name][f"{side}_interval"] = values[1:]
+    return result
+
+
+def _per_label(
+    rows: CalibrationRows,
+    now: Calibration,
+    fitted: Fitted,
+    held_out: HeldOutScores,
+    kept: dict[str, str],
+    config: CalibrationConfig,
+) -> list[dict[str, Any]]:
+    cells, ones = known_cells(rows.logits, rows.targets), np.ones((1, len(rows.logits)))
+    before = now.scores(rows.logits)
+    groups = np.asarray(rows.groups)
+    errors = [
+        label_calibration_errors(scores, rows.targets, num_bins=config.num_bins)
+        for scores in (before, held_out.scores)
+    ]
+    counts = [
+        confusion_counts(_margins(scores, thresholds, rows.targets), 0.0, ones)
+        for scores, thresholds in (
+            (before, now.thresholds),
+            (held_out.scores, held_out.thresholds),
+        )
+    ]
+    f1_before, f1_after = (part.f1_per_label()[0] for part in counts)
+    hits, false_alarms, misses = (
+        getattr(counts[1], name)[0]
+        for name in ("true_positives", "false_positives", "false_negatives")
+    )
+    named = np.where(hits + false_alarms > 0, hits + false_alarms, np.nan)
+    present = np.where(hits + misses > 0, hits + misses, np.nan)
+    new = fitted.calibration
+    return [
+        {
+            "label": name,
+            "kept": kept.get(name) or _threshold_kept(fitted, label, config),
+            "is_fitted": name not in kept,
+            "positive_windows": int(cells.is_positive[:, label].sum()),
+            "negative_windows": int(cells.is_negative[:, label].sum()),
+            "positive_groups": len(set(groups[cells.is_positive[:, label]])),
+            "scale_before": float(now.scaling.scale[label]),
+            "scale_after": float(new.scaling.scale[label]),
+            "bias_before": float(now.scaling.bias[label]),
+            "bias_after": float(new.scaling.bias[label]),
+            "threshold_before": float(now.thresholds[label]),
+            "threshold_after": float(new.thresholds[label]),
+            "expected_calibration_error_before": float(errors[0][label]),
+            "expected_calibration_error_after": float(errors[1][label]),
+            "f1_before": float(f1_before[label]),
+            "f1_after": float(f1_after[label]),
+            "precision_after": float(hits[label] / named[label]),
+            "recall_after": float(hits[label] / present[label]),
+        }
+        for label, name in enumerate(rows.labels)
+    ]
+
+
+def _threshold_kept(fitted: Fitted, label: int, config: CalibrationConfig) -> str | None:
+    """Why a label that was fitted decides as before all the same; None if it does not."""
+    if fitted.has_threshold[label]:
+        return None
+    return f"no threshold reaches a precision of {config.wanted_precision:g}: it decides as before"
+
+
+def _notes(
+    per_label: list[dict[str, Any]],
+    num_groups: int,
+    overall: dict[str, Any],
+    config: CalibrationConfig,
+) -> list[str]:
+    """What a reader must know."""
+    notes = []
+    few = [
+        f"{item['label']} ({item['positive_windows']})"
+        for item in per_label
+        if item["is_fitted"] and item["positive_windows"] < _FEW_POSITIVES
+    ]
+    if few:
+        notes.append(
+            f"fewer than {_FEW_POSITIVES} positive windows, so that their threshold depends much "
+            f"on which ones: {', '.join(few)}"
+        )
+    if num_groups < _FEW_GROUPS:
+        notes.append(f"{num_groups} groups: the intervals are rough, and rather too narrow")
+    low, high = overall["expected_calibration_error"]["difference_interval"]
+    if low <= 0 <= high:
+        notes.append(
+            "the calibration error after is not surely another than before: the interval of the "
+            f"difference is {low:+.3f} to {high:+.3f}"
+        )
+    elif low > 0:
+        notes.append(
+            "held out, the calibration error is HIGHER than before: these rows do not make the "
+            "model's scores better for their like; keep the model as it was"
+        )
+    if config.thresholds == "precision":
+        missed = [
+            f"{item['label']} ({item['precision_after']:.2f})"
+            for item in per_label
+            if item["is_fitted"]
+            and item["kept"] is None
+            and not np.isnan(item["precision_after"])
+            and item["precision_after"] < config.wanted_precision
+        ]
+        if missed:
+            notes.append(
+                f"held out, less precise than {config.wanted_precision:g}: {', '.join(missed)}"
+            )
+    return notes
+
+
+def store_calibration(
+    folder: Path,
+    config: MSQNetConfig,
+    figures: CalibrationFigures,
+    *,
+    data: str,
+    split: str | None,
+) -> None:
+    """Write a calibration into the configuration of a model's folder.
+
+    Its provenance then says what it was calibrated on, so that results of before and after are
+    told apart.
+
+    Args:
+        folder: of the model, not in use.
+        config: of the model as it was.
+        figures: of the calibration.
+        data: name of the table.
+        split: its part; None for all.
+    """
+    new = figures.fitted.calibration
+    pair = {
+        "calibration_scale": new.scaling.scale.tolist(),
+        "calibration_bias": new.scaling.bias.tolist(),
+        "thresholds": new.thresholds.tolist(),
+    }
+    digest = hashlib.sha256(json.dumps(pair, sort_keys=True).encode()).hexdigest()
+    record = {
+        "data": data,
+        "split": split,
+        "num_windows": figures.summary["num_windows"],
+        "num_groups": figures.summary["num_groups"],
+        "labels": [item["label"] for item in figures.per_label if item["is_fitted"]],
+        "settings": figures.summary["settings"],
+        "digest": digest[:16],
+        "msqnet": __version__,
+    }
+    provenance = {**(config.provenance or {}), "calibration": record}
+    change_config(folder, {**pair, "provenance": provenance})

@@ -1,0 +1,268 @@
+"""Calibrates a finished model on other rows, and says honestly what that gains.
+
+What a model stores is one pair (scale, bias) and one threshold a label. They are fitted anew around
+what is stored, over the rows where the label is known. Figures "after" are cross-validated: each
+group of rows is scored by a calibration that was fitted without it.
+
+Axes: V rows, K labels, R resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from msqnet.data.records import UNKNOWN
+from msqnet.errors import ConfigError
+from msqnet.metrics.average_precision import FloatArray, known_cells
+from msqnet.metrics.calibration import (
+    PlattScaling,
+    best_f1_thresholds,
+    fit_platt,
+    fit_temperatures,
+    precise_thresholds,
+    sigmoid,
+)
+from msqnet.metrics.softmax import fit_softmax_temperature, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msqnet.config import CalibrationConfig
+    from msqnet.metrics.average_precision import BoolArray
+    from msqnet.model.configuration import MSQNetConfig
+
+Kind = Literal["each", "shared", "softmax"]
+"""A sigmoid with a scaling of its own for each label, one scaling for all labels of an open
+vocabulary, or a softmax over the labels."""
+
+_MIN_GROUPS = 2
+_SMALLEST_SHARE = 1e-12
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From logits to scores, and from scores to decisions.
+
+    Attributes:
+        scaling: of K labels.
+        thresholds: (K,) float64.
+        kind: how scores are made.
+    """
+
+    scaling: PlattScaling
+    thresholds: FloatArray
+    kind: Kind
+
+    @classmethod
+    def of_model(cls, config: MSQNetConfig) -> Calibration:
+        """What a model stores."""
+        num_labels = len(config.label_set)
+        scale = np.asarray(config.calibration_scale, dtype=np.float64)
+        bias = np.asarray(config.calibration_bias, dtype=np.float64)
+        kind: Kind = "each"
+        if config.is_open:  # as `MSQNet.scores` has it
+            kind, scale, bias = (
+                "shared",
+                np.full(num_labels, scale[0]),
+                np.full(num_labels, bias[0]),
+            )
+        elif config.task == "single_label":
+            kind = "softmax"
+        thresholds = np.asarray(config.thresholds, dtype=np.float64)
+        return cls(PlattScaling(scale, bias), thresholds, kind)
+
+    def calibrated_logits(self, logits: FloatArray) -> FloatArray:
+        """(V, K): scale * logit + bias."""
+        return np.asarray(logits * self.scaling.scale + self.scaling.bias)
+
+    def scores(self, logits: FloatArray) -> FloatArray:
+        """(V, K) float64 in [0, 1]."""
+        values = self.calibrated_logits(logits)
+        return softmax(values) if self.kind == "softmax" else sigmoid(values)
+
+    def carried_thresholds(self, new: Calibration) -> FloatArray:
+        """(K,): thresholds of new scores that decide as these do of the old ones.
+
+        Of a softmax there are none, as the order of a label's scores changes: these are kept.
+        """
+        if self.kind == "softmax":
+            return self.thresholds
+        inside = np.clip(self.thresholds, _SMALLEST_SHARE, 1 - _SMALLEST_SHARE)
+        raw = (np.log(inside) - np.log1p(-inside) - self.scaling.bias) / self.scaling.scale
+        carried = new.scaling.apply(raw)
+        is_same = (self.scaling.scale == new.scaling.scale) & (
+            self.scaling.bias == new.scaling.bias
+        )
+        is_beyond = (self.thresholds <= 0) | (self.thresholds > 1)
+        return np.where(is_same | is_beyond, self.thresholds, carried)
+
+
+@dataclass(frozen=True)
+class CalibrationRows:
+    """Rows that a model was not fitted on, and what it says of them.
+
+    Attributes:
+        labels: K names.
+        logits: (V, K) float64, not scaled.
+        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        groups: V names of scenes, subjects or recordings.
+        folds: (V,) int, rows of one group in one fold.
+    """
+
+    labels: tuple[str, ...]
+    logits: FloatArray
+    targets: FloatArray
+    groups: Sequence[str]
+    folds: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibration, and which labels it is of.
+
+    Attributes:
+        calibration: what to store.
+        is_scaled: (K,) bool, labels whose scale and bias were fitted.
+        has_threshold: (K,) bool, labels whose threshold was fitted.
+    """
+
+    calibration: Calibration
+    is_scaled: BoolArray
+    has_threshold: BoolArray
+
+
+def method_for(kind: Kind, config: CalibrationConfig) -> Literal["platt", "temperature"]:
+    """The method asked for, or the one that fits the model.
+
+    Raises:
+        ConfigError: a bias for each label of a softmax.
+    """
+    if kind == "softmax" and config.method == "platt":
+        raise ConfigError(
+            "method platt: this model has exactly one label at a time (softmax), where a bias for "
+            "each label would change which one wins; expected temperature"
+        )
+    return config.method or ("temperature" if kind == "softmax" else "platt")
+
+
+def enough_rows(rows: CalibrationRows, config: CalibrationConfig) -> dict[str, str]:
+    """Labels that keep what they had, with the reason; all others are fitted."""
+    cells = known_cells(rows.logits, rows.targets)
+    groups = np.asarray(rows.groups)
+    reasons = {}
+    for label, name in enumerate(rows.labels):
+        num = {
+            "positive": int(cells.is_positive[:, label].sum()),
+            "negative": int(cells.is_negative[:, label].sum()),
+        }
+        few = [f"{count} known {sign} windows" for sign, count in num.items() if count == 0]
+        few = few or [
+            f"{count} known {sign} windows"
+            for sign, count in num.items()
+            if count < config.min_windows
+        ]
+        num_groups = len(set(groups[cells.is_positive[:, label]]))
+        if few:
+            reasons[name] = f"{few[0]}, expected at least {config.min_windows}"
+        elif num_groups < _MIN_GROUPS:
+            reasons[name] = "positive windows of 1 group, expected at least 2"
+    return reasons
+
+
+def fit(
+    rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
+) -> Fitted:
+    """Fit scaling and thresholds.
+
+    Args:
+        rows: to fit on.
+        now: what the model stores.
+        is_chosen: (K,) bool, labels that may change.
+        config: how.
+
+    Returns:
+        The calibration; a label that is not chosen, or of which no positive or no negative is known
+        here, has what it had.
+    """
+    targets = np.where(is_chosen, rows.targets, UNKNOWN)
+    is_scaled = known_cells(rows.logits, targets).is_scorable
+    scaling = _fit_scaling(rows.logits, targets, now, method_for(now.kind, config))
+    if now.kind != "each":  # one for all, as far as there was anything to fit on
+        is_scaled = np.full(len(is_chosen), bool(is_scaled.any()))
+    new = replace(now, scaling=scaling)
+    scores = new.scores(rows.logits)
+    wanted = config.wanted_precision
+    thresholds = precise_thresholds(scores, targets, min_precision=wanted)
+    has_threshold = ~np.isnan(thresholds)
+    if config.thresholds == "f1":
+        thresholds = best_f1_thresholds(scores, targets, min_precision=wanted)
+    thresholds = np.where(has_threshold, thresholds, now.carried_thresholds(new))
+    return Fitted(replace(new, thresholds=thresholds), is_scaled, has_threshold)
+
+
+def _fit_scaling(
+    logits: FloatArray, targets: FloatArray, now: Calibration, method: str
+) -> PlattScaling:
+    num_labels = logits.shape[1]
+    calibrated = now.calibrated_logits(logits)
+    if now.kind == "softmax":
+        factor = fit_softmax_temperature(calibrated, targets)
+        return now.scaling.then(PlattScaling(np.full(num_labels, factor), np.zeros(num_labels)))
+    if now.kind == "each":
+        if method == "platt":
+            return fit_platt(logits, targets, around=now.scaling)
+        return now.scaling.then(fit_temperatures(calibrated, targets))
+    column, wanted = logits.reshape(-1, 1), targets.reshape(-1, 1)  # (V, K) -> (V * K, 1)
+    first = PlattScaling(now.scaling.scale[:1], now.scaling.bias[:1])
+    if method == "platt":
+        shared = fit_platt(column, wanted, around=first)
+    else:
+        shared = first.then(fit_temperatures(calibrated.reshape(-1, 1), wanted))
+    return PlattScaling(np.repeat(shared.scale, num_labels), np.repeat(shared.bias, num_labels))
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """Scores and thresholds of each row, from calibrations that were fitted without its group.
+
+    Attributes:
+        scores: (V, K) float64 in [0, 1].
+        thresholds: (V, K) float64.
+    """
+
+    scores: FloatArray
+    thresholds: FloatArray
+
+
+def cross_validated(
+    rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
+) -> HeldOutScores:
+    """Score every row by a calibration that was fitted on other groups.
+
+    A label of which no positive or no negative is known in the other groups has what the model
+    stores.
+
+    Args:
+        rows: all rows, with their folds.
+        now: what the model stores.
+        is_chosen: (K,) bool, labels that may change.
+        config: how.
+    """
+    scores = now.scores(rows.logits)
+    thresholds = np.tile(now.thresholds, (len(scores), 1))
+    for fold in np.unique(rows.folds):
+        inside, outside = rows.folds == fold, np.flatnonzero(rows.folds != fold)
+        others = CalibrationRows(
+            rows.labels,
+            rows.logits[outside],
+            rows.targets[outside],
+            [rows.groups[row] for row in outside.tolist()],
+            rows.folds[outside],
+        )
+        found = fit(others, now, is_chosen, config).calibration
+        scores[inside] = found.scores(rows.logits[inside])
+        thresholds[inside] = found.thresholds
+    return HeldOutScores(scores, thresholds)

@@ -1,0 +1,234 @@
+"""How unlike its training set a clip looks to a model: distances in its own embedding space.
+
+A model's folder may hold ``novelty.safetensors``: embeddings of training windows, and how far
+training videos are from those of other groups. A video is as unusual as the share of training
+videos that are nearer to the rest of the training set than it is.
+
+Axes: B clips, V training windows, M kept ones, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from msqnet.errors import CheckpointError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from msqnet.model.msqnet import MSQNetOutput
+
+FloatArray = NDArray[np.float32]
+
+NOVELTY_FILE = "novelty.safetensors"
+EMBEDDING_DEFINITION = "mean over the items of the frame memory, after W_out"
+DISTANCE_DEFINITION = (
+    "mean cosine distance to the nearest kept training windows, after the mean embedding was taken "
+    "off"
+)
+UNLIKE_SHARE = 0.99
+"""From this share of nearer training videos on, a video is said to be unlike them."""
+
+_NUM_NEIGHBOURS = 5
+_MAX_KEPT = 1024
+_DIGEST_DIGITS = 16
+
+
+def mean_memory(output: MSQNetOutput) -> Tensor:
+    """(B, D) float: `EMBEDDING_DEFINITION`.
+
+    Raises:
+        ShapeError: the output has no memory.
+    """
+    if output.memory is None:
+        raise ShapeError("the model gave no frame memory, expected (B, M, D)")
+    return output.memory.mean(dim=1)  # (B, M, D) -> (B, D)
+
+
+def clip_embeddings(output: MSQNetOutput) -> FloatArray:
+    """The same as an array, (B, D) float32."""
+    return np.asarray(mean_memory(output).float().cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class NoveltyReference:
+    """Training windows in a model's embedding space, and how far they are from each other.
+
+    Attributes:
+        centre: (D,) float32, the mean embedding.
+        kept: (M, D) float32, less the centre, of length 1.
+        distances: (n,) float32, rising: of each training video the median distance of its windows
+            from the windows of other groups.
+    """
+
+    centre: FloatArray
+    kept: FloatArray
+    distances: FloatArray
+
+    def __post_init__(self) -> None:
+        width = self.centre.shape
+        is_right = self.kept.ndim == 2 and self.kept.shape[1:] == width and len(self.kept) > 0
+        if len(width) != 1 or not is_right or self.distances.ndim != 1 or not self.distances.size:
+            raise ShapeError(
+                f"NoveltyReference: found centre {width}, kept {self.kept.shape} and distances "
+                f"{self.distances.shape}, expected (D,), (M, D) and (n,)"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        embeddings: FloatArray,
+        videos: Sequence[str],
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+    ) -> NoveltyReference | None:
+        """Describe a training set.
+
+        Args:
+            embeddings: (V, D) float, of its windows.
+            videos: V names.
+            groups: V names of scenes, subjects or recordings; a window is compared with windows of
+                other groups only, as a new video will be.
+            seed: of what is kept, where there are too many windows.
+
+        Returns:
+            None where all windows are of one group: nothing says how far new videos may be.
+
+        Raises:
+            ShapeError: parts that do not fit together, or a value that is not finite.
+        """
+        values = np.asarray(embeddings, dtype=np.float32)
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise ShapeError(f"embeddings: found {values.shape}, expected (V, D), all finite")
+        if not len(values) == len(videos) == len(groups):
+            raise ShapeError(
+                f"found {len(values)} embeddings, {len(videos)} videos and {len(groups)} groups, "
+                "expected one number of all"
+            )
+        names = np.asarray(groups)
+        if len(set(groups)) < 2:
+            return None
+        chosen = spread_over_groups(groups, _MAX_KEPT, seed)
+        centre = values.mean(axis=0)
+        # As they will be read again: half precision is enough for cosines.
+        kept = _units(values[chosen] - centre).astype(np.float16).astype(np.float32)
+        is_own = names[:, None] == names[chosen][None, :]  # (V, M)
+        distances = _distances(_units(values - centre), kept, is_own)
+        medians = [np.median(distances[np.asarray(videos) == name]) for name in sorted(set(videos))]
+        return cls(centre, kept, np.sort(np.asarray(medians, dtype=np.float32)))
+
+    def distance(self, embeddings: FloatArray) -> FloatArray:
+        """(B,) float32 from 0 to 2: `DISTANCE_DEFINITION`.
+
+        Args:
+            embeddings: (B, D) float.
+
+        Raises:
+            ShapeError: another width.
+        """
+        values = np.asarray(embeddings, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1:] != self.centre.shape:
+            raise ShapeError(
+                f"embeddings: found {values.shape}, expected (B, {len(self.centre)}); the model "
+                "and its novelty.safetensors do not belong together"
+            )
+        return _distances(_units(values - self.centre), self.kept, None)
+
+    def share_nearer(self, distance: float) -> float:
+        """Share of training videos, from 0 to 1, that are nearer to the others than this."""
+        nearer = int(np.searchsorted(self.distances, np.float32(distance), side="left"))
+        return nearer / len(self.distances)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of a SHA-256 over all values."""
+        digest = hashlib.sha256()
+        for values in (self.centre, self.kept, self.distances):
+            digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        return digest.hexdigest()[:_DIGEST_DIGITS]
+
+    def save(self, folder: Path) -> None:
+        """Write `NOVELTY_FILE` into a model's folder."""
+        save_file(
+            {
+                "centre": self.centre,
+                "kept": self.kept.astype(np.float16),
+                "distances": self.distances,
+            },
+            folder / NOVELTY_FILE,
+            {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION},
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> NoveltyReference | None:
+        """Read that of a model's folder; None where it has none.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = folder / NOVELTY_FILE
+        if not path.is_file():
+            return None
+        try:
+            found = load_file(path)
+            values = {
+                name: np.asarray(found[name], dtype=np.float32)
+                for name in ("centre", "kept", "distances")
+            }
+            return cls(**values)
+        except (OSError, KeyError, SafetensorError, ShapeError) as error:
+            raise CheckpointError(
+                f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "
+                "calibrate --training_data TABLE"
+            ) from error
+
+
+def _units(values: FloatArray) -> FloatArray:
+    """Rows of length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def _distances(units: FloatArray, kept: FloatArray, is_own: NDArray[np.bool_] | None) -> FloatArray:
+    """(B,) mean of the smallest cosine distances, own ones left out."""
+    cosine = 1.0 - units @ kept.T  # (B, M)
+    if is_own is not None:
+        cosine = np.where(is_own, np.inf, cosine)
+    num = min(_NUM_NEIGHBOURS, cosine.shape[1])
+    nearest = np.sort(cosine, axis=1)[:, :num]
+    # A group that holds nearly all windows leaves fewer than that many others.
+    is_there = np.isfinite(nearest)
+    summed = np.where(is_there, nearest, 0.0).sum(axis=1)
+    return np.asarray(summed / is_there.sum(axis=1), dtype=np.float32)
+
+
+def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:
+    """Places of at most so many rows, as evenly over groups as their sizes allow, rising.
+
+    Args:
+        groups: V names.
+        max_rows: how many are chosen where there are more.
+        seed: of the choice.
+    """
+    if len(groups) <= max_rows:
+        return np.arange(len(groups))
+    order = np.random.default_rng(seed).permutation(len(groups))
+    num_of: dict[str, int] = {}
+    turn = np.zeros(len(groups), dtype=np.int64)
+    for row in order:
+        turn[row] = num_of.get(groups[row], 0)
+        num_of[groups[row]] = num_of.get(groups[row], 0) + 1
+    # One row of every group, then a second one of every group that has two, ...
+    ranked = order[np.argsort(turn[order], kind="stable")]
+    return np.sort(ranked[:max_rows])

@@ -1,0 +1,128 @@
+"""Whether a video is said to be unlike the training videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from msqnet.clips import ClipBatch
+from msqnet.config import WindowConfig
+from msqnet.errors import ConfigError
+from msqnet.inference.backends import ClipAnswers, TorchBackend, answer_frames, clip_scores
+from msqnet.inference.predictor import Predictor
+from msqnet.inference.results_folder import ResultsFolder, VideoInput, predict_into
+from msqnet.model.novelty import NoveltyReference, clip_embeddings
+from msqnet.model.video_encoders.encoder import of_clips
+from msqnet.predictions import Novelty
+from tests.fixtures.models import random_inputs, tiny_model
+from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
+
+if TYPE_CHECKING:
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+
+
+def reference() -> NoveltyReference:
+    """Training videos at the distances 0.00, 0.01, ... 0.99."""
+    distances = np.arange(100, dtype=np.float32) / 100
+    window = np.array([[1, 0]], np.float32)
+    return NoveltyReference(np.zeros(2, np.float32), window, distances)
+
+
+@dataclass
+class BrightIsNewBackend(BrightnessBackend):
+    """The brighter a window, the farther it is from the training set."""
+
+    novelty: NoveltyReference | None = None
+
+    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+        scores = self.score_frames(frames, closeups)
+        # At the angle from the one training window that has the brightness as cosine distance.
+        cosine = 1 - scores[:, :1]
+        return ClipAnswers(scores, np.concatenate([cosine, np.sqrt(1 - cosine**2)], axis=1))
+
+
+def test_a_video_is_as_new_as_the_median_of_its_windows(tmp_path: Path) -> None:
+    # Three windows of one second: black, grey, white.
+    video = write_video(tmp_path / "steps.mov", [BLACK] * 10 + [102] * 10 + [WHITE] * 10)
+
+    found = Predictor(BrightIsNewBackend(novelty=reference()), WindowConfig(stride_seconds=1.0))(
+        video
+    ).novelty
+
+    assert found is not None
+    assert found.distance == pytest.approx(0.4)
+    assert found.share == pytest.approx(0.4, abs=0.011)
+    assert not found.is_unlike
+
+
+def test_a_video_beyond_nearly_all_training_videos_is_warned_of_everywhere(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "white.mov", [WHITE] * 20)
+    results = ResultsFolder(tmp_path / "results")
+    predictor = Predictor(BrightIsNewBackend(novelty=reference()))
+
+    row, predictions = predict_into(results, VideoInput(video, Path(video.name)), predictor)
+
+    assert predictions is not None
+    assert predictions.novelty == Novelty(1.0, 1.0, is_unlike=True)
+    assert predictions.notes == ()
+    assert (row.status, row.error) == ("ok", predictions.novelty.warning)
+
+
+@pytest.mark.parametrize("backend", [BrightnessBackend(), BrightIsNewBackend()])
+def test_a_model_that_cannot_say_says_nothing(tmp_path: Path, backend: BrightnessBackend) -> None:
+    video = write_video(tmp_path / "white.mov", [WHITE] * 10)
+
+    assert Predictor(backend)(video).novelty is None
+
+
+@pytest.mark.parametrize("encoder", ["lite", "timesformer"])
+def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
+    model = tiny_model(encoder)
+    inputs = random_inputs(encoder, 6)
+    with torch.inference_mode():
+        embeddings = clip_embeddings(model(**inputs))
+    names = list("abcdef")
+    known = NoveltyReference.fit(embeddings, names, names)
+    assert known is not None
+    backend = TorchBackend(model, "cpu", novelty=known)
+    frames = of_clips(backend.frame_features, inputs["pixels"])
+    closeups = None
+    if "closeups" in inputs:
+        closeups = of_clips(
+            lambda pixels: backend.frame_features(pixels, is_closeup=True), inputs["closeups"]
+        )
+
+    answers = answer_frames(backend, frames, closeups)
+
+    assert answers.embeddings == pytest.approx(embeddings, abs=1e-4)
+    assert np.array_equal(answers.scores, backend.score_frames(frames, closeups))
+    assert backend.provenance["novelty_digest"] == known.digest
+
+
+def test_scores_are_the_same_with_and_without_a_reference() -> None:
+    model, inputs = tiny_model("lite"), random_inputs("lite", 2)
+    batch = ClipBatch(inputs["pixels"], inputs["closeups"])
+    known = NoveltyReference(
+        np.zeros(16, np.float32), np.ones((1, 16), np.float32), np.ones(1, np.float32)
+    )
+
+    plain = clip_scores(TorchBackend(model, "cpu"), batch)
+
+    assert np.array_equal(clip_scores(TorchBackend(model, "cpu", novelty=known), batch), plain)
+
+
+def test_embeddings_of_all_windows_come_with_the_predictions(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "steps.mov", [BLACK] * 10 + [WHITE] * 10)
+    predictor = Predictor(BrightIsNewBackend(), WindowConfig(stride_seconds=1.0, batch_size=1))
+
+    predictions, embeddings = predictor.with_embeddings(video)
+
+    assert predictions == predictor(video)
+    assert embeddings == pytest.approx(np.array([[1, 0], [0, 1]]))
+    with pytest.raises(ConfigError, match="brightness gives no embeddings"):
+        Predictor(BrightnessBackend()).with_embeddings(video)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from msqnet.errors import CheckpointError, ShapeError
+from msqnet.model.novelty import (
+    NOVELTY_FILE,
+    NoveltyReference,
+    clip_embeddings,
+    spread_over_groups,
+)
+from tests.fixtures.models import random_inputs, tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Two places on opposite sides of the mean: cosine distances are 0 or 2.
+OPPOSITE = np.array([[3, 1], [3, 1], [-1, 1], [-1, 1]], dtype=np.float32)
+
+
+def fitted(values: Any, videos: str, groups: str) -> NoveltyReference:
+    reference = NoveltyReference.fit(np.asarray(values, np.float32), list(videos), list(groups))
+    assert reference is not None
+    return reference
+
+
+def test_training_videos_are_compared_with_other_groups() -> None:
+    apart = fitted(OPPOSITE, "abcd", "abcd")
+    in_pairs = fitted(OPPOSITE, "abcd", "aabb")
+
+    # One like it and two opposite ones; or, where the like one is of its own group, only these.
+    assert apart.distances == pytest.approx([4 / 3] * 4)
+    assert in_pairs.distances == pytest.approx([2.0] * 4)
+
+
+def test_distance_of_a_new_clip_is_that_to_the_nearest_windows() -> None:
+    reference = fitted(np.repeat(OPPOSITE, 5, axis=0), "a" * 10 + "b" * 10, "a" * 10 + "b" * 10)
+
+    distances = reference.distance(np.array([[7, 1], [1, 5], [-2, 1]], np.float32))
+
+    assert distances == pytest.approx([0.0, 1.0, 0.0], abs=1e-6)
+
+
+def test_a_video_counts_once_by_the_median_of_its_windows() -> None:
+    values = [[1, 0], [1, 0], [-1, 0], [1, 0], [-1, 0], [-1, 0]]
+
+    reference = fitted(values, "aaabbc", "aaabbc")
+
+    # a, of three others: two opposite for its first two windows, one for its third.
+    # b, of four others: two opposite for each window. c, of five others: three opposite.
+    medians = [np.median([4 / 3, 4 / 3, 2 / 3]), np.median([1.0, 1.0]), 6 / 5]
+    assert reference.distances == pytest.approx(sorted(medians))
+
+
+def test_share_counts_training_videos_that_are_nearer() -> None:
+    reference = NoveltyReference(
+        np.zeros(1, np.float32),
+        np.ones((1, 1), np.float32),
+        np.array([0.1, 0.2, 0.2, 0.4], np.float32),
+    )
+
+    shares = [reference.share_nearer(value) for value in (0.0, 0.2, 0.3, 9.0)]
+
+    assert shares == [0.0, 0.25, 0.75, 1.0]
+
+
+def test_windows_of_one_group_say_nothing_of_new_videos() -> None:
+    assert NoveltyReference.fit(OPPOSITE, list("abcd"), ["one"] * 4) is None
+
+
+def test_saved_reference_gives_the_same_distances(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(40, 8)).astype(np.float32)
+    groups = [str(row // 2) for row in range(40)]
+    reference = NoveltyReference.fit(values, groups, groups)
+    assert reference is not None
+    asked = generator.normal(size=(5, 8)).astype(np.float32)
+
+    reference.save(tmp_path)
+    again = NoveltyReference.load(tmp_path)
+
+    assert again is not None
+    assert np.array_equal(again.distance(asked), reference.distance(asked))
+    assert np.array_equal(again.distances, reference.distances)
+    assert again.digest == reference.digest
+
+
+def test_digest_tells_references_apart() -> None:
+    assert fitted(OPPOSITE, "abcd", "abcd").digest != fitted(OPPOSITE, "abcd", "aabb").digest
+
+
+def test_folder_without_the_file_has_no_reference(tmp_path: Path) -> None:
+    assert NoveltyReference.load(tmp_path) is None
+
+
+def test_damaged_file_is_an_error_that_says_how_to_make_it_anew(tmp_path: Path) -> None:
+    (tmp_path / NOVELTY_FILE).write_bytes(b"not tensors")
+
+    with pytest.raises(CheckpointError, match=r"novelty\.safetensors: damaged .*--training_data"):
+        NoveltyReference.load(tmp_path)
+
+
+def test_embedding_of_another_model_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"found \(1, 3\), expected \(B, 2\)"):
+        fitted(OPPOSITE, "abcd", "abcd").distance(np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("values", "videos"), [([[1.0, np.nan]] * 2, "ab"), ([[1.0, 2.0]] * 2, "abc")]
+)
+def test_values_that_cannot_be_described_are_refused(values: Any, videos: str) -> None:
+    with pytest.raises(ShapeError):
+        NoveltyReference.fit(np.asarray(values, np.float32), list(videos), list(videos))
+
+
+def test_rows_are_spread_over_groups_of_any_size() -> None:
+    groups = ["large"] * 50 + ["small"] * 2 + ["single"]
+
+    chosen = spread_over_groups(groups, 6, seed=0)
+
+    names = [groups[row] for row in chosen]
+    assert sorted(names) == ["large"] * 3 + ["single"] + ["small"] * 2
+    assert chosen.tolist() == sorted(chosen.tolist())
+    assert spread_over_groups(groups, 53, seed=0).tolist() == list(range(53))
+
+
+@pytest.mark.parametrize("encoder", ["lite", "timesformer"])
+def test_every_encoder_gives_an_embedding_of_the_decoders_width(encoder: str) -> None:
+    model = tiny_model(encoder)
+    with torch.inference_mode():
+        output = model(**random_inputs(encoder, 3))
+
+    embeddings = clip_embeddings(output)
+
+    assert embeddings.shape == (3, model.config.width)
+    assert embeddings == pytest.approx(output.memory.numpy().mean(axis=1), abs=1e-6)
