@@ -118,6 +118,11 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "check": Command(
         "msqnet.cli.check:check",
+    "calibrate": Command(
+        "msqnet.cli.calibrate:calibrate",
+        "fit a model's scores and thresholds to your own labelled clips",
+        example="msqnet calibrate --model runs/mine --data val.csv --out models/mine",
+    ),
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
         {"table": "A table of clips (CSV or Parquet), or a folder with one folder a label."},
     ),

@@ -279,8 +279,8 @@ def predict_into(
         try:
             predictions = predictor(video.path, progress)
             outputs = results.write(video, predictions) if results else ()
-            notes = "; ".join(predictions.notes)
-            row = _row(video, outputs, "partial" if notes else "ok", notes)
+            status: Status = "partial" if predictions.notes else "ok"
+            row = _row(video, outputs, status, "; ".join(predictions.warnings))
         except (VideoError, OSError) as error:
             row = _row(video, (), "error", str(error) or type(error).__name__)
     if results:
