@@ -1,0 +1,138 @@
+"""`msqnet suggest`: which stretches of videos to label next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msqnet.config import WindowConfig
+from msqnet.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results_folder import VideoInput
+    from msqnet.inference.suggested_windows import LookedAt, SuggestedWindow
+
+_NUM_SHOWN = 10
+
+
+def suggest(
+    videos: list[str],
+    out: str,
+    model: str | None = None,
+    n: int = 50,
+    window_seconds: float | None = WindowConfig.window_seconds,
+    known: str | None = None,
+    batch_size: int = WindowConfig.batch_size,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> int:
+    """Suggest the stretches of videos whose labels would teach a model most.
+
+    They are those of whose labels the model is unsure, and that look unlike each other.
+
+    Args:
+        videos: Video files, folders of videos (searched recursively), folders of frame images.
+        out: The table to write (.csv): one line a window, the most instructive first, with an empty
+            column `labels` to fill in; `msqnet check` and `msqnet train` read it.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+        n: How many windows to suggest.
+        window_seconds: Length of a window; by default the length the model was trained on. Windows
+            do not overlap.
+        known: Table of clips that are labelled already: these windows are not suggested, nor what
+            looks like them.
+        batch_size: Windows looked at at a time.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+        overwrite: Replace an existing table.
+
+    Returns:
+        0 if every video was looked at; 1 if one could not be read.
+    """
+    from rich.console import Console
+
+    from msqnet.data.table import read_table
+    from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results_folder import find_videos
+    from msqnet.inference.suggested_windows import suggest_windows, write_suggestions
+
+    path = Path(out)
+    _check(path, n, overwrite=overwrite)
+    inputs = find_videos([Path(video) for video in videos])
+    rows = () if known is None else read_table(known).records
+    predictor = _without_overlap(
+        Predictor.from_pretrained(model, device=device), window_seconds, batch_size
+    )
+    console, errors = Console(), Console(stderr=True)
+    looked = _look(inputs, predictor, errors)
+    if not looked:
+        raise VideoError(f"none of {len(inputs)} videos can be read")
+    windows = suggest_windows(looked, n, rows)
+    write_suggestions(windows, path)
+    _show(console, windows, num_videos=len(looked))
+    console.print(f"written: {path}", soft_wrap=True, highlight=False)
+    return 0 if len(looked) == len(inputs) else 1
+
+
+def _check(path: Path, n: int, *, overwrite: bool) -> None:
+    if n < 1:
+        raise ConfigError(f"n {n}: expected at least 1")
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{path}: expected a file that ends in .csv")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"{path} exists, and may hold labels by now; name another file with --out, or replace "
+            "it with --overwrite"
+        )
+
+
+def _without_overlap(
+    predictor: Predictor, window_seconds: float | None, batch_size: int
+) -> Predictor:
+    length = window_seconds or predictor.backend.window_seconds
+    return type(predictor)(predictor.backend, WindowConfig(length, length, batch_size))
+
+
+def _look(inputs: Sequence[VideoInput], predictor: Predictor, errors: Console) -> list[LookedAt]:
+    """Every video that can be read; the others are named."""
+    from rich.progress import Progress
+
+    from msqnet.inference.suggested_windows import LookedAt
+
+    looked = []
+    with Progress(console=errors, transient=True) as bars:
+        bar = bars.add_task("videos", total=len(inputs))
+        for video in inputs:
+            try:
+                predictions, embeddings = predictor.with_embeddings(video.path)
+                looked.append(LookedAt(video.path, predictions, embeddings))
+            except VideoError as error:
+                bars.console.print(f"msqnet: left out: {error}", soft_wrap=True, markup=False)
+            bars.advance(bar)
+    return looked
+
+
+def _show(console: Console, windows: Sequence[SuggestedWindow], num_videos: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{len(windows)} windows of {num_videos} videos")
+    for heading in ("video", "start", "end", "uncertainty", "likely"):
+        is_text = heading in ("video", "likely")
+        table.add_column(heading, justify="left" if is_text else "right")
+    for window in windows[:_NUM_SHOWN]:
+        likely = ", ".join(f"{name} {score:.2f}" for name, score in window.likely)
+        table.add_row(
+            Text(window.path.name),
+            f"{window.start_seconds:.2f}",
+            f"{window.end_seconds:.2f}",
+            f"{window.uncertainty:.3f}",
+            Text(likely),
+        )
+    console.print(table)
+    if len(windows) > _NUM_SHOWN:
+        console.print(f"and {len(windows) - _NUM_SHOWN} more", highlight=False)
