@@ -18,6 +18,8 @@ FORMATS: dict[str, str] = {
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
+    "label_studio": "msqnet.formats.label_studio",
+    "elan": "msqnet.formats.elan",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
 }

@@ -1,0 +1,197 @@
+"""XML files of annotation tools, read without what makes XML from elsewhere dangerous.
+
+A document type, which is where entities come from, is refused; so are more bytes and deeper nesting
+than annotation files have. Elements know their lines, for errors that say where something is wrong.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers.expat import ExpatError, ParserCreate
+
+from msqnet.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MAX_BYTES = 512 * 1024 * 1024
+"""Larger annotation files are refused."""
+
+_MAX_DEPTH = 200
+_NUM_CHARACTERS_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class XmlElement:
+    """An element of a document that knows where it stands.
+
+    Attributes:
+        element: as the parser gives it.
+        path: of the file.
+        lines: of all elements of the document, counted from 1.
+        advice: what to do if the document is not as it should be.
+    """
+
+    element: Element
+    path: Path
+    lines: Mapping[Element, int]
+    advice: str
+
+    @property
+    def tag(self) -> str:
+        """Its name."""
+        return self.element.tag
+
+    @property
+    def text(self) -> str:
+        """The text in it, without white space around it."""
+        return (self.element.text or "").strip()
+
+    def error(self, found: str, expected: str) -> DatasetError:
+        """The error about something in it that is not as expected."""
+        if len(found) > _NUM_CHARACTERS_SHOWN:
+            found = found[:_NUM_CHARACTERS_SHOWN] + "..."
+        return DatasetError(
+            f"{self.path}, line {self.lines[self.element]}, <{self.tag}>: found {found!r}, "
+            f"expected {expected}; {self.advice}"
+        )
+
+    def children(self, *tags: str) -> Iterator[XmlElement]:
+        """Elements right in it, in order; of some names, or all."""
+        for child in self.element:
+            if not tags or child.tag in tags:
+                yield self._of(child)
+
+    def iter(self, *tags: str) -> Iterator[XmlElement]:
+        """Itself and all elements in it, at any depth, in order; of some names, or all."""
+        for child in self.element.iter():
+            if not tags or child.tag in tags:
+                yield self._of(child)
+
+    def find(self, way: str) -> XmlElement | None:
+        """The first element at the end of a way such as ``meta/task``; None where there is none."""
+        found = self.element.find(way)
+        return None if found is None else self._of(found)
+
+    def get(self, name: str) -> str | None:
+        """An attribute; None where there is none."""
+        return self.element.get(name)
+
+    def require(self, name: str) -> str:
+        """An attribute that has to be there.
+
+        Raises:
+            DatasetError: it is not.
+        """
+        value = self.element.get(name)
+        if value is None:
+            raise self.error(", ".join(self.element.keys()), f"an attribute {name}")
+        return value
+
+    def whole(self, name: str) -> int:
+        """An attribute that is a whole number of at least 0.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        value = self.require(name)
+        if not (value.isascii() and value.isdigit() and len(value) <= 18):
+            raise self.error(value, f"a whole number of at least 0 as {name}")
+        return int(value)
+
+    def _of(self, element: Element) -> XmlElement:
+        return XmlElement(element, self.path, self.lines, self.advice)
+
+
+def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
+    """The root element of a file.
+
+    Args:
+        path: an XML file, or a zip file that has one.
+        advice: what to do if it is not as it should be, for all errors about it.
+        member: name of the XML file in a zip file; without it, the file is no zip file.
+
+    Raises:
+        DatasetError: not XML, with a document type, or larger or deeper than annotation files are.
+    """
+    content = _member(path, member, advice) if member else _content(path)
+    if len(content) > MAX_BYTES:
+        raise DatasetError(
+            f"{path}: more than {MAX_BYTES // 1024**2} MiB, which no annotation file has; {advice}"
+        )
+    reader = _Reader(path, advice)
+    return reader.read(content)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _member(path: Path, member: str, advice: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            return file.read(MAX_BYTES + 1)
+    except KeyError as error:
+        raise DatasetError(f"{path}: no file {member} in it; {advice}") from error
+    # Damaged archives raise all of these.
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DatasetError(f"{path}: not a zip file that can be read: {error}; {advice}") from error
+    except zlib.error as error:
+        raise DatasetError(f"{path}: a damaged zip file: {error}; {advice}") from error
+
+
+class _Reader:
+    """Builds the tree of one document."""
+
+    def __init__(self, path: Path, advice: str) -> None:
+        self._path, self._advice = path, advice
+        self._builder = TreeBuilder()
+        self._lines: dict[Element, int] = {}
+        self._depth = 0
+        self._parser = ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._builder.data
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def read(self, content: bytes) -> XmlElement:
+        try:
+            self._parser.Parse(content, True)
+            root = self._builder.close()
+        except ExpatError as error:
+            raise DatasetError(
+                f"{self._path}, line {error.lineno}, column {error.offset + 1}: not XML: {error}; "
+                f"{self._advice}"
+            ) from error
+        except (ValueError, LookupError) as error:
+            raise DatasetError(f"{self._path}: not XML: {error}; {self._advice}") from error
+        return XmlElement(root, self._path, self._lines, self._advice)
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise self._refused(f"elements in elements, {_MAX_DEPTH} deep")
+        self._lines[self._builder.start(tag, attributes)] = self._parser.CurrentLineNumber
+
+    def _end(self, tag: str) -> None:
+        self._depth -= 1
+        self._builder.end(tag)
+
+    def _doctype(self, *_: object) -> NoReturn:
+        raise self._refused("a document type (<!DOCTYPE>)")
+
+    def _refused(self, what: str) -> DatasetError:
+        return DatasetError(
+            f"{self._path}, line {self._parser.CurrentLineNumber}: found {what}, which no "
+            f"annotation file needs; {self._advice}"
+        )
