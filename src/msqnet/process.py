@@ -1,8 +1,9 @@
-"""Settings of the process: memory that it keeps, the stack of its signal handlers."""
+"""Of the process itself: memory that it keeps, the stack of its signal handlers, its end."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -59,3 +60,17 @@ def signal_stack_kept() -> Iterator[None]:
         yield
     finally:
         libc.sigaltstack(ctypes.byref(found), None)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone; to be run in a thread of its own.
+
+    A process whose owner was killed must not go on, whatever it is doing.
+    """
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

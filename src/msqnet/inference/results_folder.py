@@ -13,7 +13,7 @@ from msqnet.predictions import VideoPredictions, replacing, result_paths
 from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from msqnet.inference.predictor import Predictor
 
@@ -81,7 +81,7 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoInput]:
     for argument in arguments:
         for item in _videos_of(argument):
             other = found.setdefault(item.name, item)
-            if other.path.resolve() != item.path.resolve():
+            if other is not item and other.path.resolve() != item.path.resolve():
                 raise ConfigError(
                     f"{other.path} and {item.path} would both be written as {item.name}; "
                     "give a folder that holds both, or predict them one by one"
@@ -244,13 +244,7 @@ class ResultsFolder:
     def record(self, row: IndexRow) -> None:
         """Put a row into the index, in place of an earlier one of the same input."""
         self._rows[row.input] = row
-        with (
-            replacing(self.index_path) as part,
-            part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(item) for item in self._rows.values())
+        write_index(self.index_path, self._rows.values())
 
 
 def predict_into(
@@ -326,6 +320,17 @@ def read_index(path: Path) -> list[IndexRow]:
         IndexRow(row["input"], row["outputs"], cast("Status", row["status"]), row["error"])
         for row in rows
     ]
+
+
+def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
+    """Write an index, replacing what is there at once."""
+    with (
+        replacing(path) as part,
+        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(item) for item in rows)
 
 
 def _is_of(path: Path, video: Path, provenance: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -11,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import MsqnetError, ServiceError, VideoError
+from msqnet.process import end_with_parent
 from msqnet.serving.refusals import Problem, Refusal
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def answer_requests(
     """
     # An interrupt from the keyboard reaches the whole group; the asking process decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         greeting, answer = prepare()
     except MsqnetError as error:
@@ -264,11 +264,3 @@ def problem_of(error: MsqnetError) -> Problem:
         return error.problem
     code = "not_a_video" if isinstance(error, VideoError) else "invalid_request"
     return Problem(code, str(error))
-
-
-def _end_with_parent() -> None:
-    """A process whose owner was killed must not go on, whatever it is doing."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from typing import TYPE_CHECKING
 
 from msqnet.predictions import replacing
-from msqnet.video.image_folder import frame_image_paths
+from msqnet.video.digest import content_digest, content_state
 
 if TYPE_CHECKING:
-    from os import stat_result
     from pathlib import Path
 
 _logger = logging.getLogger(__name__)
@@ -42,11 +40,11 @@ class VideoDigests:
             OSError: the file cannot be read.
             EmptyVideo: a folder without images.
         """
-        name, state = str(video.absolute()), _state(video)
+        name, state = str(video.absolute()), content_state(video)
         known_state, known_digest = self._known.get(name, ("", ""))
         if known_state == state:
             return known_digest
-        digest = _content_digest(video)
+        digest = content_digest(video)
         self._known[name] = (state, digest)
         self._is_changed = True
         return digest
@@ -75,27 +73,3 @@ def _read(path: Path) -> dict[str, tuple[str, str]]:
         _logger.warning("%s: damaged (%s); videos are read again", path, error)
         return {}
     return {name: pair for name, pair in known.items() if len(pair[1]) == _DIGEST_LENGTH}
-
-
-def _state(video: Path) -> str:
-    """What tells that a video was changed, without reading it."""
-    if not video.is_dir():
-        return _times(video.stat())
-    listing = [f"{path.name} {_times(path.stat())}" for path in frame_image_paths(video)]
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-
-
-def _times(status: stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _content_digest(video: Path) -> str:
-    if not video.is_dir():
-        return _file_digest(video)
-    parts = [f"{path.name} {_file_digest(path)}" for path in frame_image_paths(video)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,200 @@
+"""Which videos there are to work on: of folders, patterns, single files and manifests, or by URL.
+
+Names of results are those of `msqnet predict`: a file's own name, and below a folder its path in
+that folder. The list is sorted by name, whatever the order of the arguments.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from msqnet.batch.data_set import FOLDER, TABLES, result_names
+from msqnet.batch.jobs import Job
+from msqnet.batch.output import STATE_FOLDER
+from msqnet.batch.remote import as_os_errors, file_system, join, local_path
+from msqnet.batch.tables import ERRORS_FILE
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.inference.results_folder import DRAWN_SUFFIXES, INDEX_FILE, find_videos
+from msqnet.video.reader import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+_PATTERN = frozenset("*?[")
+
+
+def find_jobs(inputs: Sequence[str]) -> list[Job]:
+    """The work list behind command line arguments.
+
+    A local folder is walked as by `msqnet predict`. A remote folder is listed for files with a
+    video suffix, hidden ones left out. A pattern (``*``, ``?``, ``[]``, ``**``) stands for the
+    files it matches. A manifest (CSV, TSV, Parquet) has a column ``path`` of paths or URLs,
+    relative to the manifest, and maybe a column ``name`` for the results.
+
+    Args:
+        inputs: paths and URLs.
+
+    Returns:
+        One job a video, by name; with ``/`` in names.
+
+    Raises:
+        ConfigError: nothing is named or found, or two videos would have the same results.
+        DatasetError: a manifest that cannot be used.
+        OSError: a folder or manifest cannot be read.
+    """
+    if not inputs:
+        raise ConfigError("no input; name folders, videos or manifests with --inputs")
+    jobs: dict[str, Job] = {}
+    for job in _found(inputs):
+        _check_name(job)
+        other = jobs.setdefault(job.name, job)
+        if other.source != job.source:
+            raise ConfigError(
+                f"{other.source} and {job.source} would both be written as {job.name}; give a "
+                "folder that holds both, or a manifest with a column `name`"
+            )
+    return [jobs[name] for name in sorted(jobs)]
+
+
+def _found(inputs: Sequence[str]) -> Iterator[Job]:
+    local: list[Path] = []
+    for location in inputs:
+        path = local_path(location)
+        if _is_manifest(location, path):
+            yield from _manifest_jobs(location)
+        elif path is None:
+            yield from _remote_jobs(location)
+        else:
+            local += _matching(path)
+    if local:
+        for video in find_videos(local):
+            yield Job(video.name.as_posix(), str(video.path))
+
+
+def _is_manifest(location: str, path: str | None) -> bool:
+    if path is not None and Path(path).is_dir():
+        return False
+    return PurePosixPath(location.partition("?")[0]).suffix.lower() in MANIFEST_SUFFIXES
+
+
+def _matching(path: str) -> list[Path]:
+    """The paths that a pattern stands for; a path that exists stands for itself."""
+    if not _PATTERN & set(path) or Path(path).exists():
+        return [Path(path)]
+    matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - of absolute patterns too
+    if not matches:
+        raise ConfigError(f"{path}: no file matches this pattern")
+    return [Path(match) for match in matches]
+
+
+def _remote_jobs(url: str) -> Iterator[Job]:
+    if url.startswith(("http://", "https://")):  # which cannot be listed
+        yield Job(_remote_name(url), url)
+        return
+    system, root = file_system(url)
+    with as_os_errors(url):
+        if _PATTERN & set(root):
+            found = {path: _remote_name(path) for path in _videos(system.glob(root))}
+        elif system.isdir(root):
+            found = {path: _below(path, root) for path in _videos(system.find(root))}
+        else:
+            yield Job(_remote_name(root), url)
+            return
+    if not found:
+        raise ConfigError(f"{url}: no file with a video suffix")
+    for path, name in found.items():
+        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
+            yield Job(name, str(system.unstrip_protocol(path)))
+
+
+def _remote_name(url: str) -> str:
+    return unquote(PurePosixPath(url.partition("?")[0]).name)
+
+
+def _videos(paths: Iterable[str]) -> list[str]:
+    return [
+        path
+        for path in sorted(paths)
+        if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+        and not path.endswith(DRAWN_SUFFIXES)
+    ]
+
+
+def _below(path: str, root: str) -> str:
+    return path.removeprefix(root.rstrip("/")).lstrip("/")
+
+
+def _manifest_jobs(location: str) -> Iterator[Job]:
+    rows = _manifest_rows(location)
+    folder = location.rpartition("/")[0]
+    for number, row in enumerate(rows, start=1):
+        given = str(row.get("path") or "").strip()
+        if not given:
+            raise DatasetError(f"{location}: row {number} has no path")
+        path = local_path(given)
+        is_below = path is not None and not Path(path).is_absolute()
+        source = given if path is None else path
+        if is_below and folder:
+            source = join(folder, given) if local_path(location) is None else f"{folder}/{given}"
+        name = str(row.get("name") or "").strip() or _default_name(given, is_below=is_below)
+        yield Job(name, source if local_path(source) is None else str(Path(source)))
+
+
+def _default_name(given: str, *, is_below: bool) -> str:
+    path = PurePosixPath(given)
+    if is_below:
+        return path.name if ".." in path.parts else path.as_posix()
+    return path.name if local_path(given) is not None else _remote_name(given)
+
+
+def _manifest_rows(location: str) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    path = local_path(location)
+    if path is not None:
+        content = Path(path).read_bytes()
+    else:
+        system, remote_path = file_system(location)
+        with as_os_errors(location):
+            content = bytes(system.cat_file(remote_path))
+    suffix = PurePosixPath(location.partition("?")[0]).suffix.lower()
+    try:
+        if suffix == ".parquet":
+            table = pd.read_parquet(io.BytesIO(content))
+        else:
+            separator = "\t" if suffix == ".tsv" else ","
+            table = pd.read_csv(
+                io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False
+            )
+    except ValueError as error:  # what pandas and pyarrow raise for damaged files derives from it
+        raise DatasetError(f"{location}: cannot be read as a table: {error}") from error
+    if "path" not in table.columns:
+        raise DatasetError(
+            f"{location}: found columns {list(table.columns)}, expected `path` and maybe `name`"
+        )
+    if table.empty:
+        raise DatasetError(f"{location}: a manifest without rows")
+    columns = [name for name in ("path", "name") if name in table.columns]
+    filled = table[columns].astype(object).where(table[columns].notna(), "")
+    return [dict(zip(columns, row, strict=True)) for row in filled.itertuples(index=False)]
+
+
+def _check_name(job: Job) -> None:
+    """Refuse a name whose results would lie elsewhere, or replace what is not a result."""
+    path = PurePosixPath(job.name)
+    is_outside = path.is_absolute() or ".." in path.parts or not path.parts
+    is_ours = path.parts[:1] == (STATE_FOLDER,) or (
+        path.parts[:1] == (FOLDER,) and path.parts[1:2] and path.parts[1] in TABLES
+    )
+    replaced = {INDEX_FILE, ERRORS_FILE} & set(result_names(job.name))
+    if is_outside or is_ours or replaced:
+        raise ConfigError(
+            f"{job.source}: its results cannot be named {job.name!r}, which is outside of the "
+            "results folder or a file of the run itself; rename it, or give it another name in a "
+            "manifest"
+        )
