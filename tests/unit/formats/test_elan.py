@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from msqnet.errors import ConfigError, DatasetError, MsqnetError
+from msqnet.formats import load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ELAN = load_format("elan")
+
+MEDIA = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///x/cage.mp4" MIME_TYPE="video/mp4"/>'
+TYPES = (
+    '<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="default" TIME_ALIGNABLE="true"/>'
+    '<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="coded" TIME_ALIGNABLE="true" '
+    'CONTROLLED_VOCABULARY_REF="v"/>'
+)
+VOCABULARY = (
+    '<CONTROLLED_VOCABULARY CV_ID="v"><CV_ENTRY_ML CVE_ID="c1">'
+    '<CVE_VALUE LANG_REF="und">groom</CVE_VALUE></CV_ENTRY_ML>'
+    '<CV_ENTRY_ML CVE_ID="c2"><CVE_VALUE LANG_REF="und">run</CVE_VALUE></CV_ENTRY_ML>'
+    "</CONTROLLED_VOCABULARY>"
+)
+
+
+def document(
+    *tiers: str,
+    slots: tuple[int | None, ...] = (1000, 2500, 3000, 4000),
+    media: str = MEDIA,
+    tail: str = TYPES + VOCABULARY,
+) -> str:
+    times = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="ts{number}"'
+        + ("/>" if time is None else f' TIME_VALUE="{time}"/>')
+        for number, time in enumerate(slots, start=1)
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT VERSION="3.0">'
+        f'<HEADER TIME_UNITS="milliseconds">{media}</HEADER>'
+        f"<TIME_ORDER>{times}</TIME_ORDER>{''.join(tiers)}{tail}</ANNOTATION_DOCUMENT>"
+    )
+
+
+def tier(name: str, *annotations: str, kind: str = "default", **more: str) -> str:
+    attributes = "".join(f' {key}="{value}"' for key, value in more.items())
+    inner = "".join(f"<ANNOTATION>{item}</ANNOTATION>" for item in annotations)
+    return f'<TIER TIER_ID="{name}" LINGUISTIC_TYPE_REF="{kind}"{attributes}>{inner}</TIER>'
+
+
+def aligned(name: str, first: int, last: int, value: str = "") -> str:
+    return (
+        f'<ALIGNABLE_ANNOTATION ANNOTATION_ID="{name}" TIME_SLOT_REF1="ts{first}" '
+        f'TIME_SLOT_REF2="ts{last}"><ANNOTATION_VALUE>{value}</ANNOTATION_VALUE>'
+        "</ALIGNABLE_ANNOTATION>"
+    )
+
+
+def reference(name: str, to: str, value: str) -> str:
+    return (
+        f'<REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="{to}">'
+        f"<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE></REF_ANNOTATION>"
+    )
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Annotations]:
+    def read(text: str, **options: str) -> Annotations:
+        path = tmp_path / "cage.eaf"
+        path.write_text(text, encoding="utf-8")
+        assert ELAN.read is not None
+        return ELAN.read(path, Reading(tmp_path, options))
+
+    return read
+
+
+def read_back(path: Path) -> Annotations:
+    assert ELAN.read is not None
+    return ELAN.read(path, Reading(path if path.is_dir() else path.parent))
+
+
+def written(annotations: Annotations, path: Path, **options: str) -> tuple[str, ...]:
+    assert ELAN.write is not None
+    return ELAN.write(annotations, path, options)
+
+
+def spans(video: AnnotatedVideo) -> list[tuple[object, ...]]:
+    return [
+        (event.label, event.start_seconds, event.end_seconds, event.subject)
+        for event in video.events
+    ]
+
+
+def test_tier_with_empty_annotations_is_a_label(read: Callable[..., Annotations]) -> None:
+    found = read(
+        document(
+            tier("groom", aligned("a1", 1, 2), aligned("a2", 3, 4)),
+            tier("run@Ada", aligned("a3", 1, 3, "run"), PARTICIPANT="Ada"),
+            tier("rear"),
+        )
+    )
+
+    [video] = found.videos
+    assert spans(video) == [
+        ("groom", 1.0, 2.5, ""),
+        ("run", 1.0, 3.0, "Ada"),
+        ("groom", 3.0, 4.0, ""),
+    ]
+    assert found.labels.names == ("groom", "run", "rear")
+    assert found.notes == ()
+
+
+def test_tier_with_values_is_a_subject(read: Callable[..., Annotations]) -> None:
+    found = read(
+        document(
+            tier("left mouse", aligned("a1", 1, 2, "groom"), aligned("a2", 3, 4, "nap")),
+            tier("B", aligned("a3", 1, 3, "run"), kind="coded", PARTICIPANT="Bob"),
+            tier("B2", aligned("a4", 1, 3), kind="coded", PARTICIPANT="Bob"),
+        )
+    )
+
+    assert spans(found.videos[0]) == [
+        ("groom", 1.0, 2.5, "left mouse"),
+        ("run", 1.0, 3.0, "Bob"),
+        ("nap", 3.0, 4.0, "left mouse"),
+    ]
+    assert found.labels.names == ("groom", "nap", "run")
+    assert found.notes == (
+        "cage.eaf: values are labels on the tiers left mouse, B, B2; --option tiers=labels takes "
+        "the names of tiers for labels",
+        "cage.eaf: annotations without a value, which are left out: 1",
+    )
+
+
+def test_layout_can_be_said(read: Callable[..., Annotations]) -> None:
+    text = document(tier("groom", aligned("a1", 1, 2, "left paw"), aligned("a2", 3, 4)))
+
+    [first, second] = read(text, tiers="labels").videos[0].events
+    assert (first.label, first.subject, first.comment) == ("groom", "", "left paw")
+    assert (second.label, second.comment) == ("groom", "")
+    found = read(text, tiers="subjects")
+    assert spans(found.videos[0]) == [("left paw", 1.0, 2.5, "groom")]
+    assert found.notes == ("cage.eaf: annotations without a value, which are left out: 1",)
+    with pytest.raises(ConfigError, match="option tiers=rows: expected"):
+        read(text, tiers="rows")
+
+
+def test_tiers_that_refer_to_annotations_say_more_about_them(
+    read: Callable[..., Annotations],
+) -> None:
+    found = read(
+        document(
+            tier("groom", aligned("a1", 1, 2), aligned("a2", 3, 4)),
+            tier("how", reference("a3", "a1", "slowly"), PARENT_REF="groom"),
+            tier("m", reference("a4", "a1", "face|left"), kind="modifiers"),
+            tier("c", reference("a5", "a2", "it rains"), kind="comment"),
+            tier("s", reference("a6", "a2", "0.25"), kind="score"),
+            tier("more", reference("a7", "a5", "cats and dogs")),
+        )
+    )
+
+    [first, second] = found.videos[0].events
+    assert first.modifiers == ("how: slowly", "face", "left")
+    assert (second.comment, second.score) == ("it rains", 0.25)
+    assert found.notes == (
+        "cage.eaf: notes on annotations that are notes themselves, which are left out: 1",
+    )
+
+
+def test_slots_without_a_time_lie_evenly_between_aligned_ones(
+    read: Callable[..., Annotations],
+) -> None:
+    found = read(
+        document(
+            tier("a", aligned("a1", 1, 2), aligned("a2", 2, 3), aligned("a3", 3, 4)),
+            slots=(1000, None, None, 4000),
+        )
+    )
+
+    assert [span[1:3] for span in spans(found.videos[0])] == [(1.0, 2.0), (2.0, 3.0), (3.0, 4.0)]
+    with pytest.raises(DatasetError, match=r"tier 'a', annotation 'a1': time slot 'ts2' without"):
+        read(document(tier("a", aligned("a1", 1, 2)), slots=(1000, None)))
+    with pytest.raises(DatasetError, match="aligned annotations before and after it"):
+        read(document(tier("a", aligned("a1", 1, 2), aligned("a2", 2, 1)), slots=(None, None)))
+
+
+def test_linked_video_is_found(read: Callable[..., Annotations], tmp_path: Path) -> None:
+    text = '<MEDIA_DESCRIPTOR MEDIA_URL="{}" MIME_TYPE="{}" RELATIVE_MEDIA_URL="{}" {}/>'
+
+    def path_of(*links: tuple[str, ...], **options: str) -> str:
+        media = "".join(text.format(*link, *[""] * (4 - len(link))) for link in links)
+        video = read(document(media=media), **options).videos[0]
+        return str(video.path)
+
+    assert path_of(("file:///x/y z/a.mp4", "video/mp4")) == "/x/y z/a.mp4"
+    assert path_of(("file:///x/y%20z/ä.mp4", "video/mp4")) == "/x/y z/ä.mp4"
+    assert path_of(("file:///C:/My videos/a.mp4", "video/mp4")) == str(tmp_path / "a.mp4")
+    assert path_of(("file://server/share/a.mp4", "video/mp4")) == str(tmp_path / "a.mp4")
+    assert path_of(("http://host/there/a.mp4", "video/mp4")) == str(tmp_path / "a.mp4")
+    assert path_of(("file:///x/a.mp4", "video/mp4", "./b/a.mp4")) == str(tmp_path / "b" / "a.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"not a video")
+    assert path_of(("file:///x/a.mp4", "video/mp4", "../b/a.mp4")) == str(tmp_path / "a.mp4")
+    assert path_of(("file:///x/a.wav", "audio/x-wav"), ("file:///x/b.mp4", "video/mp4")) == (
+        "/x/b.mp4"
+    )
+    assert path_of(video="a.mp4") == str(tmp_path / "a.mp4")
+    with pytest.raises(DatasetError, match=r"links no media file; link it in ELAN"):
+        path_of()
+
+
+def test_origin_of_the_video_moves_times(read: Callable[..., Annotations]) -> None:
+    media = MEDIA.replace("/>", ' TIME_ORIGIN="{}"/>')
+    tiers = tier("groom", aligned("a1", 1, 2), aligned("a2", 3, 4))
+
+    later = read(document(tiers, media=media.format(500))).videos[0]
+    assert [span[1:3] for span in spans(later)] == [(1.5, 3.0), (3.5, 4.5)]
+    earlier = read(document(tiers, media=media.format(-2600)))
+    assert [span[1:3] for span in spans(earlier.videos[0])] == [(0.4, 1.4)]
+    assert earlier.notes == (
+        "cage.eaf: annotations before the start of the video, which are left out: 1",
+    )
+
+
+def test_old_vocabulary_is_read(read: Callable[..., Annotations]) -> None:
+    old = (
+        '<CONTROLLED_VOCABULARY CV_ID="v" DESCRIPTION=""><CV_ENTRY DESCRIPTION="">jump</CV_ENTRY>'
+        "</CONTROLLED_VOCABULARY>"
+    )
+    found = read(document(tier("A", aligned("a1", 1, 2, "nap"), kind="coded"), tail=TYPES + old))
+
+    assert found.labels.names == ("jump",)
+    assert [event.label for event in found.videos[0].events] == ["nap"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "line 1, column 1: not XML: no element found"),
+        ("<a>", "line 1, column 4: not XML"),
+        ("<html/>", "found <html>, expected <ANNOTATION_DOCUMENT>; open the file in ELAN"),
+        ("<ANNOTATION_DOCUMENT/>", "found no <HEADER>"),
+        (
+            '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+            r"it declares a document type \(a\)",
+        ),
+        ('<?xml version="1.0" encoding="none-such"?><a/>', "not XML"),
+        (document().replace('"milliseconds"', '"PAL-frames"'), "TIME_UNITS 'PAL-frames'"),
+        (document(slots=(1,)).replace('"1"', '"soon"'), "time slot 'ts1': TIME_VALUE 'soon'"),
+        (document(tier("a", aligned("a1", 1, 9))), "time slot 'ts9', expected one of"),
+        (document(tier("a", aligned("a1", 2, 1))), "from 2.5 to 1.0 s, expected an end"),
+        (document(tier(" ")), "a <TIER> with an empty TIER_ID"),
+        (document(tier("a").replace("TIER_ID", "NAME")), "<TIER> without TIER_ID"),
+        (document(media="<MEDIA_DESCRIPTOR/>"), "<MEDIA_DESCRIPTOR> without MEDIA_URL"),
+        (document(media=MEDIA.replace("/>", ' TIME_ORIGIN="x"/>')), "TIME_ORIGIN 'x'"),
+        (
+            document(
+                tier("a", aligned("a1", 1, 2)), tier("s", reference("r", "a1", "2"), kind="score")
+            ),
+            "tier 's': found score '2', expected 0 to 1",
+        ),
+    ],
+)
+def test_malformed_files_say_where(
+    read: Callable[..., Annotations], tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(DatasetError, match=words) as caught:
+        read(text)
+    assert str(caught.value).startswith(str(tmp_path / "cage.eaf"))
+
+
+def full(tmp_path: Path) -> Annotations:
+    events = (
+        Event("groom", 1.0, 3.5, "Ada", ("face", "left"), comment="wet & <cold>"),
+        Event("groom", 2.0, 7.123, "Bob Ross"),
+        Event("groom", 3.0, 4.0, "Ada", ("", "right"), 0.123456789, "wet; score"),
+        Event("groom", 3.5, 4.0, "Ada"),
+        Event("jump", 4.0, 4.0),
+        Event("jump", 4.0, 4.0, "Ada", score=1.0),
+        Event("run", 5.0, 5.0, "Ada"),
+        Event("run", 5.0, None, "Ada"),
+        Event("run", 6.0, None),
+        Event("näp #2", 0.0, 0.25),
+        Event("näp #2", 0.1, 0.25),
+    )
+    first = AnnotatedVideo(
+        tmp_path / "Käfig 1.mp4",
+        events,
+        None,
+        observed=((0.5, 8.25), (9.0, 10.0)),
+        split="train",
+        group="cage 1",
+    )
+    second = AnnotatedVideo(
+        tmp_path / "other" / "Käfig 1.mp4", (), None, checked=frozenset({"run"}), observed=()
+    )
+    return Annotations((first, second), LabelSet(("groom", "jump", "run", "rear")))
+
+
+@pytest.mark.parametrize("layout", ["labels", "subjects"])
+def test_everything_that_files_hold_comes_back(tmp_path: Path, layout: str) -> None:
+    annotations = full(tmp_path)
+
+    notes = written(annotations, tmp_path / "eaf", tiers=layout)
+    again = read_back(tmp_path / "eaf")
+
+    assert sorted(path.name for path in (tmp_path / "eaf").iterdir()) == [
+        "Käfig 1 #2.eaf",
+        "Käfig 1.eaf",
+    ]
+    assert {video.path for video in again.videos} == {video.path for video in annotations.videos}
+    for video in again.videos:
+        [before] = [item for item in annotations.videos if item.path == video.path]
+        assert sorted(video.events, key=repr) == sorted(before.events, key=repr)
+        assert replace(video, events=()) == replace(before, events=())
+    assert set(again.labels) == set(annotations.labels)
+    assert notes == ()
+    assert losses(annotations, ELAN.keeps, ELAN.title) == ()
+
+
+def test_rounded_times_are_said(tmp_path: Path) -> None:
+    events = (Event("a", 1.0004, 2.0), Event("a", 3.0, 3.0001), Event("a", 3.0, 4.0))
+    video = AnnotatedVideo(tmp_path / "a.mp4", events, None)
+
+    notes = written(Annotations((video,), LabelSet(("a",))), tmp_path / "a.eaf")
+
+    assert spans(read_back(tmp_path / "a.eaf").videos[0]) == [
+        ("a", 1.0, 2.0, ""),
+        ("a", 3.0, 3.001, ""),
+        ("a", 3.0, 4.0, ""),
+    ]
+    assert notes == (
+        "events with times that were rounded to milliseconds, by at most 0.5 ms (a shorter one "
+        "lasts 1 ms): 2",
+    )
+
+
+def test_texts_that_xml_cannot_hold_are_replaced(tmp_path: Path) -> None:
+    video = AnnotatedVideo(tmp_path / "a.mp4", (Event("a", 1.0, 2.0, comment="x\0y"),), None)
+    notes = written(Annotations((video,), LabelSet(("a",))), tmp_path / "a.eaf")
+    assert read_back(tmp_path / "a.eaf").videos[0].events[0].comment == "x\ufffdy"
+    assert notes[0].startswith("texts with characters that XML does not allow")
+
+
+def test_one_file_holds_one_video(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"found 2 videos, but a file of ELAN holds one; name a"):
+        written(full(tmp_path), tmp_path / "all.eaf")
+    with pytest.raises(DatasetError, match="there is no video to write"):
+        written(Annotations((), LabelSet(())), tmp_path / "all.eaf")
+    with pytest.raises(DatasetError, match=r"no file that ends in .eaf in it"):
+        read_back(tmp_path)
+
+
+def test_pympi_reads_what_is_written(tmp_path: Path) -> None:
+    pympi = pytest.importorskip("pympi")
+    annotations = full(tmp_path)
+    one = Annotations(annotations.videos[:1], annotations.labels)
+    written(one, tmp_path / "a.eaf")
+
+    eaf = pympi.Eaf(str(tmp_path / "a.eaf"))
+
+    assert eaf.get_annotation_data_for_tier("groom@Bob Ross") == [(2000, 7123, "groom")]
+    assert eaf.get_annotation_data_for_tier("jump") == [(4000, 4001, "jump")]
+    tiers = list(eaf.get_tier_names())
+    assert {"groom@Ada", "groom@Ada #2", "rear", "groom@Ada modifiers"} <= set(tiers)
+    found = {name: eaf.get_annotation_data_for_tier(name) for name in tiers}
+    assert found["groom@Ada modifiers"] == [(1000, 3500, "face|left", "groom")]
+    for name in tiers:
+        spans = sorted(item[:2] for item in found[name])
+        assert all(first[1] <= second[0] for first, second in pairwise(spans))
+    values = eaf.get_cv_entries("labels")
+    assert [entry[0][0][0] for entry in values.values()] == ["groom", "jump", "run", "rear"]
+    assert [item["MIME_TYPE"] for item in eaf.get_linked_files()] == ["video/mp4"]
+    assert eaf.get_tier_ids_for_linguistic_type("comment", "groom@Ada") == ["groom@Ada comment"]
+
+
+times = st.integers(0, 60_000).map(lambda number: number / 1000)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    start, end = sorted((draw(times), draw(times)))
+    return Event(
+        draw(st.sampled_from(("groom", "run", "näp 2", "a #2", "x@Ada"))),
+        start,
+        draw(st.sampled_from((start, end, None))),
+        draw(st.sampled_from(("", "Ada", "Bob #2"))),
+        draw(st.sampled_from(((), ("face",), ("face", "left")))),
+        draw(st.none() | st.floats(0, 1)),
+        draw(st.sampled_from(("", "wet", "a; b"))),
+    )
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(events(), max_size=10), st.sampled_from(("labels", "subjects")))
+def test_any_events_come_back(tmp_path: Path, found: list[Event], layout: str) -> None:
+    video = AnnotatedVideo(tmp_path / "a.mp4", tuple(found), None)
+    annotations = Annotations((video,), LabelSet(("groom", "run")))
+
+    written(annotations, tmp_path / "a.eaf", tiers=layout)
+    [again] = read_back(tmp_path / "a.eaf").videos
+
+    assert sorted(again.events, key=repr) == sorted(video.events, key=repr)
+
+
+FULL = document(
+    tier("groom", aligned("a1", 1, 2, "x"), aligned("a2", 3, 4), PARTICIPANT="Ada"),
+    tier("m", reference("a4", "a1", "face|left"), kind="modifiers"),
+    tier("s", reference("a6", "a2", "0.25"), kind="score"),
+    tier("B", aligned("a7", 1, 3, "run"), kind="coded"),
+    slots=(1000, None, 3000, 4000),
+)
+
+
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_change_is_read_or_refused(tmp_path: Path, data: Any) -> None:
+    start = data.draw(st.integers(0, len(FULL)))
+    end = data.draw(st.integers(start, min(len(FULL), start + 30)))
+    new = data.draw(
+        st.text(max_size=5)
+        | st.sampled_from(('"', "<", "&#0;", "&x;", "<!DOCTYPE a>", "9" * 5000, "ts4", "\ud800"))
+    )
+    path = tmp_path / "a.eaf"
+    text = FULL[:start] + new + FULL[end:]
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+    with contextlib.suppress(MsqnetError):
+        read_back(path)
