@@ -25,7 +25,7 @@ from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Forma
 from msqnet.formats.frame_times import read_frame_times
 from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.formats.label_studio_config import LabellingConfig, config_path, read_config
-from msqnet.formats.label_studio_frames import FrameClock, parse_rate
+from msqnet.formats.label_studio_frames import FrameClock, is_rate, parse_rate
 from msqnet.formats.label_studio_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.label_studio_writing import write_tasks
 from msqnet.labels import LabelSet
@@ -172,7 +172,7 @@ def _path(data: JsonValue, project: _Project) -> Path:
     """Where the video of a task belongs."""
     key = project.reading.options.get("data") or (project.config and project.config.video_key)
     if key:
-        return video_path(data.require(key).text(), project.reading)
+        return _place(data.require(key), project.reading)
     texts = {name: value for name, value in data.items() if isinstance(value.value, str)}
     known = [name for name in _USUAL_KEYS if name in texts] or [
         name for name in texts if name not in ("split", "group")
@@ -182,7 +182,13 @@ def _path(data: JsonValue, project: _Project) -> Path:
             f"{data.place}: found {', '.join(texts) or 'no text'}, expected the address of one "
             "video; --option data=KEY names its key"
         )
-    return video_path(texts[known[0]].text(), project.reading)
+    return _place(texts[known[0]], project.reading)
+
+
+def _place(address: JsonValue, reading: Reading) -> Path:
+    if not address.text().strip():
+        raise address.error("the address of a video")
+    return video_path(address.text(), reading)
 
 
 def video_path(address: str, reading: Reading) -> Path:
@@ -218,18 +224,16 @@ def _rate(data: JsonValue, regions: Iterable[JsonValue], project: _Project) -> f
         return config.rate
     found = data.get("fps" if config is None or not config.rate_key else config.rate_key)
     if found is not None:
-        if found.number() <= 0:
+        if not is_rate(found.number()):
             raise found.error("frames a second, more than 0")
         return found.number()
     for region in regions:
         value = region.get("value")
         frames = None if value is None else value.get("framesCount")
         seconds = None if value is None else value.get("duration")
-        if (
-            frames is not None
-            and seconds is not None
-            and min(frames.number(), seconds.number()) > 0
-        ):
+        if frames is None or seconds is None or seconds.number() <= 0:
+            continue
+        if is_rate(frames.number() / seconds.number()):
             return frames.number() / seconds.number()
     return None
 

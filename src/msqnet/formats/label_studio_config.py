@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from msqnet.formats.annotations import clean_label
+from msqnet.formats.label_studio_frames import is_rate
 from msqnet.formats.xml_files import XmlElement, read_xml
 from msqnet.labels import LabelSet
 
@@ -83,7 +84,7 @@ def _key(written: str) -> str:
 
 
 def _rate(video: XmlElement) -> tuple[float | None, str]:
-    """Frames a second, or the key of them; a number below 1 is the length of a frame."""
+    """Frames a second, or the key of them."""
     written = _get(video, "framerate")
     if not written:
         return _DEFAULT_RATE, ""
@@ -93,9 +94,11 @@ def _rate(video: XmlElement) -> tuple[float | None, str]:
         rate = float(written)
     except ValueError:
         rate = 0.0
-    if not 0 < rate < float("inf"):
+    # Below 1, Label Studio takes it as the length of a frame.
+    rate = 1 / rate if 0 < rate < 1 else rate
+    if not is_rate(rate):
         raise video.error(written, "a number of frames a second as frameRate")
-    return (1 / rate if rate < 1 else rate), ""
+    return rate, ""
 
 
 def config_text(labels: Iterable[str]) -> str:
