@@ -2,14 +2,34 @@
 
 The only module that imports Ray. An actor holds the same worker process as a run without Ray does,
 so a video that kills or hangs it costs its own row here too. Jobs are small; videos are read where
-they are worked on, one at a time by each actor, which is what bounds memory and disk. Ray Data hands
-out a block of jobs when an actor has room, and no more of them than there are actors.
+they are worked on, one at a time by each actor, which is what bounds memory and disk. Ray Data
+hands out a block of jobs when an actor has room for it.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from msqnet.batch.jobs import Job, Outcome
+from msqnet.batch.runners.worker import Worker, rebuilt_error
+from msqnet.errors import ConfigError, MissingExtra, MsqnetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from types import ModuleType
+
+    from msqnet.batch.settings import BatchSettings
+    from msqnet.inference.predictor import Predictor
+
+AUTO = "auto"
+# What is known of a block's videos is known when all of them are done, so blocks are small.
 _MAX_BLOCKS = 2000
-_START_ATTEMPTS = 1
+# One block in work, and one that waits.
+_BLOCKS_PER_ACTOR = 2
 
 
 class RayRunner:
@@ -19,10 +39,108 @@ class RayRunner:
         settings: what they do.
         load: gives the predictor; called in each worker process.
         max_actors: as far as the pool grows.
-        address: ``auto`` for the cluster that this machine belongs to, or a new one of this
-            machine alone; else that of a cluster.
+        address: of the cluster; ``auto`` for the one that this machine belongs to, or a new one of
+            this machine alone where there is none.
         gpus_per_actor: reserved for each.
 
     Raises:
         MissingExtra: Ray is not installed.
     """
+
+    def __init__(
+        self,
+        settings: BatchSettings,
+        load: Callable[[], Predictor],
+        max_actors: int,
+        address: str = AUTO,
+        gpus_per_actor: float = 0.0,
+    ) -> None:
+        self._ray = _import_ray()
+        self._settings = settings
+        self._load = load
+        self._max_actors = max_actors
+        self._address = address
+        self._gpus_per_actor = gpus_per_actor
+
+    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        """What becomes of each job, in the order in which blocks of them are done.
+
+        Raises:
+            ConfigError: there is no cluster at the address.
+            MsqnetError: the model cannot be loaded.
+        """
+        if not jobs:
+            return
+        self._connect()
+        try:
+            for row in self._data_set(jobs).iter_rows():
+                if row["error"]:
+                    raise rebuilt_error(*json.loads(row["error"]))
+                yield Outcome.from_dict(json.loads(row["outcome"]))
+        finally:
+            self._ray.shutdown()
+
+    def _connect(self) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            self._ray.init(address=self._address, **options)
+        except ConnectionError as error:
+            if self._address != AUTO:
+                raise ConfigError(f"--ray {self._address}: no cluster there: {error}") from error
+            self._ray.init(include_dashboard=False, **options)
+
+    def _data_set(self, jobs: Sequence[Job]) -> Any:
+        data = self._ray.data
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        rows = [{"job": json.dumps(asdict(job))} for job in jobs]
+        num_blocks = min(len(rows), _MAX_BLOCKS)
+        return data.from_items(rows, override_num_blocks=num_blocks).map(
+            VideoActor,
+            fn_constructor_args=(self._settings, self._load),
+            compute=data.ActorPoolStrategy(
+                min_size=1,
+                max_size=min(self._max_actors, num_blocks),
+                max_tasks_in_flight_per_actor=_BLOCKS_PER_ACTOR,
+            ),
+            num_cpus=self._settings.model.num_threads or 1,
+            num_gpus=self._gpus_per_actor or None,
+        )
+
+
+class VideoActor:
+    """Works on one row after the other; what Ray Data makes actors of.
+
+    Args:
+        settings: what it does.
+        load: gives the predictor.
+    """
+
+    def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
+        self._worker = Worker(settings, load)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """An outcome as JSON; or the error that ends the run, as the name of its class and text."""
+        document = json.loads(row["job"])
+        known = document.pop("known")
+        job = Job(**document, known=None if known is None else Outcome.from_dict(known))
+        try:
+            outcome = self._worker.outcome(job)
+        except MsqnetError as error:
+            return {"outcome": "", "error": json.dumps([type(error).__name__, str(error)])}
+        return {"outcome": json.dumps(outcome.to_dict()), "error": ""}
+
+
+def _import_ray() -> ModuleType:
+    # Ray tells its makers how it is used unless this is set before it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What its own processes note otherwise on this terminal concerns none of its users.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtra("--ray", extra="batch") from error
+    module: ModuleType = ray
+    return module

@@ -155,7 +155,7 @@ class Worker:
         if kind in ("ready", "outcome"):
             return value
         self._end()
-        raise _rebuilt(*value) if kind == "refused" else WorkerDied(value)
+        raise rebuilt_error(*value) if kind == "refused" else WorkerDied(value)
 
     def _end(self) -> int | None:
         """End the process and forget it; gives its exit code."""
@@ -172,7 +172,7 @@ class Worker:
         return exit_code
 
 
-def _rebuilt(name: str, message: str) -> MsqnetError:
+def rebuilt_error(name: str, message: str) -> MsqnetError:
     """An error as it was raised in the process, as far as its class can be made from a message."""
     kind = getattr(msqnet.errors, name, MsqnetError)
     return MsqnetError(message) if kind is msqnet.errors.MissingExtra else kind(message)
