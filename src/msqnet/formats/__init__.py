@@ -20,8 +20,12 @@ FORMATS: dict[str, str] = {
     "camtrap_dp": "msqnet.formats.camtrap_dp",
     "label_studio": "msqnet.formats.label_studio",
     "elan": "msqnet.formats.elan",
+    "feral": "msqnet.formats.feral",
+    "charades": "msqnet.formats.charades",
+    "animal_kingdom": "msqnet.formats.animal_kingdom",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
+    "via": "msqnet.formats.via",
 }
 """Modules by the name after ``--from`` and ``--to``; each has a constant ``FORMAT``."""
 

@@ -21,6 +21,7 @@ from msqnet.formats.label_studio_config import (
     config_text,
 )
 from msqnet.formats.label_studio_frames import FrameClock, parse_rate, rate_of
+from msqnet.formats.open_states import without_open_states
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def write_tasks(
     if config_path(path) == path:
         raise ConfigError(f"--out {path}: the tasks are JSON, and {path} is their configuration")
     notes = _Notes()
-    tasks = [_task(video, annotations, path, options, notes) for video in annotations.videos]
+    videos = [without_open_states(video, annotations.labels) for video in annotations.videos]
+    tasks = [_task(video, annotations, path, options, notes) for video in videos]
     with replacing(path) as part, replacing(config_path(path)) as config_part:
         text = json.dumps(tasks, indent=2, ensure_ascii=False, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")
@@ -168,7 +170,6 @@ def _regions(
 ) -> list[dict[str, Any]]:
     regions = []
     for number, event in enumerate(events, start=1):
-        # A state that nobody ended is the one frame there in which it began.
         end_seconds = event.start_seconds if event.end_seconds is None else event.end_seconds
         first, last = clock.frames_of(event.start_seconds, end_seconds)
         if end_seconds > event.start_seconds:

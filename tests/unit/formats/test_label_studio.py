@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from msqnet.formats.label_studio import FORMAT, video_path
 from msqnet.formats.label_studio_config import read_config
 from msqnet.formats.label_studio_frames import FrameClock, rate_of
 from msqnet.labels import LabelSet
-from tests.fixtures.formats import outcome
+from tests.fixtures.formats import change, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -337,6 +337,16 @@ def test_times_inside_of_frames_become_whole_frames(
     )
 
 
+def test_a_state_that_nobody_ended_is_known_only_where_it_began(tmp_path: Path) -> None:
+    video = AnnotatedVideo(tmp_path / "a.mp4", (Event("Movement", 1, None), Event("Nothing", 2, 3)))
+
+    write(Annotations((video,), LABELS), tmp_path / "t.json", {"fps": "10"})
+
+    [found] = read(tmp_path / "t.json").videos
+    assert found.checked == set(LABELS) - {"Movement"}
+    assert found.events[0] == Event("Movement", 1, 1.1)
+
+
 def test_scores_make_predictions_that_name_the_model(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     scored = (Event("Movement", 0, 1, score=0.5), Event("Movement", 2, 3, score=0.75))
@@ -451,8 +461,6 @@ def test_wrong_exports_are_named(project: Callable[..., Path], document: Any, wo
     st.data(),
 )
 def test_frames_and_times_are_inverse(gaps: list[int], rate: float, data: st.DataObject) -> None:
-    import numpy as np
-
     edges = np.cumsum([0, *gaps]) / 240
     clock = FrameClock(rate, FrameTimes(edges[:-1], float(edges[-1])))
     own = FrameClock(rate_of(clock.times or FrameTimes(edges, 1.0))[0], clock.times)
@@ -465,26 +473,6 @@ def test_frames_and_times_are_inverse(gaps: list[int], rate: float, data: st.Dat
     begin, end = clock.frames_of(float(edges[first]), float(edges[last]))
     assert 1 <= begin <= end
     assert abs(clock.start_seconds(begin) - edges[first]) <= max(1 / rate, max(gaps) / 240)
-
-
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
-    ),
-    max_leaves=4,
-)
-
-
-def change(document: Any, data: st.DataObject) -> Any:
-    """Put something else in one place of a document."""
-    if isinstance(document, dict | list) and document and data.draw(st.integers(0, 4)) > 0:
-        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
-        key = data.draw(st.sampled_from(keys))
-        changed: Any = copy.copy(document)
-        changed[key] = change(document[key], data)
-        return changed
-    return data.draw(_VALUES)
 
 
 @settings(

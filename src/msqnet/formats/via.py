@@ -1,0 +1,308 @@
+"""VIA 3, the video annotator of the VGG: its project files, which are JSON.
+
+A segment is an entry of ``metadata`` with its view ``vid``, its times ``z`` in seconds (one for a
+moment, two for a stretch) and the values ``av`` of attributes. Attributes of segments have the
+anchor ``FILE1_Z2_XY0``; their options are the ethogram. Source: https://gitlab.com/vgg/via, data
+format 3.1.1, and ``_via_attribute.js``, ``_via_file.js``, ``_via_metadata.js`` there.
+
+Of several attributes of segments, one is the label; ``subject``, ``comment`` and ``observed`` (a
+stretch that was looked at) and ``modifiers`` (joined by ``|``) have their own meaning, others are
+modifiers as ``name:value``. Of a
+whole file, ``looked for`` says which labels were looked for in it (``*`` is all), ``split`` and
+``group`` where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.errors import ConfigError
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
+from msqnet.formats.comments import split_comment
+from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.json_values import JsonValue, read_json
+from msqnet.formats.via_writing import (
+    CHECKBOX,
+    COMMENT,
+    GROUP,
+    LOOKED_FOR,
+    MODIFIERS,
+    OBSERVED,
+    SEGMENT_ANCHOR,
+    SPLIT,
+    SUBJECT,
+    VIDEO,
+    write_project,
+)
+from msqnet.formats.via_writing import OPTIONS as WRITING_OPTIONS
+from msqnet.labels import LabelSet, split_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from msqnet.formats.annotations import Reading
+
+_ADVICE = "save the project from VIA again"
+_LOCAL, _HTTP, _INLINE = 1, 2, 4
+_OPTIONS = {
+    "attribute": "when reading: name of the attribute that is the label; the first of segments",
+    "empty": "when reading: left_out or looked_at, what videos without any segment are",
+    **WRITING_OPTIONS,
+}
+
+
+@dataclass(frozen=True)
+class _Attribute:
+    """What an entry of ``attribute`` says.
+
+    Attributes:
+        name: shown to observers.
+        anchor: what it belongs to.
+        is_many: whether a value lists several options.
+        options: their texts by identifier.
+    """
+
+    name: str
+    anchor: str
+    is_many: bool
+    options: Mapping[str, str]
+
+    def texts(self, value: JsonValue) -> list[str]:
+        """What a value says: texts of options, or the value itself where it names none."""
+        written = value.text() if isinstance(value.value, str) else f"{value.number():g}"
+        parts = written.split(",") if self.is_many else [written]
+        return [self.options.get(part, part) for part in parts]
+
+
+@dataclass
+class _Notes:
+    """What entries say about one video.
+
+    Attributes:
+        events: segments with a label.
+        observed: stretches that were looked at; None where none is named.
+        of_file: values of attributes of the file, by name.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    observed: list[tuple[float, float]] | None = None
+    of_file: dict[str, str] = field(default_factory=dict)
+
+
+def _read(path: Path, reading: Reading) -> Annotations:
+    project = read_json(path, _ADVICE)
+    attributes = {key: _attribute(value) for key, value in project.require("attribute").items()}
+    label = _label_attribute(attributes, path, reading.options)
+    counts: Counter[str] = Counter()
+    paths = _video_paths(project, reading, counts)
+    found = {view: _Notes() for view in paths}
+    for _, entry in project.require("metadata").items():
+        view = _name(entry.require("vid"))
+        if view in found:
+            _note(entry, found[view], attributes, label, counts)
+        elif project.require("view").get(view) is None:
+            raise entry.require("vid").error("a view of the project")
+    names = [clean_label(text) for text in attributes[label].options.values()] if label else []
+    seen = {event.label for notes in found.values() for event in notes.events}
+    labels = LabelSet(tuple(dict.fromkeys(filter(None, names or sorted(seen)))))
+    videos = _videos(paths, found, reading, counts)
+    notes = [note for text, number in counts.items() for note in count_note(number, text)]
+    if not names:
+        notes.append(
+            "the attribute has no options, so that nothing says which labels were looked for: "
+            "taken are those that occur"
+        )
+    return Annotations(videos, labels, notes=tuple(notes))
+
+
+def _attribute(value: JsonValue) -> _Attribute:
+    options = value.get("options")
+    kind, anchor = value.get("type"), value.get("anchor_id")
+    return _Attribute(
+        value.require("aname").text(),
+        "" if anchor is None else anchor.text(),
+        kind is not None and kind.value == CHECKBOX,
+        {} if options is None else {key: text.text() for key, text in options.items()},
+    )
+
+
+def _label_attribute(
+    attributes: Mapping[str, _Attribute], path: Path, options: Mapping[str, str]
+) -> str:
+    """The identifier of the attribute that is the label; empty in a project without any."""
+    of_segments = {
+        key: item.name for key, item in attributes.items() if item.anchor == SEGMENT_ANCHOR
+    }
+    wanted = options.get("attribute")
+    if wanted is not None:
+        if wanted not in of_segments.values():
+            names = ", ".join(of_segments.values()) or "none"
+            raise ConfigError(
+                f"option attribute={wanted}: {path} has no such attribute of segments; it has: "
+                f"{names}"
+            )
+        return next(key for key, name in of_segments.items() if name == wanted)
+    known = (SUBJECT, MODIFIERS, COMMENT, OBSERVED)
+    return next((key for key, name in of_segments.items() if name not in known), "")
+
+
+def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> dict[str, Path]:
+    """Where the video of each view belongs."""
+    files = project.require("file")
+    config = project.get("config")
+    place = None if config is None else config.get("file")
+    prefixes = None if place is None else place.get("loc_prefix")
+    paths = {}
+    for view, entry in project.require("view").items():
+        listed = list(entry.require("fid_list").elements())
+        if len(listed) != 1:
+            counts["views of several files, which are left out"] += 1
+            continue
+        name = _name(listed[0])
+        file = files.get(name)
+        if file is None:
+            raise listed[0].error("a file of the project")
+        if file.require("type").whole() != VIDEO:
+            counts["files that are no videos, which are left out"] += 1
+            continue
+        paths[view] = _path(file, prefixes, reading)
+    return paths
+
+
+def _name(value: JsonValue) -> str:
+    """An identifier, which some versions write as a number."""
+    return value.text() if isinstance(value.value, str) else str(value.whole())
+
+
+def _path(file: JsonValue, prefixes: JsonValue | None, reading: Reading) -> Path:
+    where = file.require("loc").whole()
+    prefix = None if prefixes is None else prefixes.get(str(where))
+    is_named = where in (_LOCAL, _INLINE)
+    written = file.require("fname" if is_named else "src").text()
+    if not is_named and prefix is not None:
+        written = prefix.text() + written
+    if where == _HTTP or "://" in written:
+        address = written.split("?")[0].split("#")[0]
+        written = unquote(address)
+        written = written if written.startswith("file://") else written.rsplit("/", 1)[-1]
+    written = written.removeprefix("file://")
+    if not written.strip():
+        raise file.error("a name of a video in it")
+    return reading.video_path(written)
+
+
+def _note(
+    entry: JsonValue,
+    notes: _Notes,
+    attributes: Mapping[str, _Attribute],
+    label: str,
+    counts: Counter[str],
+) -> None:
+    """Add what an entry of ``metadata`` says to the notes about its video."""
+    times = [time.number() for time in entry.require("z").elements()]
+    shape = entry.get("xy")
+    if shape is not None and list(shape.elements()):
+        counts["regions in pictures, which are left out"] += 1
+        return
+    values: dict[str, list[str]] = {}
+    for key, value in entry.require("av").items():
+        if key not in attributes:
+            raise value.error("a value of an attribute of the project")
+        if value.value is not None:
+            values[key] = [text for text in attributes[key].texts(value) if text]
+    if not times:
+        named = {attributes[key].name: " ".join(texts) for key, texts in values.items()}
+        notes.of_file.update({name: text for name, text in named.items() if text})
+        return
+    if len(times) > 2 or min(times) < 0:
+        raise entry.require("z").error("one or two times of at least 0")
+    if times[-1] < times[0]:
+        counts["segments that end before they start, which are left out"] += 1
+        return
+    _note_segment((times[0], times[-1]), values, notes, attributes, label, counts)
+
+
+def _note_segment(
+    times: tuple[float, float],
+    values: Mapping[str, list[str]],
+    notes: _Notes,
+    attributes: Mapping[str, _Attribute],
+    label: str,
+    counts: Counter[str],
+) -> None:
+    by_name = {attributes[key].name: texts for key, texts in values.items() if key != label}
+    if by_name.pop(OBSERVED, []):
+        notes.observed = [*(notes.observed or []), *([times] if times[1] > times[0] else [])]
+        return
+    names = [clean_label(text) for text in values.get(label, [])]
+    if not any(names):
+        counts["segments without a label, which are left out"] += 1
+    subject = ", ".join(by_name.pop(SUBJECT, []))
+    score, comment = split_comment(", ".join(by_name.pop(COMMENT, [])))
+    modifiers = tuple(
+        text
+        for name, texts in by_name.items()
+        for value in texts
+        for text in (split_labels(value) if name == MODIFIERS else [f"{name}:{value}"])
+    )
+    notes.events += [
+        Event(name, *times, subject, modifiers, score, comment) for name in names if name
+    ]
+
+
+def _videos(
+    paths: Mapping[str, Path],
+    found: Mapping[str, _Notes],
+    reading: Reading,
+    counts: Counter[str],
+) -> tuple[AnnotatedVideo, ...]:
+    empty = choose(reading.options, "empty", ("left_out", "looked_at"))
+    videos = []
+    for view, path in paths.items():
+        notes = found[view]
+        looked_for = notes.of_file.get(LOOKED_FOR)
+        if not (notes.events or looked_for or notes.observed is not None or empty == "looked_at"):
+            counts["videos without a segment, which are left out"] += 1
+            continue
+        checked = None if looked_for in (None, "*") else frozenset(split_labels(looked_for or ""))
+        videos.append(
+            AnnotatedVideo(
+                path,
+                tuple(notes.events),
+                duration_seconds(path),
+                checked=checked,
+                observed=None if notes.observed is None else tuple(notes.observed),
+                split=notes.of_file.get(SPLIT, ""),
+                group=notes.of_file.get(GROUP, ""),
+            )
+        )
+    return tuple(videos)
+
+
+FORMAT = Format(
+    "via",
+    "VIA 3 (VGG video annotator)",
+    ".json",
+    frozenset(
+        {
+            "points",
+            "subjects",
+            "modifiers",
+            "scores",
+            "comments",
+            "ethogram",
+            "unchecked labels",
+            "observed stretches",
+            "splits",
+            "groups",
+        }
+    ),
+    _read,
+    write_project,
+    _OPTIONS,
+)

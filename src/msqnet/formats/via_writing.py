@@ -1,0 +1,184 @@
+"""Writes projects of VIA 3: the label as an attribute with options, and others beside it.
+
+Form: data format 3.1.1 as `msqnet.formats.via` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from msqnet.formats.comments import comment_with_score
+from msqnet.formats.open_states import without_open_states
+from msqnet.labels import SEPARATOR, join_labels
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+
+TEXT, CHECKBOX, SELECT = 1, 2, 4
+VIDEO = 4
+FILE_ANCHOR, SEGMENT_ANCHOR = "FILE1_Z0_XY0", "FILE1_Z2_XY0"
+
+LABEL = "behavior"
+SUBJECT, MODIFIERS, COMMENT, OBSERVED = "subject", "modifiers", "comment", "observed"
+LOOKED_FOR, SPLIT, GROUP = "looked for", "split", "group"
+
+OPTIONS = {"base_url": "when writing: address of the folder of the videos; otherwise their paths"}
+
+_HTTP, _FILE = 2, 3
+_LABEL_KEY = "1"
+_TEXTS = {
+    SUBJECT: (SEGMENT_ANCHOR, "Who did it"),
+    MODIFIERS: (SEGMENT_ANCHOR, "More about it, joined by |"),
+    COMMENT: (SEGMENT_ANCHOR, "Free text; score=... is what a model gave"),
+    OBSERVED: (SEGMENT_ANCHOR, "Any text: a stretch that was looked at, where not all was"),
+    LOOKED_FOR: (FILE_ANCHOR, "Behaviors that were looked for, joined by |; * is all"),
+    SPLIT: (FILE_ANCHOR, "Part of the data, such as train or test"),
+    GROUP: (FILE_ANCHOR, "What must not stand on both sides of a split"),
+}
+"""Attributes that are text, with their anchors and descriptions."""
+
+
+def write_project(
+    annotations: Annotations, path: Path, options: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Write a project.
+
+    Args:
+        annotations: what was noted.
+        path: the project file.
+        options: some of `OPTIONS`.
+
+    Returns:
+        Notes on what was assumed.
+    """
+    project = _Project(annotations, path, options)
+    with replacing(path) as part:
+        text = json.dumps(project.store, indent=1, ensure_ascii=False, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
+    if "base_url" in options:
+        return ()
+    return (
+        "videos are named by their paths, which VIA can open if it lies in the folder of the "
+        "project; --option base_url=... names them by an address",
+    )
+
+
+class _Project:
+    """A project that grows by one video after the other.
+
+    Attributes:
+        store: the document, as VIA keeps it.
+    """
+
+    def __init__(self, annotations: Annotations, path: Path, options: Mapping[str, str]) -> None:
+        labels = annotations.labels
+        self._labels = labels
+        taken = {event.label for event in annotations.events()} - set(labels)
+        # A label without an option stands as text, which must not be taken for an option.
+        mark = "" if taken.isdisjoint(map(str, range(len(labels)))) else "option"
+        self._option_keys = {name: f"{mark}{number}" for number, name in enumerate(labels)}
+        self._text_keys = {name: str(key) for key, name in enumerate(_TEXTS, start=2)}
+        self._home, self._base_url = path.absolute().parent, options.get("base_url")
+        self.store: dict[str, Any] = {
+            "project": {
+                "pid": "__VIA_PROJECT_ID__",
+                "rev": "__VIA_PROJECT_REV_ID__",
+                "rev_timestamp": "__VIA_PROJECT_REV_TIMESTAMP__",
+                "pname": path.stem,
+                "creator": "msqnet",
+                "created": int(time.time() * 1000),
+                "data_format_version": "3.1.1",
+                "vid_list": [],
+            },
+            "config": {
+                "file": {"loc_prefix": {str(place): "" for place in range(1, 5)}},
+                "ui": {"file_content_align": "center", "file_metadata_editor_visible": True},
+            },
+            "attribute": self._attributes(),
+            "file": {},
+            "metadata": {},
+            "view": {},
+        }
+        for number, video in enumerate(annotations.videos, start=1):
+            self._add(str(number), without_open_states(video, labels))
+
+    def _attributes(self) -> dict[str, Any]:
+        options = {key: name for name, key in self._option_keys.items()}
+        label = {
+            "aname": LABEL,
+            "anchor_id": SEGMENT_ANCHOR,
+            "type": SELECT if options else TEXT,
+            "desc": "What is seen",
+            "options": options,
+            "default_option_id": "",
+        }
+        texts = {
+            self._text_keys[name]: {
+                "aname": name,
+                "anchor_id": anchor,
+                "type": TEXT,
+                "desc": description,
+                "options": {},
+                "default_option_id": "",
+            }
+            for name, (anchor, description) in _TEXTS.items()
+        }
+        return {_LABEL_KEY: label, **texts}
+
+    def _add(self, key: str, video: AnnotatedVideo) -> None:
+        self.store["project"]["vid_list"].append(key)
+        self.store["view"][key] = {"fid_list": [key]}
+        self.store["file"][key] = {
+            "fid": key,
+            "fname": video.path.name,
+            "type": VIDEO,
+            "loc": _FILE if self._base_url is None else _HTTP,
+            "src": self._address(video.path),
+        }
+        for number, (times, values) in enumerate(self._entries(video), start=1):
+            self.store["metadata"][f"{key}_{number:06d}"] = {
+                "vid": key,
+                "flg": 0,
+                "z": times,
+                "xy": [],
+                "av": values,
+            }
+
+    def _entries(self, video: AnnotatedVideo) -> Iterator[tuple[list[float], dict[str, str]]]:
+        """Times and values of everything that is noted about a video."""
+        # Bars alone stand for no label at all: an empty text would be none.
+        checked = "*" if video.checked is None else join_labels(sorted(video.checked)) or SEPARATOR
+        yield [], self._texts({LOOKED_FOR: checked, SPLIT: video.split, GROUP: video.group})
+        if video.observed is not None:
+            for start, end in video.observed or [(0.0, 0.0)]:
+                yield [start, end], self._texts({OBSERVED: "yes"})
+        for event in video.events:
+            times = [event.start_seconds]
+            if event.end_seconds is not None and not event.is_point:
+                times.append(event.end_seconds)
+            yield times, self._values(event)
+
+    def _values(self, event: Event) -> dict[str, str]:
+        texts = {
+            SUBJECT: event.subject,
+            MODIFIERS: join_labels(text.replace(SEPARATOR, "/") for text in event.modifiers),
+            COMMENT: comment_with_score(event),
+        }
+        label = self._option_keys.get(event.label, event.label)
+        return {_LABEL_KEY: label} | self._texts(texts)
+
+    def _texts(self, texts: Mapping[str, str]) -> dict[str, str]:
+        return {self._text_keys[name]: text for name, text in texts.items() if text}
+
+    def _address(self, video: Path) -> str:
+        if self._base_url is not None:
+            return f"{self._base_url.rstrip('/')}/{quote(video.name)}"
+        is_inside = video.is_relative_to(self._home)
+        return video.relative_to(self._home).as_posix() if is_inside else str(video)
