@@ -1,0 +1,261 @@
+"""FERAL: labels of every frame, in JSON (https://getferal.ai, https://github.com/Skovorp/feral).
+
+A document has ``class_names`` by number from 0, ``is_multilabel``, ``labels`` by the name of the
+video (a class for each frame, or a list of 0 and 1 for each frame, one a class) and ``splits``.
+Facts are those that FERAL 1.0 checks. The class ``other`` stands for none of the others.
+
+Frames are those of the video, by its own time stamps; where the video is not there, by a rate that
+is given as ``fps``. FERAL has no unknown frames: what is not labelled is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.data.adapters.annotation_files import choose
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    Format,
+    Keeps,
+    Reading,
+    clean_label,
+)
+from msqnet.formats.frame_times import FrameTimes, read_frame_times
+from msqnet.formats.json_values import JsonValue, read_json
+from msqnet.labels import LabelSet
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_ADVICE = "see 'Label Preparation' at getferal.ai"
+_BACKGROUND = "other"
+_SPLITS = ("train", "val", "test", "inference")
+_KEEPS: frozenset[Keeps] = frozenset(("ethogram", "splits"))
+
+
+def _read(path: Path, reading: Reading) -> Annotations:
+    document = read_json(path, _ADVICE)
+    names = _class_names(document.require("class_names"))
+    is_multilabel = document.require("is_multilabel").truth()
+    splits = _splits(document.require("splits"))
+    counts: Counter[str] = Counter()
+    videos = []
+    for name, frames in document.require("labels").items():
+        place = reading.video_path(name) if name.strip() else None
+        if place is None:
+            raise frames.error("labels of a video with a name")
+        present = _present(frames, len(names), is_multilabel=is_multilabel)
+        times = _times(place, len(present), reading.options, frames.place, counts)
+        events = _events(present, names, times)
+        split = splits.pop(name, "")
+        videos.append(AnnotatedVideo(place, tuple(events), times.duration_seconds, split=split))
+    counts["videos in a split that have no labels, which are left out"] += len(splits)
+    labels = LabelSet(tuple(dict.fromkeys(name for name in names if name is not None)))
+    notes = [f"{text}: {number}" for text, number in counts.items() if number]
+    return Annotations(tuple(videos), labels, notes=tuple(notes))
+
+
+def _class_names(value: JsonValue) -> list[str | None]:
+    """Names by number; None for the class that stands for none of the others."""
+    found = dict(value.items())
+    if not found or set(found) != {str(number) for number in range(len(found))}:
+        raise value.error("names of classes by number, '0', '1' and so on")
+    names: list[str | None] = []
+    for number in range(len(found)):
+        item = found[str(number)]
+        name = clean_label(item.text())
+        if not name or name in names:
+            raise item.error("the name of a class, each another one")
+        names.append(None if name == _BACKGROUND else name)
+    return names
+
+
+def _splits(value: JsonValue) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for split, videos in value.items():
+        for video in videos.elements():
+            # What is labelled belongs to the part that it was labelled for.
+            if found.get(video.text(), "inference") == "inference":
+                found[video.text()] = split
+    return found
+
+
+def _present(frames: JsonValue, num_classes: int, *, is_multilabel: bool) -> NDArray[np.bool_]:
+    """(frames, classes): whether a class holds in a frame."""
+    rows = frames.value
+    if not isinstance(rows, list) or not rows:
+        raise frames.error("a list with the labels of each frame")
+    present = np.zeros((len(rows), num_classes), dtype=bool)
+    for number, row in enumerate(rows):
+        if is_multilabel:
+            is_fine = isinstance(row, list) and len(row) == num_classes
+            if not is_fine or any(
+                type(item) not in (int, float) or item not in (0, 1) for item in row
+            ):
+                expected = f"{num_classes} times 0 or 1"
+                raise _frame(frames, number, row, expected)
+            present[number] = row
+        elif type(row) is int and 0 <= row < num_classes:
+            present[number, row] = True
+        else:
+            raise _frame(frames, number, row, f"a class from 0 to {num_classes - 1}")
+    return present
+
+
+def _frame(frames: JsonValue, number: int, row: object, expected: str) -> DatasetError:
+    return JsonValue(row, f"{frames.place}: frame {number}", frames.advice).error(expected)
+
+
+def _times(
+    path: Path, num_frames: int, options: Mapping[str, str], place: str, counts: Counter[str]
+) -> FrameTimes:
+    times = read_frame_times(path)
+    if times is None:
+        counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
+        return FrameTimes.at_rate(_rate(options, place), num_frames)
+    if len(times.starts_seconds) != num_frames:
+        raise DatasetError(
+            f"{place}: found labels of {num_frames} frames, but {path.name} has "
+            f"{len(times.starts_seconds)}; use the video that was labelled"
+        )
+    return times
+
+
+def _rate(options: Mapping[str, str], place: str) -> float:
+    written = options.get("fps")
+    if written is None:
+        raise DatasetError(
+            f"{place}: the video is not there, so nothing says when its frames are; put it there, "
+            "or give its frame rate as --option fps=25"
+        )
+    try:
+        rate = float(Fraction(written))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = 0.0
+    if not 0 < rate < 1e6:
+        raise ConfigError(f"option fps={written}: expected a rate such as 25 or 30000/1001")
+    return rate
+
+
+def _events(
+    present: NDArray[np.bool_], names: Sequence[str | None], times: FrameTimes
+) -> Iterator[Event]:
+    for number, name in enumerate(names):
+        if name is None:
+            continue
+        edges = np.flatnonzero(np.diff(np.r_[False, present[:, number], False]))
+        for first, last in edges.reshape(-1, 2).tolist():
+            yield Event(name, times.seconds_of(first), times.seconds_of(last))
+
+
+def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
+    labels = annotations.all_labels()
+    if _BACKGROUND in labels:
+        raise DatasetError(
+            f"{path}: FERAL takes a class {_BACKGROUND!r} for none of the others, so the label of "
+            "that name cannot be written; rename it"
+        )
+    is_multilabel = choose(options, "classes", ("multilabel", "single")) == "multilabel"
+    classes = labels.names if is_multilabel else (_BACKGROUND, *labels)
+    folder, names = _video_names(annotations.videos, path)
+    counts: Counter[str] = Counter()
+    frames = {}
+    splits: dict[str, list[str]] = {split: [] for split in _SPLITS}
+    for name, video in zip(names, annotations.videos, strict=True):
+        present = _frames(video, labels, options, counts)
+        frames[name] = present.astype(int).tolist() if is_multilabel else _single(present, video)
+        if video.split in splits:
+            splits[video.split].append(name)
+        else:
+            counts["videos in none of FERAL's splits train, val and test, which FERAL passes"] += 1
+    document = {
+        "class_names": {str(number): name for number, name in enumerate(classes)},
+        "is_multilabel": is_multilabel,
+        "labels": frames,
+        "splits": splits,
+    }
+    with replacing(path) as part:
+        part.write_text(json.dumps(document, separators=(",", ":")), encoding="ascii")
+    return (
+        f"the folder of the videos, for FERAL: {folder}",
+        "starts and ends are those of frames",
+        *(f"{text}: {number}" for text, number in counts.items() if number),
+    )
+
+
+def _video_names(videos: Sequence[AnnotatedVideo], path: Path) -> tuple[str, list[str]]:
+    """The folder of all videos, and their names in it."""
+    if not videos:
+        return str(path.parent), []
+    folder = os.path.commonpath([video.path.parent for video in videos])
+    names = [video.path.relative_to(folder).as_posix() for video in videos]
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise DatasetError(
+            f"{path}: {twice[0]} is there more than once, but FERAL has one list of frames for "
+            "each video; take one observation of it"
+        )
+    return folder, names
+
+
+def _frames(
+    video: AnnotatedVideo, labels: LabelSet, options: Mapping[str, str], counts: Counter[str]
+) -> NDArray[np.bool_]:
+    times = read_frame_times(video.path)
+    if times is None:
+        rate = _rate(options, str(video.path))
+        if video.duration_seconds is None:
+            raise DatasetError(f"{video.path}: its length is not known; put the video there")
+        counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
+        times = FrameTimes.at_rate(rate, max(1, round(video.duration_seconds * rate)))
+    present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)
+    for event in video.events:
+        is_beyond = event.start_seconds >= times.duration_seconds
+        counts["events beyond the end of their video, which are left out"] += is_beyond
+        if event.end_seconds is None or is_beyond:
+            continue
+        first, last = times.end_frame(event.start_seconds), times.end_frame(event.end_seconds)
+        if first >= last:
+            # Shorter than a frame: the one that is shown then.
+            first = times.frame_at(event.start_seconds)
+            last = first + 1
+        present[first:last, labels.index(event.label)] = True
+    return present
+
+
+def _single(present: NDArray[np.bool_], video: AnnotatedVideo) -> list[int]:
+    several = np.flatnonzero(present.sum(axis=1) > 1)
+    if len(several):
+        raise DatasetError(
+            f"{video.path}: several labels hold in frame {several[0]}; write them with "
+            "--option classes=multilabel"
+        )
+    found: list[int] = np.where(present.any(axis=1), present.argmax(axis=1) + 1, 0).tolist()
+    return found
+
+
+FORMAT = Format(
+    "feral",
+    "labels of frames of FERAL",
+    ".json",
+    _KEEPS,
+    _read,
+    _write,
+    {
+        "fps": "frame rate of videos that are not there, such as 25 or 30000/1001",
+        "classes": "when writing: multilabel (default), or single: one class a frame, or 'other'",
+    },
+)
