@@ -19,6 +19,7 @@ from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
+from msqnet.model.novelty import NoveltyReference
 from tests.fixtures.models import (
     tiny_model,
     write_clip_folder,
@@ -66,8 +67,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("lite", "timesformer"):
         model = the_model(name)
         model.save_pretrained(root / name)
+        if name == "lite":
+            a_reference(model.config.width).save(root / name)
         export_model(root / name, root / f"{name}-onnx", real_clips(model))
     return root
+
+
+def a_reference(width: int) -> NoveltyReference:
+    """Made-up training windows."""
+    values = np.random.default_rng(0).normal(size=(6, width)).astype(np.float32)
+    reference = NoveltyReference.fit(values, list("abcdef"), list("abcdef"))
+    assert reference is not None
+    return reference
 
 
 def random_frames(num_clips: int, config: ClipConfig) -> torch.Tensor:
@@ -85,6 +96,20 @@ def test_real_clip_has_the_scores_of_the_model(folders: Path, name: str, runtime
     assert expected.timeline.scores.std() > 1e-3
     for key in ("name", "weights_digest"):
         assert found.provenance["model"][key] == expected.provenance["model"][key]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_exported_model_says_how_unlike_the_training_videos_a_video_is(
+    folders: Path, runtime: Any
+) -> None:
+    expected = Predictor.from_pretrained(folders / "lite", device="cpu")(real_video()).novelty
+    found = Predictor.from_pretrained(folders / "lite-onnx", runtime=runtime)(real_video())
+    assert expected is not None
+    assert found.novelty is not None
+    assert found.novelty.distance == pytest.approx(expected.distance, abs=1e-4)
+    assert found.novelty.share == expected.share
+    other = Predictor.from_pretrained(folders / "timesformer-onnx", runtime=runtime)
+    assert other(real_video()).novelty is None
 
 
 @pytest.mark.parametrize("name", ["lite", "timesformer"])

@@ -126,3 +126,17 @@ def test_embeddings_of_all_windows_come_with_the_predictions(tmp_path: Path) -> 
     assert embeddings == pytest.approx(np.array([[1, 0], [0, 1]]))
     with pytest.raises(ConfigError, match="brightness gives no embeddings"):
         Predictor(BrightnessBackend()).with_embeddings(video)
+
+
+def test_reference_is_no_part_of_the_weights_and_is_named_by_itself(tmp_path: Path) -> None:
+    model = tiny_model("lite")
+    model.save_pretrained(tmp_path / "model")
+    before = TorchBackend.from_pretrained(tmp_path / "model", "cpu").provenance
+    values = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    known = NoveltyReference.fit(values, list("abcd"), list("abcd"))
+    assert known is not None
+    known.save(tmp_path / "model")
+
+    after = TorchBackend.from_pretrained(tmp_path / "model", "cpu").provenance
+
+    assert after == before | {"novelty_digest": known.digest}

@@ -15,10 +15,12 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError
 from msqnet.evaluation.evaluate import score_rows
+from msqnet.evaluation.row_outputs import row_outputs
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.model.msqnet import MSQNet
+from msqnet.model.novelty import NoveltyReference
 from msqnet.training.fit import build_model, fit
 from msqnet.training.held_out import partition, scorable_targets
 from msqnet.training.probe import fit_linear
@@ -100,6 +102,21 @@ def test_run_leaves_two_models_and_no_features(finished: tuple[Run, list[str]]) 
     }
     assert not (folder / "features").exists()
     assert not list(folder.glob("*.partial"))
+
+
+def test_both_models_know_what_the_training_videos_look_like(
+    finished: tuple[Run, list[str]],
+) -> None:
+    run = finished[0]
+    for name in ("best", "last"):
+        reference = NoveltyReference.load(run.folder / name)
+        assert reference is not None
+        assert len(reference.distances) == len(run.table)
+    outputs = row_outputs(run.table, MSQNet.from_pretrained(run.folder / "best"), device="cpu")
+    again = NoveltyReference.fit(outputs.embeddings, run.table.clip_ids(), run.table.group_ids())
+    assert again is not None
+    # Training sees features that were kept in half precision.
+    assert reference.distances == pytest.approx(again.distances, abs=0.05)
 
 
 def test_run_says_how_long_it_waited_for_data(finished: tuple[Run, list[str]]) -> None:
