@@ -18,6 +18,7 @@ FORMATS: dict[str, str] = {
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
+    "cvat": "msqnet.formats.cvat",
     "label_studio": "msqnet.formats.label_studio",
     "elan": "msqnet.formats.elan",
     "feral": "msqnet.formats.feral",

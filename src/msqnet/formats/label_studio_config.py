@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from msqnet.formats.annotations import clean_label
 from msqnet.formats.label_studio_frames import is_rate
-from msqnet.formats.xml_files import XmlElement, read_xml
+from msqnet.formats.xml_files import XmlElement, read_xml, xml_text
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -112,6 +112,6 @@ def config_text(labels: Iterable[str]) -> str:
     SubElement(view, "Video", video | {"timelineHeight": "120"})
     timeline = SubElement(view, "TimelineLabels", {"name": TIMELINE_NAME, "toName": VIDEO_NAME})
     for label in labels:
-        SubElement(timeline, "Label", {"value": label})
+        SubElement(timeline, "Label", {"value": xml_text(label)})
     indent(view)
     return tostring(view, encoding="unicode") + "\n"

@@ -6,6 +6,7 @@ than annotation files have. Elements know their lines, for errors that say where
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ MAX_BYTES = 512 * 1024 * 1024
 """Larger annotation files are refused."""
 
 _MAX_DEPTH = 200
+_NOT_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""Characters that XML 1.0 does not allow: https://www.w3.org/TR/xml/#charsets."""
+
 _NUM_CHARACTERS_SHOWN = 60
 
 
@@ -147,6 +151,20 @@ def _member(path: Path, member: str, advice: str) -> bytes:
         raise DatasetError(f"{path}: not a zip file that can be read: {error}; {advice}") from error
     except zlib.error as error:
         raise DatasetError(f"{path}: a damaged zip file: {error}; {advice}") from error
+
+
+def xml_text(text: str) -> str:
+    """The same text, if XML can hold it.
+
+    Raises:
+        DatasetError: it has a character that XML does not allow.
+    """
+    found = _NOT_XML.search(text)
+    if found is not None:
+        raise DatasetError(
+            f"{text!r}: found {found[0]!r}, expected characters that XML can hold; rename it"
+        )
+    return text
 
 
 class _Reader:
