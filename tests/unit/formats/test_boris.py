@@ -571,9 +571,7 @@ WAYS = nodes(FULL)
     | st.lists(st.integers(), max_size=3)
     | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
-def test_any_change_is_read_or_refused(
-    tmp_path: Path, way: tuple[Any, ...], value: object
-) -> None:
+def test_any_change_is_read_or_refused(tmp_path: Path, way: tuple[Any, ...], value: object) -> None:
     document = json.loads(json.dumps(FULL))
     inner = document
     for name in way[:-1]:
