@@ -9,6 +9,7 @@ MsqnetError
 ├── ShapeError             an array of the wrong shape, type or range
 ├── VocabularyError        labels that a model does not have
 ├── CheckpointError        a model folder that is missing, incomplete or damaged
+├── TrainingError          a training run that cannot go on
 ├── ExportError            a model that cannot be exported, or graphs that differ from it
 ├── MissingExtra           an optional dependency that is not installed
 └── ServiceError           a request that a server refuses
@@ -54,6 +55,10 @@ class VocabularyError(MsqnetError):
 
 class CheckpointError(MsqnetError):
     """A model folder that is missing, incomplete or damaged."""
+
+
+class TrainingError(MsqnetError):
+    """A training run that cannot go on."""
 
 
 class ExportError(MsqnetError):

@@ -14,21 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.inference.predictor import Predictor
 from msqnet.model.msqnet import MSQNet
 from msqnet.model.query_encoders.clip import ClipImageEncoder
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.training.fit import fit
-from msqnet.training.run import Run
-from tests.fixtures.models import (
-    NUM_FRAMES,
-    tiny_clip_settings,
-    write_clip_folder,
-    write_timesformer_folder,
-)
-from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
+from tests.fixtures.models import NUM_FRAMES, write_clip_folder, write_timesformer_folder
+from tests.fixtures.training_runs import EPOCHS, timesformer_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.clips import Clip
-
-NUM_VIDEOS = 8
-EPOCHS = 3
+    from msqnet.training.run import Run
 
 # Stands for `kill -9` at a chosen moment: the process dies in the middle of its second epoch.
 KILLED_RUN = """
@@ -73,48 +64,6 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_timesformer_folder(folder / "timesformer")
     write_clip_folder(folder / "clip")
     return folder
-
-
-def timesformer_run(sources: Path, folder: Path) -> Run:
-    return Run(
-        table=write_brightness_table(sources / "videos", NUM_VIDEOS),
-        labels=BRIGHT_AND_DARK,
-        arch=ArchConfig(
-            video_encoder="timesformer",
-            video_weights=str(sources / "timesformer"),
-            video_query="image",
-            image_encoder=str(sources / "clip"),
-            text_encoder=str(sources / "clip"),
-            num_frames=NUM_FRAMES,
-            size_pixels=32,
-            direct_path=False,
-            width=16,
-            decoder_layers=1,
-            decoder_heads=2,
-            decoder_feedforward=32,
-            dropout=0.1,
-            closeup=False,
-        ),
-        clip=tiny_clip_settings(),
-        augmentation=AugmentationConfig(),
-        train=TrainConfig(
-            epochs=EPOCHS,
-            learning_rate=1e-3,
-            encoder_learning_rate=1e-3,
-            batch_size=2,
-            finetune="full",
-            validation_share=0.25,
-            folds=0,
-            cached_views=0,
-            probe_strength=0.0,
-            num_workers=0,
-            precision="fp32",
-        ),
-        task="multi_label",
-        folder=folder,
-        init_from=None,
-        provenance={},
-    )
 
 
 def finish(run: Run, *, resume: bool = False) -> dict[str, dict[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,7 +59,8 @@ def train(
     """
     from rich.console import Console
 
-    console = Console(stderr=True)
+    # Of several processes (torchrun, accelerate launch) the first one speaks.
+    console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
     request = Request(
         data=Path(data),
         out=Path(out),

@@ -41,6 +41,7 @@ from msqnet.training.held_out import (
 )
 from msqnet.training.novelty import training_novelty
 from msqnet.training.probe import fit_query_head, standardise_query
+from msqnet.training.processes import Processes, lost_processes_named
 from msqnet.training.run import Run, claim_folder, save_model
 from msqnet.training.trainer import (
     freeze,
@@ -105,12 +106,35 @@ def fit(
         DatasetError: rows that cannot be split.
         VideoError: a row cannot be read.
     """
+    processes = Processes.current()
+    if not processes.is_first:
+        report, progress = _silent, None
+    with lost_processes_named():
+        folder = _fit(run, processes, report, progress, resume=resume)
+        processes.wait()
+    return folder
+
+
+def _silent(_line: str) -> None:
+    """What all processes but the first say."""
+
+
+def _fit(
+    run: Run,
+    processes: Processes,
+    report: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+    *,
+    resume: bool,
+) -> Path:
     # What can fail at once comes before what takes long, and before the folder is claimed.
     loss_builder(run.task, run.train.loss.name)
     parts = partition(run)
     model = build_model(run, report)
-    claim_folder(run, resume=resume)
-    data = _TrainingData(run, model, progress)
+    if processes.is_first:
+        claim_folder(run, resume=resume)
+    processes.wait()
+    data = _TrainingData(run, model, progress, processes)
     if run.train.folds:
         held_out = _cross_validated(run, parts, data, report)
         trained = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
@@ -121,6 +145,20 @@ def fit(
         trained = _train_once(run, data, train_rows, rows if len(rows) else None, run.folder)
         best, last = trained.model, trained.last
         held_out = HeldOut(rows, trained.logits, scorable_targets(run, train_rows, rows))
+    if processes.is_first:
+        _finish(run, data, held_out, (best, last), report)
+    return run.folder / "best"
+
+
+def _finish(
+    run: Run,
+    data: _TrainingData,
+    held_out: HeldOut,
+    models: tuple[MSQNet, MSQNet],
+    report: Callable[[str], None],
+) -> None:
+    """Calibrate and write; ``models`` are the best and the last."""
+    best, last = models
     if len(held_out.rows):
         calibrate_and_describe(run, best, held_out, report)
     else:
@@ -135,7 +173,6 @@ def fit(
     if data.wait.training_seconds:
         report(str(data.wait))
         _write_time(data.wait, run.folder / "training_time.json")
-    return run.folder / "best"
 
 
 def _write_time(wait: DataWait, path: Path) -> None:
@@ -152,8 +189,10 @@ class _TrainingData:
         run: Run,
         model: MSQNet,
         progress: Callable[[int, int], None] | None,
+        processes: Processes,
     ):
         self.run = run
+        self.processes = processes
         self.wait = DataWait()
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.model = model
@@ -162,6 +201,7 @@ class _TrainingData:
         self.store: FeatureStore | None = None
         if run.train.cached_views:
             self.store = stored_features(model, run, run.table, augmented=True, progress=progress)
+            processes.wait()
 
     def _clips(self, table: ClipTable, augmentation: AugmentationConfig | None) -> ClipDataset:
         run = self.run
@@ -290,12 +330,16 @@ def _train_once(
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
     targets = run.targets[train_rows]
-    trainer = run_trainer(model, train_data, validation_data, run.train, folder, targets)
+    trainer = run_trainer(
+        model, train_data, validation_data, run.train, folder, targets, data.processes
+    )
     data.wait += trainer.watch.total
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)
-    return _Trained(model, _last_epoch(model, folder), logits)
+    last = _last_epoch(model, folder)
+    data.processes.wait()  # until nobody reads the checkpoints any more
+    return _Trained(model, last, logits)
 
 
 def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.ndarray) -> None:
@@ -335,6 +379,8 @@ def _cross_validated(
         report(f"fold {fold + 1} of {len(folds)}: {len(held_out)} rows held out")
         trained = _train_once(run, data, train_rows, held_out, folder, choose_epoch=False)
         logits[:, held_out] = trained.logits
+        if not data.processes.is_first:
+            continue
         partial = folder / "logits.partial.npy"
         np.save(partial, trained.logits)
         partial.replace(stored)

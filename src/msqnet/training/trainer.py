@@ -29,6 +29,7 @@ from msqnet.training.data_wait import StopWatch
 from msqnet.training.features import FeatureDataset, collate
 from msqnet.training.label_counts import label_counts, positive_weight
 from msqnet.training.losses import label_columns
+from msqnet.training.processes import PaddedRows, PaddedSampler, Processes
 from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
 if TYPE_CHECKING:
@@ -204,7 +205,12 @@ def _schedule_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def training_arguments(
-    config: TrainConfig, folder: Path, *, best_by: str | None, num_workers: int
+    config: TrainConfig,
+    folder: Path,
+    *,
+    best_by: str | None,
+    num_workers: int,
+    is_joined: bool = False,
 ) -> TrainingArguments:
     """Our settings in the Trainer's terms.
 
@@ -214,6 +220,7 @@ def training_arguments(
         best_by: the figure of `validation_metrics` that chooses the best epoch; None where nothing
             is validated.
         num_workers: decoding processes.
+        is_joined: whether this process has found those that it trains with.
 
     Raises:
         ConfigError: a precision that the device lacks.
@@ -253,6 +260,7 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         torch_compile=_is_compiled(config),
         remove_unused_columns=False,
+        accelerator_config={"use_configured_state": is_joined},
         label_names=["labels"],
     )
 
@@ -312,6 +320,7 @@ def run_trainer(
     config: TrainConfig,
     folder: Path,
     targets: np.ndarray,
+    processes: Processes = Processes(),  # noqa: B008 - frozen
 ) -> ActionTrainer:
     """Train, from the last whole checkpoint in ``folder`` where there is one.
 
@@ -323,6 +332,7 @@ def run_trainer(
         folder: checkpoints and events go there.
         targets: (V, K) of 1, 0 and -100: the labels of ``train_data``, for what depends on how
             frequent they are.
+        processes: those that train together; each takes ``config.batch_size`` rows of a batch.
 
     Returns:
         The Trainer, for its log and for how long it waited.
@@ -333,6 +343,12 @@ def run_trainer(
     """
     task = model.config.task
     sampler = _sampler(config, targets)
+    # Stored features need no decoding, and some systems would copy them to each process.
+    num_workers = 0 if isinstance(train_data, FeatureDataset) else config.num_workers
+    if processes.count > 1:
+        multiple = processes.count * config.batch_size
+        sampler = PaddedSampler(sampler, len(targets), multiple, config.seed)
+        train_data = PaddedRows(train_data, multiple)
     drawing = [train_data] if sampler is None else [train_data, sampler]
     callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
     if validation_data is not None and config.early_stopping_patience:
@@ -343,8 +359,8 @@ def run_trainer(
             config,
             folder,
             best_by=None if validation_data is None else _BEST_BY[task],
-            # Stored features need no decoding, and some systems would copy them to each process.
-            num_workers=0 if isinstance(train_data, FeatureDataset) else config.num_workers,
+            num_workers=num_workers,
+            is_joined=processes.count > 1,
         ),
         data_collator=collate,
         train_dataset=train_data,

@@ -1,0 +1,181 @@
+"""Several processes that train one model: which of them writes, and where they wait.
+
+`torchrun` and `accelerate launch` start them and say in the environment how many there are. All
+read the same rows and settings; the Trainer gives each its part of every batch and puts gradients
+together. Of what is computed besides, features are shared out; the first process alone calibrates
+and writes, into a folder that all of them see.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import PartialState
+from accelerate.data_loader import SeedableRandomSampler
+from accelerate.utils import DistributedType
+from torch.utils.data import Dataset, Sampler
+
+from msqnet.errors import ConfigError, TrainingError
+from msqnet.training.losses import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+# Processes wait for each other while one of them computes features. A process that dies does not
+# make the others wait: what started them ends them all.
+_LONGEST_WAIT = timedelta(hours=6)
+_PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train one model.
+
+    Attributes:
+        rank: number of this one, from 0.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def current(cls) -> Processes:
+        """As the environment says; joins the others where there are any.
+
+        Raises:
+            ConfigError: started in a way that is not data parallel.
+        """
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count <= 1:
+            return cls()
+        # Accelerate takes the CPU only if it is told to.
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+            raise ConfigError(
+                "FSDP: msqnet trains with whole copies of the model in each process (DDP); its "
+                "models fit one device. Start without --use_fsdp"
+            )
+        if state.distributed_type not in _PLAIN:
+            raise ConfigError(
+                f"{state.distributed_type}: expected processes of one kind of device (DDP); start "
+                "with torchrun, or with accelerate launch --multi_gpu"
+            )
+        if state.num_processes != count:
+            raise ConfigError(
+                f"found {state.num_processes} process, expected {count} (WORLD_SIZE); start them "
+                "with torchrun or accelerate launch"
+            )
+        return cls(state.process_index, count)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and talks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            PartialState().wait_for_everyone()
+
+
+@contextmanager
+def lost_processes_named() -> Iterator[None]:
+    """Say in one line that another process is gone, where its silence ends the block.
+
+    Raises:
+        TrainingError: another process of this run ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        is_lost = any(sign in str(error) for sign in ("gloo", "NCCL", "Connection closed by peer"))
+        if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or not is_lost:
+            raise
+        raise TrainingError(
+            "another process of this run ended; its own message, or the system's log (killed for "
+            f"memory?), says why. Start the same command again with --resume. ({error})"
+        ) from error
+
+
+class PaddedRows(Dataset["dict[str, Any]"]):
+    """Rows, and behind them repeats of the first ones of which nothing is known.
+
+    The last batch of an epoch must be as long in every process. Repeats that counted would make the
+    result depend on the number of processes; rows without a known label change neither the loss nor
+    what it is divided by.
+
+    Args:
+        rows: items with "labels" (K,), and an ``epoch``.
+        multiple: the length becomes a multiple of this.
+
+    Attributes:
+        rows: as given.
+    """
+
+    def __init__(self, rows: Any, multiple: int):
+        self.rows = rows
+        self._length = -(-len(rows) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def epoch(self) -> int:
+        """Of the rows' draws."""
+        epoch: int = self.rows.epoch
+        return epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.rows.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        count = len(self.rows)
+        item: dict[str, Any] = self.rows[index % count]
+        if index < count:
+            return item
+        return {**item, "labels": torch.full_like(item["labels"], UNKNOWN)}
+
+
+class PaddedSampler(Sampler[int]):
+    """An epoch in the order that one process would have, then the rows that fill the last batch.
+
+    Args:
+        sampler: the order, with an ``epoch``; None for each row once, as the Trainer shuffles them.
+        num_rows: without padding.
+        multiple: the length becomes a multiple of this.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, sampler: Any, num_rows: int, multiple: int, seed: int):
+        self._sampler = sampler or SeedableRandomSampler(range(num_rows), data_seed=seed)
+        self._num_rows = num_rows
+        self._multiple = multiple
+
+    @property
+    def epoch(self) -> int:
+        """Of the order's draws."""
+        epoch: int = self._sampler.epoch
+        return epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._sampler.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._sampler) // self._multiple) * self._multiple
+
+    def __iter__(self) -> Iterator[int]:
+        # `SeedableRandomSampler` moves its epoch on by itself; the epoch is set before each pass.
+        epoch = self._sampler.epoch
+        yield from self._sampler
+        self._sampler.epoch = epoch
+        for number in range(len(self) - len(self._sampler)):
+            yield self._num_rows + number
