@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 import mimetypes
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from msqnet.data.adapters.annotation_files import choose
 from msqnet.errors import DatasetError
+from msqnet.formats.xml_files import xml_text
 from msqnet.labels import SEPARATOR
 from msqnet.predictions import replacing
 
@@ -52,7 +52,6 @@ _FORMAT = "3.0"
 _SCHEMA = f"http://www.mpi.nl/tools/elan/EAFv{_FORMAT}.xsd"
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _ASSOCIATION = "Symbolic_Association"
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _DETAILS: tuple[tuple[str, Callable[[Event], str]], ...] = (
     (MODIFIERS, lambda event: SEPARATOR.join(p.replace(SEPARATOR, "/") for p in event.modifiers)),
@@ -155,7 +154,7 @@ def _document(
         tier
         for group, events in groups.items()
         for lane in _lanes(events, counts)
-        for tier in _tiers(group, lane, ids, counts)
+        for tier in _tiers(group, lane, ids)
     ]
     tiers += _observed(video, ids)
     root = Element(
@@ -172,7 +171,7 @@ def _document(
     root.append(_time_order(ids.slots, tiers))
     root.extend(tiers)
     root.extend(_types({tier.get("LINGUISTIC_TYPE_REF", "") for tier in tiers} | {STATE}))
-    root.append(_vocabulary(labels, counts))
+    root.append(_vocabulary(labels))
     ElementTree.register_namespace("xsi", _INSTANCE)
     ElementTree.indent(root, "    ")
     written: bytes = ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
@@ -197,7 +196,7 @@ def _time_order(slots: Sequence[int], tiers: Sequence[Element]) -> Element:
 def _header(video: AnnotatedVideo, folder: Path, num_annotations: int) -> Element:
     header = Element("HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     relative = os.path.relpath(video.path, os.path.abspath(folder))  # noqa: PTH100 (links stay)
-    relative = relative.replace(os.sep, "/")
+    relative = xml_text(relative.replace(os.sep, "/"))
     SubElement(
         header,
         "MEDIA_DESCRIPTOR",
@@ -215,7 +214,7 @@ def _header(video: AnnotatedVideo, folder: Path, num_annotations: int) -> Elemen
     }
     for name, value in properties.items():
         if value:
-            SubElement(header, "PROPERTY", {"NAME": name}).text = value
+            SubElement(header, "PROPERTY", {"NAME": name}).text = xml_text(value)
     return header
 
 
@@ -272,17 +271,14 @@ def _tiers(
     group: _Group,
     lane: Sequence[tuple[int, int, Event]],
     ids: _Ids,
-    counts: Counter[str],
 ) -> list[Element]:
     """A tier, and those that say more about its annotations."""
-    name = ids.tier(_text(group.base, counts))
-    tier = _tier(name, group.kind, _text(group.subject, counts))
-    parents = [
-        _aligned(tier, start, end, _text(event.label, counts), ids) for start, end, event in lane
-    ]
+    name = ids.tier(xml_text(group.base))
+    tier = _tier(name, group.kind, xml_text(group.subject))
+    parents = [_aligned(tier, start, end, xml_text(event.label), ids) for start, end, event in lane]
     tiers = [tier]
     for kind, detail in _DETAILS:
-        values = [_text(detail(event), counts) for _, _, event in lane]
+        values = [xml_text(detail(event)) for _, _, event in lane]
         if not any(values):
             continue
         child = _tier(ids.tier(f"{name} {kind}"), kind, tier.get("PARTICIPANT", ""))
@@ -355,18 +351,11 @@ def _types(kinds: set[str]) -> Iterator[Element]:
     )
 
 
-def _vocabulary(labels: Sequence[str], counts: Counter[str]) -> Element:
+def _vocabulary(labels: Sequence[str]) -> Element:
     found = Element("CONTROLLED_VOCABULARY", {"CV_ID": _VOCABULARY})
     SubElement(found, "DESCRIPTION", {"LANG_REF": _LANGUAGE}).text = "what was looked for"
     for number, label in enumerate(labels):
         entry = SubElement(found, "CV_ENTRY_ML", {"CVE_ID": f"cveid{number}"})
         value = SubElement(entry, "CVE_VALUE", {"DESCRIPTION": "", "LANG_REF": _LANGUAGE})
-        value.text = _text(label, counts)
+        value.text = xml_text(label)
     return found
-
-
-def _text(written: str, counts: Counter[str]) -> str:
-    """Text without characters that XML does not allow."""
-    clean = _NOT_XML.sub("\ufffd", written)
-    counts["texts with characters that XML does not allow, which are replaced"] += clean != written
-    return clean
