@@ -121,7 +121,7 @@ def _medium(document: Document, found: _File, reading: Reading) -> Medium | None
 def _video(
     document: Document, found: _File, medium: Medium | None, reading: Reading
 ) -> AnnotatedVideo:
-    place = _place(medium, reading)
+    place = _place(medium, found.path, reading)
     length = duration_seconds(place)
     return AnnotatedVideo(
         place,
@@ -133,10 +133,13 @@ def _video(
     )
 
 
-def _place(medium: Medium | None, reading: Reading) -> Path:
+def _place(medium: Medium | None, file: Path, reading: Reading) -> Path:
     if medium is None:
         return reading.video_path(reading.options["video"])
-    names = [name for url in medium.urls for name in _names(url)]
+    # A relative link starts at the file that has it, wherever the videos are.
+    folder = file.parent.absolute().as_posix()
+    links = [f"{folder}/{url}" if url.startswith(".") else url for url in medium.urls]
+    names = [name for link in links for name in _names(link)]
     # Links of ELAN go up by `..`, which a path in a table should not.
     places = [Path(os.path.normpath(reading.video_path(name))) for name in names]
     return next((place for place in places if place.is_file()), places[0])
