@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+import msqnet.formats.xml_files
+from msqnet.errors import DatasetError
+from msqnet.formats.xml_files import read_xml, xml_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADVICE = "get it again"
+
+
+def test_elements_know_their_lines_texts_and_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text("<a>\n<b n='7'> one </b>\n<c><b n='x'>two</b></c>\n</a>", encoding="utf-8")
+
+    root = read_xml(path, ADVICE)
+
+    assert [child.tag for child in root.children()] == ["b", "c"]
+    assert [element.text for element in root.iter("b")] == ["one", "two"]
+    [first, second] = root.iter("b")
+    assert (first.whole("n"), first.get("m")) == (7, None)
+    found = root.find("c/b")
+    assert found is not None
+    assert found.text == "two"
+    assert root.find("d") is None
+    with pytest.raises(DatasetError, match=r"a\.xml, line 3, <b>: found 'x', expected a whole"):
+        second.whole("n")
+    with pytest.raises(DatasetError, match="found 'n', expected an attribute m; get it again"):
+        second.require("m")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])
+def test_encodings_are_those_that_the_file_names(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.xml"
+    name = encoding.removesuffix("-sig")
+    path.write_text(f"<?xml version='1.0' encoding='{name}'?><a>Tür</a>", encoding=encoding)
+
+    assert read_xml(path, ADVICE).text == "Tür"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_document_types_are_refused_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.xml"
+    entities = "<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>"
+    path.write_text(
+        f"<?xml version='1.0' encoding='{encoding}'?><!DOCTYPE x [{entities}]><x>&b;</x>",
+        encoding=encoding,
+    )
+
+    with pytest.raises(DatasetError, match="found a document type"):
+        read_xml(path, ADVICE)
+
+
+def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(msqnet.formats.xml_files, "MAX_BYTES", 100)
+    (tmp_path / "a.xml").write_text("<a>" + " " * 100 + "</a>")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.xml", "<a>" + " " * 100_000 + "</a>")
+
+    for path, member in ((tmp_path / "a.xml", ""), (tmp_path / "a.zip", "a.xml")):
+        with pytest.raises(DatasetError, match="more than 0 MiB, which no annotation file has"):
+            read_xml(path, ADVICE, member)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no\.xml: cannot be read: No such file"):
+        read_xml(tmp_path / "no.xml", ADVICE)
+    (tmp_path / "a.xml").write_bytes(b"<?xml version='1.0' encoding='klingon'?><a/>")
+    with pytest.raises(DatasetError, match=r"a\.xml.*: not XML: unknown encoding"):
+        read_xml(tmp_path / "a.xml", ADVICE)
+    (tmp_path / "a.zip").write_bytes(b"PK no archive")
+    with pytest.raises(DatasetError, match=r"a\.zip: not a zip file that can be read"):
+        read_xml(tmp_path / "a.zip", ADVICE, "a.xml")
+
+
+def test_text_that_xml_cannot_hold_is_refused() -> None:
+    assert xml_text("a <b> & 'ü' 🐁\n") == "a <b> & 'ü' 🐁\n"
+    for letter in ("\x00", "\x0b", "\ud800", "\uffff"):
+        with pytest.raises(DatasetError, match="expected characters that XML can hold"):
+            xml_text(f"a{letter}b")
