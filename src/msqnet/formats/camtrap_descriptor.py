@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import ConfigError
 from msqnet.formats.camtrap_schema import TABLES, VERSION
 from msqnet.formats.camtrap_tables import format_time, parse_time
@@ -109,8 +110,12 @@ def descriptor_of(
     }
 
 
-def updated_descriptor(annotations: Annotations, media: Media, package: str) -> dict[str, Any]:
+def updated_descriptor(
+    annotations: Annotations, media: Media, package: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The descriptor of a package that is there, with the observations that are written now.
+
+    Its further resources stay if they stand in the descriptor itself; a note counts others.
 
     Raises:
         DatasetError: it cannot be used.
@@ -118,19 +123,22 @@ def updated_descriptor(annotations: Annotations, media: Media, package: str) -> 
     found = read_json(Path(package) / "datapackage.json", "get the package again")
     written = {name: value.value for name, value in found.items()}
     others = [
-        resource.value
+        resource
         for resource in found.require("resources").elements()
         if resource.require("name").text() not in (*TABLES, "ethogram", "looked-for")
     ]
+    kept = [resource.value for resource in others if resource.get("data") is not None]
     project = found.require("project")
     levels = {"observationLevel": ["media"]}
-    return {
+    descriptor = {
         **written,
-        "resources": [*map(_table, TABLES), *_resources(annotations, media), *others],
+        "resources": [*map(_table, TABLES), *_resources(annotations, media), *kept],
         "profile": f"{_BASE_URL}/camtrap-dp-profile.json",
         "created": format_time(datetime.now(UTC)),
         "project": {name: value.value for name, value in project.items()} | levels,
     }
+    dropped = "tables of the package beside those of the standard, which are left out"
+    return descriptor, count_note(len(others) - len(kept), dropped)
 
 
 def _table(name: str) -> dict[str, Any]:

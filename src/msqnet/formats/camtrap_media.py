@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.annotation_files import choose
+from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.formats.annotations import Reading
 from msqnet.formats.camtrap_tables import TIME_HELP, TableRow, format_time, parse_time, read_rows
@@ -61,28 +61,44 @@ class Media:
         return parse_time(self.by_path[path]["timestamp"])
 
 
-def media_of_package(annotations: Annotations, package: str) -> Media:
+def media_of_package(
+    annotations: Annotations, folder: Path, package: str
+) -> tuple[Media, tuple[str, ...]]:
     """Media and deployments as a package has them.
 
+    Args:
+        annotations: what is written.
+        folder: of the package that is written.
+        package: folder of the package that is there.
+
     Raises:
+        ConfigError: both are the same folder.
         DatasetError: a table that cannot be used, or a video that it does not have.
     """
-    folder = Path(package)
-    media = read_rows(folder / "media.csv", ("mediaID", "deploymentID", "timestamp", "filePath"))
-    deployments = read_rows(folder / "deployments.csv", ("deploymentID",))
+    source = Path(package)
+    if source.absolute() == folder.absolute():
+        raise ConfigError(
+            f"option package={package}: its own observations would be lost; write into another "
+            "folder"
+        )
+    media = read_rows(source / "media.csv", ("mediaID", "deploymentID", "timestamp", "filePath"))
+    deployments = read_rows(source / "deployments.csv", ("deploymentID",))
     by_name: dict[str, list[TableRow]] = {}
     for row in media:
+        row.time("timestamp")
         written = row["filePath"].replace("\\", "/").rsplit("/", maxsplit=1)[-1]
         for name in {written, row["fileName"]} - {""}:
             by_name.setdefault(name, []).append(row)
     by_path = {
-        video.path: _row_in(video.path, media, by_name, folder).cells
+        video.path: _row_in(video.path, media, by_name, source).cells
         for video in annotations.videos
     }
-    for row in media:
-        row.time("timestamp")
+    near = sum("://" not in row["filePath"] for row in media)
+    notes = count_note(
+        near, f"media files that the package expects in {folder}, as they are in {source}"
+    )
     rows = tuple(row.cells for row in media)
-    return Media(rows, tuple(row.cells for row in deployments), by_path)
+    return Media(rows, tuple(row.cells for row in deployments), by_path), notes
 
 
 def _row_in(

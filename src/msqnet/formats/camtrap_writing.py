@@ -97,10 +97,10 @@ def write_package(
         raise DatasetError(
             f"{folder}: there is no video to write; Camtrap DP has no place for an empty project"
         )
-    notes: tuple[str, ...] = ()
     if "package" in options:
-        media = media_of_package(annotations, options["package"])
-        descriptor = updated_descriptor(annotations, media, options["package"])
+        media, notes = media_of_package(annotations, folder, options["package"])
+        descriptor, more = updated_descriptor(annotations, media, options["package"])
+        notes += more
     else:
         media, notes = media_of(annotations, folder, options, missing_of_project(options))
         descriptor = descriptor_of(annotations, media, folder, options)
@@ -114,8 +114,9 @@ def write_package(
         write_rows(parts["deployments.csv"], columns("deployments"), media.deployments)
         write_rows(parts["media.csv"], columns("media"), media.rows)
         write_rows(parts["observations.csv"], columns("observations"), rows)
-        checked = validate_package(descriptor, parts)
-    return (*notes, checked)
+        given = ("deployments", "media") if "package" in options else ()
+        checked = validate_package(descriptor, parts, given)
+    return (*notes, *checked)
 
 
 def _classified(annotations: Annotations, options: Mapping[str, str]) -> _Classified:

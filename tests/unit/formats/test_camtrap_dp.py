@@ -339,7 +339,11 @@ def with_times(folder: Path, videos: tuple[AnnotatedVideo, ...]) -> None:
         "profile": "camtrap-dp/1.0",
         "id": "kept",
         "project": {"title": "Kept", "observationLevel": ["event"]},
-        "resources": [{"name": "media", "path": "media.csv"}, {"name": "own", "data": [{"a": 1}]}],
+        "resources": [
+            {"name": "media", "path": "media.csv"},
+            {"name": "own", "data": [{"a": 1}]},
+            {"name": "more", "path": "more.csv"},
+        ],
     }
     (place / "datapackage.json").write_text(json.dumps(descriptor))
 
@@ -349,8 +353,13 @@ def test_media_and_metadata_of_a_package_are_kept(tmp_path: Path) -> None:
     with_times(tmp_path, (video,))
     out = tmp_path / "out"
 
-    write(Annotations((video,), LABELS), out, {"package": str(tmp_path / "times")})
+    notes = write(Annotations((video,), LABELS), out, {"package": str(tmp_path / "times")})
 
+    assert notes == (
+        f"media files that the package expects in {out}, as they are in {tmp_path / 'times'}: 1",
+        "tables of the package beside those of the standard, which are left out: 1",
+        "valid by the table schemas of Camtrap DP 1.0.2, as frictionless checks it",
+    )
     descriptor = json.loads((out / "datapackage.json").read_text())
     assert descriptor["id"] == "kept"
     assert descriptor["project"] == {"title": "Kept", "observationLevel": ["media"]}
@@ -359,6 +368,27 @@ def test_media_and_metadata_of_a_package_are_kept(tmp_path: Path) -> None:
     other = AnnotatedVideo(tmp_path / "b.mp4", ())
     with pytest.raises(DatasetError, match=r"b\.mp4: no such media file in .*media\.csv; expected"):
         write(Annotations((other,), LABELS), out, {"package": str(tmp_path / "times")})
+
+
+def test_what_is_wrong_in_a_package_of_others_is_said(tmp_path: Path) -> None:
+    video = AnnotatedVideo(tmp_path / "a.mp4", (Event("grooming", 1, 2),), group="g")
+    with_times(tmp_path, (video,))
+    package = tmp_path / "times"
+    deployments = (package / "deployments.csv").read_text()
+    (package / "deployments.csv").write_text(deployments.replace("g,1,2", "g,north,2"))
+    annotations = Annotations((video,), LABELS)
+
+    notes = write(annotations, tmp_path / "out", {"package": str(package)})
+
+    assert notes[-1].startswith("the package's own tables are not valid by the table schemas of")
+    assert "north" in notes[-1]
+    with pytest.raises(ConfigError, match="its own observations would be lost; write into another"):
+        write(annotations, package, {"package": str(package)})
+    document = json.loads((package / "datapackage.json").read_text())
+    document["resources"].append({"name": "Not a name", "data": [{"a": 1}]})
+    (package / "datapackage.json").write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match=r"not valid by .* 'Not a name' does not match"):
+        write(annotations, tmp_path / "out", {"package": str(package)})
 
 
 def test_what_videos_do_not_say_is_asked_for_all_at_once(tmp_path: Path) -> None:
