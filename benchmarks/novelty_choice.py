@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.model.msqnet import MSQNetOutput
 
-Distance = "Callable[[np.ndarray, np.ndarray], np.ndarray]"
 MAX_WIDTH = 256
 
 EMBEDDINGS: dict[str, Callable[[MSQNetOutput], torch.Tensor]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msqnet.config import WindowConfig
 from msqnet.errors import ConfigError, VideoError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from msqnet.inference.suggested_windows import LookedAt, SuggestedWindow
 
 _NUM_SHOWN = 10
+_SUFFIXES = {"table": ".csv", "boris": ".boris", "label_studio": ".json"}
 
 
 def suggest(
@@ -25,6 +26,7 @@ def suggest(
     out: str,
     model: str | None = None,
     n: int = 50,
+    format: Literal["table", "boris", "label_studio"] = "table",
     window_seconds: float | None = WindowConfig.window_seconds,
     known: str | None = None,
     batch_size: int = WindowConfig.batch_size,
@@ -37,18 +39,21 @@ def suggest(
 
     Args:
         videos: Video files, folders of videos (searched recursively), folders of frame images.
-        out: The table to write (.csv): one line a window, the most instructive first, with an empty
-            column `labels` to fill in; `msqnet check` and `msqnet train` read it.
+        out: The file to write, the most instructive window first. Its suffix is that of the format:
+            .csv, .boris or .json.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
         n: How many windows to suggest.
+        format: `table` has an empty column `labels` to fill in, and is read by `msqnet check` and
+            `msqnet train`. `boris` is a project with one observation a window, `label_studio`
+            one task a window; `msqnet convert` makes a table of either once it is labelled.
         window_seconds: Length of a window; by default the length the model was trained on. Windows
             do not overlap.
         known: Table of clips that are labelled already: these windows are not suggested, nor what
             looks like them.
         batch_size: Windows looked at at a time.
         device: auto, cpu, cuda, cuda:1, mps, ...
-        overwrite: Replace an existing table.
+        overwrite: Replace an existing file.
 
     Returns:
         0 if every video was looked at; 1 if one could not be read.
@@ -61,7 +66,7 @@ def suggest(
     from msqnet.inference.suggested_windows import suggest_windows, write_suggestions
 
     path = Path(out)
-    _check(path, n, overwrite=overwrite)
+    _check(path, n, _SUFFIXES[format], overwrite=overwrite)
     inputs = find_videos([Path(video) for video in videos])
     rows = () if known is None else read_table(known).records
     predictor = _without_overlap(
@@ -72,17 +77,20 @@ def suggest(
     if not looked:
         raise VideoError(f"none of {len(inputs)} videos can be read")
     windows = suggest_windows(looked, n, rows)
-    write_suggestions(windows, path)
+    if format == "table":
+        write_suggestions(windows, path)
+    else:
+        _write_tasks(windows, predictor, format, path)
     _show(console, windows, num_videos=len(looked))
     console.print(f"written: {path}", soft_wrap=True, highlight=False)
     return 0 if len(looked) == len(inputs) else 1
 
 
-def _check(path: Path, n: int, *, overwrite: bool) -> None:
+def _check(path: Path, n: int, suffix: str, *, overwrite: bool) -> None:
     if n < 1:
         raise ConfigError(f"n {n}: expected at least 1")
-    if path.suffix.lower() != ".csv":
-        raise ConfigError(f"{path}: expected a file that ends in .csv")
+    if path.suffix.lower() != suffix:
+        raise ConfigError(f"{path}: expected a file that ends in {suffix}, as --format has it")
     if path.exists() and not overwrite:
         raise ConfigError(
             f"{path} exists, and may hold labels by now; name another file with --out, or replace "
@@ -114,6 +122,40 @@ def _look(inputs: Sequence[VideoInput], predictor: Predictor, errors: Console) -
                 bars.console.print(f"msqnet: left out: {error}", soft_wrap=True, markup=False)
             bars.advance(bar)
     return looked
+
+
+def _write_tasks(
+    windows: Sequence[SuggestedWindow], predictor: Predictor, format: str, path: Path
+) -> None:
+    """A file of an annotation tool in which each window is something to be looked at.
+
+    What was looked at is the window alone: elsewhere in the video everything stays unknown.
+    """
+    from msqnet.formats import load_format
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+
+    def hints(window: SuggestedWindow) -> tuple[Event, ...]:
+        """The likeliest label over the window, where a tool shows that as a model's guess."""
+        if format != "label_studio":
+            return ()
+        (label, score), *_ = window.likely
+        return (Event(label, window.start_seconds, window.end_seconds, score=score),)
+
+    tasks = tuple(
+        AnnotatedVideo(
+            window.path.resolve(),
+            hints(window),
+            observed=((window.start_seconds, window.end_seconds),),
+        )
+        for window in windows
+    )
+    name = str(predictor.backend.provenance.get("name", ""))
+    annotations = Annotations(tasks, predictor.backend.labels, model=name)
+    write = load_format(format).write
+    if write is None:
+        raise ConfigError(f"format {format!r}: can only be read")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(annotations, path, {})
 
 
 def _show(console: Console, windows: Sequence[SuggestedWindow], num_videos: int) -> None:

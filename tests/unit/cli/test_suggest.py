@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,9 +109,63 @@ def test_table_that_may_hold_labels_is_not_replaced(
     assert len(rows_of(out)) == 6
 
 
+def test_project_of_boris_comes_back_with_what_was_seen_in_the_windows_alone(
+    model: Path, videos: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "todo.boris"
+    arguments = ["suggest", str(videos), "--model", str(model), "--n", "2", "--format", "boris"]
+    assert main([*arguments, "--out", str(project)]) == 0
+    content = json.loads(project.read_text())
+    observations = list(content["observations"].values())
+    start, end = observations[0]["observation time interval"]
+    assert end - start == pytest.approx(1.0)
+    # In the first window somebody sees `walk` all the time, in the second one nothing.
+    observations[0]["events"] = [[time, "", "walk", "", "", "NA"] for time in (start, end)]
+    project.write_text(json.dumps(content))
+
+    table = tmp_path / "answers.csv"
+    convert = ["convert", "--from", "boris", "--input", str(project), "--out", str(table)]
+    assert main(convert) == 0
+
+    first, second = sorted(read_table(table).records, key=lambda record: -len(record.labels))
+    assert first.labels == ("walk",)
+    assert (first.start_seconds, first.end_seconds) == pytest.approx((start, end))
+    assert second.labels == ()
+    assert second.end_seconds - second.start_seconds == pytest.approx(1.0)
+    assert first.annotated == second.annotated == frozenset({"sit", "walk", "sleep"})
+
+
+def test_tasks_of_label_studio_show_the_models_guess_and_come_back(
+    model: Path, videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "todo.json"
+    options = ["--n", "3", "--format", "label_studio", "--out", str(out)]
+    assert main(["suggest", str(videos), "--model", str(model), *options]) == 0
+    tasks = json.loads(out.read_text())
+    assert len(tasks) == 3
+    assert [len(task["predictions"][0]["result"]) for task in tasks] == [1, 1, 1]
+    for task in tasks:  # somebody agrees
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    out.write_text(json.dumps(tasks))
+
+    table = tmp_path / "answers.csv"
+    convert = ["convert", "--from", "label_studio", "--input", str(out), "--out", str(table)]
+    assert main(convert) == 0
+
+    records = read_table(table).records
+    assert len(records) == 3
+    for record in records:
+        assert len(record.labels) == 1
+        assert record.end_seconds - record.start_seconds == pytest.approx(1.0, abs=0.11)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--n", "0"], "n 0: expected at least 1"), (["--out", "todo.txt"], "ends in .csv")],
+    [
+        (["--n", "0"], "n 0: expected at least 1"),
+        (["--out", "todo.txt"], "ends in .csv"),
+        (["--format", "boris"], ".boris"),
+    ],
 )
 def test_wrong_settings_are_refused_at_once(
     videos: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
