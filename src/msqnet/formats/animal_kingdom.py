@@ -98,4 +98,12 @@ def _rows(
         yield name, str(number), str(frame), f"{name}/{frame + 1:06}.jpg", text
 
 
-FORMAT = Format("animal_kingdom", "lists of frames of Animal Kingdom", "", _KEEPS, None, _write)
+FORMAT = Format(
+    "animal_kingdom",
+    "lists of frames of Animal Kingdom",
+    "",
+    _KEEPS,
+    None,
+    _write,
+    files=lambda path: tuple(path / name for name in _FILES.values()),
+)

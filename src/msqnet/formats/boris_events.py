@@ -12,6 +12,7 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msqnet.data.adapters.annotation_files import read_text
@@ -69,9 +70,19 @@ class _Table:
     rows: tuple[tuple[int, tuple[str, ...]], ...]
     before: dict[str, str]
 
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """Numbers of columns by their names."""
+        return {name: number for number, name in reversed(list(enumerate(self.header)))}
+
+    @cached_property
+    def modifiers(self) -> tuple[str, ...]:
+        """Names of the columns of modifiers."""
+        return tuple(name for name in self.header if _MODIFIERS.fullmatch(name))
+
     def column(self, names: Sequence[str]) -> int | None:
         """The first column that has one of the names."""
-        return next((self.header.index(name) for name in names if name in self.header), None)
+        return next((self.columns[name] for name in names if name in self.columns), None)
 
 
 @dataclass
@@ -238,7 +249,7 @@ def _kind(cells: _Cells) -> tuple[str, str, str]:
     code = cells.text(_BEHAVIOUR)
     if not clean_label(code):
         raise cells.error(code, "a behaviour in 'Behavior'")
-    modifiers = [cells.text((name,)) for name in cells.table.header if _MODIFIERS.fullmatch(name)]
+    modifiers = [cells.text((name,)) for name in cells.table.modifiers]
     return code, cells.text(("Subject",)), "|".join(modifiers)
 
 

@@ -7,6 +7,7 @@ event has more.
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
@@ -90,8 +91,10 @@ def write_events(
                 *_about(name, video, path.parent),
                 *(values[number] for values in variables.values()),
             ]
+            totals = _totals(video)
+            place = media_path(video, path.parent)
             for event in video.events:
-                writer.writerow([*about, *_cells(event, video, num_modifiers, path.parent)])
+                writer.writerow([*about, *_cells(event, totals, num_modifiers, place)])
     num_empty = sum(not video.events for video in annotations.videos)
     return (f"videos without an event, which have no row: {num_empty}",) if num_empty else ()
 
@@ -106,15 +109,22 @@ def _about(name: str, video: AnnotatedVideo, folder: Path) -> list[str]:
     ]
 
 
-def _cells(event: Event, video: AnnotatedVideo, num_modifiers: int, folder: Path) -> list[str]:
+def _totals(video: AnnotatedVideo) -> dict[str, float]:
+    """Seconds of all events of each subject."""
+    totals: dict[str, float] = defaultdict(float)
+    for event in video.events:
+        end = event.start_seconds if event.end_seconds is None else event.end_seconds
+        totals[event.subject] += end - event.start_seconds
+    return totals
+
+
+def _cells(event: Event, totals: dict[str, float], num_modifiers: int, place: str) -> list[str]:
     end = event.end_seconds
-    own = [item for item in video.events if item.subject == event.subject]
-    total = sum((item.end_seconds or item.start_seconds) - item.start_seconds for item in own)
     modifiers = code_of_modifiers(event, 0).split("|") if event.modifiers else []
     has_length = end is not None and not event.is_point
     return [
         event.subject or NO_FOCAL_SUBJECT,
-        f"{total:.3f}",
+        f"{totals[event.subject]:.3f}",
         event.label,
         "Not defined",
         *modifiers,
@@ -123,7 +133,7 @@ def _cells(event: Event, video: AnnotatedVideo, num_modifiers: int, folder: Path
         _decimals(event.start_seconds),
         _NA if end is None else _decimals(end),
         _decimals(end - event.start_seconds) if end is not None and has_length else _NA,
-        media_path(video, folder),
+        place,
         *(_NA, _NA, "", ""),
         _one_line(comment_with_score(event)),
         "",

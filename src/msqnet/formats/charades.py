@@ -31,6 +31,7 @@ _COLUMNS = (
     *("objects", "descriptions", "actions", "length"),
 )
 _SPLITS = ("train", "test")
+_CLASSES = "Charades_v1_classes.txt"
 _SUFFIX = ".mp4"
 _KEEPS: frozenset[Keeps] = frozenset(("ethogram", "splits", "groups"))
 
@@ -52,8 +53,8 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
             split == "train" and not video.events
         )
         rows[split].append(_row(video, name, code_of, counts))
-    texts = {f"Charades_v1_{split}.csv": _table(rows[split]) for split in _SPLITS}
-    texts["Charades_v1_classes.txt"] = "".join(f"{code} {name}\n" for name, code in code_of.items())
+    texts = {_list_name(split): _table(rows[split]) for split in _SPLITS}
+    texts[_CLASSES] = "".join(f"{code} {name}\n" for name, code in code_of.items())
     path.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with replacing(path / name) as part:
@@ -112,4 +113,12 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     return text.getvalue()
 
 
-FORMAT = Format("charades", "lists of Charades", "", _KEEPS, None, _write)
+def _files(path: Path) -> tuple[Path, ...]:
+    return tuple(path / name for name in (*map(_list_name, _SPLITS), _CLASSES))
+
+
+def _list_name(split: str) -> str:
+    return f"Charades_v1_{split}.csv"
+
+
+FORMAT = Format("charades", "lists of Charades", "", _KEEPS, None, _write, files=_files)

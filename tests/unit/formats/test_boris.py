@@ -196,6 +196,10 @@ def test_time_offset_and_interval_are_on_the_clock_of_the_video(
     assert video.observed == ((0.0, 30.0),)
     assert found.notes == ("events at times of no video, which are left out: 1",)
     assert read(project(first=observation())).videos[0].observed is None
+    rest = observation(**{"observation time interval": [20, 0]})
+    assert read(project(first=rest)).videos[0].observed == ((20.0, 60.0),)
+    with pytest.raises(DatasetError, match="goes to the end of the video, whose length is not"):
+        read(project(first=rest | {"media_info": {}}))
     whole = observation(**{"observation time interval": [0, 60]})
     assert read(project(first=whole)).videos[0].observed is None
 
@@ -484,6 +488,28 @@ def test_project_has_what_boris_asks_for(tmp_path: Path) -> None:
         (1, ["left", "right"]),
     ]
     assert document["subjects_conf"]["0"]["name"] == "Ada"
+
+
+def test_media_are_described_as_they_are(
+    write_video: Callable[..., Path], write_audio: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    paths = [write_video("a.mp4", num_frames=6), tmp_path / "broken.mp4", tmp_path / "none.mp4"]
+    paths += [write_audio("sound.mp4"), tmp_path.parent / "outside.mp4"]
+    videos = tuple(AnnotatedVideo(path, (), None) for path in (*paths, paths[0]))
+
+    notes = written(Annotations(videos, LabelSet(("groom",))), tmp_path / "project.boris")
+
+    found = json.loads((tmp_path / "project.boris").read_text())["observations"]
+    assert list(found) == [
+        *("a.mp4", "broken.mp4", "none.mp4", "sound.mp4", "outside.mp4", "a.mp4 #2")
+    ]
+    assert found["a.mp4"]["media_info"]["fps"] == {"a.mp4": 10.0}
+    assert found["a.mp4"]["media_info"]["length"] == {"a.mp4": pytest.approx(0.6)}
+    assert found["broken.mp4"]["media_info"]["length"] == {}
+    assert found["outside.mp4"]["file"]["1"] == [str(tmp_path.parent / "outside.mp4")]
+    assert [note.rpartition(": ")[2] for note in notes] == ["4"]
 
 
 def test_other_suffix_is_refused(tmp_path: Path) -> None:
