@@ -42,13 +42,14 @@ from msqnet.formats.via_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.labels import LabelSet, split_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from msqnet.formats.annotations import Reading
 
 _ADVICE = "save the project from VIA again"
 _LOCAL, _HTTP, _INLINE = 1, 2, 4
+_OWN_OPTION = "default"
 _OPTIONS = {
     "attribute": "when reading: name of the attribute that is the label; the first of segments",
     "empty": "when reading: left_out or looked_at, what videos without any segment are",
@@ -107,9 +108,9 @@ def _read(path: Path, reading: Reading) -> Annotations:
             _note(entry, found[view], attributes, label, counts)
         elif project.require("view").get(view) is None:
             raise entry.require("vid").error("a view of the project")
-    names = [clean_label(text) for text in attributes[label].options.values()] if label else []
-    seen = {event.label for notes in found.values() for event in notes.events}
-    labels = LabelSet(tuple(dict.fromkeys(filter(None, names or sorted(seen)))))
+    seen = sorted({event.label for notes in found.values() for event in notes.events})
+    names = _ethogram(attributes, label, seen)
+    labels = LabelSet(tuple(dict.fromkeys(names or seen)))
     videos = _videos(paths, found, reading, counts)
     notes = [note for text, number in counts.items() for note in count_note(number, text)]
     if not names:
@@ -149,6 +150,21 @@ def _label_attribute(
         return next(key for key, name in of_segments.items() if name == wanted)
     known = (SUBJECT, MODIFIERS, COMMENT, OBSERVED)
     return next((key for key, name in of_segments.items() if name not in known), "")
+
+
+def _ethogram(attributes: Mapping[str, _Attribute], label: str, seen: Iterable[str]) -> list[str]:
+    """Labels that observers could choose; none where the attribute has no options.
+
+    VIA takes typed values beside the options, and gives its own first attribute the option Default.
+    What was typed counts as an option, unless files say themselves what was looked for in them.
+    """
+    if not label:
+        return []
+    options = attributes[label].options
+    names = [clean_label(text) for key, text in options.items() if key != _OWN_OPTION]
+    names = [name for name in names if name]
+    is_said = any(item.name == LOOKED_FOR for item in attributes.values())
+    return names if is_said or not names else [*names, *seen]
 
 
 def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> dict[str, Path]:

@@ -103,8 +103,40 @@ def test_segments_and_moments_have_seconds(saved: Callable[[Any], Path], tmp_pat
         Event("pour", 9.125, 9.125, modifiers=("Phase:end", "tags:loud", "tags:late")),
     )
     assert other.events == (Event("a text", 1, 1),)
-    assert found.labels.names == ("break egg", "pour")
+    assert found.labels.names == ("break egg", "pour", "a text")
     assert found.notes == ("files that are no videos, which are left out: 1",)
+
+
+# A project as it was saved by VIA, its times and names as they are; two of its six entries.
+REAL = """{"project":{"pid":"__VIA_PROJECT_ID__","rev":"__VIA_PROJECT_REV_ID__",
+"rev_timestamp":"__VIA_PROJECT_REV_TIMESTAMP__","pname":"Unnamed VIA Project",
+"creator":"VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)",
+"created":1633679891098,"vid_list":["1","2"]},"config":{"file":{"loc_prefix":{"1":"","2":"","3":"",
+"4":""}},"ui":{"file_content_align":"center","file_metadata_editor_visible":true,
+"spatial_metadata_editor_visible":true,"temporal_segment_metadata_editor_visible":true,
+"spatial_region_label_attribute_id":"","gtimeline_visible_row_count":"4"}},"attribute":{"1":{
+"aname":"TEMPORAL-SEGMENTS","anchor_id":"FILE1_Z2_XY0","type":4,
+"desc":"Temporal segment attribute added by default","options":{"default":"Default"},
+"default_option_id":""}},"file":{"1":{"fid":"1","fname":"01NVb-003-072-3 echo.mp4","type":4,"loc":1,
+"src":""},"2":{"fid":"2","fname":"01NVb-003-072-1 echo.mp4","type":4,"loc":1,"src":""}},"metadata":{
+"1_jcQtDcYu":{"vid":"1","flg":0,"z":[324.94525,326.86192],"xy":[],"av":{"1":"4CV_NP"}},
+"1_JbOOmCkx":{"vid":"1","flg":0,"z":[325.30608],"xy":[2,1607.774,1051.472,201.735,12.226],
+"av":{"1":"4CV_NP"}}},"view":{"1":{"fid_list":["1"]},"2":{"fid_list":["2"]}}}"""
+
+
+def test_a_project_with_the_attribute_that_via_makes_itself(
+    saved: Callable[[Any], Path], tmp_path: Path
+) -> None:
+    found = read(saved(json.loads(REAL)))
+
+    [video] = found.videos
+    assert video.path == tmp_path / "01NVb-003-072-3 echo.mp4"
+    assert video.events == (Event("4CV_NP", 324.94525, 326.86192),)
+    assert found.labels.names == ("4CV_NP",)
+    assert found.notes[:2] == (
+        "regions in pictures, which are left out: 1",
+        "videos without a segment, which are left out: 1",
+    )
 
 
 def test_another_attribute_can_be_the_label(saved: Callable[[Any], Path]) -> None:
