@@ -1,12 +1,12 @@
 """Whether a model's warning score tells videos that are unlike its training set.
 
-    python benchmarks/novelty.py --data mixed_actors.csv --misc misc/ --singles singles/
+    python benchmarks/novelty.py --data mixed_actors.csv --misc misc/ --out runs/novelty
 
-Predicts every video of the table's split `test`, of the folder of other videos and of further
-folders, and prints the area under the ROC curve (AUROC) of the distance that stands in the results,
-per video, with 95 % bootstrap intervals over videos; and how many videos are warned of. The videos
-of the training set itself, each compared with groups other than its own, stand beside those of the
-test set.
+Looks at every video of the folder of other videos, of further folders, and of the table's split
+`test`, in windows that do not overlap, and prints the area under the ROC curve (AUROC) of the
+distance that stands in results, per video, with 95 % bootstrap intervals over videos; and how many
+videos are warned of. The videos of the training set itself, each compared with groups other than
+its own, stand beside those of the test set. Embeddings are kept in OUT and not computed again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from msqnet.config import WindowConfig
 from msqnet.data.table import read_table
 from msqnet.errors import VideoError
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results_folder import find_videos
-from msqnet.model.novelty import NoveltyReference
+from msqnet.model.novelty import UNLIKE_SHARE, NoveltyReference
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:
@@ -48,22 +49,47 @@ def interval(known: np.ndarray, new: np.ndarray) -> tuple[float, float, float]:
     return area(known, new), float(low), float(high)
 
 
-def measured(predictor: Predictor, paths: Iterable[Path]) -> dict[str, dict[str, float]]:
+class Embeddings:
+    """Embeddings of the windows of videos, kept in a file.
+
+    Args:
+        predictor: what looks at videos.
+        path: the file.
+    """
+
+    def __init__(self, predictor: Predictor, path: Path) -> None:
+        self._predictor = predictor
+        self._path = path
+        self._kept = dict(np.load(path)) if path.exists() else {}
+
+    def __call__(self, video: Path) -> np.ndarray:
+        """(N, D) float32; none where the video cannot be read."""
+        name = str(video)
+        if name not in self._kept:
+            try:
+                _, self._kept[name] = self._predictor.with_embeddings(video)
+            except VideoError as error:
+                print(f"left out: {error}", flush=True)
+                self._kept[name] = np.zeros((0, 1), np.float32)
+            np.savez(self._path, **self._kept)
+        return self._kept[name]
+
+
+def measured(
+    look: Embeddings, reference: NoveltyReference, videos: Iterable[Path]
+) -> dict[str, dict[str, float]]:
     """Distance, share and warning of each video that can be read, by its path."""
     found = {}
-    for path in paths:
-        try:
-            novelty = predictor(path).novelty
-        except VideoError as error:
-            print(f"left out: {error}")
-            continue
-        if novelty is None:
-            raise SystemExit("the model has no novelty.safetensors; see msqnet calibrate")
-        found[str(path)] = {
-            "distance": novelty.distance,
-            "share": novelty.share,
-            "is_unlike": novelty.is_unlike,
-        }
+    for video in videos:
+        embeddings = look(video)
+        if len(embeddings):
+            distance = float(np.median(reference.distance(embeddings)))
+            share = reference.share_nearer(distance)
+            found[str(video)] = {
+                "distance": distance,
+                "share": share,
+                "is_unlike": share >= UNLIKE_SHARE,
+            }
     return found
 
 
@@ -74,27 +100,32 @@ def main() -> None:
     parser.add_argument("--misc", type=Path, required=True, help="folder of other videos")
     parser.add_argument("--singles", type=Path, nargs="*", default=[], help="further folders")
     parser.add_argument("--model", default=None, help="finished model; the shipped one by default")
-    parser.add_argument("--out", type=Path, help="JSON file for every video")
+    parser.add_argument("--out", type=Path, required=True, help="folder for embeddings and figures")
     options = parser.parse_args()
-    predictor = Predictor.from_pretrained(options.model)
+    options.out.mkdir(parents=True, exist_ok=True)
     reference = NoveltyReference.load(model_folder(options.model))
-    test = dict.fromkeys(record.path for record in read_table(options.data).select("test").records)
-    misc = measured(predictor, [video.path for video in find_videos([options.misc])])
+    if reference is None:
+        raise SystemExit("the model has no novelty.safetensors; see msqnet calibrate")
+    backend = Predictor.from_pretrained(options.model).backend
+    window = WindowConfig(backend.window_seconds, backend.window_seconds)
+    look = Embeddings(Predictor(backend, window), options.out / "embeddings.npz")
+    misc = measured(look, reference, [video.path for video in find_videos([options.misc])])
     traps = {path: item for path, item in misc.items() if CAMERA_TRAP in Path(path).parts}
     sets = {
-        "test": measured(predictor, test),
         "misc": misc,
         "misc, camera traps": traps,
         "misc, the others": {path: item for path, item in misc.items() if path not in traps},
     }
     for folder in options.singles:
-        sets[folder.name] = measured(predictor, [video.path for video in find_videos([folder])])
+        videos = [video.path for video in find_videos([folder])]
+        sets[folder.name] = measured(look, reference, videos)
+    test = dict.fromkeys(record.path for record in read_table(options.data).select("test").records)
+    sets["test"] = measured(look, reference, test)
     values = {
         name: np.array([item["distance"] for item in found.values()])
         for name, found in sets.items()
     }
-    if reference is not None:
-        values["train, other groups"] = reference.distances
+    values["train, other groups"] = reference.distances
     print("| videos | number | warned of | AUROC against test | against train, other groups |")
     print("|---|---|---|---|---|")
     for name, distances in values.items():
@@ -105,8 +136,8 @@ def main() -> None:
             area = () if is_same else interval(values[known], distances)
             cells.append("-" if is_same else f"{area[0]:.3f} ({area[1]:.3f} to {area[2]:.3f})")
         print(f"| {name} | {' | '.join(cells)} |")
-    if options.out:
-        options.out.write_text(json.dumps(sets, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(sets, indent=2) + "\n"
+    (options.out / "videos.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def _draw_diagram(axes: Axes, figures: CalibrationFigures) -> None:
     for offset, (side, bins) in zip(
         (-0.006, 0.006), (("before", figures.before), ("after", figures.after)), strict=True
     ):
-        words = "held out, after" if side == "after" else side
+        words = "after, held out" if side == "after" else side
         _draw_side(axes, side, bins, offset, f"{words}: ECE {overall[side]:.3f}")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
