@@ -133,28 +133,7 @@ def media_of(
     """
     place = _place(options)
     starts, notes = _starts(annotations.videos, options)
-    unknown = [video.path.name for video in annotations.videos if video.path not in starts]
-    is_ungrouped = any(not video.group for video in annotations.videos)
-    needed = [
-        *(["deployment=ID"] if is_ungrouped and "deployment" not in options else []),
-        *(["latitude=52.5"] if "latitude" not in options else []),
-        *(["longitude=13.4"] if "longitude" not in options else []),
-        *(["recorded=2026-05-01T10:00:00+02:00"] if len(unknown) == 1 else []),
-        *missing,
-    ]
-    if needed:
-        raise ConfigError(
-            f"{folder}: Camtrap DP asks for what videos do not say; add --option "
-            f"{' '.join(needed)} (values are examples), or --option package=FOLDER with a package "
-            "that has these videos"
-        )
-    if unknown:
-        raise ConfigError(
-            f"{folder}: {len(unknown)} videos do not say when they were recorded, such as "
-            f"{', '.join(unknown[:_NUM_NAMED])}: their files have no creation_time; take --option "
-            "package=FOLDER with a package that has these videos, or convert them one by one with "
-            "--option recorded=..."
-        )
+    _refuse_missing(annotations.videos, starts, folder, options, missing)
     paths, more = _file_paths(annotations.videos, folder, options)
     is_public = choose(options, "public", ("false", "true"))
     rows = {
@@ -171,6 +150,38 @@ def media_of(
     }
     deployments, assumed = _deployments(annotations.videos, starts, rows, place, options)
     return Media(tuple(rows.values()), deployments, rows), (*notes, *more, *assumed)
+
+
+def _refuse_missing(
+    videos: tuple[AnnotatedVideo, ...],
+    starts: Mapping[Path, datetime],
+    folder: Path,
+    options: Mapping[str, str],
+    missing: Iterable[str],
+) -> None:
+    """Name all options at once that are needed and not given."""
+    unknown = [video.path.name for video in videos if video.path not in starts]
+    is_ungrouped = any(not video.group for video in videos)
+    needed = [
+        *(["deployment=ID"] if is_ungrouped and "deployment" not in options else []),
+        *(["latitude=52.5"] if "latitude" not in options else []),
+        *(["longitude=13.4"] if "longitude" not in options else []),
+        *(["recorded=2026-05-01T10:00:00+02:00"] if unknown and len(videos) == 1 else []),
+        *missing,
+    ]
+    if needed:
+        raise ConfigError(
+            f"{folder}: Camtrap DP asks for what videos do not say; add --option "
+            f"{' '.join(needed)} (values are examples), or --option package=FOLDER with a package "
+            "that has these videos"
+        )
+    if unknown:
+        raise ConfigError(
+            f"{folder}: {len(unknown)} videos do not say when they were recorded, such as "
+            f"{', '.join(unknown[:_NUM_NAMED])}: their files have no creation_time; take --option "
+            "package=FOLDER with a package that has these videos, or convert them one by one with "
+            "--option recorded=..."
+        )
 
 
 def _place(options: Mapping[str, str]) -> dict[str, str]:
