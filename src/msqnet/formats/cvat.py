@@ -29,8 +29,7 @@ from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Forma
 from msqnet.formats.comments import split_comment
 from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write_tags
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
-from msqnet.formats.frame_times import FrameTimes, read_frame_times
-from msqnet.formats.label_studio_frames import parse_rate
+from msqnet.formats.frame_times import FrameTimes, parse_rate, read_frame_times
 from msqnet.formats.xml_files import XmlElement, read_xml
 from msqnet.labels import LabelSet
 

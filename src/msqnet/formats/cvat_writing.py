@@ -13,8 +13,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from msqnet.errors import DatasetError
 from msqnet.formats.comments import comment_with_score
-from msqnet.formats.frame_times import FrameTimes, read_frame_times
-from msqnet.formats.label_studio_frames import parse_rate
+from msqnet.formats.frame_times import FrameTimes, parse_rate, read_frame_times
 from msqnet.formats.open_states import without_open_states
 from msqnet.formats.xml_files import xml_text
 from msqnet.predictions import replacing

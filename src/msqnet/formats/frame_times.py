@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import DatasetError, VideoError
+from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+_MIN_RATE, _MAX_RATE = 1e-3, 1e6
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,23 @@ def duration_seconds(path: Path, written: float | None = None) -> float | None:
     except VideoError:
         times = None
     return written if times is None else times.duration_seconds
+
+
+def parse_rate(written: str) -> float:
+    """Frames a second, as an option has them: 25, 29.97 or 30000/1001.
+
+    Raises:
+        ConfigError: no such number, or one that no video has.
+    """
+    try:
+        rate = float(Fraction(written))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = 0.0
+    if not is_rate(rate):
+        raise ConfigError(f"option fps={written}: expected frames a second such as 30000/1001")
+    return rate
+
+
+def is_rate(value: float) -> bool:
+    """Whether a number can be frames a second."""
+    return _MIN_RATE <= value <= _MAX_RATE

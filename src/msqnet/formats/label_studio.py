@@ -22,10 +22,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
-from msqnet.formats.frame_times import read_frame_times
+from msqnet.formats.frame_times import is_rate, parse_rate, read_frame_times
 from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.formats.label_studio_config import LabellingConfig, config_path, read_config
-from msqnet.formats.label_studio_frames import FrameClock, is_rate, parse_rate
+from msqnet.formats.label_studio_frames import FrameClock
 from msqnet.formats.label_studio_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.label_studio_writing import write_tasks
 from msqnet.labels import LabelSet

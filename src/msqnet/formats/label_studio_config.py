@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from msqnet.formats.annotations import clean_label
-from msqnet.formats.label_studio_frames import is_rate
+from msqnet.formats.frame_times import is_rate
 from msqnet.formats.xml_files import XmlElement, read_xml, xml_text
 from msqnet.labels import LabelSet
 

@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import ConfigError
-
 if TYPE_CHECKING:
     from msqnet.formats.frame_times import FrameTimes
 
 _EPSILON_SECONDS = 1e-6
 _MAX_RATE = 240.0
-_RATES = (1e-3, 1e6)
 
 
 @dataclass(frozen=True)
@@ -99,23 +96,3 @@ def rate_of(times: FrameTimes) -> tuple[float, bool]:
         return even, True
     gaps = np.diff([*times.starts_seconds, times.duration_seconds])
     return min(_MAX_RATE, float(f"{1 / gaps[gaps > 0].min():.9g}")), False
-
-
-def parse_rate(written: str) -> float:
-    """Frames a second, as an option has it.
-
-    Raises:
-        ConfigError: no number of more than 0, or one that no video has.
-    """
-    try:
-        rate = float(written)
-    except ValueError:
-        rate = 0.0
-    if not is_rate(rate):
-        raise ConfigError(f"option fps={written}: expected frames a second such as 29.97")
-    return rate
-
-
-def is_rate(value: float) -> bool:
-    """Whether a number can be frames a second."""
-    return _RATES[0] <= value <= _RATES[1]

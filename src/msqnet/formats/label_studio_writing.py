@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.frame_times import read_frame_times
+from msqnet.formats.frame_times import parse_rate, read_frame_times
 from msqnet.formats.label_studio_config import (
     RATE_KEY,
     TIMELINE_NAME,
@@ -20,7 +20,7 @@ from msqnet.formats.label_studio_config import (
     config_path,
     config_text,
 )
-from msqnet.formats.label_studio_frames import FrameClock, parse_rate, rate_of
+from msqnet.formats.label_studio_frames import FrameClock, rate_of
 from msqnet.formats.open_states import without_open_states
 from msqnet.predictions import replacing
 

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.errors import DatasetError
-from msqnet.formats.frame_times import FrameTimes, duration_seconds, read_frame_times
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.frame_times import (
+    FrameTimes,
+    duration_seconds,
+    parse_rate,
+    read_frame_times,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +91,11 @@ def test_missing_and_unreadable_videos_have_the_written_length(tmp_path: Path) -
     assert duration_seconds(missing) is None
     assert duration_seconds(missing, 4.5) == 4.5
     assert duration_seconds(broken, 4.5) == 4.5
+
+
+def test_rates_are_numbers_or_fractions() -> None:
+    assert [parse_rate(text) for text in ("25", "29.97", "1e1")] == [25, 29.97, 10]
+    assert parse_rate("30000/1001") == pytest.approx(29.97003, abs=1e-6)
+    for text in ("", "fast", "0", "-25", "nan", "inf", "1/0", "1e300", "1e-9"):
+        with pytest.raises(ConfigError, match=f"fps={text}: expected frames a second"):
+            parse_rate(text)

@@ -143,7 +143,7 @@ def test_missing_videos_need_a_rate(project: Callable[..., Path]) -> None:
     with pytest.raises(DatasetError, match=r"frames of .*clip\.mp4, which is not there, at a rate"):
         read(path)
     assert spans(read(path, fps="20")) == [("Movement", 0, 0.5)]
-    with pytest.raises(ConfigError, match=r"fps=fast: expected frames a second such as 29\.97"):
+    with pytest.raises(ConfigError, match="fps=fast: expected frames a second such as 30000/1001"):
         read(path, fps="fast")
 
 
