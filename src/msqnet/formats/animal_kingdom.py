@@ -43,6 +43,9 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
             f"{', '.join(unknown[:_NUM_NAMED])}; rename them, or write another format"
         )
     counts: Counter[str] = Counter()
+    counts["actions of the data set that nobody looked for, which are absent in its lists"] = len(
+        labels
+    ) - len(annotations.labels)
     clips = _clips(annotations.videos, counts)
     path.mkdir(parents=True, exist_ok=True)
     for split, name in _FILES.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msqnet.errors import DatasetError
 from msqnet.formats.annotations import Format
 from msqnet.formats.boris_events import read_events
 from msqnet.formats.boris_project import OPTIONS, read_project
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import Annotations, Reading
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_PROJECT_SUFFIXES = (".boris", ".gz", ".json")
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
-    if path.suffix.lower() in _TABLE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in _TABLE_SUFFIXES:
         return read_events(path, reading)
-    return read_project(path, reading)
+    if suffix in _PROJECT_SUFFIXES:
+        return read_project(path, reading)
+    raise DatasetError(
+        f"{path}: found suffix {path.suffix!r}, expected a project of BORIS (.boris) or events "
+        "that it exported as .tsv or .csv; export them in one of these forms"
+    )
 
 
 FORMAT = Format(

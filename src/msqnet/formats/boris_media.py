@@ -15,6 +15,7 @@ from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label
 from msqnet.formats.comments import split_comment
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.labels import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -183,7 +184,7 @@ def _video(
     )
     checked = variables.get("checked labels", ALL_CHECKED)
     if checked != ALL_CHECKED:
-        names = (clean_label(name) for name in checked.split("|"))
+        names = (clean_label(name) for name in checked.split(SEPARATOR))
         video = replace(video, checked=frozenset(filter(None, names)))
     if interval is None:
         return video

@@ -21,6 +21,7 @@ import av
 from msqnet.errors import DatasetError, VideoError
 from msqnet.formats.boris_media import ALL_CHECKED, VARIABLES, notes_of
 from msqnet.formats.comments import comment_with_score
+from msqnet.labels import SEPARATOR
 from msqnet.predictions import replacing
 from msqnet.video.reader import open_video
 
@@ -100,11 +101,14 @@ def media_path(video: AnnotatedVideo, folder: Path) -> str:
 
 def variables_of(annotations: Annotations) -> dict[str, list[str]]:
     """Values of independent variables, one a video, of those that say anything."""
+    # BORIS's ethogram has to have every label; one of no ethogram was not looked for elsewhere.
+    is_all = set(annotations.all_labels()) == set(annotations.labels)
+    every = ALL_CHECKED if is_all else SEPARATOR.join(annotations.labels)
     everything = [
         [video.split for video in annotations.videos],
         [video.group for video in annotations.videos],
         [
-            ALL_CHECKED if video.checked is None else "|".join(sorted(video.checked))
+            every if video.checked is None else SEPARATOR.join(sorted(video.checked))
             for video in annotations.videos
         ],
     ]

@@ -62,6 +62,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
     return (
         "videos are named by their file's name: --option videos=FOLDER says where they are when "
         "the lists are read",
+        *annotations.other_labels_note(FORMAT.title),
         *(f"{text}: {number}" for text, number in counts.items() if number),
     )
 

@@ -192,6 +192,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
     return (
         f"the folder of the videos, for FERAL: {folder}",
         "starts and ends are those of frames",
+        *annotations.other_labels_note(FORMAT.title),
         *(f"{text}: {number}" for text, number in counts.items() if number),
     )
 

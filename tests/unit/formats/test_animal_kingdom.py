@@ -67,5 +67,8 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
         written(Annotations((video, video), labels), tmp_path / "lists")
     with pytest.raises(DatasetError, match="its frames cannot be counted; put it there"):
         written(Annotations((video,), labels), tmp_path / "lists")
+    assert written(Annotations((), labels), tmp_path / "lists")[1] == (
+        "actions of the data set that nobody looked for, which are absent in its lists: 139"
+    )
     with pytest.raises(DatasetError, match=r"found suffix '.csv', expected the name of a folder"):
         written(Annotations((), labels), tmp_path / "lists.csv")

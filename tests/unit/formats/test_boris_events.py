@@ -231,6 +231,8 @@ def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
     read = load_format("boris").read
     assert read is not None
     assert len(read(tmp_path / "events.csv", Reading(tmp_path)).videos) == 1
+    with pytest.raises(DatasetError, match=r"found suffix '.xlsx', expected a project of BORIS"):
+        read(tmp_path / "events.xlsx", Reading(tmp_path))
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -70,6 +70,8 @@ def test_events_without_both_ends_are_in_the_video_at_unknown_times(tmp_path: Pa
     pieces = ADAPTER.convert(tmp_path / "lists", {"level": "pieces"}).records
     assert {record.annotated for record in pieces} == {frozenset({"run, far"})}
     assert notes[1:] == ("videos in neither train nor test, which stand in train: 1",)
+    few = Annotations((video,), LabelSet(("groom",)))
+    assert written(few, tmp_path / "lists")[1].endswith("looked for them: jump, run, far")
     assert losses(annotations, CHARADES.keeps, CHARADES.title) == (
         "lists of Charades has no place for points: events without a length: 1",
         "lists of Charades has no place for open ends: states without an end: 1",
