@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from msqnet.inference.predictor import Predictor
 
 AUTO = "auto"
+_NO_CLUSTER = "Could not find any running Ray instance"
 # What is known of a block's videos is known when all of them are done, so blocks are small.
 _MAX_BLOCKS = 2000
 # One block in work, and one that waits.
@@ -85,8 +86,11 @@ class RayRunner:
         try:
             self._ray.init(address=self._address, **options)
         except ConnectionError as error:
-            if self._address != AUTO:
-                raise ConfigError(f"--ray {self._address}: no cluster there: {error}") from error
+            if self._address != AUTO or _NO_CLUSTER not in str(error):
+                raise ConfigError(
+                    f"--ray {self._address}: cannot join a cluster: {error}; where it asks for a "
+                    "token, set RAY_AUTH_MODE=token"
+                ) from error
             self._ray.init(include_dashboard=False, **options)
 
     def _data_set(self, jobs: Sequence[Job]) -> Any:
