@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msqnet.formats.annotations import Event, clean_label
@@ -57,11 +59,11 @@ class VideoNotes:
     """What the rows about one video say.
 
     Attributes:
-        events: each once.
+        events: each once, in the order of the rows.
         is_blank: whether all rows say that nothing is to be seen.
     """
 
-    events: list[Event] = field(default_factory=list)
+    events: dict[Event, None] = field(default_factory=dict)
     is_blank: bool = True
 
 
@@ -107,8 +109,8 @@ class ObservationReader:
             self.counts[f"observations without a {self.label_column}, which say nothing here"] += 1
         for label in labels:
             event = self._event(row, label, file, start, end)
-            if event is not None and event not in notes.events:
-                notes.events.append(event)
+            if event is not None:
+                notes.events[event] = None
 
     def _media_of(self, row: TableRow, start: datetime, end: datetime) -> str | None:
         """The video that an observation is about, if it is about one."""
@@ -116,18 +118,37 @@ class ObservationReader:
             if row["mediaID"] not in self.media:
                 raise row.error("mediaID", "an identifier of the table of media")
             return row["mediaID"]
-        touched = [
-            name
-            for name, file in self.media.items()
-            if file is not None
-            and file.deployment == row["deploymentID"]
-            and file.touches(start, end)
-        ]
+        touched = self._touched(row["deploymentID"], start, end)
         if len(touched) != 1:
             what = "several videos" if touched else "no video"
             self.counts[f"observations of events with {what}, which are left out"] += 1
             return None
         return touched[0]
+
+    def _touched(self, deployment: str, start: datetime, end: datetime) -> list[str]:
+        """Videos of a deployment that have some of a stretch of time."""
+        videos, longest = self._by_deployment.get(deployment, ([], timedelta()))
+        first = bisect_left(videos, start - longest, key=lambda item: item[0])
+        last = bisect_right(videos, end, key=lambda item: item[0])
+        return [
+            name
+            for _, name in videos[first:last]
+            if (file := self.media[name]) is not None and file.touches(start, end)
+        ]
+
+    @cached_property
+    def _by_deployment(self) -> dict[str, tuple[list[tuple[datetime, str]], timedelta]]:
+        """Starts and identifiers of the videos of each deployment in order, and the longest."""
+        found: dict[str, tuple[list[tuple[datetime, str]], timedelta]] = {}
+        for name, file in self.media.items():
+            if file is not None:
+                videos, longest = found.get(file.deployment, ([], timedelta()))
+                length = timedelta(seconds=file.duration_seconds or 0)
+                videos.append((file.start, name))
+                found[file.deployment] = videos, max(longest, length)
+        for videos, _ in found.values():
+            videos.sort()
+        return found
 
     def _labels(self, row: TableRow, kind: str) -> tuple[str, ...]:
         if self.label_column == "behavior":

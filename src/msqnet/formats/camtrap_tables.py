@@ -24,6 +24,8 @@ _MISSING = frozenset({"", "NA", "NaN", "nan"})
 """What stands for an empty cell, in all three tables."""
 
 _NUM_CHARACTERS_SHOWN = 60
+_MIN_YEAR, _MAX_YEAR = 1800, 9000
+"""Other years are no times of recordings, and sums with them may leave the calendar."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def parse_time(text: str) -> datetime:
         ValueError: it is none, or has no time zone.
     """
     found = datetime.fromisoformat(text)
-    if found.utcoffset() is None or "T" not in text:
+    is_plausible = _MIN_YEAR <= found.year <= _MAX_YEAR
+    if found.utcoffset() is None or "T" not in text or not is_plausible:
         raise ValueError(text)
     return found
 

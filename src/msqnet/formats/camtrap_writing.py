@@ -53,6 +53,7 @@ OPTIONS = {
 FILES = ("datapackage.json", "observations.csv", "media.csv", "deployments.csv")
 """In the reverse of the order in which they appear: the descriptor makes a package of them."""
 
+_MAX_SECONDS = 1e9
 _ENUM_COLUMNS = ("lifeStage", "sex", "observationType")
 
 
@@ -97,6 +98,8 @@ def write_package(
         raise DatasetError(
             f"{folder}: there is no video to write; Camtrap DP has no place for an empty project"
         )
+    for video in annotations.videos:
+        _refuse_late(video)
     if "package" in options:
         media, notes = media_of_package(annotations, folder, options["package"])
         descriptor, more = updated_descriptor(annotations, media, options["package"])
@@ -117,6 +120,17 @@ def write_package(
         given = ("deployments", "media") if "package" in options else ()
         checked = validate_package(descriptor, parts, given)
     return (*notes, *checked)
+
+
+def _refuse_late(video: AnnotatedVideo) -> None:
+    """Refuse times with which sums of dates would leave the calendar."""
+    ends = [event.end_seconds or event.start_seconds for event in video.events]
+    last = max([video.duration_seconds or 0.0, *ends])
+    if last > _MAX_SECONDS:
+        raise DatasetError(
+            f"{video.path}: found a time of {last:g} s, which is later than any video lasts; "
+            "correct its events"
+        )
 
 
 def _classified(annotations: Annotations, options: Mapping[str, str]) -> _Classified:

@@ -27,7 +27,7 @@ from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
 from msqnet.formats.comments import split_comment
-from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write_tags
+from msqnet.formats.cvat_writing import COMMENT, EVENT, MAX_FRAMES, SUBJECT, files_of, write_tags
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.frame_times import FrameTimes, parse_rate, read_frame_times
 from msqnet.formats.xml_files import XmlElement, read_xml
@@ -45,7 +45,6 @@ _STEP = re.compile(r"step=(\d{1,5})")
 _MODIFIER = re.compile(r"modifier \d+")
 _SHAPES = (*("box", "polygon", "polyline", "points", "cuboid", "ellipse", "mask", "skeleton"),)
 _NO_VALUES = ("", "__undefined__")
-_MAX_FRAME = 10**7
 _OPTIONS = {
     "attribute": "when reading: the attribute whose values are the labels",
     "video": "when reading: name of the one video, where the file does not say it",
@@ -181,8 +180,8 @@ def _number(element: XmlElement, tag: str) -> int | None:
     found = element.find(tag)
     if found is None or not found.text:
         return None
-    if not (found.text.isascii() and found.text.isdigit()) or int(found.text[:10]) > _MAX_FRAME:
-        raise found.error(found.text, f"a whole number up to {_MAX_FRAME}")
+    if not (found.text.isascii() and found.text.isdigit()) or int(found.text[:10]) > MAX_FRAMES:
+        raise found.error(found.text, f"a whole number up to {MAX_FRAMES}")
     return int(found.text)
 
 
@@ -196,8 +195,8 @@ def _of_task(element: XmlElement, tasks: Mapping[str, _Task]) -> _Task:
 
 def _frame(element: XmlElement, name: str) -> int:
     frame = element.whole(name)
-    if frame > _MAX_FRAME:
-        raise element.error(str(frame), f"frames up to {_MAX_FRAME}")
+    if frame > MAX_FRAMES:
+        raise element.error(str(frame), f"frames up to {MAX_FRAMES}")
     return frame
 
 

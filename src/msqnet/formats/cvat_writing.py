@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SUBJECT, COMMENT, EVENT = "subject", "comment", "event"
 OPTIONS = {"fps": "frames a second of videos that are not there"}
 
+MAX_FRAMES = 10**7
+"""Longer videos are taken for mistakes."""
+
 _SUFFIX = ".xml"
 _LABELS_SUFFIX = ".labels.json"
 
@@ -217,6 +220,11 @@ def _times(video: AnnotatedVideo, options: Mapping[str, str]) -> tuple[FrameTime
     ends = [event.end_seconds or event.start_seconds for event in video.events]
     ends += [end for _, end in video.observed or ()]
     length = max([video.duration_seconds or 0.0, *ends])
+    if length * rate > MAX_FRAMES:
+        raise DatasetError(
+            f"{video.path}: {length:g} s at {rate:g} frames a second, which are more than "
+            f"{MAX_FRAMES} frames; correct its events or --option fps=..."
+        )
     return FrameTimes.at_rate(rate, max(1, round(length * rate + 0.499))), {}
 
 

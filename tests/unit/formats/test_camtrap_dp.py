@@ -414,6 +414,13 @@ def test_several_videos_of_unknown_time_are_refused(tmp_path: Path) -> None:
         write(Annotations(videos, LABELS), tmp_path / "out", NEEDED | RECORDED)
 
 
+def test_events_later_than_any_video_lasts_are_refused(tmp_path: Path) -> None:
+    late = one_video(tmp_path / "a.mp4", Event("grooming", 0, 1e300))
+
+    with pytest.raises(DatasetError, match=r"a\.mp4: found a time of 1e\+300 s, which is later"):
+        write(late, tmp_path / "out", NEEDED | RECORDED)
+
+
 def test_an_empty_project_has_no_place(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="there is no video to write"):
         write(Annotations((), LABELS), tmp_path / "out", NEEDED)
@@ -594,6 +601,7 @@ def test_unclassified_videos_were_not_looked_at(package: Callable[..., Path]) ->
     ("cells", "words"),
     [
         ({"eventStart": "2020-05-30"}, "line 2, eventStart: found '2020-05-30', expected a date"),
+        ({"eventEnd": "9999-12-31T23:59:59Z"}, "line 2, eventEnd: found '9999-12-31T23:59:59Z'"),
         ({"eventEnd": "2020-05-30T02:57:41"}, "line 2, eventEnd: found '2020-05-30T02:57:41'"),
         ({"eventEnd": "2019-05-30T02:57:41Z"}, "eventEnd: found .* expected a time not before"),
         ({"mediaID": "other"}, "mediaID: found 'other', expected an identifier of the table of"),

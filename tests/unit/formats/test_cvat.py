@@ -411,6 +411,9 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         write(Annotations(videos, LABELS), tmp_path / "t.xml", {})
     with pytest.raises(DatasetError, match="expected characters that XML can hold"):
         write(Annotations(videos, LABELS), tmp_path / "t.xml", {"fps": "10"})
+    late = (AnnotatedVideo(tmp_path / "a.mp4", (Event("call", 0, 1e300),)),)
+    with pytest.raises(DatasetError, match="which are more than 10000000 frames; correct its"):
+        write(Annotations(late, LABELS), tmp_path / "t.xml", {"fps": "10"})
     with pytest.raises(DatasetError, match="there is no video to write"):
         write(Annotations((), LABELS), tmp_path / "out", {})
     assert list(tmp_path.iterdir()) == []
