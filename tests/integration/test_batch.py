@@ -11,10 +11,19 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
+import torch
 
+from msqnet.batch.status import BatchStatus
+from msqnet.batch.tables import ERROR_COLUMNS
+from msqnet.cli.main import main
+from msqnet.errors import MissingExtra
+from msqnet.predictions import VideoPredictions
 from tests.fixtures.documents import ROOT
+from tests.integration.test_documented_results import documented
 from tests.unit.batch import brightness_batch
 from tests.unit.inference.brightness import WHITE, write_video
 
@@ -95,6 +104,99 @@ def test_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(
     assert brightness_batch.main([str(videos), str(out), "2"]) == 1
     assert_complete(out, unbroken)
     assert not [path for path in out.rglob("*") if path.name.endswith(".part")]
+
+
+@pytest.mark.slow
+def test_ray_run_that_is_killed_ends_as_an_unbroken_one(tmp_path: Path, videos: Path) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    unbroken, out = tmp_path / "unbroken", tmp_path / "out"
+    assert brightness_batch.main([str(videos), str(unbroken), "0"]) == 1
+    process = start(str(videos), str(out), "ray", "0.4")
+    _wait_for_a_result(out, 0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(str(videos), str(out), "ray").wait(240) == 1
+    assert_complete(out, unbroken)
+
+
+@pytest.mark.slow
+def test_ray_actor_outlives_a_deadly_video(tmp_path: Path, videos: Path) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    folder = tmp_path / "in"
+    for name in ("a.mov", "c.mov"):
+        write_video(folder / name, [WHITE] * 20)
+    write_video(folder / "b.mov", [brightness_batch.DEADLY_LEVEL] * 20)
+    out = tmp_path / "out"
+    assert start(str(folder), str(out), "ray").wait(240) == 1
+    causes = {item.name: item.cause for item in BatchStatus(str(out)).outcomes}
+    assert causes == {"a.mov": "", "b.mov": "process_died", "c.mov": ""}
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'msqnet\[batch\]'"):
+        brightness_batch.ray_runner(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["stop", "--out", "out"], "batch stop: expected 'run' or 'status'"),
+        (["run", "--out", "out"], "name folders, videos or manifests with --inputs"),
+        (["run", "--out", "out", "--inputs", "in", "--processes", "-1"], "--processes -1"),
+        (["run", "--out", "out", "--inputs", "in", "--gpus_per_actor", "1"], "is for --ray"),
+        (["run", "--out", "out", "--inputs", "in", "--retries", "-1"], "retries -1"),
+        (["run", "--out", "out", "--inputs", "in", "--threads", "0"], "threads 0"),
+    ],
+)
+def test_wrong_usage_is_refused(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", *arguments]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_shipped_model_gives_what_predict_gives(
+    tmp_path: Path, packaged_clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "clip.mp4").write_bytes((packaged_clips / "carphone_pristine.mp4").read_bytes())
+    (folder / "text.mp4").write_text("Dear sir or madam")
+    single, out = tmp_path / "single", tmp_path / "out"
+    options = ["--stride_seconds", "2", "--threshold", "0.3"]
+    num_threads = str(torch.get_num_threads())
+    assert main(["predict", str(folder), "--out", str(single), *options]) == 1
+    run = ["batch", "run", "--inputs", str(folder), "--out", str(out), "--threads", num_threads]
+    assert main([*run, *options]) == 1
+    found, expected = results(out), results(single)
+    assert list(found) == ["clip.mp4.json"]
+    one, other = (VideoPredictions.from_json(texts["clip.mp4.json"]) for texts in (found, expected))
+    assert np.abs(one.timeline.scores - other.timeline.scores).max() <= 1e-6
+    assert one.provenance == other.provenance
+    assert (out / "index.csv").read_text() == (single / "index.csv").read_text()
+    assert main(["batch", "status", "--out", str(out)]) == 1
+    assert "2 of 2 videos: 1 error, 1 ok" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "section"),
+    [
+        ("segments", "Segments of all videos"),
+        ("scores", "Scores of all videos"),
+        ("videos", "Videos"),
+    ],
+)
+def test_data_set_has_the_documented_columns_and_types(
+    tmp_path: Path, videos: Path, table: str, section: str
+) -> None:
+    out = tmp_path / "out"
+    brightness_batch.main([str(videos / "0" / "00.mov"), str(out), "0"])
+    schema = pq.read_schema(next((out / "dataset" / table).rglob("*.parquet")))
+    texts = {"string": "text"}
+    found = {name: str(schema.field(name).type) for name in schema.names}
+    assert {name: texts.get(kind, kind) for name, kind in found.items()} == documented(section)
+    assert list(documented("Errors")) == list(ERROR_COLUMNS)
 
 
 def _wait_for_a_result(out: Path, num_before: int) -> None:

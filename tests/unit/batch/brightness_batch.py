@@ -1,6 +1,6 @@
 """Batch runs with a backend that needs no weights; also a program, for tests that kill it.
 
-python -m tests.unit.batch.brightness_batch INPUTS OUT PROCESSES [SECONDS_A_VIDEO]
+python -m tests.unit.batch.brightness_batch INPUTS OUT PROCESSES|ray [SECONDS_A_VIDEO]
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msqnet.batch.runners.inline import InlineRunner
 from msqnet.batch.runners.processes import ProcessesRunner
 from msqnet.batch.settings import BatchSettings, JobSettings, ModelSettings
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.inference.predictor import Predictor
 from tests.unit.inference.brightness import BrightnessBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.batch.run import Runner
+    from msqnet.inference.predictor import Predictor
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
@@ -53,6 +52,8 @@ class DeadlyBackend(BrightnessBackend):
 
 def load(seconds: float = 0.0, threshold: float | None = None) -> Predictor:
     """A predictor that processes can make."""
+    from msqnet.inference.predictor import Predictor
+
     return Predictor(
         DeadlyBackend(seconds=seconds),
         WindowConfig(stride_seconds=1.0),
@@ -69,16 +70,27 @@ def runner(out: Path | str, num_processes: int, seconds: float = 0.0, **changes:
     """What works with the brightness backend; 0 processes work inline."""
     settings = job_settings(out, **changes)
     if num_processes == 0:
+        from msqnet.batch.runners.inline import InlineRunner
+
         return InlineRunner(load(seconds), settings)
     loader = partial(load, seconds)
     return ProcessesRunner(BatchSettings(ModelSettings(), settings), loader, num_processes)
 
 
+def ray_runner(out: Path | str, seconds: float = 0.0) -> Runner:
+    """What works with the brightness backend on a cluster of this machine, with two actors."""
+    from msqnet.batch.runners.on_ray import RayRunner
+
+    settings = BatchSettings(ModelSettings(num_threads=1), job_settings(out))
+    return RayRunner(settings, partial(load, seconds), 2)
+
+
 def main(arguments: list[str]) -> int:
     """Run as the command does."""
-    inputs, out, num_processes = arguments[:3]
+    inputs, out, where = arguments[:3]
     seconds = float(arguments[3]) if len(arguments) > 3 else 0.0
-    return show_run(find_jobs([inputs]), runner(out, int(num_processes), seconds), out)
+    chosen = ray_runner(out, seconds) if where == "ray" else runner(out, int(where), seconds)
+    return show_run(find_jobs([inputs]), chosen, out)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import msqnet.errors
 from msqnet.batch.jobs import Outcome
-from msqnet.batch.one_video import process_video
-from msqnet.batch.output import open_output
 from msqnet.errors import MsqnetError
 from msqnet.process import end_with_parent, keep_freed_memory
 
@@ -184,6 +182,10 @@ def _run(connection: Connection, settings: BatchSettings, load: Callable[[], Pre
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
     keep_freed_memory()
+    # Not at the top: the process that hands out jobs needs no model.
+    from msqnet.batch.one_video import process_video
+    from msqnet.batch.output import open_output
+
     try:
         predictor, output = load(), open_output(settings.job.out)
         connection.send(("ready", os.getpid()))
