@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ADVICE = "correct the table or get the package again"
-_MISSING = frozenset({"", "NA", "NaN", "nan"})
+MISSING = frozenset({"", "NA", "NaN", "nan"})
 """What stands for an empty cell, in all three tables."""
 
 _NUM_CHARACTERS_SHOWN = 60
@@ -150,7 +150,7 @@ def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
 
 
 def _cell(text: str) -> str:
-    return "" if text.strip() in _MISSING else text
+    return "" if text.strip() in MISSING else text
 
 
 def _check_header(path: Path, header: Sequence[str], required: Iterable[str]) -> None:
@@ -166,7 +166,19 @@ def _check_header(path: Path, header: Sequence[str], required: Iterable[str]) ->
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a table; cells that a row does not have are empty, those of other columns left out."""
+    """Write a table; cells that a row does not have are empty, those of other columns left out.
+
+    Raises:
+        DatasetError: a cell is one of the texts that stand for nothing.
+    """
+    rows = list(rows)
+    for row in rows:
+        nothing = [name for name in columns if row.get(name, "").strip() in MISSING - {""}]
+        if nothing:
+            raise DatasetError(
+                f"{nothing[0]}: {row[nothing[0]]!r} stands for an empty cell in Camtrap DP; "
+                "rename it"
+            )
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
             file, columns, restval="", extrasaction="ignore", lineterminator="\n"

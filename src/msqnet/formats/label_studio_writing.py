@@ -7,6 +7,7 @@ a score are predictions, which people can correct there; others are annotations.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -60,11 +61,19 @@ def write_tasks(
         raise ConfigError(f"--out {path}: the tasks are JSON, and {path} is their configuration")
     notes = _Notes()
     videos = [without_open_states(video, annotations.labels) for video in annotations.videos]
+    labels = annotations.all_labels()
+    if len(labels) > len(annotations.labels):
+        # The configuration has to name labels that nobody looked for, too; tasks tell them apart.
+        everything = frozenset(annotations.labels)
+        videos = [
+            replace(video, checked=everything) if video.checked is None else video
+            for video in videos
+        ]
     tasks = [_task(video, annotations, path, options, notes) for video in videos]
     with replacing(path) as part, replacing(config_path(path)) as config_part:
         text = json.dumps(tasks, indent=2, ensure_ascii=False, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")
-        config_part.write_text(config_text(annotations.all_labels()), encoding="utf-8")
+        config_part.write_text(config_text(labels), encoding="utf-8")
     return notes.lines(config_path(path), is_addressed="base_url" in options)
 
 

@@ -421,6 +421,15 @@ def test_events_later_than_any_video_lasts_are_refused(tmp_path: Path) -> None:
         write(late, tmp_path / "out", NEEDED | RECORDED)
 
 
+def test_names_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
+    unnamed = one_video(tmp_path / "a.mp4", Event("grooming", 0, 1, "NA"))
+
+    with pytest.raises(
+        DatasetError, match="individualID: 'NA' stands for an empty cell in Camtrap"
+    ):
+        write(unnamed, tmp_path / "out", NEEDED | RECORDED)
+
+
 def test_an_empty_project_has_no_place(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="there is no video to write"):
         write(Annotations((), LABELS), tmp_path / "out", NEEDED)
