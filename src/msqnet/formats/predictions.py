@@ -63,12 +63,14 @@ def _read(path: Path, reading: Reading) -> Annotations:
     files = [path] if path.is_file() else sorted(path.rglob(f"*{_JSON_SUFFIX}"))
     results = []
     for file in files:
+        # A folder may hold other JSON files, but not one of ours that is broken.
+        text = file.read_bytes().decode("utf-8", errors="replace")
+        if path.is_dir() and "schema_version" not in text:
+            continue
         try:
-            results.append(VideoPredictions.from_json(file.read_text(encoding="utf-8")))
+            results.append(VideoPredictions.from_json(text))
         except DatasetError as error:
-            # A folder may hold other JSON files, but not one that is broken.
-            if path.is_file() or "schema_version" in file.read_text(encoding="utf-8"):
-                raise DatasetError(f"{file}: {error}") from error
+            raise DatasetError(f"{file}: {error}") from error
     if not results:
         raise DatasetError(
             f"{path}: no result of a video in it; expected what `msqnet predict --out` wrote"
