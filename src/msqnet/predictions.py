@@ -362,7 +362,9 @@ class VideoPredictions:
             names=["start_seconds", "end_seconds", *self.labels],
         )
         about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
-        pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), path)
+        # An open file: pyarrow takes no path that is not Unicode.
+        with path.open("wb") as file:
+            pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), file)
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "msqnet")
 
@@ -36,7 +36,6 @@ class Done:
 
 def run(
     arguments: Sequence[object],
-    log: Path,
     *,
     timeout_seconds: float = 240,
     before: Callable[[], Any] | None = None,
@@ -46,7 +45,6 @@ def run(
 
     Args:
         arguments: of the program.
-        log: file for its output.
         timeout_seconds: after which it counts as hung.
         before: called in the process before the program starts, to set limits.
         kill_after_seconds: send SIGKILL to it and to all that it started, if it still runs then.
@@ -55,16 +53,19 @@ def run(
         TimeoutError: it hangs; it is killed.
     """
     start = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*PROGRAM, *map(str, arguments)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            preexec_fn=before,
-            start_new_session=True,
-        )
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        # A pipe, to which limits on the size of files do not apply.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=before,
+        start_new_session=True,
+    )
+    output = bytearray()
+    reader = threading.Thread(target=_drain, args=(process, output), daemon=True)
+    reader.start()
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         seconds = time.monotonic() - start
@@ -76,11 +77,19 @@ def run(
         if seconds > timeout_seconds:
             os.killpg(process.pid, signal.SIGKILL)
             os.wait4(process.pid, 0)
-            raise TimeoutError(f"{arguments}: still ran after {seconds:.0f} s\n{_tail(log)}")
+            raise TimeoutError(f"{arguments}: still ran after {seconds:.0f} s\n{_tail(output)}")
         time.sleep(0.005)
     process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for
-    return Done(process.returncode, usage.ru_maxrss * 1024, seconds, _tail(log))
+    reader.join(10)
+    return Done(process.returncode, usage.ru_maxrss * 1024, seconds, _tail(output))
 
 
-def _tail(log: Path) -> str:
-    return log.read_bytes()[-8000:].decode("utf-8", "replace")
+def _drain(process: subprocess.Popen[bytes], output: bytearray) -> None:
+    assert process.stdout is not None
+    with process.stdout as stream:
+        for line in stream:
+            output.extend(line)
+
+
+def _tail(output: bytearray) -> str:
+    return bytes(output[-8000:]).decode("utf-8", "replace")

@@ -31,7 +31,6 @@ def predict_mutated(sources: list[Path], folder: Path, count: int) -> None:
     options = ("--window_seconds", 2, "--stride_seconds", 2, "--device", "cpu")
     done = run(
         ["predict", videos, "--out", folder / "results", *options],
-        folder / "log",
         timeout_seconds=240 + 20 * count,
     )
     assert done.exit_code in (0, 1), done.output

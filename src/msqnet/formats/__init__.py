@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import Format
 
 FORMATS: dict[str, str] = {
+    "animal_kingdom": "msqnet.formats.animal_kingdom",
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
+    "charades": "msqnet.formats.charades",
     "cvat": "msqnet.formats.cvat",
-    "label_studio": "msqnet.formats.label_studio",
     "elan": "msqnet.formats.elan",
     "feral": "msqnet.formats.feral",
-    "charades": "msqnet.formats.charades",
-    "animal_kingdom": "msqnet.formats.animal_kingdom",
+    "label_studio": "msqnet.formats.label_studio",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
     "via": "msqnet.formats.via",

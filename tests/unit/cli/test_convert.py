@@ -8,6 +8,7 @@ import pytest
 from msqnet.cli.main import main
 from msqnet.data.adapters import ADAPTERS
 from msqnet.data.table import read_table
+from msqnet.formats import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,9 +105,12 @@ def test_every_data_set_is_listed_with_licence_and_options(
 ) -> None:
     assert main(["convert", "--from", "list"]) == 0
 
-    entries = capsys.readouterr().out.split("\n\n")
-    assert [entry.partition(":")[0] for entry in entries] == list(ADAPTERS)
-    for entry in entries:
+    first, *entries = capsys.readouterr().out.split("\n\n")
+    assert first == "data sets (--from NAME --root FOLDER)"
+    data_sets, formats = entries[: len(ADAPTERS)], entries[len(ADAPTERS) + 1 :]
+    assert [entry.partition(":")[0] for entry in data_sets] == list(ADAPTERS)
+    assert [entry.partition(":")[0] for entry in formats] == list(FORMATS)
+    for entry in data_sets:
         assert "\n  licence: " in entry
     [hmdb51] = [entry for entry in entries if entry.startswith("hmdb51: HMDB51 (single label)")]
     assert "\n  --option split=...: 1, 2 or 3" in hmdb51
@@ -115,8 +119,11 @@ def test_every_data_set_is_listed_with_licence_and_options(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--from: name the data set: animal_kingdom, charades,"),
-        (["--from", "imagenet"], "--from imagenet: no such data set; known are animal_kingdom,"),
+        ([], "--from: name the data set or the format: data sets animal_kingdom,"),
+        (["--from", "imagenet"], "--from imagenet: no such data set or format; known are data"),
+        (["--from", "boris"], "--input: name the file or folder of "),
+        (["--from", "predictions", "--to", "predictions"], "--input: name the file or folder"),
+        (["--from", "table", "--to", "imagenet"], "--to imagenet: no such format; known are "),
         (["--from"], "argument --from: expected one argument"),
         (["--from", "ucf101"], "--root: name the folder that UCF101 was unpacked in"),
         (["--from", "ucf101", "--root", "."], "--out: name the table to write, such as ucf101.csv"),
@@ -162,7 +169,7 @@ def test_help_shows_the_names_to_type_and_an_example(capsys: pytest.CaptureFixtu
         main(["convert", "--help"])
 
     text = " ".join(capsys.readouterr().out.split())
-    assert "--from NAME The data set" in text
+    assert "--from NAME What is read, a data set or the format of a tool" in text
     assert "--option KEY=VALUE [KEY=VALUE ...]" in text
     assert "source_format" not in text
     assert "example: msqnet convert --from charades --root" in text

@@ -1,0 +1,188 @@
+"""kill -9 at random moments, then the same command again: nothing lost, doubled or half there.
+
+Moments are drawn by a fixed seed over the length of an unbroken run, its start and end included.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file
+
+from msqnet.data.table import read_table
+from msqnet.data.writer import write_table
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+from msqnet.formats.boris import FORMAT as BORIS
+from msqnet.labels import LabelSet
+from msqnet.predictions import VideoPredictions
+from tests.faults.processes import Done, run
+from tests.fixtures.tables import write_brightness_table
+from tests.unit.inference.brightness import BLACK, WHITE, write_video
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FEW = {"train": 3, "batch": 4, "convert": 3}
+MANY = {"train": 15, "batch": 20, "convert": 15}
+NUM_VIDEOS = 12
+
+
+def kill_and_finish(
+    command: Sequence[object],
+    resumed: Sequence[object],
+    num_kills: int,
+    length_seconds: float,
+    check: Callable[[], object],
+    seed: int,
+) -> Done:
+    """Run a command and kill it, again and again, then let it finish.
+
+    Args:
+        command: what is run first.
+        resumed: what is run after a kill.
+        num_kills: how often.
+        length_seconds: of a run that is not killed.
+        check: of what lies there after each kill.
+        seed: of the moments.
+    """
+    rng = random.Random(seed)
+    num_hit = 0
+    arguments = command
+    while num_hit < num_kills:
+        moment = rng.uniform(0.2, 1.0) * length_seconds
+        done = run(arguments, kill_after_seconds=moment, timeout_seconds=240)
+        assert done.exit_code in (0, -9), done.output
+        num_hit += done.exit_code == -9
+        check()
+        # What finished has nothing left to kill: begin shorter.
+        length_seconds *= 0.7 if done.exit_code == 0 else 1.0
+        arguments = resumed
+    last = run(resumed, timeout_seconds=240)
+    print(f"{command[0]}: killed {num_hit} times; the last run took {last.seconds:.1f} s")
+    return last
+
+
+def check_batch(num_kills: int, folder: Path) -> None:
+    """Every result that is there is whole, always; in the end each video has one row."""
+    videos = folder / "videos"
+    for number in range(NUM_VIDEOS):
+        write_video(videos / f"{number:02}.mov", [WHITE, BLACK] * (6 + number))
+    (videos / "broken.mov").write_bytes(b"not a video")
+    names = sorted(path.name for path in videos.iterdir())
+    out = folder / "out"
+    options = ("--device", "cpu", "--threads", 1)
+    whole = ["batch", "run", "--inputs", videos, "--out", folder / "whole", *options]
+    unbroken = run(whole)
+    assert unbroken.exit_code == 1, unbroken.output  # the broken one
+    command = ["batch", "run", "--inputs", videos, "--out", out, *options]
+
+    def results() -> dict[str, VideoPredictions]:
+        return {
+            path.name.removesuffix(".json"): VideoPredictions.from_json(path.read_text())
+            for path in out.rglob("*.mov.json")
+        }
+
+    # Finished work is kept, so each run is shorter than the one before: start the length anew.
+    rng = random.Random(1)
+    num_hit, counted = 0, 0
+    while num_hit < num_kills:
+        if len(results()) == NUM_VIDEOS:
+            command[4] = out = folder / f"out{num_hit}"
+        done = run(command, kill_after_seconds=rng.uniform(0.2, 1.0) * unbroken.seconds)
+        num_hit += done.exit_code == -9
+        found = results()
+        assert len(found) >= (counted if done.exit_code == -9 and found else 0)
+        counted = len(found)
+    last = run(command)
+    assert last.exit_code == 1, last.output
+    expected = {
+        path.name.removesuffix(".json"): VideoPredictions.from_json(path.read_text())
+        for path in (folder / "whole").rglob("*.mov.json")
+    }
+    assert results() == expected
+    assert len(expected) == NUM_VIDEOS
+    rows = (out / "index.csv").read_text().splitlines()[1:]
+    assert Counter(Path(row.split(",")[0]).name for row in rows) == dict.fromkeys(names, 1)
+    assert not list(out.rglob("*.part"))
+    print(f"batch: killed {num_hit} times; {NUM_VIDEOS} results, equal to an unbroken run's")
+
+
+def check_train(num_kills: int, folder: Path) -> None:
+    """The weights of an unbroken run, to the bit."""
+    table = write_brightness_table(folder / "videos", 6)
+    write_table(table.records, folder / "clips.csv")
+
+    def command(out: Path, *more: str) -> list[object]:
+        settings = ("--train.epochs", 6, "--train.folds", 2, "--train.cached_views", 1)
+        encoders = ("--arch.video_weights", "random", "--arch.text_encoder", "random")
+        sizes = ("--train.num_workers", 0, "--train.batch_size", 4)
+        data = ("--data", folder / "clips.csv", "--out", out)
+        return ["train", *data, *settings, *encoders, *sizes, *more]
+
+    unbroken = run(command(folder / "unbroken"))
+    assert unbroken.exit_code == 0, unbroken.output
+    out = folder / "out"
+
+    def whole() -> None:
+        for name in ("best", "last"):
+            if (out / name).exists():
+                load_file(out / name / "model.safetensors")
+                json.loads((out / name / "config.json").read_text())
+
+    resumed = command(out, "--resume")
+    last = kill_and_finish(resumed, resumed, num_kills, unbroken.seconds, whole, seed=2)
+    assert last.exit_code == 0, last.output
+    for name in ("best", "last"):
+        found = load_file(out / name / "model.safetensors")
+        expected = load_file(folder / "unbroken" / name / "model.safetensors")
+        assert found.keys() == expected.keys()
+        for key, tensor in expected.items():
+            assert tensor.equal(found[key]), f"{name}: {key}"
+
+
+def check_convert(num_kills: int, folder: Path) -> None:
+    """The table that was there, or the new one: never a part of one."""
+    labels = LabelSet(tuple(f"label {number}" for number in range(20)))
+    events = tuple(
+        Event(f"label {number % 20}", number * 0.5, number * 0.5 + 1.7) for number in range(2000)
+    )
+    videos = tuple(AnnotatedVideo(folder / f"{number}.mp4", events, 1100.0) for number in range(3))
+    assert BORIS.write is not None
+    BORIS.write(Annotations(videos, labels), folder / "project.boris", {})
+    out = folder / "clips.csv"
+    command = ["convert", "--from", "boris", "--input", folder / "project.boris"]
+    command += ["--out", out, "--overwrite"]
+    unbroken = run(command)
+    assert unbroken.exit_code == 0, unbroken.output
+    expected = out.read_bytes()
+
+    def whole() -> None:
+        assert out.read_bytes() == expected
+
+    last = kill_and_finish(command, command, num_kills, unbroken.seconds, whole, seed=3)
+    assert last.exit_code == 0, last.output
+    whole()
+    assert len(read_table(out)) > 1000
+
+
+CHECKS = {"train": check_train, "batch": check_batch, "convert": check_convert}
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_killed_command_ends_as_an_unbroken_one(command: str, tmp_path: Path) -> None:
+    CHECKS[command](FEW[command], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("command", CHECKS)
+def test_command_killed_many_times_ends_as_an_unbroken_one(command: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    CHECKS[command](MANY[command], tmp_path)
+    print(f"{command}: {time.monotonic() - start:.0f} s in all")
