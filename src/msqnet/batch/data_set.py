@@ -95,7 +95,9 @@ def write_tables(
     paths = tuple(folder / f"{table}.parquet" for table in TABLES)
     for path, (columns, types) in zip(paths, tables, strict=True):
         schema = pa.schema([(column, getattr(pa, kind)()) for column, kind in types.items()])
-        pq.write_table(pa.table(columns, schema=schema), path)
+        # An open file: pyarrow takes no path that is not Unicode.
+        with path.open("wb") as file:
+            pq.write_table(pa.table(columns, schema=schema), file)
     return paths
 
 
@@ -149,18 +151,20 @@ def _scores(predictions: VideoPredictions, name: str) -> _Table:
 
 
 def _video(predictions: VideoPredictions, name: str, digest: str, num_bytes: int) -> _Table:
-    provenance = predictions.provenance
+    provenance, novelty = predictions.provenance, predictions.novelty
     values: dict[str, tuple[Any, str]] = {
         "name": (_text(name), "string"),
         "path": (_text(predictions.path), "string"),
         "digest": (digest, "string"),
         "bytes": (num_bytes, "int64"),
         "status": ("partial" if predictions.notes else "ok", "string"),
-        "message": ("; ".join(predictions.notes), "string"),
+        "message": ("; ".join(predictions.warnings), "string"),
         "duration_seconds": (predictions.duration_seconds, "float64"),
         "width": (predictions.width, "int64"),
         "height": (predictions.height, "int64"),
         "num_segments": (len(predictions.segments), "int64"),
+        "novelty_share": (novelty and novelty.share, "float64"),
+        "is_unlike_training": (novelty and novelty.is_unlike, "bool_"),
         "provenance_digest": (provenance_digest(provenance), "string"),
         "provenance": (json.dumps(provenance), "string"),
     }

@@ -187,12 +187,11 @@ class _Work:
             self._patience.retried("writing", partial(self._output.publish, name, path))
 
     def _answered(self, predictions: VideoPredictions) -> Outcome:
-        notes = "; ".join(predictions.notes)
         return replace(
             self._so_far,
-            status="partial" if notes else "ok",
-            cause="damaged" if notes else "",
-            message=notes,
+            status="partial" if predictions.notes else "ok",
+            cause="damaged" if predictions.notes else "",
+            message="; ".join(predictions.warnings),
             duration_seconds=predictions.duration_seconds,
             output_state=self._output.state(self._names),
         )

@@ -51,7 +51,7 @@ class Patience:
 
     def __init__(self, name: str, settings: JobSettings) -> None:
         self._settings = settings
-        self._random = random.Random(name)
+        self._random = random.Random(name.encode("utf-8", "surrogateescape"))
         self._started = time.monotonic()
         self.num_retries = 0
 

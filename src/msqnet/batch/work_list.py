@@ -18,7 +18,12 @@ from msqnet.batch.output import STATE_FOLDER
 from msqnet.batch.remote import as_os_errors, file_system, join, local_path
 from msqnet.batch.tables import ERRORS_FILE
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.inference.results_folder import DRAWN_SUFFIXES, INDEX_FILE, find_videos
+from msqnet.inference.results_folder import (
+    DRAWN_SUFFIXES,
+    INDEX_FILE,
+    find_videos,
+    short_name,
+)
 from msqnet.video.reader import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -50,7 +55,8 @@ def find_jobs(inputs: Sequence[str]) -> list[Job]:
     if not inputs:
         raise ConfigError("no input; name folders, videos or manifests with --inputs")
     jobs: dict[str, Job] = {}
-    for job in _found(inputs):
+    for found in _found(inputs):
+        job = Job(short_name(Path(found.name)).as_posix(), found.source)
         _check_name(job)
         other = jobs.setdefault(job.name, job)
         if other.source != job.source:

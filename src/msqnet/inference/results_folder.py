@@ -106,13 +106,17 @@ def _videos_of(argument: Path) -> list[VideoInput]:
 
 
 def _input(path: Path, name: Path) -> VideoInput:
-    """A video whose results' names are short enough for file systems, with their suffixes."""
+    return VideoInput(path, short_name(name))
+
+
+def short_name(name: Path) -> Path:
+    """A name of results that is short enough for file systems, with the suffixes of results."""
     raw = os.fsencode(name.name)
     if len(raw) <= _MAX_NAME_BYTES:
-        return VideoInput(path, name)
+        return name
     digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
     kept = raw[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode("utf-8", "ignore")
-    return VideoInput(path, name.with_name(f"{kept}~{digest}"))
+    return name.with_name(f"{kept}~{digest}")
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

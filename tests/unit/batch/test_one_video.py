@@ -206,6 +206,16 @@ def test_results_of_predict_are_taken_over(
     assert all((tmp_path / "out" / name).is_file() for name in table_names(job.name))
 
 
+def test_names_that_are_not_unicode_pass_through(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"m\xe4use")
+    path = write_video(folder / os.fsdecode(b"m\xe4use.mov"), EVENT)
+    job = Job(path.name, str(path))
+    first = work(job, folder / "out")
+    assert (first.status, first.message) == ("ok", "")
+    assert work(job, folder / "out").existed
+    assert (folder / "out" / f"{path.name}.json").is_file()
+
+
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"\x00" * 5000])
 def test_bad_file_is_tried_once(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.mp4"

@@ -9,6 +9,7 @@ import pytest
 
 from msqnet.batch.work_list import find_jobs
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.inference.results_folder import find_videos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,3 +159,11 @@ def test_ten_thousand_files_are_listed_quickly(tmp_path: Path) -> None:
     started = time.process_time()
     assert len(listed(tmp_path)) == 10_000
     assert time.process_time() - started < 10
+
+
+def test_long_names_are_cut_as_predict_cuts_them(tmp_path: Path) -> None:
+    name = "ä" * 120 + ".mp4"
+    (tmp_path / "list.csv").write_text(f"path\nin/{name}\n", encoding="utf-8")
+    (found,) = listed(tmp_path / "list.csv")
+    assert found == f"in/{find_videos([tmp_path / 'in' / name])[0].name}"
+    assert len(found.encode()) < 255
