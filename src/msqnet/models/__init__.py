@@ -17,6 +17,7 @@ SHIPPED_MODEL = "mixed-actors-lite"
 """What every command uses where no model is named."""
 
 CONFIG_FILE = "config.json"
+_EXPORTED_FILE = "manifest.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 BEST_FOLDER = "best"
@@ -79,6 +80,11 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
     listed = {item.name: item.folder for item in available_models()}
     if str(name) in listed:
         return listed[str(name)]
+    if (folder / _EXPORTED_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: an exported model, which predicts and is evaluated, but cannot be changed "
+            "or looked into; give the model that it was exported from"
+        )
     if folder.is_dir():
         raise CheckpointError(
             f"{folder}: a folder without {CONFIG_FILE} and without {BEST_FOLDER}/{CONFIG_FILE}; "

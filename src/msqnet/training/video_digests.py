@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from msqnet.predictions import replacing
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _DIGEST_LENGTH = 64
+_SAVE_SECONDS = 30.0
 
 
 class VideoDigests:
@@ -22,6 +24,8 @@ class VideoDigests:
     A digest is taken anew where the path, the size, or the time of the last change of the content
     or of the inode (mtime, ctime, in nanoseconds) is another one. Programs can set mtime back, but
     not ctime; only where a file system keeps no ctime does such a change stay unseen.
+
+    They are written every half minute, so that a kill loses little of what was read.
 
     Args:
         path: JSON file that remembers digests from run to run. Runs that write it at the same time
@@ -32,6 +36,7 @@ class VideoDigests:
         self.path = path
         self._known = _read(path)
         self._is_changed = False
+        self._saved_at = time.monotonic()
 
     def of(self, video: Path) -> str:
         """Digest of a file, or of all images of a folder of frames: 64 hexadecimal digits.
@@ -47,12 +52,15 @@ class VideoDigests:
         digest = content_digest(video)
         self._known[name] = (state, digest)
         self._is_changed = True
+        if time.monotonic() - self._saved_at > _SAVE_SECONDS:
+            self.save()
         return digest
 
     def save(self) -> None:
         """Remember what was found out; in a folder that cannot be written nothing is kept."""
         if not self._is_changed:
             return
+        self._saved_at = time.monotonic()
         try:
             with replacing(self.path) as part:
                 part.write_text(json.dumps({**_read(self.path), **self._known}), encoding="utf-8")

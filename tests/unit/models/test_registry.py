@@ -91,6 +91,12 @@ def test_folder_without_a_model_is_an_error_that_says_what_was_looked_for(tmp_pa
         models.resolve_model(tmp_path)
 
 
+def test_exported_model_is_told_from_a_folder_without_a_model(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    with pytest.raises(CheckpointError, match="an exported model, which predicts"):
+        models.resolve_model(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../x", "/no/such", "a/"])
 def test_unknown_name_is_an_error_that_lists_the_known_ones(
     shipped: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

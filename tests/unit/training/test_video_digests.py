@@ -87,3 +87,20 @@ def test_folder_of_frames_has_a_digest_of_all_its_images(tmp_path: Path) -> None
     (frames / "notes.txt").write_text("no image")
     assert digests.of(frames) == found[-1]
     assert len(set(found)) == 3
+
+
+def test_digests_are_written_while_many_videos_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    digests = VideoDigests(tmp_path / "videos.json")
+    for number in range(3):
+        (tmp_path / f"{number}.mp4").write_bytes(bytes([number]))
+    digests.of(tmp_path / "0.mp4")
+    assert not (tmp_path / "videos.json").exists()
+    now = 31.0
+    digests.of(tmp_path / "1.mp4")
+    assert len(json.loads((tmp_path / "videos.json").read_text())) == 2
+    digests.of(tmp_path / "2.mp4")
+    assert len(json.loads((tmp_path / "videos.json").read_text())) == 2
