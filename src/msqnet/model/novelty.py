@@ -33,13 +33,11 @@ FloatArray = NDArray[np.float32]
 NOVELTY_FILE = "novelty.safetensors"
 EMBEDDING_DEFINITION = "mean over the items of the frame memory, after W_out"
 DISTANCE_DEFINITION = (
-    "mean cosine distance to the nearest kept training windows, after the mean embedding was taken "
-    "off"
+    "cosine distance to the nearest kept training window, after the mean embedding was taken off"
 )
 UNLIKE_SHARE = 0.99
 """From this share of nearer training videos on, a video is said to be unlike them."""
 
-_NUM_NEIGHBOURS = 5
 _MAX_KEPT = 1024
 _DIGEST_DIGITS = 16
 
@@ -201,16 +199,12 @@ def _units(values: FloatArray) -> FloatArray:
 
 
 def _distances(units: FloatArray, kept: FloatArray, is_own: NDArray[np.bool_] | None) -> FloatArray:
-    """(B,) mean of the smallest cosine distances, own ones left out."""
-    cosine = 1.0 - units @ kept.T  # (B, M)
+    """(B,) the smallest cosine distance, that to own windows left out."""
+    distance = 1.0 - units @ kept.T  # (B, M)
     if is_own is not None:
-        cosine = np.where(is_own, np.inf, cosine)
-    num = min(_NUM_NEIGHBOURS, cosine.shape[1])
-    nearest = np.sort(cosine, axis=1)[:, :num]
-    # A group that holds nearly all windows leaves fewer than that many others.
-    is_there = np.isfinite(nearest)
-    summed = np.where(is_there, nearest, 0.0).sum(axis=1)
-    return np.asarray(summed / is_there.sum(axis=1), dtype=np.float32)
+        distance = np.where(is_own, np.inf, distance)
+    # Rounding may bring a window nearer to itself than 0.
+    return np.asarray(np.maximum(distance.min(axis=1), 0.0), dtype=np.float32)
 
 
 def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:

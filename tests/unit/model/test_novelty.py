@@ -32,12 +32,12 @@ def test_training_videos_are_compared_with_other_groups() -> None:
     apart = fitted(OPPOSITE, "abcd", "abcd")
     in_pairs = fitted(OPPOSITE, "abcd", "aabb")
 
-    # One like it and two opposite ones; or, where the like one is of its own group, only these.
-    assert apart.distances == pytest.approx([4 / 3] * 4)
+    # The like one is of another group, or of the same: then only opposite ones are left.
+    assert apart.distances == pytest.approx([0.0] * 4, abs=1e-6)
     assert in_pairs.distances == pytest.approx([2.0] * 4)
 
 
-def test_distance_of_a_new_clip_is_that_to_the_nearest_windows() -> None:
+def test_distance_of_a_new_clip_is_that_to_the_nearest_window() -> None:
     reference = fitted(np.repeat(OPPOSITE, 5, axis=0), "a" * 10 + "b" * 10, "a" * 10 + "b" * 10)
 
     distances = reference.distance(np.array([[7, 1], [1, 5], [-2, 1]], np.float32))
@@ -46,14 +46,14 @@ def test_distance_of_a_new_clip_is_that_to_the_nearest_windows() -> None:
 
 
 def test_a_video_counts_once_by_the_median_of_its_windows() -> None:
-    values = [[1, 0], [1, 0], [-1, 0], [1, 0], [-1, 0], [-1, 0]]
+    east, north, west, south = [1, 0], [0, 1], [-1, 0], [0, -1]
 
-    reference = fitted(values, "aaabbc", "aaabbc")
+    reference = fitted([east, north, west, east, south, west], "aaabbc", "aaabbc")
 
-    # a, of three others: two opposite for its first two windows, one for its third.
-    # b, of four others: two opposite for each window. c, of five others: three opposite.
-    medians = [np.median([4 / 3, 4 / 3, 2 / 3]), np.median([1.0, 1.0]), 6 / 5]
-    assert reference.distances == pytest.approx(sorted(medians))
+    # a: a twin of its first window and of its third, and a right angle from its second.
+    # b: a twin of its first, a right angle from its second. c: a twin.
+    medians = [np.median([0, 1, 0]), np.median([0, 1]), 0]
+    assert reference.distances == pytest.approx(sorted(medians), abs=1e-3)
 
 
 def test_share_counts_training_videos_that_are_nearer() -> None:
