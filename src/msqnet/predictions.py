@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msqnet.errors import DatasetError, ShapeError
+from msqnet.errors import DatasetError, ShapeError, VocabularyError
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# What reading fails with where a value is of another type or shape, or too large.
+_DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
 SCHEMA_VERSION = 2
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
 SEGMENT_COLUMNS = ("path", "label", "start_seconds", "end_seconds", "score")
@@ -316,7 +318,7 @@ class VideoPredictions:
                 novelty=Novelty(**found) if (found := document.pop("novelty")) else None,
                 **document,
             )
-        except (KeyError, TypeError) as error:
+        except _DAMAGES as error:
             raise DatasetError(
                 f"not a complete msqnet result: {error}; predict the video again"
             ) from error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import pickle
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError, ShapeError
 from msqnet.labels import LabelSet
@@ -138,6 +141,25 @@ def test_newer_schema_is_refused_with_the_next_step() -> None:
 def test_other_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         VideoPredictions.from_json(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_changed_result_is_refused_by_one_error_or_read(data: st.DataObject) -> None:
+    """Whatever value stands in a field: no other error comes out."""
+    document = json.loads(predictions().to_json())
+    place: Any = document
+    while True:
+        key = data.draw(
+            st.sampled_from(list(place) if isinstance(place, dict) else range(len(place)))
+        )
+        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    values = st.none() | st.integers() | st.text() | st.floats(allow_nan=False)
+    place[key] = data.draw(st.recursive(values, st.lists, max_leaves=4))
+    with contextlib.suppress(DatasetError):
+        VideoPredictions.from_json(json.dumps(document))
 
 
 def test_pickle_gives_an_equal_object() -> None:
