@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from msqnet.errors import CheckpointError, ShapeError
 
@@ -35,7 +35,7 @@ EMBEDDING_DEFINITION = "mean over the items of the frame memory, after W_out"
 DISTANCE_DEFINITION = (
     "cosine distance to the nearest kept training window, after the mean embedding was taken off"
 )
-UNLIKE_SHARE = 0.99
+UNLIKE_SHARE = 0.95
 """From this share of nearer training videos on, a video is said to be unlike them."""
 
 _MAX_KEPT = 1024
@@ -158,15 +158,14 @@ class NoveltyReference:
 
     def save(self, folder: Path) -> None:
         """Write `NOVELTY_FILE` into a model's folder."""
-        save_file(
-            {
-                "centre": self.centre,
-                "kept": self.kept.astype(np.float16),
-                "distances": self.distances,
-            },
-            folder / NOVELTY_FILE,
-            {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION},
-        )
+        tensors = {
+            "centre": self.centre,
+            "kept": self.kept.astype(np.float16),
+            "distances": self.distances,
+        }
+        about = {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION}
+        # Not by `save_file`, whose files only their owner can read.
+        (folder / NOVELTY_FILE).write_bytes(save(tensors, about))
 
     @classmethod
     def load(cls, folder: Path) -> NoveltyReference | None:
