@@ -12,7 +12,7 @@ import csv
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -346,8 +346,8 @@ class VideoPredictions:
 
     def _write_segments(self, path: Path) -> None:
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(SEGMENT_COLUMNS)
+            csv_writer(file).writerow(SEGMENT_COLUMNS)
+            writer = csv_writer(file, self.path)
             for item in self.segments:
                 writer.writerow(
                     (self.path, item.label, item.start_seconds, item.end_seconds, item.score)
@@ -391,6 +391,18 @@ def _parsed(text: str) -> dict[str, Any]:
 def result_paths(stem: Path) -> tuple[Path, ...]:
     """The result files of one video: ``stem`` with each of `RESULT_SUFFIXES` appended."""
     return tuple(stem.with_name(stem.name + suffix) for suffix in RESULT_SUFFIXES)
+
+
+def csv_writer(file: TextIO, odd: str = "") -> Any:
+    """A writer of rows that end in a line feed, whatever their text.
+
+    Args:
+        file: open for text.
+        odd: text that rows hold. Python's writer does not see that a carriage return in it has to
+            be quoted where lines end in a line feed alone.
+    """
+    quoting: Any = csv.QUOTE_ALL if "\r" in odd else csv.QUOTE_MINIMAL
+    return csv.writer(file, lineterminator="\n", quoting=quoting)
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def run(
             kill_after_seconds = None
         if seconds > timeout_seconds:
             os.killpg(process.pid, signal.SIGKILL)
-            os.wait4(process.pid, 0)
+            process.wait()
             raise TimeoutError(f"{arguments}: still ran after {seconds:.0f} s\n{_tail(output)}")
         time.sleep(0.005)
     process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for

@@ -17,6 +17,7 @@ from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, wri
 ODD_NAMES = (
     "spaces and 'quotes' \"double\".mov",
     "new\nline.mov",
+    "carriage\rreturn.mov",
     "käse-чай-茶-🐭.mov",
     "semi;colon|pipe,comma.mov",
     "-dash.mov",

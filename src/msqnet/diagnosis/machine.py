@@ -191,5 +191,15 @@ def _memory_bytes() -> tuple[int, int]:
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
-        available = min(available, max(0, int(text) - int(used.read_text())))
+        in_use = int(used.read_text()) - _cached_bytes()
+        available = min(available, max(0, int(text) - in_use))
     return available, total
+
+
+def _cached_bytes() -> int:
+    """Memory of a container that holds files and is given up when somebody needs it."""
+    statistics = Path("/sys/fs/cgroup/memory.stat")
+    if not statistics.exists():
+        return 0
+    found = dict(line.split() for line in statistics.read_text().splitlines())
+    return int(found.get("inactive_file", 0))

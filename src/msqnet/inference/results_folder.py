@@ -6,12 +6,12 @@ import csv
 import hashlib
 import io
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
-from msqnet.predictions import VideoPredictions, replacing, result_paths
+from msqnet.predictions import VideoPredictions, csv_writer, replacing, result_paths
 from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class ResultsFolder:
         self._rows[row.input] = row
         if self._is_appended and is_new:
             with _opened(self.index_path, "a") as file:
-                csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n").writerow(asdict(row))
+                csv_writer(file, row.input + row.error).writerow(astuple(row))
             return
         self._is_appended = False  # should writing fail, what is there is not known
         write_index(self.index_path, self._rows.values())
@@ -359,9 +359,9 @@ def read_index(path: Path) -> list[IndexRow]:
 def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
     """Write an index, replacing what is there at once."""
     with replacing(path) as part, _opened(part, "w") as file:
-        writer = csv.DictWriter(file, _INDEX_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(item) for item in rows)
+        csv_writer(file).writerow(_INDEX_COLUMNS)
+        for row in rows:
+            csv_writer(file, row.input + row.error).writerow(astuple(row))
 
 
 def _opened(path: Path, mode: str) -> TextIO:

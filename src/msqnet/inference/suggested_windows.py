@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,12 @@ def suggest_windows(
         DatasetError: every window is labelled already.
     """
     windows = [(video, window) for video in videos for window in video.predictions.windows]
-    is_known = np.concatenate([_is_known(video, known) for video in videos])
+    known_rows = defaultdict(list)
+    for record in known:
+        known_rows[record.path.resolve()].append(record)
+    is_known = np.concatenate(
+        [_is_known(video, known_rows[video.path.resolve()]) for video in videos]
+    )
     embeddings = np.concatenate([video.embeddings for video in videos])
     if is_known.all():
         raise DatasetError(
@@ -108,10 +114,9 @@ def suggest_windows(
 
 
 def _is_known(
-    video: LookedAt, known: Iterable[Record]
+    video: LookedAt, rows: Sequence[Record]
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """(N,): whether rows of the same video cover a window, half of it or more."""
-    rows = [record for record in known if record.path.resolve() == video.path.resolve()]
+    """(N,): whether one of the video's rows covers a window, half of it or more."""
     found = [
         any(
             min(window.end_seconds, np.inf if row.end_seconds is None else row.end_seconds)

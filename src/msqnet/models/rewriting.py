@@ -27,6 +27,11 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigError: something is there that may not be replaced, or that is no model.
     """
+    if source.resolve() in out.resolve().parents:
+        raise ConfigError(
+            f"{out}: lies in the model's own folder, which would be copied into itself; name a "
+            "folder beside it with --out"
+        )
     if not out.exists():
         return
     if not overwrite:
@@ -64,16 +69,18 @@ def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]
         draft, earlier = work / "new", work / "earlier"
         shutil.copytree(source, draft)
         yield draft
-        if out.exists():
-            out.rename(earlier)
         try:
+            if out.exists():
+                out.rename(earlier)
             draft.rename(out)
-        except OSError:
-            if earlier.exists():
+        except BaseException:
+            # Also where somebody interrupts: the earlier model may be the only one.
+            if earlier.exists() and not out.exists():
                 earlier.rename(out)
             raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if out.exists() or not (work / "earlier").exists():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def change_config(folder: Path, values: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +126,8 @@ def claim_folder(run: Run, *, resume: bool) -> None:
             raise ConfigError(f"{path} has other settings or rows than this call; repeat that call")
         return
     run.folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(settings, encoding="utf-8")
+    with replacing(path) as part:
+        part.write_text(settings, encoding="utf-8")
 
 
 def settings_of(run: Run) -> dict[str, Any]:

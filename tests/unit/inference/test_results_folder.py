@@ -282,6 +282,21 @@ def test_row_that_a_kill_cut_off_is_left_out_and_then_written_again(
     assert read_index(results.index_path) == [row_of(0), row_of(1, error)]
 
 
+def test_carriage_returns_in_names_and_causes_come_back(tmp_path: Path) -> None:
+    rows = [
+        IndexRow("a\rb.mp4", "", "error", "one\r\ntwo"),
+        IndexRow("plain.mp4", "x|y", "ok", ""),
+        IndexRow("c.mp4", "", "error", "\r"),
+    ]
+    results = ResultsFolder(tmp_path)
+    for row in rows:
+        results.record(row)
+    assert read_index(results.index_path) == rows
+    results.record(rows[0])
+    assert read_index(results.index_path) == rows
+    assert b"\nplain.mp4,x|y,ok,\n" in results.index_path.read_bytes()
+
+
 def test_index_of_many_videos_costs_each_the_same(tmp_path: Path) -> None:
     results = ResultsFolder(tmp_path)
     results.record(row_of(0))

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from msqnet.errors import ConfigError
 from msqnet.models.rewriting import change_config, changed_model
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -82,3 +79,32 @@ def test_what_exists_is_refused_and_named(model: Path, tmp_path: Path) -> None:
     ):
         pass
     assert names(other) == {"diary.txt"}
+
+
+def test_target_inside_the_model_is_refused(model: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="would be copied into itself"),
+        changed_model(model, model / "calibrated", overwrite=True),
+    ):
+        pass
+    assert names(model) == {"config.json", "model.safetensors"}
+
+
+def test_interruption_between_the_two_renames_leaves_the_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        changed_model(model, model, overwrite=True) as draft,
+    ):
+        change_config(draft, {"thresholds": [0.7]})
+    assert json.loads((model / "config.json").read_text())["thresholds"] == [0.5]
+    assert names(tmp_path) == {"model"}
