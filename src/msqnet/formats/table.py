@@ -2,19 +2,23 @@
 
 Writing turns events into rows (see `msqnet.formats.rows`), with ``annotated`` = the ethogram of
 the project. Reading turns rows into events: a label that holds in rows without a gap between them
-is one event, so that pieces give back the events that they were cut from.
+is one event, so that pieces give back the events that they were cut from. A label that is unknown
+in a row was not seen there: it makes no event, and counts as one that was not looked for in the
+video. Labels in their order come from the table of labels beside it, where there is one.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from msqnet.data.adapters.annotation_files import as_rows, choose, count_note, parse_seconds
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.data.writer import label_table_path, write_label_table, write_table
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats.annotations import (
     AnnotatedVideo,
     Annotations,
@@ -26,10 +30,10 @@ from msqnet.formats.annotations import (
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.rows import Level, RowSettings, rows_of
 from msqnet.labels import LabelSet
+from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
 _TOUCH_SECONDS = 1e-6
 _OPTIONS = {
@@ -94,15 +98,36 @@ def from_records(
     for record in records:
         by_video.setdefault(record.path, []).append(record)
     if labels is None:
-        rows = [record for group in by_video.values() for record in group]
-        named = {name for record in rows for name in (*record.labels, *(record.annotated or ()))}
-        labels = LabelSet(tuple(sorted(named)))
+        labels = LabelSet(tuple(sorted(_named(row for rows in by_video.values() for row in rows))))
     videos = tuple(_video(path, rows, labels) for path, rows in by_video.items())
     mixed = sum(len({(row.split, row.group) for row in rows}) > 1 for rows in by_video.values())
-    lost = count_note(
-        mixed, "videos with rows in several splits or groups, which are taken as those of the first"
+    unknown = sum(_loses_absence(rows, frozenset(labels)) for rows in by_video.values())
+    lost = (
+        *count_note(
+            mixed,
+            "videos with rows in several splits or groups, which are taken as those of the first",
+        ),
+        *count_note(
+            unknown,
+            "videos in which a label is absent in some rows and unknown in others, which is taken "
+            "as unknown wherever it was not seen",
+        ),
     )
     return Annotations(videos, labels, notes=(*notes, *lost))
+
+
+def _named(rows: Iterable[Record]) -> set[str]:
+    """Every label that a row shows or was checked for."""
+    return {name for row in rows for name in (*row.labels, *(row.annotated or ()))}
+
+
+def _loses_absence(rows: Sequence[Record], everything: frozenset[str]) -> bool:
+    """Whether a label is known to be absent in some rows of a video and unknown in others."""
+    known = [everything if row.annotated is None else row.annotated for row in rows]
+    absent = {
+        name for row, names in zip(rows, known, strict=True) for name in names - {*row.labels}
+    }
+    return not absent <= frozenset.intersection(*known)
 
 
 def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVideo:
@@ -114,8 +139,6 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
         events += [Event(name, start, end) for start, end in _joined(parts)]
     everything = frozenset(labels)
     known = [everything if row.annotated is None else row.annotated for row in rows]
-    opened = _opened(everything, list(zip(times, known, rows, strict=True)))
-    events += [Event(name, start, None) for name, start in opened.items()]
     observed = tuple(_joined(times))
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
         length is not None
@@ -123,7 +146,7 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
         and observed[0][0] <= _TOUCH_SECONDS
         and observed[0][1] >= length - _TOUCH_SECONDS
     )
-    checked = frozenset.intersection(*known) | frozenset(opened)
+    checked = frozenset.intersection(*known)
     return AnnotatedVideo(
         path,
         tuple(events),
@@ -133,38 +156,6 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
         split=rows[0].split,
         group=rows[0].group,
     )
-
-
-def _opened(
-    labels: frozenset[str],
-    rows: Sequence[tuple[tuple[float, float], frozenset[str], Record]],
-) -> dict[str, float]:
-    """Labels that are known up to some time, and from then on only where they are seen.
-
-    That is how rows show a state that nobody ended.
-
-    Args:
-        labels: candidates.
-        rows: times, known labels and record of each row of a video.
-
-    Returns:
-        When each such label begins to be open, in seconds.
-    """
-    opened = {}
-    for name in sorted(labels):
-        unknown = [start for (start, _), known, _ in rows if name not in known]
-        if not unknown:
-            continue
-        first = min(unknown)
-        earlier = [name in known for (start, _), known, _ in rows if start < first]
-        later = [
-            name not in known or name in row.labels
-            for (start, _), known, row in rows
-            if start >= first
-        ]
-        if earlier and all(later):
-            opened[name] = first
-    return opened
 
 
 def _times(row: Record, length: float | None) -> tuple[float, float]:
@@ -260,8 +251,46 @@ def _modified(event: Event) -> Event:
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
-    del reading
-    return from_records(read_table(path).records)
+    records = _placed(read_table(path).records, reading)
+    labels_path = label_table_path(path)
+    # A project without labels has a header there only.
+    if not labels_path.is_file() or len(labels_path.read_bytes().splitlines()) < 2:
+        return from_records(records)
+    try:
+        labels = LabelSet(tuple(read_label_table(labels_path)))
+    except VocabularyError as error:
+        raise DatasetError(f"{labels_path}: {error}; correct the row") from error
+    others = _named(records) - set(labels)
+    return from_records(records, LabelSet((*labels, *sorted(others))))
+
+
+def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:
+    """Rows whose videos are where the table says, or else where `Reading` finds them.
+
+    Raises:
+        DatasetError: two videos of the table would become the same one.
+    """
+    # Paths of a table have no symbolic links in their folder.
+    home = replace(reading, videos=reading.videos.resolve())
+    places: dict[Path, Path] = {}
+    owners: dict[Path, Record] = {}
+    placed = []
+    for record in records:
+        if record.path not in places:
+            place = record.path
+            # `os.path.exists` takes names of any length and character, from whatever a file holds.
+            if not os.path.exists(place):  # noqa: PTH110
+                place = Path(os.path.normpath(home.video_path(record.relative_path)))
+            other = owners.setdefault(place, record)
+            if other.path != record.path:
+                raise DatasetError(
+                    f"row {record.row}: found {place} for {record.relative_path}, which is the "
+                    f"video of row {other.row}, {other.relative_path}, too; expected a video each; "
+                    "put both where the table says, or name their folder with --root"
+                )
+            places[record.path] = place
+        placed.append(replace(record, path=places[record.path]))
+    return placed
 
 
 def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -281,6 +310,11 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
             f"an event without a length stands for the {seconds:g} s around it; "
             "--option point_seconds=... changes that"
         )
+    if any(event.is_open for event in annotations.events()):
+        notes.append(
+            "a state without an end makes its label unknown from its start on, but present in a "
+            "row of the whole video (level=videos)"
+        )
     return tuple(notes)
 
 
@@ -288,9 +322,7 @@ FORMAT = Format(
     "table",
     "the table of clips of msqnet",
     ".csv",
-    frozenset(
-        {"open ends", "ethogram", "unchecked labels", "observed stretches", "splits", "groups"}
-    ),
+    frozenset({"ethogram", "unchecked labels", "observed stretches", "splits", "groups"}),
     _read,
     _write,
     _OPTIONS,

@@ -240,16 +240,126 @@ def test_pieces_give_back_the_events_that_they_were_cut_from(
     written = Annotations(
         (AnnotatedVideo(tmp_path / "a.mp4", events, 10.0, checked=checked, group="g"),), LABELS
     )
+    opened = {event.label for event in events if event.is_open}
     assert FORMAT.write is not None
     assert FORMAT.read is not None
 
     FORMAT.write(written, tmp_path / "clips.csv", {})
-    records = read_table(tmp_path / "clips.csv").records
-    [found] = from_records(records, LABELS).videos
+    read = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
+    [found] = read.videos
 
-    assert found.events == written.videos[0].events
-    assert found.checked == checked
+    assert read.labels == LABELS
+    assert found.events == tuple(item for item in written.videos[0].events if not item.is_open)
+    known = (frozenset(LABELS) if checked is None else checked) - opened
+    assert found.checked == (None if known == set(LABELS) else known)
     assert (found.group, found.path) == ("g", tmp_path / "a.mp4")
     again = tmp_path / "again.csv"
-    FORMAT.write(FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path)), again, {})
-    assert again.read_text() == (tmp_path / "clips.csv").read_text()
+    FORMAT.write(read, again, {})
+    if opened:
+        assert FORMAT.read(again, Reading(tmp_path)).videos == read.videos
+    else:
+        assert again.read_text() == (tmp_path / "clips.csv").read_text()
+
+
+UNKNOWN = (
+    "videos in which a label is absent in some rows and unknown in others, which is taken as "
+    "unknown wherever it was not seen: 1"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "events", "checked", "notes"),
+    [
+        (
+            [(0, 2, "A", "A|B"), (2, 4, "A", "A")],
+            [Event("A", 0, 4)],
+            frozenset({"A"}),
+            (UNKNOWN,),
+        ),
+        (
+            [(0, 2, "A", "A"), (2, 4, "B", "B")],
+            [Event("A", 0, 2), Event("B", 2, 4)],
+            frozenset(),
+            (),
+        ),
+        ([(0, 2, "A", "*"), (2, 4, "", "*")], [Event("A", 0, 2)], None, ()),
+        ([(0, 2, "", "*"), (2, 4, "A", "A")], [Event("A", 2, 4)], None, ()),
+    ],
+)
+def test_what_is_unknown_was_not_seen(
+    tmp_path: Path,
+    rows: list[tuple[int, int, str, str]],
+    events: list[Event],
+    checked: frozenset[str] | None,
+    notes: tuple[str, ...],
+) -> None:
+    lines = [f"a.mp4,{label},{start},{end},{known}\n" for start, end, label, known in rows]
+    (tmp_path / "clips.csv").write_text("path,labels,start,end,annotated\n" + "".join(lines))
+    assert FORMAT.read is not None
+
+    found = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
+
+    assert list(found.videos[0].events) == events
+    assert found.videos[0].checked == checked
+    assert found.notes == notes
+
+
+def test_states_without_an_end_are_unknown_in_a_table_and_it_says_so(tmp_path: Path) -> None:
+    annotations = project(tmp_path / "a.mp4", Event("groom", 4, None))
+    assert FORMAT.write is not None
+
+    [note] = FORMAT.write(annotations, tmp_path / "clips.csv", {})
+
+    assert note.startswith("a state without an end makes its label unknown from its start on")
+    assert losses(annotations, FORMAT.keeps, "a table") == (
+        "a table has no place for open ends: states without an end: 1",
+    )
+
+
+def test_labels_come_in_order_from_the_table_beside(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,labels,start,end\na.mp4,rear,0,4\na.mp4,new,4,5\n")
+    beside = tmp_path / "clips.labels.csv"
+    beside.write_text("name,description\nrear,up\ncall,loud\n")
+    assert FORMAT.read is not None
+
+    found = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
+
+    assert found.labels.names == ("rear", "call", "new")
+    assert found.videos[0].checked is None
+    beside.write_text("name,description,synonyms\n")
+    assert FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path)).labels.names == ("new", "rear")
+    beside.write_text("name\na|b\n")
+    with pytest.raises(DatasetError, match=r"clips\.labels\.csv.*a\|b"):
+        FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
+
+
+def test_videos_that_are_not_where_the_table_says_are_looked_for_in_the_root(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "there.mp4").mkdir()
+    videos = tmp_path / "videos"
+    (videos / "sub").mkdir(parents=True)
+    for name in ("there.mp4", "moved.mp4", "sub/deep.mp4"):
+        (videos / name).mkdir()
+    names = ("there.mp4", "/elsewhere/moved.mp4", "sub/deep.mp4", "gone.mp4")
+    lines = "".join(f"{name},rear,0,4\n" for name in names)
+    (tmp_path / "clips.csv").write_text("path,labels,start,end\n" + lines)
+    assert FORMAT.read is not None
+
+    found = FORMAT.read(tmp_path / "clips.csv", Reading(videos))
+
+    assert [video.path for video in found.videos] == [
+        tmp_path / "there.mp4",
+        *(videos / "moved.mp4", videos / "sub/deep.mp4", videos / "gone.mp4"),
+    ]
+
+
+def test_two_videos_of_a_table_never_become_one(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text(
+        "path,labels,start,end\none/a.mp4,rear,0,4\ntwo/a.mp4,call,0,4\n"
+    )
+    (tmp_path / "a.mp4").mkdir()
+    assert FORMAT.read is not None
+
+    with pytest.raises(DatasetError, match=r"row 3: found .*a\.mp4 for two/a\.mp4, which is the"):
+        FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
