@@ -71,8 +71,8 @@ def batch(
             process, where nothing can be stopped that hangs. With --ray the most actors.
         threads: Threads of each process on a CPU; by default the cores divided by the processes.
             Scores are the same to 1e-6 wherever a video is predicted with the same number.
-        ray: Work on a Ray cluster: `auto` joins the one that runs here or starts one of this
-            machine, an address such as `ray://head:10001` joins that one.
+        ray: Work on a Ray cluster: `auto` joins the one that this machine belongs to, an address
+            such as `head:6379` that one, `local` starts one of this machine for the run.
         gpus_per_actor: GPUs that Ray reserves for each actor; a part such as 0.25 shares one.
         retries: How often a file that cannot be read or written is tried again, after waits that
             double. A file that is no video is never tried again.

@@ -94,4 +94,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # By its name, under which actors find what they are to call.
+    from tests.unit.batch import brightness_batch
+
+    sys.exit(brightness_batch.main(sys.argv[1:]))

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from msqnet.batch.settings import BatchSettings
     from msqnet.inference.predictor import Predictor
 
-AUTO = "auto"
-_NO_CLUSTER = "Could not find any running Ray instance"
+LOCAL = "local"
 # What is known of a block's videos is known when all of them are done, so blocks are small.
 _MAX_BLOCKS = 2000
 # One block in work, and one that waits.
@@ -40,8 +39,8 @@ class RayRunner:
         settings: what they do.
         load: gives the predictor; called in each worker process.
         max_actors: as far as the pool grows.
-        address: of the cluster; ``auto`` for the one that this machine belongs to, or a new one of
-            this machine alone where there is none.
+        address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for a
+            new one of this machine alone that ends with the run.
         gpus_per_actor: reserved for each.
 
     Raises:
@@ -53,7 +52,7 @@ class RayRunner:
         settings: BatchSettings,
         load: Callable[[], Predictor],
         max_actors: int,
-        address: str = AUTO,
+        address: str = LOCAL,
         gpus_per_actor: float = 0.0,
     ) -> None:
         self._ray = _import_ray()
@@ -83,15 +82,16 @@ class RayRunner:
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address == LOCAL:
+            options["include_dashboard"] = False
         try:
             self._ray.init(address=self._address, **options)
-        except ConnectionError as error:
-            if self._address != AUTO or _NO_CLUSTER not in str(error):
-                raise ConfigError(
-                    f"--ray {self._address}: cannot join a cluster: {error}; where it asks for a "
-                    "token, set RAY_AUTH_MODE=token"
-                ) from error
-            self._ray.init(include_dashboard=False, **options)
+        except (ConnectionError, ValueError) as error:
+            raise ConfigError(
+                f"--ray {self._address}: cannot join a cluster: {error}; `ray status` says whether "
+                f"one runs, RAY_AUTH_MODE=token is for one that asks for a token, --ray {LOCAL} "
+                "starts one of this machine"
+            ) from error
 
     def _data_set(self, jobs: Sequence[Job]) -> Any:
         data = self._ray.data
