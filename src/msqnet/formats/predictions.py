@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import DatasetError
+from msqnet.errors import DatasetError, MsqnetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, Reading
 from msqnet.labels import LabelSet
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _JSON_SUFFIX = RESULT_SUFFIXES[0]
 
@@ -44,38 +46,94 @@ def _model_name(result: VideoPredictions) -> str:
 
 def _video(result: VideoPredictions, labels: LabelSet, videos: Path | None) -> AnnotatedVideo:
     path = Path(result.path).absolute()
-    if videos is not None:
+    # `os.path.exists` takes names of any length and character, from whatever a file holds.
+    if videos is not None and not os.path.exists(path):  # noqa: PTH110
         path = Reading(videos).video_path(result.path)
-    events = tuple(
-        Event(item.label, item.start_seconds, item.end_seconds, score=item.score)
-        for item in result.segments
-    )
     is_all = set(result.labels) == set(labels)
     return AnnotatedVideo(
         path,
-        events,
+        _events(result),
         result.duration_seconds,
         checked=None if is_all else frozenset(result.labels),
     )
 
 
+def _events(result: VideoPredictions) -> tuple[Event, ...]:
+    return tuple(
+        Event(item.label, item.start_seconds, item.end_seconds, score=item.score)
+        for item in result.segments
+    )
+
+
 def _read(path: Path, reading: Reading) -> Annotations:
-    files = [path] if path.is_file() else sorted(path.rglob(f"*{_JSON_SUFFIX}"))
     results = []
-    for file in files:
+    for file in [path] if path.is_file() else _files(path):
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            # A prediction that still runs replaces its files.
+            continue
         # A folder may hold other JSON files, but not one of ours that is broken.
-        text = file.read_bytes().decode("utf-8", errors="replace")
+        text = content.decode("utf-8", errors="replace")
         if path.is_dir() and "schema_version" not in text:
             continue
-        try:
-            results.append(VideoPredictions.from_json(text))
-        except DatasetError as error:
-            raise DatasetError(f"{file}: {error}") from error
+        results.append(_result(text, file))
     if not results:
         raise DatasetError(
             f"{path}: no result of a video in it; expected what `msqnet predict --out` wrote"
         )
     return annotations_of(results, reading.videos)
+
+
+def _files(folder: Path) -> list[Path]:
+    """JSON files at any depth, but not in hidden folders, where unfinished results may lie."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if name.endswith(_JSON_SUFFIX)]
+    return sorted(found)
+
+
+def _result(text: str, file: Path) -> VideoPredictions:
+    """The result in a file, with all that is read from it as it should be.
+
+    Raises:
+        DatasetError: it is not; the file is named.
+    """
+    try:
+        result = VideoPredictions.from_json(text)
+        for what, found, expected in _misplaced(result):
+            raise DatasetError(f"{what}: found {found!r}, expected {expected}")
+        _events(result)
+    # JSON that is too deep, or has numbers that are too long, is no `MsqnetError`.
+    except (MsqnetError, RecursionError, ValueError) as error:
+        advice = "" if "predict the video again" in str(error) else "; predict the video again"
+        raise DatasetError(f"{file}: {error}{advice}") from error
+    return result
+
+
+def _misplaced(result: VideoPredictions) -> Iterator[tuple[str, object, str]]:
+    """Values of another type than they have: what they are, what was found and is expected."""
+    # A file may have anything where there should be these.
+    path: object = result.path
+    provenance: object = result.provenance
+    if not isinstance(path, str):
+        yield "path", path, "text"
+    if not isinstance(provenance, dict):
+        yield "provenance", provenance, "an object"
+    numbers: list[tuple[str, object]] = [("duration_seconds", result.duration_seconds)]
+    for item in result.segments:
+        numbers += [
+            (f"segment of {item.label!r}: {name}", getattr(item, name))
+            for name in ("start_seconds", "end_seconds", "score")
+        ]
+    for what, number in numbers:
+        if (
+            not isinstance(number, int | float)
+            or isinstance(number, bool)
+            or not 0 <= number < math.inf
+        ):
+            yield what, number, "a number of at least 0"
 
 
 FORMAT = Format(

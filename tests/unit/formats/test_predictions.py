@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,6 @@ from msqnet.formats.annotations import Event, Reading
 from msqnet.formats.predictions import FORMAT, annotations_of
 from msqnet.labels import LabelSet
 from msqnet.predictions import Segment, Timeline, VideoPredictions, WindowScores
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def result(
@@ -86,3 +85,84 @@ def test_broken_results_are_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path):
         with pytest.raises(DatasetError, match=r"a\.mp4\.json: not JSON"):
             FORMAT.read(path, Reading(tmp_path))
+
+
+def test_a_relative_path_is_that_of_the_folder_where_it_was_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("home", "results", "root"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "home" / "a.mp4").touch()
+    result(Path("a.mp4"), ("rear",)).write(tmp_path / "results" / "a.mp4")
+    monkeypatch.chdir(tmp_path / "home")
+    assert FORMAT.read is not None
+
+    [video] = FORMAT.read(tmp_path / "results", Reading(tmp_path / "results")).videos
+    assert video.path == tmp_path / "home" / "a.mp4"
+
+    (tmp_path / "home" / "a.mp4").rename(tmp_path / "root" / "a.mp4")
+    [video] = FORMAT.read(tmp_path / "results", Reading(tmp_path / "root")).videos
+    assert video.path == tmp_path / "root" / "a.mp4"
+
+
+def test_hidden_folders_and_files_that_vanish_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("", ".batch/staging", "deep/.cache"):
+        result(tmp_path / "a.mp4", ("rear",)).write(tmp_path / "results" / folder / "a.mp4")
+    gone = tmp_path / "results" / "gone.json"
+    gone.touch()
+    read_bytes = Path.read_bytes
+
+    def vanishing(path: Path) -> bytes:
+        if path == gone:
+            path.unlink()
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    assert FORMAT.read is not None
+
+    assert len(FORMAT.read(tmp_path / "results", Reading(tmp_path)).videos) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"path": 5}, "path: found 5, expected text"),
+        ({"provenance": ["x"]}, "provenance: found"),
+        ({"duration_seconds": "long"}, "duration_seconds: found 'long', expected a number of at"),
+        ({"labels": ["rear", "rear"]}, "listed twice"),
+        ({"segments": [{"label": "rear", "start_seconds": "1"}]}, "start_seconds: found '1'"),
+        ({"segments": [{"label": "rear", "score": None}]}, "score: found None, expected a number"),
+        ({"segments": [{"label": "rear", "score": 7}]}, "found score 7, expected 0 to 1"),
+        ({"segments": [{"label": "rear", "start_seconds": 3}]}, "expected times of at least 0"),
+        ({"segments": [{"label": "call"}]}, "unknown label"),
+        ({"thresholds": [0.5, 0.5]}, "columns"),
+    ],
+)
+def test_every_damage_of_a_result_names_its_file(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    fine = Segment("rear", 1.0, 2.0, 0.5)
+    path, *_ = result(tmp_path / "a.mp4", ("rear",), fine).write(tmp_path / "a.mp4")
+    document = json.loads(path.read_text())
+    for segment in changes.get("segments", ()):
+        segment.update({**document["segments"][0], **segment})
+    path.write_text(json.dumps({**document, **changes}))
+    assert FORMAT.read is not None
+
+    with pytest.raises(DatasetError) as caught:
+        FORMAT.read(tmp_path, Reading(tmp_path))
+
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert str(caught.value).count("predict the video again") == 1
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000])
+def test_json_that_cannot_be_used_names_its_file(tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.json").write_text('{"schema_version": ' + value)
+    assert FORMAT.read is not None
+
+    with pytest.raises(DatasetError, match=r"a\.json: "):
+        FORMAT.read(tmp_path, Reading(tmp_path))
