@@ -232,7 +232,8 @@ def _about(cells: _Cells, line: int) -> _Observation:
         source=source or "|".join(players),
         lengths=cells.text(_LENGTHS),
         offset_seconds=_number(offset) or 0.0,
-        variables={name: value for name, value in variables.items() if value},
+        # No labels that were looked for are none, not all of them.
+        variables={name: text for name, text in variables.items() if text or name == VARIABLES[2]},
         is_video=not any(word in kind for word in _NOT_VIDEO),
     )
 

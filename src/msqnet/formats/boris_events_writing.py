@@ -10,12 +10,14 @@ import csv
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import DatasetError
 from msqnet.formats.boris_media import NO_FOCAL_SUBJECT
 from msqnet.formats.boris_writing import (
     code_of_modifiers,
     media_path,
     medium_info,
+    modifiers_note,
     observation_names,
     variables_of,
 )
@@ -95,8 +97,17 @@ def write_events(
             place = media_path(video, path.parent)
             for event in video.events:
                 writer.writerow([*about, *_cells(event, totals, num_modifiers, place)])
+    return _notes(annotations)
+
+
+def _notes(annotations: Annotations) -> tuple[str, ...]:
     num_empty = sum(not video.events for video in annotations.videos)
-    return (f"videos without an event, which have no row: {num_empty}",) if num_empty else ()
+    broken = sum(_one_line(event.comment) != event.comment for event in annotations.events())
+    return (
+        *count_note(num_empty, "videos without an event, which have no row"),
+        *modifiers_note(annotations),
+        *count_note(broken, "comments with line breaks, which become spaces"),
+    )
 
 
 def _about(name: str, video: AnnotatedVideo, folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import av
 
+from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import DatasetError, VideoError
 from msqnet.formats.boris_media import ALL_CHECKED, VARIABLES, notes_of
 from msqnet.formats.comments import comment_with_score
@@ -103,12 +104,12 @@ def variables_of(annotations: Annotations) -> dict[str, list[str]]:
     """Values of independent variables, one a video, of those that say anything."""
     # BORIS's ethogram has to have every label; one of no ethogram was not looked for elsewhere.
     is_all = set(annotations.all_labels()) == set(annotations.labels)
-    every = ALL_CHECKED if is_all else SEPARATOR.join(annotations.labels)
+    every = ALL_CHECKED if is_all else _names(annotations.labels)
     everything = [
         [video.split for video in annotations.videos],
         [video.group for video in annotations.videos],
         [
-            every if video.checked is None else SEPARATOR.join(sorted(video.checked))
+            every if video.checked is None else _names(sorted(video.checked))
             for video in annotations.videos
         ],
     ]
@@ -118,6 +119,11 @@ def variables_of(annotations: Annotations) -> dict[str, list[str]]:
         for name, values, default in zip(VARIABLES, everything, defaults, strict=True)
         if any(value != default for value in values)
     }
+
+
+def _names(labels: Iterable[str]) -> str:
+    """Labels in a cell; none at all are a separator alone, as an empty cell says nothing."""
+    return SEPARATOR.join(labels) or SEPARATOR
 
 
 def code_of_modifiers(event: Event, num_sets: int) -> str:
@@ -373,11 +379,6 @@ def _notes(annotations: Annotations) -> list[str]:
         for time in (event.start_seconds, event.end_seconds)
         if time is not None
     ]
-    changed = sum(
-        part.translate(_ALLOWED) != part
-        for event in annotations.events()
-        for part in event.modifiers
-    )
     num_fine = sum(abs(time * 1000 - round(time * 1000)) > 1e-3 for time in times)
     return [
         *(
@@ -385,9 +386,14 @@ def _notes(annotations: Annotations) -> list[str]:
             if num_fine
             else []
         ),
-        *(
-            [f"modifiers with a character that BORIS does not allow, which is replaced: {changed}"]
-            if changed
-            else []
-        ),
+        *modifiers_note(annotations),
     ]
+
+
+def modifiers_note(annotations: Annotations) -> tuple[str, ...]:
+    """A note on modifiers that BORIS takes with other characters only."""
+    parts = (part for event in annotations.events() for part in event.modifiers)
+    changed = sum(part.translate(_ALLOWED) != part for part in parts)
+    return count_note(
+        changed, "modifiers with a character that BORIS does not allow, which is replaced"
+    )

@@ -258,3 +258,46 @@ def test_any_change_is_read_or_refused(tmp_path: Path, column: int, row: int, ce
     assert EVENTS.read is not None
     with contextlib.suppress(MsqnetError):
         EVENTS.read(path, Reading(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["events.tsv", "events.csv", "project.boris"])
+def test_no_label_that_was_looked_for_is_not_all_of_them(tmp_path: Path, name: str) -> None:
+    videos = (
+        AnnotatedVideo(tmp_path / "a.mp4", (Event("groom", 1, 2),), None, checked=frozenset()),
+        AnnotatedVideo(tmp_path / "b.mp4", (Event("rear", 1, 2),), None),
+    )
+    tool = load_format("boris" if name.endswith("boris") else "boris_events")
+    assert tool.write is not None
+    assert tool.read is not None
+
+    tool.write(Annotations(videos, LabelSet(("groom", "rear"))), tmp_path / name, {})
+    found = tool.read(tmp_path / name, Reading(tmp_path))
+
+    assert [video.checked for video in found.videos] == [frozenset(), None]
+    assert '"|"' in (text := (tmp_path / name).read_text()) or "\t|\t" in text or ",|," in text
+
+
+def test_an_empty_cell_of_labels_that_were_looked_for_is_none_of_them(
+    read: Callable[..., Annotations],
+) -> None:
+    text = "Observation id\tSource\tchecked labels\tBehavior\tStart (s)\tStop (s)\n"
+
+    found = read(text + "one\tplayer #1:a.mp4\t\tgroom\t1\t2\n")
+
+    assert [video.checked for video in found.videos] == [frozenset()]
+
+
+def test_what_a_table_of_events_changes_is_said(tmp_path: Path) -> None:
+    events = (
+        Event("groom", 1, 2, modifiers=("face (left)", "wet"), comment="one\ntwo"),
+        Event("groom", 3, 4, modifiers=("face",), comment="one line"),
+    )
+    annotations = Annotations(
+        (AnnotatedVideo(tmp_path / "a.mp4", events, 4.0),), LabelSet(("groom",))
+    )
+    assert EVENTS.write is not None
+
+    assert EVENTS.write(annotations, tmp_path / "events.tsv", {}) == (
+        "modifiers with a character that BORIS does not allow, which is replaced: 1",
+        "comments with line breaks, which become spaces: 1",
+    )
