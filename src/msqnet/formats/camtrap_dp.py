@@ -147,12 +147,14 @@ def _looked_for(
         written = entry.require("labels").text()
         labels = None if written == "*" else frozenset(split_labels(written))
         name = entry.require("mediaID").text()
+        before, stretches = found.get(name, (None, []))
+        # What was looked for in some stretches only is unknown in the others.
+        if before is not None:
+            labels = before if labels is None else labels & before
         start, end = entry.get("startSeconds"), entry.get("endSeconds")
-        if start is None or end is None:
-            found[name] = labels, None
-            continue
-        stretches = found.get(name, (labels, []))[1] or []
-        if end.number() > start.number():
+        if start is None or end is None or stretches is None:
+            stretches = None
+        elif end.number() > start.number():
             stretches.append((start.number(), end.number()))
         found[name] = labels, stretches
     return found

@@ -83,14 +83,17 @@ def media_of_package(
         )
     media = read_rows(source / "media.csv", ("mediaID", "deploymentID", "timestamp", "filePath"))
     deployments = read_rows(source / "deployments.csv", ("deploymentID",))
+    by_place: dict[Path, list[TableRow]] = {}
     by_name: dict[str, list[TableRow]] = {}
+    reading = Reading(source)
     for row in media:
         row.time("timestamp")
         written = row["filePath"].replace("\\", "/").rsplit("/", maxsplit=1)[-1]
         for name in {written, row["fileName"]} - {""}:
             by_name.setdefault(name, []).append(row)
+        by_place.setdefault(reading.video_path(row["filePath"]), []).append(row)
     by_path = {
-        video.path: _row_in(video.path, media, by_name, source).cells
+        video.path: _row_in(video.path, by_place, by_name, source).cells
         for video in annotations.videos
     }
     near = sum("://" not in row["filePath"] for row in media)
@@ -102,12 +105,13 @@ def media_of_package(
 
 
 def _row_in(
-    path: Path, media: Iterable[TableRow], by_name: Mapping[str, list[TableRow]], folder: Path
+    path: Path,
+    by_place: Mapping[Path, list[TableRow]],
+    by_name: Mapping[str, list[TableRow]],
+    folder: Path,
 ) -> TableRow:
     """The row of a video, by its place or else by its name."""
-    reading = Reading(folder)
-    found = [row for row in media if reading.video_path(row["filePath"]) == path]
-    found = found or by_name.get(path.name, [])
+    found = by_place.get(path) or by_name.get(path.name, [])
     if len(found) != 1:
         what = f"{len(found)} media files of that name" if found else "no such media file"
         raise DatasetError(

@@ -91,7 +91,8 @@ def write_package(
 
     Raises:
         ConfigError: an option that does not fit, or one that is needed and not given.
-        DatasetError: a package that cannot be used, or rows that the standard does not allow.
+        DatasetError: a package that cannot be used, rows that the standard does not allow, or
+            two observations of one video.
     """
     classified = _classified(annotations, options)
     if not annotations.videos:
@@ -102,10 +103,12 @@ def write_package(
         _refuse_late(video)
     if "package" in options:
         media, notes = media_of_package(annotations, folder, options["package"])
+        _refuse_repeated(annotations, media, folder)
         descriptor, more = updated_descriptor(annotations, media, options["package"])
         notes += more
     else:
         media, notes = media_of(annotations, folder, options, missing_of_project(options))
+        _refuse_repeated(annotations, media, folder)
         descriptor = descriptor_of(annotations, media, folder, options)
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(_observations(annotations, media, classified))
@@ -120,6 +123,20 @@ def write_package(
         given = ("deployments", "media") if "package" in options else ()
         checked = validate_package(descriptor, parts, given)
     return (*notes, *checked)
+
+
+def _refuse_repeated(annotations: Annotations, media: Media, folder: Path) -> None:
+    """Refuse two sets of notes on one file, which would become one set of both."""
+    first: dict[str, Path] = {}
+    for video in annotations.videos:
+        name = media.row_of(video.path)["mediaID"]
+        if name in first:
+            raise DatasetError(
+                f"{folder}: {first[name]} and {video.path} are both the media file {name!r}, but a "
+                "package says once for each which labels and times were looked at; take one "
+                "observation of each video"
+            )
+        first[name] = video.path
 
 
 def _refuse_late(video: AnnotatedVideo) -> None:

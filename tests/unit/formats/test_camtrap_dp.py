@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -288,3 +289,31 @@ def test_broken_tables_give_errors_that_can_be_read(
 
     assert str(folder) in problem or problem == ""
     assert found is None or all(video.path.is_absolute() for video in found.videos)
+
+
+def test_several_sets_of_labels_of_one_file_count_as_what_they_share(
+    package: Callable[..., Path],
+) -> None:
+    folder = package()
+    document = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
+    stretches = [("foraging|alert", 0, 10), ("foraging", 20, 30), ("*", 40, 50)]
+    document["resources"].append(
+        {
+            "name": "looked-for",
+            "data": [
+                {
+                    "mediaID": "401386c7",
+                    "labels": labels,
+                    "startSeconds": start,
+                    "endSeconds": end,
+                }
+                for labels, start, end in stretches
+            ],
+        }
+    )
+    (folder / "datapackage.json").write_text(json.dumps(document), encoding="utf-8")
+
+    [video] = [video for video in read(folder).videos if video.observed is not None]
+
+    assert video.checked == {"foraging"}
+    assert video.observed == ((0, 10), (20, 30), (40, 50))

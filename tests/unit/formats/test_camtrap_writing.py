@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import av
@@ -9,7 +10,7 @@ import pytest
 from frictionless import Package
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, losses
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
 from msqnet.formats.camtrap_dp import FORMAT
 from msqnet.formats.camtrap_media import creation_time
 from msqnet.formats.camtrap_schema import TABLES, table_schema
@@ -375,3 +376,42 @@ def test_a_package_that_the_standard_does_not_allow_is_not_written(tmp_path: Pat
     assert sorted(path.name for path in out.iterdir()) == [
         *("datapackage.json", "deployments.csv", "media.csv", "observations.csv"),
     ]
+
+
+def test_two_observations_of_one_video_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "media" / "a.mp4"
+    stretches = {"grooming": (0.0, 10.0), "calling": (20.0, 30.0)}
+    one, other = (
+        AnnotatedVideo(path, (), 40.0, frozenset({name}), (stretch,), group="g")
+        for name, stretch in stretches.items()
+    )
+    with_times(tmp_path, (one,))
+    elsewhere = replace(other, path=tmp_path / "elsewhere" / "a.mp4")
+
+    for second in (other, elsewhere):
+        with pytest.raises(DatasetError, match=r"are both the media file .*; take one observation"):
+            write(
+                Annotations((one, second), LABELS),
+                tmp_path / "out",
+                {"package": str(tmp_path / "times")},
+            )
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_media_file_of_a_package_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = tuple(AnnotatedVideo(tmp_path / f"media/{n}.mp4", (), group="g") for n in range(5))
+    with_times(tmp_path, videos)
+    looked_for = []
+    video_path = Reading.video_path
+
+    def counted(reading: Reading, written: str) -> Path:
+        looked_for.append(written)
+        return video_path(reading, written)
+
+    monkeypatch.setattr(Reading, "video_path", counted)
+
+    write(Annotations(videos, LABELS), tmp_path / "out", {"package": str(tmp_path / "times")})
+
+    assert len(looked_for) == len(videos)
