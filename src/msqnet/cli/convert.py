@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from msqnet.data.adapters.adapter import Adapter, Converted
     from msqnet.formats.annotations import Annotations, Format
@@ -96,9 +96,7 @@ def _convert_data_set(
     return 0
 
 
-def _read(
-    source: Format, path: Path, root: str | None, options: Mapping[str, str]
-) -> Annotations:
+def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
     from msqnet.formats.annotations import Reading
 
     if source.read is None:
@@ -118,6 +116,7 @@ def _write(
 
     if target.write is None:
         raise ConfigError(f"--to {target.name}: {target.title} can only be read")
+    _check_text(annotations, options, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = target.write(annotations, path, options)
     lost = losses(annotations, target.keeps, target.title)
@@ -130,6 +129,43 @@ def _write(
     if target.name == _TABLE:
         lines.append(f"next: msqnet check {shlex.quote(str(path))}")
     print("\n".join(lines))
+
+
+def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path) -> None:
+    """Refuse text that no file can hold: results and folders may have names that are not Unicode.
+
+    Raises:
+        DatasetError: the first that is found.
+    """
+    for what, text in _texts(annotations, options, out):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(
+                f"{what}: found {text!a}, expected Unicode text, as files of annotations can hold "
+                "nothing else; rename it and try again"
+            ) from error
+
+
+def _texts(
+    annotations: Annotations, options: Mapping[str, str], out: Path
+) -> Iterator[tuple[str, str]]:
+    """All that is written: what it is, and its text."""
+    yield "--out", str(out)
+    yield from ((f"option {name}", value) for name, value in options.items())
+    yield "model", annotations.model
+    yield from (("label", name) for name in annotations.labels)
+    for video in annotations.videos:
+        yield "path of a video", str(video.path)
+        yield f"split of {video.path.name}", video.split
+        yield f"group of {video.path.name}", video.group
+        yield from ((f"label of {video.path.name}", name) for name in video.checked or ())
+        for event in video.events:
+            yield f"label of {video.path.name}", event.label
+            about = f"{event.label} of {video.path.name}"
+            yield f"subject of {about}", event.subject
+            yield f"comment of {about}", event.comment
+            yield from ((f"modifier of {about}", name) for name in event.modifiers)
 
 
 def _label_lines(annotations: Annotations) -> list[str]:

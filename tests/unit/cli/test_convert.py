@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from msqnet.cli.main import main
 from msqnet.data.adapters import ADAPTERS
 from msqnet.data.table import read_table
-from msqnet.formats import FORMATS
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from msqnet.formats import FORMATS, load_format, predictions
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+from msqnet.labels import LabelSet
 
 
 @pytest.fixture
@@ -188,3 +189,65 @@ def test_real_data_set(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     table = read_table(out)
     assert len(table) == 7811 + 1863
     assert table.records[0].path == root / "Charades_v1_480" / "46GP8.mp4"
+
+
+NOT_UNICODE = "\udcff"
+WRITERS = [name for name in FORMATS if load_format(name).write is not None]
+EVENT = Event("rear", 1.0, 2.0)
+TEXTS = {
+    "path of a video": {"path": Path(f"/videos/{NOT_UNICODE}.mp4")},
+    "split of a.mp4": {"split": NOT_UNICODE},
+    "group of a.mp4": {"group": NOT_UNICODE},
+    "label of a.mp4": {"events": (replace(EVENT, label=NOT_UNICODE),)},
+    "subject of rear of a.mp4": {"events": (replace(EVENT, subject=NOT_UNICODE),)},
+    "comment of rear of a.mp4": {"events": (replace(EVENT, comment=NOT_UNICODE),)},
+    "modifier of rear of a.mp4": {"events": (replace(EVENT, modifiers=(NOT_UNICODE,)),)},
+}
+
+
+@pytest.mark.parametrize("target", WRITERS)
+@pytest.mark.parametrize("what", TEXTS)
+def test_no_writer_meets_a_name_that_is_not_unicode(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+    what: str,
+) -> None:
+    video = replace(AnnotatedVideo(Path("/videos/a.mp4"), (EVENT,), 4.0), **TEXTS[what])
+    annotations = Annotations((video,), LabelSet(("rear",)))
+    source = replace(load_format("predictions"), read=lambda *_: annotations)
+    monkeypatch.setattr(predictions, "FORMAT", source)
+    out = tmp_path / "new" / f"out{load_format(target).suffix}"
+    arguments = ["--from", "predictions", "--input", str(tmp_path), "--to", target]
+
+    assert main(["convert", *arguments, "--out", str(out)]) == 1
+
+    said = capsys.readouterr().err
+    assert f"{what}: found '" in said
+    assert "\\udcff" in said
+    assert said.endswith("nothing else; rename it and try again\n")
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("target", WRITERS)
+def test_results_with_labels_that_are_not_unicode_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    document = {
+        "schema_version": 1,
+        "path": f"/videos/{NOT_UNICODE}.mp4",
+        **{"duration_seconds": 4.0, "width": 64, "height": 48},
+        **{"window_seconds": 4.0, "stride_seconds": 4.0, "thresholds": [0.5]},
+        "labels": [NOT_UNICODE],
+        "timeline": {"edges_seconds": [0.0, 4.0], "scores": [[0.5]]},
+        **{"windows": [], "segments": []},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    out = tmp_path / f"out{load_format(target).suffix}"
+    arguments = ["--from", "predictions", "--input", str(tmp_path / "a.json"), "--to", target]
+
+    assert main(["convert", *arguments, "--out", str(out)]) == 1
+
+    assert "label: found '\\udcff', expected Unicode text" in capsys.readouterr().err
+    assert not out.exists()
