@@ -27,9 +27,9 @@ from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
 from msqnet.formats.comments import split_comment
-from msqnet.formats.cvat_writing import COMMENT, EVENT, MAX_FRAMES, SUBJECT, files_of, write_tags
+from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write_tags
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
-from msqnet.formats.frame_times import FrameTimes, parse_rate, read_frame_times
+from msqnet.formats.frame_times import MAX_FRAMES, FrameTimes, parse_rate, read_frame_times
 from msqnet.formats.xml_files import XmlElement, read_xml
 from msqnet.labels import LabelSet
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _ADVICE = "export it from CVAT again, as CVAT for images 1.1 or CVAT for video 1.1"
 _MEMBER = "annotations.xml"
+_MAX_DIGITS = 18
 _STEP = re.compile(r"step=(\d{1,5})")
 _MODIFIER = re.compile(r"modifier \d+")
 _SHAPES = (*("box", "polygon", "polyline", "points", "cuboid", "ellipse", "mask", "skeleton"),)
@@ -180,7 +181,8 @@ def _number(element: XmlElement, tag: str) -> int | None:
     found = element.find(tag)
     if found is None or not found.text:
         return None
-    if not (found.text.isascii() and found.text.isdigit()) or int(found.text[:10]) > MAX_FRAMES:
+    is_number = found.text.isascii() and found.text.isdigit() and len(found.text) <= _MAX_DIGITS
+    if not is_number or int(found.text) > MAX_FRAMES:
         raise found.error(found.text, f"a whole number up to {MAX_FRAMES}")
     return int(found.text)
 

@@ -13,7 +13,12 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from msqnet.errors import DatasetError
 from msqnet.formats.comments import comment_with_score
-from msqnet.formats.frame_times import FrameTimes, parse_rate, read_frame_times
+from msqnet.formats.frame_times import (
+    FrameTimes,
+    check_num_frames,
+    parse_rate,
+    read_frame_times,
+)
 from msqnet.formats.open_states import without_open_states
 from msqnet.formats.xml_files import xml_text
 from msqnet.predictions import replacing
@@ -27,9 +32,6 @@ if TYPE_CHECKING:
 
 SUBJECT, COMMENT, EVENT = "subject", "comment", "event"
 OPTIONS = {"fps": "frames a second of videos that are not there"}
-
-MAX_FRAMES = 10**7
-"""Longer videos are taken for mistakes."""
 
 _SUFFIX = ".xml"
 _LABELS_SUFFIX = ".labels.json"
@@ -220,11 +222,7 @@ def _times(video: AnnotatedVideo, options: Mapping[str, str]) -> tuple[FrameTime
     ends = [event.end_seconds or event.start_seconds for event in video.events]
     ends += [end for _, end in video.observed or ()]
     length = max([video.duration_seconds or 0.0, *ends])
-    if length * rate > MAX_FRAMES:
-        raise DatasetError(
-            f"{video.path}: {length:g} s at {rate:g} frames a second, which are more than "
-            f"{MAX_FRAMES} frames; correct its events or --option fps=..."
-        )
+    check_num_frames(video.path, length, rate)
     return FrameTimes.at_rate(rate, max(1, round(length * rate + 0.499))), {}
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msqnet.data.adapters.annotation_files import choose
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import DatasetError
 from msqnet.formats.annotations import (
     AnnotatedVideo,
     Annotations,
@@ -29,7 +28,12 @@ from msqnet.formats.annotations import (
     Reading,
     clean_label,
 )
-from msqnet.formats.frame_times import FrameTimes, read_frame_times
+from msqnet.formats.frame_times import (
+    FrameTimes,
+    check_num_frames,
+    parse_rate,
+    read_frame_times,
+)
 from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
@@ -141,13 +145,7 @@ def _rate(options: Mapping[str, str], place: str) -> float:
             f"{place}: the video is not there, so nothing says when its frames are; put it there, "
             "or give its frame rate as --option fps=25"
         )
-    try:
-        rate = float(Fraction(written))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        rate = 0.0
-    if not 0 < rate < 1e6:
-        raise ConfigError(f"option fps={written}: expected a rate such as 25 or 30000/1001")
-    return rate
+    return parse_rate(written)
 
 
 def _events(
@@ -220,6 +218,7 @@ def _frames(
         rate = _rate(options, str(video.path))
         if video.duration_seconds is None:
             raise DatasetError(f"{video.path}: its length is not known; put the video there")
+        check_num_frames(video.path, video.duration_seconds, rate)
         counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
         times = FrameTimes.at_rate(rate, max(1, round(video.duration_seconds * rate)))
     present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)

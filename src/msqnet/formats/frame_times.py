@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+MAX_FRAMES = 10**7
+"""Longer videos are taken for mistakes."""
+
 _MIN_RATE, _MAX_RATE = 1e-3, 1e6
 
 
@@ -105,6 +108,19 @@ def parse_rate(written: str) -> float:
     if not is_rate(rate):
         raise ConfigError(f"option fps={written}: expected frames a second such as 30000/1001")
     return rate
+
+
+def check_num_frames(path: Path, length_seconds: float, rate: float) -> None:
+    """Refuse a length from a file that would fill the memory with frames.
+
+    Raises:
+        DatasetError: there would be more than `MAX_FRAMES`.
+    """
+    if length_seconds * rate > MAX_FRAMES:
+        raise DatasetError(
+            f"{path}: {length_seconds:g} s at {rate:g} frames a second, which are more than "
+            f"{MAX_FRAMES} frames; correct its events or --option fps=..."
+        )
 
 
 def is_rate(value: float) -> bool:

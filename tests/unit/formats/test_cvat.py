@@ -442,6 +442,10 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         (document('<track id="0"/>'), "<track>: found 'id', expected an attribute label"),
         (document(meta=META.replace("<stop_frame>19", "<stop_frame>x")), "found 'x', expected a"),
         (
+            document(meta=META.replace("<stop_frame>19", "<stop_frame>" + "0" * 10 + "9" * 10)),
+            "expected a whole number up to 10000000",
+        ),
+        (
             document(meta=META.replace("<frame_filter>", "<frame_filter>step=0")),
             "found 'step=0', expected a filter such as step=5",
         ),

@@ -150,7 +150,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     found = annotated(tmp_path)
     with pytest.raises(DatasetError, match=r"give its frame rate as --option fps=25"):
         written(found, path)
-    with pytest.raises(ConfigError, match="option fps=fast: expected a rate"):
+    with pytest.raises(ConfigError, match="option fps=fast: expected frames a second"):
         written(found, path, fps="fast")
     twice = Annotations(found.videos * 2, found.labels)
     with pytest.raises(DatasetError, match=r"a.mp4 is there more than once"):
@@ -160,6 +160,9 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     unknown = AnnotatedVideo(tmp_path / "a.mp4", (), None)
     with pytest.raises(DatasetError, match="its length is not known"):
         written(Annotations((unknown,), found.labels), path, fps="10")
+    endless = AnnotatedVideo(tmp_path / "a.mp4", (), 1e12)
+    with pytest.raises(DatasetError, match="which are more than 10000000 frames; correct its"):
+        written(Annotations((endless,), found.labels), path, fps="10")
     assert written(Annotations((), found.labels), path)["labels"] == {}
 
 
