@@ -2,8 +2,8 @@
 
     python examples/ray_train.py --workers 2 -- --data clips.csv --out /shared/runs/mine
 
-What stands behind ``--`` are options of `msqnet train`. The table, the videos and the output folder have
-to be seen by all machines under the same path. Needs `pip install 'ray[train]'`.
+What stands behind ``--`` are options of `msqnet train`. The table, the videos and the output folder
+have to be seen by all machines under the same path. Needs `pip install 'ray[train]'`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def train(settings: dict) -> None:
 
     exit_code = main(["train", *settings["options"]])
     if exit_code:
-        raise RuntimeError(f"msqnet train ended with exit code {exit_code}; its message stands above")
+        raise RuntimeError(
+            f"msqnet train ended with exit code {exit_code}; its message stands above"
+        )
 
 
 def parsed() -> argparse.Namespace:
