@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ class NoveltyReference:
 
     def save(self, folder: Path) -> None:
         """Write `NOVELTY_FILE` into a model's folder."""
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "centre": self.centre,
             "kept": self.kept.astype(np.float16),
             "distances": self.distances,
