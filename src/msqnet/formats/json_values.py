@@ -1,7 +1,8 @@
 """JSON documents of annotation tools, read with the place of every value in mind.
 
 A value that is not as expected gives an error that names the file, the place in it, what was found
-and what to do next. Size and depth are bounded: a file from elsewhere cannot fill the memory.
+and what to do next. Size and depth are bounded, that of unpacked files too. Values take up to some
+40 times the memory of their text (empty lists do), so that a file of `MAX_BYTES` may take 2.5 GiB.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_BYTES = 512 * 1024 * 1024
-"""Larger annotation files are refused."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Larger annotation files are refused; a quarter of a million coded events fit."""
 
 _NUM_CHARACTERS_SHOWN = 60
 _KINDS: dict[type, str] = {
@@ -189,7 +190,8 @@ def _content(path: Path, advice: str) -> bytes:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(content) > MAX_BYTES:
         raise DatasetError(
-            f"{path}: more than {MAX_BYTES // 1024**2} MiB, which no annotation file has; {advice}"
+            f"{path}: found more than {MAX_BYTES // 1024**2} MiB, expected less; split it, for "
+            "instance by exporting fewer videos at a time"
         )
     return content
 

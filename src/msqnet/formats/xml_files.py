@@ -1,7 +1,9 @@
 """XML files of annotation tools, read without what makes XML from elsewhere dangerous.
 
-A document type, which is where entities come from, is refused; so are more bytes and deeper nesting
-than annotation files have. Elements know their lines, for errors that say where something is wrong.
+A document type, which is where entities come from, is refused; so are more bytes, more elements and
+deeper nesting than annotation files have. Together these bound the memory, at a few GiB: an element
+takes up to 500 bytes, however short its text. Elements know their lines, for errors that say where
+something is wrong.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-MAX_BYTES = 512 * 1024 * 1024
-"""Larger annotation files are refused."""
+MAX_BYTES = 128 * 1024 * 1024
+"""Larger annotation files are refused, unpacked ones too; boxes in every frame take most."""
 
+_MAX_ELEMENTS = 3_000_000
 _MAX_DEPTH = 200
 _NOT_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """Characters that XML 1.0 does not allow: https://www.w3.org/TR/xml/#charsets."""
 
 _NUM_CHARACTERS_SHOWN = 60
+_SMALLER = "split it, for instance by exporting fewer videos at a time"
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
     content = _member(path, member, advice) if member else _content(path)
     if len(content) > MAX_BYTES:
         raise DatasetError(
-            f"{path}: more than {MAX_BYTES // 1024**2} MiB, which no annotation file has; {advice}"
+            f"{path}: found more than {MAX_BYTES // 1024**2} MiB, expected less; {_SMALLER}"
         )
     reader = _Reader(path, advice)
     return reader.read(content)
@@ -199,6 +203,11 @@ class _Reader:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise self._refused(f"elements in elements, {_MAX_DEPTH} deep")
+        if len(self._lines) == _MAX_ELEMENTS:
+            raise DatasetError(
+                f"{self._path}: found more than {_MAX_ELEMENTS} elements, expected fewer; "
+                f"{_SMALLER}"
+            )
         self._lines[self._builder.start(tag, attributes)] = self._parser.CurrentLineNumber
 
     def _end(self, tag: str) -> None:

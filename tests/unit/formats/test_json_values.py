@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import json
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,7 +72,21 @@ def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.write_text("[1, 2, 3]")
     assert read_json(path, "look again").value == [1, 2, 3]
     monkeypatch.setattr(json_values, "MAX_BYTES", 5)
-    with pytest.raises(DatasetError, match=r"a.json: more than 0 MiB.*; look again"):
-        read_json(path, "look again")
+    packed = tmp_path / "a.json.gz"
+    packed.write_bytes(gzip.compress(b"[" + b" " * 100_000 + b"]"))
+    for large in (path, packed):
+        with pytest.raises(DatasetError, match=r"a.json.*: found more than 0 MiB.*; split it"):
+            read_json(large, "look again")
     with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
         read_json(tmp_path, "look again")
+
+
+def test_values_of_the_largest_file_fit_into_memory() -> None:
+    text = '[{"":{}},' + '{"":{}},' * 10_000 + "[]]"
+    tracemalloc.start()
+    found = json.loads(text)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found
+    assert json_values.MAX_BYTES * taken / len(text) < 2.5 * 1024**3

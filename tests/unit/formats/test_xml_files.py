@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,29 @@ def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         archive.writestr("a.xml", "<a>" + " " * 100_000 + "</a>")
 
     for path, member in ((tmp_path / "a.xml", ""), (tmp_path / "a.zip", "a.xml")):
-        with pytest.raises(DatasetError, match="more than 0 MiB, which no annotation file has"):
+        with pytest.raises(DatasetError, match=r"more than 0 MiB, expected less; split it"):
             read_xml(path, ADVICE, member)
+
+
+def test_many_elements_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(msqnet.formats.xml_files, "_MAX_ELEMENTS", 4)
+    path = tmp_path / "a.xml"
+    path.write_text("<a><b/><b/><b/></a>")
+    assert read_xml(path, ADVICE).tag == "a"
+    path.write_text("<a><b/><b/><b/><b/></a>")
+    with pytest.raises(DatasetError, match=r"a\.xml: found more than 4 elements, expected fewer"):
+        read_xml(path, ADVICE)
+
+
+def test_elements_take_as_much_memory_as_the_bounds_count_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text("<a>" + '<a b=""/>' * 10_000 + "</a>")
+    tracemalloc.start()
+    root = read_xml(path, ADVICE)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken / len(root.lines) < 500
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
