@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from msqnet.batch.runners.on_ray import check_reachable
 from msqnet.batch.status import BatchStatus
 from msqnet.batch.tables import ERROR_COLUMNS
 from msqnet.cli.main import main
-from msqnet.errors import MissingExtra
+from msqnet.errors import ConfigError, MissingExtra
 from msqnet.predictions import VideoPredictions
 from tests.fixtures.documents import ROOT
 from tests.integration.test_documented_results import documented
@@ -136,6 +138,18 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'msqnet\[batch\]'"):
         brightness_batch.ray_runner(tmp_path / "out")
+
+
+def test_cluster_that_does_not_answer_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_reachable(address)
+        check_reachable(f"ray://{address}")
+    for unreachable in (address, f"ray://{address}", "127.0.0.1:99999"):
+        with pytest.raises(ConfigError, match=f"--ray {unreachable}: nobody answers"):
+            check_reachable(unreachable)
+    for without_port in ("auto", "local"):
+        check_reachable(without_port)
 
 
 @pytest.mark.parametrize(

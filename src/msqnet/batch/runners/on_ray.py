@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from msqnet.inference.predictor import Predictor
 
 LOCAL = "local"
+_REACH_SECONDS = 10.0
 # What is known of a block's videos is known when all of them are done, so blocks are small.
 _MAX_BLOCKS = 2000
 # One block in work, and one that waits.
@@ -84,6 +86,7 @@ class RayRunner:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address == LOCAL:
             options["include_dashboard"] = False
+        check_reachable(self._address)
         try:
             self._ray.init(address=self._address, **options)
         except (ConnectionError, ValueError) as error:
@@ -134,6 +137,27 @@ class VideoActor:
         except MsqnetError as error:
             return {"outcome": "", "error": json.dumps([type(error).__name__, str(error)])}
         return {"outcome": json.dumps(outcome.to_dict()), "error": ""}
+
+
+def check_reachable(address: str) -> None:
+    """Refuse an address where nobody answers at once; Ray itself would try for minutes.
+
+    Args:
+        address: ``host:port``, maybe after ``ray://``; what names no port is not looked at.
+
+    Raises:
+        ConfigError: nobody answers.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), _REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"--ray {address}: nobody answers there ({error}); `ray status` on a machine of the "
+            "cluster says its address"
+        ) from error
 
 
 def _import_ray() -> ModuleType:
