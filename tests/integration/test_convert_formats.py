@@ -167,3 +167,37 @@ def test_feral_list_of_formats_says_what_can_be_written(
     said = capsys.readouterr().out
     assert "boris: projects of BORIS (--from boris --input PATH and --to boris)" in said
     assert "charades: lists of Charades (--to charades)" in said
+
+
+def test_what_a_table_does_not_know_stays_unknown(tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text("path,labels,start,end,annotated\na.mp4,A,0,2,A|B\na.mp4,A,2,4,A\n")
+
+    assert convert("table", "via", table, tmp_path / "project.json") == 0
+    assert convert("table", "table", table, tmp_path / "videos.csv", "level=videos") == 0
+
+    text = (tmp_path / "project.json").read_text()
+    segments = [item for item in json.loads(text)["metadata"].values() if item["z"]]
+    # What was looked at, and the first label.
+    assert [(item["z"], list(item["av"].values())) for item in segments] == [
+        ([0, 4], ["yes"]),
+        ([0, 4], ["0"]),
+    ]
+    [row] = read_table(tmp_path / "videos.csv").records
+    assert (row.labels, row.annotated) == (("A",), frozenset({"A"}))
+
+
+def test_videos_of_a_table_are_found_in_the_root(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").mkdir()
+    table = tmp_path / "clips.csv"
+    table.write_text("path,labels,start,end\nC:\\data\\a.mp4,A,0,2\n")
+    (tmp_path / "clips.labels.csv").write_text("name\nB\nA\n")
+    arguments = ["convert", "--from", "table", "--input", str(table), "--to", "table"]
+    arguments += ["--root", str(tmp_path / "videos"), "--out", str(tmp_path / "out.csv")]
+
+    assert main(arguments) == 0
+
+    [row] = read_table(tmp_path / "out.csv").records
+    assert (row.path, row.annotated) == (tmp_path / "videos" / "a.mp4", frozenset({"A", "B"}))
+    assert (tmp_path / "out.labels.csv").read_text().splitlines()[1:] == ["B,,", "A,,"]

@@ -2,7 +2,7 @@
 
 A row says which labels hold in all of it, and for which labels it is known whether they do:
 
-- ``pieces``: the video is cut wherever a label begins or ends; nothing is lost.
+- ``pieces``: the video is cut wherever a label begins or ends; times are kept.
 - ``events``: a row an event. A label that covers a part of it only is unknown there.
 - ``windows``: equally long stretches. A label that covers half of one or more is present, one that
   covers less of it is unknown.
