@@ -67,7 +67,7 @@ def by_uncertainty(
 def by_diversity(
     scores: np.ndarray, values: np.ndarray, known: np.ndarray, num: int, rng: np.random.Generator
 ) -> list[int]:
-    """Those farthest from what is labelled and chosen."""
+    """One of each group of like windows in which none is labelled, whichever comes first."""
     del rng
     return choose(np.ones(len(scores)), values, num, known=known)
 

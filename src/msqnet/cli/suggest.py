@@ -35,7 +35,7 @@ def suggest(
 ) -> int:
     """Suggest the stretches of videos whose labels would teach a model most.
 
-    They are those of whose labels the model is unsure, and that look unlike each other.
+    Of windows that look alike, one is taken: the one of whose labels the model is least sure.
 
     Args:
         videos: Video files, folders of videos (searched recursively), folders of frame images.
