@@ -59,7 +59,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=_environment(),
         preexec_fn=before,
         start_new_session=True,
     )
@@ -82,6 +82,12 @@ def run(
     process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for
     reader.join(10)
     return Done(process.returncode, usage.ru_maxrss * 1024, seconds, _tail(output))
+
+
+def _environment() -> dict[str, str]:
+    """One thread, and no measuring of coverage: it writes files where none can be written."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return {**kept, "OMP_NUM_THREADS": "1"}
 
 
 def _drain(process: subprocess.Popen[bytes], output: bytearray) -> None:

@@ -176,7 +176,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "suggest": Command(
         "msqnet.cli.suggest:suggest",
-        "choose the stretches of videos whose labels would teach a model most",
+        "choose stretches of videos to label next: unlike each other, and unsure ones",
         {"videos": "Video files, folders of videos (searched recursively), folders of images."},
         example="msqnet suggest videos/ --model runs/mine --n 50 --out todo.csv",
     ),

@@ -33,7 +33,7 @@ def suggest(
     device: str = "auto",
     overwrite: bool = False,
 ) -> int:
-    """Suggest the stretches of videos whose labels would teach a model most.
+    """Suggest stretches of videos to label next, of which the model is least sure.
 
     Of windows that look alike, one is taken: the one of whose labels the model is least sure.
 

@@ -170,11 +170,11 @@ def test_stuck_video_is_stopped_and_the_others_go_on(
     monkeypatch.setattr("msqnet.batch.runners.worker._GRACE_SECONDS", 0.5)
     write_video(videos / "1stuck.mov", [STUCK_LEVEL] * 20)
     outcomes = {
-        item.name: item for item in run(videos, tmp_path / "out", 1, time_limit_seconds=2.0)
+        item.name: item for item in run(videos, tmp_path / "out", 1, time_limit_seconds=8.0)
     }
     stuck = outcomes.pop("1stuck.mov")
     assert (stuck.status, stuck.cause) == ("timeout", "time_limit")
-    assert 2 < stuck.seconds < 30
+    assert 8 < stuck.seconds < 60
     assert [outcomes[f"{number}.mov"].status for number in range(3)] == ["ok"] * 3
 
 
