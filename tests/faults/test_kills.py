@@ -28,9 +28,9 @@ from tests.unit.inference.brightness import BLACK, WHITE, write_video
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FEW = {"train": 3, "batch": 4, "convert": 3}
+FEW = {"train": 2, "batch": 4, "convert": 4}
 MANY = {"train": 15, "batch": 20, "convert": 15}
-NUM_VIDEOS = 8
+NUM_VIDEOS = 6
 
 
 def kill_and_finish(
@@ -119,7 +119,7 @@ def check_train(num_kills: int, folder: Path) -> None:
     write_table(table.records, folder / "clips.csv")
 
     def command(out: Path, *more: str) -> list[object]:
-        settings = ("--train.epochs", 6, "--train.folds", 2, "--train.cached_views", 1)
+        settings = ("--train.epochs", 4, "--train.folds", 2, "--train.cached_views", 1)
         encoders = ("--arch.video_weights", "random", "--arch.text_encoder", "random")
         sizes = ("--train.num_workers", 0, "--train.batch_size", 4)
         data = ("--data", folder / "clips.csv", "--out", out)

@@ -13,7 +13,7 @@ from tests.faults.mutations import MUTATIONS, write_mutated
 from tests.faults.processes import run
 
 MAX_BYTES = 2 * 10**9
-FEW, MANY = 4 * len(MUTATIONS), 1000
+FEW, MANY = 2 * len(MUTATIONS), 1000
 
 
 def carried_clips() -> list[Path]:
