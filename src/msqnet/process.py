@@ -32,6 +32,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def num_usable_cores() -> int:
+    """Cores that this process may use: fewer than there are where somebody limited it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _SignalStack(ctypes.Structure):
     """``stack_t`` of sigaltstack(2) on Linux."""
 

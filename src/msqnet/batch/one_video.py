@@ -8,6 +8,7 @@ JSON. Where results are replaced, the old JSON goes first.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from msqnet.batch.jobs import Outcome
 from msqnet.batch.patience import GaveUp, Patience, TookTooLong
 from msqnet.batch.remote import local_path
 from msqnet.batch.sources import local_copy, source_state
-from msqnet.errors import DatasetError, ShapeError, VideoError
+from msqnet.errors import ConfigError, DatasetError, ShapeError, VideoError
 from msqnet.inference.results_folder import DRAWN_SUFFIXES
 from msqnet.predictions import VideoPredictions
 
@@ -77,7 +78,10 @@ class _Work:
         try:
             if (unchanged := self._unchanged()) is not None:
                 return unchanged
-            with self._output.staging() as folder:
+            with ExitStack() as stack:
+                folder = self._patience.retried(
+                    "writing", lambda: stack.enter_context(self._output.staging())
+                )
                 done = self._patience.retried("reading", lambda: self._answer(folder))
         except TookTooLong as error:
             done = self._failed("timeout", "time_limit", error)
@@ -85,6 +89,8 @@ class _Work:
             done = self._failed("error", error.cause, error)
         except VideoError as error:
             done = self._failed("error", "bad_file", error)
+        except ConfigError as error:  # an address of a kind that nothing here can read
+            done = self._failed("error", "reading", error)
         num_attempts = self._patience.num_retries + 1
         return replace(done, seconds=self._patience.seconds, num_attempts=num_attempts)
 
@@ -175,16 +181,20 @@ class _Work:
                 self._patience.retried("writing", partial(self._output.remove, name))
 
     def _publish(self, predictions: VideoPredictions, folder: Path) -> None:
-        paths = write_tables(
+        paths = self._patience.retried("writing", lambda: self._staged(predictions, folder))
+        for name, path in zip(self._names, paths, strict=True):
+            self._patience.retried("writing", partial(self._output.publish, name, path))
+
+    def _staged(self, predictions: VideoPredictions, folder: Path) -> tuple[Path, ...]:
+        """The files, written but not published, in the order of publishing."""
+        tables = write_tables(
             predictions,
             name=self._job.name,
             digest=self._so_far.digest,
             num_bytes=self._so_far.num_bytes,
             folder=folder,
         )
-        paths += tuple(reversed(predictions.write(folder / "video")))
-        for name, path in zip(self._names, paths, strict=True):
-            self._patience.retried("writing", partial(self._output.publish, name, path))
+        return (*tables, *reversed(predictions.write(folder / "video")))
 
     def _answered(self, predictions: VideoPredictions) -> Outcome:
         return replace(

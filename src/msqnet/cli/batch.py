@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.labels import split_labels
+from msqnet.process import num_usable_cores
 
 if TYPE_CHECKING:
     from msqnet.batch.run import Runner
@@ -124,7 +124,7 @@ def _num_threads(threads: int | None, processes: int) -> int:
         raise ConfigError(f"--processes {processes}: expected 0 or more")
     if threads is not None:
         return threads
-    return max(1, len(os.sched_getaffinity(0)) // max(1, processes))
+    return max(1, num_usable_cores() // max(1, processes))
 
 
 def _runner(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.diagnosis.findings import Finding
+from msqnet.process import num_usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def device_findings() -> Iterator[Finding]:
     """What computes, and with how many threads."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = num_usable_cores()
     threads = torch.get_num_threads()
     capability = torch.backends.cpu.get_cpu_capability()
     is_slow = capability.upper() in ("DEFAULT", "NO AVX")
@@ -77,7 +78,7 @@ def device_findings() -> Iterator[Finding]:
         "note" if is_slow else "ok",
         "torch finds neither AVX2 nor better: several times slower" if is_slow else "",
     )
-    if cores and threads < cores and "OMP_NUM_THREADS" not in os.environ:
+    if threads < cores and "OMP_NUM_THREADS" not in os.environ:
         yield Finding(
             "devices", "threads", f"{threads} of {cores} cores", "note", "set OMP_NUM_THREADS"
         )

@@ -299,3 +299,33 @@ def test_writing_that_keeps_failing_is_an_error(tmp_path: Path, job: Job) -> Non
     assert (outcome.status, outcome.cause, outcome.num_attempts) == ("error", "writing", 3)
     assert "No space left" in outcome.message
     assert "tried 3 times" in outcome.message
+
+
+def test_address_that_nothing_here_can_read_costs_its_own_row(tmp_path: Path) -> None:
+    outcome = work(Job("x.mp4", "nowhere://host/x.mp4"), tmp_path / "out")
+    assert (outcome.status, outcome.cause) == ("error", "reading")
+    assert "nowhere" in outcome.message
+
+
+def test_place_that_cannot_be_written_is_said_as_such(
+    tmp_path: Path, job: Job, counting: CountingPredictor
+) -> None:
+    (tmp_path / "out" / ".batch").mkdir(parents=True)
+    (tmp_path / "out" / ".batch" / "staging").touch()  # a file where the folder would be
+    outcome = work(job, tmp_path / "out", counting)
+    assert (outcome.status, outcome.cause) == ("error", "writing")
+    assert counting.num_calls == 0
+
+
+def test_full_disk_while_results_are_written_predicts_once(
+    tmp_path: Path, job: Job, counting: CountingPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("msqnet.batch.one_video.write_tables", fail)
+    outcome = work(job, tmp_path / "out", counting)
+    assert (outcome.status, outcome.cause) == ("error", "writing")
+    assert "No space left" in outcome.message
+    assert counting.num_calls == 1
+    assert not list((tmp_path / "out").rglob("*.json"))
