@@ -67,8 +67,7 @@ class Worker:
 
         Raises:
             MsqnetError: the model cannot be loaded; of the class that loading raised.
-            WorkerDied: it ended instead.
-            WorkerTimedOut: it was not ready in time.
+            WorkerDied: it ended instead, was not ready in time, or `kill` was called meanwhile.
         """
         self._end()
         context = multiprocessing.get_context("forkserver")
@@ -80,7 +79,13 @@ class Worker:
         process.start()
         theirs.close()
         self._process, self._connection = process, ours
-        self._next_message(_START_SECONDS)
+        if self._is_stopped:  # `kill` found no process yet
+            self._end()
+            raise WorkerDied("it was stopped while it started")
+        try:
+            self._next_message(_START_SECONDS)
+        except WorkerTimedOut:
+            raise WorkerDied(f"its model was not loaded in {_START_SECONDS:g} s") from None
 
     def outcome(self, job: Job) -> Outcome:
         """Work on one video; a process that dies over it gets a second chance.

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msqnet.batch.jobs import Job
+from msqnet.batch.runners.worker import Worker, WorkerDied
+from msqnet.batch.settings import BatchSettings, ModelSettings
+from tests.unit.batch.brightness_batch import job_settings, load
+from tests.unit.inference.brightness import BLACK, WHITE, write_video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def settings(out: Path) -> BatchSettings:
+    return BatchSettings(ModelSettings(num_threads=1), job_settings(out))
+
+
+def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mov", [WHITE, BLACK] * 8)
+    worker = Worker(settings(tmp_path / "out"), load)
+    worker.kill()
+    with pytest.raises(WorkerDied, match="stopped while it started"):
+        worker.start()
+    with pytest.raises(WorkerDied):
+        worker.outcome(Job("clip.mov", str(video)))
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_model_that_is_not_loaded_in_time_is_not_the_videos_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msqnet.batch.runners.worker._START_SECONDS", 0.001)
+    worker = Worker(settings(tmp_path / "out"), load)
+    with pytest.raises(WorkerDied, match="its model was not loaded in"):
+        worker.start()
+    worker.kill()
