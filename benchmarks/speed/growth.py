@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed import machine
 from benchmarks.speed.harness import cost_summaries, fitted_exponent
-from benchmarks.speed.tables import growth_table
+from benchmarks.speed.tables import growth_tables
 from benchmarks.speed.videos import FOLDER, looped, repeated, source_clip
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
     "processes of one thread, each a video": {
         "sizes": [1, 2, 4],
         "smoke": [1, 2],
-        "expected": "wall time 0 up to the number of cores, then 1; CPU time 1",
+        "expected": "wall time 0 up to the number of cores, then 1; memory 1",
     },
 }
 """What is swept: sizes, those of a smoke run, and the law that the method lets expect."""
@@ -153,15 +153,17 @@ def _batch_size(size: int) -> Callable[[], object]:
     return _predict(video, 8, window_seconds=2.0, stride_seconds=1.0, batch_size=size)
 
 
-def _processes(size: int) -> Callable[[], object]:
-    """As many processes at once; what they take to start is part of it."""
+def _processes(size: int) -> Callable[[], int]:
+    """As many processes at once; what they take to start is part of it. Gives their peaks' sum."""
     looped(source_clip(), _CLIP_SECONDS, height=_SMALL_HEIGHT)
     command = [sys.executable, "-m", "benchmarks.speed.growth", "--one_video"]
 
-    def work() -> None:
-        processes = [subprocess.Popen(command) for _ in range(size)]
-        if any([process.wait() for process in processes]):
+    def work() -> int:
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(size)]
+        said = [process.communicate()[0] for process in processes]
+        if any(process.returncode for process in processes):
             raise RuntimeError(f"one of {size} processes failed")
+        return sum(map(int, said))
 
     return work
 
@@ -188,11 +190,15 @@ def run_point(sweep: str, size: int) -> dict[str, Any]:
 
     work = prepared(sweep, size)
     is_long = sweep.startswith(("length", "processes"))
+    peaks: list[int] = []
 
     @torch.inference_mode()
     def run(clock: object) -> None:
         del clock
-        work()
+        found = work()
+        if sweep.startswith("processes"):
+            assert isinstance(found, int)
+            peaks.append(found)
 
     contender = Contender(sweep, run, (lambda: None) if is_long else None)
     repeats = 1 if is_long else _REPEATS
@@ -200,7 +206,7 @@ def run_point(sweep: str, size: int) -> dict[str, Any]:
     return {
         "size": size,
         **cost_summaries(costs),
-        "peak_memory_bytes": machine.peak_memory_bytes(),
+        "peak_memory_bytes": max(peaks) if peaks else machine.peak_memory_bytes(),
     }
 
 
@@ -263,12 +269,13 @@ def measured(*, smoke: bool, only: str = "") -> dict[str, Any]:
 
 
 def _one_video() -> None:
-    """What each of several processes does."""
+    """What each of several processes does; prints its peak memory in bytes."""
     import torch
 
     torch.set_num_threads(1)
     clip = looped(source_clip(), _CLIP_SECONDS, height=_SMALL_HEIGHT)
     _predict(clip, 8, window_seconds=2.0, stride_seconds=1.0)()
+    print(machine.peak_memory_bytes())
 
 
 def main() -> None:
@@ -288,7 +295,7 @@ def main() -> None:
         results = measured(smoke=arguments.smoke, only=arguments.only)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(f"\n{growth_table(results)}\n\nwritten to {arguments.out}")
+        print(f"\n{growth_tables(results)}\n\nwritten to {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def rendered(results: dict[str, Any]) -> dict[str, str]:
             places["memory"] = tables.memory_table(results)
         return places
     if kind == "growth":
-        return {"growth": tables.growth_table(results)}
+        return {"growth": tables.growth_tables(results)}
     if kind == "gpu":
         return {"gpu": tables.gpu_table(results)}
     raise ValueError(f"results of kind {kind!r}: expected speed, growth or gpu")

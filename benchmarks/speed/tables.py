@@ -81,37 +81,40 @@ def limit_table(results: dict[str, Any]) -> str:
     return table(["matrix product, fp32", "share of the best"], rows)
 
 
-def growth_table(results: dict[str, Any]) -> str:
-    """Of every sweep: cost relative to the smallest size, fitted exponents, the expected law."""
-    rows = []
+def growth_tables(results: dict[str, Any]) -> str:
+    """The fitted exponents of all sweeps, then a table of each: cost relative to its first size."""
+    parts = [_exponent_table(results["sweeps"])]
     for name, sweep in results["sweeps"].items():
-        points = sweep["points"]
-        first, last = points[0], points[-1]
-        size = f"{first['size']} to {last['size']}"
-        times = last["wall_seconds"]["median"] / first["wall_seconds"]["median"]
-        memory = last["peak_memory_bytes"] / first["peak_memory_bytes"]
+        parts += [f"**{name}**; expected: {sweep['expected']}", _point_table(sweep["points"])]
+    return "\n\n".join(parts)
+
+
+def _exponent_table(sweeps: dict[str, Any]) -> str:
+    rows = []
+    for name, sweep in sweeps.items():
         found = sweep["exponents"]
-        rows.append(
-            [
-                name,
-                size,
-                f"{times:.1f}",
-                f"{found['wall']['all']:.2f} ({found['wall']['last']:.2f})",
-                f"{memory:.2f}",
-                f"{found['memory']['all']:.2f} ({found['memory']['last']:.2f})",
-                sweep["expected"],
-            ]
-        )
-    header = [
-        "growing",
-        "from, to",
-        "time, times",
-        "exponent, all points (last two)",
-        "memory, times",
-        "exponent, all points (last two)",
-        "expected exponent",
-    ]
+        exponents = [
+            f"{found[kind][which]:.2f}" for kind in ("wall", "memory") for which in ("all", "last")
+        ]
+        rows.append([name, *exponents])
+    header = ["exponent of", "time", "time, last two", "memory", "memory, last two"]
     return table(header, rows)
+
+
+def _point_table(points: list[dict[str, Any]]) -> str:
+    first = points[0]
+    wall, cpu = (first[kind]["median"] for kind in ("wall_seconds", "cpu_seconds"))
+    rows = [
+        [
+            str(point["size"]),
+            f"{point['wall_seconds']['median'] / wall:.2f}",
+            f"{point['cpu_seconds']['median'] / cpu:.2f}",
+            f"{point['peak_memory_bytes'] / first['peak_memory_bytes']:.2f}",
+            f"{point['peak_memory_bytes'] / 2**20:.0f}",
+        ]
+        for point in points
+    ]
+    return table(["size", "wall time", "CPU time", "peak memory", "peak, MiB"], rows)
 
 
 def gpu_table(results: dict[str, Any]) -> str:

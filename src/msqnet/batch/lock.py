@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,10 @@ from msqnet.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import TextIO
+
+# A look at the lock (`is_locked`) holds it for less than that.
+_LOOK_SECONDS = 0.5
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def only_run(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError as error:
             file.seek(0)
             raise ConfigError(
@@ -40,13 +45,27 @@ def only_run(path: Path) -> Iterator[None]:
         yield
 
 
+def _lock(file: TextIO) -> None:
+    """Take the lock, at the second try if somebody just looks at it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_LOOK_SECONDS)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def is_locked(path: Path) -> bool:
-    """Whether a run holds the lock now."""
-    if not path.exists():
+    """Whether a run holds the lock now.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        # Reading is enough for a shared lock; a run that starts meanwhile waits for it.
+        with path.open(encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return False
-    with path.open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
     return False

@@ -75,10 +75,16 @@ class Output(ABC):
         above = self.staging_folder
         if above is not None:
             above.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"msqnet-{os.getpid()}-", dir=above))
+        folder = Path(tempfile.mkdtemp(prefix=_staging_prefix(os.getpid()), dir=above))
         try:
             yield folder
         finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_staging(self, process_id: int) -> None:
+        """Remove what a process of this machine that was killed has left unpublished."""
+        above = self.staging_folder or Path(tempfile.gettempdir())
+        for folder in above.glob(f"{_staging_prefix(process_id)}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -181,6 +187,10 @@ class RemoteOutput(Output):
                 return f"{self._system.info(join(self._root, name))['size']}"
             except FileNotFoundError:
                 return ""
+
+
+def _staging_prefix(process_id: int) -> str:
+    return f"msqnet-batch-{process_id}-"
 
 
 def open_output(location: str) -> Output:

@@ -236,6 +236,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, EXIT_USAGE)
     except (MsqnetError, OSError) as error:
         return _fail(error, EXIT_FAILED)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "msqnet":
+            raise
+        # Every optional one is asked for by its extra (`MissingExtra`).
+        lacking = MsqnetError(
+            f"the package {package} is not installed, and msqnet needs it: "
+            "pip install --force-reinstall msqnet"
+        )
+        lacking.__cause__ = error
+        return _fail(lacking, EXIT_FAILED)
     return exit_code
 
 

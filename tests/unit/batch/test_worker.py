@@ -7,7 +7,7 @@ import pytest
 from msqnet.batch.jobs import Job
 from msqnet.batch.runners.worker import Worker, WorkerDied
 from msqnet.batch.settings import BatchSettings, ModelSettings
-from tests.unit.batch.brightness_batch import job_settings, load
+from tests.unit.batch.brightness_batch import STUCK_LEVEL, job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
 
 if TYPE_CHECKING:
@@ -27,6 +27,18 @@ def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: P
     with pytest.raises(WorkerDied):
         worker.outcome(Job("clip.mov", str(video)))
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_worker_that_is_stopped_over_a_video_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msqnet.batch.runners.worker._GRACE_SECONDS", 0.0)
+    video = write_video(tmp_path / "clip.mov", [STUCK_LEVEL] * 16)
+    out = tmp_path / "out"
+    worker = Worker(BatchSettings(ModelSettings(), job_settings(out, time_limit_seconds=3)), load)
+    outcome = worker.outcome(Job("clip.mov", str(video)))
+    assert outcome.status == "timeout"
+    assert list((out / ".batch" / "staging").iterdir()) == []
 
 
 def test_model_that_is_not_loaded_in_time_is_not_the_videos_fault(

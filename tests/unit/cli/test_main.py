@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -317,6 +318,15 @@ def test_verbose_shows_where_an_error_happened(caplog: pytest.LogCaptureFixture)
 def test_bug_is_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["raise", "bug"])
+
+
+def test_package_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonargparse", None)
+
+    assert cli.main(["segments"]) == 1
+    assert "the package jsonargparse is not installed" in capsys.readouterr().err
 
 
 def test_wrong_log_level_is_refused(

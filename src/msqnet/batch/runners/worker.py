@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msqnet.errors
 from msqnet.batch.jobs import Outcome
+from msqnet.batch.output import open_output
 from msqnet.errors import MsqnetError
 from msqnet.process import end_with_parent, keep_freed_memory
 
@@ -58,6 +59,7 @@ class Worker:
     def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
         self._settings = settings
         self._load = load
+        self._output = open_output(settings.job.out)
         self._process: Any = None
         self._connection: Connection | None = None
         self._is_stopped = False
@@ -169,9 +171,11 @@ class Worker:
         if process is None:
             return None
         exit_code: int | None = process.exitcode
+        process_id: int = process.pid
         process.kill()
         process.join()
         process.close()
+        self._output.clear_staging(process_id)
         return exit_code
 
 
@@ -189,7 +193,6 @@ def _run(connection: Connection, settings: BatchSettings, load: Callable[[], Pre
     keep_freed_memory()
     # Not at the top: the process that hands out jobs needs no model.
     from msqnet.batch.one_video import process_video
-    from msqnet.batch.output import open_output
 
     try:
         predictor, output = load(), open_output(settings.job.out)
