@@ -129,7 +129,11 @@ def printed(results: dict[str, Any]) -> str:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     """The preset, with what was asked for otherwise."""
-    changes = {"num_rounds": arguments.rounds, "paper_seconds": arguments.paper_seconds}
+    changes = {
+        "num_rounds": arguments.rounds,
+        "paper_seconds": arguments.paper_seconds,
+        "with_compiled": arguments.compiled or None,
+    }
     asked = {name: value for name, value in changes.items() if value is not None}
     return replace(PRESETS[arguments.preset], **asked)
 
@@ -140,6 +144,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="bench")
     parser.add_argument("--rounds", type=int, help="other than the preset's")
     parser.add_argument("--paper_seconds", type=float, help="likewise: video of the paper's model")
+    parser.add_argument("--compiled", action="store_true", help="with torch.compile (minutes)")
     parser.add_argument("--video", type=Path, help="clip that videos are made from")
     parser.add_argument("--exported", type=Path, nargs="*", default=[], help="folders, of lite")
     parser.add_argument("--floors", action="store_true", help="compare with floors.json")

@@ -18,11 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from msqnet.batch.runners.on_ray import check_reachable
+from msqnet.batch.run import run_batch
+from msqnet.batch.runners.on_ray import RayRunner, check_reachable
+from msqnet.batch.settings import BatchSettings, ModelSettings
 from msqnet.batch.status import BatchStatus
 from msqnet.batch.tables import ERROR_COLUMNS
+from msqnet.batch.work_list import find_jobs
 from msqnet.cli.main import main
-from msqnet.errors import ConfigError, MissingExtra
+from msqnet.errors import ConfigError, MissingExtra, MsqnetError
 from msqnet.predictions import VideoPredictions
 from tests.fixtures.documents import ROOT
 from tests.integration.test_documented_results import documented
@@ -132,6 +135,23 @@ def test_ray_actor_outlives_a_deadly_video(tmp_path: Path, videos: Path) -> None
     assert start(str(folder), str(out), "ray").wait(240) == 1
     causes = {item.name: item.cause for item in BatchStatus(str(out)).outcomes}
     assert causes == {"a.mov": "", "b.mov": "process_died", "c.mov": ""}
+
+
+class Unreadable:
+    """What loads no model: the processes of the cluster cannot even read it."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (sys.exit, ("not on this machine",))
+
+
+@pytest.mark.slow
+def test_cluster_that_gives_up_is_one_line(tmp_path: Path, videos: Path) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    settings = BatchSettings(ModelSettings(), brightness_batch.job_settings(tmp_path / "out"))
+    runner = RayRunner(settings, Unreadable(), 1)  # type: ignore[arg-type]
+    with pytest.raises(MsqnetError, match="--ray local: the cluster gave up: ") as caught:
+        list(run_batch(find_jobs([str(videos)]), runner, str(tmp_path / "out")))
+    assert "\n" not in str(caught.value)
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

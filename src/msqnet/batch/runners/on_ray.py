@@ -69,7 +69,7 @@ class RayRunner:
 
         Raises:
             ConfigError: there is no cluster at the address.
-            MsqnetError: the model cannot be loaded.
+            MsqnetError: the model cannot be loaded, or the cluster failed.
         """
         if not jobs:
             return
@@ -79,6 +79,13 @@ class RayRunner:
                 if row["error"]:
                     raise rebuilt_error(*json.loads(row["error"]))
                 yield Outcome.from_dict(json.loads(row["outcome"]))
+        except self._ray.exceptions.RayError as error:
+            # The last line is the cause; those above it say where in Ray it was met.
+            cause = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            raise MsqnetError(
+                f"--ray {self._address}: the cluster gave up: {cause}; finished videos are kept, "
+                "the same command goes on; `ray status` and Ray's logs say more"
+            ) from error
         finally:
             self._ray.shutdown()
 
