@@ -122,7 +122,7 @@ bench: $(VENV)/.installed-dev ## speed beside transformers and PyAV, with shares
 	@$(BIN)/python -m benchmarks.speed --preset bench
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/.installed-dev ## the same, shorter; fails if a ratio falls below its floor (4 minutes)
+bench-quick: $(VENV)/.installed-dev ## the same, shorter; fails if a ratio falls below its floor (8 minutes)
 	@$(BIN)/python -m benchmarks.speed --preset quick --floors
 
 .PHONY: bench-full

@@ -200,7 +200,7 @@ def _contender(name: str, work: Any, steps: int, device: torch.device) -> Conten
 
 
 def _peak(work: Any, device: torch.device) -> int | None:
-    """Bytes on the device at most while this runs; None where that is not told."""
+    """Bytes on the device at most while this runs, what lies there before included."""
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats(device)
@@ -220,30 +220,42 @@ def _measure_kind(
     shape = (batch, sizes.num_frames, 3, side, side)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     targets = torch.randint(0, 2, (batch, settings.of_model.num_labels), device=device).float()
-    ways = {"plain": Plain(settings, device), "best": Best(settings, device, compiled=compiled)}
-    # The same work counts for both: what the folded and spared products save is a gain.
-    works = {}
-    for name, way in ways.items():
-        if is_training:
-            fused = name == "best" and device.type == "cuda"
-            works[name] = training_step(way, clips, targets, fused=fused)
-        else:
-            works[name] = inference(way, clips)
-    flops = count_flops(works["plain"])
+
+    def made(name: str, *, compiled: bool) -> Any:
+        way = (
+            Plain(settings, device)
+            if name == "plain"
+            else Best(settings, device, compiled=compiled)
+        )
+        if not is_training:
+            return inference(way, clips)
+        fused = name == "best" and device.type == "cuda"
+        return training_step(way, clips, targets, fused=fused)
+
+    # Each way's own products: what it folds or spares does not count for its share.
+    flops = {name: count_flops(made(name, compiled=False)) for name in ("plain", "best")}
+    # Peaks are of one way alone: the other one's weights and moments are not there yet, or no more.
+    works = {"plain": made("plain", compiled=compiled)}
+    peaks = {"plain": _peak(works["plain"], device)}
+    works["best"] = made("best", compiled=compiled)
     agreement = None
     if not is_training:
         difference = (works["plain"]().sigmoid() - works["best"]().sigmoid()).abs().max()
         agreement = float(difference)
     contenders = [_contender(name, work, settings.steps, device) for name, work in works.items()]
     costs = run_rounds(contenders, num_rounds=settings.num_rounds)
+    contenders.clear()
+    del works["plain"]
+    peaks["best"] = _peak(works["best"], device)
     clips_a_round = batch * settings.steps
-    found: dict[str, Any] = {"batch": batch, "flops_a_batch": flops, "scores_differ_by": agreement}
+    found: dict[str, Any] = {"batch": batch, "scores_differ_by": agreement}
     for name, rounds in costs.items():
         rate = Summary.of([clips_a_round / cost.wall_seconds for cost in rounds])
         found[name] = {
             "clips_per_second": rate.to_dict(),
-            "flops_per_second": flops * rate.median / batch,
-            "peak_memory_bytes": _peak(works[name], device),
+            "flops_a_batch": flops[name],
+            "flops_per_second": flops[name] * rate.median / batch,
+            "peak_memory_bytes": peaks[name],
         }
     found["ratio"] = ratios(costs["plain"], costs["best"])["wall"].to_dict()
     return found

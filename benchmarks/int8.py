@@ -3,9 +3,10 @@
     python -m benchmarks.int8 --data mixed_actors.csv --split test
 
 Exports the model twice, in float32 and quantised on rows of `--calibration_split`, scores the rows
-with both by ONNX Runtime, and prints macro mAP of both with the largest and the mean difference of
-scores. Then PyTorch, ONNX Runtime and OpenVINO score the same clip in interleaved rounds; printed
-are medians of the paired ratios to PyTorch and to ONNX Runtime in float32, of CPU and wall time.
+in float32 by ONNX Runtime and quantised by ONNX Runtime and by OpenVINO, and prints macro mAP of
+each with the largest and the mean difference of scores. Then PyTorch, ONNX Runtime and OpenVINO
+score the same clip in interleaved rounds; printed are medians of the paired ratios to PyTorch and
+to ONNX Runtime in float32, of CPU and wall time.
 OMP_NUM_THREADS sets the threads of all of them.
 """
 
@@ -54,19 +55,23 @@ def macro_map(table: ClipTable, backend: Backend, scores: np.ndarray) -> float:
     return float(evaluate_scores(rows, backend, num_bootstrap=0).metrics["macro_map"])
 
 
-def compare_scores(table: ClipTable, before: Backend, after: Backend) -> None:
-    """Score every row with both, decoded once, and print the figures."""
-    clips = iter_clips(table.records, before.clip_config)
-    pairs = [
-        (clip_scores(before, batch), clip_scores(after, batch))
-        for batch in (ClipBatch.stack([clip]) for clip in clips)
-    ]
-    scores = [np.concatenate(parts) for parts in zip(*pairs, strict=True)]
-    maps = [macro_map(table, before, part) for part in scores]
-    differences = np.abs(scores[1] - scores[0])
-    print(f"{len(table)} rows; macro mAP float32 {maps[0]:.4f}, int8 {maps[1]:.4f}")
-    print(f"loss {maps[0] - maps[1]:+.4f}")
-    print(f"scores differ by {differences.max():.3f} at most, {differences.mean():.4f} on average")
+def compare_scores(table: ClipTable, before: Backend, after: dict[str, Backend]) -> None:
+    """Score every row with all of them, decoded once, and print the figures."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("float32", *after)}
+    for clip in iter_clips(table.records, before.clip_config):
+        batch = ClipBatch.stack([clip])
+        for name, backend in (("float32", before), *after.items()):
+            parts[name].append(clip_scores(backend, batch))
+    scores = {name: np.concatenate(found) for name, found in parts.items()}
+    whole = macro_map(table, before, scores["float32"])
+    print(f"{len(table)} rows; macro mAP float32 {whole:.4f}")
+    for name in after:
+        found = macro_map(table, before, scores[name])
+        differences = np.abs(scores[name] - scores["float32"])
+        print(
+            f"{name}: macro mAP {found:.4f}, loss {whole - found:+.4f}; scores differ by "
+            f"{differences.max():.3f} at most, {differences.mean():.4f} on average"
+        )
 
 
 def compare_speed(backends: dict[str, Backend], batch: ClipBatch, num_rounds: int) -> None:
@@ -119,7 +124,8 @@ def main() -> None:
             "onnxruntime int8": ExportedBackend.from_pretrained(small, runtime="onnxruntime"),
             "openvino int8": ExportedBackend.from_pretrained(small, runtime="openvino"),
         }
-        compare_scores(rows, backends["onnxruntime float32"], backends["onnxruntime int8"])
+        small_backends = {name: found for name, found in backends.items() if "int8" in name}
+        compare_scores(rows, backends["onnxruntime float32"], small_backends)
         config = backends["torch float32"].clip_config
         batch = ClipBatch.stack(list(iter_clips(rows.records[:1], config)))
         compare_speed(backends, batch, args.rounds)

@@ -118,9 +118,11 @@ def printed(results: dict[str, Any]) -> str:
     parts = [
         tables.seconds_table(results),
         tables.limit_table(results),
+        tables.limits_line(results),
         tables.share_table(results),
         tables.memory_table(results) if results["peak_memory_bytes"] else "",
         tables.ratio_table(results, "ablation"),
+        tables.ratio_table(results, "another model"),
         tables.ratio_table(results, "headline"),
         *results["notes"],
     ]

@@ -105,8 +105,12 @@ class Bench:
     @cached_property
     def unshared_video(self) -> Path:
         """For the paper's model and windows that do not overlap."""
-        # A little less, so that rounding of the file's length adds no window.
-        return looped(self.source, self.settings.unshared_seconds - _LESS_SECONDS)
+        return looped(self.source, self.unshared_seconds)
+
+    @property
+    def unshared_seconds(self) -> float:
+        """Its length: a little less, so that rounding of the file's length adds no window."""
+        return self.settings.unshared_seconds - _LESS_SECONDS
 
     @cached_property
     def lite_video(self) -> Path:

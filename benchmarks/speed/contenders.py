@@ -59,7 +59,7 @@ class Pair:
         name: of the ratio, in results and floors.
         slow: contender above the line.
         fast: contender below it.
-        group: "headline" or "ablation".
+        group: "headline", "ablation", or "another model": what is computed differs too.
     """
 
     name: str
@@ -129,7 +129,7 @@ def _add_end_to_end(found: Field, bench: Bench) -> None:
         )
     )
     overlapping = _Excerpt(bench.paper_video, settings.paper_seconds, settings.stride_seconds)
-    apart = _Excerpt(bench.unshared_video, settings.unshared_seconds, settings.window_seconds)
+    apart = _Excerpt(bench.unshared_video, bench.unshared_seconds, settings.window_seconds)
     ends = {OURS: None, OURS_UNSHARED: round(settings.unshared_seconds / settings.stride_seconds)}
     with torch.inference_mode():
         of_window = count_flops(lambda: bench.parts.scores(bench.pixels[:1]))
@@ -370,3 +370,9 @@ def _add_lite(found: Field, bench: Bench) -> None:
         name = f"lite, exported as {folder.name}"
         _add_prediction(found, bench, name, load_backend(folder, device="cpu"), video)
         found.pairs.append(Pair(f"lite: torch / {folder.name}", LITE, name, "ablation"))
+    if bench.settings.lite_seconds == bench.settings.paper_seconds:
+        names = [LITE, *(f"lite, exported as {folder.name}" for folder in bench.exported)]
+        found.pairs += [
+            Pair(f"{FROM_KEYFRAME} / {name}", FROM_KEYFRAME, name, "another model")
+            for name in names
+        ]

@@ -4,7 +4,8 @@
     python -m benchmarks.speed.floors build/bench/quick.json --write    # new floors from this run
 
 A floor lies below the measured median of CPU time ratios by twice the distance from the median to
-the lowest round, and by a tenth at least: noise does not reach it, a lost improvement does.
+the lowest round, and by two hundredths at least. Ratios of whole predictions and of single changes
+have floors; those beside another model have none. A run of other settings is not compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 from benchmarks.speed.harness import Summary
 
 PATH = Path(__file__).with_name("floors.json")
-_MIN_MARGIN_SHARE = 0.1
+_MIN_MARGIN_SHARE = 0.02
+_GROUPS = ("headline", "ablation")
 _SPREADS = 2.0
 
 
@@ -38,12 +40,12 @@ def compared(floors: dict[str, float], ratios: dict[str, Summary]) -> list[str]:
     return found
 
 
-def cpu_ratios(results: dict[str, Any], group: str = "headline") -> dict[str, Summary]:
-    """Ratios of CPU time in a result file, of one group."""
+def cpu_ratios(results: dict[str, Any]) -> dict[str, Summary]:
+    """Ratios of CPU time in a result file that have floors."""
     return {
         name: Summary(**ratio["cpu"])
         for name, ratio in results["ratios"].items()
-        if ratio["group"] == group
+        if ratio["group"] in _GROUPS
     }
 
 
@@ -56,6 +58,8 @@ def check(results: dict[str, Any], path: Path = PATH) -> list[str]:
     kept = json.loads(path.read_text(encoding="utf-8"))
     if not kept["floors"]:  # nothing to fall below would read like nothing lost
         return [f"{path.name} holds no floors: set them from a run on an idle machine, --write"]
+    if kept["preset"] != results["preset"]:
+        return [f"{path.name} is for --preset {kept['preset']}, found {results['preset']}"]
     return compared(kept["floors"], cpu_ratios(results))
 
 

@@ -3,9 +3,10 @@
     python -m benchmarks.speed.growth
     python -m benchmarks.speed.growth --only labels --smoke
 
-Every point is a process of its own, which warms up, repeats the work and tells its peak memory. The
-exponent e of time ~ size^e is fitted through all points and through the last two; beside it stands
-what the method lets expect. Models have random weights.
+Every point is a process of its own, which warms up, repeats the work and tells its peak memory; the
+sweeps over length and processes run once, without warming up, so what a start takes weighs on their
+small sizes. The exponent e of time ~ size^e is fitted through all points and through the last two;
+beside it stands what the method lets expect. Models have random weights.
 """
 
 from __future__ import annotations

@@ -30,10 +30,11 @@ def machine_line(results: dict[str, Any]) -> str:
     loads = " and ".join(f"{load:.1f}" for load in facts["load_average"])
     rounds = results.get("settings", {}).get("num_rounds")
     counted = "" if rounds is None else f" {rounds} rounds."
+    clip = f" Videos are cut from {results['source']}." if "source" in results else ""
     return (
         f"{facts['cpu']}, {facts['num_usable_cpus']} CPUs ({flags}), {facts['memory_gib']} GiB; "
         f"torch {facts['versions']['torch']}, {facts['torch_threads']} threads, "
-        f"{facts['blas']}; {results['date']}.{counted} Load average {loads}."
+        f"{facts['blas']}; {results['date']}.{counted} Load average {loads}.{clip}"
     )
 
 
@@ -50,7 +51,10 @@ def rendered(results: dict[str, Any]) -> dict[str, str]:
             "ratios": tables.ratio_table(results, "headline"),
             "ablations": tables.ratio_table(results, "ablation"),
             "shares": tables.share_table(results),
+            "limits": tables.limits_line(results),
         }
+        if beside := tables.ratio_table(results, "another model"):
+            places["lite"] = beside
         if results["peak_memory_bytes"]:
             places["memory"] = tables.memory_table(results)
         return places

@@ -25,7 +25,7 @@ def _spread(values: dict[str, float]) -> str:
 
 
 def ratio_table(results: dict[str, Any], group: str) -> str:
-    """Ratios of one group: median, extremes and quartiles of CPU time, median of wall time."""
+    """Ratios of one group: median, extremes, quartiles of CPU time, median of wall time; or ""."""
     rows = [
         [
             name,
@@ -36,11 +36,13 @@ def ratio_table(results: dict[str, Any], group: str) -> str:
         for name, ratio in results["ratios"].items()
         if ratio["group"] == group
     ]
-    return table(["ratio", "CPU time", "range (quartiles)", "wall time"], rows)
+    header = ["ratio", "CPU time", "range (quartiles)", "wall time"]
+    return table(header, rows) if rows else ""
 
 
 def share_table(results: dict[str, Any]) -> str:
-    """What each contender makes of the machine: shares of its rate, video time, memory."""
+    """What each contender makes of the machine: shares of its rates, and video time."""
+    decoding = results["limits"]["decode_realtime_factor"]
     rows = []
     for name, found in results["contenders"].items():
         share, factor = found.get("share_of_matrix_rate"), found.get("realtime_factor")
@@ -50,10 +52,30 @@ def share_table(results: dict[str, Any]) -> str:
             [
                 name,
                 "" if share is None else f"{100 * share:.0f} %",
+                "" if factor is None else f"{100 * factor / decoding:.1f} %",
                 "" if factor is None else f"{factor:.2f}",
             ]
         )
-    return table(["", "share of the matrix rate", "seconds of video a second"], rows)
+    header = [
+        "",
+        "share of the matrix rate",
+        "share of the decoding rate",
+        "video seconds a second",
+    ]
+    return table(header, rows)
+
+
+def limits_line(results: dict[str, Any]) -> str:
+    """What the machine does at most, as ratios."""
+    limits = results["limits"]
+    best = limits["sgemm_flops_per_second"]
+    slowest = min(limits["sgemm_by_shape"], key=limits["sgemm_by_shape"].__getitem__)
+    return (
+        f"Decoding alone goes at {limits['decode_realtime_factor']:.0f} seconds of video a second. "
+        f"While one byte is copied in memory, {best / limits['copy_bytes_per_second']:.0f} "
+        f"operations of matrix products are done. The slowest product that occurs ({slowest}) "
+        f"reaches {100 * limits['sgemm_by_shape'][slowest] / best:.0f} % of the best one's rate."
+    )
 
 
 def memory_table(results: dict[str, Any]) -> str:

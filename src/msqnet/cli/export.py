@@ -40,8 +40,7 @@ def export(
         int8: Compute in integers of 8 bits. Faster, and not the same: the difference of scores is
             printed, not limited. Measure what it costs on your own clips before you use it.
         calibrate_on: With `--int8`, what shows the usual range of values: a table of clips, a
-            video or a folder of videos, of the kind that will be predicted; by default the videos
-            of the check.
+            video or a folder of videos, of the kind that will be predicted; by default `--videos`.
         calibration_split: Rows of that table to take, for instance `train`; by default all.
 
     Returns:
@@ -56,6 +55,11 @@ def export(
         raise ConfigError("--calibrate_on is for --int8; give both or neither")
     if calibration_split and not calibrate_on:
         raise ConfigError("--calibration_split takes rows of a table; name it with --calibrate_on")
+    if int8 and not (calibrate_on or videos):
+        raise ConfigError(
+            "--int8 needs clips of the kind that will be predicted: name a table of clips, a video "
+            "or a folder with --calibrate_on"
+        )
     if Path(out).exists():
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -124,9 +125,14 @@ def _predict_all(
     overlay: bool = False,
 ) -> int:
     counts: Counter[str] = Counter()
+    video_seconds = taken_seconds = 0.0
     for number, video in enumerate(inputs, start=1):
         title = f"{number}/{len(inputs)} {video.name}"
+        started = time.perf_counter()
         row, predictions = _predict_one(video, predictor, results, errors, title)
+        if predictions is not None:
+            video_seconds += predictions.duration_seconds
+            taken_seconds += time.perf_counter() - started
         counts[row.status] += 1
         _show(row, predictions, console, errors)
         if overlay and results and row.status != "error":
@@ -137,6 +143,12 @@ def _predict_all(
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
         console.print(
             _printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False
+        )
+    if taken_seconds:
+        rate = video_seconds / taken_seconds
+        _say(
+            console,
+            f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s: {rate:.2g} x real time",
         )
     return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
 

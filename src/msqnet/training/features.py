@@ -19,6 +19,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from msqnet.training.feature_files import Entry
 
 _KEY_LENGTH = 32
+_OF_PIXELS = ("av", "kornia")
 # A killed run loses what it has not written: whichever of the two is reached first.
 _WRITE_BYTES = 16 * 2**20
 _WRITE_SECONDS = 60.0
@@ -117,6 +119,8 @@ class FeatureStore:
             "encoders": self.frozen.digest(),
             "kept": self.names,
             "clip": dataset.config.to_dict(),
+            # What decodes and resizes may give other pixels from release to release.
+            "libraries": {name: version(name) for name in _OF_PIXELS},
         }
         text = json.dumps(settings, sort_keys=True, indent=2)
         self._settings_digest = hashlib.sha256(text.encode()).hexdigest()

@@ -100,7 +100,13 @@ def test_gpu_measurement_runs_at_tiny_sizes_and_both_ways_agree() -> None:
     results = gpu.measured(gpu.settings_of(smoke=True), torch.device("cpu"), compiled=False)
     assert json.loads(json.dumps(results)) == results
     assert results["inference"]["scores_differ_by"] < 0.02  # bf16 keeps 8 bits
-    assert results["training"]["flops_a_batch"] > results["inference"]["flops_a_batch"]
+    flops = {
+        (kind, way): results[kind][way]["flops_a_batch"]
+        for kind in ("training", "inference")
+        for way in ("plain", "best")
+    }
+    assert flops["training", "plain"] > flops["inference", "plain"]
+    assert flops["inference", "best"] < flops["inference", "plain"]  # folded, class token only
     assert "training: best is" in gpu.printed(results)
 
 

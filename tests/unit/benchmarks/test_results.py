@@ -42,6 +42,12 @@ def result_file(slow_seconds: float = 3.0) -> dict[str, Any]:
         "date": "2030-01-02",
         "settings": {"num_rounds": 5},
         "machine": machine,
+        "limits": {
+            "sgemm_flops_per_second": 100e9,
+            "sgemm_by_shape": {"large": 100e9, "small": 25e9},
+            "copy_bytes_per_second": 2e9,
+            "decode_realtime_factor": 20.0,
+        },
         "contenders": contenders,
         "ratios": {
             "model only": {"group": "headline", "slow": "a", "fast": "b", **pair},
@@ -51,8 +57,8 @@ def result_file(slow_seconds: float = 3.0) -> dict[str, Any]:
     }
 
 
-def test_floor_lies_below_the_noise_and_a_tenth_at_least() -> None:
-    assert floor_of(summary(2.0, 2.0, 2.0)) == pytest.approx(1.8)
+def test_floor_lies_below_the_noise_and_two_hundredths_at_least() -> None:
+    assert floor_of(summary(2.0, 2.0, 2.0)) == pytest.approx(1.96)
     assert floor_of(summary(1.6, 2.0, 2.1)) == pytest.approx(1.2)
 
 
@@ -67,10 +73,18 @@ def test_a_ratio_below_its_floor_and_one_that_is_missing_are_named() -> None:
 
 def test_floors_written_from_a_run_hold_for_it_and_not_for_a_slower_one(tmp_path: Path) -> None:
     path = tmp_path / "floors.json"
-    assert written(result_file(), path) == {"model only": 2.8}
+    assert written(result_file(), path) == {"model only": 2.8, "folded": 2.8}
     assert check(result_file(), path) == []
-    (lost,) = check(result_file(slow_seconds=2.0), path)
-    assert lost.startswith("model only: 2.20")
+    whole, single = check(result_file(slow_seconds=2.0), path)
+    assert whole.startswith("model only: 2.20")
+    assert single.startswith("folded: 2.20")
+
+
+def test_floors_of_one_preset_are_not_those_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "floors.json"
+    written(result_file(), path)
+    (found,) = check({**result_file(), "preset": "bench"}, path)
+    assert "is for --preset quick, found bench" in found
 
 
 def test_no_floors_are_not_taken_for_nothing_lost(tmp_path: Path) -> None:
@@ -90,7 +104,10 @@ def test_tables_go_between_their_markers_and_nothing_else_changes() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     filled = report.filled(page, [result_file()])
     assert "| model only | 3.20 | 3.00 to 3.40 (3.10 to 3.30) | 6.00 |" in filled
-    assert "| a | 42 % |  |" in filled
+    assert "| a | 42 % |  |  |" in filled
+    assert "Decoding alone goes at 20 seconds of video a second." in filled
+    assert "50 operations of matrix products" in filled
+    assert "The slowest product that occurs (small) reaches 25 %" in filled
     assert "| a | 250 | 2.5 |" in filled
     assert "Some CPU, 2 CPUs (avx2), 23.4 GiB" in filled
     again = report.filled(filled, [result_file()])

@@ -51,11 +51,34 @@ def test_no_stage_breaks_the_graph(kind: str) -> None:
     with torch.no_grad():
         expected = logits(model, stages(model), 2)
         torch.testing.assert_close(logits(model, captured, 2), expected)
-        # Whole models, as a training loop would compile them.
+        # Whole models too.
         clips = frames_of(model, 1)[None]
         inputs = {"pixels": clips, "closeups": clips if kind == "lite" else None}
         whole = torch.compile(model, fullgraph=True, backend="eager")
         torch.testing.assert_close(whole(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+def test_a_training_step_is_one_graph(precision: torch.dtype | None) -> None:
+    """As the Trainer compiles: the whole model, with gradients, maybe under autocast."""
+    model = model_of("timesformer").train()
+    clips = frames_of(model, 2).unflatten(0, (2, -1))
+
+    def gradients(step: Any) -> dict[str, Tensor]:
+        model.zero_grad()
+        torch.manual_seed(0)  # of dropout
+        with torch.autocast("cpu", precision, enabled=precision is not None):
+            step(pixels=clips).logits.float().square().mean().backward()
+        return {
+            name: parameter.grad.clone()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        }
+
+    expected = gradients(model)
+    assert any(bool(values.any()) for values in expected.values())
+    found = gradients(torch.compile(model, fullgraph=True, backend="eager"))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow
