@@ -33,7 +33,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes, one a GPU")
     parser.add_argument("--gpu", action="store_true", help="give each of them a GPU")
     parser.add_argument("--cpus", type=int, default=1, help="cores of each of them")
-    parser.add_argument("--address", help="of a running cluster, or auto; a local one by default")
+    parser.add_argument("--address", default="local", help="of a cluster, or auto")
     parser.add_argument("options", nargs="+", help="of msqnet train, behind --")
     return parser.parse_args()
 
