@@ -13,6 +13,7 @@ paper) without gradients on all frames at once. Rounds are paired and interleave
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import re
@@ -203,6 +204,9 @@ def _peak(work: Any, device: torch.device) -> int | None:
     """Bytes on the device at most while this runs, what lies there before included."""
     if device.type != "cuda":
         return None
+    work()  # makes the optimiser's moments, and compiles
+    gc.collect()  # a compiled way holds itself
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     work()
     synchronise(device)

@@ -58,15 +58,32 @@ def check(results: dict[str, Any], path: Path = PATH) -> list[str]:
     kept = json.loads(path.read_text(encoding="utf-8"))
     if not kept["floors"]:  # nothing to fall below would read like nothing lost
         return [f"{path.name} holds no floors: set them from a run on an idle machine, --write"]
-    if kept["preset"] != results["preset"]:
-        return [f"{path.name} is for --preset {kept['preset']}, found {results['preset']}"]
-    return compared(kept["floors"], cpu_ratios(results))
+    if differing := _differing(kept["settings"], results["settings"]):
+        return [f"{path.name} is for other settings: {differing}; run --preset {kept['preset']}"]
+    lost = compared(kept["floors"], cpu_ratios(results))
+    cpu = results["machine"]["cpu"]
+    if lost and cpu != kept["cpu"]:
+        lost.append(f"the floors were set on {kept['cpu']}, this is {cpu}: --write sets its own")
+    return lost
+
+
+def _differing(kept: dict[str, Any], found: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {kept.get(name)} there, {found.get(name)} here"
+        for name in sorted(kept.keys() | found.keys())
+        if kept.get(name) != found.get(name)
+    )
 
 
 def written(results: dict[str, Any], path: Path = PATH) -> dict[str, float]:
     """Set the floors from a run."""
     floors = {name: round(floor_of(ratio), 2) for name, ratio in cpu_ratios(results).items()}
-    kept = {"preset": results["preset"], "cpu": results["machine"]["cpu"], "floors": floors}
+    kept = {
+        "preset": results["preset"],
+        "settings": results["settings"],
+        "cpu": results["machine"]["cpu"],
+        "floors": floors,
+    }
     path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     return floors
 

@@ -70,11 +70,12 @@ def limits_line(results: dict[str, Any]) -> str:
     limits = results["limits"]
     best = limits["sgemm_flops_per_second"]
     slowest = min(limits["sgemm_by_shape"], key=limits["sgemm_by_shape"].__getitem__)
+    balance = best / limits["copy_bytes_per_second"]
     return (
         f"Decoding alone goes at {limits['decode_realtime_factor']:.0f} seconds of video a second. "
-        f"While one byte is copied in memory, {best / limits['copy_bytes_per_second']:.0f} "
-        f"operations of matrix products are done. The slowest product that occurs ({slowest}) "
-        f"reaches {100 * limits['sgemm_by_shape'][slowest] / best:.0f} % of the best one's rate."
+        f"While one byte of memory is read or written, {balance:.0f} operations of matrix products "
+        f"are done. The slowest product that occurs ({slowest}) reaches "
+        f"{100 * limits['sgemm_by_shape'][slowest] / best:.0f} % of the best one's rate."
     )
 
 

@@ -10,7 +10,6 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file
@@ -21,51 +20,13 @@ from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.boris import FORMAT as BORIS
 from msqnet.labels import LabelSet
 from msqnet.predictions import VideoPredictions
-from tests.faults.processes import Done, run
+from tests.faults.processes import run
 from tests.fixtures.tables import write_brightness_table
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 FEW = {"train": 2, "batch": 4, "convert": 4}
 MANY = {"train": 15, "batch": 20, "convert": 15}
 NUM_VIDEOS = 6
-
-
-def kill_and_finish(
-    command: Sequence[object],
-    resumed: Sequence[object],
-    num_kills: int,
-    length_seconds: float,
-    check: Callable[[], object],
-    seed: int,
-) -> Done:
-    """Run a command and kill it, again and again, then let it finish.
-
-    Args:
-        command: what is run first.
-        resumed: what is run after a kill.
-        num_kills: how often.
-        length_seconds: of a run that is not killed.
-        check: of what lies there after each kill.
-        seed: of the moments.
-    """
-    rng = random.Random(seed)
-    num_hit = 0
-    arguments = command
-    while num_hit < num_kills:
-        moment = rng.uniform(0.2, 1.0) * length_seconds
-        done = run(arguments, kill_after_seconds=moment, timeout_seconds=240)
-        assert done.exit_code in (0, -9), done.output
-        num_hit += done.exit_code == -9
-        check()
-        # What finished has nothing left to kill: begin shorter.
-        length_seconds *= 0.7 if done.exit_code == 0 else 1.0
-        arguments = resumed
-    last = run(resumed, timeout_seconds=240)
-    print(f"{command[0]}: killed {num_hit} times; the last run took {last.seconds:.1f} s")
-    return last
 
 
 def check_batch(num_kills: int, folder: Path) -> None:
@@ -127,23 +88,34 @@ def check_train(num_kills: int, folder: Path) -> None:
 
     unbroken = run(command(folder / "unbroken"))
     assert unbroken.exit_code == 0, unbroken.output
-    out = folder / "out"
 
-    def whole() -> None:
+    def assert_equal(out: Path) -> None:
         for name in ("best", "last"):
+            found = load_file(out / name / "model.safetensors")
+            expected = load_file(folder / "unbroken" / name / "model.safetensors")
+            assert found.keys() == expected.keys()
+            for key, tensor in expected.items():
+                assert tensor.equal(found[key]), f"{name}: {key}"
+
+    rng = random.Random(2)
+    num_hit = num_runs = 0
+    while num_hit < num_kills:
+        out = folder / f"out{num_runs}"
+        moment = rng.uniform(0.2, 1.0) * unbroken.seconds
+        done = run(command(out, "--resume"), kill_after_seconds=moment, timeout_seconds=240)
+        assert done.exit_code in (0, -9), done.output
+        for name in ("best", "last"):  # whole where it is there at all
             if (out / name).exists():
                 load_file(out / name / "model.safetensors")
                 json.loads((out / name / "config.json").read_text())
-
-    resumed = command(out, "--resume")
-    last = kill_and_finish(resumed, resumed, num_kills, unbroken.seconds, whole, seed=2)
+        if done.exit_code == 0:  # nothing is left to be killed
+            assert_equal(out)
+            num_runs += 1
+        num_hit += done.exit_code == -9
+    last = run(command(out, "--resume"), timeout_seconds=240)
     assert last.exit_code == 0, last.output
-    for name in ("best", "last"):
-        found = load_file(out / name / "model.safetensors")
-        expected = load_file(folder / "unbroken" / name / "model.safetensors")
-        assert found.keys() == expected.keys()
-        for key, tensor in expected.items():
-            assert tensor.equal(found[key]), f"{name}: {key}"
+    assert_equal(out)
+    print(f"train: killed {num_hit} times in {num_runs + 1} runs, each equal to an unbroken one's")
 
 
 def check_convert(num_kills: int, folder: Path) -> None:
@@ -165,9 +137,17 @@ def check_convert(num_kills: int, folder: Path) -> None:
     def whole() -> None:
         assert out.read_bytes() == expected
 
-    last = kill_and_finish(command, command, num_kills, unbroken.seconds, whole, seed=3)
+    rng = random.Random(3)
+    num_hit = 0
+    while num_hit < num_kills:
+        done = run(command, kill_after_seconds=rng.uniform(0.2, 1.0) * unbroken.seconds)
+        assert done.exit_code in (0, -9), done.output
+        num_hit += done.exit_code == -9
+        whole()
+    last = run(command)
     assert last.exit_code == 0, last.output
     whole()
+    print(f"convert: killed {num_hit} times; always the old table or the new one")
     assert len(read_table(out)) > 1000
 
 

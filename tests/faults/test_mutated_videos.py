@@ -95,6 +95,8 @@ def test_a_thousand_damaged_real_clips_each_give_a_row(real_data: Path, tmp_path
             for path in sorted((real_data / folder).rglob("*"))
             if path.suffix in (".mp4", ".avi") and path.stat().st_size < 1.5e6
         ]
+        if not found:
+            pytest.skip(f"no short clips in {real_data / folder}")
         sources += found[:: max(1, len(found) // 12)]
         sources += in_other_containers(found[0], tmp_path / "sources" / folder)
     assert len({path.suffix for path in sources}) == 2 + len(OTHER_CONTAINERS)

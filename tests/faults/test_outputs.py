@@ -62,7 +62,8 @@ def test_results_too_large_for_the_limit_are_rows_and_a_later_run_writes_them(pl
     exit_code, output = predict(place, out, limit)
     assert exit_code == 1
     assert "File too large" in output
-    assert [(row.status, "File too large" in row.error) for row in read_index(out / "index.csv")]
+    rows = read_index(out / "index.csv")
+    assert [(row.status, "File too large" in row.error) for row in rows] == [("error", True)] * 2
     assert not list(out.glob("*.json"))
     assert_whole(out, ())
     assert predict(place, out)[0] == 0
@@ -96,6 +97,10 @@ def test_full_disk_loses_nothing_that_was_finished(place: Path) -> None:
         exit_code, output = predict(place, out)
         assert exit_code == 1
         assert "No space left on device" in output
+        rows = read_index(out / "index.csv")
+        failed = [row for row in rows if row.status != "ok"]
+        assert failed, "the disk was not full"
+        assert all("No space left" in row.error for row in failed)
         assert_whole(out, ())
         (out / "ballast").unlink()
         exit_code, output = predict(place, out)

@@ -145,6 +145,7 @@ class Unreadable:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
 def test_cluster_that_gives_up_is_one_line(tmp_path: Path, videos: Path) -> None:
     pytest.importorskip("ray", exc_type=ImportError)
     settings = BatchSettings(ModelSettings(), brightness_batch.job_settings(tmp_path / "out"))

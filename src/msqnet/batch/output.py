@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -190,7 +191,8 @@ class RemoteOutput(Output):
 
 
 def _staging_prefix(process_id: int) -> str:
-    return f"msqnet-batch-{process_id}-"
+    # Other machines may stage in the same folder, and have processes of the same number.
+    return f"msqnet-batch-{socket.gethostname()}-{process_id}-"
 
 
 def open_output(location: str) -> Output:

@@ -237,12 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MsqnetError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "msqnet":
+        # Every optional package is asked for by its extra (`MissingExtra`).
+        if not error.name or "." in error.name or error.name == "msqnet":
             raise
-        # Every optional one is asked for by its extra (`MissingExtra`).
         lacking = MsqnetError(
-            f"the package {package} is not installed, and msqnet needs it: "
+            f"the package {error.name} is not installed, and msqnet needs it: "
             "pip install --force-reinstall msqnet"
         )
         lacking.__cause__ = error

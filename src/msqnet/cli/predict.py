@@ -146,10 +146,8 @@ def _predict_all(
         )
     if taken_seconds:
         rate = video_seconds / taken_seconds
-        _say(
-            console,
-            f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s: {rate:.2g} x real time",
-        )
+        taken = f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s"
+        _say(console, f"{taken}: {rate:.{1 if rate < 10 else 0}f} x real time")
     return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,10 +35,16 @@ def test_looking_keeps_no_run_from_starting(tmp_path: Path) -> None:
             assert is_locked(path)
 
 
-def test_looking_needs_no_right_to_write(tmp_path: Path) -> None:
+def test_looking_needs_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lock"
     path.touch()
-    path.chmod(0o444)
-    before = path.stat().st_mtime_ns
+    flags = []
+    opened = io.open
+
+    def noting(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        flags.append(mode)
+        return opened(file, mode, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", noting)  # what `Path.open` calls
     assert not is_locked(path)
-    assert path.stat().st_mtime_ns == before
+    assert flags == ["r"]

@@ -80,11 +80,21 @@ def test_floors_written_from_a_run_hold_for_it_and_not_for_a_slower_one(tmp_path
     assert single.startswith("folded: 2.20")
 
 
-def test_floors_of_one_preset_are_not_those_of_another(tmp_path: Path) -> None:
+def test_floors_of_some_settings_are_not_those_of_others(tmp_path: Path) -> None:
     path = tmp_path / "floors.json"
     written(result_file(), path)
-    (found,) = check({**result_file(), "preset": "bench"}, path)
-    assert "is for --preset quick, found bench" in found
+    other = {**result_file(), "settings": {"num_rounds": 3}}
+    assert check(other, path) == [
+        "floors.json is for other settings: num_rounds 5 there, 3 here; run --preset quick"
+    ]
+
+
+def test_slower_run_on_another_machine_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "floors.json"
+    written(result_file(), path)
+    slower = result_file(slow_seconds=2.0)
+    slower["machine"]["cpu"] = "Other CPU"
+    assert "set on Some CPU, this is Other CPU" in check(slower, path)[-1]
 
 
 def test_no_floors_are_not_taken_for_nothing_lost(tmp_path: Path) -> None:
@@ -106,7 +116,7 @@ def test_tables_go_between_their_markers_and_nothing_else_changes() -> None:
     assert "| model only | 3.20 | 3.00 to 3.40 (3.10 to 3.30) | 6.00 |" in filled
     assert "| a | 42 % |  |  |" in filled
     assert "Decoding alone goes at 20 seconds of video a second." in filled
-    assert "50 operations of matrix products" in filled
+    assert "read or written, 50 operations of matrix products" in filled
     assert "The slowest product that occurs (small) reaches 25 %" in filled
     assert "| a | 250 | 2.5 |" in filled
     assert "Some CPU, 2 CPUs (avx2), 23.4 GiB" in filled

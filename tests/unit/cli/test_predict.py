@@ -84,6 +84,19 @@ def test_table_names_label_start_end_and_score(tmp_path: Path, terminal: Termina
     assert [item.name for item in tmp_path.iterdir()] == ["clip.mov"]
 
 
+def test_rate_is_told_of_what_was_predicted_only(tmp_path: Path, terminal: Terminal) -> None:
+    path = write_video(tmp_path / "clip.mov", EVENT)
+    out = tmp_path / "out"
+    terminal.run(path, out=out)
+    last = terminal.stdout.getvalue().splitlines()[-1]
+    found = re.fullmatch(r"(\S+) s of video in (\S+) s: (\S+) x real time", last)
+    assert found
+    assert float(found[1]) == pytest.approx(len(EVENT) / 10, abs=0.06)
+    terminal.run(path, out=out)
+    assert "results exist" in terminal.stdout.getvalue()
+    assert terminal.stdout.getvalue().count("real time") == 1
+
+
 def test_highest_labels_are_shown_where_no_segment_is(tmp_path: Path, terminal: Terminal) -> None:
     path = write_video(tmp_path / "clip.mov", [51] * 20)
     terminal.run(path)

@@ -59,7 +59,6 @@ class Worker:
     def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
         self._settings = settings
         self._load = load
-        self._output = open_output(settings.job.out)
         self._process: Any = None
         self._connection: Connection | None = None
         self._is_stopped = False
@@ -175,7 +174,7 @@ class Worker:
         process.kill()
         process.join()
         process.close()
-        self._output.clear_staging(process_id)
+        open_output(self._settings.job.out).clear_staging(process_id)
         return exit_code
 
 
