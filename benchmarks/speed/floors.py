@@ -1,11 +1,12 @@
 """Ratios that must not be lost: compares a run with the floors that are kept beside this file.
 
     python -m benchmarks.speed.floors build/bench/quick.json            # exit code 1 below a floor
-    python -m benchmarks.speed.floors build/bench/quick.json --write    # new floors from this run
+    python -m benchmarks.speed.floors one.json other.json --write       # new floors from these runs
 
 A floor lies below the measured median of CPU time ratios by twice the distance from the median to
-the lowest round, and by two hundredths at least. Ratios of whole predictions and of single changes
-have floors; those beside another model have none. A run of other settings is not compared.
+the lowest round, and by three hundredths at least, by which medians of runs on one machine were
+seen to differ; of several runs the lowest floor counts. Ratios of whole predictions and of single
+changes have floors; those beside another model have none. A run of other settings is not compared.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed.harness import Summary
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 PATH = Path(__file__).with_name("floors.json")
-_MIN_MARGIN_SHARE = 0.02
+_MIN_MARGIN_SHARE = 0.03
 _GROUPS = ("headline", "ablation")
 _SPREADS = 2.0
 
@@ -75,13 +79,22 @@ def _differing(kept: dict[str, Any], found: dict[str, Any]) -> str:
     )
 
 
-def written(results: dict[str, Any], path: Path = PATH) -> dict[str, float]:
-    """Set the floors from a run."""
-    floors = {name: round(floor_of(ratio), 2) for name, ratio in cpu_ratios(results).items()}
+def written(runs: Sequence[dict[str, Any]], path: Path = PATH) -> dict[str, float]:
+    """Set the floors from runs of the same settings.
+
+    Raises:
+        ValueError: their settings differ.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if differing := _differing(first["settings"], run["settings"]):
+            raise ValueError(f"runs of different settings: {differing}")
+    ratios = [cpu_ratios(run) for run in runs]
+    floors = {name: round(min(floor_of(found[name]) for found in ratios), 2) for name in ratios[0]}
     kept = {
-        "preset": results["preset"],
-        "settings": results["settings"],
-        "cpu": results["machine"]["cpu"],
+        "preset": first["preset"],
+        "settings": first["settings"],
+        "cpu": first["machine"]["cpu"],
         "floors": floors,
     }
     path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
@@ -91,15 +104,17 @@ def written(results: dict[str, Any], path: Path = PATH) -> dict[str, float]:
 def main() -> None:
     """Compare, or write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="+", help="files of runs; one to compare")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    results = json.loads(arguments.results.read_text(encoding="utf-8"))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.results]
     if arguments.write:
-        for name, floor in written(results).items():
+        for name, floor in written(runs).items():
             print(f"{name}: {floor:.2f}")
         return
-    lost = check(results)
+    if len(runs) > 1:
+        parser.error(f"{len(runs)} files: expected one to compare, or --write")
+    lost = check(runs[0])
     print("\n".join(lost) or "no ratio lies below its floor")
     raise SystemExit(1 if lost else 0)
 
