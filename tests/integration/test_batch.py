@@ -140,8 +140,8 @@ def test_ray_actor_outlives_a_deadly_video(tmp_path: Path, videos: Path) -> None
 class Unreadable:
     """What loads no model: the processes of the cluster cannot even read it."""
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (sys.exit, ("not on this machine",))
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return (int, ("not on this machine",))
 
 
 @pytest.mark.slow
