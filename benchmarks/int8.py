@@ -1,12 +1,12 @@
-"""What 8-bit integers cost in average precision and gain in time, and how runtimes compare.
+"""What fewer bits cost in average precision and gain in time, and how runtimes compare.
 
     python -m benchmarks.int8 --data mixed_actors.csv --split test
 
 Exports the model twice, in float32 and quantised on rows of `--calibration_split`, scores the rows
-in float32 by ONNX Runtime and quantised by ONNX Runtime and by OpenVINO, and prints macro mAP of
-each with the largest and the mean difference of scores. Then PyTorch, ONNX Runtime and OpenVINO
-score the same clip in interleaved rounds; printed are medians of the paired ratios to PyTorch and
-to ONNX Runtime in float32, of CPU and wall time.
+in float32 by ONNX Runtime, quantised by ONNX Runtime and by OpenVINO, and in bf16 by PyTorch where
+the CPU has instructions for it, and prints macro mAP of each with the largest and the mean
+difference of scores. Then all of them score the same clip in interleaved rounds; printed are
+medians of the paired ratios to PyTorch and to ONNX Runtime in float32, of CPU and wall time.
 OMP_NUM_THREADS sets the threads of all of them.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from benchmarks.speed.harness import Contender, StageClock, run_rounds
 from msqnet.clips import ClipBatch
@@ -28,6 +29,7 @@ from msqnet.export.clips import iter_clips, spread
 from msqnet.export.exporter import ExportSettings, export_model
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
+from msqnet.model.computing import has_fast_bf16
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:
@@ -124,8 +126,12 @@ def main() -> None:
             "onnxruntime int8": ExportedBackend.from_pretrained(small, runtime="onnxruntime"),
             "openvino int8": ExportedBackend.from_pretrained(small, runtime="openvino"),
         }
-        small_backends = {name: found for name, found in backends.items() if "int8" in name}
-        compare_scores(rows, backends["onnxruntime float32"], small_backends)
+        if has_fast_bf16(torch.device("cpu")):
+            backends["torch bf16"] = TorchBackend.from_pretrained(
+                model_folder(args.model), "cpu", precision="bf16"
+            )
+        rounded = {name: found for name, found in backends.items() if "float32" not in name}
+        compare_scores(rows, backends["onnxruntime float32"], rounded)
         config = backends["torch float32"].clip_config
         batch = ClipBatch.stack(list(iter_clips(rows.records[:1], config)))
         compare_speed(backends, batch, args.rounds)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from benchmarks.speed.settings import Settings
 
 
+_RATE = "sgemm_flops_per_second"
+
+
 def measure(bench: Bench) -> dict[str, Any]:
     """Everything, in one process and one order: limits, rounds, memory, limits again.
 
@@ -65,7 +68,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         "attention": bench.parts.attention,
         "agreement": agreement,
         "limits": best,
-        "contenders": _contenders(found, costs, best["sgemm_flops_per_second"]),
+        "contenders": _contenders(found, costs, best),
         "ratios": _ratios(found, costs),
         "peak_memory_bytes": peaks,
         "notes": found.notes,
@@ -73,7 +76,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _contenders(found: Field, costs: Costs, matrix_rate: float) -> dict[str, Any]:
+def _contenders(found: Field, costs: Costs, best: dict[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name, rounds in costs.items():
         if name == BOTH:  # reads every window twice: no user would
@@ -82,8 +85,9 @@ def _contenders(found: Field, costs: Costs, matrix_rate: float) -> dict[str, Any
         results[name] = cost_summaries(rounds)
         if name in found.flops:
             flops = found.flops[name]
+            rate = best["bf16_flops_per_second" if name in found.in_bf16 else _RATE]
             results[name]["flops"] = flops
-            results[name]["share_of_matrix_rate"] = flops / (wall_seconds * matrix_rate)
+            results[name]["share_of_matrix_rate"] = flops / (wall_seconds * rate)
         if name in found.video_seconds:
             results[name]["realtime_factor"] = found.video_seconds[name] / wall_seconds
     return results
@@ -123,6 +127,7 @@ def printed(results: dict[str, Any]) -> str:
         tables.memory_table(results) if results["peak_memory_bytes"] else "",
         tables.ratio_table(results, "ablation"),
         tables.ratio_table(results, "another model"),
+        tables.ratio_table(results, "bf16"),
         tables.ratio_table(results, "headline"),
         *results["notes"],
     ]

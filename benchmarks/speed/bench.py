@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,12 @@ class Bench:
         """The paper's model, prepared for inference."""
         with torch.inference_mode(False):
             return TorchBackend(self.model, "cpu")
+
+    @cached_property
+    def backend_in_bf16(self) -> TorchBackend:
+        """The same in bf16, with weights of its own: the baseline shares the other ones."""
+        with torch.inference_mode(False):
+            return TorchBackend(copy.deepcopy(self.backend._model), "cpu", precision="bf16")
 
     @cached_property
     def parts(self) -> HuggingFaceParts:

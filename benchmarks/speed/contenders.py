@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers.initialization import no_init_weights
 
@@ -23,6 +24,7 @@ from msqnet import Predictor
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.loading import load_backend
 from msqnet.inference.shared_frames import SeenWindow, SharedFrames, seen_windows
+from msqnet.model.computing import has_fast_bf16
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.video.reader import open_video
 
@@ -47,8 +49,11 @@ OURS_UNSHARED = "msqnet, windows that do not overlap"
 OURS_MODEL = "msqnet, model only"
 OURS_WINDOW = "msqnet, one window"
 COMPILED = "msqnet, one window, compiled"
+BASELINE_IN_BF16 = "baseline (a) in bf16"
+OURS_IN_BF16 = "msqnet in bf16"
 HANDED_BACK = "TimeSformer, fused and folded, memory handed back"
 LITE = "lite"
+LITE_IN_BF16 = "lite in bf16"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Pair:
         name: of the ratio, in results and floors.
         slow: contender above the line.
         fast: contender below it.
-        group: "headline", "ablation", or "another model": what is computed differs too.
+        group: "headline", "ablation", "bf16" (scores differ), or "another model": what is computed
+            differs too.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Field:
         parts: what is contained in it.
         pairs: the ratios.
         flops: of a run, by contender; where it is known.
+        in_bf16: contenders that compute in bf16, whose rate is another.
         video_seconds: length of the video that a run predicts, by contender; where it is one.
         notes: what a reader has to know: what was left out, and why.
     """
@@ -85,6 +92,7 @@ class Field:
     parts: list[Part] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     flops: dict[str, float] = field(default_factory=dict)
+    in_bf16: set[str] = field(default_factory=set)
     video_seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -99,6 +107,8 @@ def build(bench: Bench) -> Field:
         _add_compiled(found, bench)
     if bench.settings.with_lite:
         _add_lite(found, bench)
+    if bench.settings.with_bf16:
+        _add_bf16(found, bench)
     return found
 
 
@@ -163,7 +173,11 @@ def _add_end_to_end(found: Field, bench: Bench) -> None:
         if name == OURS_UNSHARED and not settings.with_unshared:
             continue
         found.contenders.append(
-            Contender(name, partial(_in_turn, bench, excerpt), partial(_warm_up, bench))
+            Contender(
+                name,
+                partial(_in_turn, bench, bench.backend, excerpt),
+                partial(_warm_up, bench, bench.backend),
+            )
         )
         num_frames, num_windows = _num_seen(excerpt.video, settings, excerpt.stride_seconds)
         found.flops[name] = of_each["frame"] * num_frames + of_each["window"] * num_windows
@@ -181,10 +195,10 @@ class _Excerpt:
     stride_seconds: float
 
 
-def _in_turn(bench: Bench, excerpt: _Excerpt, clock: StageClock) -> None:
+def _in_turn(bench: Bench, backend: Backend, excerpt: _Excerpt, clock: StageClock) -> None:
     """What `Predictor` does, read in the same thread, so that the stages can be told apart."""
-    settings, config = bench.settings, bench.backend.clip_config
-    shared = SharedFrames(bench.backend)
+    settings, config = bench.settings, backend.clip_config
+    shared = SharedFrames(backend)
     with open_video(excerpt.video, short_side_pixels=config.decode_short_side_pixels) as video:
         windows = seen_windows(video, config, settings.window_seconds, excerpt.stride_seconds)
         num_windows = 0
@@ -203,8 +217,8 @@ def _in_turn(bench: Bench, excerpt: _Excerpt, clock: StageClock) -> None:
         )
 
 
-def _warm_up(bench: Bench) -> None:
-    bench.predict(bench.backend, bench.short_video, None, bench.settings.window_seconds)
+def _warm_up(bench: Bench, backend: Backend) -> None:
+    bench.predict(backend, bench.short_video, None, bench.settings.window_seconds)
 
 
 def _num_seen(path: Path, settings: Settings, stride_seconds: float) -> tuple[int, int]:
@@ -376,3 +390,48 @@ def _add_lite(found: Field, bench: Bench) -> None:
             Pair(f"{FROM_KEYFRAME} / {name}", FROM_KEYFRAME, name, "another model")
             for name in names
         ]
+
+
+def _add_bf16(found: Field, bench: Bench) -> None:
+    """The same in bf16: the baseline under autocast, ours as `--precision bf16` has it."""
+    if not has_fast_bf16(torch.device("cpu")):
+        found.notes.append("bf16: left out, this CPU has no instructions for it")
+        return
+    settings, ours = bench.settings, bench.backend_in_bf16
+    exact, rounded = (
+        SharedFrames(backend).scores(bench.windows) for backend in (bench.backend, ours)
+    )
+    difference = float(np.abs(exact - rounded).max())
+    found.notes.append(f"bf16: msqnet's scores differ from those in fp32 by {difference:.1e}")
+
+    def baseline_run(clock: StageClock) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            bench.baseline_run(clock, from_start=False)
+
+    def baseline_warm_up() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            _warm_up_baseline(bench)
+
+    excerpt = _Excerpt(bench.paper_video, settings.paper_seconds, settings.stride_seconds)
+    found.contenders += [
+        Contender(BASELINE_IN_BF16, baseline_run, baseline_warm_up, hand_back_memory),
+        Contender(
+            OURS_IN_BF16, partial(_in_turn, bench, ours, excerpt), partial(_warm_up, bench, ours)
+        ),
+    ]
+    for name, same_work in ((BASELINE_IN_BF16, FROM_KEYFRAME), (OURS_IN_BF16, OURS)):
+        found.in_bf16.add(name)
+        found.flops[name] = found.flops[same_work]
+        found.video_seconds[name] = found.video_seconds[same_work]
+    pairs = [
+        (FROM_KEYFRAME, OURS_IN_BF16),
+        (BASELINE_IN_BF16, OURS_IN_BF16),
+        (OURS, OURS_IN_BF16),
+    ]
+    if settings.with_lite:
+        lite = load_backend(None, device="cpu", precision="bf16")
+        _add_prediction(found, bench, LITE_IN_BF16, lite, bench.lite_video)
+        found.in_bf16.add(LITE_IN_BF16)
+        found.flops[LITE_IN_BF16] = found.flops[LITE]
+        pairs.append((LITE, LITE_IN_BF16))
+    found.pairs += [Pair(f"{slow} / {fast}", slow, fast, "bf16") for slow, fast in pairs]

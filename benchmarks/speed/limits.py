@@ -1,6 +1,7 @@
 """What this machine can do at most, measured in the same run as everything else.
 
-- Matrix products: `torch.nn.functional.linear` in fp32 at the shapes that occur.
+- Matrix products: `torch.nn.functional.linear` at the shapes that occur, in fp32, and in bf16 where
+  the CPU has instructions for it.
 - Memory: copying a tensor that no cache holds.
 - Decoding: PyAV alone, every frame of the video, no conversion.
 """
@@ -15,6 +16,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from msqnet.model.computing import has_fast_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,12 +75,14 @@ def _rate(work: Callable[[], object], amount: float) -> float:
 
 
 @torch.inference_mode()
-def matrix_rates(sizes: Sizes, num_labels: int) -> dict[str, float]:
-    """Floating-point operations a second of each shape, fp32, with all of torch's threads."""
+def matrix_rates(
+    sizes: Sizes, num_labels: int, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
+    """Floating-point operations a second of each shape, with all of torch's threads."""
     rates = {}
     for name, (rows, width_in, width_out) in matrix_shapes(sizes, num_labels).items():
-        x, weight = torch.randn(rows, width_in), torch.randn(width_out, width_in)
-        bias = torch.randn(width_out)
+        shapes = (rows, width_in), (width_out, width_in), (width_out,)
+        x, weight, bias = (torch.randn(shape).to(dtype) for shape in shapes)
         rates[name] = _rate(
             lambda x=x, w=weight, b=bias: F.linear(x, w, b), 2.0 * x.numel() * width_out
         )  # type: ignore[misc]
@@ -118,9 +123,14 @@ def measured(settings: Settings, path: Path) -> dict[str, Any]:
     """All limits: JSON values only.
 
     ``sgemm_flops_per_second`` is that of the best shape: shares of it are the strictest.
+    ``bf16_flops_per_second`` likewise, where it is asked for and the CPU has instructions for it.
     """
     rates = matrix_rates(settings.sizes, settings.num_labels)
+    in_bf16: dict[str, float] = {}
+    if settings.with_bf16 and has_fast_bf16(torch.device("cpu")):
+        in_bf16 = matrix_rates(settings.sizes, settings.num_labels, torch.bfloat16)
     return {
+        **({"bf16_flops_per_second": max(in_bf16.values())} if in_bf16 else {}),
         "sgemm_flops_per_second": max(rates.values()),
         "sgemm_by_shape": rates,
         "copy_bytes_per_second": copy_bandwidth(),

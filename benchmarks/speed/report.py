@@ -55,6 +55,8 @@ def rendered(results: dict[str, Any]) -> dict[str, str]:
         }
         if beside := tables.ratio_table(results, "another model"):
             places["lite"] = beside
+        if in_bf16 := tables.ratio_table(results, "bf16"):
+            places["bf16"] = in_bf16
         if results["peak_memory_bytes"]:
             places["memory"] = tables.memory_table(results)
         return places

@@ -65,6 +65,7 @@ class Settings:
         with_ablations: the rows of single changes.
         with_lite: the shipped model.
         with_compiled: `torch.compile`.
+        with_bf16: both ways, and the shipped model, in bf16; where the CPU has instructions for it.
         with_memory: peak memory, each contender in a process of its own.
         window_seconds: length of a window.
         stride_seconds: from one start to the next.
@@ -83,6 +84,7 @@ class Settings:
     with_ablations: bool = True
     with_lite: bool = True
     with_compiled: bool = True
+    with_bf16: bool = True
     with_memory: bool = True
     window_seconds: float = 2.0
     stride_seconds: float = 1.0
@@ -103,6 +105,7 @@ PRESETS = {
         model_windows=2,
         with_unshared=False,
         with_compiled=False,
+        with_bf16=False,
         with_memory=False,
     ),
     # Compiling takes as long as all rounds together on two cores: it is part of the full run.

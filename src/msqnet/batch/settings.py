@@ -11,6 +11,7 @@ from msqnet.errors import ConfigError
 if TYPE_CHECKING:
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.runtimes import RuntimeName
+    from msqnet.model.computing import Precision
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ModelSettings:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     device: str = "auto"
     runtime: RuntimeName = "auto"
+    precision: Precision = "fp32"
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -39,7 +41,7 @@ class ModelSettings:
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
-            ConfigError: the device, the runtime or the settings cannot be used.
+            ConfigError: the device, the runtime, the precision or the settings cannot be used.
             MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model cannot score.
         """
@@ -57,6 +59,7 @@ class ModelSettings:
             window=self.window,
             segments=self.segments,
             runtime=self.runtime,
+            precision=self.precision,
         )
 
 

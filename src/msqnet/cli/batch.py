@@ -32,6 +32,7 @@ def batch(
     max_gap_seconds: float = SegmentConfig.max_gap_seconds,
     device: str = "auto",
     runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
     processes: int = 1,
     threads: int | None = None,
     ray: str | None = None,
@@ -67,6 +68,7 @@ def batch(
         max_gap_seconds: Gaps of one label up to this length are closed.
         device: auto, cpu, cuda, cuda:1, mps, ...
         runtime: What computes the scores, as for `msqnet predict`.
+        precision: Numbers of matrix products, as for `msqnet predict`.
         processes: Processes that work at the same time; each holds the model. 0 works in this
             process, where nothing can be stopped that hangs. With --ray the most actors.
         threads: Threads of each process on a CPU; by default the cores divided by the processes.
@@ -105,6 +107,7 @@ def batch(
             segments=SegmentConfig(threshold, min_duration_seconds, max_gap_seconds),
             device=device,
             runtime=runtime,
+            precision=precision,
             num_threads=_num_threads(threads, processes),
         ),
         job=JobSettings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.config import ViewChoice, WindowConfig
 from msqnet.errors import ConfigError
@@ -37,6 +37,7 @@ def evaluate(
     batch_size: int = 8,
     num_bootstrap: int = 1000,
     device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> int:
     """Evaluate a finished model on labelled clips.
 
@@ -68,6 +69,7 @@ def evaluate(
         batch_size: Clips scored at a time; changes no figure.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
         device: auto, cpu, cuda, cuda:1, mps, ...
+        precision: Numbers of matrix products, `fp32` or `bf16`, as for `msqnet predict`.
 
     Returns:
         Exit code.
@@ -87,6 +89,7 @@ def evaluate(
         label_table=label_table,
         device=device,
         window=WindowConfig(batch_size=batch_size),
+        precision=precision,
     )
     console = Console()
     folder = None if out is None else Path(out)

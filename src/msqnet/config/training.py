@@ -79,7 +79,7 @@ class TrainConfig:
         finetune: What is trained: `full` the whole video encoder too, `after_trunk` all but the
             convolutional trunk (`lite`), `decoder` only what follows the video encoder.
         gradient_checkpointing: Trade time for memory in the video encoder.
-        precision: `bf16` where the device has it; `auto` uses it on a GPU that does.
+        precision: `bf16` on NVIDIA's GPUs since Ampere; `auto` uses it there.
         compile: `on` compiles the model (torch.compile), which takes minutes and a C++ compiler
             before the first step; `auto` does so for `finetune` `full` on a GPU.
         loss: What is minimised.

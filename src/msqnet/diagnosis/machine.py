@@ -67,6 +67,8 @@ def device_findings() -> Iterator[Finding]:
     """What computes, and with how many threads."""
     import torch
 
+    from msqnet.model.computing import has_fast_bf16
+
     cores = num_usable_cores()
     threads = torch.get_num_threads()
     capability = torch.backends.cpu.get_cpu_capability()
@@ -74,7 +76,8 @@ def device_findings() -> Iterator[Finding]:
     yield Finding(
         "devices",
         "CPU",
-        f"cores: {cores}, threads: {threads}, instructions: {capability}",
+        f"cores: {cores}, threads: {threads}, instructions: {capability}, "
+        f"bf16 {'yes' if has_fast_bf16(torch.device('cpu')) else 'no'}",
         "note" if is_slow else "ok",
         "torch finds neither AVX2 nor better: several times slower" if is_slow else "",
     )
@@ -87,6 +90,8 @@ def device_findings() -> Iterator[Finding]:
 
 def _gpus() -> Iterator[Finding]:
     import torch
+
+    from msqnet.model.computing import has_fast_bf16
 
     if not torch.cuda.is_available():
         built = torch.version.cuda
@@ -107,7 +112,7 @@ def _gpus() -> Iterator[Finding]:
             "devices",
             f"GPU {number}",
             f"{about.name}, {about.total_memory / _GIB:.0f} GiB, "
-            f"bf16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}",
+            f"bf16 {'yes' if has_fast_bf16(torch.device('cuda', number)) else 'no'}",
         )
 
 

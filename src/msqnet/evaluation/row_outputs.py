@@ -15,9 +15,9 @@ import torch
 from msqnet.clips import ClipBatch
 from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError
-from msqnet.inference.backends import resolve_device
 from msqnet.inference.clip_zero_shot import PREFIX
 from msqnet.inference.manifest import is_exported
+from msqnet.model.computing import resolve_device
 from msqnet.model.novelty import clip_embeddings
 from msqnet.models import model_folder
 from msqnet.video.transforms import evaluation_clip

@@ -19,7 +19,8 @@ import torch
 
 from msqnet.clips import ClipBatch
 from msqnet.data.dataset import read_window
-from msqnet.inference.backends import TorchBackend, resolve_device
+from msqnet.inference.backends import TorchBackend
+from msqnet.model.computing import resolve_device
 from msqnet.models import model_folder
 from msqnet.video.transforms import evaluation_clip
 

@@ -13,8 +13,9 @@ from msqnet.errors import ConfigError
 from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box, stretched
 from msqnet.explain.relevance import label_relevance
 from msqnet.explain.rollout import check_has_rollout
-from msqnet.inference.backends import TorchBackend, clip_scores, resolve_device
+from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.windows import iter_windows, window_lengths
+from msqnet.model.computing import resolve_device
 from msqnet.models import model_folder
 from msqnet.video.reader import open_video
 from msqnet.video.sampling import segment_times

@@ -7,9 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
-from msqnet.errors import ConfigError
+from msqnet.model.computing import Computing
 from msqnet.model.novelty import NOVELTY_FILE, NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from msqnet.clips import ClipBatch
     from msqnet.config import ClipConfig
     from msqnet.labels import LabelSet
+    from msqnet.model.computing import Precision
     from msqnet.model.msqnet import MSQNet
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
@@ -137,23 +137,6 @@ def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
     return backend.score_frames(frames, of_clips(of_closeup, batch.closeups))
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is the first accelerator, or else the CPU.
-
-    Raises:
-        ConfigError: PyTorch does not know the device, or this machine does not have it.
-    """
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used: {reason}; try auto or cpu") from error
-    return device
-
-
 class ScoreColumns:
     """What a backend answers with: its labels, or some of them.
 
@@ -205,6 +188,10 @@ class TorchBackend(ScoreColumns):
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
         novelty: what its training set looks like to it; None where that is not known.
+        precision: numbers of its products, `fp32` or `bf16`.
+
+    Raises:
+        ConfigError: the device, or the precision on it, cannot be used.
     """
 
     def __init__(
@@ -213,9 +200,11 @@ class TorchBackend(ScoreColumns):
         device: str = "auto",
         source: dict[str, Any] | None = None,
         novelty: NoveltyReference | None = None,
+        precision: Precision = "fp32",
     ) -> None:
-        self._device = resolve_device(device)
-        self._model = model.to(self._device).prepare_for_inference()  # type: ignore[arg-type]
+        self._computing = Computing.of(device, precision)
+        self._model = model.prepare_for_inference()  # folds weights, in float32
+        self._computing.prepare(self._model)
         config = model.config
         super().__init__(
             config.label_set,
@@ -230,6 +219,8 @@ class TorchBackend(ScoreColumns):
         self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
         if novelty is not None:
             self.provenance["novelty_digest"] = novelty.digest
+        if precision != "fp32":  # gives other scores; unnamed before there was a choice
+            self.provenance["precision"] = precision
 
     @classmethod
     def from_pretrained(
@@ -238,6 +229,7 @@ class TorchBackend(ScoreColumns):
         device: str = "auto",
         labels: LabelSet | None = None,
         texts: Mapping[str, LabelText] | None = None,
+        precision: Precision = "fp32",
     ) -> TorchBackend:
         """Load a model folder.
 
@@ -246,10 +238,11 @@ class TorchBackend(ScoreColumns):
             device: see the class.
             labels: what to ask for; by default what the model was trained on.
             texts: descriptions and synonyms of labels by their names.
+            precision: see the class.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
-            ConfigError: the device cannot be used.
+            ConfigError: the device, or the precision on it, cannot be used.
             VocabularyError: labels that the model was not trained on and cannot score.
         """
         from msqnet.model.msqnet import MSQNet
@@ -261,17 +254,17 @@ class TorchBackend(ScoreColumns):
         is_known = labels is not None and all(name in own for name in labels)
         if labels is not None and (model.config.is_open or not is_known):
             ask_for(model, tuple(labels), texts)
-        backend = cls(model, device, source, NoveltyReference.load(folder))
+        backend = cls(model, device, source, NoveltyReference.load(folder), precision)
         if labels is not None and not model.config.is_open:
             backend.keep_labels(labels)
         return backend
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
-        with torch.inference_mode():
+        with self._computing.inference():
             model: Any = self._model
             found: FrameFeatures = model.frame_features(
-                frames.to(self._device), is_closeup=is_closeup
+                frames.to(self._computing.device), is_closeup=is_closeup
             )
             return found
 
@@ -282,7 +275,7 @@ class TorchBackend(ScoreColumns):
     def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
         """See `EmbeddingBackend.answer_frames`."""
         model: Any = self._model
-        with torch.inference_mode():
+        with self._computing.inference():
             output = model.score_frames(frames, closeups)
             scores = model.scores(output.logits)  # (B, K)
         kept = self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))

@@ -9,7 +9,7 @@ import torch
 
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
-from msqnet.inference.backends import resolve_device
+from msqnet.model.computing import Computing
 from msqnet.model.query_encoders.dual import DualEncoder, load_dual_encoder
 from msqnet.model.query_encoders.text_encoder import embed_labels
 from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.labels import LabelSet
+    from msqnet.model.computing import Precision
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
@@ -43,9 +44,10 @@ class ClipZeroShotBackend:
         name: where the model is from, for the provenance of results.
         texts: descriptions and synonyms by label name.
         device: as for `TorchBackend`.
+        precision: likewise, of the images; the texts' embeddings are computed in float32.
 
     Raises:
-        ConfigError: one label only for a CLIP, or a device that cannot be used.
+        ConfigError: one label only for a CLIP, or a device or precision that cannot be used.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ClipZeroShotBackend:
         name: str,
         texts: Mapping[str, LabelText] | None = None,
         device: str = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         self.single_label = dual.kind == "clip"
         if self.single_label and len(labels) < 2:
@@ -63,12 +66,13 @@ class ClipZeroShotBackend:
                 f"{name}: a CLIP compares labels with each other; ask for two or more, for "
                 "instance by adding what else may be seen, or use a SigLIP"
             )
-        self._device = resolve_device(device)
+        self._computing = Computing.of(device, precision)
         self._dual = dual
-        self._images = dual.image_encoder.to(self._device).eval()
+        self._images = dual.image_encoder.eval()
+        self._computing.prepare(self._images)
         self._texts = embed_labels(
             dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
-        ).to(self._device)
+        ).to(self._computing.device)
         size = int(dual.image_encoder.config.image_size)
         self.labels = labels
         self.clip_config = ClipConfig(
@@ -88,6 +92,8 @@ class ClipZeroShotBackend:
             "prompts": TEMPLATE_ENSEMBLE,
             "pretrained_licences": [dual.image_encoder.licence],
         }
+        if precision != "fp32":  # gives other scores; unnamed before there was a choice
+            self.provenance["precision"] = precision
 
     @classmethod
     def from_pretrained(
@@ -96,20 +102,23 @@ class ClipZeroShotBackend:
         labels: LabelSet,
         texts: Mapping[str, LabelText] | None = None,
         device: str = "auto",
+        precision: Precision = "fp32",
     ) -> ClipZeroShotBackend:
         """Load a whole CLIP or SigLIP from the hub or from disk.
 
         Raises:
             CheckpointError: it is absent, incomplete or another kind of model.
-            ConfigError: labels or device that cannot be used.
+            ConfigError: labels, device or precision that cannot be used.
         """
         dual = load_dual_encoder(name_or_folder)
-        return cls(dual, labels, name=name_or_folder, texts=texts, device=device)
+        return cls(
+            dual, labels, name=name_or_folder, texts=texts, device=device, precision=precision
+        )
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """Image embeddings (N, D), as "image"; there is no second look."""
-        with torch.inference_mode():
-            return {"image": self._images(frames[None].to(self._device))[0]}
+        with self._computing.inference():
+            return {"image": self._images(frames[None].to(self._computing.device))[0].float()}
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """(B, K) float32 in [0, 1]: sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
     from msqnet.inference.runtimes import RuntimeName
     from msqnet.labels import LabelSet
+    from msqnet.model.computing import Precision
     from msqnet.prompts import LabelText
 
 
@@ -29,6 +30,7 @@ def load_backend(
     texts: Mapping[str, LabelText] | None = None,
     device: str = "auto",
     runtime: RuntimeName = "auto",
+    precision: Precision = "fp32",
 ) -> Backend:
     """Load what scores clips.
 
@@ -41,15 +43,22 @@ def load_backend(
         texts: descriptions and synonyms by label name.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; exported models run on the CPU.
         runtime: `auto`, `torch`, or for exported models `onnxruntime` or `openvino`.
+        precision: numbers of matrix products, `fp32` or, where the device has them, `bf16`;
+            exported models keep what they were exported with.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
-        ConfigError: the device, the runtime or the settings cannot be used.
+        ConfigError: the device, the runtime, the precision or the settings cannot be used.
         MissingExtra: the runtime is not installed.
         VocabularyError: the model's head is bound to other labels.
     """
     check_runtime(runtime)
     if model is not None and is_exported(model):
+        if precision != "fp32":
+            raise ConfigError(
+                f"precision {precision!r}: {model} is an exported model and keeps the numbers it "
+                "was exported with; give the model that was exported, or export with --int8"
+            )
         return ExportedBackend.from_pretrained(Path(model), device, labels, texts, runtime)
     if runtime not in ("auto", "torch"):
         raise ConfigError(
@@ -60,5 +69,5 @@ def load_backend(
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
         name = str(model).removeprefix(PREFIX)
-        return ClipZeroShotBackend.from_pretrained(name, labels, texts, device)
-    return TorchBackend.from_pretrained(model_folder(model), device, labels, texts)
+        return ClipZeroShotBackend.from_pretrained(name, labels, texts, device, precision)
+    return TorchBackend.from_pretrained(model_folder(model), device, labels, texts, precision)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
     from msqnet.inference.runtimes import RuntimeName
     from msqnet.inference.shared_frames import SeenWindow
+    from msqnet.model.computing import Precision
     from msqnet.model.novelty import NoveltyReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
@@ -82,6 +83,7 @@ class Predictor:
         window: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
         runtime: RuntimeName = "auto",
+        precision: Precision = "fp32",
     ) -> Predictor:
         """Load a finished model.
 
@@ -95,16 +97,24 @@ class Predictor:
             window: how videos are cut into windows.
             segments: how scores become segments.
             runtime: what computes; see `msqnet.inference.loading.load_backend`.
+            precision: with which numbers; see there.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
-            ConfigError: the device, the runtime or the settings cannot be used.
+            ConfigError: the device, the runtime, the precision or the settings cannot be used.
             MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model cannot score.
         """
         chosen = None if labels is None else LabelSet(tuple(labels))
         texts = None if label_table is None else read_label_table(label_table)
-        backend = load_backend(model, labels=chosen, texts=texts, device=device, runtime=runtime)
+        backend = load_backend(
+            model,
+            labels=chosen,
+            texts=texts,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+        )
         return cls(backend, window, segments)
 
     @property

@@ -78,13 +78,14 @@ class MSQNet(PreTrainedModel):
 
     query_mean: Tensor
     query_std: Tensor
+    time_positions: Tensor
 
     def __init__(self, config: MSQNetConfig):
         check_attention(config._attn_implementation)
         super().__init__(config)
         self.video_encoder: Any = build_video_encoder(config)
-        spans = self.video_encoder.memory_spans(config.clip_config.num_frames)
-        self._time_positions = time_positions(spans)
+        # On the model's device, so that no call copies it there; see `_init_weights`.
+        self.register_buffer("time_positions", self._computed_positions(), persistent=False)
         self.image_encoder: Any = None
         query_width: Any = 0
         if config.video_query == "image":
@@ -129,15 +130,17 @@ class MSQNet(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=0.02)
-        elif isinstance(module, QueryEncoder):
-            init.normal_(module.label_embeddings, std=0.02)
         elif isinstance(module, GroupWiseLinear | TextAlignment):
             module.reset_parameters()
-        elif isinstance(module, LiteVideoEncoder):
-            for parameter in (module.cell_positions, module.frame_positions, module.global_token):
-                init.normal_(parameter, std=0.02)
+        elif isinstance(module, MSQNet):  # no file holds them, and a load starts without values
+            module.time_positions.copy_(module._computed_positions())
+        for parameter in _embeddings_of(module):
+            init.normal_(parameter, std=0.02)
+
+    def _computed_positions(self) -> Tensor:
+        """(M,) int64, time index of each memory item; -1 for an item of the whole clip."""
+        spans = self.video_encoder.memory_spans(self.config.clip_config.num_frames)
+        return torch.tensor(time_positions(spans))
 
     def _hand_down_attention(self) -> None:
         """Let every part compute attention as its own configuration says."""
@@ -384,8 +387,9 @@ class MSQNet(PreTrainedModel):
         text = self._text(label_embeddings)
         queries = self.query_encoder(text, dropped, memory.shape[0])  # (B, K, D)
         decoded = self.decoder(queries, memory, positions)
-        decoder_logits = self.head(decoded, text)
-        query_logits = None if self.query_head is None else self.query_head(dropped, text)
+        # In float32 whatever the heads compute in: autocast gives the two paths different types.
+        decoder_logits = self.head(decoded, text).float()
+        query_logits = None if self.query_head is None else self.query_head(dropped, text).float()
         logits = decoder_logits
         if query_logits is not None:
             logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)
@@ -402,9 +406,8 @@ class MSQNet(PreTrainedModel):
     def _memory(self, frame_memory: Tensor) -> tuple[Tensor, Tensor | None]:
         """Frame memory (B, M, D), and the positions (M, D) that the decoder adds to its keys."""
         memory = self.project_memory(frame_memory)  # (B, M, D') -> (B, M, D)
-        positions: Tensor | None = sinusoidal_positions(
-            self._time_positions, self.config.width, device=memory.device
-        ).to(memory.dtype)
+        table = sinusoidal_positions(self.time_positions, self.config.width)
+        positions: Tensor | None = table.to(memory.dtype)
         if self.config.memory_positions == "input":
             memory, positions = self.memory_dropout(memory + positions), None
         if self.memory_encoder is not None:
@@ -456,6 +459,17 @@ class MSQNet(PreTrainedModel):
         if self.config.task == "single_label" and not self.config.is_open:
             return calibrated.softmax(dim=-1)
         return calibrated.sigmoid()
+
+
+def _embeddings_of(module: nn.Module) -> tuple[Tensor, ...]:
+    """Parameters of this module itself that are looked up or added, not multiplied with."""
+    if isinstance(module, nn.Embedding):
+        return (module.weight,)
+    if isinstance(module, QueryEncoder):
+        return (module.label_embeddings,)
+    if isinstance(module, LiteVideoEncoder):
+        return (module.cell_positions, module.frame_positions, module.global_token)
+    return ()
 
 
 def save_in_half(model: MSQNet, folder: str | Path) -> None:

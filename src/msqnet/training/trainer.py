@@ -24,6 +24,7 @@ from transformers import (
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.classification import top_k_accuracy
+from msqnet.model.computing import has_fast_bf16, resolve_device
 from msqnet.training.action_loss import ActionLoss
 from msqnet.training.data_wait import StopWatch
 from msqnet.training.features import FeatureDataset, collate
@@ -189,7 +190,9 @@ def freeze(model: MSQNet, finetune: str) -> None:
 
 
 def _device_has_bf16() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    """CPUs are left out: torch 2.13 gives wrong gradients of their 3D convolutions in bf16."""
+    device = resolve_device("auto")
+    return device.type == "cuda" and has_fast_bf16(device)
 
 
 def _is_compiled(config: TrainConfig) -> bool:
@@ -227,7 +230,9 @@ def training_arguments(
     """
     validates = best_by is not None
     if config.precision == "bf16" and not _device_has_bf16():
-        raise ConfigError("precision bf16: this device has no fast bf16; use auto or fp32")
+        raise ConfigError(
+            "precision bf16: training has it on NVIDIA's GPUs since Ampere only; use auto or fp32"
+        )
     reports = ["tensorboard"] if find_spec("tensorboard") else []
     if not reports:
         _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -8,9 +8,10 @@ import torch
 
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig
-from msqnet.errors import CheckpointError, ConfigError
-from msqnet.inference.backends import TorchBackend, clip_scores, resolve_device
+from msqnet.errors import CheckpointError
+from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.predictor import Predictor
+from msqnet.model.computing import Precision, has_fast_bf16
 from msqnet.model.configuration import LiteConfig, MSQNetConfig
 from msqnet.model.msqnet import MSQNet
 from msqnet.predictions import VideoPredictions
@@ -134,14 +135,19 @@ def test_model_that_is_not_there_is_named() -> None:
         Predictor.from_pretrained("nowhere")
 
 
-@pytest.mark.parametrize("name", ["bogus", "cuda:99", "cpu:x"])
-def test_device_that_cannot_be_used_is_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"device '{name}' cannot be used"):
-        resolve_device(name)
-
-
-def test_auto_is_a_device_that_works() -> None:
-    assert torch.ones(1, device=resolve_device("auto")).item() == 1
+@pytest.mark.skipif(not has_fast_bf16(torch.device("cpu")), reason="this CPU has no bf16")
+def test_precision_is_part_of_what_decides_the_results(model: MSQNet, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "model")
+    exact, found = (
+        Predictor.from_pretrained(tmp_path / "model", device="cpu", precision=precision)
+        for precision in get_args(Precision)
+    )
+    assert "precision" not in exact.provenance["model"]
+    assert found.provenance["model"]["precision"] == "bf16"
+    video = write_video(tmp_path / "clip.mov", [40, 90, 160, 220] * 5)
+    scores = [predictor(video).timeline.scores for predictor in (exact, found)]
+    np.testing.assert_allclose(scores[1], scores[0], atol=0.02)
+    assert not np.array_equal(*scores)
 
 
 @pytest.mark.gpu

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.unit.inference.test_shared_frames import model_of
 
@@ -58,17 +60,19 @@ def test_no_stage_breaks_the_graph(kind: str) -> None:
         torch.testing.assert_close(whole(**inputs).logits, model(**inputs).logits)
 
 
+@pytest.mark.parametrize("kind", ["timesformer", "lite"])
 @pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
-def test_a_training_step_is_one_graph(precision: torch.dtype | None) -> None:
+def test_a_training_step_is_one_graph(kind: str, precision: torch.dtype | None) -> None:
     """As the Trainer compiles: the whole model, with gradients, maybe under autocast."""
-    model = model_of("timesformer").train()
+    model = copy.deepcopy(model_of(kind)).train()
     clips = frames_of(model, 2).unflatten(0, (2, -1))
+    closeups = clips if kind == "lite" else None
 
     def gradients(step: Any) -> dict[str, Tensor]:
         model.zero_grad()
         torch.manual_seed(0)  # of dropout
         with torch.autocast("cpu", precision, enabled=precision is not None):
-            step(pixels=clips).logits.float().square().mean().backward()
+            step(pixels=clips, closeups=closeups).logits.float().square().mean().backward()
         return {
             name: parameter.grad.clone()
             for name, parameter in model.named_parameters()
@@ -79,6 +83,33 @@ def test_a_training_step_is_one_graph(precision: torch.dtype | None) -> None:
     assert any(bool(values.any()) for values in expected.values())
     found = gradients(torch.compile(model, fullgraph=True, backend="eager"))
     torch.testing.assert_close(found, expected)
+
+
+class HostTraffic(TorchDispatchMode):
+    """Notes what a CUDA graph cannot hold: numbers that Python gives or asks for at every call."""
+
+    NAMES = ("aten::lift_fresh", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.found += [func.name() for name in self.NAMES if func.name().startswith(name)]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["timesformer", "lite", "vit"])
+def test_nothing_passes_between_python_and_the_device(kind: str) -> None:
+    """So that the kernels of a call can be recorded once and played again."""
+    model = model_of(kind).prepare_for_inference()
+    with HostTraffic() as control:
+        float(torch.tensor([1.0]))
+    assert len(control.found) == 2
+    with torch.inference_mode(), HostTraffic() as traffic:
+        logits(model, stages(model), 2)
+    assert not traffic.found
 
 
 @pytest.mark.slow

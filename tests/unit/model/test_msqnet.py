@@ -145,7 +145,8 @@ def test_memory_positions_follow_time_and_spare_the_global_token(
     model = model_of("lite")
     features, _ = model.encode(**random_inputs("lite", 1))
     _, positions = model._memory(model.video_encoder.memory(features))
-    expected = sinusoidal_positions([-1, 0, 1, 2, 3, 0, 1, 2, 3], WIDTH)
+    indices = torch.tensor([-1, 0, 1, 2, 3, 0, 1, 2, 3])
+    expected = sinusoidal_positions(indices, WIDTH)
     assert torch.equal(positions, expected)
 
 

@@ -11,7 +11,7 @@ from msqnet.model.positional import sinusoidal_positions
 
 def test_positions_follow_the_published_formula() -> None:
     width, indices = 8, [0, 1, 5, 15]
-    table = sinusoidal_positions(indices, width)
+    table = sinusoidal_positions(torch.tensor(indices), width)
     assert table.shape == (4, 8)
     assert table.dtype == torch.float32
     for row, position in enumerate(indices):
@@ -23,11 +23,11 @@ def test_positions_follow_the_published_formula() -> None:
 
 
 def test_global_token_has_no_position_and_frame_zero_has_one() -> None:
-    table = sinusoidal_positions([-1, 0], 6)
+    table = sinusoidal_positions(torch.tensor([-1, 0]), 6)
     assert torch.equal(table[0], torch.zeros(6))
     assert torch.equal(table[1], torch.tensor([0.0, 1.0] * 3))
 
 
 def test_both_looks_at_one_time_share_a_position() -> None:
-    table = sinusoidal_positions([-1, 0, 1, 0, 1], 6)
+    table = sinusoidal_positions(torch.tensor([-1, 0, 1, 0, 1]), 6)
     assert torch.equal(table[1:3], table[3:5])

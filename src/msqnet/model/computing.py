@@ -1,0 +1,105 @@
+"""Where models compute, and with which numbers."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import nn
+
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Precision = Literal["fp32", "bf16"]
+"""Numbers of matrix products and convolutions; everything else is float32 in any case."""
+
+_FIRST_WITH_BF16 = (8, 0)  # CUDA's compute capability of Ampere
+_WITH_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is the first accelerator, or else the CPU.
+
+    Raises:
+        ConfigError: PyTorch does not know the device, or this machine does not have it.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used: {reason}; try auto or cpu") from error
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bfloat16.
+
+    Others imitate them: a CPU without them takes several times as long as in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= _FIRST_WITH_BF16
+    if device.type == "cpu":  # AVX512-BF16 or AMX
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where a finished model computes, and with which numbers.
+
+    Attributes:
+        device: that holds the weights.
+        precision: of products; float32 sums either way.
+    """
+
+    device: torch.device
+    precision: Precision = "fp32"
+
+    @classmethod
+    def of(cls, device: str = "auto", precision: Precision = "fp32") -> Computing:
+        """By names.
+
+        Args:
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            precision: `fp32` or `bf16`.
+
+        Raises:
+            ConfigError: a device that cannot be used, or a precision that it has no instructions
+                for.
+        """
+        if precision not in get_args(Precision):
+            raise ConfigError(
+                f"precision {precision!r}: expected {' or '.join(get_args(Precision))}"
+            )
+        found = resolve_device(device)
+        if precision == "bf16" and not has_fast_bf16(found):
+            raise ConfigError(
+                f"precision bf16: {found} has no instructions for it and would be slower than in "
+                "fp32; CPUs with AVX512-BF16 or AMX have them, and NVIDIA's GPUs since Ampere"
+            )
+        return cls(found, precision)
+
+    def prepare(self, module: nn.Module) -> None:
+        """Move a module to the device and keep the weights of its products as they are needed."""
+        nn.Module.to(module, self.device)
+        if self.precision == "bf16":
+            for part in module.modules():
+                if isinstance(part, _WITH_PRODUCTS):
+                    part.to(torch.bfloat16)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Compute without gradients."""
+        is_mixed = self.precision == "bf16"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed),
+        ):
+            yield
