@@ -71,11 +71,16 @@ def limits_line(results: dict[str, Any]) -> str:
     best = limits["sgemm_flops_per_second"]
     slowest = min(limits["sgemm_by_shape"], key=limits["sgemm_by_shape"].__getitem__)
     balance = best / limits["copy_bytes_per_second"]
+    in_bf16 = limits.get("bf16_flops_per_second")
+    beside = (
+        "" if in_bf16 is None else f" In bf16 the best one's is {in_bf16 / best:.1f} times that."
+    )
     return (
         f"Decoding alone goes at {limits['decode_realtime_factor']:.0f} seconds of video a second. "
         f"While one byte of memory is read or written, {balance:.0f} operations of matrix products "
         f"are done. The slowest product that occurs ({slowest}) reaches "
         f"{100 * limits['sgemm_by_shape'][slowest] / best:.0f} % of the best one's rate."
+        f"{beside}"
     )
 
 

@@ -71,8 +71,8 @@ def predict(
         device: auto, cpu, cuda, cuda:1, mps, ...
         runtime: What computes the scores: `torch` for models, `onnxruntime` or `openvino` for what
             `msqnet export` wrote, on the CPU; `auto` chooses by the folder.
-        precision: Numbers of matrix products: `fp32`, or `bf16`, which is several times as fast on
-            NVIDIA's GPUs and on CPUs with AVX512-BF16 or AMX, and gives slightly other scores.
+        precision: Numbers of matrix products: `fp32`, or `bf16` on NVIDIA's GPUs since Ampere and
+            on CPUs with AVX512-BF16 or AMX: faster for large models, with slightly other scores.
         overlay: Draw beside the results, where it is not there yet: the video with its scores under
             the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
             figure of the scores over time (.timeline.png).

@@ -184,7 +184,8 @@ class TorchBackend(ScoreColumns):
     """An `MSQNet` in PyTorch.
 
     Args:
-        model: a finished model; prepared for inference here.
+        model: a finished model; prepared for inference here. In bf16 its weights are rounded: it is
+            not to be used for anything else.
         device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: where the model is from, for the provenance of results; JSON values only.
         novelty: what its training set looks like to it; None where that is not known.

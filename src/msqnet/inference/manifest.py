@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ExportFormat = Literal["onnx", "openvino"]
-Precision = Literal["float32", "int8"]
+GraphPrecision = Literal["float32", "int8"]
 
 MANIFEST_FILE = "manifest.json"
 EMBEDDINGS_FILE = "label_embeddings.safetensors"
@@ -61,7 +61,7 @@ class Manifest:
     """
 
     format: ExportFormat
-    precision: Precision
+    precision: GraphPrecision
     frame_features: tuple[str, ...]
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from msqnet.errors import ConfigError
+from msqnet.model.folding import Foldable
+from msqnet.model.heads import LogitHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Precision = Literal["fp32", "bf16"]
-"""Numbers of matrix products and convolutions; everything else is float32 in any case."""
+"""Numbers of matrix products and convolutions, and of what lies between them; weights that are no
+factors, and logits, are float32 in any case."""
 
 _FIRST_WITH_BF16 = (8, 0)  # CUDA's compute capability of Ampere
 _WITH_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,9 +42,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for products of bfloat16.
+    """Whether this is a device that models compute faster on in bfloat16.
 
-    Others imitate them: a CPU without them takes several times as long as in float32.
+    Those of other makers may have the instructions too; they were not tried. Without them products
+    are imitated: a CPU takes several times as long as in float32.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= _FIRST_WITH_BF16
@@ -56,7 +60,7 @@ class Computing:
 
     Attributes:
         device: that holds the weights.
-        precision: of products; float32 sums either way.
+        precision: of products.
     """
 
     device: torch.device
@@ -71,8 +75,7 @@ class Computing:
             precision: `fp32` or `bf16`.
 
         Raises:
-            ConfigError: a device that cannot be used, or a precision that it has no instructions
-                for.
+            ConfigError: a device that cannot be used, or not with this precision.
         """
         if precision not in get_args(Precision):
             raise ConfigError(
@@ -81,25 +84,35 @@ class Computing:
         found = resolve_device(device)
         if precision == "bf16" and not has_fast_bf16(found):
             raise ConfigError(
-                f"precision bf16: {found} has no instructions for it and would be slower than in "
-                "fp32; CPUs with AVX512-BF16 or AMX have them, and NVIDIA's GPUs since Ampere"
+                f"precision bf16: not for this {found.type}; it is for NVIDIA's GPUs since Ampere, "
+                "and for CPUs with AVX512-BF16 or AMX: take fp32"
             )
         return cls(found, precision)
 
     def prepare(self, module: nn.Module) -> None:
-        """Move a module to the device and keep the weights of its products as they are needed."""
+        """Move a module to the device; in bf16, round the weights of its products for good.
+
+        Autocast alone would round them anew at every call.
+        """
         nn.Module.to(module, self.device)
         if self.precision == "bf16":
-            for part in module.modules():
-                if isinstance(part, _WITH_PRODUCTS):
-                    part.to(torch.bfloat16)
+            _round(module)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Compute without gradients."""
         is_mixed = self.precision == "bf16"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed),
-        ):
+        mixed = torch.autocast(self.device.type, torch.bfloat16) if is_mixed else nullcontext()
+        with torch.inference_mode(), mixed:
             yield
+
+
+def _round(module: nn.Module) -> None:
+    if isinstance(module, LogitHead):
+        return
+    if isinstance(module, _WITH_PRODUCTS):
+        module.to(torch.bfloat16)
+    if isinstance(module, Foldable) and module.folded_weight is not None:
+        module.folded_weight = module.folded_weight.to(torch.bfloat16)
+    for part in module.children():
+        _round(part)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msqnet.errors import CheckpointError
+from msqnet.model.folding import Foldable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ _STEM_WIDTH = 32
 _BATCH_NORM_EPSILON = 1e-3
 
 
-class _ConvNorm(nn.Module):
+class _ConvNorm(Foldable):
     """Convolution and batch norm with stored statistics, computed as one convolution.
 
     Padding is TensorFlow's SAME: the odd pixel goes right and below. The statistics are never
@@ -66,14 +67,20 @@ class _ConvNorm(nn.Module):
         self.stride = stride
         self.groups = groups
 
-    def forward(self, x: Tensor) -> Tensor:
+    def made_of_weights(self) -> tuple[Tensor, Tensor]:
+        """Kernel (C, C_in, k, k) and bias (C,)."""
         norm = self.norm
         mean, variance = norm.running_mean, norm.running_var
         if mean is None or variance is None:  # only if someone built the norm without statistics
             raise CheckpointError("batch norm without stored statistics")
         scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
-        weight = self.conv.weight * scale[:, None, None, None]
-        bias = norm.bias - mean * scale
+        return self.conv.weight * scale[:, None, None, None], norm.bias - mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.folded_weight is None or self.folded_bias is None:
+            weight, bias = self.made_of_weights()
+        else:
+            weight, bias = self.folded_weight, self.folded_bias
         pads = []
         for size in reversed(x.shape[-2:]):
             total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
@@ -129,7 +136,8 @@ class EfficientNetLite0(nn.Module):
         x = F.relu6(self.stem(pixels))
         for block in self.blocks:
             x = block(x)
-        return x, self.final_features(x).mean(dim=(2, 3))
+        # Autocast's bfloat16 would round the mean, of which `video_statistics` takes differences.
+        return x, self.final_features(x).to(pixels.dtype).mean(dim=(2, 3))
 
     def final_features(self, maps: Tensor) -> Tensor:
         """Last feature maps (B, 320, h, w) -> the final features of each cell, (B, 1280, h, w)."""

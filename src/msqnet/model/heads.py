@@ -6,6 +6,8 @@ label's text, so that it scores labels that it was never trained on.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +19,34 @@ _INITIAL_SCALE = 10.0
 _INITIAL_BIAS = -3.0
 
 
-class GroupWiseLinear(nn.Module):
+class LogitHead(nn.Module):
+    """Vectors to logits, computed in the type of its own weights even under autocast.
+
+    In bfloat16 logits would lie on a grid of 8 bits, and the scores of different clips would tie.
+    """
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        """Score every label.
+
+        Args:
+            x: (B, K, D) float, one vector for each label, or (B, D'') one for all.
+            text: (K, D_t) float.
+
+        Returns:
+            (B, K) float logits.
+        """
+        if not torch.is_autocast_enabled(x.device.type):
+            return self.logits(x, text)
+        dtype = next(self.parameters()).dtype
+        with torch.autocast(x.device.type, enabled=False):
+            return self.logits(x.to(dtype), text.to(dtype))
+
+    @abstractmethod
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """As `forward`."""
+
+
+class GroupWiseLinear(LogitHead):
     """Equation 7: logit_k = W_k . Q_(L,k) + b_k, one weight vector for each trained label.
 
     It cannot score a label that it was not trained on.
@@ -39,29 +68,22 @@ class GroupWiseLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
-    def forward(self, decoded: Tensor, text: Tensor) -> Tensor:
-        """Score every label.
-
-        Args:
-            decoded: (B, K, D) float.
-            text: (K, D_t) float, not used.
-
-        Returns:
-            (B, K) float logits.
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) float -> (B, K) float logits; the text is not used.
 
         Raises:
             VocabularyError: another number of labels than it was trained on.
         """
-        if decoded.shape[1:] != self.weight.shape:
+        if x.shape[1:] != self.weight.shape:
             raise VocabularyError(
-                f"decoded queries: found {tuple(decoded.shape)}, "
+                f"decoded queries: found {tuple(x.shape)}, "
                 f"expected (B, {self.weight.shape[0]}, {self.weight.shape[1]}): this head "
                 "scores the labels that it was trained on and no others"
             )
-        return (decoded * self.weight).sum(dim=-1) + self.bias
+        return (x * self.weight).sum(dim=-1) + self.bias
 
 
-class SharedLinear(nn.Module):
+class SharedLinear(LogitHead):
     """logit_k = w . Q_(L,k) + b: one weight vector for all labels, which the queries tell apart.
 
     Args:
@@ -72,13 +94,13 @@ class SharedLinear(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 1)
 
-    def forward(self, decoded: Tensor, text: Tensor) -> Tensor:
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
         """(B, K, D) float -> (B, K) float logits; the text is in the queries already."""
-        logits: Tensor = self.linear(decoded)[..., 0]  # (B, K, 1) -> (B, K)
+        logits: Tensor = self.linear(x)[..., 0]  # (B, K, 1) -> (B, K)
         return logits
 
 
-class TextAlignment(nn.Module):
+class TextAlignment(LogitHead):
     """logit_k = s cos(P x_k, text_k) + b, with a learned scale and bias for all labels.
 
     Args:
@@ -97,23 +119,15 @@ class TextAlignment(nn.Module):
         nn.init.constant_(self.log_scale, float(torch.tensor(_INITIAL_SCALE).log()))
         nn.init.constant_(self.offset, _INITIAL_BIAS)
 
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """Score every label.
-
-        Args:
-            x: (B, K, D) float, one vector for each label, or (B, D'') one for all.
-            text: (K, D_t) float.
-
-        Returns:
-            (B, K) float logits.
-        """
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) or (B, D''), and (K, D_t) float -> (B, K) float logits."""
         projected = F.normalize(self.project(x), dim=-1)  # (B, K, D_t) or (B, D_t)
         text = F.normalize(text, dim=-1)
         cosine = (projected * text).sum(dim=-1) if x.ndim == 3 else projected @ text.T  # (B, K)
         return self.log_scale.exp() * cosine + self.offset
 
 
-class VideoQueryHead(nn.Module):
+class VideoQueryHead(LogitHead):
     """A linear path from the video query to the scores: logit_k = U_k . (Q_v - mean) / std + c_k.
 
     It holds what a linear probe on the frozen features holds, so that the whole model starts from
@@ -130,6 +144,6 @@ class VideoQueryHead(nn.Module):
         self.weight = nn.Parameter(torch.zeros(num_labels, width))
         self.bias = nn.Parameter(torch.zeros(num_labels))
 
-    def forward(self, video_query: Tensor, text: Tensor) -> Tensor:
-        """(B, D'') float -> (B, K) float logits."""
-        return nn.functional.linear(video_query, self.weight, self.bias)
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, D'') float -> (B, K) float logits; the text is not used."""
+        return nn.functional.linear(x, self.weight, self.bias)

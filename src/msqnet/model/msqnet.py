@@ -21,13 +21,13 @@ from msqnet.model.attention import check_attention, set_attention
 from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
 from msqnet.model.decoder import MemoryEncoder, QueryDecoder
 from msqnet.model.encoders import build_image_encoder, build_video_encoder, resized
+from msqnet.model.folding import Foldable
 from msqnet.model.heads import GroupWiseLinear, TextAlignment
 from msqnet.model.loading import align, check_loaded, check_report, loading_from
 from msqnet.model.parts import QueryEncoder, decoder_head, query_head, stack_sizes
 from msqnet.model.positional import sinusoidal_positions
 from msqnet.model.video_encoders.encoder import of_clips, time_positions
 from msqnet.model.video_encoders.lite import LiteVideoEncoder, TrunkFeatures, video_statistics
-from msqnet.model.video_encoders.timesformer_backbone import TimesformerLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,7 +84,7 @@ class MSQNet(PreTrainedModel):
         check_attention(config._attn_implementation)
         super().__init__(config)
         self.video_encoder: Any = build_video_encoder(config)
-        # On the model's device, so that no call copies it there; see `_init_weights`.
+        # On the model's device, so that no call copies it there.
         self.register_buffer("time_positions", self._computed_positions(), persistent=False)
         self.image_encoder: Any = None
         query_width: Any = 0
@@ -132,8 +132,6 @@ class MSQNet(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, GroupWiseLinear | TextAlignment):
             module.reset_parameters()
-        elif isinstance(module, MSQNet):  # no file holds them, and a load starts without values
-            module.time_positions.copy_(module._computed_positions())
         for parameter in _embeddings_of(module):
             init.normal_(parameter, std=0.02)
 
@@ -191,6 +189,8 @@ class MSQNet(PreTrainedModel):
         check_report(loaded[1], origin)
         check_loaded(model, origin)
         align(model)
+        # No file holds them, and loading makes an empty buffer of what it does not find.
+        model.time_positions.copy_(model._computed_positions())
         # Loading makes every parameter trainable again.
         learned = model.config.learn_label_queries
         model.query_encoder.label_embeddings.requires_grad_(learned)
@@ -262,7 +262,7 @@ class MSQNet(PreTrainedModel):
         """
         self.train(mode=False)
         for module in self.modules():
-            if isinstance(module, TimesformerLayer):
+            if isinstance(module, Foldable):
                 module.fold()
         return self
 
@@ -387,9 +387,8 @@ class MSQNet(PreTrainedModel):
         text = self._text(label_embeddings)
         queries = self.query_encoder(text, dropped, memory.shape[0])  # (B, K, D)
         decoded = self.decoder(queries, memory, positions)
-        # In float32 whatever the heads compute in: autocast gives the two paths different types.
-        decoder_logits = self.head(decoded, text).float()
-        query_logits = None if self.query_head is None else self.query_head(dropped, text).float()
+        decoder_logits = self.head(decoded, text)
+        query_logits = None if self.query_head is None else self.query_head(dropped, text)
         logits = decoder_logits
         if query_logits is not None:
             logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)

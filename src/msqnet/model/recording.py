@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedConfig
 
 from msqnet.model.attention import Attention, attention_weights
+from msqnet.model.pieces import computed_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,8 @@ def recorded_attention(*parts: nn.Module | None) -> Iterator[AttentionRecord]:
             module.recorder = lambda weights, module=module: record(module, weights)
         for config, _ in before:
             config._attn_implementation = _RECORDED
-        yield record
+        with computed_whole():
+            yield record
     finally:
         for module in own:
             module.recorder = None

@@ -124,6 +124,12 @@ def test_model_is_asked_for_labels_only_if_told(
     assert found == [None, ("sit", "bright"), ("bright", "dark", "sit", "wave")]
 
 
+def test_precision_reaches_the_predictor(table: Path, asked: list[dict[str, Any]]) -> None:
+    assert run(table) == 0
+    assert run(table, "--precision", "bf16") == 0
+    assert [call["precision"] for call in asked] == ["fp32", "bf16"]
+
+
 def test_timeline_is_a_protocol_too(table: Path, tmp_path: Path, asked: list[Any]) -> None:
     for name, options in (("x", ["--timeline"]), ("y", ["--protocol", "timeline"])):
         assert run(table, *options, "--out", str(tmp_path / name)) == 0

@@ -338,6 +338,7 @@ def test_options_reach_the_predictor(
         "min_duration_seconds": "0.25",
         "max_gap_seconds": "1.5",
         "runtime": "torch",
+        "precision": "bf16",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
@@ -349,6 +350,7 @@ def test_options_reach_the_predictor(
         "window": WindowConfig(2.0, 0.5, 3),
         "segments": SegmentConfig(0.7, 0.25, 1.5),
         "runtime": "torch",
+        "precision": "bf16",
     }
     assert "bright" in capsys.readouterr().out
 

@@ -18,8 +18,10 @@ def test_codecs_that_ffmpeg_does_not_have_are_told_apart() -> None:
 
 
 def test_codecs_and_devices_are_listed() -> None:
-    names = {finding.name for finding in (*machine.codec_findings(), *machine.device_findings())}
-    assert {"FFmpeg", "decoders", "encoder for annotated videos", "CPU"} <= names
+    found = (*machine.codec_findings(), *machine.device_findings())
+    values = {finding.name: finding.value for finding in found}
+    assert {"FFmpeg", "decoders", "encoder for annotated videos", "CPU"} <= values.keys()
+    assert values["CPU"].rpartition(", ")[2] in ("bf16 yes", "bf16 no")
 
 
 def test_folder_that_does_not_exist_is_a_problem(tmp_path: Path) -> None:

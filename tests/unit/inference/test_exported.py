@@ -113,6 +113,11 @@ def test_runtime_that_does_not_run_the_model_is_refused(folder: Path) -> None:
         load_backend(folder, runtime=wrong)
 
 
+def test_exported_model_keeps_its_numbers(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"precision 'bf16': .* is an exported model"):
+        load_backend(folder, precision="bf16")
+
+
 def test_accelerator_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="'cuda': exported models run on the CPU"):
         load_backend(folder, device="cuda")

@@ -101,7 +101,7 @@ class HostTraffic(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("kind", ["timesformer", "lite", "vit"])
-def test_nothing_passes_between_python_and_the_device(kind: str) -> None:
+def test_in_a_stage_nothing_passes_between_python_and_the_device(kind: str) -> None:
     """So that the kernels of a call can be recorded once and played again."""
     model = model_of(kind).prepare_for_inference()
     with HostTraffic() as control:

@@ -17,6 +17,7 @@ from msqnet.model.efficientnet_lite import (
     load_published_state_dict,
     pretrained_state_dict,
 )
+from msqnet.model.folding import Foldable
 from msqnet.model.video_encoders.encoder import time_positions
 from msqnet.model.video_encoders.lite import (
     LiteConfig,
@@ -125,6 +126,19 @@ def test_whole_trunk_equals_the_unfolded_network(size: tuple[int, int]) -> None:
     torch.testing.assert_close(maps, x, atol=1e-8, rtol=1e-8)
     expected = functional.relu6(unfolded(trunk.head, x)).mean(dim=(2, 3))
     torch.testing.assert_close(pooled, expected, atol=1e-8, rtol=1e-8)
+
+
+def test_folded_trunk_gives_the_same_bits() -> None:
+    trunk = EfficientNetLite0().eval()
+    fill_with_noise(trunk)
+    pixels = torch.randn(2, 3, 64, 64)
+    expected = trunk(pixels)
+    for module in trunk.modules():
+        if isinstance(module, Foldable):
+            module.fold()
+            assert module.folded_weight is not None
+    for found, plain in zip(trunk(pixels), expected, strict=True):
+        assert torch.equal(found, plain)
 
 
 @pytest.mark.weights

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msqnet.errors import ConfigError, ShapeError
+from msqnet.model.pieces import pieces_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,10 +132,8 @@ class ImageEncoder(nn.Module, ABC):
                 "model's size"
             )
         frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
-        # What a few frames need stays in the processor's cache. Gradients keep all.
         is_kept = torch.is_grad_enabled() and not self.frozen
-        is_whole = is_kept or not frames.is_cpu or torch.compiler.is_compiling()
-        pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
+        pieces = pieces_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_kept)
         embeddings = torch.cat([self._embed_pixels(part) for part in pieces])
         if self.projected:
             embeddings = F.normalize(embeddings, dim=-1)

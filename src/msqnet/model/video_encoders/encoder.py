@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from msqnet.errors import ConfigError, ShapeError
+from msqnet.model.pieces import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 NUM_CHANNELS = 3
 MAX_PIXEL = 255.0
+_CLIPS_AT_A_TIME = 1
 
 
 class FrameSpan(NamedTuple):
@@ -150,13 +152,17 @@ class VideoEncoder(nn.Module, ABC):
             ShapeError: another number of frames.
         """
         expected = self.clip_form.num_frames
-        num_frames = next(iter(features.values())).shape[1]
+        first = next(iter(features.values()))
+        num_frames = first.shape[1]
         if expected not in (None, num_frames):
             raise ShapeError(
                 f"{type(self).__name__}: found {num_frames} frames per clip, expected {expected}; "
                 "sample clips to the model's own settings"
             )
-        return self._memory(features)
+        keeps = torch.is_grad_enabled()
+        pieces = (pieces_of(v, _CLIPS_AT_A_TIME, keeps_gradients=keeps) for v in features.values())
+        clips = [dict(zip(features, part, strict=True)) for part in zip(*pieces, strict=True)]
+        return torch.cat([self._memory(part) for part in clips])
 
     @abstractmethod
     def _memory(self, features: Any) -> Tensor:

@@ -29,6 +29,7 @@ from msqnet.model.efficientnet_lite import (
     load_published_state_dict,
     pretrained_state_dict,
 )
+from msqnet.model.pieces import pieces_of
 from msqnet.model.video_encoders.encoder import (
     ClipForm,
     FrameFeatures,
@@ -110,17 +111,15 @@ class LiteTrunk(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
-        # A few frames at a time stay in the processor's cache; the trunk's gradients keep all.
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        is_whole = is_trained or frames.is_cuda or torch.compiler.is_compiling()
-        pieces = [frames] if is_whole else frames.split(_FRAMES_AT_A_TIME)
+        pieces = pieces_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained)
         parts = [self._features(part) for part in pieces]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
         return maps.flatten(2).transpose(1, 2), pooled  # (N, C, h, w) -> (N, P, C)
 
     def _features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, C, g, g) and pooled features (N, E)."""
-        scaled = (frames.to(self.network.head.conv.weight.dtype) - self.pixel_mean) / self.pixel_std
+        scaled = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         # Channels last is twice as fast here: most of the trunk is depthwise.
         maps, pooled = self.network(scaled.contiguous(memory_format=torch.channels_last))
         return F.adaptive_avg_pool2d(maps, self.grid_size), pooled

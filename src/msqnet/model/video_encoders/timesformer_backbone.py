@@ -11,7 +11,7 @@ token, then token 1 + p*T + t.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from transformers.models.timesformer.modeling_timesformer import (
 )
 
 from msqnet.model.attention import Attention
+from msqnet.model.folding import Foldable
 
 if TYPE_CHECKING:
     from transformers import TimesformerConfig
@@ -86,19 +87,16 @@ class _Intermediate(nn.Module):
         return result
 
 
-class TimesformerLayer(GradientCheckpointingLayer):
+class TimesformerLayer(Foldable, GradientCheckpointingLayer):
     """One layer: divided attention over time, then over space; or joint attention over both.
 
     Attributes:
         attention: over space, the global token taking part in every frame; with joint attention
             over all tokens.
         temporal_attention: over time at each patch; only with divided attention.
-        folded_weight: (D', D') float, where `fold` was called; else None. Not saved.
+        folded_weight: (D', D') float, of both linear layers after the attention over time.
         folded_bias: (D',) float, likewise.
     """
-
-    folded_weight: Tensor | None
-    folded_bias: Tensor | None
 
     def __init__(self, config: TimesformerConfig, drop_path: float):
         super().__init__()
@@ -117,33 +115,19 @@ class TimesformerLayer(GradientCheckpointingLayer):
             self.temporal_layernorm = nn.LayerNorm(width, eps=epsilon)
             self.temporal_attention = _AttentionBlock(config)
             self.temporal_dense = nn.Linear(width, width)
-        self.register_buffer("folded_weight", None, persistent=False)
-        self.register_buffer("folded_bias", None, persistent=False)
 
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Make one of the two linear layers after the attention over time, W2 (W1 x + b1) + b2.
+    def made_of_weights(self) -> tuple[Tensor, Tensor] | None:
+        """One of the two linear layers after the attention over time, W2 (W1 x + b1) + b2.
 
-        Nothing but dropout lies between them, so this holds in eval mode. The product is made of
-        the weights as they are now; `train` forgets it.
+        Nothing but dropout lies between them, so this holds in eval mode.
         """
-        if not self.is_divided or self.training:
-            return
+        if not self.is_divided:
+            return None
         first, second = self.temporal_attention.output.dense, self.temporal_dense
         # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
-        if type(first) is nn.Linear and type(second) is nn.Linear:
-            self.folded_weight = second.weight @ first.weight
-            self.folded_bias = second.weight @ first.bias + second.bias
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; training forgets what `fold` made."""
-        if mode:
-            self.folded_weight = self.folded_bias = None
-        return super().train(mode)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.folded_weight = self.folded_bias = None
-        super()._load_from_state_dict(*args, **kwargs)
+        if type(first) is not nn.Linear or type(second) is not nn.Linear:
+            return None
+        return second.weight @ first.weight, second.weight @ first.bias + second.bias
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, 1 + P*T, D') -> (B, 1 + P*T, D')."""
