@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "speed.md"
-_PLACE = re.compile(r"(<!-- bench: (?P<name>[a-z-]+) -->\n).*?(<!-- bench end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- bench: (?P<name>[a-z0-9-]+) -->\n).*?(<!-- bench end -->)", re.DOTALL)
 
 
 def machine_line(results: dict[str, Any]) -> str:
