@@ -43,4 +43,5 @@ def pieces_of(items: Tensor, size: int, *, keeps_gradients: bool) -> Sequence[Te
     """
     if keeps_gradients or not items.is_cpu or torch.compiler.is_compiling() or _is_whole.get():
         return [items]
-    return items.split(size)
+    pieces: Sequence[Tensor] = items.split(size)
+    return pieces
