@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class Done:
 
     Attributes:
         exit_code: negative: the number of the signal that ended it.
-        peak_bytes: most memory that it had at a time.
+        peak_bytes: most memory that it had at a time; 0 where the system does not say.
         seconds: from start to end.
         output: what it wrote, to both streams.
     """
@@ -66,8 +68,11 @@ def run(
     output = bytearray()
     reader = threading.Thread(target=_drain, args=(process, output), daemon=True)
     reader.start()
+    peak_bytes = 0
     while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        # The last look is the one to keep: until the program starts, memory is a copy of our own.
+        peak_bytes = _peak_bytes(process.pid) or peak_bytes
+        pid, status = os.waitpid(process.pid, os.WNOHANG)
         seconds = time.monotonic() - start
         if pid:
             break
@@ -81,7 +86,20 @@ def run(
         time.sleep(0.005)
     process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for
     reader.join(10)
-    return Done(process.returncode, usage.ru_maxrss * 1024, seconds, _tail(output))
+    return Done(process.returncode, peak_bytes, seconds, _tail(output))
+
+
+def _peak_bytes(pid: int) -> int:
+    """Most memory that a running program had (proc(5), VmHWM); 0 where that is not known.
+
+    What `os.wait4` says on Linux includes the copy of our own memory from before the program.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def _environment() -> dict[str, str]:

@@ -35,7 +35,7 @@ class LogitHead(nn.Module):
         Returns:
             (B, K) float logits.
         """
-        if not torch.is_autocast_enabled(x.device.type):
+        if x.is_meta or not torch.is_autocast_enabled(x.device.type):
             return self.logits(x, text)
         dtype = next(self.parameters()).dtype
         with torch.autocast(x.device.type, enabled=False):
