@@ -60,8 +60,15 @@ def test_no_stage_breaks_the_graph(kind: str) -> None:
         torch.testing.assert_close(whole(**inputs).logits, model(**inputs).logits)
 
 
-@pytest.mark.parametrize("kind", ["timesformer", "lite"])
-@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        ("timesformer", None),
+        ("timesformer", torch.bfloat16),
+        ("lite", torch.bfloat16),
+        pytest.param("lite", None, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_step_is_one_graph(kind: str, precision: torch.dtype | None) -> None:
     """As the Trainer compiles: the whole model, with gradients, maybe under autocast."""
     model = copy.deepcopy(model_of(kind)).train()
