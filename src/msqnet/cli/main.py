@@ -274,6 +274,11 @@ def _program_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def all_parsers() -> list[ArgumentParser]:
+    """The parsers of all commands, for documentation and counts."""
+    return [command_parser(name, command.load()) for name, command in COMMANDS.items()]
+
+
 def command_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
     """The parser of one command: its positionals, its function's parameters, and a config file.
 

@@ -1,0 +1,129 @@
+"""How large the code base is, beside what it was before the redesign and its targets.
+
+    python benchmarks/size_of_the_house.py [CLIP]
+
+Counts the files below ``src``, and runs one ``msqnet predict CLIP`` in this process under a
+profiler hook for the number of functions that a prediction passes through. Without a clip, that row
+is empty.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import io
+import re
+import sys
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "msqnet"
+# Counted by this script at commit 67bcf8a.
+ROWS = (
+    ("lines of src/**/*.py", "54,164", "<= 38,000"),
+    ("files", "329", "<= 220"),
+    ("options over all commands", "464", "<= 300"),
+    ("distinct functions in one predict", "404", "<= 250"),
+    ("private functions used once", "680", "<= 350"),
+    ("lines of tests/**/*.py", "41,781", "falls"),
+    ("comment-only lines, % of src", "0.5", "reasons"),
+)
+
+
+def num_lines(folder: Path) -> int:
+    """Lines of all Python files below a folder."""
+    return sum(len(path.read_text().splitlines()) for path in folder.rglob("*.py"))
+
+
+def num_used_once() -> int:
+    """Private module functions that the package names once beside their definition."""
+    definitions: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        defined = [
+            node.name
+            for node in ast.parse(text).body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("_")
+        ]
+        words = Counter(re.findall(r"\b_\w+", text))
+        for name in defined:
+            definitions[f"{path}:{name}"] = 1
+            names[f"{path}:{name}"] = words[name] - 1
+    return sum(1 for key in definitions if names[key] == 1)
+
+
+def comment_share() -> float:
+    """Comment-only lines in percent of all lines."""
+    lines = [
+        line.strip() for path in SOURCE.rglob("*.py") for line in path.read_text().splitlines()
+    ]
+    return 100 * sum(line.startswith("#") for line in lines) / len(lines)
+
+
+def num_options() -> int:
+    """Options that ``msqnet COMMAND --help`` lists, over all commands and their sub-commands."""
+    from msqnet.cli.main import all_parsers
+
+    return sum(len(_options(parser)) for parser in all_parsers())
+
+
+def _options(parser: object) -> set[str]:
+    hidden = "==SUPPRESS=="
+    return {
+        action.dest
+        for action in parser._actions  # type: ignore[attr-defined]
+        if action.dest not in ("help", "print_config")
+        and action.help != hidden
+        and not action.dest.endswith(".help")
+    }
+
+
+def num_functions(clip: str) -> tuple[int, int]:
+    """Distinct functions and files of the package in one prediction of a clip."""
+    seen: set[tuple[str, int, str]] = set()
+
+    def hook(frame: object, event: str, _argument: object) -> None:
+        code = frame.f_code  # type: ignore[attr-defined]
+        is_ours = code.co_filename.startswith(source) and not code.co_name.startswith("<")
+        if event == "call" and is_ours:
+            seen.add((code.co_filename, code.co_firstlineno, code.co_name))
+
+    package = importlib.import_module("msqnet")
+    source = str(Path(str(package.__file__)).parent)
+    main = importlib.import_module("msqnet.cli.main").main
+    threading.setprofile(hook)  # the reader works in a thread of its own
+    sys.setprofile(hook)
+    try:
+        with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
+            main(["predict", clip, "--out", out])
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    return len(seen), len({name for name, *_ in seen})
+
+
+def main() -> None:
+    """Print the table."""
+    clip = sys.argv[1] if len(sys.argv) > 1 else None
+    now = [
+        f"{num_lines(ROOT / 'src'):,}",
+        str(len(list((ROOT / "src").rglob("*.py")))),
+        str(num_options()),
+        "{} in {} files".format(*num_functions(clip)) if clip else "(give a clip)",
+        str(num_used_once()),
+        f"{num_lines(ROOT / 'tests'):,}",
+        f"{comment_share():.1f}",
+    ]
+    print(f"{'measure':<36} {'then':>8} {'now':>18} {'target':>12}")
+    for (name, then, target), value in zip(ROWS, now, strict=True):
+        print(f"{name:<36} {then:>8} {value:>18} {target:>12}")
+
+
+if __name__ == "__main__":
+    main()
