@@ -111,11 +111,12 @@ def num_functions(clip: str) -> tuple[int, int]:
 def main() -> None:
     """Print the table."""
     clip = sys.argv[1] if len(sys.argv) > 1 else None
+    num_called = num_functions(clip) if clip else None  # first: nothing is imported or cached yet
     now = [
         f"{num_lines(ROOT / 'src'):,}",
         str(len(list((ROOT / "src").rglob("*.py")))),
         str(num_options()),
-        "{} in {} files".format(*num_functions(clip)) if clip else "(give a clip)",
+        "{} in {} files".format(*num_called) if num_called else "(give a clip)",
         str(num_used_once()),
         f"{num_lines(ROOT / 'tests'):,}",
         f"{comment_share():.1f}",
