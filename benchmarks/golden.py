@@ -39,6 +39,15 @@ CLIPS = (
     "mouse_bsoid_v2",
     "yolo_behavior_rat",
 )
+DEPLOYMENT = (
+    "deployment=d1",
+    "latitude=52.5",
+    "longitude=13.4",
+    "project=Test",
+    "contributor=Ada",
+    "sampling_design=opportunistic",
+    "capture_method=activityDetection",
+)
 TEXT = {".json", ".csv", ".tsv", ".xml", ".eaf", ".html", ".boris", ".txt", ".yaml", ".yml", ".md"}
 VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?"), "<time>"),
@@ -206,7 +215,10 @@ def cases(work: Path, *, with_slow: bool) -> list[tuple[str, list[str]]]:
         "table",
     ):
         out = f"to-{name}{suffix.get(name, '')}"
-        options = ["--option", "level=pieces"] if name == "table" else []
+        options = {
+            "table": ["--option", "level=pieces"],
+            "camtrap_dp": ["--option", *DEPLOYMENT],
+        }.get(name, [])
         found.append(
             (
                 f"write-{name}",
@@ -228,7 +240,7 @@ def cases(work: Path, *, with_slow: bool) -> list[tuple[str, list[str]]]:
         found.append(
             (
                 f"read-{name}",
-                ["convert", "--from", name, "--input", out, "--root", str(work), "--out", back],
+                ["convert", "--from", name, "--input", out, "--root", str(DATA), "--out", back],
             )
         )
         found.append(
