@@ -47,6 +47,7 @@ DEPLOYMENT = (
     "contributor=Ada",
     "sampling_design=opportunistic",
     "capture_method=activityDetection",
+    "recorded=2026-01-01T00:00:00+00:00",
 )
 TEXT = {".json", ".csv", ".tsv", ".xml", ".eaf", ".html", ".boris", ".txt", ".yaml", ".yml", ".md"}
 VOLATILE = (
@@ -227,7 +228,7 @@ def cases(work: Path, *, with_slow: bool) -> list[tuple[str, list[str]]]:
                     "--from",
                     "predictions",
                     "--input",
-                    "predict",
+                    "predict-options" if name == "camtrap_dp" else "predict",
                     "--to",
                     name,
                     "--out",
