@@ -145,28 +145,13 @@ def test_feral_labels_of_predictions_become_a_table(predicted: Path, tmp_path: P
     assert rows(tmp_path / "a.csv") == rows(tmp_path / "b.csv")
 
 
-def test_charades_lists_are_read_back(boris_project: Path, tmp_path: Path) -> None:
-    assert convert("boris", "charades", boris_project, tmp_path / "lists") == 0
-    arguments = ["convert", "--from", "charades", "--root", str(tmp_path / "lists")]
-    arguments += ["--option", "level=pieces", "--option", f"videos={tmp_path}"]
-    assert main([*arguments, "--out", str(tmp_path / "clips.csv")]) == 0
-
-    # The jump has no length: it is in the video, at a time that the lists cannot say.
-    known = frozenset({"groom", "run"})
-    assert rows(tmp_path / "clips.csv") == [
-        (0.0, 1.0, (), known),
-        (1.0, 4.0, ("groom",), known),
-        (4.0, 10.0, (), known),
-    ]
-
-
-def test_feral_list_of_formats_says_what_can_be_written(
+def test_list_of_formats_says_what_can_be_read_and_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["convert", "--from", "list"]) == 0
     said = capsys.readouterr().out
     assert "boris: projects of BORIS (--from boris --input PATH and --to boris)" in said
-    assert "charades: lists of Charades (--to charades)" in said
+    assert "predictions: results of msqnet predict (--from predictions --input PATH)" in said
 
 
 def test_what_a_table_does_not_know_stays_unknown(tmp_path: Path) -> None:

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import Format
 
 FORMATS: dict[str, str] = {
-    "animal_kingdom": "msqnet.formats.animal_kingdom",
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
-    "charades": "msqnet.formats.charades",
     "cvat": "msqnet.formats.cvat",
     "elan": "msqnet.formats.elan",
     "feral": "msqnet.formats.feral",
