@@ -203,7 +203,7 @@ COMMANDS: Mapping[str, Command] = {
     "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
     "doctor": Command(
         "msqnet.cli.doctor:doctor",
-        "say what this installation can do, test it, and what to do about problems",
+        "check this installation and suggest fixes",
         example="msqnet doctor",
     ),
 }

@@ -1,0 +1,406 @@
+"""Checks of this installation and machine, each with advice where one fails: `msqnet doctor`.
+
+Every function yields `CheckResult` and imports what it needs itself, so that a missing package is
+reported rather than raised.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from packaging.requirements import Requirement
+
+from msqnet import __version__
+from msqnet.process import num_usable_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+_TESTED_PYTHON = (3, 11)
+_UNWANTED = {
+    "torchvision": "beside torch's CPU build it breaks `import transformers`",
+    "decord": "msqnet does not use it, and its FFmpeg libraries can clash with PyAV's",
+}
+_VARIABLES = ("MSQNET_LOG", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+_DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "mpeg2video", "wmv2", "gif", "png")
+_GIB = 2**30
+_LEAST_MEMORY_BYTES = 2 * _GIB
+_LEAST_DISK_BYTES = _GIB
+_LEAST_FILES = 256
+_HUB_TIMEOUT_SECONDS = 5.0
+_TEST_SIZE_PIXELS = 64
+_TEST_NUM_FRAMES = 50
+_TEST_FPS = 25
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One line of the output.
+
+    Attributes:
+        topic: the heading that it belongs under, such as ``video``.
+        name: what was checked.
+        value: what was found.
+        status: ``problem`` if msqnet does not work without it; ``note`` if only an optional part
+            does not work, or runs slowly.
+        advice: what to do about it; empty if all is well.
+    """
+
+    topic: str
+    name: str
+    value: str
+    status: Literal["ok", "note", "problem"] = "ok"
+    advice: str = ""
+
+
+def _note_if(condition: bool, topic: str, name: str, value: str, advice: str) -> CheckResult:
+    """A note with advice if the condition holds, else that all is well."""
+    if condition:
+        return CheckResult(topic, name, value, "note", advice)
+    return CheckResult(topic, name, value)
+
+
+def check_packages() -> Iterator[CheckResult]:
+    """Python, the system, every dependency and its version, the optional parts, the environment."""
+    yield _note_if(
+        sys.version_info[:2] != _TESTED_PYTHON,
+        "packages",
+        "Python",
+        f"{platform.python_version()}, {platform.platform()}",
+        "msqnet is tested on Python 3.11",
+    )
+    yield CheckResult("packages", "msqnet", __version__)
+    requirements = [Requirement(text) for text in requires("msqnet") or ()]
+    for requirement in requirements:
+        if requirement.marker is None:
+            yield check_dependency(requirement)
+    yield from check_extras([item for item in requirements if item.marker is not None])
+    for name, why in _UNWANTED.items():
+        if find_spec(name) is not None:
+            advice = f"{why}: pip uninstall {name}"
+            yield CheckResult("packages", name, _installed(name) or "there", "note", advice)
+    found = [f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
+    value = ", ".join(found) or "no variable of msqnet is set"
+    yield CheckResult("packages", "environment", value)
+
+
+def check_dependency(requirement: Requirement) -> CheckResult:
+    """Whether a required package is installed in a version that fits."""
+    found = _installed(requirement.name)
+    advice = f"pip install '{requirement.name}{requirement.specifier}'"
+    if found is None:
+        return CheckResult("packages", requirement.name, "not installed", "problem", advice)
+    # A local version such as 2.13.0+cpu is the same release.
+    if not requirement.specifier.contains(found, prereleases=True):
+        return CheckResult("packages", requirement.name, found, "problem", advice)
+    return CheckResult("packages", requirement.name, found)
+
+
+def check_extras(requirements: list[Requirement]) -> Iterator[CheckResult]:
+    """One line for each optional part that the markers name: installed, or what is missing."""
+    missing: dict[str, list[str]] = {}
+    for requirement in requirements:
+        found = _installed(requirement.name)
+        is_there = found is not None and requirement.specifier.contains(found, prereleases=True)
+        for extra in _extras_of(requirement):
+            missing.setdefault(extra, [])
+            if requirement.name != "msqnet" and not is_there:
+                missing[extra].append(requirement.name)
+    missing.pop("all", None)
+    for extra, names in sorted(missing.items()):
+        value = f"missing: {', '.join(names)}" if names else "installed"
+        name = f"msqnet[{extra}]"
+        yield _note_if(bool(names), "packages", name, value, f"pip install '{name}'")
+
+
+def _extras_of(requirement: Requirement) -> list[str]:
+    """The extras that a marker such as ``extra == 'serve'`` names, where the rest of it holds."""
+    parts = str(requirement.marker).replace('"', "'").split("'")
+    names = [parts[i + 1] for i in range(0, len(parts) - 1, 2) if "extra ==" in parts[i]]
+    return [name for name in names if requirement.marker.evaluate({"extra": name})]  # type: ignore[union-attr]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def check_codecs() -> Iterator[CheckResult]:
+    """What PyAV can decode, and whether annotated videos can be written."""
+    import av
+
+    libraries = ", ".join(
+        f"{name} {'.'.join(map(str, found))}"
+        for name, found in sorted(av.library_versions.items())
+        if name in ("libavcodec", "libavformat")
+    )
+    yield CheckResult("video", "FFmpeg", f"PyAV {av.__version__} with {libraries}")
+    missing = [name for name in _DECODERS if not has_codec(name, "r")]
+    yield _note_if(
+        bool(missing),
+        "video",
+        "decoders",
+        f"of {', '.join(_DECODERS)}: {'not ' + ', '.join(missing) if missing else 'all'}",
+        "videos of these codecs cannot be read: pip install --upgrade --force-reinstall av",
+    )
+    encoder = next((name for name in ("libx264", "h264") if has_codec(name, "w")), None)
+    yield _note_if(
+        encoder is None,
+        "video",
+        "encoder for annotated videos",
+        encoder or "no H.264 encoder",
+        "`predict --overlay` cannot write .mp4: install PyAV's wheel (pip)",
+    )
+
+
+def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    """Whether FFmpeg has a decoder (``r``) or encoder (``w``) of this name."""
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(name, mode)
+    except UnknownCodecError:
+        return False
+    return True
+
+
+def check_devices() -> Iterator[CheckResult]:
+    """The CPU and its threads, and the GPUs."""
+    import torch
+
+    from msqnet.model.computing import has_fast_bf16
+
+    def bf16(*device: str | int) -> str:
+        return f"bf16 {'yes' if has_fast_bf16(torch.device(*device)) else 'no'}"
+
+    cores, threads = num_usable_cores(), torch.get_num_threads()
+    capability = torch.backends.cpu.get_cpu_capability()
+    yield _note_if(
+        capability.upper() in ("DEFAULT", "NO AVX"),
+        "devices",
+        "CPU",
+        f"cores: {cores}, threads: {threads}, instructions: {capability}, {bf16('cpu')}",
+        "torch finds neither AVX2 nor better: several times slower",
+    )
+    if threads < cores and "OMP_NUM_THREADS" not in os.environ:
+        value = f"{threads} of {cores} cores"
+        yield CheckResult("devices", "threads", value, "note", "set OMP_NUM_THREADS")
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(number)
+            value = f"{about.name}, {about.total_memory / _GIB:.0f} GiB, {bf16('cuda', number)}"
+            yield CheckResult("devices", f"GPU {number}", value)
+        return
+    has_mps = torch.backends.mps.is_available()
+    yield CheckResult("devices", "GPU", "Apple's (mps)" if has_mps else "none that torch can use")
+    if Path("/proc/driver/nvidia/version").exists():
+        why = "cannot use it" if torch.version.cuda else "is a build without CUDA"
+        advice = "install torch's CUDA build that fits the driver (pytorch.org, Get Started)"
+        yield CheckResult("devices", "NVIDIA driver", f"there, but torch {why}", "note", advice)
+
+
+def check_resources(folder: Path) -> Iterator[CheckResult]:
+    """Memory, disk space in the folder for results, and limits of the system."""
+    available, total = memory_bytes()
+    yield _note_if(
+        available < _LEAST_MEMORY_BYTES,
+        "resources",
+        "memory",
+        f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB free",
+        "close other programs, or use a smaller --batch_size",
+    )
+    yield check_disk("disk here", folder)
+    yield check_disk("disk for temporary files", Path(tempfile.gettempdir()))
+    if sys.platform != "win32":
+        yield check_open_files()
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        room = shutil.disk_usage(shared).free
+        yield _note_if(
+            room < _LEAST_DISK_BYTES // 4,
+            "resources",
+            "shared memory",
+            f"{room / _GIB:.2f} GiB free",
+            "training with --train.num_workers above 0 can fail: docker run --shm-size=1g",
+        )
+
+
+def check_disk(name: str, folder: Path) -> CheckResult:
+    """Whether a folder can be written to, and the free space."""
+    try:
+        room = shutil.disk_usage(folder).free
+    except OSError as error:
+        value = f"{folder}: {error}"
+        return CheckResult("resources", name, value, "problem", "choose another folder")
+    if not os.access(folder, os.W_OK):
+        value = f"{folder}: not writable"
+        return CheckResult("resources", name, value, "note", "write results elsewhere: --out")
+    value = f"{folder}: {room / _GIB:.1f} GiB free"
+    is_short = room < _LEAST_DISK_BYTES
+    return _note_if(is_short, "resources", name, value, "free some space before a long run")
+
+
+def check_open_files() -> CheckResult:
+    """How many files a process may have open."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    value = str(soft) if soft >= 0 else "any number"
+    advice = f"ulimit -n {hard if hard > 0 else 1024}"
+    return _note_if(0 <= soft < _LEAST_FILES, "resources", "open files allowed", value, advice)
+
+
+def memory_bytes() -> tuple[int, int]:
+    """Free and total memory that this process may use."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    available, total = memory.available, memory.total
+    # A container may use less than its machine has, which psutil does not know.
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdigit():
+        # Cached files are given up when memory is needed.
+        statistics = group / "memory.stat"
+        rows = statistics.read_text().splitlines() if statistics.exists() else []
+        cached = int(dict(row.split() for row in rows).get("inactive_file", 0))
+        total = min(total, int(text))
+        available = min(available, max(0, int(text) - int(used.read_text()) + cached))
+    return available, total
+
+
+def check_hub(*, offline: bool = False) -> Iterator[CheckResult]:
+    """Whether the Hugging Face Hub can be reached, and the size of the models fetched so far."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    if offline or constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "not tried: --offline"
+        yield CheckResult("models", "Hub", why)
+    else:
+        yield check_address(constants.ENDPOINT)
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound as error:
+        value = f"none ({error.cache_dir} does not exist)"
+        yield CheckResult("models", "fetched models", value)
+        return
+    damaged = cache.warnings
+    yield _note_if(
+        bool(damaged),
+        "models",
+        "fetched models",
+        f"{len(cache.repos)}, {cache.size_on_disk / 1e9:.2f} GB",
+        f"{len(damaged)} damaged entries: check with hf cache verify, remove with hf cache rm",
+    )
+
+
+def check_address(endpoint: str) -> CheckResult:
+    """Whether the Hub at this URL responds."""
+    request = urllib.request.Request(endpoint, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_SECONDS) as response:
+            return CheckResult("models", "Hub", f"{endpoint} responds ({response.status})")
+    except urllib.error.HTTPError as error:
+        # It responded: a HEAD of the front page may be rejected where files are not.
+        return CheckResult("models", "Hub", f"{endpoint} responds ({error.code})")
+    except (OSError, ValueError) as error:
+        return CheckResult(
+            "models",
+            "Hub",
+            f"{endpoint} cannot be reached: {getattr(error, 'reason', error)}",
+            "note",
+            "models named by a Hub id cannot be fetched; the shipped model and local folders "
+            "work. Behind a proxy set HTTPS_PROXY; without a network set HF_HUB_OFFLINE=1",
+        )
+
+
+def self_test(model: str | None = None, device: str = "auto") -> Iterator[CheckResult]:
+    """Write a video of 2 s, read its frames back, load the model and predict."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="msqnet-") as folder:
+        path = Path(folder) / "self-test.mkv"
+        try:
+            _write_video(path)
+            yield _test_reading(path)
+            yield _test_model(path, model, device)
+        except Exception as error:  # any error belongs in the output
+            value = f"{type(error).__name__}: {error}"
+            advice = "put this whole output into a report of the problem"
+            yield CheckResult("self-test", "failed", value, "problem", advice)
+    yield CheckResult("self-test", "took", f"{time.perf_counter() - start:.1f} s")
+
+
+def _frame(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A bright square that moves to the right over a grey ground, (H, W, 3) uint8."""
+    import numpy as np
+
+    frame = np.full((_TEST_SIZE_PIXELS, _TEST_SIZE_PIXELS, 3), 60, dtype=np.uint8)
+    left = number % (_TEST_SIZE_PIXELS - 16)
+    frame[24:40, left : left + 16] = 230
+    return frame
+
+
+def _write_video(path: Path) -> None:
+    """Losslessly, so that reading must return exactly what was drawn."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=_TEST_FPS)
+        stream.width = stream.height = _TEST_SIZE_PIXELS
+        stream.pix_fmt = "bgr0"
+        for number in range(_TEST_NUM_FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(_frame(number), format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _test_reading(path: Path) -> CheckResult:
+    from msqnet.video.reader import open_video
+
+    with open_video(path) as video:
+        wanted = [0, 17, _TEST_NUM_FRAMES - 1]
+        pixels = video.frames_by_index(wanted).pixels.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
+        pairs = zip(wanted, pixels, strict=True)
+        differing = [number for number, found in pairs if (found != _frame(number)).any()]
+        if video.num_frames != _TEST_NUM_FRAMES or differing:
+            value = f"{video.num_frames} of {_TEST_NUM_FRAMES} frames read, {differing} differ"
+            advice = "videos are not read correctly: pip install --force-reinstall av"
+            return CheckResult("self-test", "video", value, "problem", advice)
+    value = f"{_TEST_NUM_FRAMES} frames written and read back exactly"
+    return CheckResult("self-test", "video", value)
+
+
+def _test_model(path: Path, model: str | None, device: str) -> CheckResult:
+    from msqnet.inference.predictor import Predictor
+
+    predictor = Predictor.from_pretrained(model, device=device)
+    start = time.perf_counter()
+    result = predictor(path)
+    seconds = time.perf_counter() - start
+    if predictor(path) != result:
+        value = "two predictions of the same video differ"
+        advice = "the device computes incorrectly; try --device cpu"
+        return CheckResult("self-test", "model", value, "problem", advice)
+    rate = result.duration_seconds / seconds
+    value = (
+        f"{len(result.labels)} labels, {len(result.windows)} windows scored in {seconds:.2f} s "
+        f"({rate:.1f} s of video per second), twice with the same result"
+    )
+    return CheckResult("self-test", "model", value)

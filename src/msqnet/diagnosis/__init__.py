@@ -1,1 +1,0 @@
-"""What this installation can do, and what to do where it cannot: `msqnet doctor`."""
