@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import Event
-from msqnet.formats.camtrap_schema import TABLES, table_schema
+from msqnet.formats.camtrap_dp.camtrap_tables import TABLES, table_schemas
 from tests.fixtures.camtrap import (
     OBSERVATION_HEADER,
     REAL_MEDIA,
@@ -33,7 +33,7 @@ def test_schemas_take_the_example_of_the_standard_and_refuse_wrong_cells(
             "name": name,
             "path": f"{name}.csv",
             "profile": "tabular-data-resource",
-            "schema": table_schema(name),
+            "schema": table_schemas()[name],
         }
         for name in TABLES
     ]

@@ -12,8 +12,8 @@ from frictionless import Package
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
 from msqnet.formats.camtrap_dp import FORMAT
-from msqnet.formats.camtrap_media import creation_time
-from msqnet.formats.camtrap_schema import TABLES, table_schema
+from msqnet.formats.camtrap_dp.camtrap_metadata import creation_time
+from msqnet.formats.camtrap_dp.camtrap_tables import TABLES, table_schemas
 from tests.fixtures.camtrap import (
     LABELS,
     NEEDED,
@@ -118,7 +118,7 @@ def test_frictionless_finds_the_files_that_were_written_valid(tmp_path: Path) ->
     # The schemas as they stand at their addresses, which tests cannot reach.
     del descriptor["profile"]
     for resource in descriptor["resources"][:3]:
-        resource["schema"] = table_schema(resource["name"])
+        resource["schema"] = table_schemas()[resource["name"]]
 
     report = Package.from_descriptor(descriptor, basepath=str(out)).validate()
 

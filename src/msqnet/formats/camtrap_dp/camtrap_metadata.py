@@ -1,0 +1,481 @@
+"""Metadata of a package that is written: its media, deployments and descriptor.
+
+They say what videos do not: where the camera stood, when it recorded, for which project. That comes
+from options, from the files' own ``creation_time``, or from a package that is there already; it is
+never made up. A deployment is the group of its videos: what one camera recorded at one place.
+Terms: https://camtrap-dp.tdwg.org/metadata/.
+"""
+
+from __future__ import annotations
+
+import math
+import mimetypes
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.errors import ConfigError, DatasetError, VideoError
+from msqnet.formats.annotations import Reading
+from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR
+from msqnet.formats.camtrap_dp.camtrap_tables import (
+    TABLES,
+    TIME_HELP,
+    VERSION,
+    TableRow,
+    format_time,
+    parse_time,
+    read_rows,
+)
+from msqnet.formats.json_values import read_json
+from msqnet.labels import join_labels
+from msqnet.video.decoding import open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations
+
+    Videos = Sequence[AnnotatedVideo]
+
+_BASE_URL = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
+_SAMPLING_DESIGNS = (
+    *("simpleRandom", "systematicRandom", "clusteredRandom"),
+    *("experimental", "targeted", "opportunistic"),
+)
+_CAPTURE_METHODS = ("activityDetection", "timeLapse")
+OPTIONS = {
+    "package": "folder of a Camtrap DP that has the videos: its deployments and media are taken",
+    "deployment": "identifier of the deployment of videos that have no group",
+    "latitude": "of the camera, in decimal degrees",
+    "longitude": "of the camera, in decimal degrees",
+    "recorded": f"when the one video was recorded: {TIME_HELP}; otherwise its creation_time",
+    "deployment_start": "when the camera began to stand there; otherwise the first video's start",
+    "deployment_end": "when it ceased to stand there; otherwise the last video's end",
+    "public": "true if everybody may see the videos; false",
+    "base_url": "address of the folder of the videos, if they are not kept in the package",
+    "project": "title of the project that recorded the videos",
+    "contributor": "name of the person or organisation that made the package",
+    "sampling_design": f"how places were chosen: {', '.join(_SAMPLING_DESIGNS)}",
+    "capture_method": f"what started the camera: {' or '.join(_CAPTURE_METHODS)}",
+}
+_NUM_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """All of a package but its observations.
+
+    Attributes:
+        media: rows of the table of media.
+        deployments: rows of the table of deployments.
+        row_of: row of each video in the table of media, by its absolute path.
+        descriptor: content of ``datapackage.json``.
+        notes: what was assumed or left out.
+    """
+
+    media: tuple[Mapping[str, str], ...]
+    deployments: tuple[Mapping[str, str], ...]
+    row_of: Mapping[Path, Mapping[str, str]]
+    descriptor: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def metadata_of_package(annotations: Annotations, folder: Path, package: str) -> Metadata:
+    """Metadata as a package has them, for other observations of its videos.
+
+    Further resources of the package stay if they stand in its descriptor; a note counts others.
+
+    Args:
+        annotations: what is written.
+        folder: of the package that is written.
+        package: folder of the package that is there.
+
+    Raises:
+        ConfigError: both are the same folder.
+        DatasetError: a file that cannot be used, a video that the package does not have, or two
+            videos that are the same media file.
+    """
+    source = Path(package)
+    if source.absolute() == folder.absolute():
+        raise ConfigError(
+            f"option package={package}: its own observations would be lost; write into another "
+            "folder"
+        )
+    columns = ("mediaID", "deploymentID", "timestamp", "filePath")
+    media = read_rows(source / "media.csv", columns)
+    deployments = read_rows(source / "deployments.csv", ("deploymentID",))
+    row_of = _rows_by_path(annotations.videos, media, source)
+    found = read_json(source / DESCRIPTOR, "get the package again")
+    others = [
+        resource
+        for resource in found.require("resources").elements()
+        if resource.require("name").text() not in (*TABLES, "ethogram", "looked-for")
+    ]
+    kept = [resource.value for resource in others if resource.get("data") is not None]
+    project = {name: value.value for name, value in found.require("project").items()}
+    descriptor = {
+        **{name: value.value for name, value in found.items()},
+        "resources": [*_resources(annotations, row_of), *kept],
+        "profile": f"{_BASE_URL}/camtrap-dp-profile.json",
+        "created": format_time(datetime.now(UTC)),
+        "project": project | {"observationLevel": ["media"]},
+    }
+    num_near = sum("://" not in row["filePath"] for row in media)
+    return Metadata(
+        tuple(row.cells for row in media),
+        tuple(row.cells for row in deployments),
+        row_of,
+        descriptor,
+        (
+            *count_note(
+                num_near,
+                f"media files that the package expects in {folder}, as they are in {source}",
+            ),
+            *count_note(
+                len(others) - len(kept),
+                "tables of the package beside those of the standard, which are left out",
+            ),
+        ),
+    )
+
+
+def _rows_by_path(
+    videos: Videos, media: Sequence[TableRow], source: Path
+) -> dict[Path, Mapping[str, str]]:
+    """The row of each video, by its place or else by its name."""
+    by_place: dict[Path, list[TableRow]] = {}
+    by_name: dict[str, list[TableRow]] = {}
+    for row in media:
+        row.time("timestamp")
+        written = row["filePath"].replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+        for name in {written, row["fileName"]} - {""}:
+            by_name.setdefault(name, []).append(row)
+        by_place.setdefault(Reading(source).video_path(row["filePath"]), []).append(row)
+    row_of: dict[Path, Mapping[str, str]] = {}
+    for path in (video.path for video in videos):
+        found = by_place.get(path) or by_name.get(path.name, [])
+        if len(found) != 1:
+            what = f"{len(found)} media files of that name" if found else "no such media file"
+            raise DatasetError(
+                f"{path}: {what} in {source / 'media.csv'}; expected one by its filePath or "
+                "fileName; convert only videos that the package has"
+            )
+        row_of[path] = found[0].cells
+    return row_of
+
+
+def metadata_of_videos(
+    annotations: Annotations, folder: Path, options: Mapping[str, str]
+) -> Metadata:
+    """Metadata by options and by the files.
+
+    Args:
+        annotations: what is written.
+        folder: of the package, which gives it its name.
+        options: some of `OPTIONS`.
+
+    Raises:
+        ConfigError: an option that does not fit, or one that is needed and not given.
+    """
+    videos = annotations.videos
+    for name, values in (
+        ("sampling_design", _SAMPLING_DESIGNS),
+        ("capture_method", _CAPTURE_METHODS),
+    ):
+        choose(options, name, values)
+    _check_degrees(options, "latitude", 90)
+    _check_degrees(options, "longitude", 180)
+    starts, time_notes = _starts(videos, options)
+    _require_options(videos, starts, folder, options)
+    paths, path_notes = _file_paths(videos, folder, options)
+    is_public = choose(options, "public", ("false", "true"))
+    row_of = {
+        video.path: {
+            "mediaID": paths[video.path],
+            "deploymentID": video.group or options["deployment"],
+            "timestamp": format_time(starts[video.path]),
+            "filePath": paths[video.path],
+            "filePublic": is_public,
+            "fileName": video.path.name,
+            "fileMediatype": _media_type(video.path),
+        }
+        for video in videos
+    }
+    deployments, deployment_notes = _deployments(videos, starts, row_of, options)
+    return Metadata(
+        tuple(row_of.values()),
+        deployments,
+        row_of,
+        _new_descriptor(annotations, row_of, deployments, folder, options),
+        (*time_notes, *path_notes, *deployment_notes),
+    )
+
+
+def time_option(options: Mapping[str, str], name: str) -> datetime | None:
+    """The date and time that an option gives; None where it is not given.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if name not in options:
+        return None
+    try:
+        return parse_time(options[name])
+    except ValueError as error:
+        raise ConfigError(f"option {name}={options[name]}: expected {TIME_HELP}") from error
+
+
+def _check_degrees(options: Mapping[str, str], name: str, limit: int) -> None:
+    try:
+        is_fine = abs(float(options.get(name, "0"))) <= limit
+    except ValueError:
+        is_fine = False
+    if not is_fine:
+        raise ConfigError(
+            f"option {name}={options[name]}: expected decimal degrees from -{limit} to {limit}"
+        )
+
+
+def _require_options(
+    videos: Videos, starts: Mapping[Path, datetime], folder: Path, options: Mapping[str, str]
+) -> None:
+    """Name all options at once that are needed and not given."""
+    undated = [video.path.name for video in videos if video.path not in starts]
+    examples = {
+        "latitude": "latitude=52.5",
+        "longitude": "longitude=13.4",
+        "recorded": "recorded=2026-05-01T10:00:00+02:00",
+        "project": "'project=TITLE'",
+        "contributor": "'contributor=NAME'",
+        "sampling_design": "sampling_design=opportunistic",
+        "capture_method": "capture_method=activityDetection",
+    }
+    if any(not video.group for video in videos):
+        examples = {"deployment": "deployment=ID", **examples}
+    if not undated or len(videos) > 1:
+        del examples["recorded"]
+    needed = [example for name, example in examples.items() if name not in options]
+    if needed:
+        raise ConfigError(
+            f"{folder}: Camtrap DP asks for what videos do not say; add --option "
+            f"{' '.join(needed)} (values are examples), or --option package=FOLDER with a package "
+            "that has these videos"
+        )
+    if undated:
+        raise ConfigError(
+            f"{folder}: {len(undated)} videos do not say when they were recorded, such as "
+            f"{', '.join(undated[:_NUM_NAMED])}: their files have no creation_time; take --option "
+            "package=FOLDER with a package that has these videos, or convert them one by one with "
+            "--option recorded=..."
+        )
+
+
+def _starts(
+    videos: Videos, options: Mapping[str, str]
+) -> tuple[dict[Path, datetime], tuple[str, ...]]:
+    """When videos were recorded, of those of which it is known."""
+    recorded = time_option(options, "recorded")
+    if recorded is not None and len(videos) != 1:
+        raise ConfigError(
+            f"option recorded={options['recorded']}: it holds for one video, but there are "
+            f"{len(videos)}; take --option package=FOLDER with a package that has these videos"
+        )
+    if recorded is not None:
+        return {videos[0].path: recorded}, ()
+    found = {video.path: creation_time(video.path) for video in videos}
+    starts = {path: time for path, time in found.items() if time is not None}
+    return starts, count_note(
+        len(starts),
+        "videos whose time of recording is the creation_time of their file, which some cameras "
+        "set in local time or at the end of the recording",
+    )
+
+
+def creation_time(path: Path) -> datetime | None:
+    """When a video says that it was made; None where it does not say it or cannot be opened."""
+    if not path.is_file():
+        return None
+    try:
+        container, stream = open_stream(path)
+    except VideoError:
+        return None
+    with container:
+        written = container.metadata.get("creation_time") or stream.metadata.get("creation_time")
+    try:
+        return parse_time(written) if written else None
+    except ValueError:
+        return None
+
+
+def _file_paths(
+    videos: Videos, folder: Path, options: Mapping[str, str]
+) -> tuple[dict[Path, str], tuple[str, ...]]:
+    """Where files are, as the standard has it: below the package or at an address."""
+    home = folder.absolute()
+    inside = {video.path for video in videos if video.path.is_relative_to(home)}
+    paths = {path: path.relative_to(home).as_posix() for path in inside}
+    outside = [video.path for video in videos if video.path not in inside]
+    names = Counter(path.name for path in outside)
+    before = options.get("base_url", "media").rstrip("/")
+    for number, path in enumerate(outside, start=1):
+        unique = path.name if names[path.name] == 1 else f"{number}/{path.name}"
+        paths[path] = f"{before}/{unique}"
+    num_elsewhere = 0 if "base_url" in options else len(outside)
+    return paths, count_note(
+        num_elsewhere,
+        "videos that are not in the folder of the package; it expects them in its folder media/, "
+        "so copy or link them there, or take --option base_url=...",
+    )
+
+
+def _media_type(path: Path) -> str:
+    found, _ = mimetypes.guess_type(path.name)
+    if found is not None and found.startswith("video/"):
+        return found
+    return f"video/x-{path.suffix.lower().removeprefix('.') or 'unknown'}"
+
+
+def last_seconds(video: AnnotatedVideo) -> float:
+    """The end of a video, or of its last event if that is later or its length is not known."""
+    ends = [event.end_seconds or event.start_seconds for event in video.events]
+    return max([video.duration_seconds or 0.0, *ends])
+
+
+def _deployments(
+    videos: Videos,
+    starts: Mapping[Path, datetime],
+    row_of: Mapping[Path, Mapping[str, str]],
+    options: Mapping[str, str],
+) -> tuple[tuple[dict[str, str], ...], tuple[str, ...]]:
+    """One row a deployment; it lasts as long as its videos unless options say more."""
+    begin, end = time_option(options, "deployment_start"), time_option(options, "deployment_end")
+    spans: dict[str, tuple[datetime, datetime]] = {}
+    for video in videos:
+        start = starts[video.path]
+        last = start + timedelta(seconds=math.ceil(last_seconds(video)))
+        name = row_of[video.path]["deploymentID"]
+        first, latest = spans.get(name, (start, last))
+        spans[name] = min(first, start), max(latest, last)
+    deployments = tuple(
+        {
+            "deploymentID": name,
+            "latitude": options["latitude"],
+            "longitude": options["longitude"],
+            "deploymentStart": format_time(begin or start),
+            "deploymentEnd": format_time(end or last),
+        }
+        for name, (start, last) in spans.items()
+    )
+    num_assumed = len(spans) if begin is None or end is None else 0
+    return deployments, (
+        *count_note(
+            num_assumed,
+            "deployments that are said to last as long as their videos; --option "
+            "deployment_start=... and deployment_end=... change that",
+        ),
+        *count_note(
+            len(spans) if len(spans) > 1 else 0, "deployments that are said to be at the same place"
+        ),
+    )
+
+
+def _new_descriptor(
+    annotations: Annotations,
+    row_of: Mapping[Path, Mapping[str, str]],
+    deployments: Sequence[Mapping[str, str]],
+    folder: Path,
+    options: Mapping[str, str],
+) -> dict[str, Any]:
+    times = [
+        parse_time(row[f"deployment{edge}"]) for row in deployments for edge in ("Start", "End")
+    ]
+    points = sorted({(float(row["longitude"]), float(row["latitude"])) for row in deployments})
+    species = [
+        options.get("species", ""),
+        *(
+            modifier.partition(":")[2]
+            for event in annotations.events()
+            for modifier in event.modifiers
+            if modifier.startswith("scientificName:")
+        ),
+    ]
+    return {
+        "resources": _resources(annotations, row_of),
+        "profile": f"{_BASE_URL}/camtrap-dp-profile.json",
+        # Names of packages have lower case letters, digits, "-", "_" and "." only.
+        "name": re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
+        or "camtrap-dp",
+        "created": format_time(datetime.now(UTC)),
+        "title": options["project"],
+        "contributors": [{"title": options["contributor"]}],
+        "project": {
+            "title": options["project"],
+            "samplingDesign": options["sampling_design"],
+            "captureMethod": [options["capture_method"]],
+            "individualAnimals": any(event.subject for event in annotations.events()),
+            "observationLevel": ["media"],
+        },
+        "spatial": {"type": "MultiPoint", "coordinates": [list(point) for point in points]},
+        "temporal": {
+            "start": min(times).date().isoformat(),
+            "end": max(times).date().isoformat(),
+        },
+        "taxonomic": [{"scientificName": name} for name in dict.fromkeys(species) if name],
+    }
+
+
+def _resources(
+    annotations: Annotations, row_of: Mapping[Path, Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """The tables, and beside them, as the standard allows, what it has no table for."""
+    resources: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "path": f"{name}.csv",
+            "profile": "tabular-data-resource",
+            "format": "csv",
+            "mediatype": "text/csv",
+            "encoding": "utf-8",
+            "schema": f"{_BASE_URL}/{name}-table-schema.json",
+        }
+        for name in TABLES
+    ]
+    points = annotations.point_labels
+    resources.append(
+        {
+            "name": "ethogram",
+            "description": "Behaviors that were looked for, in order.",
+            "data": [{"label": name, "isPoint": name in points} for name in annotations.labels],
+        }
+    )
+    resources.append(
+        {
+            "name": "looked-for",
+            "description": "Media files in which not all behaviors were looked for (labels, "
+            "joined by |; * is all), or of which only parts were looked at (seconds).",
+            "data": list(_looked_for(annotations.videos, row_of)),
+        }
+    )
+    return [resource for resource in resources if resource.get("data", True)]
+
+
+def _looked_for(
+    videos: Videos, row_of: Mapping[Path, Mapping[str, str]]
+) -> Iterator[dict[str, Any]]:
+    for video in videos:
+        if video.checked is None and video.observed is None:
+            continue
+        labels = "*" if video.checked is None else join_labels(sorted(video.checked))
+        intervals: Sequence[tuple[float | None, float | None]]
+        intervals = [(None, None)] if video.observed is None else video.observed or [(0.0, 0.0)]
+        for start, end in intervals:
+            yield {
+                "mediaID": row_of[video.path]["mediaID"],
+                "labels": labels,
+                "startSeconds": start,
+                "endSeconds": end,
+            }

@@ -1,0 +1,372 @@
+"""Reads Camtrap DP: rows of ``observations.csv`` as events; `msqnet.formats.camtrap_dp` has rules.
+
+Two resources of what `msqnet` writes stand beside the tables: ``ethogram``, the labels that were
+looked for, and ``looked-for``, the videos in which not all of them were.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.errors import DatasetError
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
+from msqnet.formats.camtrap_dp.camtrap_tables import read_rows
+from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.json_values import JsonValue, read_json
+from msqnet.labels import SEPARATOR, LabelSet, split_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from msqnet.formats.annotations import Reading
+    from msqnet.formats.camtrap_dp.camtrap_tables import TableRow
+
+OPTIONS = {
+    "label": "when reading: behavior, or scientificName where species are what you look for",
+    "unlisted": "when reading: unknown (behaviors that observations do not name) or absent",
+}
+DESCRIPTOR = "datapackage.json"
+START_TAG = "startSeconds:"
+END_TAG = "endSeconds:"
+UNKNOWN_END = "unknown"
+
+_ADVICE = "get the package again"
+_MEDIA_COLUMNS = ("mediaID", "deploymentID", "timestamp", "filePath", "fileMediatype")
+_OBSERVATION_COLUMNS = (
+    *("observationID", "deploymentID", "mediaID", "eventStart", "eventEnd"),
+    *("observationLevel", "observationType"),
+)
+_VERSION = re.compile(r"camtrap-dp/(\d+(?:\.\d+)*)")
+_MODIFIER_COLUMNS = ("scientificName", "lifeStage", "sex", "count")
+_NOT_ANIMALS = ("human", "vehicle", "unknown")
+_ROUNDING_SECONDS = 1.0
+"""Exact seconds belong to a date and time that differs by less than its rounding."""
+
+
+@dataclass
+class _Video:
+    """A video of the package, and what its rows say.
+
+    Attributes:
+        path: where it belongs.
+        start: when its recording began.
+        deployment: identifier of its deployment.
+        duration_seconds: of the file; None where it is not there.
+        events: each once, in the order of the rows.
+        is_observed: whether any row is about it.
+        is_blank: whether all its rows say that nothing is to be seen.
+    """
+
+    path: Path
+    start: datetime
+    deployment: str
+    duration_seconds: float | None
+    events: dict[Event, None] = field(default_factory=dict)
+    is_observed: bool = False
+    is_blank: bool = True
+
+    @property
+    def length(self) -> timedelta:
+        """Of the recording; none where it is not known."""
+        return timedelta(seconds=self.duration_seconds or 0)
+
+
+@dataclass
+class _LookedFor:
+    """What was looked for in a video, where that was not everything.
+
+    Attributes:
+        labels: None for all.
+        observed: intervals that were looked at, in seconds; None for the whole video.
+    """
+
+    labels: frozenset[str] | None
+    observed: list[tuple[float, float]] | None = field(default_factory=list)
+
+
+def read_package(path: Path, reading: Reading) -> Annotations:
+    """Read a package.
+
+    Args:
+        path: its folder, or its descriptor.
+        reading: folder of the videos, and some of `OPTIONS`.
+
+    Raises:
+        DatasetError: no package of version 1, or cells that the standard does not allow.
+    """
+    folder = path if path.is_dir() else path.parent
+    descriptor = read_json(folder / DESCRIPTOR if path.is_dir() else path, _ADVICE)
+    _check_version(descriptor.require("profile"))
+    resources = {
+        resource.require("name").text(): resource
+        for resource in descriptor.require("resources").elements()
+    }
+    media = _table_path(resources, "media", descriptor, folder)
+    observations = _table_path(resources, "observations", descriptor, folder)
+    reader = _ObservationReader(
+        _read_media(media, reading),
+        choose(reading.options, "label", ("behavior", "scientificName")),
+    )
+    for row in read_rows(observations, _OBSERVATION_COLUMNS):
+        reader.add(row)
+    unlisted = choose(reading.options, "unlisted", ("unknown", "absent"))
+    looked_for = _read_looked_for(resources.get("looked-for"))
+    ethogram = _read_ethogram(resources.get("ethogram"))
+    seen = {e.label for video in reader.media.values() if video for e in video.events}
+    labels = LabelSet(tuple(sorted(seen) if ethogram is None else ethogram))
+    videos = []
+    num_silent = 0
+    for name, video in reader.media.items():
+        if video is None:
+            continue
+        if not video.is_observed and name not in looked_for:
+            num_silent += 1
+            continue
+        is_complete = ethogram is not None or unlisted == "absent" or video.is_blank
+        listed = None if is_complete else frozenset(event.label for event in video.events)
+        known = looked_for.get(name, _LookedFor(listed, None))
+        videos.append(
+            AnnotatedVideo(
+                video.path,
+                tuple(video.events),
+                video.duration_seconds,
+                checked=known.labels,
+                observed=None if known.observed is None else tuple(known.observed),
+                group=video.deployment,
+            )
+        )
+    counts = {
+        "media files that are no videos, which are left out": sum(
+            video is None for video in reader.media.values()
+        ),
+        "videos without an observation, which are left out": num_silent,
+        **reader.counts,
+    }
+    notes = [note for text, number in counts.items() for note in count_note(number, text)]
+    points = frozenset(label for label, is_point in (ethogram or {}).items() if is_point)
+    return Annotations(tuple(videos), labels, points, tuple(notes))
+
+
+def _check_version(profile: JsonValue) -> None:
+    version = _VERSION.search(profile.text())
+    if version is not None and version[1].split(".")[0] != "1":
+        raise DatasetError(
+            f"{profile.place}: found Camtrap DP {version[1]}, expected 1.x; have the package "
+            "written in version 1"
+        )
+
+
+def _table_path(
+    resources: Mapping[str, JsonValue], name: str, descriptor: JsonValue, folder: Path
+) -> Path:
+    if name not in resources:
+        raise DatasetError(
+            f"{descriptor.place}: resources: none is named {name!r}; this is no Camtrap DP; "
+            f"{_ADVICE}"
+        )
+    written = resources[name].require("path")
+    parts = written.text().replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or ":" in parts[0] or "\0" in written.text():
+        raise written.error("a path below the folder of the package")
+    return folder.joinpath(*parts)
+
+
+def _read_media(path: Path, reading: Reading) -> dict[str, _Video | None]:
+    """Videos by identifier; None for other media files."""
+    media: dict[str, _Video | None] = {}
+    for row in read_rows(path, _MEDIA_COLUMNS):
+        name = row.require("mediaID")
+        if name in media:
+            raise row.error("mediaID", "an identifier that no other row has")
+        start, written = row.time("timestamp"), row.require("filePath")
+        media[name] = None
+        if row["fileMediatype"].startswith("video/"):
+            place, deployment = reading.video_path(written), row.require("deploymentID")
+            media[name] = _Video(place, start, deployment, duration_seconds(place))
+    return media
+
+
+def _read_ethogram(resource: JsonValue | None) -> dict[str, bool] | None:
+    """Labels that were looked for, in order, and whether their events have no length."""
+    data = None if resource is None else resource.get("data")
+    if data is None:
+        return None
+    is_point: dict[str, bool] = {}
+    for entry in data.elements():
+        label = clean_label(entry.require("label").text())
+        point = entry.get("isPoint")
+        if label:
+            is_point[label] = point is not None and point.truth()
+    return is_point
+
+
+def _read_looked_for(resource: JsonValue | None) -> dict[str, _LookedFor]:
+    """Videos in which not everything was looked for, by the identifier of their media file."""
+    data = None if resource is None else resource.get("data")
+    found: dict[str, _LookedFor] = {}
+    for entry in () if data is None else data.elements():
+        written = entry.require("labels").text()
+        labels = None if written == "*" else frozenset(split_labels(written))
+        known = found.setdefault(entry.require("mediaID").text(), _LookedFor(labels))
+        # A label that was looked for in some intervals only is unknown in the others.
+        if known.labels is None or labels is None:
+            known.labels = known.labels if labels is None else labels
+        else:
+            known.labels &= labels
+        start, end = entry.get("startSeconds"), entry.get("endSeconds")
+        if start is None or end is None:
+            known.observed = None
+        elif known.observed is not None and end.number() > start.number():
+            known.observed.append((start.number(), end.number()))
+    return found
+
+
+@dataclass
+class _ObservationReader:
+    """Collects what rows say about videos.
+
+    Attributes:
+        media: videos by identifier; None for other media files.
+        label_column: where labels stand, behavior or scientificName.
+        counts: how often something could not be taken as it stands, by its description.
+    """
+
+    media: Mapping[str, _Video | None]
+    label_column: str
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: TableRow) -> None:
+        """Take a row.
+
+        Raises:
+            DatasetError: a cell that the standard does not allow.
+        """
+        kind = row.require("observationType")
+        start, end = row.time("eventStart"), row.time("eventEnd")
+        if end < start:
+            raise row.error("eventEnd", f"a time not before eventStart, {row['eventStart']}")
+        video = self._video_of(row, start, end)
+        if video is None:
+            return
+        if kind == "unclassified":
+            self.counts["unclassified observations, which are left out"] += 1
+            return
+        video.is_observed = True
+        if kind == "blank":
+            return
+        video.is_blank = False
+        if self.label_column == "behavior":
+            labels = split_labels(row["behavior"])
+        else:
+            label = clean_label(row["scientificName"]) or (kind if kind in _NOT_ANIMALS else "")
+            labels = (label,) if label else ()
+        if not labels:
+            self.counts[f"observations without a {self.label_column}, which say nothing here"] += 1
+        for label in labels:
+            event = self._event(row, label, video, start, end)
+            if event is not None:
+                video.events[event] = None
+
+    def _video_of(self, row: TableRow, start: datetime, end: datetime) -> _Video | None:
+        """The video that an observation is about, if it is about one."""
+        if row["mediaID"]:
+            if row["mediaID"] not in self.media:
+                raise row.error("mediaID", "an identifier of the table of media")
+            return self.media[row["mediaID"]]
+        # Bisected, as a deployment may have thousands of videos and as many observations.
+        videos, longest = self._by_deployment.get(row["deploymentID"], ([], timedelta()))
+        first = bisect_left(videos, start - longest, key=lambda video: video.start)
+        last = bisect_right(videos, end, key=lambda video: video.start)
+        touched = [video for video in videos[first:last] if start <= video.start + video.length]
+        if len(touched) == 1:
+            return touched[0]
+        what = "several videos" if touched else "no video"
+        self.counts[f"observations of events with {what}, which are left out"] += 1
+        return None
+
+    @cached_property
+    def _by_deployment(self) -> dict[str, tuple[list[_Video], timedelta]]:
+        """Videos of each deployment in order of their starts, and the length of the longest."""
+        found: dict[str, list[_Video]] = {}
+        for video in self.media.values():
+            if video is not None:
+                found.setdefault(video.deployment, []).append(video)
+        return {
+            name: (sorted(videos, key=lambda v: v.start), max(video.length for video in videos))
+            for name, videos in found.items()
+        }
+
+    def _event(
+        self, row: TableRow, label: str, video: _Video, start: datetime, end: datetime
+    ) -> Event | None:
+        tags = [tag.strip() for tag in row["observationTags"].split(SEPARATOR) if tag.strip()]
+        begins, ends = ((time - video.start).total_seconds() for time in (start, end))
+        times = _exact_seconds(tags, begins, ends)
+        if times is None:
+            times = self._rounded_seconds(begins, ends, video.duration_seconds)
+        if times is None:
+            return None
+        values = {name: row[name] for name in _MODIFIER_COLUMNS if name != self.label_column}
+        if row["observationType"] in _NOT_ANIMALS:
+            values["observationType"] = row["observationType"]
+        modifiers = [f"{name}:{value}" for name, value in values.items() if value]
+        modifiers += [tag for tag in tags if not tag.startswith((START_TAG, END_TAG))]
+        score = row.probability("classificationProbability")
+        if score is not None and row["classificationMethod"] != "machine":
+            self.counts["probabilities that no model gave, which are left out"] += 1
+            score = None
+        return Event(
+            label,
+            *times,
+            subject=row["individualID"],
+            modifiers=tuple(modifiers),
+            score=score,
+            comment=row["observationComments"],
+        )
+
+    def _rounded_seconds(
+        self, begins: float, ends: float, length: float | None
+    ) -> tuple[float, float | None] | None:
+        """Start and end in a video by its date and time; None where they are not in it."""
+        if begins == ends == 0:
+            self.counts["observations that say what is in a video, not when"] += 1
+            return 0.0, None
+        if ends < 0 or (length is not None and begins > length):
+            self.counts["observations at times outside of their video, which are left out"] += 1
+            return None
+        self.counts["observations whose times are whole seconds"] += 1
+        begins = max(0.0, begins)
+        return begins, ends if length is None else max(begins, min(ends, length))
+
+
+def _exact_seconds(
+    tags: list[str], begins: float, ends: float
+) -> tuple[float, float | None] | None:
+    """Start and end by tags, where they fit the date and time beside them."""
+    values = {
+        prefix: tag.removeprefix(prefix).strip()
+        for tag in tags
+        for prefix in (START_TAG, END_TAG)
+        if tag.startswith(prefix)
+    }
+    is_open = values.get(END_TAG) == UNKNOWN_END
+    try:
+        start = float(values[START_TAG])
+        end = start if is_open else float(values[END_TAG])
+    except (KeyError, ValueError):
+        return None
+    fits = abs(start - begins) < _ROUNDING_SECONDS
+    fits = fits and (is_open or abs(end - ends) < _ROUNDING_SECONDS)
+    if not (fits and 0 <= start <= end < math.inf):
+        return None
+    return start, None if is_open else end

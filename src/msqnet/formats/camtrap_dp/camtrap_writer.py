@@ -1,0 +1,257 @@
+"""Writes Camtrap DP: events as observations, beside the metadata of their videos.
+
+Fields: https://camtrap-dp.tdwg.org/data/. A package is checked against the schemas of the standard
+before it appears, where frictionless is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from msqnet.data.adapters.annotation_files import choose
+from msqnet.errors import DatasetError
+from msqnet.formats.camtrap_dp.camtrap_metadata import OPTIONS as METADATA_OPTIONS
+from msqnet.formats.camtrap_dp.camtrap_metadata import (
+    last_seconds,
+    metadata_of_package,
+    metadata_of_videos,
+    time_option,
+)
+from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR, END_TAG, START_TAG, UNKNOWN_END
+from msqnet.formats.camtrap_dp.camtrap_tables import (
+    TABLES,
+    TIME_HELP,
+    VERSION,
+    format_time,
+    parse_time,
+    table_schemas,
+    write_rows,
+)
+from msqnet.labels import SEPARATOR, join_labels
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from msqnet.formats.annotations import Annotations, Event
+    from msqnet.formats.camtrap_dp.camtrap_metadata import Metadata
+
+OPTIONS = {
+    **METADATA_OPTIONS,
+    "species": "scientific name of what was observed, where events do not say it",
+    "observation_type": "animal (default) or human, where events do not say it",
+    "classified_by": "who noted the events: a person or a model",
+    "classified_at": f"when they were noted: {TIME_HELP}",
+}
+FILES = (DESCRIPTOR, "observations.csv", "media.csv", "deployments.csv")
+"""In the reverse of the order in which they appear: the descriptor makes a package of them."""
+
+_MAX_SECONDS = 1e9
+_NUM_NAMED = 3
+_SCHEMAS = f"the table schemas of Camtrap DP {VERSION}"
+
+
+def write_package(
+    annotations: Annotations, folder: Path, options: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Write the four files of a package; they replace what is there when all are complete.
+
+    Args:
+        annotations: what was noted.
+        folder: of the package; made if it is not there.
+        options: some of `OPTIONS`.
+
+    Returns:
+        Notes on what was assumed, and whether the package is valid where that could be checked.
+
+    Raises:
+        ConfigError: an option that does not fit, or one that is needed and not given.
+        DatasetError: a package that cannot be used, rows that the standard does not allow, or
+            two observations of one video.
+    """
+    if not annotations.videos:
+        raise DatasetError(
+            f"{folder}: there is no video to write; Camtrap DP has no place for an empty project"
+        )
+    for video in annotations.videos:
+        # Sums of later times and dates would leave the calendar.
+        if last_seconds(video) > _MAX_SECONDS:
+            raise DatasetError(
+                f"{video.path}: found a time of {last_seconds(video):g} s, which is later than any "
+                "video lasts; correct its events"
+            )
+    if "package" in options:
+        metadata = metadata_of_package(annotations, folder, options["package"])
+    else:
+        metadata = metadata_of_videos(annotations, folder, options)
+    _check_unique(annotations, metadata, folder)
+    rows = list(_observations(annotations, metadata, options))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        parts = {name: stack.enter_context(replacing(folder / name)) for name in FILES}
+        parts[DESCRIPTOR].write_text(
+            json.dumps(metadata.descriptor, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        write_rows(parts["deployments.csv"], "deployments", metadata.deployments)
+        write_rows(parts["media.csv"], "media", metadata.media)
+        write_rows(parts["observations.csv"], "observations", rows)
+        given = ("deployments", "media") if "package" in options else ()
+        checked = _validation_note(metadata.descriptor, parts, given)
+    return (*metadata.notes, checked)
+
+
+def _check_unique(annotations: Annotations, metadata: Metadata, folder: Path) -> None:
+    """Refuse two sets of notes on one file, which would become one set of both."""
+    first: dict[str, Path] = {}
+    for video in annotations.videos:
+        name = metadata.row_of[video.path]["mediaID"]
+        if name in first:
+            raise DatasetError(
+                f"{folder}: {first[name]} and {video.path} are both the media file {name!r}, but a "
+                "package says once for each which labels and times were looked at; take one "
+                "observation of each video"
+            )
+        first[name] = video.path
+
+
+def _observations(
+    annotations: Annotations, metadata: Metadata, options: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Rows of the table; a video without events that was looked at as a whole is blank."""
+    classified_at = time_option(options, "classified_at")
+    kind = choose(options, "observation_type", ("animal", "human"))
+    model = annotations.model
+    by = options.get("classified_by", model)
+    number = 0
+    for video in annotations.videos:
+        row = metadata.row_of[video.path]
+        start = parse_time(row["timestamp"])
+        duration = video.duration_seconds or 0.0
+        found: list[tuple[float, float, dict[str, str]]] = []
+        for event in video.events:
+            is_scored = event.score is not None
+            end = event.end_seconds
+            own = {
+                "observationType": kind,
+                "scientificName": options.get("species", ""),
+                **_event_cells(event),
+                "classificationMethod": "machine" if is_scored else "human",
+                "classifiedBy": by if is_scored or not model else "",
+            }
+            end = max(event.start_seconds, duration) if end is None else end
+            found.append((event.start_seconds, end, own))
+        if not video.events and video.checked is None and video.observed is None:
+            method = "machine" if model else ""
+            own = {"observationType": "blank", "classificationMethod": method, "classifiedBy": by}
+            found.append((0.0, duration, own))
+        for start_seconds, end_seconds, own in found:
+            number += 1
+            # Whole seconds that hold the event; the tags beside them are exact.
+            yield own | {
+                "observationID": f"obs{number}",
+                "deploymentID": row["deploymentID"],
+                "mediaID": row["mediaID"],
+                "observationLevel": "media",
+                "eventStart": format_time(start + timedelta(seconds=math.floor(start_seconds))),
+                "eventEnd": format_time(start + timedelta(seconds=math.ceil(end_seconds))),
+                "classificationTimestamp": format_time(classified_at) if classified_at else "",
+            }
+
+
+def _event_cells(event: Event) -> dict[str, str]:
+    own: dict[str, str] = {}
+    end = UNKNOWN_END if event.end_seconds is None else repr(event.end_seconds)
+    tags = [f"{START_TAG}{event.start_seconds!r}", f"{END_TAG}{end}"]
+    for modifier in event.modifiers:
+        name, _, value = modifier.partition(":")
+        if _fits(name, value) and name not in own:
+            own[name] = value
+        else:
+            tags.append(modifier)
+    return own | {
+        "behavior": join_labels((event.label,)),
+        "individualID": event.subject,
+        "classificationProbability": "" if event.score is None else repr(event.score),
+        "observationTags": " | ".join(" ".join(t.replace(SEPARATOR, "/").split()) for t in tags),
+        "observationComments": event.comment,
+    }
+
+
+def _fits(name: str, value: str) -> bool:
+    """Whether a modifier has a column of its own that takes its value."""
+    if name == "count":
+        return value.isascii() and value.isdigit() and int(value) > 0
+    if name in ("lifeStage", "sex", "observationType"):
+        fields = {field["name"]: field for field in table_schemas()["observations"]["fields"]}
+        return value in fields[name]["constraints"]["enum"]
+    return name == "scientificName" and bool(value)
+
+
+def _validation_note(
+    descriptor: Mapping[str, Any], parts: Mapping[str, Path], given: Collection[str]
+) -> str:
+    """Check tables and the relations between them.
+
+    Args:
+        descriptor: of the package.
+        parts: where each file lies, by its name in the package.
+        given: names of tables that are as somebody gave them: what is wrong there is a note.
+
+    Returns:
+        That it is valid, that this could not be checked, or what is wrong in given tables.
+
+    Raises:
+        DatasetError: something is not valid that is written here.
+    """
+    if find_spec("frictionless") is None:
+        return f"not checked against {_SCHEMAS}: that needs pip install 'msqnet[formats]'"
+    problems = _problems(descriptor, parts)
+    own = [text for name, text in problems if name not in given]
+    if own:
+        raise DatasetError(
+            f"not valid by {_SCHEMAS}: {_listed(own)}; nothing is written: correct the options or "
+            "the annotations"
+        )
+    if problems:
+        listed = _listed([text for _, text in problems])
+        return f"the package's own tables are not valid by {_SCHEMAS}: {listed}"
+    return f"valid by {_SCHEMAS}, as frictionless checks it"
+
+
+def _listed(problems: Sequence[str]) -> str:
+    more = f" and {len(problems) - _NUM_NAMED} more" if len(problems) > _NUM_NAMED else ""
+    return "; ".join(problems[:_NUM_NAMED]) + more
+
+
+def _problems(descriptor: Mapping[str, Any], parts: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """Names of tables and what is wrong in them; no name where the package as a whole is meant."""
+    from frictionless import FrictionlessException, Package, system
+
+    resources = []
+    for resource in descriptor["resources"]:
+        name = resource["name"]
+        changes = (
+            {"path": parts[f"{name}.csv"].name, "schema": table_schemas()[name]}
+            if name in TABLES
+            else {}
+        )
+        resources.append(resource | changes)
+    folder = parts["media.csv"].parent
+    try:
+        # Names of unfinished files begin with a dot, which is refused in a package from elsewhere.
+        with system.use_context(trusted=True):
+            package = Package.from_descriptor({"resources": resources}, basepath=str(folder))
+            report = package.validate()
+    except FrictionlessException as error:
+        return [("", text) for text in [reason.message for reason in error.reasons] or [str(error)]]
+    found = [("", error.message) for error in report.errors]
+    for task in report.tasks:
+        name = str(task.name)
+        found += [(name, f"{name}: {error.message}") for error in task.errors]
+    return found
