@@ -259,8 +259,10 @@ def check_disk(name: str, folder: Path) -> CheckResult:
 
 def check_open_files() -> CheckResult:
     """How many files a process may have open."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return _note_if(False, "resources", "open files allowed", "any number", "")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     value = str(soft) if soft >= 0 else "any number"
     advice = f"ulimit -n {hard if hard > 0 else 1024}"

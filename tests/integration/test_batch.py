@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from msqnet.batch.run import run_batch
-from msqnet.batch.runners.on_ray import RayRunner, check_reachable
+from msqnet.batch.ray_runner import RayRunner, check_reachable
+from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.settings import BatchSettings, ModelSettings
-from msqnet.batch.status import BatchStatus
 from msqnet.batch.tables import ERROR_COLUMNS
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.main import main

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from msqnet.batch.journal import Journal
-from msqnet.batch.lock import only_run
+from filelock import FileLock, Timeout
+
+from msqnet.batch.journal import Journal, read_journal
 from msqnet.batch.output import STATE_FOLDER, LocalOutput, open_output
 from msqnet.batch.tables import write_tables
+from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     from msqnet.batch.jobs import Job, Outcome
     from msqnet.batch.output import Output
@@ -25,6 +29,8 @@ JOURNAL_FILE = "journal.jsonl"
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
 _TABLES_SECONDS = 60.0
+# `BatchStatus` holds the lock for less than that while it looks whether a run goes on.
+_LOCK_SECONDS = 0.5
 
 
 class Runner(Protocol):
@@ -86,7 +92,7 @@ class _State:
         with ExitStack() as stack:
             if isinstance(self._output, LocalOutput):
                 folder = self._output.folder / STATE_FOLDER
-                stack.enter_context(only_run(folder / LOCK_FILE))
+                self._lock(stack, folder)
                 # Of runs that were killed.
                 shutil.rmtree(self._output.staging_folder, ignore_errors=True)
             else:
@@ -103,12 +109,26 @@ class _State:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _lock(self, stack: ExitStack, folder: Path) -> None:
+        """Hold a lock that ends with this process, however that ends."""
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(FileLock(folder / LOCK_FILE, timeout=_LOCK_SECONDS))
+        except Timeout as error:
+            run = json.loads(self._output.read(f"{STATE_FOLDER}/{RUN_FILE}") or "{}")
+            where = f"{run.get('process', '?')} on {run.get('host', 'this machine')}"
+            raise ConfigError(
+                f"{self._output.location}: another batch run (process {where}) writes there; wait "
+                "for it, stop it, or choose another --out"
+            ) from error
+
     def say_what_runs(self, jobs: Sequence[Job]) -> None:
         """Write how much there is to do, for `msqnet batch status`."""
         document = {
             "num_videos": len(jobs),
             "started_at": time.time(),
             "process": os.getpid(),
+            "host": platform.node(),
             "names": [job.name for job in jobs],
         }
         self._upload(RUN_FILE, json.dumps(document).encode("ascii"))
@@ -137,3 +157,57 @@ class _State:
         with self._output.staging() as folder:
             (folder / name).write_bytes(content)
             self._output.publish(f"{STATE_FOLDER}/{name}", folder / name)
+
+
+class BatchStatus:
+    """How far the last run in a results folder is.
+
+    Args:
+        out: the folder or URL.
+
+    Attributes:
+        num_videos: in its work list.
+        outcomes: of those of them that are known.
+        is_running: whether it goes on now; None where that cannot be seen (URLs).
+        started_at: in seconds since 1970.
+
+    Raises:
+        DatasetError: no run was started there.
+        OSError: the folder cannot be read.
+    """
+
+    def __init__(self, out: str) -> None:
+        output = open_output(out)
+        content = output.read(f"{STATE_FOLDER}/{RUN_FILE}")
+        if content is None:
+            raise DatasetError(f"{out}: no batch run was started there; see msqnet batch --help")
+        document: dict[str, Any] = json.loads(content)
+        self.num_videos = int(document["num_videos"])
+        self.started_at = float(document["started_at"])
+        self.is_running: bool | None = None
+        if isinstance(output, LocalOutput):
+            folder = output.folder / STATE_FOLDER
+            known = read_journal(folder / JOURNAL_FILE)
+            self.is_running = _is_locked(folder / LOCK_FILE)
+        else:
+            with output.staging() as folder:
+                (folder / JOURNAL_FILE).write_bytes(
+                    output.read(f"{STATE_FOLDER}/{JOURNAL_FILE}") or b""
+                )
+                known = read_journal(folder / JOURNAL_FILE)
+        self.outcomes: list[Outcome] = [known[name] for name in document["names"] if name in known]
+
+    @property
+    def num_left(self) -> int:
+        """Videos of which nothing is known yet."""
+        return self.num_videos - len(self.outcomes)
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -134,15 +134,13 @@ def _runner(
     settings: BatchSettings, processes: int, ray: str | None, gpus_per_actor: float
 ) -> Runner:
     if ray is not None:
-        from msqnet.batch.runners.on_ray import RayRunner
+        from msqnet.batch.ray_runner import RayRunner
 
         return RayRunner(settings, settings.model.load, max(1, processes), ray, gpus_per_actor)
     if gpus_per_actor:
         raise ConfigError("--gpus_per_actor is for --ray; processes take --device cuda:0, ...")
+    from msqnet.batch.runners import InlineRunner, ProcessesRunner
+
     if processes == 0:
-        from msqnet.batch.runners.inline import InlineRunner
-
         return InlineRunner(settings.model.load(), settings.job)
-    from msqnet.batch.runners.processes import ProcessesRunner
-
     return ProcessesRunner(settings, settings.model.load, processes)

@@ -53,7 +53,7 @@ def show_status(out: str) -> int:
     """
     from rich.console import Console
 
-    from msqnet.batch.status import BatchStatus
+    from msqnet.batch.run import BatchStatus
 
     status = BatchStatus(out)
     console = Console()

@@ -5,15 +5,15 @@ Everything is decided by opening and decoding, nothing by names. Torch is not lo
 
 from __future__ import annotations
 
-import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import av
 
+from msqnet.child_process import answer_requests
 from msqnet.errors import UnreadableVideo
-from msqnet.serving.child_process import answer_requests
 from msqnet.serving.refusals import over_limit
 from msqnet.video.decoding import FrameDecoder, OversizedFrames, open_stream
 from msqnet.video.index import FALLBACK_FPS, frame_rate
@@ -60,8 +60,11 @@ class VideoFacts:
 
 def run_checker(connection: Connection, limits: ServingLimits) -> None:
     """The process: answers paths with `VideoFacts`, or refuses them."""
-    # What a header announces may be allocated before anybody looks at it.
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        # What a header announces may be allocated before anybody looks at it.
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     av.logging.set_level(None)
 
     def answer(path: Path, _report: Any) -> VideoFacts:

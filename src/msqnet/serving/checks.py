@@ -5,9 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut
+from msqnet.errors import MsqnetError
 from msqnet.serving.checker import VideoFacts, run_checker
-from msqnet.serving.child_process import ChildDied, ChildProcess, ChildTimedOut
-from msqnet.serving.refusals import Problem, Refusal
+from msqnet.serving.refusals import Problem, Refusal, problem_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -57,16 +58,13 @@ class Checks:
             if not self._child.is_running:
                 self._child.start()
             facts = self._child.ask(path, self._limits.check_seconds)
-        except Refusal as refusal:
-            raise Refusal(refusal.problem.about(path, name)) from refusal
         except (ChildDied, ChildTimedOut) as error:
+            ending = str(error) if isinstance(error, ChildTimedOut) else "crashes the decoder"
             raise Refusal(
-                Problem("check_failed", f"{name}: opening it {_ending(error)}; re-encode the file")
+                Problem("check_failed", f"{name}: opening it {ending}; re-encode the file")
             ) from error
+        except (MsqnetError, OSError) as error:
+            raise Refusal(problem_of(error).about(path, name)) from error
         if not isinstance(facts, VideoFacts):
             raise TypeError(f"the checker answered {facts!r}")
         return facts
-
-
-def _ending(error: ChildDied | ChildTimedOut) -> str:
-    return str(error) if isinstance(error, ChildTimedOut) else "crashes the decoder"

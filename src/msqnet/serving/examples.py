@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ConfigError, ServiceError
+from msqnet.errors import ConfigError, MsqnetError, ServiceError
 from msqnet.serving.refusals import Problem, Refusal
 from msqnet.serving.requests import PictureRequest
 
@@ -140,7 +140,7 @@ class Examples:
 def _picture(worker: WorkerHost, video: Path, output: Path) -> Path | None:
     try:
         worker.ask(PictureRequest(video, output))
-    except ServiceError as error:
+    except (MsqnetError, OSError) as error:
         _logger.warning("no picture of example %s: %s", video.name, error)
         return None
     return output

@@ -12,7 +12,7 @@ from msqnet.video.pixels import scaled_size
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from msqnet.serving.child_process import Report
+    from msqnet.child_process import Report
     from msqnet.serving.requests import (
         OverlayRequest,
         PictureRequest,

@@ -21,8 +21,8 @@ from msqnet.serving.refusals import Problem, Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from msqnet.child_process import Report
     from msqnet.explain.heat_maps import HeatMaps
-    from msqnet.serving.child_process import Report
     from msqnet.serving.requests import HeatMapRequest, WorkerSettings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ServiceError
+from msqnet.errors import MsqnetError, ServiceError, VideoError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,3 +94,13 @@ def over_limit(code: str, what: str, limit: str, allowed: float, found: float) -
 
 def _plain(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+def problem_of(error: MsqnetError | OSError) -> Problem:
+    """An error as something that can be sent and shown."""
+    if isinstance(error, Refusal):
+        return error.problem
+    if isinstance(error, OSError):
+        return Problem("storage_failed", f"cannot be stored: {error.strerror}")
+    code = "not_a_video" if isinstance(error, VideoError) else "invalid_request"
+    return Problem(code, str(error))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import logging
 import os
 import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from msqnet.errors import ServiceError
-
-if TYPE_CHECKING:
-    from io import TextIOWrapper
 
 _LOCK_FILE = "lock"
 _FOLDER_MODE = 0o700
@@ -40,7 +38,7 @@ class Storage:
 
     def __init__(self, parent: Path | None = None) -> None:
         if parent is None:
-            parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{os.getuid()}"
+            parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{_user()}"
         _make_private(parent)
         _remove_left_overs(parent)
         self.root = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
@@ -82,12 +80,18 @@ class Storage:
         """Remove everything."""
         shutil.rmtree(self.root, ignore_errors=True)
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
+
+
+def _user() -> int | str:
+    return os.getuid() if hasattr(os, "getuid") else getpass.getuser()
 
 
 def _make_private(folder: Path) -> None:
     """Create the folder, or make sure that nobody else can plant anything in it."""
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    if not hasattr(os, "getuid"):
+        return  # on Windows a user's folder for temporary files is private
     found = folder.lstat()
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
     if not is_ours or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -98,15 +102,14 @@ def _make_private(folder: Path) -> None:
         )
 
 
-def _locked(folder: Path) -> TextIOWrapper | None:
-    """The open lock file; None where another process holds the lock."""
-    file = (folder / _LOCK_FILE).open("w", encoding="ascii")
+def _locked(folder: Path) -> FileLock | None:
+    """The lock of a server's folder; None where another process holds it."""
+    lock = FileLock(folder / _LOCK_FILE)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout:
         return None
-    return file
+    return lock
 
 
 def _remove_left_overs(parent: Path) -> None:
@@ -117,7 +120,7 @@ def _remove_left_overs(parent: Path) -> None:
         if lock is not None:
             _logger.warning("removing what a killed server left in %s", folder)
             shutil.rmtree(folder, ignore_errors=True)
-            lock.close()
+            lock.release()
 
 
 def _size(path: Path) -> int:

@@ -6,12 +6,12 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msqnet.child_process import Cancelled, answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, MsqnetError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.process import keep_freed_memory
-from msqnet.serving.child_process import Cancelled, answer_requests, problem_of
-from msqnet.serving.refusals import Refusal
+from msqnet.serving.refusals import Refusal, problem_of
 from msqnet.serving.requests import (
     HeatMapRequest,
     ModelFacts,
@@ -27,8 +27,8 @@ from msqnet.serving.requests import (
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from msqnet.child_process import Report
     from msqnet.inference.backends import Backend
-    from msqnet.serving.child_process import Report
     from msqnet.serving.heat_maps import HeatMapMaker
 
 # Progress is told, and a withdrawal noticed, after each batch.

@@ -7,17 +7,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ServiceError
-from msqnet.serving.child_process import Cancelled, ChildDied, ChildProcess, ChildTimedOut
+from msqnet.child_process import Cancelled, ChildDied, ChildProcess, ChildTimedOut
+from msqnet.errors import MsqnetError
 from msqnet.serving.job import State
-from msqnet.serving.refusals import Problem, Refusal
+from msqnet.serving.refusals import Problem, problem_of
 from msqnet.serving.worker import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from msqnet.child_process import Target
     from msqnet.config import ServingLimits
-    from msqnet.serving.child_process import Target
     from msqnet.serving.job import Job, Task
     from msqnet.serving.jobs import Jobs
     from msqnet.serving.requests import ModelFacts, WorkerRequest, WorkerSettings
@@ -93,7 +93,7 @@ class WorkerHost:
         """Have something made that no client asked for; for chores only.
 
         Raises:
-            ServiceError: it was not made.
+            MsqnetError, OSError: it was not made.
         """
         self._child.ask(request, self._limits.job_seconds, is_cancelled=self._stopping.is_set)
 
@@ -116,11 +116,10 @@ class WorkerHost:
     def _start_worker(self) -> bool:
         try:
             self.facts = self._child.start()
-        except (ServiceError, OSError) as error:
+        except (MsqnetError, OSError) as error:
             if not self._stopping.is_set():
                 self.failure = str(error)
                 _logger.error("the worker cannot be started: %s", error)
-            self._child.kill()
             return False
         self.failure = None
         return True
@@ -146,8 +145,6 @@ class WorkerHost:
             )
         except Cancelled:
             return State.CANCELLED, None
-        except Refusal as refusal:
-            return State.FAILED, refusal.problem
         except ChildTimedOut as error:
             return State.FAILED, Problem(
                 "took_too_long",
@@ -158,7 +155,12 @@ class WorkerHost:
         except ChildDied as error:
             if task.is_withdrawn or self._stopping.is_set():
                 return State.CANCELLED, None
+            _logger.error("%s", error)  # its text is of no use to clients
             return State.FAILED, Problem(
-                "worker_died", f"{error}. Other videos are not touched; this one may be damaged"
+                "worker_died",
+                "the worker ended unexpectedly; it is started again. Other videos are not touched; "
+                "this one may be damaged",
             )
+        except (MsqnetError, OSError) as error:
+            return State.FAILED, problem_of(error)
         return State.DONE, None

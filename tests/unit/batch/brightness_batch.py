@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msqnet.batch.runners.processes import ProcessesRunner
+from msqnet.batch.runners import InlineRunner, ProcessesRunner
 from msqnet.batch.settings import BatchSettings, JobSettings, ModelSettings
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run
@@ -70,8 +70,6 @@ def runner(out: Path | str, num_processes: int, seconds: float = 0.0, **changes:
     """What works with the brightness backend; 0 processes work inline."""
     settings = job_settings(out, **changes)
     if num_processes == 0:
-        from msqnet.batch.runners.inline import InlineRunner
-
         return InlineRunner(load(seconds), settings)
     loader = partial(load, seconds)
     return ProcessesRunner(BatchSettings(ModelSettings(), settings), loader, num_processes)
@@ -79,7 +77,7 @@ def runner(out: Path | str, num_processes: int, seconds: float = 0.0, **changes:
 
 def ray_runner(out: Path | str, seconds: float = 0.0) -> Runner:
     """What works with the brightness backend on a cluster of this machine, with two actors."""
-    from msqnet.batch.runners.on_ray import RayRunner
+    from msqnet.batch.ray_runner import RayRunner
 
     settings = BatchSettings(ModelSettings(num_threads=1), job_settings(out))
     return RayRunner(settings, partial(load, seconds), 2)

@@ -16,8 +16,7 @@ from msqnet.batch.jobs import Job
 from msqnet.batch.one_video import process_video
 from msqnet.batch.output import RemoteOutput, open_output
 from msqnet.batch.remote import Refused, as_os_errors, local_path
-from msqnet.batch.run import run_batch
-from msqnet.batch.status import BatchStatus
+from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.errors import ConfigError
 from msqnet.predictions import VideoPredictions

@@ -11,8 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from msqnet.batch.jobs import Outcome
-from msqnet.batch.run import run_batch
-from msqnet.batch.status import BatchStatus
+from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run, show_status
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
@@ -167,7 +166,7 @@ def test_deadly_video_costs_its_own_row_and_the_others_go_on(tmp_path: Path, vid
 def test_stuck_video_is_stopped_and_the_others_go_on(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msqnet.batch.runners.worker._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("msqnet.batch.runners._GRACE_SECONDS", 0.5)
     write_video(videos / "1stuck.mov", [STUCK_LEVEL] * 20)
     outcomes = {
         item.name: item for item in run(videos, tmp_path / "out", 1, time_limit_seconds=8.0)

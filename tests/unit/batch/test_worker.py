@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.batch.jobs import Job
-from msqnet.batch.runners.worker import Worker, WorkerDied
+from msqnet.batch.runners import VideoWorker
 from msqnet.batch.settings import BatchSettings, ModelSettings
+from msqnet.child_process import ChildDied
 from tests.unit.batch.brightness_batch import STUCK_LEVEL, job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
 
@@ -20,11 +21,11 @@ def settings(out: Path) -> BatchSettings:
 
 def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mov", [WHITE, BLACK] * 8)
-    worker = Worker(settings(tmp_path / "out"), load)
-    worker.kill()
-    with pytest.raises(WorkerDied, match="stopped while it started"):
-        worker.start()
-    with pytest.raises(WorkerDied):
+    worker = VideoWorker(settings(tmp_path / "out"), load)
+    worker.child.kill()
+    with pytest.raises(ChildDied, match="stopped while it started"):
+        worker.child.start()
+    with pytest.raises(ChildDied):
         worker.outcome(Job("clip.mov", str(video)))
     assert not list((tmp_path / "out").rglob("*.json"))
 
@@ -32,10 +33,12 @@ def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: P
 def test_worker_that_is_stopped_over_a_video_leaves_no_file_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msqnet.batch.runners.worker._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("msqnet.batch.runners._GRACE_SECONDS", 0.0)
     video = write_video(tmp_path / "clip.mov", [STUCK_LEVEL] * 16)
     out = tmp_path / "out"
-    worker = Worker(BatchSettings(ModelSettings(), job_settings(out, time_limit_seconds=3)), load)
+    worker = VideoWorker(
+        BatchSettings(ModelSettings(), job_settings(out, time_limit_seconds=3)), load
+    )
     outcome = worker.outcome(Job("clip.mov", str(video)))
     assert outcome.status == "timeout"
     assert list((out / ".batch" / "staging").iterdir()) == []
@@ -44,8 +47,8 @@ def test_worker_that_is_stopped_over_a_video_leaves_no_file_behind(
 def test_model_that_is_not_loaded_in_time_is_not_the_videos_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msqnet.batch.runners.worker._START_SECONDS", 0.001)
-    worker = Worker(settings(tmp_path / "out"), load)
-    with pytest.raises(WorkerDied, match="its model was not loaded in"):
-        worker.start()
-    worker.kill()
+    monkeypatch.setattr("msqnet.batch.runners._START_SECONDS", 0.001)
+    worker = VideoWorker(settings(tmp_path / "out"), load)
+    with pytest.raises(ChildDied, match="the worker was not ready in 0"):
+        worker.child.start()
+    worker.child.kill()

@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from msqnet.child_process import answer_requests
 from msqnet.errors import CheckpointError, ConfigError, UnreadableVideo
-from msqnet.serving.child_process import answer_requests
 from msqnet.serving.requests import ModelFacts
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def _answer(request: str, report: Any) -> str:
             os._exit(7)
         case "hang":
             time.sleep(600)
+        case "crash":
+            raise RuntimeError("out of memory")
         case "refuse":
             raise UnreadableVideo("clip.mp4: 0 decodable frames")
         case "fill the disk":

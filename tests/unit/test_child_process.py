@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.serving.child_process import Cancelled, ChildDied, ChildProcess, ChildTimedOut
-from msqnet.serving.refusals import Refusal
+from msqnet.child_process import Cancelled, ChildDied, ChildProcess, ChildTimedOut
+from msqnet.errors import ConfigError, UnreadableVideo
 from tests.unit.serving.children import run_child
 
 if TYPE_CHECKING:
@@ -37,16 +37,15 @@ def test_says_hello_and_answers(child: ChildProcess) -> None:
     assert child.ask("that", 30) == "did that"
 
 
-def test_refusal_reaches_the_one_who_asked_and_the_process_goes_on(running: ChildProcess) -> None:
-    with pytest.raises(Refusal, match="0 decodable frames") as caught:
+def test_error_reaches_the_one_who_asked_and_the_process_goes_on(running: ChildProcess) -> None:
+    with pytest.raises(UnreadableVideo, match="0 decodable frames"):
         running.ask("refuse", 30)
 
-    assert caught.value.problem.code == "not_a_video"
     assert running.ask("more", 30) == "did more"
 
 
 def test_full_disk_is_told_and_the_process_goes_on(running: ChildProcess) -> None:
-    with pytest.raises(Refusal, match="No space left"):
+    with pytest.raises(OSError, match="No space left"):
         running.ask("fill the disk", 30)
 
     assert running.ask("more", 30) == "did more"
@@ -100,7 +99,7 @@ def test_killed_from_outside_is_noticed_at_once(running: ChildProcess) -> None:
 def test_process_that_cannot_work_says_why() -> None:
     process = ChildProcess("child", run_child, "refuse", _START_SECONDS)
 
-    with pytest.raises(Refusal, match="no such device"):
+    with pytest.raises(ConfigError, match="no such device"):
         process.start()
     process.kill()
 
@@ -108,3 +107,18 @@ def test_process_that_cannot_work_says_why() -> None:
 def test_asking_what_was_never_started_fails() -> None:
     with pytest.raises(ChildDied, match="not running"):
         ChildProcess("child", run_child, "hello", _START_SECONDS).ask("this", 1)
+
+
+def test_crash_says_what_was_raised(running: ChildProcess) -> None:
+    with pytest.raises(ChildDied, match="the child crashed: RuntimeError: out of memory"):
+        running.ask("crash", 30)
+
+    assert not running.is_running
+
+
+def test_process_that_was_killed_does_not_start_again() -> None:
+    process = ChildProcess("child", run_child, "hello", _START_SECONDS)
+    process.kill()
+
+    with pytest.raises(ChildDied, match="stopped while it started"):
+        process.start()

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.jobs import Job, Outcome
-from msqnet.batch.runners.worker import Worker, rebuilt_error
+from msqnet.batch.runners import VideoWorker
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class RayRunner:
         try:
             for row in self._data_set(jobs).iter_rows():
                 if row["error"]:
-                    raise rebuilt_error(*json.loads(row["error"]))
+                    raise pickle.loads(row["error"])
                 yield Outcome.from_dict(json.loads(row["outcome"]))
         except self._ray.exceptions.RayError as error:
             # The last line is the cause; those above it say where in Ray it was met.
@@ -132,18 +133,18 @@ class VideoActor:
     """
 
     def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
-        self._worker = Worker(settings, load)
+        self._worker = VideoWorker(settings, load)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """An outcome as JSON; or the error that ends the run, as the name of its class and text."""
+        """An outcome as JSON, or the pickled error that ends the run."""
         document = json.loads(row["job"])
         known = document.pop("known")
         job = Job(**document, known=None if known is None else Outcome.from_dict(known))
         try:
             outcome = self._worker.outcome(job)
         except MsqnetError as error:
-            return {"outcome": "", "error": json.dumps([type(error).__name__, str(error)])}
-        return {"outcome": json.dumps(outcome.to_dict()), "error": ""}
+            return {"outcome": "", "error": pickle.dumps(error)}
+        return {"outcome": json.dumps(outcome.to_dict()), "error": b""}
 
 
 def check_reachable(address: str) -> None:

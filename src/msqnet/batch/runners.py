@@ -1,0 +1,178 @@
+"""Where videos are worked on: in this process, or in several processes of this machine."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from msqnet.batch.jobs import Outcome
+from msqnet.batch.one_video import process_video
+from msqnet.batch.output import open_output
+from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
+from msqnet.process import keep_freed_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from multiprocessing.connection import Connection
+
+    from msqnet.batch.jobs import Job
+    from msqnet.batch.settings import BatchSettings, JobSettings
+    from msqnet.inference.predictor import Predictor
+
+_logger = logging.getLogger(__name__)
+_START_SECONDS = 600.0
+_GRACE_SECONDS = 10.0
+_MAX_DEATHS = 2
+_PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.batch.output")
+
+
+class InlineRunner:
+    """Works in this process: a video that kills or hangs its work kills or hangs the run.
+
+    The time limit is checked after each batch of windows.
+
+    Args:
+        predictor: what predicts.
+        settings: of each job.
+    """
+
+    def __init__(self, predictor: Predictor, settings: JobSettings) -> None:
+        self._predictor = predictor
+        self._settings = settings
+
+    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        """What becomes of each job, in order."""
+        output = open_output(self._settings.out)
+        for job in jobs:
+            yield process_video(job, self._predictor, output, self._settings)
+
+
+class ProcessesRunner:
+    """Works in processes, each fed with one job at a time by a thread of this process.
+
+    Args:
+        settings: what they do.
+        load: returns the predictor; called in each process, so it has to pickle.
+        num_processes: how many.
+    """
+
+    def __init__(
+        self, settings: BatchSettings, load: Callable[[], Predictor], num_processes: int
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._num_processes = num_processes
+
+    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        """What becomes of each job, in the order in which they are done."""
+        todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        for job in jobs:
+            todo.put(job)
+        done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        workers = [
+            VideoWorker(self._settings, self._load)
+            for _ in range(min(self._num_processes, len(jobs)))
+        ]
+
+        threads = [
+            threading.Thread(target=_drive, args=(worker, todo, done), daemon=True)
+            for worker in workers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in jobs:
+                item = done.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            for worker in workers:
+                worker.child.kill()
+            for thread in threads:
+                thread.join()
+
+
+def _drive(
+    worker: VideoWorker,
+    todo: queue.SimpleQueue[Job],
+    done: queue.SimpleQueue[Outcome | BaseException],
+) -> None:
+    """Give a worker job after job; what goes wrong with the worker itself ends the run."""
+    try:
+        worker.child.start()
+        while True:
+            done.put(worker.outcome(todo.get_nowait()))
+    except queue.Empty:
+        worker.child.stop()
+    except BaseException as error:  # raised again by the thread that waits
+        done.put(error)
+
+
+class VideoWorker:
+    """A process that works on one video at a time; it is started when the first one comes.
+
+    Args:
+        settings: what the process does.
+        load: returns the predictor; called in the process, so it has to pickle.
+
+    Attributes:
+        child: the process.
+    """
+
+    def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
+        self._settings = settings.job
+        self.child = ChildProcess(
+            "worker", _run_worker, (settings.job, load), _START_SECONDS, _PRELOADED
+        )
+
+    def outcome(self, job: Job) -> Outcome:
+        """Work on one video; a process that dies over it gets a second chance.
+
+        Raises:
+            MsqnetError: the model cannot be loaded, or the process was killed on purpose.
+        """
+        started = time.monotonic()
+        limit = self._settings.time_limit_seconds
+        for num_deaths in range(1, _MAX_DEATHS + 1):
+            pid = None
+            try:
+                if not self.child.is_running:
+                    self.child.start()
+                pid = self.child.pid
+                outcome: Outcome = self.child.ask(job, limit + _GRACE_SECONDS)
+                return outcome
+            except ChildTimedOut as error:
+                message = f"{error}; --time_limit_seconds allows more"
+                failed = Outcome(job.name, job.source, "timeout", "time_limit", message)
+                break
+            except ChildDied as error:
+                if self.child.is_killed:
+                    raise
+                _logger.info("%s: %s", job.source, error)
+                message = f"the process that worked on it died {num_deaths} times: {error}"
+                failed = Outcome(
+                    job.name, job.source, "error", "process_died", message, num_attempts=num_deaths
+                )
+            finally:
+                if pid is not None and not self.child.is_running:
+                    open_output(self._settings.out).clear_staging(pid)
+        return replace(failed, seconds=time.monotonic() - started)
+
+
+def _run_worker(
+    connection: Connection, argument: tuple[JobSettings, Callable[[], Predictor]]
+) -> None:
+    """The process: loads the model, then works on job after job."""
+    keep_freed_memory()
+    settings, load = argument
+
+    def prepare() -> tuple[None, Any]:
+        predictor, output = load(), open_output(settings.out)
+        return None, lambda job, _report: process_video(job, predictor, output, settings)
+
+    answer_requests(connection, prepare)

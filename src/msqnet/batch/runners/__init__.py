@@ -1,1 +1,0 @@
-"""Where the work of a batch run is done: in this process, in several, or on a Ray cluster."""
