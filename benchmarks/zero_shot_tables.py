@@ -113,7 +113,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--synthetic", type=Path, help="folder made by msqnet synthesize")
+    where.add_argument("--synthetic", type=Path, help="folder that paper/synthesize.py made")
     where.add_argument("--data", type=Path, help="table with train and test rows")
     parser.add_argument("--leave_out", help="a source whose labels are all unseen")
     parser.add_argument("--splits", type=int, default=5, help="random splits of the labels")

@@ -156,32 +156,10 @@ COMMANDS: Mapping[str, Command] = {
         },
         example="msqnet convert --from charades --root Charades --out charades.csv",
     ),
-    "experiment": Command(
-        "msqnet.cli.experiment:experiment",
-        "reproduce rows of the paper's tables, and show them beside its figures",
-        {"request": "`list`, `run NAME` or `table NUMBER`."},
-        defaults="msqnet.cli.experiment:defaults",
-        aliases={
-            "data": Alias("data", "Tables of clips, as `msqnet convert` makes them.", "TABLE")
-        },
-        example=(
-            "msqnet experiment run table1/charades_timesformer_mmq --data charades.parquet "
-            "--out runs/charades"
-        ),
-    ),
     "zero-shot": Command(
         "msqnet.cli.zero_shot:zero_shot",
         "train on some labels of a data set, ask for the others",
         defaults="msqnet.cli.zero_shot:defaults",
-    ),
-    "suggest": Command(
-        "msqnet.cli.suggest:suggest",
-        "choose stretches of videos to label next: unlike each other, and unsure ones",
-        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
-        example="msqnet suggest videos/ --model runs/mine --n 50 --out todo.csv",
-    ),
-    "synthesize": Command(
-        "msqnet.cli.synthesize:synthesize", "draw a benchmark of actors with known actions"
     ),
     "serve": Command("msqnet.cli.serve:serve", "offer a model as a web page and as an API"),
     "embed": Command(
@@ -207,6 +185,13 @@ COMMANDS: Mapping[str, Command] = {
         example="msqnet doctor",
     ),
 }
+
+_REMOVED: Mapping[str, str] = {
+    "experiment": "the paper's tables are run by 'python paper/run.py' in msqnet's repository",
+    "synthesize": "the benchmark is drawn by 'python paper/synthesize.py' in msqnet's repository",
+    "suggest": "it chose no better than chance; correct predictions instead: 'msqnet convert'",
+}
+"""Commands of earlier versions, with the way that replaces them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -251,6 +236,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     num_leading = next((i for i, arg in enumerate(argv) if not arg.startswith("-")), len(argv))
+    if num_leading < len(argv) and argv[num_leading] in _REMOVED:
+        removed = argv[num_leading]
+        raise ConfigError(f"the command {removed} is gone: {_REMOVED[removed]}")
     name = _program_parser().parse_args(argv[: num_leading + 1]).command
     function = COMMANDS[name].load()
     settings = parse_settings(name, function, argv[num_leading + 1 :])

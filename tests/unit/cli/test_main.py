@@ -357,3 +357,18 @@ def test_help_of_a_command_shows_its_docstring_and_defaults(
     for words in ("Recognise actions.", "Where to write.", "Windows scored at a time.", "Files."):
         assert words in text
     assert "More text" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "new_way"),
+    [
+        ("experiment", "python paper/run.py"),
+        ("synthesize", "python paper/synthesize.py"),
+        ("suggest", "msqnet convert"),
+    ],
+)
+def test_removed_commands_name_what_replaces_them(
+    name: str, new_way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([name, "--out", "x"]) == 2
+    assert new_way in capsys.readouterr().err

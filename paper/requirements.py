@@ -1,0 +1,260 @@
+"""The dry run: data, weights, parameters, FLOPs and memory that a run would need.
+
+The model is built on PyTorch's meta device, where tensors have shapes but no values, so that a dry
+run takes seconds whatever the size. Encoders count with the sizes of their published checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPVisionConfig
+
+from msqnet.data.table import read_table
+from msqnet.errors import DatasetError
+from msqnet.evaluation.zero_shot import check_labels, check_no_leakage, training_part
+from msqnet.labels import LabelSet
+from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, licences_of, model_config
+from msqnet.model.msqnet import MSQNet
+from msqnet.model.query_encoders import TEXT_ENCODERS
+from msqnet.model.video_encoders import video_encoder_class
+from msqnet.training.recipes import RECIPES
+from msqnet.training.run import check_single_label
+from msqnet.training.trainer import freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from experiments import ExperimentSettings, PaperDataSet
+    from msqnet.config import ArchConfig
+    from msqnet.data.records import ClipTable
+    from msqnet.evaluation.zero_shot import LabelSplit
+
+MEMORY_FORMULA = (
+    "4 bytes x (parameters + trained parameters x 3) + batch size x what autograd keeps of one "
+    "clip: weights, gradients and Adam's two moments in float32, and activations in float32 (about "
+    "half of these in bf16); without buffers of the device's libraries and without decoding"
+)
+_TEXT_WIDTHS = {"minilm": 384, "bert": 768}
+_GIB = 2**30
+
+Line = tuple[bool, str]
+"""Whether a run could start in spite of it, and the text to print."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one clip and of one training step.
+
+    Attributes:
+        parameters: by part: all, and those that are trained.
+        flops: of the forward pass of one clip; a multiplication and an addition count as two.
+        activation_bytes: what autograd keeps of one clip for the backward pass, in float32.
+        memory_bytes: of training; see `MEMORY_FORMULA`.
+    """
+
+    parameters: dict[str, tuple[int, int]]
+    flops: int
+    activation_bytes: int
+    memory_bytes: int
+
+
+def data_lines(path: Path, data_set: PaperDataSet) -> Iterator[Line]:
+    """Whether a table is that of a data set; its videos are not opened.
+
+    Raises:
+        DatasetError: not a table, a column is missing, or malformed rows.
+    """
+    table = read_table(path)
+    rows = {name: table.select(name) for name in table.split_names()}
+    counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items()) or "no split"
+    yield True, f"data {path}: {len(table)} rows ({counts}), {len(table.label_names())} labels"
+    for split in ("train", "test"):
+        num_rows, expected = len(rows.get(split, ())), data_set.rows.get(split)
+        if not num_rows:
+            found = ", ".join(rows) or "none"
+            message = f"no row of split {split} (splits found: {found}); {data_set.convert}"
+            yield False, f"  ERROR: {message}"
+        elif expected is not None and num_rows != expected:
+            message = f"{num_rows} rows of split {split}, the official lists give {expected}"
+            yield True, f"  warning: {message}"
+    num_labels = len(rows["train"].label_names()) if "train" in rows else 0
+    if num_labels != data_set.num_labels:
+        yield (
+            True,
+            (
+                f"  warning: {num_labels} labels in split train, {data_set.title} has "
+                f"{data_set.num_labels}"
+            ),
+        )
+    if "train" in rows and data_set.task == "single_label":
+        try:
+            check_single_label(rows["train"])
+        except DatasetError as error:
+            yield False, f"  ERROR: {error}"
+    videos = list(dict.fromkeys(record.path for record in table.records))
+    missing = [video for video in videos if not video.is_file()]
+    example = f"; missing, for instance: {missing[0]}" if missing else ""
+    yield True, f"  {len(videos) - len(missing)} of {len(videos)} videos exist{example}"
+
+
+def split_lines(table: ClipTable, splits: Sequence[LabelSplit]) -> Iterator[Line]:
+    """Whether each split of the labels leaves something to train on, and no leakage.
+
+    Args:
+        table: with splits train and test.
+        splits: of its labels.
+    """
+    train, test = table.select("train"), table.select("test")
+    for split in splits:
+        try:
+            named = check_labels(split, train)
+            part = training_part(train, named, test)
+            check_no_leakage(part, test, named)
+        except DatasetError as error:
+            yield False, f"  ERROR: {error}"
+            continue
+        yield (
+            True,
+            (
+                f"  {split.name}: {len(named.seen)} seen and {len(named.unseen)} unseen labels, "
+                f"{len(part)} of {len(train)} training rows"
+            ),
+        )
+
+
+def weight_lines(arch: ArchConfig) -> Iterator[Line]:
+    """Pretrained weights that a model starts from, and whether they are at hand; none is fetched.
+
+    Args:
+        arch: of the model that is trained.
+    """
+    kind, _, checkpoint = arch.text_encoder.partition(":")
+    is_kind = kind in TEXT_ENCODERS and not Path(arch.text_encoder).is_dir()
+    names = {"video encoder": arch.video_weights}
+    if arch.video_query == "image":
+        names["image encoder"] = arch.image_encoder
+    names["text encoder"] = checkpoint if is_kind and checkpoint else arch.text_encoder
+    for part, name in names.items():
+        if name not in ("random", "minilm", "imagenet", "none"):
+            is_usable, state = _state(name)
+            yield is_usable, f"weights of the {part}: {name or '-'}: {state}"
+    for licence in licences_of(arch):
+        yield True, f"licence: {licence}"
+
+
+def _state(name: str) -> Line:
+    if not name:
+        return False, "NOT NAMED; no hub holds official weights, give a file or folder"
+    if Path(name).exists():
+        return True, "at hand"
+    is_hub_id = name.count("/") == 1 and not name.startswith(("/", ".")) and not Path(name).suffix
+    if is_hub_id and isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return True, "in the hub's cache, at hand"
+    if is_hub_id and not constants.HF_HUB_OFFLINE:
+        return True, "not at hand; fetched from the hub when the run starts"
+    return False, "NOT AT HAND; no such file or folder, and not in the hub's cache"
+
+
+def empty_model(settings: ExperimentSettings, labels: LabelSet, task: str) -> MSQNet:
+    """The model that would be trained, on the meta device: with shapes and without values.
+
+    Args:
+        settings: of the experiment.
+        labels: the K labels.
+        task: "multi_label" or "single_label".
+
+    Raises:
+        ConfigError: settings that do not fit each other.
+    """
+    arch = settings.trained_arch
+    text = arch.text_encoder.partition(":")[0]
+    config = model_config(
+        arch,
+        clip_settings(arch, RECIPES[arch.video_encoder].clip),
+        labels,
+        task=task,
+        video_encoder=video_encoder_class(arch.video_encoder).default_config(
+            arch.num_frames, arch.size_pixels
+        ),
+        image_encoder=CLIPVisionConfig(patch_size=16) if arch.video_query == "image" else None,
+        label_width=_TEXT_WIDTHS.get(text, RANDOM_LABEL_WIDTH),
+    )
+    with torch.device("meta"):
+        model = MSQNet(config)
+    # Some parts of transformers make tables of their own, with values.
+    empty: MSQNet = model.to("meta")  # type: ignore[arg-type]
+    return empty
+
+
+def cost_of(model: MSQNet, settings: ExperimentSettings) -> Cost:
+    """Count parameters, FLOPs and what autograd keeps.
+
+    Args:
+        model: on the meta device; brought into the mode of training.
+        settings: say what is trained, and the batch size.
+    """
+    freeze(model, settings.train.finetune)
+    model.train()
+    clip = model.config.clip_config
+    shape = (1, clip.num_frames, 3, clip.size_pixels, clip.size_pixels)
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage  # held, so that its number is not given out again
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+        pixels = torch.empty(shape, dtype=torch.uint8, device="meta")
+        model(pixels=pixels, closeups=pixels if clip.closeup else None)
+    counts: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        part, size = name.partition(".")[0], parameter.numel()
+        total, trained = counts.get(part, (0, 0))
+        counts[part] = (total + size, trained + size * parameter.requires_grad)
+    activations = sum(storage.nbytes() for storage in kept.values())
+    weights = sum(total + 3 * trained for total, trained in counts.values())
+    return Cost(
+        parameters=counts,
+        flops=counter.get_total_flops(),
+        activation_bytes=activations,
+        memory_bytes=4 * weights + settings.train.batch_size * activations,
+    )
+
+
+def cost_lines(settings: ExperimentSettings, num_labels: int, task: str) -> Iterator[Line]:
+    """Parameters, FLOPs and memory of training, beside the memory of this machine's device."""
+    labels = LabelSet(tuple(f"label {number}" for number in range(num_labels)))
+    cost = cost_of(empty_model(settings, labels, task), settings)
+    yield True, f"parameters, of published encoders ({num_labels} labels):"
+    for part, (number, trained) in cost.parameters.items():
+        yield True, f"  {part}: {number:,}, trained {trained:,}"
+    yield True, f"one clip: {cost.flops / 1e9:,.1f} GFLOPs forward (2 for a multiply-add)"
+    yield (
+        True,
+        f"memory of training: about {cost.memory_bytes / _GIB:.1f} GiB, "
+        f"{cost.activation_bytes / 2**20:,.0f} MiB of it for each of "
+        f"{settings.train.batch_size} clips",
+    )
+    yield True, f"  = {MEMORY_FORMULA}"
+    if torch.cuda.is_available():
+        device, total = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[1]
+    else:
+        device, total = "this machine", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    has = f"{device} has {total / _GIB:.1f} GiB"
+    advice = "use a smaller --train.batch_size or --train.gradient_checkpointing true"
+    fits = "fits" if cost.memory_bytes <= total else f"may not fit ({advice})"
+    yield True, f"  {fits}: {has}"
