@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from msqnet.video.reader import open_video
-from msqnet.video.sampling import WindowGrid
+from msqnet.video.window_grid import WindowGrid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

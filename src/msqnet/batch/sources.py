@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.batch.remote import as_os_errors, file_system, local_path, version_of
 from msqnet.errors import UnreadableVideo
-from msqnet.video.digest import content_digest, content_state
+from msqnet.video.frame_sources import content_digest, content_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

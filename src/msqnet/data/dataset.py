@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from msqnet.errors import DatasetError
 from msqnet.video.reader import open_video
-from msqnet.video.sampling import segment_times
 from msqnet.video.transforms import evaluation_clip, training_clip
+from msqnet.video.window_grid import segment_times
 
 if TYPE_CHECKING:
     from msqnet.clips import Clip, Frames

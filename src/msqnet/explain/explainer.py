@@ -18,8 +18,8 @@ from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.model.computing import resolve_device
 from msqnet.models import model_folder
 from msqnet.video.reader import open_video
-from msqnet.video.sampling import segment_times
 from msqnet.video.transforms import evaluation_clip
+from msqnet.video.window_grid import segment_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

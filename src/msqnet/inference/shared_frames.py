@@ -13,8 +13,7 @@ import torch
 from msqnet.clips import WHOLE_FRAME, Box
 from msqnet.inference.backends import answer_frames
 from msqnet.inference.windows import iter_shared_windows
-from msqnet.video.motion import motion_box
-from msqnet.video.transforms import second_look, whole_look
+from msqnet.video.transforms import motion_box, motion_crop, whole_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +82,7 @@ def seen_windows(
 
 
 def _seen(frame: DecodedFrame, config: ClipConfig) -> SeenFrame:
-    return SeenFrame(frame.pts_seconds, whole_look(frame.pixels[None], config)[0])
+    return SeenFrame(frame.pts_seconds, whole_view(frame.pixels[None], config)[0])
 
 
 def _second_look(window: Window, config: ClipConfig) -> tuple[Tensor | None, Box]:
@@ -91,7 +90,7 @@ def _second_look(window: Window, config: ClipConfig) -> tuple[Tensor | None, Box
         return None, WHOLE_FRAME
     pixels = torch.stack([frame.pixels for frame in window.frames])
     box = motion_box(pixels, config.motion)
-    return second_look(pixels, config, box), box
+    return motion_crop(pixels, config, box), box
 
 
 class SharedFrames:

@@ -13,7 +13,7 @@ import torch
 
 from msqnet.clips import Frames
 from msqnet.errors import UnreadableVideo
-from msqnet.video.sampling import WindowGrid, default_stride_seconds
+from msqnet.video.window_grid import WindowGrid, default_stride_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

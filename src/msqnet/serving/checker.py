@@ -15,8 +15,13 @@ import av
 from msqnet.child_process import answer_requests
 from msqnet.errors import UnreadableVideo
 from msqnet.serving.refusals import over_limit
-from msqnet.video.decoding import FrameDecoder, OversizedFrames, open_stream
-from msqnet.video.index import FALLBACK_FPS, frame_rate
+from msqnet.video.decoding import (
+    FALLBACK_FPS,
+    FrameDecoder,
+    OversizedFrames,
+    frame_rate,
+    open_stream,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msqnet.predictions import VideoPredictions
-from msqnet.video.pixels import scaled_size
-from msqnet.video.reader import open_video
+from msqnet.video.reader import open_video, scaled_size
 
 if TYPE_CHECKING:
     from msqnet.child_process import Report

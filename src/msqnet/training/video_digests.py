@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from msqnet.predictions import replacing
-from msqnet.video.digest import content_digest, content_state
+from msqnet.video.frame_sources import content_digest, content_state
 
 if TYPE_CHECKING:
     from pathlib import Path

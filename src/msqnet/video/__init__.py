@@ -1,1 +1,1 @@
-"""Reading video: exact frames by time or index, sampling, pixel transforms, and what moves."""
+"""Reading video: exact frames by time or index, windows, pixel transforms, and motion crops."""

@@ -1,7 +1,7 @@
 """Videos of any container and codec that PyAV decodes, and folders of frame images.
 
-Frames are asked for by time or by index, and are those that reading the whole file would give, bit
-for bit. The frame at time t is the last one whose presentation time is not after t.
+Frames are requested by time or by index. They equal, bit for bit, those of reading the whole file.
+The frame at time t is the last one whose presentation time is not after t.
 
 A file with a damaged end stays usable: its frames are those that decode. Where that shows only
 while reading, `num_frames` and `duration_seconds` become smaller and a warning is logged once.
@@ -11,31 +11,31 @@ Times behind the part that decodes raise `UnreadableVideo`; nothing is ever fill
 from __future__ import annotations
 
 import math
+import struct
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from msqnet.clips import Frames
-from msqnet.errors import ShapeError, UnreadableVideo
-from msqnet.video.file_source import FileSource
-from msqnet.video.image_folder import IMAGE_SUFFIXES, ImageFolderSource
-from msqnet.video.pixels import PixelConverter
+from msqnet.errors import ConfigError, ShapeError, UnreadableVideo
+from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from fractions import Fraction
-    from types import TracebackType
 
+    from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from msqnet.video.index import FrameIndex
+    from msqnet.video.decoding import FrameIndex
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Video", "open_video"]
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Video", "open_video", "scaled_size"]
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
@@ -44,18 +44,6 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes (lower case) by which a walk through a folder recognises videos."""
 
 _TIME_TOLERANCE_SECONDS = 5e-7
-
-
-class _Source(Protocol):
-    """Where frames come from: a file or a folder of images."""
-
-    path: Path
-    index: FrameIndex
-    average_fps: Fraction | None
-
-    def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]: ...
-
-    def close(self) -> None: ...
 
 
 def open_video(
@@ -96,11 +84,13 @@ class Video:
         height: as `width`.
     """
 
-    def __init__(self, source: _Source, short_side_pixels: int | None) -> None:
+    def __init__(
+        self, source: FileSource | ImageFolderSource, short_side_pixels: int | None
+    ) -> None:
         self.path = source.path
         self._source = source
         _, first_frame = source.frame(lambda index: 0)
-        self._convert = PixelConverter(first_frame, short_side_pixels)
+        self._convert = _PixelConverter(first_frame, short_side_pixels)
         self.width = self._convert.source_width
         self.height = self._convert.source_height
 
@@ -132,20 +122,15 @@ class Video:
     def __enter__(self) -> Video:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the file. Asking for frames afterwards opens it again."""
+        """Close the file. Requesting frames afterwards opens it again."""
         self._source.close()
 
     def frames_at(self, times_seconds: Sequence[float]) -> Frames:
-        """The frames at these times, in the order asked for; repeats are allowed.
+        """The frames at these times, in the order given; repeats are allowed.
 
         Times before the first frame give the first one, times after the last frame the last one.
 
@@ -157,25 +142,23 @@ class Video:
 
         Raises:
             UnreadableVideo: a time lies behind the part of a damaged file that decodes.
-            ShapeError: no time is asked for, or one is not a number.
+            ShapeError: no time is given, or one is not a number.
         """
         order = sorted(range(len(times_seconds)), key=lambda place: times_seconds[place])
-        found = self.stream_at(times_seconds[place] for place in order)
-        return _in_order(order, found)
+        return _in_order(order, self.stream_at(times_seconds[place] for place in order))
 
     def frames_by_index(self, indices: Sequence[int]) -> Frames:
-        """The frames with these numbers in presentation order, in the order asked for.
+        """The frames with these numbers in presentation order, in the order given.
 
         Args:
             indices: (T,) from 0 to ``num_frames - 1``; repeats are allowed.
 
         Raises:
             UnreadableVideo: a frame lies behind the part of a damaged file that decodes.
-            ShapeError: none is asked for, or the video never held such a frame.
+            ShapeError: no index is given, or the video never held such a frame.
         """
         order = sorted(range(len(indices)), key=lambda place: indices[place])
-        found = self._stream(self._locator_of_index(indices[place]) for place in order)
-        return _in_order(order, found)
+        return _in_order(order, self._stream(map(self._locator_of_index, sorted(indices))))
 
     def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
         """One frame for each time, lazily, in one pass and with a few frames in memory.
@@ -239,7 +222,7 @@ class Video:
         return UnreadableVideo(
             f"{self.path}: {wanted} cannot be read: the file is damaged, only {len(index)} of "
             f"{len(index) + index.num_lost} frames decode, up to {index.duration_seconds:.3f} s "
-            f"({index.suspicion}); ask for earlier frames or repair the file"
+            f"({index.suspicion}); request earlier frames or repair the file"
         )
 
 
@@ -257,9 +240,9 @@ def _never_decreasing(times_seconds: Iterable[float]) -> Iterator[float]:
 
 
 def _in_order(order: Sequence[int], found: Iterable[tuple[float, Tensor]]) -> Frames:
-    """Put frames that were read by increasing time where they were asked for."""
+    """Put frames that were read by increasing time where they were requested."""
     if not order:
-        raise ShapeError("no frame asked for; expected at least one time or index")
+        raise ShapeError("no frame requested; expected at least one time or index")
     pts_seconds = torch.empty(len(order), dtype=torch.float64)
     pixels: Tensor | None = None
     for place, (time, frame) in zip(order, found, strict=True):
@@ -270,3 +253,93 @@ def _in_order(order: Sequence[int], found: Iterable[tuple[float, Tensor]]) -> Fr
     if pixels is None:
         raise ShapeError("no frame was read")
     return Frames(pixels, pts_seconds)
+
+
+class _Orientation(NamedTuple):
+    """How stored pixels become upright: first the axes are swapped, then the result is mirrored."""
+
+    is_transposed: bool
+    step_x: int
+    step_y: int
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> _Orientation:
+        """From the display matrix that cameras and phones write (and EXIF, for images).
+
+        With the matrix rows (a, b), (c, d), a stored point (x, y) is shown at (ax + cy, bx + dy).
+        """
+        # Looking at a frame's side data ties it into a reference cycle, which would keep its pixels
+        # until the next garbage collection. So we look at a copy of hardly any pixels.
+        tiny = VideoReformatter().reformat(
+            frame, 2, 2, "gray", interpolation=Interpolation.POINT, threads=1
+        )
+        matrix = cast("SideDataContainer", tiny.side_data).get("DISPLAYMATRIX")
+        if matrix is None:
+            return cls(False, 1, 1)
+        a, b, _, c, d, *_ = struct.unpack_from("=9i", bytes(matrix))
+        is_transposed = abs(a) + abs(d) < abs(b) + abs(c)
+        x, y = (c, b) if is_transposed else (a, d)
+        return cls(is_transposed, -1 if x < 0 else 1, -1 if y < 0 else 1)
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) after, or, as swapping is its own inverse, before orienting."""
+        return (height, width) if self.is_transposed else (width, height)
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Orient (H, W, 3) pixels; a view."""
+        upright = pixels.transpose(1, 0, 2) if self.is_transposed else pixels
+        return upright[:: self.step_y, :: self.step_x]
+
+
+def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple[int, int]:
+    """(width, height) with this short side, the aspect kept; never larger than given.
+
+    Raises:
+        ConfigError: ``short_side_pixels`` is below 1.
+    """
+    if short_side_pixels is None:
+        return width, height
+    if short_side_pixels < 1:
+        raise ConfigError(f"short_side_pixels {short_side_pixels}: expected at least 1")
+    scale = short_side_pixels / min(width, height)
+    if scale >= 1:
+        return width, height
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+class _PixelConverter:
+    """Turns every frame of a video into upright RGB tensors of one size, that of the first frame.
+
+    Scaling averages over areas (no aliasing), in the same step as the conversion to RGB, so that a
+    large frame never exists as RGB. Range and matrix are those that the frame states; a frame that
+    states no matrix is taken for BT.601. Alpha is dropped.
+
+    Args:
+        first_frame: sets the size.
+        short_side_pixels: short side to scale down to; None keeps the size.
+    """
+
+    def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:
+        self._orientations: dict[int, _Orientation] = {}
+        orientation = self._orientation(first_frame)
+        self.source_width, self.source_height = orientation.size(
+            first_frame.width, first_frame.height
+        )
+        self._size = scaled_size(self.source_width, self.source_height, short_side_pixels)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> Tensor:
+        """(3, H, W) uint8 RGB."""
+        orientation = self._orientation(frame)
+        width, height = orientation.size(*self._size)
+        rgb = self._reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
+        )
+        pixels = orientation.apply(rgb.to_ndarray())  # (H, W, 3)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+
+    def _orientation(self, frame: VideoFrame) -> _Orientation:
+        """Read once for each angle: it is the same all over a file, but not over a folder."""
+        if frame.rotation not in self._orientations:
+            self._orientations[frame.rotation] = _Orientation.of(frame)
+        return self._orientations[frame.rotation]

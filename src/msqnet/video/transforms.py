@@ -1,6 +1,10 @@
 """From the frames of a window to a model input: crops, resizing, augmentation. uint8 in, uint8 out.
 
-Normalisation belongs to each encoder, not here. One random draw holds for all frames of a clip.
+Each encoder normalizes for itself. One random draw holds for all frames of a clip.
+
+A small animal in a large frame fills a few cells of a backbone's feature maps. Frame differences
+find it without a detector, whatever it is, so some models also take a motion crop: the square
+around what moves, at the model's size.
 """
 
 from __future__ import annotations
@@ -13,13 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from msqnet.clips import WHOLE_FRAME, Box, Clip, Frames
-from msqnet.video.motion import motion_box
+from msqnet.config import MotionBoxConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
     from msqnet.config import AugmentationConfig, ClipConfig
 
+_ANALYSIS_LONG_SIDE_PIXELS = 160
 _MAX_LEVEL = 255.0
 
 
@@ -49,16 +54,6 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     )
 
 
-def _centre_square(pixels: Tensor, config: ClipConfig) -> Tensor:
-    """Short side to `short_side_pixels`, then the central square of `size_pixels` (the paper)."""
-    height, width = pixels.shape[-2:]
-    scale = config.short_side_pixels / min(height, width)
-    pixels = resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
-    side = config.size_pixels
-    top, left = (pixels.shape[-2] - side) // 2, (pixels.shape[-1] - side) // 2
-    return pixels[..., top : top + side, left : left + side]
-
-
 def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
     """The model input of a window, without randomness.
 
@@ -67,37 +62,142 @@ def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
         config: the model's own clip settings; ``num_frames`` is not checked here, the encoder does.
 
     Returns:
-        A clip with (T, 3, S, S) pixels, S = ``size_pixels``, and a close-up where the model has
-        one; the close-up shows the whole frame where the motion box falls back to it.
+        A clip with (T, 3, S, S) pixels, S = ``size_pixels``, and a motion crop where the model
+        takes one; it shows the whole frame where `motion_box` falls back to it.
     """
     box = motion_box(frames.pixels, config.motion) if config.closeup else WHOLE_FRAME
-    return looked_at(frames, config, box)
+    return clip_with_crop(frames, config, box)
 
 
-def looked_at(frames: Frames, config: ClipConfig, box: Box) -> Clip:
-    """The model input of a window whose second look goes to a given place.
-
-    Args:
-        frames: see `evaluation_clip`.
-        config: see `evaluation_clip`.
-        box: where the second look goes; without effect on a model that has none.
-    """
-    pixels = whole_look(frames.pixels, config)
+def clip_with_crop(frames: Frames, config: ClipConfig, box: Box) -> Clip:
+    """As `evaluation_clip`, with the motion crop at a given place, if the model takes one."""
+    pixels = whole_view(frames.pixels, config)
     if not config.closeup:
         return Clip(pixels, None, WHOLE_FRAME, frames.pts_seconds)
-    return Clip(pixels, second_look(frames.pixels, config, box), box, frames.pts_seconds)
+    return Clip(pixels, motion_crop(frames.pixels, config, box), box, frames.pts_seconds)
 
 
-def whole_look(pixels: Tensor, config: ClipConfig) -> Tensor:
-    """Whole frames at the model's size, each on its own: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
-    if config.resize == "crop":
-        return _centre_square(pixels, config).contiguous()
-    return resize(pixels, config.size_pixels, config.size_pixels).contiguous()
+def whole_view(pixels: Tensor, config: ClipConfig) -> Tensor:
+    """Whole frames at the model's size, each on its own: (T, 3, H, W) uint8 -> (T, 3, S, S).
+
+    `crop` scales the short side to `short_side_pixels` and cuts the central square (the paper).
+    """
+    side = config.size_pixels
+    if config.resize == "stretch":
+        return resize(pixels, side, side).contiguous()
+    height, width = pixels.shape[-2:]
+    scale = config.short_side_pixels / min(height, width)
+    pixels = resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
+    top, left = (pixels.shape[-2] - side) // 2, (pixels.shape[-1] - side) // 2
+    return pixels[..., top : top + side, left : left + side].contiguous()
 
 
-def second_look(pixels: Tensor, config: ClipConfig, box: Box) -> Tensor:
-    """What is in a box, at the model's size: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
+def motion_crop(pixels: Tensor, config: ClipConfig, box: Box) -> Tensor:
+    """The inside of a box at the model's size: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
     return resize(cut(pixels, box), config.size_pixels, config.size_pixels).contiguous()
+
+
+def motion_energy(pixels: Tensor, noise_levels: float) -> Tensor:
+    """Thresholded absolute frame differences, summed over time.
+
+    The median difference of each pair of frames is taken off first, so that a change of exposure
+    is not motion.
+
+    Args:
+        pixels: (T, 3, H, W) uint8.
+        noise_levels: differences below it become 0.
+
+    Returns:
+        (h, w) float32 at the analysis resolution; zeros for a single frame.
+    """
+    grey = pixels.float().mean(dim=1, keepdim=True)  # (T, 1, H, W)
+    scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[-2:]))
+    size = [max(1, round(side * scale)) for side in grey.shape[-2:]]
+    grey = F.interpolate(grey, size, mode="area")[:, 0]  # (T, h, w)
+    if len(grey) < 2:
+        return grey.new_zeros(size)
+    step = grey[1:] - grey[:-1]
+    step = (step - step.flatten(1).median(dim=1).values[:, None, None]).abs()
+    return torch.where(step < noise_levels, 0.0, step).sum(dim=0)
+
+
+def _central_interval(energy: Tensor, share: float) -> tuple[float, float]:
+    """Ends, as fractions of the axis, between which the central ``share`` of ``energy`` lies."""
+    cumulative = torch.cumsum(energy.double(), 0) / energy.double().sum()
+    tail = (1 - share) / 2
+    first = int(torch.searchsorted(cumulative, torch.tensor(tail, dtype=torch.float64)))
+    last = int(torch.searchsorted(cumulative, torch.tensor(1 - tail, dtype=torch.float64)))
+    last = min(last, len(energy) - 1)
+    return first / len(energy), (last + 1) / len(energy)
+
+
+def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
+    """An interval of ``side`` around ``centre``, moved inside [0, ``length``], as fractions."""
+    start = min(max(centre - side / 2, 0.0), length - side)
+    return max(start / length, 0.0), min((start + side) / length, 1.0)
+
+
+def motion_box(pixels: Tensor, config: MotionBoxConfig | None = None) -> Box:
+    """The square that holds most of the motion in a clip.
+
+    Args:
+        pixels: (T, 3, H, W) uint8 frames of one clip, in order.
+        config: thresholds; the defaults are those of the shipped model.
+
+    Returns:
+        A square in pixels, as fractions of the frame; the whole frame where nothing moves, where
+        everything moves, or where the square would not be smaller than the frame's short side.
+    """
+    config = config or MotionBoxConfig()
+    energy = motion_energy(pixels, config.noise_levels)
+    moving_share = float((energy > 0).float().mean())
+    if not config.min_moving_share <= moving_share <= config.max_moving_share:
+        return WHOLE_FRAME
+    height, width = pixels.shape[-2:]
+    left, right = _central_interval(energy.sum(dim=0), config.energy_share)
+    top, bottom = _central_interval(energy.sum(dim=1), config.energy_share)
+    tight = max((right - left) * width, (bottom - top) * height)
+    short_side = min(height, width)
+    side = max(tight * config.margin, config.min_side_share * short_side)
+    if side >= short_side:
+        return WHOLE_FRAME
+    x0, x1 = _placed((left + right) / 2 * width, side, width)
+    y0, y1 = _placed((top + bottom) / 2 * height, side, height)
+    return Box(x0, y0, x1, y1)
+
+
+def training_clip(
+    frames: Frames,
+    config: ClipConfig,
+    augmentation: AugmentationConfig,
+    rng: np.random.Generator,
+) -> Clip:
+    """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
+
+    Args:
+        frames: the window's frames; any size.
+        config: the model's own clip settings.
+        augmentation: what may change.
+        rng: the only source of randomness; two equal generators give equal clips.
+
+    Returns:
+        As `evaluation_clip`; ``motion_box`` is the box before its jitter.
+    """
+    height, width = frames.pixels.shape[-2:]
+    side = config.size_pixels
+    views = [_random_box(augmentation, rng, height, width, keep_square=config.resize == "crop")]
+    flip = bool(rng.random() < 0.5) and augmentation.horizontal_flip
+    colours = _drawn_colours(augmentation, rng)
+    box = WHOLE_FRAME
+    if config.closeup:
+        box = motion_box(frames.pixels, config.motion)
+        views.append(_jittered(box, augmentation.closeup_jitter, rng))
+    images = []
+    for view in views:
+        pixels = _recoloured(resize(cut(frames.pixels, view), side, side), colours)
+        images.append((pixels.flip(-1) if flip else pixels).contiguous())
+    closeup = images[1] if config.closeup else None
+    return Clip(images[0], closeup, box, frames.pts_seconds)
 
 
 def _random_box(
@@ -176,38 +276,3 @@ def _recoloured(pixels: Tensor, colours: _Colours) -> Tensor:
         hsv[:, 0] = (hsv[:, 0] + 2 * pi * colours.hue) % (2 * pi)
         levels = hsv_to_rgb(hsv).clamp_(0, 1)
     return (levels * _MAX_LEVEL).round_().to(torch.uint8)
-
-
-def training_clip(
-    frames: Frames,
-    config: ClipConfig,
-    augmentation: AugmentationConfig,
-    rng: np.random.Generator,
-) -> Clip:
-    """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
-
-    Args:
-        frames: the window's frames; any size.
-        config: the model's own clip settings.
-        augmentation: what may change.
-        rng: the only source of randomness; two equal generators give equal clips.
-
-    Returns:
-        As `evaluation_clip`; ``motion_box`` is the box before its jitter.
-    """
-    height, width = frames.pixels.shape[-2:]
-    side = config.size_pixels
-    crop = _random_box(augmentation, rng, height, width, keep_square=config.resize == "crop")
-    flip = bool(rng.random() < 0.5) and augmentation.horizontal_flip
-    colours = _drawn_colours(augmentation, rng)
-    looks = [crop]
-    box = WHOLE_FRAME
-    if config.closeup:
-        box = motion_box(frames.pixels, config.motion)
-        looks.append(_jittered(box, augmentation.closeup_jitter, rng))
-    images = []
-    for look in looks:
-        pixels = _recoloured(resize(cut(frames.pixels, look), side, side), colours)
-        images.append((pixels.flip(-1) if flip else pixels).contiguous())
-    closeup = images[1] if config.closeup else None
-    return Clip(images[0], closeup, box, frames.pts_seconds)

@@ -15,8 +15,8 @@ from msqnet.explain.explainer import Explainer
 from msqnet.explain.relevance import label_relevance
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.video.reader import open_video
-from msqnet.video.sampling import segment_times
 from msqnet.video.transforms import evaluation_clip
+from msqnet.video.window_grid import segment_times
 from tests.fixtures.models import LABELS, NUM_FRAMES, random_inputs, tiny_model
 from tests.unit.inference.brightness import write_video
 

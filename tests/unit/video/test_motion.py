@@ -8,7 +8,7 @@ from torch import Tensor
 
 from msqnet.clips import WHOLE_FRAME, Box
 from msqnet.config import MotionBoxConfig
-from msqnet.video.motion import motion_box, motion_energy
+from msqnet.video.transforms import motion_box, motion_energy
 from tests.fixtures.scenes import NUM_FRAMES, SQUARE, textured_scene, with_square
 
 

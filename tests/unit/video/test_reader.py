@@ -118,7 +118,7 @@ def test_an_index_that_never_existed_is_refused(write_video: WriteVideo, index: 
 
 
 def test_asking_for_nothing_is_refused(write_video: WriteVideo) -> None:
-    with open_video(write_video()) as video, pytest.raises(ShapeError, match="no frame asked for"):
+    with open_video(write_video()) as video, pytest.raises(ShapeError, match="no frame requested"):
         video.frames_at([])
 
 

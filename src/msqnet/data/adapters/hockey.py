@@ -88,7 +88,7 @@ def _label_files(root: Path) -> list[re.Match[str]]:
 
 
 def _record(folder: Path, period: str, start: int, names: tuple[str, ...], split: str) -> Record:
-    from msqnet.video.index import FALLBACK_FPS  # imports PyAV
+    from msqnet.video.decoding import FALLBACK_FPS  # imports PyAV
 
     return Record(
         row=0,

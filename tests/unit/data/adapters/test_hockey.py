@@ -11,8 +11,8 @@ from msqnet.config import ClipConfig
 from msqnet.data.adapters.hockey import ADAPTER, CLIP_FRAMES
 from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.video.index import FALLBACK_FPS
-from msqnet.video.sampling import segment_times
+from msqnet.video.decoding import FALLBACK_FPS
+from msqnet.video.window_grid import segment_times
 from tests.fixtures.videos import number_image, read_number
 from tests.unit.video.test_image_folder import write_image
 

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.video.sampling import (
+from msqnet.video.window_grid import (
     WindowGrid,
     default_stride_seconds,
     segment_times,
-    window_starts,
 )
 
 
@@ -73,7 +72,7 @@ def test_default_stride_is_half_a_window_in_whole_segments(
 def test_windows_cover_the_video_and_the_last_ends_with_it(
     duration: float, window: float, stride: float, starts: list[float]
 ) -> None:
-    assert window_starts(duration, window, stride).tolist() == pytest.approx(starts)
+    assert WindowGrid(duration, window, stride, 1).starts_seconds.tolist() == pytest.approx(starts)
 
 
 @settings(max_examples=200, deadline=None)
@@ -153,5 +152,5 @@ def test_a_window_that_does_not_exist_is_refused(window: int) -> None:
 
 
 def test_sampling_does_not_import_torch() -> None:
-    code = "import sys, msqnet.video.sampling; sys.exit('torch' in sys.modules)"
+    code = "import sys, msqnet.video.window_grid; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

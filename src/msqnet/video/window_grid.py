@@ -1,7 +1,7 @@
-"""Which times to look at: segments of a clip, windows over a long video. No video is touched here.
+"""Times of frames: segments of a clip, windows over a long video. No video is touched here.
 
 Intervals are ``[start_seconds, end_seconds)``. Where windows overlap, frame times that fall
-together are the same floats, so that a frame is decoded once for all windows that see it.
+together are the same floats, so that each frame is decoded once for all windows that hold it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CENTRE = 0.5
 _RELATIVE_TOLERANCE = 1e-9
 
 
@@ -35,7 +34,7 @@ def segment_times(
         start_seconds: start of the interval.
         end_seconds: its end, not before the start.
         num_frames: T, at least 1.
-        offsets: (T,) where in each segment, in [0, 1); the centres by default.
+        offsets: (T,) place in each segment, in [0, 1); the centres by default.
 
     Returns:
         (T,) float64, never decreasing.
@@ -47,12 +46,9 @@ def segment_times(
         raise ShapeError(f"num_frames {num_frames}: expected at least 1")
     if not end_seconds >= start_seconds:
         raise ShapeError(f"[{start_seconds}, {end_seconds}) s: the end lies before the start")
-    if offsets is None:
-        within = np.full(num_frames, _CENTRE)
-    else:
-        within = np.asarray(offsets, dtype=np.float64)
-        if within.shape != (num_frames,) or not np.all((within >= 0) & (within < 1)):
-            raise ShapeError(f"offsets: found {offsets}, expected {num_frames} values in [0, 1)")
+    within = np.full(num_frames, 0.5) if offsets is None else np.asarray(offsets, dtype=np.float64)
+    if within.shape != (num_frames,) or not np.all((within >= 0) & (within < 1)):
+        raise ShapeError(f"offsets: found {offsets}, expected {num_frames} values in [0, 1)")
     segment_seconds = (end_seconds - start_seconds) / num_frames
     times: NDArray[np.float64] = start_seconds + (np.arange(num_frames) + within) * segment_seconds
     return times
@@ -64,24 +60,6 @@ def default_stride_seconds(window_seconds: float, num_frames: int) -> float:
     return window_seconds * max(1, num_frames // 2) / num_frames
 
 
-def window_starts(
-    duration_seconds: float, window_seconds: float, stride_seconds: float
-) -> NDArray[np.float64]:
-    """Starts of windows ``[s, s + window)`` that cover a video.
-
-    The last window is moved back to end with the video. A video not longer than a window has one,
-    which starts at 0.
-
-    Returns:
-        (W,) float64, increasing, the first 0.
-
-    Raises:
-        ShapeError: a duration that is not above 0.
-        ConfigError: a window or stride that is not above 0.
-    """
-    return WindowGrid(duration_seconds, window_seconds, stride_seconds, 1).starts_seconds
-
-
 def _check_window(window_seconds: float, num_frames: int) -> None:
     if not 0 < window_seconds < math.inf:
         raise ConfigError(f"window_seconds {window_seconds}: expected more than 0")
@@ -91,11 +69,12 @@ def _check_window(window_seconds: float, num_frames: int) -> None:
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Windows over a whole video and the times of their frames.
+    """Windows ``[s, s + window)`` that cover a video, and the times of their frames.
 
-    Frame times are the centres of T equal segments of each window. They are computed as a whole
-    number of half segments, which is what makes shared times equal to the bit; with a stride that
-    is no whole number of segments, windows share nothing and each has times of its own.
+    The last window is moved back to end with the video. A video not longer than a window has one,
+    which starts at 0. Frame times are the centres of T equal segments of each window. They are
+    computed as a whole number of half segments, so that shared times are equal to the bit. With a
+    stride that is no whole number of segments, windows share nothing and each has its own times.
 
     Attributes:
         duration_seconds: length of the video.
@@ -106,7 +85,7 @@ class WindowGrid:
     Raises:
         ShapeError: a duration that is not above 0.
         ConfigError: a window, stride or count that is not above 0, or a stride beyond the window,
-            which would leave parts of the video unseen.
+            which would skip parts of the video.
     """
 
     duration_seconds: float
@@ -131,14 +110,7 @@ class WindowGrid:
     @property
     def starts_seconds(self) -> NDArray[np.float64]:
         """(W,) float64, increasing, the first 0."""
-        windows = np.arange(len(self))
-        stride = self._stride_ticks
-        if stride is None:
-            starts = np.asarray(windows * self.stride_seconds, np.float64)
-        else:
-            starts = self._seconds(windows * stride)
-        starts[-1] = self._start_seconds(len(self) - 1)
-        return starts
+        return np.array([self._start_seconds(window) for window in range(len(self))])
 
     @property
     def ends_seconds(self) -> NDArray[np.float64]:
@@ -162,9 +134,8 @@ class WindowGrid:
         ticks = self._start_ticks(window)
         if ticks is None:
             start_seconds = self._start_seconds(window)
-            return segment_times(
-                start_seconds, start_seconds + self.window_seconds, self.num_frames
-            )
+            end_seconds = start_seconds + self.window_seconds
+            return segment_times(start_seconds, end_seconds, self.num_frames)
         return self._seconds(ticks + 2 * np.arange(self.num_frames) + 1)
 
     def _start_seconds(self, window: int) -> float:
@@ -179,11 +150,8 @@ class WindowGrid:
             return 0
         if window == len(self) - 1:
             return self._ticks(self.duration_seconds - self.window_seconds)
-        return None if self._stride_ticks is None else window * self._stride_ticks
-
-    @property
-    def _stride_ticks(self) -> int | None:
-        return self._ticks(self.stride_seconds)
+        stride = self._ticks(self.stride_seconds)
+        return None if stride is None else window * stride
 
     def _ticks(self, seconds: float) -> int | None:
         number = seconds * 2 * self.num_frames / self.window_seconds

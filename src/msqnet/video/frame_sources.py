@@ -1,0 +1,319 @@
+"""Sources of frames by number: a video file or a folder of images; and digests of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from msqnet.errors import ConfigError, EmptyVideo, UnreadableVideo
+from msqnet.video.decoding import (
+    FALLBACK_FPS,
+    NUM_THREADS,
+    FrameDecoder,
+    FrameIndex,
+    build_index,
+    frame_rate,
+    index_by_decoding,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import stat_result
+    from pathlib import Path
+
+    from av.video.frame import VideoFrame
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_MAX_DENOMINATOR = 1_000_000
+_logger = logging.getLogger(__name__)
+
+
+class _FramesEnd(Exception):  # noqa: N818 - a signal between two classes, never seen by a caller
+    """The file decodes no further than `num_frames`."""
+
+    def __init__(self, num_frames: int, problem: str) -> None:
+        super().__init__(problem)
+        self.num_frames = num_frames
+
+
+class _IndexDisagrees(Exception):  # noqa: N818 - as above
+    """A decoded frame is not the one that the index announced."""
+
+
+class _ForwardPass:
+    """Frames of a file by increasing number, skipping packets that no wanted frame needs.
+
+    Where the next wanted frame lies behind a later starting point, the packets up to it are read
+    but not decoded. Every decoded frame is checked against the index, so that a wrong one is never
+    returned.
+
+    Attributes:
+        decoder: of the open file.
+        position: number of the last frame decoded, -1 before the first.
+    """
+
+    def __init__(self, path: Path, index: FrameIndex) -> None:
+        self._index = index
+        self.decoder = FrameDecoder(path, 1 if index.suspicion else NUM_THREADS)
+        self._first_exact = 0
+        self._frame: VideoFrame | None = None
+        self.position = -1
+
+    def advance_to(self, wanted: int) -> VideoFrame:
+        """Frame ``wanted``, which must not lie before `position`."""
+        if self._frame is not None and wanted == self.position:
+            return self._frame
+        packet, first_exact = self._index.start_before(wanted)
+        if packet > self.decoder.num_packets:
+            self.decoder.skip_to(packet)
+            self._first_exact = first_exact
+            self.position = first_exact - 1
+        frame = self._next_frame()
+        while self.position < wanted:
+            frame = self._next_frame()
+        self._frame = frame
+        return frame
+
+    def _next_frame(self) -> VideoFrame:
+        expected = self.position + 1
+        while True:
+            frame = self.decoder.next_frame()
+            if frame is None:
+                raise _FramesEnd(expected, self.decoder.problem or "the data end there")
+            if self._index.is_from_packets:
+                number = self._index.frame_with_pts(frame.pts)
+                if number is not None and number < self._first_exact:
+                    continue  # shown before the starting point but stored after it: not exact
+                if number != expected:
+                    raise _IndexDisagrees(f"expected frame {expected}, found pts {frame.pts}")
+            self.position = expected
+            return frame
+
+
+class FileSource:
+    """A video file and its index, which is corrected where decoding shows it wrong.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
+        index: the frames of the file, as far as known.
+        average_fps: as the container states it; None where it does not.
+
+    Raises:
+        UnreadableVideo: not a video, or not one frame decodes.
+        EmptyVideo: no video stream, or one without frames.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index = build_index(path)
+        self.average_fps: Fraction | None = None
+        self._pass: _ForwardPass | None = None
+        if self.index.suspicion:
+            num_frames, num_lost = len(self.index), self.index.num_lost
+            self.frame(lambda index: len(index) - 1)
+            if num_lost and len(self.index) == num_frames:
+                self._warn_of_damage(self.index.suspicion, num_frames + num_lost)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._pass is not None:
+            self._pass.decoder.close()
+        self._pass = None
+
+    def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
+        """One frame; cheap if it lies ahead of the last one requested.
+
+        Args:
+            locate: gives the number of the frame; called again where the index had to be
+                corrected, and free to raise then.
+
+        Returns:
+            The number and the frame.
+
+        Raises:
+            UnreadableVideo: no frame decodes.
+        """
+        while True:
+            wanted = locate(self.index)
+            try:
+                return wanted, self._pass_before(wanted).advance_to(wanted)
+            except _FramesEnd as end:
+                if not self._is_worth_a_careful_try():
+                    self._shorten(end)
+            except _IndexDisagrees as reason:
+                if not self._is_worth_a_careful_try():
+                    self._count_frames(reason)
+            self.close()
+
+    def _pass_before(self, wanted: int) -> _ForwardPass:
+        if self._pass is not None and wanted < self._pass.position:
+            self.close()
+        if self._pass is None:
+            self._pass = _ForwardPass(self.path, self.index)
+            self.average_fps = frame_rate(self._pass.decoder.stream)
+        return self._pass
+
+    def _is_worth_a_careful_try(self) -> bool:
+        """Whether decoding failed for the first time; then it is tried again with one thread."""
+        problem = self._pass.decoder.problem if self._pass is not None else ""
+        if not problem or self.index.suspicion:
+            return False
+        self.index = replace(self.index, suspicion=problem)
+        return True
+
+    def _warn_of_damage(self, cause: str, num_announced: int) -> None:
+        _logger.warning(
+            "%s: damaged (%s); %d of %d frames can be read",
+            self.path,
+            cause,
+            len(self.index),
+            num_announced,
+        )
+
+    def _shorten(self, end: _FramesEnd) -> None:
+        """Leave out the frames behind the last one that decodes."""
+        if end.num_frames == 0:
+            raise UnreadableVideo(
+                f"{self.path}: no frame decodes ({end}); re-encode the file or drop it"
+            )
+        num_announced = len(self.index) + self.index.num_lost
+        self.index = self.index.shortened(end.num_frames)
+        self._warn_of_damage(str(end), num_announced)
+
+    def _count_frames(self, reason: _IndexDisagrees) -> None:
+        """Replace the index by one from decoding everything."""
+        _logger.info("%s: timestamps are not reliable (%s); reading in order", self.path, reason)
+        num_announced = len(self.index)
+        self.index = index_by_decoding(self.path, self.index.num_lost)
+        if len(self.index) < num_announced:
+            self._warn_of_damage(str(reason), num_announced)
+
+
+def frame_image_paths(folder: Path) -> list[Path]:
+    """The images of a folder in natural order (``2.jpg`` before ``10.jpg``); hidden ones left out.
+
+    Raises:
+        EmptyVideo: the folder holds no image.
+    """
+
+    def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+        parts = re.split(r"([0-9]+)", path.name.lower())
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not paths:
+        raise EmptyVideo(
+            f"{folder}: a folder without frame images; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return sorted(paths, key=natural_key)
+
+
+class ImageFolderSource:
+    """Frames stored as one image each, at a constant rate.
+
+    Args:
+        folder: holds the images.
+        fps: frames a second, 25 by default.
+
+    Raises:
+        EmptyVideo: the folder holds no image.
+        ConfigError: ``fps`` is not above 0.
+    """
+
+    def __init__(self, folder: Path, fps: Fraction | float | None = None) -> None:
+        if fps is not None and not fps > 0:
+            raise ConfigError(f"fps {fps}: expected more than 0")
+        rate = FALLBACK_FPS if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
+        self.path = folder
+        self.average_fps: Fraction | None = rate
+        self._paths = frame_image_paths(folder)
+        numbers = np.arange(len(self._paths), dtype=np.int64)
+        self.index = FrameIndex(
+            pts=numbers,
+            end_pts=len(numbers),
+            time_base=1 / rate,
+            start_packets=numbers,
+            start_frames=numbers,
+            is_from_packets=True,
+        )
+        self._last: tuple[int, VideoFrame] | None = None
+
+    def close(self) -> None:
+        """Let go of the last image."""
+        self._last = None
+
+    def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
+        """Decode one image.
+
+        Args:
+            locate: gives the number of the frame.
+
+        Returns:
+            The number and the frame.
+
+        Raises:
+            UnreadableVideo: names the image that does not decode.
+        """
+        wanted = locate(self.index)
+        if self._last is None or wanted != self._last[0]:
+            path = self._paths[wanted]
+            with FrameDecoder(path) as decoder:
+                frame, problem = decoder.next_frame(), decoder.problem
+            if frame is None:
+                raise UnreadableVideo(
+                    f"{path}: the image does not decode ({problem or 'no data'}); "
+                    "write it again or take it out of the folder"
+                )
+            self._last = wanted, frame
+        return self._last
+
+
+def content_digest(video: Path) -> str:
+    """SHA-256 of a file, or of all images of a folder of frames: 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+        EmptyVideo: a folder without images.
+    """
+    if not video.is_dir():
+        return _file_digest(video)
+    parts = [f"{path.name} {_file_digest(path)}" for path in frame_image_paths(video)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_state(video: Path) -> str:
+    """Size and times of change: another text after a change, found without reading the video.
+
+    Programs can set the time of the last change of the content (mtime) back, but not that of the
+    inode (ctime). Such a change is missed only where a file system keeps no ctime.
+
+    Raises:
+        OSError: the file is not there.
+        EmptyVideo: a folder without images.
+    """
+
+    def times(status: stat_result) -> str:
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+    if not video.is_dir():
+        return times(video.stat())
+    listing = [f"{path.name} {times(path.stat())}" for path in frame_image_paths(video)]
+    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
