@@ -42,7 +42,7 @@ from msqnet.explain.explainer import Explainer
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.model.msqnet import MSQNet
 from msqnet.models import model_folder
-from msqnet.video.transforms import evaluation_clip, looked_at
+from msqnet.video.transforms import clip_with_crop, evaluation_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -124,7 +124,7 @@ def areas(
 
     def log_odds(is_kept: Tensor) -> float:
         mixed = Frames(torch.where(is_kept, frames.pixels, blurred), frames.pts_seconds)
-        value = min(max(score(looked_at(mixed, config, box)), _LEAST_SCORE), 1 - _LEAST_SCORE)
+        value = min(max(score(clip_with_crop(mixed, config, box)), _LEAST_SCORE), 1 - _LEAST_SCORE)
         return float(np.log(value / (1 - value)))
 
     deletion = [log_odds(order >= share) for share in shares]
