@@ -16,6 +16,7 @@ from msqnet.errors import DatasetError
 from msqnet.evaluation.rows import ScoredRows, evaluation_rows, rows_by_video
 from msqnet.evaluation.views import score_clips
 from msqnet.evaluation.whole_videos import VideoRows, joined_targets, needs_times
+from msqnet.intervals import union
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -35,17 +36,12 @@ def annotated_spans(video: VideoRows, duration_seconds: float) -> list[tuple[flo
         video: rows of one video.
         duration_seconds: of the video; what lies behind is cut off.
     """
-    spans: list[tuple[float, float]] = []
-    shows = [bool(record.labels) for record in video.rows.records]
-    order = np.argsort(video.starts_seconds, kind="stable")
-    for row in (int(row) for row in order if shows[row]):
-        start = float(video.starts_seconds[row])
-        end = min(float(video.ends_seconds[row]), duration_seconds)
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
-        elif start < end:
-            spans.append((start, end))
-    return spans
+    spans = zip(video.rows.records, video.starts_seconds, video.ends_seconds, strict=True)
+    return union(
+        (float(start), min(float(end), duration_seconds))
+        for record, start, end in spans
+        if record.labels
+    )
 
 
 def oracle_times(spans: list[tuple[float, float]], num_frames: int) -> FloatArray:

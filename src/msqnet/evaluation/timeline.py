@@ -17,6 +17,7 @@ from msqnet.evaluation.evaluate import missing_labels
 from msqnet.evaluation.plain import plain
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.rows import rows_by_video
+from msqnet.intervals import SAME_TIME_SECONDS, subtract, union
 from msqnet.metrics.segments import segment_metrics
 from msqnet.metrics.timed_labels import TimedLabel
 from msqnet.metrics.timeline import per_second_metrics, per_second_scores, per_second_targets
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from msqnet.inference.predictor import Predictor
     from msqnet.labels import LabelSet
     from msqnet.predictions import VideoPredictions
-
-_SAME_TIME_SECONDS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,29 +48,6 @@ class VideoTruth:
     name: str
     truths: tuple[TimedLabel, ...]
     unknown: tuple[TimedLabel, ...]
-
-
-def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans that touch or overlap become one."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1] + _SAME_TIME_SECONDS:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def _gaps(spans: list[tuple[float, float]], duration_seconds: float) -> list[tuple[float, float]]:
-    """What joined spans leave of [0, duration)."""
-    gaps, reached = [], 0.0
-    for start, end in spans:
-        if start > reached + _SAME_TIME_SECONDS:
-            gaps.append((reached, start))
-        reached = max(reached, end)
-    if duration_seconds > reached + _SAME_TIME_SECONDS:
-        gaps.append((reached, duration_seconds))
-    return gaps
 
 
 def video_truth(
@@ -106,8 +82,8 @@ def video_truth(
                 positive.append(span)
             if record.annotated is None or label in record.labels or label in record.annotated:
                 known.append(span)
-        truths += [TimedLabel(name, index, *span) for span in _joined(positive)]
-        gaps = _gaps(_joined(known), duration_seconds)
+        truths += [TimedLabel(name, index, *span) for span in union(positive)]
+        gaps = subtract([(0.0, duration_seconds)], known)
         unknown += [TimedLabel(name, index, *span) for span in gaps]
     return VideoTruth(records[0].path, name, tuple(truths), tuple(unknown))
 
@@ -151,7 +127,7 @@ def evaluate_timelines(
         records = list(rows.records)
         result = predictor(records[0].path)
         truth = video_truth(name, records, labels, result.duration_seconds, scored=trained)
-        num_seconds = int(np.ceil(result.duration_seconds - _SAME_TIME_SECONDS))
+        num_seconds = int(np.ceil(result.duration_seconds - SAME_TIME_SECONDS))
         timeline = result.timeline
         scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))
         targets.append(

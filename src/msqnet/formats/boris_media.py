@@ -15,6 +15,7 @@ from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label
 from msqnet.formats.comments import split_comment
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.intervals import covers
 from msqnet.labels import SEPARATOR
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _video(
             f"{medium.path}: what was looked at goes to the end of the video, whose length is not "
             "known; put the video there"
         )
-    if first <= 0 and length is not None and end >= length - 1e-6:
+    if length is not None and covers([(first, end)], (0.0, length)):
         return video
     stretch = max(0.0, first), end if length is None else min(end, length)
     seen = (stretch,) if stretch[0] < stretch[1] else ()

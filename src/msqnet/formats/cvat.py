@@ -31,6 +31,7 @@ from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.frame_times import MAX_FRAMES, FrameTimes, parse_rate, read_frame_times
 from msqnet.formats.xml_files import XmlElement, read_xml
+from msqnet.intervals import covers, union
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -330,21 +331,12 @@ def _observed(task: _Task, times: FrameTimes) -> tuple[tuple[float, float], ...]
             for first, last in pairs
             if first is not None and last is not None
         ]
-    joined = _joined((first, min(last, end)) for first, last in spans)
-    if joined == [(0, count)]:
-        return None
-    return tuple((times.seconds_of(first), times.seconds_of(last)) for first, last in joined)
-
-
-def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Frames ``[first, end)`` in order, those that touch or overlap as one."""
-    joined: list[tuple[int, int]] = []
-    for first, end in sorted(span for span in spans if span[0] < span[1]):
-        if joined and first <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((first, end))
-    return joined
+    observed = union(
+        (times.seconds_of(first), times.seconds_of(min(last, end)))
+        for first, last in spans
+        if first < min(last, end)
+    )
+    return None if covers(observed, (0.0, times.duration_seconds)) else tuple(observed)
 
 
 FORMAT = Format(

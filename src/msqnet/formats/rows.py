@@ -4,13 +4,13 @@ A row says which labels hold in all of it, and for which labels it is known whet
 
 - ``pieces``: the video is cut wherever a label begins or ends; times are kept.
 - ``events``: a row an event. A label that covers a part of it only is unknown there.
-- ``windows``: equally long stretches. A label that covers half of one or more is present, one that
+- ``windows``: equally long intervals. A label that covers half of one or more is present, one that
   covers less of it is unknown.
 - ``videos``: a row a video, with every label that is seen somewhere in it.
 
-A point event stands for a stretch around it. A state that nobody ended makes its label unknown from
-its start on; in its video it was seen. A label that is not in the ethogram is known only where it
-is seen. Rows end with their video, whatever events say.
+A point event stands for an interval around it. A state that nobody ended makes its label unknown
+from its start on; in its video it was seen. A label that is not in the ethogram is known only where
+it is seen. Rows end with their video, whatever events say.
 """
 
 from __future__ import annotations
@@ -19,8 +19,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from msqnet.data.adapters.pieces import Span, cut
 from msqnet.errors import DatasetError
+from msqnet.intervals import (
+    SAME_TIME_SECONDS,
+    Interval,
+    Span,
+    covered_seconds,
+    covers,
+    cut,
+    intersect,
+    subtract,
+)
 from msqnet.labels import SEPARATOR
 
 if TYPE_CHECKING:
@@ -33,9 +42,6 @@ Level = Literal["pieces", "events", "windows", "videos"]
 _OPEN = SEPARATOR
 """Before a label where it is open whether it still holds; no label has it in its name."""
 
-_ROUNDING_SECONDS = 1e-6
-"""What is left over at the end of a video by rounding is no time of its own."""
-
 
 @dataclass(frozen=True)
 class RowSettings:
@@ -44,7 +50,7 @@ class RowSettings:
     Attributes:
         level: what a row is.
         min_seconds: shorter pieces are left out; their time is unknown then.
-        point_seconds: length of the stretch that a point event stands for.
+        point_seconds: length of the interval that a point event stands for.
         window_seconds: length of a window.
     """
 
@@ -93,15 +99,15 @@ def rows_of(
     elif settings.level == "pieces":
         yield from _pieces(video, spans, checked, settings.min_seconds)
     else:
-        stretches = (
+        intervals = (
             _events(spans, video.duration_seconds)
             if settings.level == "events"
             else _windows(video, settings.window_seconds)
         )
         min_share = 1.0 if settings.level == "events" else 0.5
-        for start, end in stretches:
-            if _is_observed(video, start, end):
-                yield _stretch(start, end, spans, checked, min_share)
+        for start, end in intervals:
+            if video.observed is None or covers(video.observed, (start, end)):
+                yield _row(start, end, spans, checked, min_share)
 
 
 def _span(event: Event, duration_seconds: float | None, settings: RowSettings) -> Span:
@@ -112,7 +118,7 @@ def _span(event: Event, duration_seconds: float | None, settings: RowSettings) -
     if event.is_point:
         start = max(0.0, start - settings.point_seconds / 2)
         end = min(max(end_of_video, event.start_seconds), end + settings.point_seconds / 2)
-    if abs(end - end_of_video) <= _ROUNDING_SECONDS:
+    if abs(end - end_of_video) <= SAME_TIME_SECONDS:
         end = end_of_video
     return Span(event.label, start, end)
 
@@ -120,7 +126,7 @@ def _span(event: Event, duration_seconds: float | None, settings: RowSettings) -
 def _pieces(
     video: AnnotatedVideo, spans: list[Span], checked: frozenset[str], min_seconds: float
 ) -> Iterator[Row]:
-    unseen = [Span("", start, end) for start, end in _unobserved(video)]
+    unseen = [] if video.observed is None else subtract([(0.0, math.inf)], video.observed)
     for piece in cut(spans, video.duration_seconds, unknown=unseen, min_seconds=min_seconds):
         labels = frozenset(name for name in piece.labels if not name.startswith(_OPEN))
         unknown = {name.removeprefix(_OPEN) for name in piece.labels - labels}
@@ -133,14 +139,14 @@ def _whole(video: AnnotatedVideo, spans: list[Span], checked: frozenset[str]) ->
     return Row(None, None, labels, known | labels)
 
 
-def _events(spans: list[Span], duration_seconds: float | None) -> list[tuple[float, float]]:
+def _events(spans: list[Span], duration_seconds: float | None) -> list[Interval]:
     end_of_video = math.inf if duration_seconds is None else duration_seconds
     closed = [span for span in spans if not span.label.startswith(_OPEN)]
     times = {(span.start_seconds, min(span.end_seconds, end_of_video)) for span in closed}
     return sorted((start, end) for start, end in times if end > start)
 
 
-def _windows(video: AnnotatedVideo, window_seconds: float) -> list[tuple[float, float]]:
+def _windows(video: AnnotatedVideo, window_seconds: float) -> list[Interval]:
     duration = video.duration_seconds
     if duration is None:
         raise DatasetError(
@@ -155,44 +161,18 @@ def _windows(video: AnnotatedVideo, window_seconds: float) -> list[tuple[float, 
     ]
 
 
-def _stretch(
+def _row(
     start: float, end: float, spans: list[Span], checked: frozenset[str], min_share: float
 ) -> Row:
-    covered: dict[str, list[tuple[float, float]]] = {}
+    by_label: dict[str, list[Interval]] = {}
     for span in spans:
-        overlap = max(start, span.start_seconds), min(end, span.end_seconds)
-        if overlap[0] < overlap[1]:
-            covered.setdefault(span.label, []).append(overlap)
-    least = min_share * (end - start) - 1e-9
+        by_label.setdefault(span.label, []).append(span.interval)
+    seen = {name: parts for name, parts in by_label.items() if intersect(parts, [(start, end)])}
+    least = min_share * (end - start) - SAME_TIME_SECONDS
     labels = frozenset(
         name
-        for name, parts in covered.items()
-        if not name.startswith(_OPEN) and _union_seconds(parts) >= least
+        for name, parts in seen.items()
+        if not name.startswith(_OPEN) and covered_seconds(parts, (start, end)) >= least
     )
-    unknown = {name.removeprefix(_OPEN) for name in covered}
+    unknown = {name.removeprefix(_OPEN) for name in seen}
     return Row(start, end, labels, checked - unknown | labels)
-
-
-def _union_seconds(parts: list[tuple[float, float]]) -> float:
-    total, reached = 0.0, -math.inf
-    for start, end in sorted(parts):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
-
-
-def _is_observed(video: AnnotatedVideo, start: float, end: float) -> bool:
-    return not any(first < end and start < last for first, last in _unobserved(video))
-
-
-def _unobserved(video: AnnotatedVideo) -> list[tuple[float, float]]:
-    """Stretches that nobody looked at."""
-    if video.observed is None:
-        return []
-    gaps, reached = [], 0.0
-    for start, end in sorted(video.observed):
-        if start > reached:
-            gaps.append((reached, start))
-        reached = max(reached, end)
-    end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
-    return [*gaps, *([(reached, end_of_video)] if reached < end_of_video else [])]

@@ -29,13 +29,13 @@ from msqnet.formats.annotations import (
 )
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.rows import Level, RowSettings, rows_of
+from msqnet.intervals import covers, union
 from msqnet.labels import LabelSet
 from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-_TOUCH_SECONDS = 1e-6
 _OPTIONS = {
     "level": "what a row is: pieces (cut wherever a label begins or ends), events, windows, videos",
     "min_seconds": "with level=pieces: leave out shorter pieces; their time is unknown then",
@@ -136,15 +136,12 @@ def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVid
     events = []
     for name in sorted({name for row in rows for name in row.labels}):
         parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
-        events += [Event(name, start, end) for start, end in _joined(parts)]
+        events += [Event(name, start, end) for start, end in union(parts)]
     everything = frozenset(labels)
     known = [everything if row.annotated is None else row.annotated for row in rows]
-    observed = tuple(_joined(times))
+    observed = tuple(union(times))
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
-        length is not None
-        and len(observed) == 1
-        and observed[0][0] <= _TOUCH_SECONDS
-        and observed[0][1] >= length - _TOUCH_SECONDS
+        length is not None and covers(observed, (0.0, length))
     )
     checked = frozenset.intersection(*known)
     return AnnotatedVideo(
@@ -166,17 +163,6 @@ def _times(row: Record, length: float | None) -> tuple[float, float]:
             "put the video there, or write the row's end into the table"
         )
     return row.start_seconds or 0.0, end
-
-
-def _joined(parts: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Stretches without a gap, in order, from such that touch or overlap."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(parts):
-        if joined and start <= joined[-1][1] + _TOUCH_SECONDS:
-            joined[-1] = joined[-1][0], max(joined[-1][1], end)
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _row_settings(options: Mapping[str, str]) -> RowSettings:

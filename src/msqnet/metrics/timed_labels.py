@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msqnet.errors import ShapeError
+from msqnet.intervals import covered_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from msqnet.intervals import Interval
     from msqnet.metrics.average_precision import FloatArray
 
 MASKED_SHARE = 0.5
@@ -52,6 +54,11 @@ class TimedLabel:
             raise ShapeError(f"{self}: expected finite numbers and start_seconds < end_seconds")
 
     @property
+    def interval(self) -> Interval:
+        """Start and end."""
+        return self.start_seconds, self.end_seconds
+
+    @property
     def duration_seconds(self) -> float:
         """Length."""
         return self.end_seconds - self.start_seconds
@@ -81,15 +88,9 @@ def by_place(items: Iterable[TimedLabel]) -> dict[Place, list[TimedLabel]]:
     return dict(grouped)
 
 
-def masked_seconds(item: TimedLabel, spans: Sequence[TimedLabel]) -> float:
-    """Length of `item` inside spans sorted by start, overlapping spans counted once."""
-    total, reached = 0.0, item.start_seconds
-    for span in spans:
-        start = max(span.start_seconds, reached)
-        end = min(span.end_seconds, item.end_seconds)
-        if end > start:
-            total, reached = total + end - start, end
-    return total
+def masked_seconds(item: TimedLabel, spans: Iterable[TimedLabel]) -> float:
+    """Length of the part of `item` that spans cover, counted once where they overlap."""
+    return covered_seconds((span.interval for span in spans), item.interval)
 
 
 def without_masked(

@@ -19,6 +19,7 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.errors import MissingExtra
+from msqnet.intervals import covered_seconds
 from msqnet.predictions import replacing
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
 from msqnet.report.media import collect_media
@@ -206,24 +207,17 @@ def _model_name(video: PredictedVideo) -> str:
 def _video_row(video: PredictedVideo, media: VideoMedia) -> VideoRow:
     predictions = video.predictions
     budget = time_budget([predictions])
+    segments = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
+    duration = predictions.duration_seconds
     return VideoRow(
         name=printable(video.name),
-        duration_seconds=predictions.duration_seconds,
+        duration_seconds=duration,
         num_segments=len(predictions.segments),
         labels=tuple(item.label for item in budget),
         columns={item.label: predictions.labels.index(item.label) for item in budget},
-        covered_share=_covered_seconds(predictions.segments) / predictions.duration_seconds,
+        covered_share=covered_seconds(segments, (0.0, duration)) / duration,
         note=printable("; ".join([*predictions.warnings, *([media.note] if media.note else [])])),
     )
-
-
-def _covered_seconds(segments: Sequence[Any]) -> float:
-    """Length of the time in which any segment lies."""
-    covered = reached = 0.0
-    for segment in sorted(segments, key=lambda item: item.start_seconds):
-        covered += max(0.0, segment.end_seconds - max(reached, segment.start_seconds))
-        reached = max(reached, segment.end_seconds)
-    return covered
 
 
 def _blocks(videos: Sequence[PredictedVideo], media: Sequence[VideoMedia]) -> Iterator[Any]:

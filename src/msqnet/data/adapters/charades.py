@@ -39,9 +39,9 @@ from msqnet.data.adapters.annotation_files import (
     read_text,
     video_folder,
 )
-from msqnet.data.adapters.pieces import Span, cut
 from msqnet.data.records import Record
 from msqnet.errors import DatasetError
+from msqnet.intervals import Span, cut
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

@@ -42,9 +42,9 @@ from msqnet.data.adapters.annotation_files import (
     parse_seconds,
     video_folder,
 )
-from msqnet.data.adapters.pieces import Span, cut
 from msqnet.data.records import Record
 from msqnet.errors import DatasetError
+from msqnet.intervals import Span, covers, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,10 +97,7 @@ class _Video:
         return [
             span
             for span in self.spans
-            if not any(
-                other.start_seconds <= span.start_seconds and span.end_seconds <= other.end_seconds
-                for other in self.ambiguous
-            )
+            if not covers((other.interval for other in self.ambiguous), span.interval)
         ]
 
 
@@ -234,7 +231,12 @@ def _without(labels: LabelSet, unknown: set[str]) -> frozenset[str] | None:
 def _piece_rows(
     video: _Video, blank: Record, labels: LabelSet, min_seconds: float
 ) -> Iterator[Record]:
-    for piece in cut(video.spans, None, unknown=video.ambiguous, min_seconds=min_seconds):
+    for piece in cut(
+        video.spans,
+        None,
+        unknown=[span.interval for span in video.ambiguous],
+        min_seconds=min_seconds,
+    ):
         yield replace(
             blank,
             labels=_in_order(piece.labels, labels),

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msqnet.data.adapters.pieces import Piece, Span, cut
+from msqnet.intervals import (
+    Piece,
+    Span,
+    covered_seconds,
+    covers,
+    cut,
+    intersect,
+    subtract,
+    union,
+)
 
 times = st.integers(0, 40).map(lambda step: step / 4)
 
@@ -15,6 +25,51 @@ times = st.integers(0, 40).map(lambda step: step / 4)
 def spans(draw: st.DrawFn) -> Span:
     start, length = draw(times), draw(st.integers(1, 20)) / 4
     return Span(draw(st.sampled_from("abc")), start, start + length)
+
+
+def test_joined_intervals_overlap_or_touch() -> None:
+    assert union([(5, 6), (1, 3), (2, 4), (4, 4.5), (7, 7)]) == [(1, 4.5), (5, 6)]
+    assert union([(1, 9), (2, 3)]) == [(1, 9)]
+    assert union([]) == []
+
+
+def test_what_intervals_have_in_common_and_what_is_left_of_them() -> None:
+    assert intersect([(0, 4), (6, 9)], [(3, 7), (8, 10)]) == [(3, 4), (6, 7), (8, 9)]
+    assert intersect([(0, 4)], [(4, 5)]) == []
+    assert subtract([(0, 4), (6, 9)], [(3, 7), (8, 8.5)]) == [(0, 3), (7, 8), (8.5, 9)]
+    assert subtract([(0, math.inf)], [(1, 2)]) == [(0, 1), (2, math.inf)]
+    assert subtract([(0, 4)], []) == [(0, 4)]
+
+
+def test_time_that_several_intervals_cover_counts_once() -> None:
+    assert covered_seconds([(0, 2), (1, 3), (8, 20)], (1.5, 10)) == 3.5
+    assert covers([(0, 2), (1, 3)], (0.5, 3))
+    assert not covers([(0, 2), (2.5, 3)], (0.5, 3))
+
+
+def test_half_a_millisecond_is_no_time_in_any_of_them() -> None:
+    """Rows of a table, a timeline and a file of frames say the same of such a gap."""
+    apart = [(0.0, 1.0), (1.0005, 2.0)]
+
+    assert union(apart) == [(0.0, 2.0)]
+    assert subtract([(0.0, 2.0)], apart) == []
+    assert covers(apart, (0.0, 2.0005))
+    assert covered_seconds(apart, (0.0, 2.0)) == 2.0
+    assert intersect([(0.0, 1.0005)], [(1.0, 2.0)]) == []
+    assert cut([Span("a", *interval) for interval in apart], 2.0) == [
+        Piece(0.0, 2.0, frozenset("a"))
+    ]
+    assert cut([Span("a", 0, 2)], 2.0, unknown=[(0.0, 1.0), (1.0005, 2.0)]) == []
+
+
+def test_two_milliseconds_are() -> None:
+    apart = [(0.0, 1.0), (1.002, 2.0)]
+
+    assert union(apart) == apart
+    assert subtract([(0.0, 2.0)], apart) == [(1.0, 1.002)]
+    assert not covers(apart, (0.0, 2.0))
+    assert intersect([(0.0, 1.002)], [(1.0, 2.0)]) == [(1.0, 1.002)]
+    assert len(cut([Span("a", *interval) for interval in apart], 2.0)) == 3
 
 
 def test_known_answer() -> None:
@@ -45,7 +100,7 @@ def test_last_piece_is_open_where_the_end_is_not_known() -> None:
 
 
 def test_unknown_time_is_covered_by_no_piece() -> None:
-    assert cut([Span("a", 1, 5)], 6.0, unknown=[Span("?", 2, 3)]) == [
+    assert cut([Span("a", 1, 5)], 6.0, unknown=[(2, 3)]) == [
         Piece(0, 1, frozenset()),
         Piece(1, 2, frozenset("a")),
         Piece(3, 5, frozenset("a")),
@@ -63,7 +118,7 @@ def test_short_pieces_can_be_left_out() -> None:
 def test_labels_of_every_moment_are_those_of_the_spans(
     found: list[Span], unknown: list[Span], end: float | None
 ) -> None:
-    pieces = cut(found, end, unknown=unknown)
+    pieces = cut(found, end, unknown=[span.interval for span in unknown])
 
     for earlier, later in itertools.pairwise(pieces):
         assert earlier.end_seconds is not None

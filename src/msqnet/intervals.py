@@ -1,0 +1,160 @@
+"""Intervals of time ``[start_seconds, end_seconds)``: union, intersection, difference, coverage.
+
+All functions share one tolerance, `SAME_TIME_SECONDS`: a gap or an overlap that is no longer than
+that is none. So rows that one tool rounded to milliseconds and another did not still touch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+Interval = tuple[float, float]
+"""Start and end in seconds; the end is not part of it and may be infinite."""
+
+SAME_TIME_SECONDS = 1e-3
+"""Two times that differ by at most this are the same. Annotation tools write whole milliseconds, so
+equal times differ by up to one of them after rounding."""
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """Joins intervals that overlap or touch; empty ones are left out.
+
+    Returns:
+        Disjoint intervals in order.
+    """
+    joined: list[Interval] = []
+    for start, end in sorted(pair for pair in intervals if pair[0] < pair[1]):
+        if joined and start <= joined[-1][1] + SAME_TIME_SECONDS:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def intersect(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
+    """The time that both have in common, disjoint and in order."""
+    seconds = union(others)
+    common = [
+        (max(start, first), min(end, last))
+        for start, end in union(intervals)
+        for first, last in seconds
+    ]
+    return [(start, end) for start, end in common if end - start > SAME_TIME_SECONDS]
+
+
+def subtract(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
+    """What remains of intervals without the others, disjoint and in order."""
+    remaining: list[Interval] = []
+    removed = union(others)
+    for start, end in union(intervals):
+        reached = start
+        for first, last in removed:
+            gap_end = min(first, end)
+            if gap_end > reached + SAME_TIME_SECONDS:
+                remaining.append((reached, gap_end))
+            reached = max(reached, last)
+        if end > reached + SAME_TIME_SECONDS:
+            remaining.append((reached, end))
+    return remaining
+
+
+def covers(intervals: Iterable[Interval], wanted: Interval) -> bool:
+    """Whether intervals together cover all of another one."""
+    return not subtract([wanted], intervals)
+
+
+def covered_seconds(intervals: Iterable[Interval], wanted: Interval) -> float:
+    """Length of the part of an interval that others cover, counted once where they overlap."""
+    start, end = wanted
+    return sum(max(0.0, min(end, last) - max(start, first)) for first, last in union(intervals))
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval in which a label holds.
+
+    Attributes:
+        label: what is seen.
+        start_seconds: start.
+        end_seconds: end, itself not part of it; after the start.
+    """
+
+    label: str
+    start_seconds: float
+    end_seconds: float
+
+    @property
+    def interval(self) -> Interval:
+        """Its start and end."""
+        return self.start_seconds, self.end_seconds
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An interval in which the same labels hold all the time.
+
+    Attributes:
+        start_seconds: start.
+        end_seconds: end, itself not part of it; None is the end of the video.
+        labels: all of them; none in background.
+    """
+
+    start_seconds: float
+    end_seconds: float | None
+    labels: frozenset[str]
+
+
+def cut(
+    spans: Iterable[Span],
+    end_seconds: float | None,
+    *,
+    unknown: Iterable[Interval] = (),
+    min_seconds: float = 0.0,
+) -> list[Piece]:
+    """Cuts a video wherever a label begins or ends, so that each piece's labels are exactly known.
+
+    Rows of single annotated spans cannot say what is absent: other labels come and go inside them,
+    and the time between them has no row. Pieces cover the whole time, background included.
+
+    Args:
+        spans: of all labels; they may overlap.
+        end_seconds: end of the video, beyond which spans are cut off; None if it is not known: then
+            the last piece is open.
+        unknown: intervals about which nothing is known, whatever spans say: no piece covers them.
+        min_seconds: shorter pieces are left out: their time counts as unknown.
+
+    Returns:
+        Pieces in order; neighbours differ in their labels.
+    """
+    video_end = math.inf if end_seconds is None else end_seconds
+    by_label: dict[str, list[Interval]] = {}
+    for span in spans:
+        by_label.setdefault(span.label, []).append(span.interval)
+    joined = {label: union(intervals) for label, intervals in by_label.items()}
+    unknown = union(unknown)
+    times = {0.0, video_end}
+    for interval in itertools.chain(unknown, *joined.values()):
+        times |= {min(time, video_end) for time in interval}
+    pieces: list[Piece] = []
+    for start, end in itertools.pairwise(sorted(times)):
+        if _contains(unknown, start, end):
+            continue
+        labels = frozenset(name for name, found in joined.items() if _contains(found, start, end))
+        if pieces and pieces[-1].end_seconds == start and pieces[-1].labels == labels:
+            start = pieces.pop().start_seconds
+        pieces.append(Piece(start, None if math.isinf(end) else end, labels))
+    return [
+        piece
+        for piece in pieces
+        if piece.end_seconds is None or piece.end_seconds - piece.start_seconds >= min_seconds
+    ]
+
+
+def _contains(intervals: Collection[Interval], start_seconds: float, end_seconds: float) -> bool:
+    return any(first <= start_seconds and end_seconds <= last for first, last in intervals)
