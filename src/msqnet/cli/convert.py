@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from msqnet.data.adapters.adapter import Adapter, Converted
-    from msqnet.formats.annotations import Annotations, Format
+    from msqnet.formats import Format
+    from msqnet.formats.annotations import Annotations
 
 _LIST = "list"
 _TABLE = "table"
@@ -97,7 +98,7 @@ def _convert_data_set(
 
 
 def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
-    from msqnet.formats.annotations import Reading
+    from msqnet.formats import Reading
 
     if source.read is None:
         raise ConfigError(f"--from {source.name}: {source.title} can only be written")
@@ -112,14 +113,14 @@ def _read(source: Format, path: Path, root: str | None, options: Mapping[str, st
 def _write(
     annotations: Annotations, target: Format, path: Path, options: Mapping[str, str], origin: str
 ) -> None:
-    from msqnet.formats.annotations import losses
+    from msqnet.formats import dropped_fields
 
     if target.write is None:
         raise ConfigError(f"--to {target.name}: {target.title} can only be read")
     _check_text(annotations, options, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = target.write(annotations, path, options)
-    lost = losses(annotations, target.keeps, target.title)
+    lost = dropped_fields(annotations, target.drops, target.title)
     num_events = sum(1 for _ in annotations.events())
     lines = [
         f"{path}: {len(annotations.videos)} videos with {num_events} events, from {origin}",

@@ -1,20 +1,121 @@
-"""Files of annotation tools, read and written: one module a format.
+"""Files of annotation tools, read and written: a module or a folder each.
 
-`msqnet convert` uses them. Each module has a constant ``FORMAT``; `annotations` is the form between
-them all, `frame_times` turns frame numbers into seconds by the video's own time stamps.
+A format is one `Format` and one line in `FORMATS`; `msqnet convert` needs nothing else. Readers
+return and writers take `Annotations` (see `annotations`), the one form between all formats.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Literal, get_args
 
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from msqnet.formats.annotations import Format
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-FORMATS: dict[str, str] = {
+    from msqnet.formats.annotations import Annotations
+
+Field = Literal[
+    "points",
+    "open ends",
+    "subjects",
+    "modifiers",
+    "scores",
+    "comments",
+    "ethogram",
+    "unchecked labels",
+    "observed intervals",
+    "splits",
+    "groups",
+]
+"""What some formats can hold and others cannot. All hold videos, labels, starts and ends."""
+
+ALL_FIELDS: frozenset[Field] = frozenset(get_args(Field))
+
+_DESCRIPTIONS: dict[Field, str] = {
+    "points": "events without a length",
+    "open ends": "states without an end",
+    "subjects": "events with a subject",
+    "modifiers": "events with modifiers",
+    "scores": "events with a score",
+    "comments": "events with a comment",
+    "ethogram": "labels that no event has",
+    "unchecked labels": "videos in which not all labels were looked for",
+    "observed intervals": "videos of which only parts were looked at",
+    "splits": "videos with a split",
+    "groups": "videos with a group",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read.
+
+    Attributes:
+        videos: folder that paths of videos are relative to.
+        options: some of the format's own.
+    """
+
+    videos: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def video_path(self, written: str) -> Path:
+        """Where a video belongs that a file names: as written, or by its name in `videos`.
+
+        Files carry the paths of the machine that they were written on: a path that leads nowhere
+        here stands for a file of that name in the folder of the videos, if there is one. So does
+        one with a drive of Windows, which leads nowhere on other systems.
+        """
+        # Paths written on Windows have other separators.
+        name = written.replace("\\", "/")
+        direct = (self.videos / name).absolute()
+        by_name = (self.videos / name.rsplit("/", maxsplit=1)[-1]).absolute()
+        has_drive = bool(PureWindowsPath(written).drive)
+        # `os.path.exists` takes names of any length and character, from whatever a file holds.
+        if os.path.exists(direct) or not (has_drive or os.path.exists(by_name)):  # noqa: PTH110
+            return direct
+        return by_name
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format of annotations.
+
+    Attributes:
+        name: what stands after ``--from`` and ``--to``.
+        title: the tool or data set that it belongs to.
+        read: file and settings -> annotations; None where the format is only written.
+        write: annotations, file, options -> notes on what was assumed; replaces the file at once
+            or not at all; None where the format is only read.
+        suffixes: endings of its files, such as ``.eaf``, the usual one first; none for a folder.
+        drops: what it has no place for.
+        options: names of options that it understands, with one line of help each.
+        licence: what the authors of a data set allow; empty for the format of a tool.
+        files: what is written for a path, where that is not the one file of that name.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Path, Reading], Annotations] | None = None
+    write: Callable[[Annotations, Path, Mapping[str, str]], tuple[str, ...]] | None = None
+    suffixes: tuple[str, ...] = ()
+    drops: frozenset[Field] = frozenset()
+    options: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+    files: Callable[[Path], tuple[Path, ...]] | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The usual ending of its files; empty where it is a folder."""
+        return self.suffixes[0] if self.suffixes else ""
+
+
+FORMATS: dict[str, str | Format] = {
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
@@ -26,7 +127,8 @@ FORMATS: dict[str, str] = {
     "table": "msqnet.formats.table",
     "via": "msqnet.formats.via",
 }
-"""Modules by the name after ``--from`` and ``--to``; each has a constant ``FORMAT``."""
+"""Formats by the name after ``--from`` and ``--to``: a `Format`, or the module that has one as
+``FORMAT`` and is imported when it is needed."""
 
 
 def load_format(name: str) -> Format:
@@ -37,5 +139,39 @@ def load_format(name: str) -> Format:
     """
     if name not in FORMATS:
         raise ConfigError(f"no such format: {name}; known are {', '.join(FORMATS)}")
-    found: Format = importlib.import_module(FORMATS[name]).FORMAT
+    found = FORMATS[name]
+    if isinstance(found, str):
+        loaded: Format = importlib.import_module(found).FORMAT
+        return loaded
     return found
+
+
+def dropped_fields(
+    annotations: Annotations, drops: frozenset[Field], title: str
+) -> tuple[str, ...]:
+    """What is lost as annotations are written, one note each; none if nothing is.
+
+    Args:
+        annotations: what is written.
+        drops: what the format has no place for.
+        title: of the format.
+    """
+    events, videos = list(annotations.events()), annotations.videos
+    counts: dict[Field, int] = {
+        "points": sum(event.is_point for event in events),
+        "open ends": sum(event.is_open for event in events),
+        "subjects": sum(bool(event.subject) for event in events),
+        "modifiers": sum(bool(event.modifiers) for event in events),
+        "scores": sum(event.score is not None for event in events),
+        "comments": sum(bool(event.comment) for event in events),
+        "ethogram": len(set(annotations.labels) - {event.label for event in events}),
+        "unchecked labels": sum(video.checked is not None for video in videos),
+        "observed intervals": sum(video.observed is not None for video in videos),
+        "splits": sum(bool(video.split) for video in videos),
+        "groups": sum(bool(video.group) for video in videos),
+    }
+    return tuple(
+        f"{title} has no place for {name}: {_DESCRIPTIONS[name]}: {number}"
+        for name, number in counts.items()
+        if number and name in drops
+    )

@@ -1,39 +1,25 @@
 """What people, or a model, noted about videos: the one form between all annotation formats.
 
-Formats differ in what they can say. Every reader gives `Annotations`, every writer takes them, and
-`losses` says what a format has no place for.
+Every reader gives `Annotations`, every writer takes them. `Format.drops` says what a format has no
+place for.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass, field, replace
-from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Literal
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
 from msqnet.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-Keeps = Literal[
-    "points",
-    "open ends",
-    "subjects",
-    "modifiers",
-    "scores",
-    "comments",
-    "ethogram",
-    "unchecked labels",
-    "observed stretches",
-    "splits",
-    "groups",
-]
-"""What some formats have a place for and others do not. Videos, labels, starts and ends have one in
-all of them."""
+_SCORED = re.compile(r"score=(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:; (.*))?", re.DOTALL)
+"""Where a tool has no place for a score, it stands in the comment as ``score=0.87; text``."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +80,7 @@ class AnnotatedVideo:
         events: in order of start, then end, label and subject.
         duration_seconds: of the video; None if the file does not say.
         checked: labels that somebody looked for in this video; None for all of the ethogram.
-        observed: stretches that somebody looked at, as (start, end) in seconds; None for the whole
+        observed: intervals that somebody looked at, as (start, end) in seconds; None for the whole
             video.
         split: part of the data that it belongs to; empty where there is none.
         group: what must stay together when videos are split; empty where nothing is said.
@@ -165,103 +151,42 @@ class Annotations:
         return replace(self, notes=(*self.notes, *notes))
 
 
-@dataclass(frozen=True)
-class Format:
-    """A file format of annotations.
-
-    Attributes:
-        name: what stands after ``--from`` and ``--to``.
-        title: the tool or data set that it belongs to.
-        suffix: usual ending of the file, such as ``.eaf``; empty where a folder is written.
-        keeps: what it has a place for.
-        read: file and settings -> annotations; None where the format is only written.
-        write: annotations, file, settings -> notes on what was assumed; replaces the file at once
-            or not at all; None where the format is only read.
-        options: names of options that it understands, with one line of help each.
-        files: what is written for a path, where that is not the one file of that name.
-    """
-
-    name: str
-    title: str
-    suffix: str
-    keeps: frozenset[Keeps]
-    read: Callable[[Path, Reading], Annotations] | None
-    write: Callable[[Annotations, Path, Mapping[str, str]], tuple[str, ...]] | None
-    options: Mapping[str, str] = field(default_factory=dict)
-    files: Callable[[Path], tuple[Path, ...]] | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a file is read.
-
-    Attributes:
-        videos: folder that paths of videos are relative to.
-        options: some of the format's own.
-    """
-
-    videos: Path
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    def video_path(self, written: str) -> Path:
-        """Where a video belongs that a file names: as written, or by its name in `videos`.
-
-        Files carry the paths of the machine that they were written on: a path that leads nowhere
-        here stands for a file of that name in the folder of the videos, if there is one. So does
-        one with a drive of Windows, which leads nowhere on other systems.
-        """
-        # Paths written on Windows have other separators.
-        name = written.replace("\\", "/")
-        direct = (self.videos / name).absolute()
-        by_name = (self.videos / name.rsplit("/", maxsplit=1)[-1]).absolute()
-        has_drive = bool(PureWindowsPath(written).drive)
-        # `os.path.exists` takes names of any length and character, from whatever a file holds.
-        if os.path.exists(direct) or not (has_drive or os.path.exists(by_name)):  # noqa: PTH110
-            return direct
-        return by_name
-
-
-def losses(annotations: Annotations, keeps: frozenset[Keeps], title: str) -> tuple[str, ...]:
-    """What a format has no place for, one note each; none if nothing is lost.
-
-    Args:
-        annotations: what is written.
-        keeps: what the format has a place for.
-        title: of the format.
-    """
-    counts: dict[Keeps, int] = {
-        "points": sum(event.is_point for event in annotations.events()),
-        "open ends": sum(event.is_open for event in annotations.events()),
-        "subjects": sum(bool(event.subject) for event in annotations.events()),
-        "modifiers": sum(bool(event.modifiers) for event in annotations.events()),
-        "scores": sum(event.score is not None for event in annotations.events()),
-        "comments": sum(bool(event.comment) for event in annotations.events()),
-        "ethogram": len(set(annotations.labels) - {event.label for event in annotations.events()}),
-        "unchecked labels": sum(video.checked is not None for video in annotations.videos),
-        "observed stretches": sum(video.observed is not None for video in annotations.videos),
-        "splits": sum(bool(video.split) for video in annotations.videos),
-        "groups": sum(bool(video.group) for video in annotations.videos),
-    }
-    what = {
-        "points": "events without a length",
-        "open ends": "states without an end",
-        "subjects": "events with a subject",
-        "modifiers": "events with modifiers",
-        "scores": "events with a score",
-        "comments": "events with a comment",
-        "ethogram": "labels that no event has",
-        "unchecked labels": "videos in which not all labels were looked for",
-        "observed stretches": "videos of which only parts were looked at",
-        "splits": "videos with a split",
-        "groups": "videos with a group",
-    }
-    return tuple(
-        f"{title} has no place for {name}: {what[name]}: {counts[name]}"
-        for name in counts
-        if counts[name] and name not in keeps
-    )
-
-
 def clean_label(written: str) -> str:
     """A label as a table can hold it: without spaces around it, ``/`` in place of ``|``."""
     return written.strip().replace(SEPARATOR, "/")
+
+
+def comment_with_score(event: Event) -> str:
+    """What an event's comment is in a tool that has no place for its score."""
+    if event.score is None:
+        return event.comment
+    return f"score={float(event.score)!r}" + (f"; {event.comment}" if event.comment else "")
+
+
+def split_comment(written: str) -> tuple[float | None, str]:
+    """Score and comment of what `comment_with_score` wrote; no score for any other comment."""
+    found = _SCORED.fullmatch(written)
+    if found is None or float(found[1]) > 1:
+        return None, written
+    return float(found[1]), found[2] or ""
+
+
+def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> AnnotatedVideo:
+    """The same with states that nobody ended as points, for a tool that knows which labels count.
+
+    Whether such a state still held is unknown, so its label counts as one that was not looked for
+    in this video: it is known where it is seen and nowhere else.
+
+    Args:
+        video: what was noted.
+        labels: the ethogram.
+    """
+    opened = {event.label for event in video.events if event.is_open}
+    if not opened:
+        return video
+    events = tuple(
+        replace(event, end_seconds=event.start_seconds) if event.is_open else event
+        for event in video.events
+    )
+    checked = frozenset(labels) if video.checked is None else video.checked
+    return replace(video, events=events, checked=checked - opened)

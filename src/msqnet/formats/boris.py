@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import Format
+from msqnet.formats import Format
 from msqnet.formats.boris_events import read_events
 from msqnet.formats.boris_project import OPTIONS, read_project
-from msqnet.formats.boris_writing import KEEPS, write_project
+from msqnet.formats.boris_writing import write_project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.formats.annotations import Annotations, Reading
+    from msqnet.formats import Reading
+    from msqnet.formats.annotations import Annotations
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _PROJECT_SUFFIXES = (".boris", ".gz", ".json")
@@ -37,9 +38,8 @@ def _read(path: Path, reading: Reading) -> Annotations:
 FORMAT = Format(
     "boris",
     "projects of BORIS",
-    ".boris",
-    KEEPS,
-    _read,
-    write_project,
-    OPTIONS,
+    read=_read,
+    write=write_project,
+    suffixes=(".boris", ".boris.gz", ".json", ".tsv", ".csv", ".txt"),
+    options=OPTIONS,
 )

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.annotation_files import read_text
+from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Format, Reading, clean_label
-from msqnet.formats.boris_events_writing import DELIMITERS, KEEPS, write_events
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, clean_label
+from msqnet.formats.boris_events_writing import DELIMITERS, write_events
 from msqnet.formats.boris_media import (
     VARIABLES,
     Coded,
@@ -325,9 +326,9 @@ def _files(found: _Observation) -> Iterator[str]:
 FORMAT = Format(
     "boris_events",
     "aggregated events of BORIS",
-    ".tsv",
-    KEEPS,
-    read_events,
-    write_events,
-    OPTIONS,
+    read=read_events,
+    write=write_events,
+    suffixes=(".tsv", ".csv", ".txt"),
+    drops=frozenset({"ethogram", "observed intervals"}),
+    options=OPTIONS,
 )

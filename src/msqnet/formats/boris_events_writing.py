@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import DatasetError
+from msqnet.formats.annotations import comment_with_score
 from msqnet.formats.boris_media import NO_FOCAL_SUBJECT
 from msqnet.formats.boris_writing import (
     code_of_modifiers,
@@ -21,21 +22,14 @@ from msqnet.formats.boris_writing import (
     observation_names,
     variables_of,
 )
-from msqnet.formats.comments import comment_with_score
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Keeps
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 
-KEEPS: frozenset[Keeps] = frozenset(
-    (
-        *("points", "open ends", "subjects", "modifiers", "scores", "comments"),
-        *("unchecked labels", "splits", "groups"),
-    )
-)
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 
 _NA = "NA"

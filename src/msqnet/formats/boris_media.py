@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label
-from msqnet.formats.comments import split_comment
+from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label, split_comment
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.intervals import covers
 from msqnet.labels import SEPARATOR

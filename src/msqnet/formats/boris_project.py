@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.data.adapters.annotation_files import choose
+from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Reading, clean_label
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, clean_label
 from msqnet.formats.boris_media import (
     VARIABLES,
     Coded,
@@ -31,12 +32,13 @@ from msqnet.formats.boris_media import (
     queue,
     repeated_note,
 )
-from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from msqnet.formats import Reading
 
 ADVICE = "open the project in BORIS and save it again"
 OPTIONS = {

@@ -20,8 +20,8 @@ import av
 
 from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import DatasetError, VideoError
+from msqnet.formats.annotations import comment_with_score
 from msqnet.formats.boris_media import ALL_CHECKED, VARIABLES, notes_of
-from msqnet.formats.comments import comment_with_score
 from msqnet.labels import SEPARATOR
 from msqnet.predictions import replacing
 from msqnet.video.reader import open_video
@@ -30,14 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Keeps
-
-KEEPS: frozenset[Keeps] = frozenset(
-    (
-        *("points", "open ends", "subjects", "modifiers", "scores", "comments", "ethogram"),
-        *("unchecked labels", "observed stretches", "splits", "groups"),
-    )
-)
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 
 _VERSION = "7.0"
 _NUM_PLAYERS = 8

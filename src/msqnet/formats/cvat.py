@@ -25,8 +25,14 @@ from typing import TYPE_CHECKING
 
 from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
-from msqnet.formats.comments import split_comment
+from msqnet.formats import Format
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    split_comment,
+)
 from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write_tags
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.frame_times import MAX_FRAMES, FrameTimes, parse_rate, read_frame_times
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from msqnet.formats.annotations import Reading
+    from msqnet.formats import Reading
 
 _ADVICE = "export it from CVAT again, as CVAT for images 1.1 or CVAT for video 1.1"
 _MEMBER = "annotations.xml"
@@ -342,21 +348,10 @@ def _observed(task: _Task, times: FrameTimes) -> tuple[tuple[float, float], ...]
 FORMAT = Format(
     "cvat",
     "CVAT 1.1 (XML of images or of videos)",
-    ".xml",
-    frozenset(
-        {
-            "subjects",
-            "modifiers",
-            "scores",
-            "comments",
-            "ethogram",
-            "unchecked labels",
-            "observed stretches",
-            "splits",
-        }
-    ),
-    _read,
-    write_tags,
-    _OPTIONS,
+    read=_read,
+    write=write_tags,
+    suffixes=(".xml", ".zip"),
+    drops=frozenset({"points", "open ends", "groups"}),
+    options=_OPTIONS,
     files=files_of,
 )

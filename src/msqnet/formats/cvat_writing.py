@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from msqnet.errors import DatasetError
-from msqnet.formats.comments import comment_with_score
+from msqnet.formats.annotations import comment_with_score, without_open_states
 from msqnet.formats.frame_times import (
     FrameTimes,
     check_num_frames,
     parse_rate,
     read_frame_times,
 )
-from msqnet.formats.open_states import without_open_states
 from msqnet.formats.xml_files import xml_text
 from msqnet.predictions import replacing
 from msqnet.video.reader import open_video

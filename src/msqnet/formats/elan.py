@@ -22,17 +22,10 @@ from urllib.parse import unquote, urlsplit
 
 from msqnet.data.adapters.annotation_files import choose
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    Format,
-    Reading,
-    clean_label,
-)
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.elan_writing import (
     COMMENT,
-    KEEPS,
     KINDS,
     MODIFIERS,
     NO_END,
@@ -301,11 +294,10 @@ def _notes(found: _File, layout: str) -> Iterable[str]:
 FORMAT = Format(
     "elan",
     "files of ELAN",
-    ".eaf",
-    KEEPS,
-    _read,
-    write_elan,
-    {
+    read=_read,
+    write=write_elan,
+    suffixes=(".eaf",),
+    options={
         "tiers": "labels: a tier a label (default when writing); subjects: a tier a subject, whose "
         "values are labels; read by default as the values of each tier suggest",
         "video": "the video that is annotated, where a file links none",

@@ -30,14 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Keeps
-
-KEEPS: frozenset[Keeps] = frozenset(
-    (
-        *("points", "open ends", "subjects", "modifiers", "scores", "comments", "ethogram"),
-        *("unchecked labels", "observed stretches", "splits", "groups"),
-    )
-)
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 
 STATE, POINT, NO_END = "state", "point", "no end"
 KINDS = (STATE, POINT, NO_END)

@@ -18,23 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msqnet.data.adapters.annotation_files import choose
+from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    Format,
-    Keeps,
-    Reading,
-    clean_label,
-)
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import (
     FrameTimes,
     check_num_frames,
     parse_rate,
     read_frame_times,
 )
-from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 
@@ -47,7 +40,6 @@ if TYPE_CHECKING:
 _ADVICE = "see 'Label Preparation' at getferal.ai"
 _BACKGROUND = "other"
 _SPLITS = ("train", "val", "test", "inference")
-_KEEPS: frozenset[Keeps] = frozenset(("ethogram", "splits"))
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
@@ -250,11 +242,23 @@ def _single(present: NDArray[np.bool_], video: AnnotatedVideo) -> list[int]:
 FORMAT = Format(
     "feral",
     "labels of frames of FERAL",
-    ".json",
-    _KEEPS,
-    _read,
-    _write,
-    {
+    read=_read,
+    write=_write,
+    suffixes=(".json",),
+    drops=frozenset(
+        {
+            "points",
+            "open ends",
+            "subjects",
+            "modifiers",
+            "scores",
+            "comments",
+            "unchecked labels",
+            "observed intervals",
+            "groups",
+        }
+    ),
+    options={
         "fps": "frame rate of videos that are not there, such as 25 or 30000/1001",
         "classes": "when writing: multilabel (default), or single: one class a frame, or 'other'",
     },

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
+from msqnet.formats import Format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import is_rate, parse_rate, read_frame_times
-from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.formats.label_studio_config import LabellingConfig, config_path, read_config
 from msqnet.formats.label_studio_frames import FrameClock
 from msqnet.formats.label_studio_writing import OPTIONS as WRITING_OPTIONS
@@ -33,7 +34,7 @@ from msqnet.labels import LabelSet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from msqnet.formats.annotations import Reading
+    from msqnet.formats import Reading
 
 _ADVICE = "export the project from Label Studio again, as JSON (not JSON-MIN)"
 _TAKE = ("annotations", "predictions", "both")
@@ -351,20 +352,10 @@ def _looked_for(
 FORMAT = Format(
     "label_studio",
     "Label Studio",
-    ".json",
-    frozenset(
-        {
-            "scores",
-            "comments",
-            "ethogram",
-            "unchecked labels",
-            "observed stretches",
-            "splits",
-            "groups",
-        }
-    ),
-    _read,
-    write_tasks,
-    _OPTIONS,
+    read=_read,
+    write=write_tasks,
+    suffixes=(".json",),
+    drops=frozenset({"points", "open ends", "subjects", "modifiers"}),
+    options=_OPTIONS,
     files=lambda path: (path, config_path(path)),
 )

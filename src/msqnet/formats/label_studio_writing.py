@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.annotations import without_open_states
 from msqnet.formats.frame_times import parse_rate, read_frame_times
 from msqnet.formats.label_studio_config import (
     RATE_KEY,
@@ -22,7 +23,6 @@ from msqnet.formats.label_studio_config import (
     config_text,
 )
 from msqnet.formats.label_studio_frames import FrameClock, rate_of
-from msqnet.formats.open_states import without_open_states
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:

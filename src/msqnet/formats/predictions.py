@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError, MsqnetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, Reading
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 
@@ -137,5 +138,22 @@ def _misplaced(result: VideoPredictions) -> Iterator[tuple[str, object, str]]:
 
 
 FORMAT = Format(
-    "predictions", "results of msqnet predict", _JSON_SUFFIX, frozenset({"scores"}), _read, None
+    "predictions",
+    "results of msqnet predict",
+    read=_read,
+    suffixes=(_JSON_SUFFIX,),
+    drops=frozenset(
+        {
+            "points",
+            "open ends",
+            "subjects",
+            "modifiers",
+            "comments",
+            "ethogram",
+            "unchecked labels",
+            "observed intervals",
+            "splits",
+            "groups",
+        }
+    ),
 )

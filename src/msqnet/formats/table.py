@@ -19,14 +19,8 @@ from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.data.writer import label_table_path, write_label_table, write_table
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    Format,
-    Reading,
-    clean_label,
-)
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.rows import Level, RowSettings, rows_of
 from msqnet.intervals import covers, union
@@ -307,9 +301,9 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
 FORMAT = Format(
     "table",
     "the table of clips of msqnet",
-    ".csv",
-    frozenset({"ethogram", "unchecked labels", "observed stretches", "splits", "groups"}),
-    _read,
-    _write,
-    _OPTIONS,
+    read=_read,
+    write=_write,
+    suffixes=(".csv", ".tsv", ".parquet"),
+    drops=frozenset({"points", "open ends", "subjects", "modifiers", "scores", "comments"}),
+    options=_OPTIONS,
 )

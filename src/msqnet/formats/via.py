@@ -20,11 +20,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Format, clean_label
-from msqnet.formats.comments import split_comment
+from msqnet.formats import Format
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    split_comment,
+)
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.json_values import JsonValue, read_json
 from msqnet.formats.via_writing import (
     CHECKBOX,
     COMMENT,
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from msqnet.formats.annotations import Reading
+    from msqnet.formats import Reading
 
 _ADVICE = "save the project from VIA again"
 _LOCAL, _HTTP, _INLINE = 1, 2, 4
@@ -303,22 +309,9 @@ def _videos(
 FORMAT = Format(
     "via",
     "VIA 3 (VGG video annotator)",
-    ".json",
-    frozenset(
-        {
-            "points",
-            "subjects",
-            "modifiers",
-            "scores",
-            "comments",
-            "ethogram",
-            "unchecked labels",
-            "observed stretches",
-            "splits",
-            "groups",
-        }
-    ),
-    _read,
-    write_project,
-    _OPTIONS,
+    read=_read,
+    write=write_project,
+    suffixes=(".json",),
+    drops=frozenset({"open ends"}),
+    options=_OPTIONS,
 )

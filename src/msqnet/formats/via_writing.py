@@ -10,8 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from msqnet.formats.comments import comment_with_score
-from msqnet.formats.open_states import without_open_states
+from msqnet.formats.annotations import comment_with_score, without_open_states
 from msqnet.labels import SEPARATOR, join_labels
 from msqnet.predictions import replacing
 

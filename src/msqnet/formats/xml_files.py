@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
 
+from msqnet.documents import SMALLER, Value, bounded, unreadable
 from msqnet.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -30,13 +31,10 @@ _MAX_DEPTH = 200
 _NOT_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """Characters that XML 1.0 does not allow: https://www.w3.org/TR/xml/#charsets."""
 
-_NUM_CHARACTERS_SHOWN = 60
-_SMALLER = "split it, for instance by exporting fewer videos at a time"
-
 
 @dataclass(frozen=True)
 class XmlElement:
-    """An element of a document that knows where it stands.
+    """An element of an XML document.
 
     Attributes:
         element: as the parser gives it.
@@ -62,24 +60,15 @@ class XmlElement:
 
     def error(self, found: str, expected: str) -> DatasetError:
         """The error about something in it that is not as expected."""
-        if len(found) > _NUM_CHARACTERS_SHOWN:
-            found = found[:_NUM_CHARACTERS_SHOWN] + "..."
-        return DatasetError(
-            f"{self.path}, line {self.lines[self.element]}, <{self.tag}>: found {found!r}, "
-            f"expected {expected}; {self.advice}"
-        )
+        return Value(found, self._place, self.advice).error(expected)
 
     def children(self, *tags: str) -> Iterator[XmlElement]:
         """Elements right in it, in order; of some names, or all."""
-        for child in self.element:
-            if not tags or child.tag in tags:
-                yield self._of(child)
+        return (self._of(child) for child in self.element if not tags or child.tag in tags)
 
     def iter(self, *tags: str) -> Iterator[XmlElement]:
         """Itself and all elements in it, at any depth, in order; of some names, or all."""
-        for child in self.element.iter():
-            if not tags or child.tag in tags:
-                yield self._of(child)
+        return (self._of(child) for child in self.element.iter() if not tags or child.tag in tags)
 
     def find(self, way: str) -> XmlElement | None:
         """The first element at the end of a way such as ``meta/task``; None where there is none."""
@@ -107,10 +96,11 @@ class XmlElement:
         Raises:
             DatasetError: it is none.
         """
-        value = self.require(name)
-        if not (value.isascii() and value.isdigit() and len(value) <= 18):
-            raise self.error(value, f"a whole number of at least 0 as {name}")
-        return int(value)
+        return Value(self.require(name), f"{self._place} {name}", self.advice).whole()
+
+    @property
+    def _place(self) -> str:
+        return f"{self.path}, line {self.lines[self.element]}, <{self.tag}>"
 
     def _of(self, element: Element) -> XmlElement:
         return XmlElement(element, self.path, self.lines, self.advice)
@@ -127,51 +117,24 @@ def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
     Raises:
         DatasetError: not XML, with a document type, or larger or deeper than annotation files are.
     """
-    content = _member(path, member, advice) if member else _content(path)
-    if len(content) > MAX_BYTES:
-        raise DatasetError(
-            f"{path}: found more than {MAX_BYTES // 1024**2} MiB, expected less; {_SMALLER}"
-        )
-    reader = _Reader(path, advice)
-    return reader.read(content)
-
-
-def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _member(path: Path, member: str, advice: str) -> bytes:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            return file.read(MAX_BYTES + 1)
+        if member:
+            with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+                content = bounded(path, file, MAX_BYTES)
+        else:
+            with path.open("rb") as file:
+                content = bounded(path, file, MAX_BYTES)
     except KeyError as error:
         raise DatasetError(f"{path}: no file {member} in it; {advice}") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     # Damaged archives raise all of these.
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DatasetError(f"{path}: not a zip file that can be read: {error}; {advice}") from error
-    except zlib.error as error:
-        raise DatasetError(f"{path}: a damaged zip file: {error}; {advice}") from error
+    return _XmlReader(path, advice).read(content)
 
 
-def xml_text(text: str) -> str:
-    """The same text, if XML can hold it.
-
-    Raises:
-        DatasetError: it has a character that XML does not allow.
-    """
-    found = _NOT_XML.search(text)
-    if found is not None:
-        raise DatasetError(
-            f"{text!r}: found {found[0]!r}, expected characters that XML can hold; rename it"
-        )
-    return text
-
-
-class _Reader:
+class _XmlReader:
     """Builds the tree of one document."""
 
     def __init__(self, path: Path, advice: str) -> None:
@@ -205,8 +168,7 @@ class _Reader:
             raise self._refused(f"elements in elements, {_MAX_DEPTH} deep")
         if len(self._lines) == _MAX_ELEMENTS:
             raise DatasetError(
-                f"{self._path}: found more than {_MAX_ELEMENTS} elements, expected fewer; "
-                f"{_SMALLER}"
+                f"{self._path}: found more than {_MAX_ELEMENTS} elements, expected fewer; {SMALLER}"
             )
         self._lines[self._builder.start(tag, attributes)] = self._parser.CurrentLineNumber
 
@@ -222,3 +184,17 @@ class _Reader:
             f"{self._path}, line {self._parser.CurrentLineNumber}: found {what}, which no "
             f"annotation file needs; {self._advice}"
         )
+
+
+def xml_text(text: str) -> str:
+    """The same text, if XML can hold it.
+
+    Raises:
+        DatasetError: it has a character that XML does not allow.
+    """
+    found = _NOT_XML.search(text)
+    if found is not None:
+        raise DatasetError(
+            f"{text!r}: found {found[0]!r}, expected characters that XML can hold; rename it"
+        )
+    return text

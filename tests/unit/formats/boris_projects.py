@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Reading
+from msqnet.formats import Reading, load_format
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations
 
 BORIS = load_format("boris")
 

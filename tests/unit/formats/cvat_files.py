@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msqnet.formats.annotations import Annotations, Reading
+from msqnet.formats import Reading
 from msqnet.formats.cvat import FORMAT
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from msqnet.formats.annotations import Annotations
 
 LABELS = LabelSet(("grooming", "Größe <1> & mehr", "call"))
 STAMPS = [0, 1, 2, 7, 8, 30, 31]

@@ -6,16 +6,14 @@ from pathlib import Path
 import pytest
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats import FORMATS, load_format
+from msqnet.formats import ALL_FIELDS, FORMATS, Reading, dropped_fields, load_format
 from msqnet.formats.annotations import (
     AnnotatedVideo,
     Annotations,
     Event,
-    Reading,
     clean_label,
-    losses,
+    without_open_states,
 )
-from msqnet.formats.open_states import without_open_states
 from msqnet.labels import LabelSet
 
 LABELS = LabelSet(("groom", "rear", "call"))
@@ -76,7 +74,7 @@ def test_everything_that_a_format_has_no_place_for_is_counted() -> None:
     )
     annotations = Annotations((video,), LABELS)
 
-    assert losses(annotations, frozenset(), "X") == (
+    assert dropped_fields(annotations, ALL_FIELDS, "X") == (
         "X has no place for points: events without a length: 1",
         "X has no place for open ends: states without an end: 1",
         "X has no place for subjects: events with a subject: 2",
@@ -85,11 +83,11 @@ def test_everything_that_a_format_has_no_place_for_is_counted() -> None:
         "X has no place for comments: events with a comment: 1",
         "X has no place for ethogram: labels that no event has: 2",
         "X has no place for unchecked labels: videos in which not all labels were looked for: 1",
-        "X has no place for observed stretches: videos of which only parts were looked at: 1",
+        "X has no place for observed intervals: videos of which only parts were looked at: 1",
         "X has no place for splits: videos with a split: 1",
         "X has no place for groups: videos with a group: 1",
     )
-    assert losses(Annotations((), LabelSet(())), frozenset(), "X") == ()
+    assert dropped_fields(Annotations((), LabelSet(())), ALL_FIELDS, "X") == ()
 
 
 def test_videos_are_found_as_written_or_by_their_name(tmp_path: Path) -> None:

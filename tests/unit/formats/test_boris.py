@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import Annotations, Reading
+from msqnet.formats import Reading
 from tests.unit.formats.boris_projects import (
     BORIS,
     behaviour,
@@ -21,6 +21,8 @@ from tests.unit.formats.boris_projects import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from msqnet.formats.annotations import Annotations
 
 
 @pytest.fixture

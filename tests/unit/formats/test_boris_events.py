@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields, load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def test_everything_that_a_table_holds_comes_back(tmp_path: Path, name: str) -> 
 
     assert again.videos == (video,)
     assert notes == ("videos without an event, which have no row: 1",)
-    assert losses(annotations, EVENTS.keeps, EVENTS.title) == (
+    assert dropped_fields(annotations, EVENTS.drops, EVENTS.title) == (
         "aggregated events of BORIS has no place for ethogram: labels that no event has: 1",
     )
     with pytest.raises(DatasetError, match=r"found suffix '.txt', expected .tsv or .csv"):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading
+from msqnet.formats import Reading, load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError, MsqnetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 from tests.unit.formats.boris_projects import (
     BORIS,
@@ -58,7 +59,7 @@ def test_everything_that_a_project_holds_comes_back(tmp_path: Path) -> None:
     assert again.videos == (annotations.videos[0], replace(second, checked=known))
     assert again.labels == annotations.all_labels()
     assert again.point_labels == {"jump"}
-    assert losses(annotations, BORIS.keeps, BORIS.title) == ()
+    assert dropped_fields(annotations, BORIS.drops, BORIS.title) == ()
     assert notes == (
         "videos that are not there: BORIS asks for them, and learns their frame rate, when their "
         "observation is opened: 2",

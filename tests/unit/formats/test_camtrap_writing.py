@@ -10,7 +10,8 @@ import pytest
 from frictionless import Package
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.camtrap_dp import FORMAT
 from msqnet.formats.camtrap_dp.camtrap_metadata import creation_time
 from msqnet.formats.camtrap_dp.camtrap_tables import TABLES, table_schemas
@@ -155,7 +156,7 @@ def test_events_come_back_as_they_were(
     assert (found.labels, found.point_labels) == (LABELS, frozenset({"calling"}))
     assert found.videos[0].group == "cage 1"
     assert found.notes == ()
-    assert losses(written, FORMAT.keeps, FORMAT.title) == ()
+    assert dropped_fields(written, FORMAT.drops, FORMAT.title) == ()
 
 
 def _with_sorted_modifiers(event: Event) -> tuple[object, ...]:

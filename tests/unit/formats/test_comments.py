@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from msqnet.formats.annotations import Event
-from msqnet.formats.comments import comment_with_score, split_comment
+from msqnet.formats.annotations import Event, comment_with_score, split_comment
 
 
 @pytest.mark.parametrize("score", [None, 0.0, 1.0, 0.87, 1e-7, 0.12345678901234567])

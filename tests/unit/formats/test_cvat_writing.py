@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, losses
+from msqnet.formats import dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.cvat import FORMAT
 from msqnet.formats.frame_times import read_frame_times
 from tests.unit.formats.cvat_files import LABELS, STAMPS, read, spans, write
@@ -47,7 +48,7 @@ def test_events_come_back_by_frames(tmp_path: Path, write_video: Callable[..., P
         assert (event.score, event.comment) == (before.score, before.comment)
     assert found.labels == LABELS
     assert len(notes) == 1
-    assert losses(written, FORMAT.keeps, FORMAT.title) == ()
+    assert dropped_fields(written, FORMAT.drops, FORMAT.title) == ()
 
 
 def test_every_frame_comes_back_where_the_rate_varies(
@@ -86,7 +87,7 @@ def test_what_has_no_place_is_made_frames_and_said(
     assert read(tmp_path / "tags.xml").labels.names == ("Größe <1> & mehr", "call")
     assert [(round(a, 4), round(b, 4)) for a, b in again.observed or ()] == [(0.5, 1.5)]
     assert notes[-1] == "times are whole frames there: moved by up to 0.05 s"
-    assert losses(written, FORMAT.keeps, "CVAT") == (
+    assert dropped_fields(written, FORMAT.drops, "CVAT") == (
         "CVAT has no place for points: events without a length: 1",
         "CVAT has no place for open ends: states without an end: 1",
         "CVAT has no place for groups: videos with a group: 1",

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields, load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def test_everything_that_files_hold_comes_back(tmp_path: Path, layout: str) -> N
         assert replace(video, events=()) == replace(before, events=())
     assert set(again.labels) == set(annotations.labels)
     assert notes == ()
-    assert losses(annotations, ELAN.keeps, ELAN.title) == ()
+    assert dropped_fields(annotations, ELAN.drops, ELAN.title) == ()
 
 
 def test_rounded_times_are_said(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields, load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 from msqnet.video.reader import open_video
 
@@ -111,7 +111,7 @@ def test_frames_come_back(write_video: Callable[..., Path], tmp_path: Path) -> N
         f"the folder of the videos, for FERAL: {tmp_path}",
         "starts and ends are those of frames",
     )
-    assert losses(annotations, FERAL.keeps, FERAL.title) == ()
+    assert dropped_fields(annotations, FERAL.drops, FERAL.title) == ()
 
 
 def written(annotations: Annotations, path: Path, **options: str) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_one_class_a_frame_has_other_for_the_rest(tmp_path: Path) -> None:
     both = annotated(tmp_path, Event("groom", 0.1, 0.3), Event("run", 0.2, 0.4))
     with pytest.raises(DatasetError, match="several labels hold in frame 2; write them with"):
         written(both, tmp_path / "a.json", classes="single", fps="10")
-    assert losses(annotations, FERAL.keeps, FERAL.title) == (
+    assert dropped_fields(annotations, FERAL.drops, FERAL.title) == (
         "labels of frames of FERAL has no place for points: events without a length: 1",
         "labels of frames of FERAL has no place for open ends: states without an end: 1",
     )

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.frame_times import FrameTimes, read_frame_times
 from msqnet.formats.label_studio import FORMAT, video_path
 from msqnet.formats.label_studio_config import read_config
@@ -292,7 +293,7 @@ def test_events_come_back_by_the_frames_of_the_file(
     assert found.labels.names == (*LABELS.names, "Unlisted")
     assert notes[-1] == "videos that are not there, whose frames are by fps: 1"
     assert not any("moved by" in note for note in notes)
-    assert losses(written, FORMAT.keeps, FORMAT.title) == ()
+    assert dropped_fields(written, FORMAT.drops, FORMAT.title) == ()
 
 
 def test_every_frame_of_a_file_comes_back_where_the_rate_varies(
@@ -332,7 +333,7 @@ def test_times_inside_of_frames_become_whole_frames(
         *(("Movement", 0.2, 0.6), ("Nothing", 0.4, 0.5), ("Nothing", 1.0, 1.1)),
     ]
     assert "times are whole frames there: moved by up to 0.05 s" in notes
-    assert losses(written, FORMAT.keeps, "Label Studio") == (
+    assert dropped_fields(written, FORMAT.drops, "Label Studio") == (
         "Label Studio has no place for points: events without a length: 1",
         "Label Studio has no place for open ends: states without an end: 1",
     )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import Event, Reading
+from msqnet.formats import Reading
+from msqnet.formats.annotations import Event
 from msqnet.formats.predictions import FORMAT, annotations_of
 from msqnet.labels import LabelSet
 from msqnet.predictions import Segment, Timeline, VideoPredictions, WindowScores

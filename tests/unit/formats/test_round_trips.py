@@ -9,15 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from msqnet.formats import load_format
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields, load_format
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from msqnet.formats.annotations import Keeps
+    from msqnet.formats import Field
+
 
 NUM_FRAMES, RATE = 40, 10
 CAMTRAP = {
@@ -84,29 +85,27 @@ def _annotations(draw: st.DrawFn, path: Path) -> Annotations:
     return Annotations((video,), LabelSet(labels))
 
 
-def kept(annotations: Annotations, keeps: frozenset[Keeps]) -> Annotations:
-    """What remains of annotations in a format that says what it keeps."""
+def kept(annotations: Annotations, drops: frozenset[Field]) -> Annotations:
+    """What remains of annotations in a format that drops some fields."""
     videos = []
     for video in annotations.videos:
         events = []
         for event in video.events:
-            if (event.is_point and "points" not in keeps) or (
-                event.is_open and "open ends" not in keeps
-            ):
+            if (event.is_point and "points" in drops) or (event.is_open and "open ends" in drops):
                 continue
             events.append(
                 replace(
                     event,
-                    subject=event.subject if "subjects" in keeps else "",
-                    modifiers=tuple(sorted(event.modifiers)) if "modifiers" in keeps else (),
+                    subject=event.subject if "subjects" not in drops else "",
+                    modifiers=tuple(sorted(event.modifiers)) if "modifiers" not in drops else (),
                 )
             )
         videos.append(
             replace(
                 video,
                 events=tuple(sorted(events, key=repr)),
-                split=video.split if "splits" in keeps else "",
-                group=video.group if "groups" in keeps else "",
+                split=video.split if "splits" not in drops else "",
+                group=video.group if "groups" not in drops else "",
             )
         )
     return replace(annotations, videos=tuple(videos), notes=(), model="")
@@ -128,7 +127,7 @@ def test_annotations_come_back_as_far_as_a_format_keeps_them(
     assert tool.read is not None
     assert tool.write is not None
     # Tools that have no place for these know what they change them into.
-    whole = kept(annotations, tool.keeps)
+    whole = kept(annotations, tool.drops)
     if name == "label_studio":
         options = {**options, "as": "predictions"}
         whole = replace(annotations, videos=whole.videos)
@@ -136,14 +135,14 @@ def test_annotations_come_back_as_far_as_a_format_keeps_them(
     tool.write(whole, tmp_path / file, options)
     found = tool.read(tmp_path / file, Reading(tmp_path))
 
-    before, after = kept(whole, tool.keeps), kept(found, tool.keeps)
+    before, after = kept(whole, tool.drops), kept(found, tool.drops)
     [video], [again] = before.videos, after.videos
     assert [_rounded(event) for event in again.events] == [_rounded(e) for e in video.events]
     assert (again.path, again.split, again.group) == (video.path, video.split, video.group)
     known = set(found.labels) if again.checked is None else again.checked & set(before.labels)
     assert known == (set(before.labels) if video.checked is None else set(video.checked))
     assert _rounded_pairs(again.observed) == _rounded_pairs(video.observed)
-    assert losses(whole, tool.keeps, tool.title) == ()
+    assert dropped_fields(whole, tool.drops, tool.title) == ()
 
 
 def _rounded(event: Event) -> tuple[object, ...]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.table import FORMAT, from_records, to_records
 from msqnet.labels import LabelSet
 
@@ -146,7 +147,7 @@ def test_a_written_table_is_read_and_says_what_it_put_together(tmp_path: Path) -
     assert len(notes) == 2
     assert "labels of 2 subjects are put together" in notes[0]
     assert "stands for the 2 s around it" in notes[1]
-    assert losses(annotations, FORMAT.keeps, "a table") == (
+    assert dropped_fields(annotations, FORMAT.drops, "a table") == (
         "a table has no place for points: events without a length: 1",
         "a table has no place for subjects: events with a subject: 2",
         "a table has no place for scores: events with a score: 1",
@@ -311,7 +312,7 @@ def test_states_without_an_end_are_unknown_in_a_table_and_it_says_so(tmp_path: P
     [note] = FORMAT.write(annotations, tmp_path / "clips.csv", {})
 
     assert note.startswith("a state without an end makes its label unknown from its start on")
-    assert losses(annotations, FORMAT.keeps, "a table") == (
+    assert dropped_fields(annotations, FORMAT.drops, "a table") == (
         "a table has no place for open ends: states without an end: 1",
     )
 

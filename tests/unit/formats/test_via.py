@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, Reading, losses
+from msqnet.formats import Reading, dropped_fields
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.via import FORMAT
 from msqnet.labels import LabelSet
 from tests.fixtures.formats import change, outcome
@@ -218,7 +219,7 @@ def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found.labels == LABELS
     assert found.notes == ()
     assert len(notes) == 1
-    assert losses(written, FORMAT.keeps, FORMAT.title) == ()
+    assert dropped_fields(written, FORMAT.drops, FORMAT.title) == ()
 
 
 def test_a_state_that_nobody_ended_is_a_moment_that_says_nothing_of_others(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_a_state_that_nobody_ended_is_a_moment_that_says_nothing_of_others(tmp_p
     [video] = read(tmp_path / "p.json").videos
     assert video.events == (Event("call", 1, 1),)
     assert video.checked == set(LABELS) - {"call"}
-    assert losses(written, FORMAT.keeps, "VIA") == (
+    assert dropped_fields(written, FORMAT.drops, "VIA") == (
         "VIA has no place for open ends: states without an end: 1",
     )
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.labels import LabelSet
 
@@ -35,20 +36,6 @@ def label_set(name: str) -> LabelSet:
     """
     text = files("msqnet.data").joinpath("label_sets", f"{name}.txt").read_text(encoding="utf-8")
     return LabelSet(tuple(text.split("\n")[:-1]))
-
-
-def read_text(path: Path) -> str:
-    """The text of an annotation file.
-
-    Raises:
-        DatasetError: it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: byte {error.start} is not UTF-8 text; expected the file as distributed"
-        ) from error
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

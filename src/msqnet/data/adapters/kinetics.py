@@ -33,10 +33,10 @@ from msqnet.data.adapters.annotation_files import (
     malformed,
     numbered_lines,
     parse_seconds,
-    read_text,
     video_folder,
 )
 from msqnet.data.records import Record
+from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.labels import LabelSet
 

@@ -22,10 +22,10 @@ from msqnet.data.adapters.annotation_files import (
     count_note,
     malformed,
     numbered_lines,
-    read_text,
     video_folder,
 )
 from msqnet.data.records import Record
+from msqnet.documents import read_text
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ observation is one row of ``observations.csv``; its ``behavior`` holds labels, j
 
 from __future__ import annotations
 
-from msqnet.formats.annotations import Format
+from msqnet.formats import Format
 from msqnet.formats.camtrap_dp.camtrap_reader import OPTIONS as READING_OPTIONS
 from msqnet.formats.camtrap_dp.camtrap_reader import read_package
 from msqnet.formats.camtrap_dp.camtrap_writer import FILES, write_package
@@ -25,15 +25,9 @@ from msqnet.formats.camtrap_dp.camtrap_writer import OPTIONS as WRITING_OPTIONS
 FORMAT = Format(
     "camtrap_dp",
     "Camtrap DP, data packages of camera traps",
-    "",
-    frozenset(
-        {
-            *("points", "open ends", "subjects", "modifiers", "scores", "comments"),
-            *("ethogram", "unchecked labels", "observed stretches", "groups"),
-        }
-    ),
-    read_package,
-    write_package,
-    {**READING_OPTIONS, **WRITING_OPTIONS},
+    read=read_package,
+    write=write_package,
+    drops=frozenset({"splits"}),
+    options={**READING_OPTIONS, **WRITING_OPTIONS},
     files=lambda folder: tuple(folder / name for name in FILES),
 )

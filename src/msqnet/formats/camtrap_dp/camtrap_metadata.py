@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.data.adapters.annotation_files import choose, count_note
+from msqnet.documents import read_json
 from msqnet.errors import ConfigError, DatasetError, VideoError
-from msqnet.formats.annotations import Reading
+from msqnet.formats import Reading
 from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR
 from msqnet.formats.camtrap_dp.camtrap_tables import (
     TABLES,
@@ -30,7 +31,6 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
     parse_time,
     read_rows,
 )
-from msqnet.formats.json_values import read_json
 from msqnet.labels import join_labels
 from msqnet.video.decoding import open_stream
 

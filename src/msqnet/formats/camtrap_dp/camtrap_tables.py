@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from msqnet.data.adapters.annotation_files import read_text
+from msqnet.documents import read_text
 from msqnet.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from msqnet import documents
+from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats import json_values
-from msqnet.formats.json_values import JsonValue, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_values_of_the_right_type_are_given(
     ("read", "found", "words"),
     [
         (JsonValue.number, True, "found true, expected a number; look again"),
-        (JsonValue.number, "soon", 'found "soon", expected a number'),
+        (JsonValue.number, "soon", "found 'soon', expected a number"),
         (JsonValue.number, float("nan"), "found NaN, expected a number"),
         (JsonValue.number, "1e999", "expected a number"),
         pytest.param(JsonValue.number, 10**400, "expected a number", id="huge"),
@@ -55,7 +55,7 @@ def test_values_of_the_right_type_are_given(
         (JsonValue.truth, 0, "found 0, expected true or false"),
         (lambda item: list(item.elements()), {}, "found an object of 0, expected a list"),
         (lambda item: list(item.items()), [], "found a list of 0, expected an object"),
-        (lambda item: item.get("a"), "x" * 99, 'found "x+[.]{3}, expected an object'),
+        (lambda item: item.get("a"), "x" * 99, "found 'x+[.]{3}', expected an object"),
         (lambda item: item.require("a"), {"b": 1}, "no 'a'; found 'b'; look again"),
         (lambda item: item.require("a"), {}, "no 'a'; found nothing"),
     ],
@@ -71,7 +71,7 @@ def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "a.json"
     path.write_text("[1, 2, 3]")
     assert read_json(path, "look again").value == [1, 2, 3]
-    monkeypatch.setattr(json_values, "MAX_BYTES", 5)
+    monkeypatch.setattr(documents, "MAX_JSON_BYTES", 5)
     packed = tmp_path / "a.json.gz"
     packed.write_bytes(gzip.compress(b"[" + b" " * 100_000 + b"]"))
     for large in (path, packed):
@@ -89,4 +89,4 @@ def test_values_of_the_largest_file_fit_into_memory() -> None:
     tracemalloc.stop()
 
     assert found
-    assert json_values.MAX_BYTES * taken / len(text) < 2.5 * 1024**3
+    assert documents.MAX_JSON_BYTES * taken / len(text) < 2.5 * 1024**3

@@ -1,0 +1,371 @@
+"""Typed access to annotation files: JSON, tables and text.
+
+Every value knows where it stands. One that is not as expected raises an error that names the file,
+the place in it, what was found, what was expected and what to do next.
+
+Files are not trusted: their size is bounded, that of unpacked files too. JSON values take up to
+some 40 times the memory of their text (empty lists do), so that the largest file may take 2.5 GiB.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING
+
+from msqnet.errors import DatasetError
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MAX_JSON_BYTES = 64 * 1024 * 1024
+"""Larger JSON files are refused; a quarter of a million coded events fit."""
+SMALLER = "split it, for instance by exporting fewer videos at a time"
+"""What to do about a file that is too large."""
+
+_MAX_DIGITS = 18
+_NUM_CHARACTERS_SHOWN = 60
+_NUM_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a document.
+
+    Attributes:
+        value: text, or what JSON has.
+        place: the file and the way to the value, such as ``cage.boris: observations: 'monday'``.
+        advice: what to do if the document is not as it should be.
+    """
+
+    value: object
+    place: str
+    advice: str
+
+    def error(self, expected: str) -> DatasetError:
+        """The error about a value that is not as expected."""
+        return DatasetError(
+            f"{self.place}: found {_shown(self.value)}, expected {expected}; {self.advice}"
+        )
+
+    def text(self) -> str:
+        """Text that UTF-8 can hold.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        if not isinstance(self.value, str):
+            raise self.error("text")
+        if any("\ud800" <= letter <= "\udfff" for letter in self.value):
+            raise self.error("text in Unicode")
+        return self.value
+
+    def number(self) -> float:
+        """A finite number, which may be written as text.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        if isinstance(self.value, str | int | float) and not isinstance(self.value, bool):
+            try:
+                found = float(self.value)
+            except (ValueError, OverflowError):
+                found = math.nan
+            if math.isfinite(found):
+                return found
+        raise self.error("a number")
+
+    def whole(self) -> int:
+        """A whole number of at least 0, which may be written as text.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        found = self.value
+        # More digits are no number of anything, and slow to read.
+        if isinstance(found, str) and found.isascii() and found.isdigit():
+            found = int(found) if len(found) <= _MAX_DIGITS else None
+        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+            raise self.error("a whole number of at least 0")
+        return found
+
+    def truth(self) -> bool:
+        """Whether it is true.
+
+        Raises:
+            DatasetError: it is neither true nor false.
+        """
+        if not isinstance(self.value, bool):
+            raise self.error("true or false")
+        return self.value
+
+
+class JsonValue(Value):
+    """A value of a JSON document."""
+
+    def items(self) -> Iterator[tuple[str, JsonValue]]:
+        """Names and values of an object, in the order of the file.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        for name, value in self._object().items():
+            yield name, JsonValue(value, f"{self.place}: {name!r}", self.advice)
+
+    def elements(self) -> Iterator[JsonValue]:
+        """Values of a list, in order; places count from 1.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        if not isinstance(self.value, list):
+            raise self.error("a list")
+        for number, value in enumerate(self.value, start=1):
+            yield JsonValue(value, f"{self.place}: number {number}", self.advice)
+
+    def get(self, name: str) -> JsonValue | None:
+        """A value of an object; None where there is none, or it is null.
+
+        Raises:
+            DatasetError: this is no object.
+        """
+        value = self._object().get(name)
+        return None if value is None else JsonValue(value, f"{self.place}: {name}", self.advice)
+
+    def require(self, name: str) -> JsonValue:
+        """A value of an object that has to be there.
+
+        Raises:
+            DatasetError: it is not.
+        """
+        found = self.get(name)
+        if found is None:
+            names = ", ".join(map(repr, list(self._object())[:_NUM_NAMES_SHOWN])) or "nothing"
+            raise DatasetError(f"{self.place}: no {name!r}; found {names}; {self.advice}")
+        return found
+
+    def _object(self) -> dict[str, object]:
+        if not isinstance(self.value, dict):
+            raise self.error("an object")
+        return self.value
+
+
+def read_json(path: Path, advice: str) -> JsonValue:
+    """The document in a file; one that ends in ``.gz`` is unpacked.
+
+    Args:
+        path: of the file.
+        advice: what to do if it is not as it should be, for all errors about it.
+
+    Raises:
+        DatasetError: not JSON, not UTF-8, or larger than `MAX_JSON_BYTES`.
+    """
+    is_packed = path.suffix.lower() == ".gz"
+    try:
+        with path.open("rb") as file:
+            content = bounded(
+                path, gzip.GzipFile(fileobj=file) if is_packed else file, MAX_JSON_BYTES
+            )
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: not a gzip file: {error}; {advice}") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        return JsonValue(json.loads(_decoded(path, content, advice)), str(path), advice)
+    except json.JSONDecodeError as error:
+        raise DatasetError(
+            f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}; {advice}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not JSON that can be used: {error}; {advice}") from error
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table.
+
+    Attributes:
+        path: of the table.
+        line: number of the line in the file that the row ends in.
+        cells: text by column; of columns of the same name, the first.
+        advice: what to do if the table is not as it should be.
+    """
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+    advice: str
+
+    def __getitem__(self, column: str) -> str:
+        """The text of a cell; empty where there is none."""
+        return self.cells.get(column, "")
+
+    def value(self, column: str) -> Value:
+        """A cell and its place."""
+        return Value(self[column], f"{self.path}, line {self.line}, {column}", self.advice)
+
+    def error(self, column: str, expected: str) -> DatasetError:
+        """The error about a cell that is not as expected."""
+        return self.value(column).error(expected)
+
+    def require(self, column: str) -> str:
+        """The text of a cell.
+
+        Raises:
+            DatasetError: it is empty.
+        """
+        if not self[column]:
+            raise self.error(column, "a value")
+        return self[column]
+
+    def number(self, column: str) -> float:
+        """A finite number.
+
+        Raises:
+            DatasetError: it is none.
+        """
+        return self.value(column).number()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        path: of the file.
+        header: names of the columns.
+        rows: in order, without empty ones.
+        before: first and second cells of the rows above the header.
+        advice: what to do if the table is not as it should be.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    before: Mapping[str, str]
+    advice: str
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Check that columns are there.
+
+        Raises:
+            DatasetError: some are not.
+        """
+        missing = [name for name in columns if name not in self.header]
+        if missing:
+            raise DatasetError(
+                f"{self.path}: no column {', '.join(missing)}; found "
+                f"{', '.join(self.header) or 'nothing'}; {self.advice}"
+            )
+
+
+def read_delimited(
+    path: Path,
+    advice: str,
+    *,
+    is_header: Callable[[Sequence[str]], bool] = any,
+    delimiters: Sequence[str] = (",",),
+    is_strict: bool = True,
+) -> Table | None:
+    """The table in a CSV or TSV file in UTF-8; None if it has no header.
+
+    Args:
+        path: of the file.
+        advice: what to do if it is not as it should be, for all errors about it.
+        is_header: whether names are those of a header; rows may stand above it.
+        delimiters: between cells; the first with which there is a header is taken.
+        is_strict: whether each column has a name of its own, and each row a cell for each.
+
+    Raises:
+        DatasetError: not such a table.
+    """
+    text = read_text(path, advice).replace("\0", "")
+    for delimiter in dict.fromkeys(delimiters):
+        before: dict[str, str] = {}
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            for cells in lines:
+                header = tuple(cell.strip() for cell in cells)
+                if is_header(header):
+                    table = Table(path, header, (), before, advice)
+                    return replace(table, rows=tuple(_rows(lines, table, is_strict=is_strict)))
+                if len(header) > 1 and header[0]:
+                    before[header[0]] = header[1]
+        except csv.Error as error:
+            raise DatasetError(
+                f"{path}, line {lines.line_num}: not a row of a table: {error}; {advice}"
+            ) from error
+    return None
+
+
+def _rows(lines: CsvReader, table: Table, *, is_strict: bool) -> Iterator[TableRow]:
+    """Rows below the header, from which `lines` goes on."""
+    header = table.header
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice and is_strict:
+        raise DatasetError(f"{table.path}: column {twice[0]} is there twice; {table.advice}")
+    for cells in lines:
+        if not any(cells):
+            continue
+        if is_strict and len(cells) != len(header):
+            raise DatasetError(
+                f"{table.path}, line {lines.line_num}: found {len(cells)} cells, expected "
+                f"{len(header)}, one for each column; {table.advice}"
+            )
+        by_column = dict(reversed(list(zip(header, cells, strict=False))))
+        yield TableRow(table.path, lines.line_num, by_column, table.advice)
+
+
+def read_text(path: Path, advice: str = "get the file again") -> str:
+    """The text of a file.
+
+    Raises:
+        DatasetError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return _decoded(path, path.read_bytes(), advice)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _decoded(path: Path, content: bytes, advice: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; {advice}") from error
+
+
+def bounded(path: Path, file: IO[bytes] | gzip.GzipFile, max_bytes: int) -> bytes:
+    """The content of an open file.
+
+    Raises:
+        DatasetError: it is larger than the bound.
+    """
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DatasetError(
+            f"{path}: found more than {max_bytes // 1024**2} MiB, expected less; {SMALLER}"
+        )
+    return content
+
+
+def unreadable(path: Path, error: OSError) -> DatasetError:
+    """The error about a file that the system does not give."""
+    return DatasetError(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, str):
+        is_long = len(value) > _NUM_CHARACTERS_SHOWN
+        return repr(value[:_NUM_CHARACTERS_SHOWN] + "..." if is_long else value)
+    text = json.dumps(value)
+    return text if len(text) <= _NUM_CHARACTERS_SHOWN else text[:_NUM_CHARACTERS_SHOWN] + "..."
