@@ -323,20 +323,20 @@ def _event(*cells: object) -> dict[str, Any]:
         ({"behaviors_conf": {"0": {"code": "a"}}, "observations": {}}, "'0': no 'type'"),
         (
             {"behaviors_conf": {"0": behaviour("a", "Event")}, "observations": {}},
-            "'0': type: found \"Event\", expected 'State event' or 'Point event'",
+            "'0': type: found 'Event', expected 'State event' or 'Point event'",
         ),
         (
             {"behaviors_conf": {"0": behaviour("  ")}, "observations": {}},
-            'code: found "  ", expected the code of a behaviour',
+            "code: found '  ', expected the code of a behaviour",
         ),
-        (_event("soon", "", "groom"), 'events: number 1: number 1: found "soon", expected a num'),
+        (_event("soon", "", "groom"), "events: number 1: number 1: found 'soon', expected a num"),
         (_event(1.0, ""), "number 1: found a list of 2, expected time, subject, code"),
         (_event(1.0, 7, "groom"), "number 2: found 7, expected text"),
-        (_event(1.0, "", ""), 'number 3: found "", expected the code'),
-        (project(first=observation(type="DREAM")), 'type: found "DREAM", expected MEDIA, LIVE'),
+        (_event(1.0, "", ""), "number 3: found '', expected the code"),
+        (project(first=observation(type="DREAM")), "type: found 'DREAM', expected MEDIA, LIVE"),
         (project(first=observation(file={"1": [" "]})), "expected the path of a media file"),
         (project(first=observation(**{"observation time interval": [1]})), "expected a start and"),
-        (project(first=observation(**{"time offset": "x"})), "'first': time offset: found \"x\""),
+        (project(first=observation(**{"time offset": "x"})), "'first': time offset: found 'x'"),
     ],
 )
 def test_malformed_projects_say_where(

@@ -219,7 +219,7 @@ def descriptor(**changes: Any) -> dict[str, Any]:
         ({}, "no 'profile'; found nothing"),
         (
             descriptor(resources=[{"name": "media", "path": "../../secret.csv"}]),
-            r"path: found \"../../secret.csv\", expected a path below the folder",
+            r"path: found '../../secret.csv', expected a path below the folder",
         ),
         (
             descriptor(resources=[{"name": "media", "path": "https://example.org/a.csv"}]),

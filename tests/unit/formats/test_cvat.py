@@ -259,7 +259,7 @@ def test_shapes_of_single_frames_are_counted(exported: Callable[..., Path]) -> N
         (document('<image name="a"/>'), "<image>: found 'name', expected an attribute id"),
         (
             document('<image id="-1"/>'),
-            "<image>: found '-1', expected a whole number of at least 0",
+            "<image> id: found '-1', expected a whole number of at least 0",
         ),
         (
             document(f'<image id="{10**12}"/>'),

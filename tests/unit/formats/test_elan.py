@@ -260,7 +260,7 @@ def test_old_vocabulary_is_read(read: Callable[..., Annotations]) -> None:
         ),
         (
             document(slots=(1,)).replace('"1"', '"soon"'),
-            "<TIME_SLOT>: found 'soon', expected a whole num",
+            "<TIME_SLOT> TIME_VALUE: found 'soon', expected a whole num",
         ),
         (document(tier("a", aligned("a1", 1, 9))), "found 'ts9', expected a time slot of"),
         (document(tier("a", aligned("a1", 2, 1))), "found '2.5 to 1.0 s', expected an end"),

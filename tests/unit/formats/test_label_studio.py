@@ -446,7 +446,7 @@ def test_frame_rates_of_configurations_are_as_label_studio_takes_them(tmp_path: 
             "score: found 3, expected a score from 0 to 1",
         ),
         ([task(data={"clip": 5})], "clip: found 5, expected text"),
-        ([task(data={"clip": " "})], 'clip: found " ", expected the address of a video'),
+        ([task(data={"clip": " "})], "clip: found ' ', expected the address of a video"),
     ],
 )
 def test_wrong_exports_are_named(project: Callable[..., Path], document: Any, words: str) -> None:

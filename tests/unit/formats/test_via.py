@@ -284,11 +284,11 @@ def test_paths_of_other_machines_lead_to_the_folder_of_videos(
     [
         ([], "found a list of 0, expected an object; save the project from VIA again"),
         ({"attribute": {}}, "no 'view'|no 'file'"),
-        (project(entry("9", [1, 2], {"1": "0"})), 'vid: found "9", expected a view of the project'),
+        (project(entry("9", [1, 2], {"1": "0"})), "vid: found '9', expected a view of the project"),
         (project(entry("1", [1, 2], {"9": "0"})), "expected a value of an attribute of the"),
         (project(entry("1", [1, 2, 3], {"1": "0"})), "z: found a list of 3, expected one or two"),
         (project(entry("1", [-1, 2], {"1": "0"})), "expected one or two times of at least 0"),
-        (project(entry("1", ["x"], {"1": "0"})), 'number 1: found "x", expected a number'),
+        (project(entry("1", ["x"], {"1": "0"})), "number 1: found 'x', expected a number"),
         (project(view={"1": {"fid_list": [7]}}), "found 7, expected a file of the project"),
         (project(metadata={"a": {"vid": "1", "z": []}}), "no 'av'"),
     ],

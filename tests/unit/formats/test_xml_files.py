@@ -30,7 +30,7 @@ def test_elements_know_their_lines_texts_and_attributes(tmp_path: Path) -> None:
     assert found is not None
     assert found.text == "two"
     assert root.find("d") is None
-    with pytest.raises(DatasetError, match=r"a\.xml, line 3, <b>: found 'x', expected a whole"):
+    with pytest.raises(DatasetError, match=r"a\.xml, line 3, <b> n: found 'x', expected a whole"):
         second.whole("n")
     with pytest.raises(DatasetError, match="found 'n', expected an attribute m; get it again"):
         second.require("m")
