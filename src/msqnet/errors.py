@@ -80,3 +80,13 @@ class MissingExtra(MsqnetError, ImportError):
 
 class ServiceError(MsqnetError):
     """A request that a server refuses."""
+
+
+def check(condition: bool, message: str) -> None:
+    """Refuse a setting.
+
+    Raises:
+        ConfigError: with the message, unless the condition holds.
+    """
+    if not condition:
+        raise ConfigError(message)

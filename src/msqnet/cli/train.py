@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.training.recipes import Recipe
     from msqnet.training.run import Run
+
+_OLD_LOSS_PREFIXES = ("focal", "asymmetric", "class_balanced", "equalisation", "logit_adjustment")
 
 
 def train(
@@ -98,6 +101,10 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
 
     from msqnet.training.recipes import RECIPES, recipe_defaults
 
+    for argument in argv:
+        old = re.match(rf"--train\.loss\.({'|'.join(_OLD_LOSS_PREFIXES)})_(\w+)", argument)
+        if old:
+            raise ConfigError(f"{old[0]} is now --train.loss.options.{old[2]}")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--arch", default="")
@@ -147,9 +154,12 @@ def prepare(console: Console, request: Request) -> Run:
         DatasetError: rows that cannot be used.
         ConfigError: settings that do not fit.
     """
+    import numpy as np
+
     from msqnet.labels import LabelSet
     from msqnet.model.builder import clip_settings, licences_of
     from msqnet.models import model_folder
+    from msqnet.training.losses import ActionLoss, LabelCounts
     from msqnet.training.recipes import RECIPES
     from msqnet.training.run import (
         Run,
@@ -160,6 +170,8 @@ def prepare(console: Console, request: Request) -> Run:
 
     arch, train = request.arch, request.train
     recipe = RECIPES[arch.video_encoder]
+    # Wrong options of a loss are refused before thousands of videos are opened.
+    ActionLoss(request.task, train.loss, LabelCounts.of(np.zeros((1, 1))))
     table = readable_rows(console, request.data, request.split, request.skip_errors)
     labels = LabelSet(trainable_labels(table))
     if request.task == "single_label":

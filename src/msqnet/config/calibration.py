@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from msqnet.config.checks import check
+from msqnet.errors import check
 
 CalibrationMethod = Literal["platt", "temperature"]
 ThresholdRule = Literal["f1", "precision"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from msqnet.config.checks import check
+from msqnet.errors import check
 
 
 @dataclass(frozen=True)

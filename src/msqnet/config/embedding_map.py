@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from msqnet.config.checks import check
+from msqnet.errors import check
 
 
 @dataclass(frozen=True)

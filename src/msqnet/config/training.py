@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from msqnet.config.checks import check
+from msqnet.errors import check
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What training minimises. A setting that starts with another loss's name is not used.
+    """What training minimises; `msqnet.training.losses` has the losses and their options.
 
     Attributes:
         name: `cross_entropy`, as in the paper (binary for multi_label); `focal` counts what is
@@ -19,49 +19,11 @@ class LossConfig:
             number of their rows (Cui et al. 2019); `equalisation` spares rare labels negatives
             (Tan et al. 2020); `logit_adjustment` takes out how frequent labels are (Menon et al.
             2021). `asymmetric` and `equalisation` are for multi_label.
-        focal_gamma: How much less what is scored right counts.
-        focal_alpha: Weight of positives, 1 - alpha that of negatives; `null` weighs neither. For
-            multi_label.
-        asymmetric_gamma_negative: As `focal_gamma`, for negatives.
-        asymmetric_gamma_positive: As `focal_gamma`, for positives.
-        asymmetric_clip: Negatives scored below this probability do not count.
-        class_balanced_beta: 0 weighs all labels alike, towards 1 by the inverse of their rows.
-        equalisation_threshold: Labels in a smaller share of the rows are rare.
-        equalisation_drop: Share of a rare label's negatives that does not count, in rows that show
-            another label.
-        logit_adjustment_tau: How much of the frequency is taken out; 1 for all of it.
+        options: Options of this loss, for instance `--train.loss.options.gamma 1` of `focal`.
     """
 
-    name: Literal[
-        "cross_entropy", "focal", "asymmetric", "class_balanced", "equalisation", "logit_adjustment"
-    ] = "cross_entropy"
-    focal_gamma: float = 2.0
-    focal_alpha: float | None = 0.25
-    asymmetric_gamma_negative: float = 4.0
-    asymmetric_gamma_positive: float = 1.0
-    asymmetric_clip: float = 0.05
-    class_balanced_beta: float = 0.9999
-    equalisation_threshold: float = 1.76e-3
-    equalisation_drop: float = 0.95
-    logit_adjustment_tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "focal_gamma",
-            "asymmetric_gamma_negative",
-            "asymmetric_gamma_positive",
-            "logit_adjustment_tau",
-        ):
-            value = getattr(self, name)
-            check(value >= 0, f"{name} {value}: expected 0 or more")
-        alpha = self.focal_alpha
-        check(alpha is None or 0 <= alpha <= 1, f"focal_alpha {alpha}: expected 0 to 1 or null")
-        for name in ("asymmetric_clip", "class_balanced_beta"):
-            value = getattr(self, name)
-            check(0 <= value < 1, f"{name} {value}: expected [0, 1)")
-        for name in ("equalisation_threshold", "equalisation_drop"):
-            value = getattr(self, name)
-            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+    name: str = "cross_entropy"
+    options: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

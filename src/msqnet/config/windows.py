@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from msqnet.config.checks import check
+from msqnet.errors import check
 
 
 @dataclass(frozen=True)

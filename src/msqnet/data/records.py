@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from msqnet.labels import LabelSet
 
-UNKNOWN = -100.0
+UNKNOWN = -100
 """Target of a label that was not annotated: it counts neither in the loss nor in a metric."""
 
 

@@ -28,7 +28,6 @@ from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.heads import VideoQueryHead
 from msqnet.model.msqnet import MSQNet
-from msqnet.training.action_loss import loss_builder
 from msqnet.training.data_wait import DataWait
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
@@ -39,6 +38,7 @@ from msqnet.training.held_out import (
     partition,
     scorable_targets,
 )
+from msqnet.training.losses import ActionLoss, LabelCounts
 from msqnet.training.novelty import training_novelty
 from msqnet.training.probe import fit_query_head, standardise_query
 from msqnet.training.processes import Processes, lost_processes_named
@@ -128,7 +128,7 @@ def _fit(
     resume: bool,
 ) -> Path:
     # What can fail at once comes before what takes long, and before the folder is claimed.
-    loss_builder(run.task, run.train.loss.name)
+    ActionLoss(run.task, run.train.loss, LabelCounts.of(run.targets))
     parts = partition(run)
     model = build_model(run, report)
     if processes.is_first:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msqnet.data.records import UNKNOWN
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_f1_thresholds, fit_platt
-from msqnet.training.losses import UNKNOWN
 from msqnet.training.run import typical_window
 
 if TYPE_CHECKING:

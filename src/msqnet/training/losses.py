@@ -1,10 +1,9 @@
-"""Losses over known labels: pure functions of logits and targets.
+"""Losses over known labels: each one a function and its options, registered by name.
 
-Loss = sum over known terms / number of known terms in the global batch, so that neither the batch
-size, the number of ranks nor the steps of accumulation changes it. Unknown targets hold -100, the
-value that `transformers.Trainer` leaves out when it counts the items of a batch. A weighted term
-counts as one, whatever it weighs. The terms of single-label losses are rows, in which only known
-labels compete (`label_columns`).
+A loss gives terms; `ActionLoss` averages them over what is known in the global batch, so that
+neither the batch size, the number of ranks nor the steps of accumulation changes the result. The
+terms of a multi-label loss are cells; those of a single-label loss are rows, in which only known
+labels compete. A weighted term counts as one, whatever its weight.
 
 Everything is computed in float32. Powers of probabilities are taken as exponentials of their
 logarithms, whose gradients stay finite where the probability itself rounds to 0 or 1.
@@ -12,17 +11,218 @@ logarithms, whose gradients stay finite where the probability itself rounds to 0
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msqnet.errors import ShapeError
+from msqnet.data.records import UNKNOWN
+from msqnet.errors import ConfigError, ShapeError, check
 
-UNKNOWN = -100
+if TYPE_CHECKING:
+    import numpy as np
+
+    from msqnet.config import LossConfig
+    from msqnet.model.msqnet import MSQNetOutput
+
+# Of `TrainConfig.class_balance` "inverse".
+_MAX_POSITIVE_WEIGHT = 10.0
+# A count of 0 stands for this many rows under a logarithm.
+_SMALLEST_COUNT = 0.5
 # A power below 1 has an infinite slope at 0.
 _SMALLEST_PROBABILITY = 1e-12
-# The logit of what cannot be. Infinity would make a row of nothing else NaN.
+# The logit of an unknown label. Infinity would make a row of nothing else NaN.
 _LOWEST = torch.finfo(torch.float32).min
+
+LossFunction = Callable[..., Tensor]
+"""``loss(logits, targets, counts, **options)`` -> terms.
+
+Args:
+    logits: (B, K) float of any precision.
+    targets: (B, K) float: 1, 0, or -100 where nothing is known.
+    counts: `LabelCounts` of the training rows.
+    options: keyword-only parameters with defaults; the function refuses values out of range.
+
+Returns:
+    float32, (B, K) for the task "multi_label", (B,) for "single_label". Terms of unknown cells, and
+    of rows without a known label, may hold anything finite: they are left out of the mean.
+"""
+
+LOSSES: dict[tuple[str, str], LossFunction] = {}
+"""The losses by task ("multi_label" or "single_label") and name (`LossConfig.name`)."""
+
+
+def register(name: str, task: str) -> Callable[[LossFunction], LossFunction]:
+    """Offer the decorated function as a loss.
+
+    Args:
+        name: as `LossConfig.name`; one name may stand for a loss of each task.
+        task: "multi_label" or "single_label".
+    """
+
+    def add(function: LossFunction) -> LossFunction:
+        LOSSES[task, name] = function
+        return function
+
+    return add
+
+
+def loss_options(function: LossFunction) -> dict[str, float | None]:
+    """The options of a loss with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Training rows by label. Rows where a label is unknown count for neither.
+
+    Attributes:
+        positives: (K,) float64, rows that are known to show the label.
+        negatives: (K,) float64, rows that are known not to.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+
+    @classmethod
+    def of(cls, targets: np.ndarray) -> LabelCounts:
+        """Count the rows of each label in targets (V, K) of 1, 0 and -100."""
+        rows = torch.from_numpy(targets)
+        return cls((rows == 1).sum(dim=0).double(), (rows == 0).sum(dim=0).double())
+
+    @property
+    def shares(self) -> Tensor:
+        """(K,) float64 known positives / known rows; 0 where nothing is known."""
+        return self.positives / (self.positives + self.negatives).clamp(min=1)
+
+    def positive_weight(self, maximum: float) -> Tensor:
+        """(K,) float32 known negatives / known positives, between 1 and the maximum."""
+        return (self.negatives / self.positives.clamp(min=1)).clamp(1.0, maximum).float()
+
+    @property
+    def log_prior(self) -> Tensor:
+        """(K,) float32 log of known positives: the log prior but for a constant of all labels."""
+        return self.positives.clamp(min=_SMALLEST_COUNT).log().float()
+
+    @property
+    def log_prior_odds(self) -> Tensor:
+        """(K,) float32 log of known positives / known negatives."""
+        negatives = self.negatives.clamp(min=_SMALLEST_COUNT)
+        return (self.positives.clamp(min=_SMALLEST_COUNT) / negatives).log().float()
+
+    def effective_number_weight(self, beta: float) -> Tensor:
+        """Weight of each label by the effective number of its rows.
+
+        w_k = (1 - beta) / (1 - beta^n_k), scaled to a mean of 1   (Cui et al. 2019,
+        arXiv:1901.05555)
+
+        The paper weighs rows of one label each. With several labels in a row the weight is that of
+        the label's own terms, positive and negative ones (as Huang et al. 2021, arXiv:2109.04712).
+        Labels without a positive row have no effective number: they keep a weight of 1.
+
+        Args:
+            beta: 0 weighs all labels alike; towards 1 the weight goes to 1 / n_k.
+
+        Returns:
+            (K,) float32.
+        """
+        has_rows = self.positives > 0
+        weight = (1 - beta) / (1 - beta ** self.positives.clamp(min=1))
+        mean = weight[has_rows].mean() if has_rows.any() else torch.ones(())
+        return torch.where(has_rows, weight / mean, 1.0).float()
+
+
+class ActionLoss:
+    """What training minimises: the loss of each part of the logits, averaged over the parts.
+
+    The decoder and the path straight from the video query are each trained to answer alone;
+    otherwise the linear path, which fits a small training set at once, would leave the decoder
+    nothing to learn.
+
+    Args:
+        task: "multi_label" or "single_label".
+        config: names the loss and its options.
+        counts: of the training rows.
+        class_balance: as `TrainConfig.class_balance`; single-label losses take no notice of it.
+
+    Raises:
+        ConfigError: the loss is not for this task, does not have one of the options, or an option
+            is out of range.
+    """
+
+    def __init__(
+        self, task: str, config: LossConfig, counts: LabelCounts, class_balance: str = "none"
+    ):
+        function = _chosen_loss(task, config)
+        options = dict(config.options)
+        if class_balance == "inverse" and task == "multi_label":
+            options.setdefault("max_positive_weight", _MAX_POSITIVE_WEIGHT)
+        self._terms = partial(function, **options)
+        self._counts = counts
+        self._is_single = task == "single_label"
+        # Options out of range are refused now, not after the features have been computed.
+        nothing = torch.zeros(1, len(counts.positives))
+        self.mean(nothing, nothing)
+
+    def mean(
+        self, logits: Tensor, targets: Tensor, num_known: Tensor | int | None = None
+    ) -> Tensor:
+        """Sum of the known terms / their number in the global batch.
+
+        Args:
+            logits: (B, K) float.
+            targets: (B, K) float: 1, 0, or -100 where nothing is known.
+            num_known: what to divide by; by default the known terms of these targets.
+
+        Returns:
+            () float32; 0 where nothing is known.
+
+        Raises:
+            ShapeError: logits and targets of other shapes.
+        """
+        if logits.shape != targets.shape:
+            raise ShapeError(
+                f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} differ"
+            )
+        terms = self._terms(logits, targets, self._counts)
+        is_known = (label_columns(targets) if self._is_single else targets) != UNKNOWN
+        count = is_known.sum() if num_known is None else num_known
+        total = torch.where(is_known, terms, 0.0).sum()
+        return total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))
+
+    def __call__(
+        self, outputs: MSQNetOutput, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """The signature of `Trainer`'s ``compute_loss_func``; see `mean`."""
+        parts = [outputs["decoder_logits"]]
+        if "query_logits" in outputs:  # a model output holds what is not None
+            parts.append(outputs["query_logits"])
+        return torch.stack([self.mean(part, labels, num_items_in_batch) for part in parts]).mean()
+
+
+def _chosen_loss(task: str, config: LossConfig) -> LossFunction:
+    """The loss that the settings name, if it takes their options."""
+    names = [name for known, name in LOSSES if known == task]
+    if config.name not in names:
+        others = [known for known, name in LOSSES if name == config.name]
+        reason = f"is for {others[0]}, not for {task}" if others else "is unknown"
+        raise ConfigError(f"loss {config.name} {reason}; use {', '.join(sorted(names))}")
+    function = LOSSES[task, config.name]
+    known = loss_options(function)
+    for option in set(config.options) - set(known):
+        owners = {name for (_, name), loss in LOSSES.items() if option in loss_options(loss)}
+        owner = f"belongs to {' and '.join(sorted(owners))}" if owners else "belongs to no loss"
+        raise ConfigError(
+            f"loss option {option} {owner}, not to {config.name} of {task} models, whose options "
+            f"are: {', '.join(known) or 'none'}"
+        )
+    return function
 
 
 def label_columns(targets: Tensor) -> Tensor:
@@ -38,173 +238,88 @@ def label_columns(targets: Tensor) -> Tensor:
     return torch.where(is_positive.any(dim=1), is_positive.int().argmax(dim=1), UNKNOWN)
 
 
+# Equation 8, with the negative term that its text asks for.
+@register("cross_entropy", "multi_label")
 def binary_cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    num_known: Tensor | int | None = None,
-    positive_weight: Tensor | None = None,
-    label_weight: Tensor | None = None,
-    offset: Tensor | None = None,
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, max_positive_weight: float = 1.0
 ) -> Tensor:
-    """Masked binary cross-entropy: equation 8 with the negative term that its text asks for.
-
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1, 0, or -100 where nothing is known.
-        num_known: what to divide by; by default the known targets of this batch.
-        positive_weight: (K,) float, weight of the positive terms.
-        label_weight: (K,) float, weight of all terms of a label.
-        offset: (K,) float, added to the logits (logit adjustment, Menon et al. 2021).
-
-    Returns:
-        () float32; 0 where nothing is known.
-
-    Raises:
-        ShapeError: shapes differ.
-    """
-    _check_same_shape(logits, targets)
-    terms = F.binary_cross_entropy_with_logits(
-        _shifted(logits, offset),
-        targets.float().clamp(min=0),
-        weight=_beside(logits, label_weight),
-        pos_weight=_beside(logits, positive_weight),
-        reduction="none",
-    )
-    return _mean_over_known(terms, targets, num_known)
+    """Binary cross-entropy whose positives weigh `LabelCounts.positive_weight`."""
+    check(max_positive_weight >= 1, f"max_positive_weight {max_positive_weight}: at least 1")
+    if max_positive_weight == 1:
+        return _binary_terms(logits.float(), targets)
+    weight = counts.positive_weight(max_positive_weight).to(logits.device)
+    return _binary_terms(logits.float(), targets, pos_weight=weight)
 
 
-def cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    num_known: Tensor | int | None = None,
-    label_weight: Tensor | None = None,
-    offset: Tensor | None = None,
-) -> Tensor:
-    """Masked cross-entropy of single-label models: a softmax over the known labels of each row.
-
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1 for the row's label, 0, or -100 where nothing is known.
-        num_known: what to divide by; by default the rows of this batch that have a label.
-        label_weight: (K,) float, weight of the rows of a label.
-        offset: (K,) float, added to the logits (logit adjustment, Menon et al. 2021, equation 10).
-
-    Returns:
-        () float32; 0 where no row has a label.
-
-    Raises:
-        ShapeError: shapes differ.
-    """
-    _check_same_shape(logits, targets)
-    columns = label_columns(targets)
-    terms = F.cross_entropy(
-        _among_known(_shifted(logits, offset), targets),
-        columns,
-        weight=_beside(logits, label_weight),
-        ignore_index=UNKNOWN,
-        reduction="none",
-    )
-    return _mean_over_known(terms, columns, num_known)
+@register("cross_entropy", "single_label")
+def cross_entropy(logits: Tensor, targets: Tensor, counts: LabelCounts) -> Tensor:
+    """Cross-entropy: a softmax over the known labels of each row."""
+    return _softmax_terms(logits.float(), targets)
 
 
+@register("focal", "multi_label")
 def focal_loss(
     logits: Tensor,
     targets: Tensor,
+    counts: LabelCounts,
     *,
-    gamma: float,
-    alpha: float | None = None,
-    num_known: Tensor | int | None = None,
+    gamma: float = 2.0,
+    alpha: float | None = 0.25,
 ) -> Tensor:
     """Focal loss: what is scored right already counts less.
 
     -alpha_t (1 - p_t)^gamma log p_t   (Lin et al. 2017, arXiv:1708.02002, equation 5)
 
     The paper divides by the number of matched anchors; here as everywhere by the known terms.
-
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1, 0, or -100 where nothing is known.
-        gamma: how much less; 0 leaves cross-entropy.
-        alpha: weight of positives, 1 - alpha that of negatives; None weighs neither.
-        num_known: what to divide by; by default the known targets of this batch.
-
-    Returns:
-        () float32; 0 where nothing is known.
-
-    Raises:
-        ShapeError: shapes differ.
+    ``gamma`` says how much less; 0 leaves cross-entropy. ``alpha`` is the weight of positives and
+    1 - alpha that of negatives; None weighs neither.
     """
-    _check_same_shape(logits, targets)
+    check(gamma >= 0, f"loss focal: gamma {gamma}: expected 0 or more")
+    check(alpha is None or 0 <= alpha <= 1, f"loss focal: alpha {alpha}: expected 0 to 1 or null")
     is_positive = targets == 1
     log_right, log_wrong = _log_probabilities(logits, is_positive)
     terms = -torch.exp(gamma * log_wrong) * log_right
-    if alpha is not None:
-        terms = terms * torch.where(is_positive, alpha, 1 - alpha)
-    return _mean_over_known(terms, targets, num_known)
+    return terms if alpha is None else terms * torch.where(is_positive, alpha, 1 - alpha)
 
 
+@register("focal", "single_label")
 def single_label_focal_loss(
-    logits: Tensor, targets: Tensor, *, gamma: float, num_known: Tensor | int | None = None
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, gamma: float = 2.0
 ) -> Tensor:
     """Focal loss over a softmax; it has no alpha, as it has no positives and negatives to weigh.
 
-    -(1 - p_y)^gamma log p_y
-
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1 for the row's label, 0, or -100 where nothing is known.
-        gamma: as in `focal_loss`.
-        num_known: what to divide by; by default the rows of this batch that have a label.
-
-    Returns:
-        () float32; 0 where no row has a label.
-
-    Raises:
-        ShapeError: shapes differ.
+    -(1 - p_y)^gamma log p_y, with ``gamma`` as in `focal_loss`.
     """
-    _check_same_shape(logits, targets)
+    check(gamma >= 0, f"loss focal: gamma {gamma}: expected 0 or more")
     logits = _among_known(logits.float(), targets)
-    columns = label_columns(targets)
-    column = columns.clamp(min=0)[:, None]  # (B,) -> (B, 1)
+    column = label_columns(targets).clamp(min=0)[:, None]  # (B,) -> (B, 1)
     everything = logits.logsumexp(dim=1)
     # The logarithm of 1 - p_y from the other labels: the difference would round to 0.
     others = logits.scatter(1, column, _LOWEST).logsumexp(dim=1)
     log_right = logits.gather(1, column)[:, 0] - everything
-    terms = -torch.exp(gamma * (others - everything)) * log_right
-    return _mean_over_known(terms, columns, num_known)
+    return -torch.exp(gamma * (others - everything)) * log_right
 
 
+@register("asymmetric", "multi_label")
 def asymmetric_loss(
     logits: Tensor,
     targets: Tensor,
+    counts: LabelCounts,
     *,
-    gamma_negative: float,
-    gamma_positive: float,
-    clip: float,
-    num_known: Tensor | int | None = None,
+    gamma_negative: float = 4.0,
+    gamma_positive: float = 1.0,
+    clip: float = 0.05,
 ) -> Tensor:
     """Asymmetric loss: positives and negatives are focused apart, easy negatives dropped.
 
     Positives: -(1 - p)^gamma_positive log p; negatives: -q^gamma_negative log(1 - q) with
     q = max(p - clip, 0)   (Ridnik et al. 2021, arXiv:2009.14119, section 2)
 
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1, 0, or -100 where nothing is known.
-        gamma_negative: focus on negatives that are scored wrong.
-        gamma_positive: focus on positives that are scored wrong.
-        clip: the probability margin; negatives scored below it are done with.
-        num_known: what to divide by; by default the known targets of this batch.
-
-    Returns:
-        () float32; 0 where nothing is known.
-
-    Raises:
-        ShapeError: shapes differ.
+    Negatives scored below the probability ``clip`` do not count.
     """
-    _check_same_shape(logits, targets)
+    for name, gamma in (("gamma_negative", gamma_negative), ("gamma_positive", gamma_positive)):
+        check(gamma >= 0, f"loss asymmetric: {name} {gamma}: expected 0 or more")
+    check(0 <= clip < 1, f"loss asymmetric: clip {clip}: expected [0, 1)")
     logits = logits.float()
     log_present, log_absent = F.logsigmoid(logits), F.logsigmoid(-logits)
     positive = -torch.exp(gamma_positive * log_absent) * log_present
@@ -213,21 +328,43 @@ def asymmetric_loss(
     log_clipped = torch.logaddexp(log_absent, log_margin).clamp(max=0)
     clipped = (log_present.exp() - clip).clamp(min=_SMALLEST_PROBABILITY)
     negative = -clipped.pow(gamma_negative) * log_clipped
-    return _mean_over_known(torch.where(targets == 1, positive, negative), targets, num_known)
+    return torch.where(targets == 1, positive, negative)
 
 
+@register("class_balanced", "multi_label")
+def class_balanced_loss(
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, beta: float = 0.9999
+) -> Tensor:
+    """Binary cross-entropy whose labels weigh `LabelCounts.effective_number_weight`."""
+    check(0 <= beta < 1, f"loss class_balanced: beta {beta}: expected [0, 1)")
+    weight = counts.effective_number_weight(beta).to(logits.device)
+    return _binary_terms(logits.float(), targets, weight=weight)
+
+
+@register("class_balanced", "single_label")
+def single_label_class_balanced_loss(
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, beta: float = 0.9999
+) -> Tensor:
+    """Cross-entropy whose rows weigh `LabelCounts.effective_number_weight` of their label."""
+    check(0 <= beta < 1, f"loss class_balanced: beta {beta}: expected [0, 1)")
+    weight = counts.effective_number_weight(beta).to(logits.device)
+    return _softmax_terms(logits.float(), targets, weight)
+
+
+@register("equalisation", "multi_label")
 def equalisation_loss(
     logits: Tensor,
     targets: Tensor,
+    counts: LabelCounts,
     *,
-    is_tail: Tensor,
-    drop: float,
-    num_known: Tensor | int | None = None,
+    threshold: float = 1.76e-3,
+    drop: float = 0.95,
 ) -> Tensor:
     """Equalisation loss: rare labels are spared the negatives from clips of other labels.
 
     Binary cross-entropy whose terms weigh 1 - drop * E(r) T(f_j) (1 - y_j)   (Tan et al. 2020,
-    arXiv:2003.05176, section 3). T(f_j) is 1 for rare labels. Two deviations:
+    arXiv:2003.05176, section 3). T(f_j) is 1 for rare labels: those in a smaller share of the rows
+    than ``threshold``. Two deviations:
 
     - E(r) is 1 for foreground proposals. A clip has none: it counts as foreground where a label is
       known to be present, and clips without one keep their full negatives.
@@ -235,28 +372,61 @@ def equalisation_loss(
       every clip shows something there would be no negative left, and rare labels would drift
       towards always present. Its softmax form drops negatives at random with a probability below 1;
       ``drop`` is that probability, taken as the expected weight. Nothing is drawn, so resuming and
-      the number of ranks change nothing.
-
-    Args:
-        logits: (B, K) float.
-        targets: (B, K) float: 1, 0, or -100 where nothing is known.
-        is_tail: (K,) bool, the rare labels.
-        drop: share of their negatives that does not count; 0 leaves binary cross-entropy.
-        num_known: what to divide by; by default the known targets of this batch.
-
-    Returns:
-        () float32; 0 where nothing is known.
-
-    Raises:
-        ShapeError: shapes differ.
+      the number of ranks change nothing. A ``drop`` of 0 leaves binary cross-entropy.
     """
-    _check_same_shape(logits, targets)
+    for name, value in (("threshold", threshold), ("drop", drop)):
+        check(0 <= value <= 1, f"loss equalisation: {name} {value}: expected 0 to 1")
+    is_tail = counts.shares < threshold
     is_positive = targets == 1
     is_foreground = is_positive.any(dim=1, keepdim=True)  # (B, K) -> (B, 1)
     is_spared = is_foreground & is_tail.to(logits.device) & ~is_positive
     log_right, _ = _log_probabilities(logits, is_positive)
-    terms = -torch.where(is_spared, 1 - drop, 1.0) * log_right
-    return _mean_over_known(terms, targets, num_known)
+    return -torch.where(is_spared, 1 - drop, 1.0) * log_right
+
+
+# Logit adjustment adds tau * log prior to the logits of a softmax in training only, so that the
+# bare logits answer as if all labels were equally frequent (Menon et al. 2021, arXiv:2007.07314,
+# equation 10). A sigmoid is the softmax of present and absent: its logit gets tau * log prior odds.
+@register("logit_adjustment", "multi_label")
+def adjusted_loss(
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, tau: float = 1.0
+) -> Tensor:
+    """Binary cross-entropy of logits + ``tau`` * log prior odds; ``tau`` 1 is the whole prior."""
+    check(tau >= 0, f"loss logit_adjustment: tau {tau}: expected 0 or more")
+    offset = tau * counts.log_prior_odds
+    return _binary_terms(logits.float() + offset.to(logits.device), targets)
+
+
+@register("logit_adjustment", "single_label")
+def single_label_adjusted_loss(
+    logits: Tensor, targets: Tensor, counts: LabelCounts, *, tau: float = 1.0
+) -> Tensor:
+    """Cross-entropy of logits + ``tau`` * log prior."""
+    check(tau >= 0, f"loss logit_adjustment: tau {tau}: expected 0 or more")
+    offset = tau * counts.log_prior
+    return _softmax_terms(logits.float() + offset.to(logits.device), targets)
+
+
+def _binary_terms(
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    wanted = targets.float().clamp(min=0)
+    return F.binary_cross_entropy_with_logits(
+        logits, wanted, weight, pos_weight=pos_weight, reduction="none"
+    )
+
+
+def _softmax_terms(logits: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
+    return F.cross_entropy(
+        _among_known(logits, targets),
+        label_columns(targets),
+        weight=weight,
+        ignore_index=UNKNOWN,
+        reduction="none",
+    )
 
 
 def _log_probabilities(logits: Tensor, is_positive: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,27 +438,3 @@ def _log_probabilities(logits: Tensor, is_positive: Tensor) -> tuple[Tensor, Ten
 def _among_known(logits: Tensor, targets: Tensor) -> Tensor:
     """Logits (B, K) float32 under which unknown labels have a probability of exactly 0."""
     return logits.masked_fill(targets == UNKNOWN, _LOWEST)
-
-
-def _mean_over_known(terms: Tensor, targets: Tensor, num_known: Tensor | int | None) -> Tensor:
-    is_known = targets != UNKNOWN
-    total = torch.where(is_known, terms, 0.0).sum()
-    return total / _at_least_one(is_known.sum() if num_known is None else num_known)
-
-
-def _at_least_one(count: Tensor | int) -> Tensor | int:
-    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
-
-
-def _shifted(logits: Tensor, offset: Tensor | None) -> Tensor:
-    logits = logits.float()
-    return logits if offset is None else logits + offset.to(logits.device)
-
-
-def _beside(logits: Tensor, weight: Tensor | None) -> Tensor | None:
-    return None if weight is None else weight.to(logits.device)
-
-
-def _check_same_shape(logits: Tensor, targets: Tensor) -> None:
-    if logits.shape != targets.shape:
-        raise ShapeError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} differ")

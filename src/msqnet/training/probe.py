@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.model.heads import VideoQueryHead
-from msqnet.training.losses import UNKNOWN
 
 if TYPE_CHECKING:
     from msqnet.model.msqnet import MSQNet

@@ -20,8 +20,8 @@ from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import DistributedType
 from torch.utils.data import Dataset, Sampler
 
+from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError, TrainingError
-from msqnet.training.losses import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

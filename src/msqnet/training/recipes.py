@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from msqnet.config import ArchConfig, ClipConfig, TrainConfig
@@ -101,13 +101,13 @@ RECIPES = {
 def recipe_defaults(video_encoder: str) -> dict[str, Any]:
     """The recipe's settings by their dotted option names, for instance ``train.epochs``."""
     recipe = RECIPES[video_encoder]
-    return _dotted({"arch": asdict(recipe.arch), "train": asdict(recipe.train)})
+    return {**_dotted(recipe.arch, "arch."), **_dotted(recipe.train, "train.")}
 
 
-def _dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested groups by their dotted names."""
+def _dotted(settings: Any, prefix: str) -> dict[str, Any]:
+    """The values of nested settings by their dotted names."""
     found: dict[str, Any] = {}
-    for name, value in settings.items():
-        is_group = isinstance(value, dict)
-        found |= _dotted(value, f"{prefix}{name}.") if is_group else {f"{prefix}{name}": value}
+    for item in fields(settings):
+        value, name = getattr(settings, item.name), f"{prefix}{item.name}"
+        found |= _dotted(value, f"{name}.") if is_dataclass(value) else {name: value}
     return found

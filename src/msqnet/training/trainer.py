@@ -25,11 +25,9 @@ from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
-from msqnet.training.action_loss import ActionLoss
 from msqnet.training.data_wait import StopWatch
 from msqnet.training.features import FeatureDataset, collate
-from msqnet.training.label_counts import label_counts, positive_weight
-from msqnet.training.losses import label_columns
+from msqnet.training.losses import ActionLoss, LabelCounts, label_columns
 from msqnet.training.processes import PaddedRows, PaddedSampler, Processes
 from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
 
@@ -370,7 +368,9 @@ def run_trainer(
         data_collator=collate,
         train_dataset=train_data,
         eval_dataset=validation_data,
-        compute_loss_func=_loss(task, config, targets),
+        compute_loss_func=ActionLoss(
+            task, config.loss, LabelCounts.of(targets), config.class_balance
+        ),
         compute_metrics=partial(validation_metrics, task=task),
         callbacks=callbacks,
         encoder_learning_rate=config.encoder_learning_rate,
@@ -379,12 +379,6 @@ def run_trainer(
     checkpoint = last_whole_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
-
-
-def _loss(task: str, config: TrainConfig, targets: np.ndarray) -> ActionLoss:
-    counts = label_counts(targets)
-    is_weighted = config.class_balance == "inverse" and task == "multi_label"
-    return ActionLoss(task, config.loss, counts, positive_weight(counts) if is_weighted else None)
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ def parse(*options: str) -> TrainConfig:
 @pytest.fixture
 def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
     """The loss of a `lite` recipe that is not the default one."""
-    loss = LossConfig(name="asymmetric", asymmetric_clip=0.2)
+    loss = LossConfig("asymmetric", {"clip": 0.2})
     recipe = recipes.RECIPES["lite"]
     train = replace(recipe.train, loss=loss, class_balance="none")
     monkeypatch.setitem(recipes.RECIPES, "lite", replace(recipe, train=train))
@@ -43,28 +43,33 @@ def test_what_is_not_said_comes_from_the_recipe(encoder: str) -> None:
 def test_recipe_settings_go_by_their_dotted_names() -> None:
     found = recipes.recipe_defaults("lite")
     assert found["train.loss.name"] == "cross_entropy"
-    assert not any(isinstance(value, dict) for value in found.values())
+    assert found["train.loss.options"] == {}
 
 
 def test_one_parameter_of_the_loss_leaves_the_rest_to_the_recipe(
     asymmetric_recipe: LossConfig,
 ) -> None:
     assert parse().loss == asymmetric_recipe
-    found = parse("--train.loss.asymmetric_gamma_negative", "2").loss
-    assert found == replace(asymmetric_recipe, asymmetric_gamma_negative=2.0)
+    found = parse("--train.loss.options.gamma_negative", "2").loss
+    assert found == replace(asymmetric_recipe, options={"clip": 0.2, "gamma_negative": 2.0})
 
 
 def test_loss_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
-    path.write_text("train: {loss: {name: focal, focal_alpha: null}, class_balance: none}\n")
-    found = parse("--config", str(path), "--train.loss.focal_gamma", "1")
-    assert found.loss == LossConfig(name="focal", focal_alpha=None, focal_gamma=1.0)
+    path.write_text("train: {loss: {name: focal, options: {alpha: null}}, class_balance: none}\n")
+    found = parse("--config", str(path), "--train.loss.options.gamma", "1")
+    assert found.loss == LossConfig("focal", {"alpha": None, "gamma": 1.0})
+
+
+def test_old_name_of_a_loss_option_is_refused_by_the_new_one() -> None:
+    with pytest.raises(ConfigError, match=r"focal_gamma is now --train\.loss\.options\.gamma"):
+        parse("--train.loss.focal_gamma", "1")
 
 
 def test_written_settings_read_back_as_the_same(tmp_path: Path) -> None:
     train = parse(
         *("--train.loss.name", "equalisation", "--train.class_balance", "none"),
-        *("--train.sampling", "class_aware", "--train.loss.equalisation_threshold", "0.01"),
+        *("--train.sampling", "class_aware", "--train.loss.options.threshold", "0.01"),
     )
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump({"train": asdict(train)}, sort_keys=False))

@@ -15,8 +15,7 @@ from msqnet.config import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.msqnet import MSQNet
-from msqnet.training.action_loss import LOSSES, ActionLoss
-from msqnet.training.label_counts import label_counts
+from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts, register
 from msqnet.training.sampling import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,
@@ -31,6 +30,7 @@ from tests.fixtures.models import NUM_FRAMES, tiny_model
 from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -202,9 +202,7 @@ def test_every_trained_parameter_is_in_one_group_with_its_rate_and_decay() -> No
     assert by_name[f"{backbone}.embeddings.position_embeddings"] == (1e-5, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("task", "name"), [(task, name) for task, losses in LOSSES.items() for name in losses]
-)
+@pytest.mark.parametrize(("task", "name"), LOSSES)
 def test_training_lowers_the_loss_that_is_asked_for(tmp_path: Path, task: str, name: str) -> None:
     torch.set_num_threads(1)
     model, data = model_without_dropout(task), StoredClips(task)
@@ -212,14 +210,44 @@ def test_training_lowers_the_loss_that_is_asked_for(tmp_path: Path, task: str, n
         epochs=4,
         learning_rate=1e-3,
         encoder_learning_rate=1e-3,
-        loss=LossConfig(name=name, equalisation_threshold=0.6),
+        loss=LossConfig(name, {"threshold": 0.6} if name == "equalisation" else {}),
         class_balance="none",
     )
-    loss = ActionLoss(task, config.loss, label_counts(data.targets))
+    loss = ActionLoss(task, config.loss, LabelCounts.of(data.targets))
     before = loss_on_all_clips(model, data, loss)
     trainer = run_trainer(model, data, None, config, tmp_path, data.targets)
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert logged[0] == pytest.approx(before, rel=1e-4)
+    assert loss_on_all_clips(model, data, loss) < 0.9 * before
+
+
+@pytest.fixture
+def power_loss() -> Iterator[None]:
+    """A loss of this module, by one registration."""
+
+    @register("power", "multi_label")
+    def power(
+        logits: Tensor, targets: Tensor, counts: LabelCounts, *, exponent: float = 2.0
+    ) -> Tensor:
+        return (logits.float().sigmoid() - targets).abs() ** exponent
+
+    yield
+    del LOSSES["multi_label", "power"]
+
+
+@pytest.mark.usefixtures("power_loss")
+def test_loss_of_another_module_trains_by_one_registration(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    model, data = model_without_dropout("multi_label"), StoredClips("multi_label")
+    config = settings(
+        epochs=4,
+        learning_rate=1e-3,
+        loss=LossConfig("power", {"exponent": 1.5}),
+        class_balance="none",
+    )
+    loss = ActionLoss("multi_label", config.loss, LabelCounts.of(data.targets))
+    before = loss_on_all_clips(model, data, loss)
+    run_trainer(model, data, None, config, tmp_path, data.targets)
     assert loss_on_all_clips(model, data, loss) < 0.9 * before
 
 
@@ -228,12 +256,9 @@ def test_inverse_class_balance_weighs_the_positives(tmp_path: Path, class_balanc
     config = settings(class_balance=class_balance, learning_rate=0.0, encoder_learning_rate=0.0)
     found = trained(tmp_path, "multi_label", config)[2]
     data = StoredClips("multi_label")
-    counts = label_counts(data.targets)
-    weight = (counts.negatives / counts.positives).clamp(1, 10)
-    assert (weight > 1).any()
-    loss = ActionLoss(
-        "multi_label", LossConfig(), counts, weight if class_balance == "inverse" else None
-    )
+    counts = LabelCounts.of(data.targets)
+    assert (counts.negatives > counts.positives).any()
+    loss = ActionLoss("multi_label", LossConfig(), counts, class_balance)
     expected = loss_on_all_clips(model_without_dropout("multi_label"), data, loss)
     assert found == pytest.approx(expected, rel=1e-4)
 
