@@ -13,7 +13,7 @@ from argparse import SUPPRESS
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
-from msqnet.cli.main import COMMANDS, command_parser
+from msqnet.cli.main import command_parser, in_kebab_case, runnable_commands
 from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.result import DEFINITIONS
@@ -55,17 +55,17 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def all_commands() -> str:
     """Every command, in the order of `msqnet --help`."""
-    return "\n\n".join(described(name) for name in COMMANDS)
+    return "\n\n".join(described(name) for name in runnable_commands())
 
 
 def described(name: str) -> str:
     """One command as Markdown: what it does, how it is called, every option.
 
     Args:
-        name: a key of `COMMANDS`.
+        name: a key of `runnable_commands`.
     """
-    command, function = COMMANDS[name], COMMANDS[name].load()
-    parser = command_parser(name, function)
+    command = runnable_commands()[name]
+    function, parser = command.load(), command_parser(name)
     if command.defaults is not None:
         module, _, function_name = command.defaults.partition(":")
         parser.set_defaults(getattr(importlib.import_module(module), function_name)(()))
@@ -78,7 +78,7 @@ def described(name: str) -> str:
     for title, items in groups:
         options = "\n\n".join(_option(name, item) for item in items)
         lines.append(options if title is None else _folded(title, options))
-    return "\n\n".join(lines)
+    return in_kebab_case("\n\n".join(lines))
 
 
 def _groups(parser: Any) -> Iterator[tuple[str | None, list[Action]]]:
@@ -128,7 +128,7 @@ def _option(command: str, action: Action) -> str:
         facts.append("required")
     elif action.default not in (None, SUPPRESS):
         facts.append(f"default <code>{html.escape(_shown(action.default))}</code>")
-    anchor = f"{command}-{action.dest}"
+    anchor = f"{command.replace(' ', '-')}-{action.dest}"
     term = (
         f'<span id="{anchor}" class="option"><code>{name}</code></span> '
         f'<span class="option-facts">{" · ".join(fact for fact in facts if fact)}</span>'

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import msqnet
-from msqnet.cli.main import COMMANDS
+from msqnet.cli.main import COMMANDS, runnable_commands
 
 MAX_HELP_SECONDS = 1.0
 NUM_TIMINGS = 3
@@ -58,16 +58,24 @@ def test_help_is_fast_and_loads_neither_torch_nor_commands() -> None:
     assert {f"msqnet.cli.{name}" for name in COMMANDS}.isdisjoint(loaded)
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("name", list(runnable_commands()))
 def test_help_of_a_command_loads_its_module_only_and_no_torch(name: str) -> None:
-    loaded = modules_loaded_by(name, "--help")
+    loaded = modules_loaded_by(*name.split(), "--help")
     commands = {module for module in loaded if module.startswith("msqnet.cli.")}
 
     # Commands that train share the defaults of `train`.
-    shared = {"msqnet.cli.train"} if COMMANDS[name].defaults else set()
-    own = COMMANDS[name].target.partition(":")[0]
+    command = runnable_commands()[name]
+    shared = {"msqnet.cli.train"} if command.defaults else set()
+    own = command.target.partition(":")[0]
     assert commands | shared == {"msqnet.cli.main", own} | shared
     assert loaded.isdisjoint({"torch", "transformers", "av"})
+
+
+def test_help_of_a_command_with_subcommands_lists_them() -> None:
+    done = run("batch", "--help")
+
+    assert done.returncode == 0
+    assert re.search(r"^  status +show how far a run is$", done.stdout, re.MULTILINE)
 
 
 def test_version_is_the_package_version() -> None:

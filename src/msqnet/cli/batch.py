@@ -13,14 +13,12 @@ if TYPE_CHECKING:
     from msqnet.batch.run import Runner
     from msqnet.batch.settings import BatchSettings
 
-_REQUESTS = "'run' or 'status'"
 _BYTES_OF_A_GIGABYTE = 10**9
 
 
-def batch(
-    request: str,
+def run(
+    inputs: list[str],
     out: str,
-    inputs: list[str] | None = None,
     model: str | None = None,
     labels: str | None = None,
     label_table: str | None = None,
@@ -44,11 +42,10 @@ def batch(
 ) -> int:
     """Predict many videos, in processes or on a Ray cluster; go on after a stop.
 
-    `run` works on every video of the inputs that is not done and can be repeated after whatever
-    stopped it: finished work is skipped. `status` shows how far a run is.
+    Works on every video of the inputs that is not done. The same command goes on after whatever
+    stopped it: finished work is skipped.
 
     Args:
-        request: What to do.
         out: Folder or URL (s3://, gs://, ...) of the results: for each video the files of
             `msqnet predict`, and for all `dataset/` (Parquet), index.csv and errors.csv.
         inputs: Folders (searched recursively), videos, patterns such as 'in/*.mp4', or manifests
@@ -86,14 +83,6 @@ def batch(
     Returns:
         0 if every video is answered; 1 if one could not be, or only in part.
     """
-    if request == "status":
-        from msqnet.cli.batch_progress import show_status
-
-        return show_status(out)
-    if request != "run":
-        raise ConfigError(f"batch {request}: expected {_REQUESTS}")
-    if not inputs:
-        raise ConfigError("batch run: name folders, videos or manifests with --inputs")
     from msqnet.batch.settings import BatchSettings, JobSettings, ModelSettings
     from msqnet.batch.work_list import find_jobs
     from msqnet.cli.batch_progress import show_run
@@ -120,6 +109,20 @@ def batch(
     )
     jobs = find_jobs(inputs)
     return show_run(jobs, _runner(settings, processes, ray, gpus_per_actor), out)
+
+
+def status(out: str) -> int:
+    """Show how far a batch run is, and what failed.
+
+    Args:
+        out: Folder or URL of the results.
+
+    Returns:
+        0 if every video was predicted, else 1.
+    """
+    from msqnet.cli.batch_progress import show_status
+
+    return show_status(out)
 
 
 def _num_threads(threads: int | None, processes: int) -> int:

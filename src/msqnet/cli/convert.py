@@ -22,12 +22,12 @@ _NUM_LABELS_SHOWN = 5
 
 
 def convert(
-    source_format: str | None = None,
-    target_format: str = _TABLE,
+    from_: str | None = None,
+    to: str = _TABLE,
     input: str | None = None,
     root: str | None = None,
     out: str | None = None,
-    options: list[str] | None = None,
+    option: list[str] | None = None,
     overwrite: bool = False,
 ) -> int:
     """Turn annotations of a data set, of an annotation tool or of a model into another form.
@@ -37,14 +37,15 @@ def convert(
     form has no place for is said.
 
     Args:
-        source_format: The data set or the format that is read.
-        target_format: The format that is written.
+        from_: What is read: a data set or the format of a tool. `list` shows all of them with their
+            licences and options.
+        to: The format that is written; `--from list` shows all.
         input: File or folder of annotations; needed for formats, not for data sets.
         root: Folder that a data set was unpacked in; of a format, the folder that holds the videos,
             by default that of the annotations.
         out: File to write; for a table .csv, .tsv or .parquet, and the labels go beside it, into
             NAME.labels.csv.
-        options: What to read and what to write, as KEY=VALUE.
+        option: How to read and write, as KEY=VALUE; `--from list` shows what there is.
         overwrite: Replace what is there.
 
     Returns:
@@ -52,13 +53,13 @@ def convert(
     """
     from msqnet.data.adapters import ADAPTERS
 
-    if source_format == _LIST:
+    if from_ == _LIST:
         print(_listing())
         return 0
-    given = _parse_options(options or ())
-    if source_format in ADAPTERS:
-        return _convert_data_set(source_format, target_format, root, out, given, overwrite)
-    source, target = _source(source_format), _target(target_format)
+    given = _parse_options(option or ())
+    if from_ in ADAPTERS:
+        return _convert_data_set(from_, to, root, out, given, overwrite)
+    source, target = _source(from_), _target(to)
     of_source, of_target = _split_options(given, source.name, source.options, target)
     if input is None:
         raise ConfigError(f"--input: name the file or folder of {source.title}")

