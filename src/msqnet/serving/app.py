@@ -1,30 +1,45 @@
-"""Puts the parts together as one ASGI application."""
+"""The ASGI application, and the server that runs it until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import contextlib
+import logging
+import mimetypes
+import re
+import signal
+import socket
+import tempfile
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.staticfiles import StaticFiles
 
 from msqnet import __version__
-from msqnet.serving.answers import add_error_handlers, refusal_answer
-from msqnet.serving.pages import load_assets, pages_router
-from msqnet.serving.routes_extras import extras_router
-from msqnet.serving.routes_predictions import predictions_router
-from msqnet.serving.routes_server import server_router
-from msqnet.serving.security import LOOPBACK_HOSTS, Access, Guard, is_loopback
+from msqnet.errors import ConfigError, ServiceError
+from msqnet.models import resolve_model
+from msqnet.serving.request_errors import (
+    STATUS_OF,
+    ErrorBody,
+    ErrorDetail,
+    RequestError,
+)
+from msqnet.serving.routes import predictions, results, server, validation_message
+from msqnet.serving.security import Access, Guard, is_loopback
+from msqnet.serving.service import Service
+from msqnet.serving.uploads import LimitBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from msqnet.serving.metrics import RequestCounts
-    from msqnet.serving.refusals import Refusal
-    from msqnet.serving.service import Service
-    from msqnet.serving.settings import ServerSettings
+    from msqnet.config import ServerSettings
 
 _DESCRIPTION = """Which actions happen when in a video.
 
@@ -32,18 +47,85 @@ Send a video to `POST /api/v1/predictions`, ask `GET /api/v1/predictions/{id}` u
 `done`, and take what you need. Ids are unguessable and are all that is needed to see a video and
 its results. Every error has the same body; a limit that was exceeded is named in it.
 """
+_BACKLOG = 128
+# Windows may have registered another type, which browsers then refuse to run.
+mimetypes.add_type("text/javascript", ".js")
+_logger = logging.getLogger(__name__)
+
+
+def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
+    """Run a server; returns when it was stopped by SIGINT or SIGTERM.
+
+    Args:
+        settings: how it is set up.
+        announce: called with its address when it listens. The model may still be loading.
+
+    Raises:
+        CheckpointError: there is no such model.
+        ConfigError: it cannot listen on the address.
+        ServiceError: the model cannot be loaded, or the work folder cannot be used.
+    """
+    if not str(settings.worker.model or "").startswith("clip-zero-shot:"):
+        resolve_model(settings.worker.model)
+    host, port = settings.host, settings.port
+    if not is_loopback(host) and settings.token is None:
+        _logger.warning(
+            "listening on %s without a token: everybody who reaches it can use it; set one with "
+            "--token_file",
+            host,
+        )
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"{host}:{port}: cannot listen there ({error}); choose another --host or --port"
+        ) from error
+    with contextlib.closing(listener):
+        service = Service(settings, on_failure=lambda: setattr(server, "should_exit", True))
+        # Uploads are spooled on the disk where they are kept.
+        tempfile.tempdir = str(service.storage.scratch)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, service),
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.limits.stop_seconds)),
+            )
+        )
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"http://{shown}:{listener.getsockname()[1]}/")
+        with _stopped_by_signals():
+            server.run(sockets=[listener])
+        tempfile.tempdir = None
+    if service.worker.failure is not None and service.worker.facts is None:
+        raise ServiceError(f"the model cannot be loaded: {service.worker.failure}")
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let uvicorn end at SIGINT or SIGTERM, and ignore the signal that it raises again then."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def create_app(settings: ServerSettings, service: Service) -> ASGIApp:
     """The application.
 
     Args:
-        settings: who may use it.
+        settings: who may use it, and its limits.
         service: what it does; started and stopped with the application.
     """
-    access = access_of(settings)
+    access = Access.from_settings(settings)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
@@ -59,50 +141,86 @@ def create_app(settings: ServerSettings, service: Service) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    add_error_handlers(app, service)
-    app.include_router(server_router(service, access))
-    app.include_router(predictions_router(service))
-    app.include_router(extras_router(service))
-    app.include_router(pages_router(load_assets()))
+    _add_error_handlers(app, service)
+    app.state.service, app.state.access = service, access
+    for router in (server, predictions, results):
+        app.include_router(router)
+    # The page is public: it holds no data.
+    page = _PageFiles(packages=[("msqnet.serving", "page"), ("msqnet.report", "assets")])
+    app.mount("/assets", page)
 
-    def refuse(refusal: Refusal) -> ASGIApp:
-        service.requests.note_refusal(refusal.problem.code)
-        return refusal_answer(refusal)
+    @app.get("/", include_in_schema=False)
+    async def get_page(request: Request) -> Response:
+        return await page.get_response("index.html", request.scope)
 
-    return CountRequests(Guard(app, access, refuse), service.requests)
-
-
-def access_of(settings: ServerSettings) -> Access:
-    """Who may use a server.
-
-    One that listens to its own machine only, or is offered by a proxy under known names, answers to
-    these names and no others.
-    """
-    names: frozenset[str] | None = None
-    if is_loopback(settings.host) or settings.public_hosts:
-        own = (settings.host, *settings.public_hosts, *LOOPBACK_HOSTS)
-        names = frozenset(name.lower() for name in own)
-    return Access(settings.token, names)
+    limited = LimitBody(app, settings.limits.upload_bytes)
+    guarded = Guard(limited, access, lambda error: _error_response(error, service))
+    return _count_requests(guarded, service)
 
 
-class CountRequests:
-    """Counts answers by the pattern of their address.
+class _PageFiles(StaticFiles):
+    """The page's files; a browser asks each time whether they have changed."""
 
-    Args:
-        app: what answers.
-        counts: where they are counted.
-    """
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """One file, or 304 if the browser has it."""
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
-    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
-        self._app = app
-        self._counts = counts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+def _add_error_handlers(app: FastAPI, service: Service) -> None:
+    """Give every error the same shape, and count error responses."""
+
+    @app.exception_handler(RequestError)
+    async def on_request_error(_request: Request, error: RequestError) -> Response:
+        return _error_response(error, service)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
+        message = validation_message(error.errors())
+        return _error_response(RequestError("invalid_request", message), service)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, RequestError):  # raised while FastAPI read the body
+            return _error_response(error.__cause__, service)
+        codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
+        code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower())
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed_methods(app.openapi(), request.url.path))
+        body = ErrorBody(error=ErrorDetail(code=code, message=str(error.detail)))
+        return JSONResponse(body.model_dump(), error.status_code, headers)
+
+
+def _error_response(error: RequestError, service: Service) -> Response:
+    code = error.detail.code
+    service.errors[code,] += 1
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if code == "token_needed":
+        headers["WWW-Authenticate"] = "Bearer"
+    body = ErrorBody(error=error.detail)
+    return JSONResponse(body.model_dump(), STATUS_OF.get(code, 422), headers)
+
+
+def _allowed_methods(document: Mapping[str, Any], path: str) -> list[str]:
+    """Methods of a path in the OpenAPI document; the framework names those of one route only."""
+    for pattern, operations in document["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path):
+            return sorted(method.upper() for method in operations)
+    return ["GET"]  # the page and its files, which are not described
+
+
+def _count_requests(app: ASGIApp, service: Service) -> ASGIApp:
+    """ASGI middleware: counts requests by method, route and status."""
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
-        # Where the application fails, the server itself answers 500.
+        # If the application fails, the server itself responds with 500.
         status = 500
 
         async def note_status(message: Message) -> None:
@@ -112,8 +230,10 @@ class CountRequests:
             await send(message)
 
         try:
-            await self._app(scope, receive, note_status)
+            await app(scope, receive, note_status)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if len(scope["method"]) < 8 else "OTHER"
-            self._counts.note_request(method, route, status)
+            service.requests[method, route, str(status)] += 1
+
+    return counted

@@ -1,20 +1,21 @@
-"""Looks into an upload, in a process of its own: a video at all, and within the limits?
+"""Checks uploads in a process of its own: is it a video at all, and within the limits?
 
-Everything is decided by opening and decoding, nothing by names. Torch is not loaded.
+Everything is decided by opening and decoding, nothing by names. Torch is not loaded. A file that
+makes the process hang or crash costs that process only.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import av
 
-from msqnet.child_process import answer_requests
-from msqnet.errors import UnreadableVideo
-from msqnet.serving.refusals import over_limit
+from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
+from msqnet.errors import MsqnetError, UnreadableVideo
+from msqnet.serving.request_errors import RequestError, detail_of, over_limit
+from msqnet.serving.schemas import VideoFactsBody
 from msqnet.video.decoding import (
     FALLBACK_FPS,
     FrameDecoder,
@@ -24,16 +25,18 @@ from msqnet.video.decoding import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from multiprocessing.connection import Connection
     from pathlib import Path
 
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-    from msqnet.config import ServingLimits
+    from msqnet.config import ServerLimits
 
+_START_SECONDS = 120.0
 _MEMORY_BYTES = 4 * 2**30
-# Players start at the time of the first frame or at 0; up to here that cannot be seen.
+# Players start at the time of the first frame or at 0; a difference up to this cannot be seen.
 _MAX_START_SECONDS = 0.05
 _PLAYABLE = {
     "video/mp4": ({"mp4"}, {"h264", "av1", "vp9"}),
@@ -42,52 +45,79 @@ _PLAYABLE = {
 _PLAYABLE_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
 
-@dataclass(frozen=True)
-class VideoFacts:
-    """What an upload turned out to be.
+class VideoFacts(VideoFactsBody):
+    """What the checker found out about a video.
 
     Attributes:
-        width: pixels, as stored.
-        height: as `width`.
-        num_frames: pictures that the file holds, before decoding them.
-        duration_seconds: from the first to the end of the last picture.
-        codec: its name.
-        media_type: type under which browsers play the file as it is; None where they do not.
+        media_type: type under which browsers play the file as it is; None if they do not.
     """
 
-    width: int
-    height: int
-    num_frames: int
-    duration_seconds: float
-    codec: str
     media_type: str | None
 
 
-def run_checker(connection: Connection, limits: ServingLimits) -> None:
-    """The process: answers paths with `VideoFacts`, or refuses them."""
-    with suppress(ImportError):  # Windows has no such limit
+class Checker:
+    """The checker process, seen from the server. It does one check at a time.
+
+    Args:
+        limits: what is accepted, and how long a check may take.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._child = ChildProcess("checker", run_checker, limits, _START_SECONDS)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checks")
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the checker."""
+        return self._child.pid
+
+    def submit(self, path: Path, name: str) -> Future[VideoFacts]:
+        """Have a file checked that messages call by this name; the result may be `RequestError`."""
+        return self._thread.submit(self._check, path, name)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._thread.shutdown(cancel_futures=True, wait=False)
+        self._child.kill()
+
+    def _check(self, path: Path, name: str) -> VideoFacts:
+        try:
+            if not self._child.is_running:
+                self._child.start()
+            facts = self._child.ask(path, self._limits.check_seconds)
+        except (ChildDied, ChildTimedOut) as error:
+            ending = str(error) if isinstance(error, ChildTimedOut) else "crashes the decoder"
+            message = f"{name}: opening it {ending}; re-encode the file"
+            raise RequestError("check_failed", message) from error
+        except (MsqnetError, OSError) as error:
+            raise RequestError(**detail_of(error, path, name).model_dump()) from error
+        if not isinstance(facts, VideoFacts):
+            raise TypeError(f"the checker returned {facts!r}")
+        return facts
+
+
+def run_checker(connection: Connection, limits: ServerLimits) -> None:
+    """The process: returns the `VideoFacts` of each path that it is sent, or raises."""
+    if importlib.util.find_spec("resource"):  # not on Windows
         import resource
 
-        # What a header announces may be allocated before anybody looks at it.
+        # Memory for a size announced in a header may be allocated before anything checks it.
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     av.logging.set_level(None)
 
-    def answer(path: Path, _report: Any) -> VideoFacts:
+    def check(path: Path, _report: Any) -> VideoFacts:
         return inspect_video(path, limits)
 
-    answer_requests(connection, partial(_ready, answer))
+    answer_requests(connection, lambda: (None, check))
 
 
-def _ready(answer: Any) -> tuple[None, Any]:
-    return None, answer
-
-
-def inspect_video(path: Path, limits: ServingLimits) -> VideoFacts:
+def inspect_video(path: Path, limits: ServerLimits) -> VideoFacts:
     """Open a file, read its packets and decode its first frame.
 
     Raises:
         VideoError: not a video, or no frame of it decodes.
-        Refusal: a limit is exceeded.
+        RequestError: a limit is exceeded.
     """
     try:
         container, stream = open_stream(path)
@@ -95,9 +125,8 @@ def inspect_video(path: Path, limits: ServingLimits) -> VideoFacts:
         _check_size(error.width, error.height, limits)
         raise
     with container:
-        width, height = stream.codec_context.width, stream.codec_context.height
-        _check_size(width, height, limits)
-        num_frames, start, duration = _count(container, stream, limits)
+        _check_size(stream.codec_context.width, stream.codec_context.height, limits)
+        num_frames, start, duration = _read_packets(container, stream, limits)
         codec = stream.codec_context.codec.canonical_name
         media_type = _media_type(container, stream, start)
     with FrameDecoder(path) as decoder:
@@ -108,39 +137,44 @@ def inspect_video(path: Path, limits: ServingLimits) -> VideoFacts:
                 f"({decoder.problem or 'no error named'}); re-encode the file"
             )
         _check_size(frame.width, frame.height, limits)
-        return VideoFacts(frame.width, frame.height, num_frames, duration, codec, media_type)
-
-
-def _check_size(width: int, height: int, limits: ServingLimits) -> None:
-    if width * height > limits.frame_pixels:
-        raise over_limit(
-            "frame_too_large",
-            f"frames of {width}x{height} = {width * height} pixels",
-            "frame_pixels",
-            limits.frame_pixels,
-            width * height,
+        return VideoFacts(
+            width=frame.width,
+            height=frame.height,
+            num_frames=num_frames,
+            duration_seconds=duration,
+            codec=codec,
+            media_type=media_type,
         )
 
 
-def _count(
-    container: InputContainer, stream: VideoStream, limits: ServingLimits
+def _check_size(width: int, height: int, limits: ServerLimits) -> None:
+    num_pixels, allowed = width * height, limits.frame_pixels
+    if num_pixels > allowed:
+        what = f"frames of {width}x{height} = {num_pixels} pixels"
+        raise over_limit("frame_too_large", what, "frame_pixels", allowed, num_pixels)
+
+
+def _read_packets(
+    container: InputContainer, stream: VideoStream, limits: ServerLimits
 ) -> tuple[int, float, float]:
-    """Pictures, time of the first one and length in seconds, from the packets."""
-    num_frames = 0
+    """Number of frames, time of the first one and duration in seconds, from the packets."""
+    num_frames, allowed = 0, limits.num_frames
     first = last = None
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
                 continue
             num_frames += 1
-            _check_count(num_frames, limits)
+            if num_frames > allowed:
+                what = f"more than {allowed} frames"
+                raise over_limit("too_many_frames", what, "num_frames", allowed, num_frames)
             if packet.pts is not None and packet.time_base is not None:
                 time = float(packet.pts * packet.time_base)
                 first = time if first is None else min(first, time)
                 last = time if last is None else max(last, time)
                 _check_duration(last - first, limits)
     except av.FFmpegError:
-        pass  # a damaged end: what decodes is predicted, and the result says so
+        pass  # a damaged end: the frames that decode are predicted, and the result notes it
     rate = frame_rate(stream) or FALLBACK_FPS
     if first is None or last is None or last == first:
         duration = float(num_frames / rate)
@@ -150,26 +184,11 @@ def _count(
     return num_frames, first or 0.0, duration
 
 
-def _check_count(num_frames: int, limits: ServingLimits) -> None:
-    if num_frames > limits.num_frames:
-        raise over_limit(
-            "too_many_frames",
-            f"more than {limits.num_frames} frames",
-            "num_frames",
-            limits.num_frames,
-            num_frames,
-        )
-
-
-def _check_duration(seconds: float, limits: ServingLimits) -> None:
-    if seconds > limits.duration_seconds:
-        raise over_limit(
-            "video_too_long",
-            f"a video of at least {seconds:.1f} s",
-            "duration_seconds",
-            limits.duration_seconds,
-            round(seconds, 3),
-        )
+def _check_duration(seconds: float, limits: ServerLimits) -> None:
+    allowed = limits.duration_seconds
+    if seconds > allowed:
+        what = f"a video of at least {seconds:.1f} s"
+        raise over_limit("video_too_long", what, "duration_seconds", allowed, round(seconds, 3))
 
 
 def _media_type(container: InputContainer, stream: VideoStream, start_seconds: float) -> str | None:

@@ -1,39 +1,115 @@
-"""Videos, what is made of them, and the queue of what is still to be made.
+"""Jobs, the queue of what is still to be made, and the thread that hands it to the worker.
 
-All of it is bounded: how many wait, how many results are kept, for how long, and how many heat maps
-one video has. Every method may be called from any thread.
+Everything is bounded: how many tasks wait, how many results are kept and for how long, and how many
+heat maps one video has. Every method of `Jobs` may be called from any thread.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
 from collections import Counter, deque
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from msqnet.serving.job import UNFINISHED, Job, Kind, State, Task
-from msqnet.serving.refusals import Problem, Refusal
+from msqnet.child_process import Cancelled, ChildDied, ChildProcess, ChildTimedOut
+from msqnet.errors import MsqnetError
+from msqnet.serving.request_errors import ErrorDetail, RequestError, detail_of
+from msqnet.serving.worker import Kind, WorkerRequest, run_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from msqnet.config import ServingLimits
+    from msqnet.child_process import Target
+    from msqnet.config import ServerLimits, WorkerSettings
+    from msqnet.serving.checker import VideoFacts
+    from msqnet.serving.schemas import ModelBody
     from msqnet.serving.storage import Storage
 
 _ID_BYTES = 18
 _MAX_HEAT_MAPS = 16
 _RETRY_AFTER_SECONDS = 5
+_START_SECONDS = 600.0
+_IDLE_SECONDS = 1.0
+_RESTART_PAUSE_SECONDS = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """The state of a task."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (State.QUEUED, State.RUNNING)
+
+
+@dataclass(eq=False)
+class Task:
+    """One file for the worker to make.
+
+    Attributes:
+        request: what the worker is sent; its output is there when the task is done.
+        state: queued, running, done, failed or cancelled.
+        progress: share that is done, 0 to 1.
+        error: why it failed.
+        is_cancelled: whether a running task is to stop.
+    """
+
+    request: WorkerRequest
+    state: State = State.QUEUED
+    progress: float = 0.0
+    error: ErrorDetail | None = None
+    is_cancelled: bool = False
+
+
+@dataclass(eq=False)
+class Job:
+    """One video and everything that is made of it.
+
+    Attributes:
+        id: unguessable; whoever knows it may see the video and its results.
+        folder: the job's own folder.
+        facts: what the checker found out about the video.
+        prediction: the first task; its request names the video and its options.
+        extras: later tasks, by what they make.
+        finished_at: when the prediction ended, by the monotonic clock.
+    """
+
+    id: str
+    folder: Path
+    facts: VideoFacts
+    prediction: Task
+    extras: dict[tuple[str, ...], Task] = field(default_factory=dict)
+    finished_at: float | None = None
+
+    @property
+    def request(self) -> WorkerRequest:
+        """The request of the prediction."""
+        return self.prediction.request
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks."""
+        return [self.prediction, *self.extras.values()]
 
 
 def new_id() -> str:
-    """A name that nobody can guess, safe in a path and in an address."""
+    """A name that nobody can guess, safe in a path and in a URL."""
     return secrets.token_urlsafe(_ID_BYTES)
 
 
 class Jobs:
-    """The jobs of a server.
+    """The jobs of a server. Methods raise `RequestError` for a full queue or an unknown job.
 
     Args:
         limits: what is accepted and kept.
@@ -44,24 +120,19 @@ class Jobs:
         busy_seconds: how long the worker was busy, by kind.
     """
 
-    def __init__(self, limits: ServingLimits, storage: Storage) -> None:
-        self._limits = limits
-        self._storage = storage
+    def __init__(self, limits: ServerLimits, storage: Storage) -> None:
+        self._limits, self._storage = limits, storage
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[tuple[Job, Task]] = deque()
         self._num_reserved = 0
         self._is_closed = False
         self.num_finished: Counter[tuple[Kind, State]] = Counter()
-        self.busy_seconds: Counter[Kind] = Counter()
+        self.busy_seconds: dict[tuple[Kind], float] = {}
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place in the queue, held while an upload arrives and is checked.
-
-        Raises:
-            Refusal: the queue is full, or the server stops.
-        """
+        """A place in the queue, reserved while an upload arrives and is checked."""
         with self._changed:
             self._check_room()
             self._num_reserved += 1
@@ -72,87 +143,72 @@ class Jobs:
                 self._num_reserved -= 1
 
     def add(self, job: Job) -> None:
-        """Queue a job for which a place is held."""
+        """Queue a job whose place is reserved."""
         with self._changed:
             self._jobs[job.id] = job
             self._waiting.append((job, job.prediction))
             self._changed.notify_all()
 
     def get(self, job_id: str) -> Job:
-        """The job with this id.
-
-        Raises:
-            Refusal: there is none, or none any more.
-        """
+        """The job with this id."""
         with self._changed:
             job = self._jobs.get(job_id)
         if job is None:
-            raise Refusal(
-                Problem(
-                    "not_found",
-                    "no such prediction; results are removed "
-                    f"{self._limits.kept_seconds:g} s after they are finished, and when more than "
-                    f"{self._limits.kept_results} are kept: send the video again",
-                )
+            raise RequestError(
+                "not_found",
+                "no such prediction; results are removed "
+                f"{self._limits.kept_seconds:g} s after they are finished, and when more than "
+                f"{self._limits.kept_results} are kept: send the video again",
             )
         return job
 
-    def extra(self, job: Job, task: Task, key: str = "") -> Task:
-        """The task that makes something of a finished job: queued now, or the one that exists.
+    def extra(self, job: Job, request: WorkerRequest) -> Task:
+        """The task that makes another file of a job: the existing one, or a new one in the queue.
 
-        A failed one is given back once, so that whoever waits for it learns why, and is made anew
-        when it is asked for after that.
-
-        Raises:
-            Refusal: the queue is full.
+        A failed one is returned once, so that the client learns why, and made again the next time.
         """
-        place = (task.kind, key)
+        key = (request.kind, request.label, *(f"{time:.3f}" for time in request.interval_seconds))
         with self._changed:
-            found = job.extras.get(place)
+            found = job.extras.get(key)
             if found is not None:
                 if found.state is State.FAILED:
-                    del job.extras[place]
+                    del job.extras[key]
                 return found
             self._check_room()
             if self._jobs.get(job.id) is not job:
-                raise Refusal(Problem("not_found", "the prediction was removed"))
+                raise RequestError("not_found", "the prediction was removed")
             self._drop_oldest_heat_map(job)
-            job.extras[place] = task
+            task = job.extras[key] = Task(request)
             self._waiting.append((job, task))
             self._changed.notify_all()
         return task
 
     def position(self, task: Task) -> int | None:
-        """1 for the next one; None where it does not wait."""
+        """Place in the queue, 1 for the next one; None if the task does not wait."""
         with self._changed:
-            for number, (_, waiting) in enumerate(self._waiting, start=1):
-                if waiting is task:
-                    return number
-        return None
+            waiting = [item for _, item in self._waiting]
+        return waiting.index(task) + 1 if task in waiting else None
 
     def counts(self) -> dict[str, int]:
         """How many uploads arrive, tasks wait and run, and jobs are kept."""
         with self._changed:
-            running = [
-                task for job in self._jobs.values() for task in job.tasks
-                if task.state is State.RUNNING
-            ]  # fmt: skip
+            tasks = [task for job in self._jobs.values() for task in job.tasks]
             return {
                 "arriving": self._num_reserved,
                 "waiting": len(self._waiting),
-                "running": len(running),
+                "running": sum(task.state is State.RUNNING for task in tasks),
                 "kept": len(self._jobs),
             }
 
     def cancel(self, job: Job) -> bool:
-        """Stop what is unfinished of a job, and remove its files.
+        """Stop the unfinished tasks of a job, and remove its files.
 
         Returns:
-            Whether its prediction was unfinished; the job then stays known as cancelled.
+            Whether its prediction was unfinished; the job is then still listed, as cancelled.
         """
         with self._changed:
             was_unfinished = job.prediction.state in UNFINISHED
-            self._withdraw(job)
+            self._cancel_tasks(job)
             if was_unfinished:
                 job.finished_at = time.monotonic()
             else:
@@ -161,7 +217,7 @@ class Jobs:
         return was_unfinished
 
     def next_task(self, timeout_seconds: float) -> tuple[Job, Task] | None:
-        """The task that has waited longest, now running; None where none comes in time."""
+        """The task that has waited longest, now running; None if there is none in time."""
         with self._changed:
             if not self._waiting and not self._is_closed:
                 self._changed.wait(timeout_seconds)
@@ -171,76 +227,78 @@ class Jobs:
             task.state = State.RUNNING
             return job, task
 
-    def finish(self, job: Job, task: Task, state: State, problem: Problem | None = None) -> None:
-        """The worker is done with a task."""
+    def finish(
+        self,
+        job: Job,
+        task: Task,
+        state: State,
+        error: ErrorDetail | None = None,
+        seconds: float = 0,
+    ) -> None:
+        """Note the end of a task that kept the worker busy for so many seconds."""
+        kind = task.request.kind
         with self._changed:
-            task.state = State.CANCELLED if task.is_withdrawn else state
-            task.problem = None if task.is_withdrawn else problem
+            task.state = State.CANCELLED if task.is_cancelled else state
+            task.error = None if task.is_cancelled else error
             if task.state is State.DONE:
                 task.progress = 1.0
             if task is job.prediction:
                 job.finished_at = time.monotonic()
-            self.num_finished[task.kind, task.state] += 1
-            self.busy_seconds[task.kind] += task.seconds  # type: ignore[assignment]
+            self.num_finished[kind, task.state] += 1
+            self.busy_seconds[kind,] = self.busy_seconds.get((kind,), 0.0) + seconds
         self._remove_if_idle(job)
         self.remove_old()
 
     def remove_old(self) -> None:
-        """Forget results whose time is over, and the oldest of those that are too many."""
+        """Remove results that were kept for long enough, and the oldest of too many."""
         now = time.monotonic()
         with self._changed:
-            finished = sorted(
-                (job for job in self._jobs.values() if job.finished_at is not None),
-                key=lambda job: job.finished_at or 0.0,
-            )
-            num_over = max(0, len(finished) - self._limits.kept_results)
-            old = [
-                job
-                for number, job in enumerate(finished)
-                if number < num_over or now - (job.finished_at or 0) > self._limits.kept_seconds
-            ]
+            jobs = self._jobs.values()
+            ended = [(job.finished_at, job) for job in jobs if job.finished_at is not None]
+            ended.sort(key=lambda item: item[0])
+            too_many = ended[: max(0, len(ended) - self._limits.kept_results)]
+            too_old = [item for item in ended if now - item[0] > self._limits.kept_seconds]
+            old = {job.id: job for _, job in too_many + too_old}.values()
             for job in old:
-                self._withdraw(job)
+                self._cancel_tasks(job)
                 self._jobs.pop(job.id, None)
         for job in old:
             self._remove_if_idle(job)
 
     def close(self) -> None:
-        """Withdraw everything; nothing is accepted any more."""
+        """Cancel everything and accept nothing more."""
         with self._changed:
             self._is_closed = True
             for job in self._jobs.values():
-                self._withdraw(job)
+                self._cancel_tasks(job)
             self._changed.notify_all()
 
     def _check_room(self) -> None:
         if self._is_closed:
-            raise Refusal(Problem("stopping", "the server is stopping"))
+            raise RequestError("stopping", "the server is stopping")
         taken = self._num_reserved + len(self._waiting)
         if taken >= self._limits.queue_length:
-            raise Refusal(
-                Problem(
-                    "queue_full",
-                    f"{taken} videos are ahead and no more can wait; try again in a moment",
-                    limit="queue_length",
-                    allowed=self._limits.queue_length,
-                    found=taken,
-                    retry_after_seconds=_RETRY_AFTER_SECONDS,
-                )
+            raise RequestError(
+                "queue_full",
+                f"{taken} videos are ahead and no more can wait; try again in a moment",
+                limit="queue_length",
+                allowed=self._limits.queue_length,
+                found=taken,
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
 
-    def _withdraw(self, job: Job) -> None:
-        """Take what waits out of the queue, tell what runs to stop."""
+    def _cancel_tasks(self, job: Job) -> None:
+        """Take waiting tasks out of the queue, tell a running one to stop."""
         for task in job.tasks:
             if task.state is State.QUEUED:
                 task.state = State.CANCELLED
-                self.num_finished[task.kind, State.CANCELLED] += 1
+                self.num_finished[task.request.kind, State.CANCELLED] += 1
             elif task.state is State.RUNNING:
-                task.is_withdrawn = True
+                task.is_cancelled = True
         self._waiting = deque(item for item in self._waiting if item[0] is not job)
 
     def _remove_if_idle(self, job: Job) -> None:
-        """Remove a dropped or cancelled job's files, unless the worker still has them open."""
+        """Remove the files of a dropped or cancelled job, unless the worker has them open."""
         with self._changed:
             is_dropped = job.id not in self._jobs or job.prediction.state is State.CANCELLED
             is_busy = any(task.state is State.RUNNING for task in job.tasks)
@@ -248,9 +306,135 @@ class Jobs:
             self._storage.remove(job.folder)
 
     def _drop_oldest_heat_map(self, job: Job) -> None:
-        done = [
-            place for place, task in job.extras.items()
-            if place[0] is Kind.HEAT_MAP and task.state not in UNFINISHED
-        ]  # fmt: skip
-        if len(done) >= _MAX_HEAT_MAPS:
-            job.extras.pop(done[0]).output.unlink(missing_ok=True)
+        maps = [(key, task) for key, task in job.extras.items() if key[0] is Kind.HEAT_MAP]
+        ended = [key for key, task in maps if task.state not in UNFINISHED]
+        if len(ended) >= _MAX_HEAT_MAPS:
+            job.extras.pop(ended[0]).request.output.unlink(missing_ok=True)
+
+
+class WorkerHost:
+    """Keeps the worker process running, and hands it one task after the other from a thread.
+
+    Args:
+        settings: which model the worker loads.
+        limits: how long a task may take.
+        jobs: where tasks come from.
+        on_failure: called if the worker cannot be started in the first place.
+        target: what runs in the process.
+
+    Attributes:
+        facts: what clients are told of the model; None until it is loaded.
+        failure: why the worker cannot be started; None if it can.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        limits: ServerLimits,
+        jobs: Jobs,
+        on_failure: Callable[[], None],
+        target: Target = run_worker,
+    ) -> None:
+        self._child = ChildProcess("worker", target, settings, _START_SECONDS)
+        self._limits, self._jobs, self._on_failure = limits, jobs, on_failure
+        self._stopping = threading.Event()
+        self._first: Callable[[WorkerHost], None] = lambda _: None
+        self._thread = threading.Thread(target=self._run, name="worker host", daemon=True)
+        self.facts: ModelBody | None = None
+        self.failure: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded and the worker runs."""
+        return self.facts is not None and self._child.is_running
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the worker."""
+        return self._child.pid
+
+    @property
+    def num_restarts(self) -> int:
+        """How often the worker had to be started again."""
+        return max(0, self._child.num_starts - 1)
+
+    def start(self, first: Callable[[WorkerHost], None] | None = None) -> None:
+        """Load the model, call ``first``, then work through the queue; returns at once."""
+        self._first = first or self._first
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel everything and end the worker; returns when it has ended."""
+        self._stopping.set()
+        self._jobs.close()
+        self._thread.join(self._limits.stop_seconds)
+        self._child.kill()
+        self._thread.join()
+
+    def make(self, request: WorkerRequest) -> None:
+        """Have a file made that is in no queue; only for use in ``first`` of `start`."""
+        self._child.ask(request, self._limits.job_seconds, is_cancelled=self._stopping.is_set)
+
+    def _run(self) -> None:
+        if not self._start_worker():
+            self._on_failure()
+            return
+        self._first(self)
+        while not self._stopping.is_set():
+            self._jobs.remove_old()
+            if not self._child.is_running and not self._start_worker():
+                self._stopping.wait(_RESTART_PAUSE_SECONDS)
+                continue
+            found = self._jobs.next_task(_IDLE_SECONDS)
+            if found is not None:
+                job, task = found
+                started = time.monotonic()
+                state, error = self._outcome(task)
+                if error is not None:
+                    _logger.warning("%s failed: %s", task.request.kind, error.message)
+                self._jobs.finish(job, task, state, error, time.monotonic() - started)
+        self._child.stop()
+
+    def _start_worker(self) -> bool:
+        try:
+            self.facts = self._child.start()
+        except (MsqnetError, OSError) as error:
+            if not self._stopping.is_set():
+                self.failure = str(error)
+                _logger.error("the worker cannot be started: %s", error)
+            return False
+        self.failure = None
+        return True
+
+    def _outcome(self, task: Task) -> tuple[State, ErrorDetail | None]:
+        request = task.request
+
+        def on_progress(share: float) -> None:
+            task.progress = max(task.progress, min(1.0, share))
+
+        def is_cancelled() -> bool:
+            return task.is_cancelled or self._stopping.is_set()
+
+        try:
+            self._child.ask(request, self._limits.job_seconds, on_progress, is_cancelled)
+        except Cancelled:
+            return State.CANCELLED, None
+        except ChildTimedOut as error:
+            return State.FAILED, ErrorDetail(
+                code="took_too_long",
+                message=f"making this {error}; send a shorter or smaller video",
+                limit="job_seconds",
+                allowed=self._limits.job_seconds,
+            )
+        except ChildDied as error:
+            if is_cancelled():
+                return State.CANCELLED, None
+            _logger.error("%s", error)  # its text is of no use to clients
+            message = (
+                "the worker ended unexpectedly; it is started again. Other videos are not "
+                "affected; this one may be damaged"
+            )
+            return State.FAILED, ErrorDetail(code="worker_died", message=message)
+        except (MsqnetError, OSError) as error:
+            return State.FAILED, detail_of(error, request.video, request.display_name)
+        return State.DONE, None

@@ -1,118 +1,80 @@
-"""Counters in Prometheus' text format (version 0.0.4), written without a dependency."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
 
     from msqnet.serving.service import Service
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Sample = tuple[dict[str, str], float]
 
+class ServiceMetrics(Collector):
+    """Reads all metrics of a service when they are requested."""
 
-class RequestCounts:
-    """How many requests were answered, by route and status, and how many refused, by reason."""
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests: Counter[tuple[str, str, int]] = Counter()
-        self._refusals: Counter[str] = Counter()
-
-    def note_request(self, method: str, route: str, status: int) -> None:
-        """One answer; ``route`` is the pattern, so that there are few of them."""
-        with self._lock:
-            self._requests[method, route, status] += 1
-
-    def note_refusal(self, code: str) -> None:
-        """One refused request."""
-        with self._lock:
-            self._refusals[code] += 1
-
-    def samples(self) -> tuple[list[Sample], list[Sample]]:
-        """Requests and refusals so far."""
-        with self._lock:
-            requests = [
-                ({"method": method, "route": route, "status": str(status)}, float(count))
-                for (method, route, status), count in sorted(self._requests.items())
-            ]
-            refusals: list[Sample] = [
-                ({"code": code}, float(count)) for code, count in sorted(self._refusals.items())
-            ]
-        return requests, refusals
-
-
-def metrics_text(service: Service) -> str:
-    """All metrics of a server."""
-    requests, refusals = service.requests.samples()
-    counts = service.jobs.counts()
-    host = service.worker
-    finished: list[Sample] = [
-        ({"kind": kind.value, "state": state.value}, float(count))
-        for (kind, state), count in sorted(service.jobs.num_finished.items())
-    ]
-    busy: list[Sample] = [
-        ({"kind": kind.value}, float(seconds))
-        for kind, seconds in sorted(service.jobs.busy_seconds.items())
-    ]
-    memory: list[Sample] = [
-        ({"process": name}, float(resident_bytes(pid)))
-        for name, pid in (
-            ("server", os.getpid()),
-            ("worker", host.pid),
-            ("checker", service.checks.pid),
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of this moment."""
+        service = self._service
+        jobs, worker = service.jobs, service.worker
+        counts = jobs.counts()
+        for name, text, labels, values in (
+            ("requests", "HTTP requests.", ["method", "route", "status"], service.requests),
+            ("refusals", "Error responses, by code.", ["code"], service.errors),
+            ("tasks", "Tasks of the worker that ended.", ["kind", "state"], jobs.num_finished),
+            ("task_seconds", "Time the worker was busy.", ["kind"], jobs.busy_seconds),
+        ):
+            family = CounterMetricFamily(f"msqnet_{name}", text, labels=labels)
+            # A copy, because other threads go on counting.
+            for key, count in sorted(values.copy().items()):
+                family.add_metric(key, count)
+            yield family
+        restarts = float(worker.num_restarts)
+        yield CounterMetricFamily("msqnet_worker_restarts", "Workers lost.", value=restarts)
+        memory = GaugeMetricFamily(
+            "msqnet_resident_memory_bytes", "Memory by process.", labels=["process"]
         )
-        if pid is not None
-    ]
-    up_seconds = time.monotonic() - service.started_at
-    families = (
-        _family("requests_total", "counter", "Requests answered.", requests),
-        _family("refusals_total", "counter", "Requests refused, by reason.", refusals),
-        _family("tasks_total", "counter", "Tasks of the worker that ended.", finished),
-        _family("task_seconds_total", "counter", "Time the worker was busy.", busy),
-        _family("uploads_arriving", "gauge", "Uploads being sent or checked.", counts["arriving"]),
-        _family("tasks_waiting", "gauge", "Tasks in the queue.", counts["waiting"]),
-        _family("tasks_running", "gauge", "Tasks the worker is at.", counts["running"]),
-        _family("jobs_kept", "gauge", "Videos known to the server.", counts["kept"]),
-        _family("stored_bytes", "gauge", "Files that are kept.", service.storage.num_bytes()),
-        _family("worker_ready", "gauge", "Whether the model is loaded.", float(host.is_ready)),
-        _family("worker_restarts_total", "counter", "Workers lost.", host.num_restarts),
-        _family("resident_memory_bytes", "gauge", "Memory by process.", memory),
-        _family("up_seconds", "gauge", "Time since the start.", round(up_seconds, 3)),
-    )
-    return "".join(families)
+        pids = {"server": os.getpid(), "worker": worker.pid, "checker": service.checker.pid}
+        for name, pid in pids.items():
+            if pid is not None:
+                memory.add_metric([name], resident_bytes(pid))
+        yield memory
+        for name, text, value in (
+            ("uploads_arriving", "Uploads being sent or checked.", counts["arriving"]),
+            ("tasks_waiting", "Tasks in the queue.", counts["waiting"]),
+            ("tasks_running", "Tasks the worker is at.", counts["running"]),
+            ("jobs_kept", "Videos known to the server.", counts["kept"]),
+            ("stored_bytes", "Files that are kept.", service.storage.num_bytes()),
+            ("worker_ready", "Whether the model is loaded.", worker.is_ready),
+            ("up_seconds", "Time since the start.", time.monotonic() - service.started_at),
+        ):
+            yield GaugeMetricFamily(f"msqnet_{name}", text, value=float(value))
+
+
+def metrics_text(service: Service) -> bytes:
+    """All metrics of a server in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(ServiceMetrics(service))
+    return generate_latest(registry)
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process that is not swapped out; 0 where that cannot be told."""
+    """Memory of a process that is not swapped out; 0 if it has ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _family(name: str, kind: str, help_text: str, samples: float | Iterable[Sample]) -> str:
-    rows = [({}, float(samples))] if isinstance(samples, int | float) else samples
-    lines = [f"# HELP msqnet_{name} {help_text}", f"# TYPE msqnet_{name} {kind}"]
-    lines += [f"msqnet_{name}{_labels(labels)} {value:.15g}" for labels, value in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    pairs = (f'{key}="{_escaped(value)}"' for key, value in labels.items())
-    return "{" + ",".join(pairs) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

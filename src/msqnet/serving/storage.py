@@ -1,4 +1,4 @@
-"""Where uploads and results lie: folders of our own naming, which leave nothing behind."""
+"""Folders for uploads and results. Clients never choose a name, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Storage:
 
     Attributes:
         root: this server's folder.
+        uploads: holds one folder for each video; empty if there is none.
+        scratch: for temporary files.
 
     Raises:
         ServiceError: the parent belongs to another user, or others may look into it.
@@ -38,17 +40,20 @@ class Storage:
 
     def __init__(self, parent: Path | None = None) -> None:
         if parent is None:
-            parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{_user()}"
+            user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+            parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{user}"
         _make_private(parent)
         _remove_left_overs(parent)
         self.root = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
         self._lock = _locked(self.root)
-        self.uploads.mkdir(mode=_FOLDER_MODE)
+        self.uploads = self.own_folder("uploads")
+        self.scratch = self.own_folder("scratch")
 
-    @property
-    def uploads(self) -> Path:
-        """The folder that holds one folder for each video; empty when there is none."""
-        return self.root / "uploads"
+    def own_folder(self, name: str) -> Path:
+        """An empty folder that stays as long as the server."""
+        folder = self.root / name
+        folder.mkdir(mode=_FOLDER_MODE)
+        return folder
 
     def new_folder(self, name: str) -> Path:
         """An empty folder for a video.
@@ -60,31 +65,27 @@ class Storage:
         folder.mkdir(mode=_FOLDER_MODE)
         return folder
 
-    def own_folder(self, name: str) -> Path:
-        """An empty folder for what stays as long as the server."""
-        folder = self.root / name
-        folder.mkdir(mode=_FOLDER_MODE)
-        return folder
-
     def remove(self, folder: Path) -> None:
         """Remove a folder made by `new_folder`, with all in it."""
         shutil.rmtree(folder, ignore_errors=True)
 
     def num_bytes(self) -> int:
         """Size of everything that is kept."""
+        num_bytes = 0
         # Unlike `Path.rglob`, this passes over folders that are removed meanwhile.
-        walked = os.walk(self.uploads)
-        return sum(_size(Path(folder, name)) for folder, _, names in walked for name in names)
+        for folder, _, names in os.walk(self.uploads):
+            for name in names:
+                try:
+                    num_bytes += Path(folder, name).lstat().st_size
+                except FileNotFoundError:
+                    continue
+        return num_bytes
 
     def close(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.root, ignore_errors=True)
         if self._lock is not None:
             self._lock.release()
-
-
-def _user() -> int | str:
-    return os.getuid() if hasattr(os, "getuid") else getpass.getuser()
 
 
 def _make_private(folder: Path) -> None:
@@ -103,7 +104,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _locked(folder: Path) -> FileLock | None:
-    """The lock of a server's folder; None where another process holds it."""
+    """The lock of a server's folder; None if another process holds it."""
     lock = FileLock(folder / _LOCK_FILE)
     try:
         lock.acquire(timeout=0)
@@ -121,10 +122,3 @@ def _remove_left_overs(parent: Path) -> None:
             _logger.warning("removing what a killed server left in %s", folder)
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:
-        return 0

@@ -1,102 +1,210 @@
-"""Receives a form with one file, piece by piece, straight into a file of our own.
+"""Receives a form with a video; a middleware limits what any request may send.
 
-Limits hold while bytes arrive, not afterwards: what is too large or too slow is refused as soon as
-that shows. The client's name of the file is text to be shown; no path is ever made from it.
+Starlette's parser spools the file to disk while it arrives, so that no body is held in memory. What
+is too large or too slow is rejected as soon as that is known. The client's name of the file is text
+to be shown; no path is ever made from it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import unicodedata
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from msqnet.serving.refusals import Problem, Refusal, over_limit
+from msqnet.serving.request_errors import RequestError, over_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
-    from typing import BinaryIO
 
-    from python_multipart.multipart import MultipartCallbacks
+    from starlette.datastructures import FormData
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from msqnet.config import ServingLimits
+    from msqnet.config import ServerLimits
 
 FILE_FIELD = "file"
-_MAX_FIELD_BYTES = 16_384
+UPLOAD_PATH = "/api/v1/predictions"
+# What may come besides the file: boundaries, headers, other fields; and as JSON.
+_FORM_BYTES = 100_000
 _MAX_FIELDS = 16
-_MAX_HEADER_BYTES = 8_192
-# Of the form around the file: boundaries, headers, other fields.
-_FORM_BYTES = 300_000
+_MAX_FIELD_BYTES = 16_384
 _MAX_NAME_LENGTH = 120
-_LINGER_SECONDS = 3.0
-_WRITE_BYTES = 2**20
+_DRAIN_SECONDS = 3.0
 
 
-@dataclass
-class Form:
-    """What a form held.
+class LimitBody:
+    """ASGI middleware: rejects a body over the limit before it is read, or once it exceeds it.
 
-    Attributes:
-        file_name: the client's name of the file, cleaned for display; None where no file came.
-        num_bytes: size of the file.
-        fields: the other fields.
+    Starlette has such a middleware too, but its response is plain text. An error response waits for
+    a moment while the rest of the body is read and dropped, because many clients read no response
+    before they have sent everything.
+
+    Args:
+        app: the application.
+        upload_bytes: largest file of an upload.
     """
 
-    file_name: str | None = None
-    num_bytes: int = 0
-    fields: dict[str, str] = field(default_factory=dict)
+    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
+        self._app, self._upload_bytes = app, upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        allowed = self._upload_bytes if path == UPLOAD_PATH else 0
+        announced = Headers(scope=scope).get("content-length", "")
+        num_bytes = int(announced) if announced.isdecimal() else 0
+        num_received = 0
+        is_complete = False
+
+        async def limited_receive() -> Message:
+            nonlocal num_received, is_complete
+            # Checked in here, so that the application turns an error into a response.
+            _check_size(num_bytes - _FORM_BYTES, allowed)
+            message = await receive()
+            num_received += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            _check_size(num_received - _FORM_BYTES, allowed)
+            return message
+
+        async def send_when_drained(message: Message) -> None:
+            nonlocal is_complete
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                try:
+                    async with asyncio.timeout(_DRAIN_SECONDS):
+                        while not is_complete:
+                            is_complete = not (await receive()).get("more_body", False)
+                except TimeoutError:
+                    pass  # a client that goes on sending
+            await send(message)
+
+        await self._app(scope, limited_receive, send_when_drained)
 
 
-async def receive_form(request: Request, path: Path, limits: ServingLimits) -> Form:
+def _check_size(num_bytes: int, allowed: int) -> None:
+    if num_bytes > 0 == allowed:
+        raise RequestError("upload_too_large", f"a body of more than {_FORM_BYTES} bytes")
+    if num_bytes > allowed:
+        what = f"a file of at least {num_bytes} bytes"
+        raise over_limit("upload_too_large", what, "upload_bytes", allowed, num_bytes)
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which does not say whether the form was complete."""
+
+    is_complete = False
+
+    def on_end(self) -> None:
+        """Called at the last boundary."""
+        self.is_complete = True
+
+
+async def receive_form(
+    request: Request, path: Path, limits: ServerLimits
+) -> tuple[str, dict[str, str]]:
     """Read a ``multipart/form-data`` request.
 
     Args:
-        request: whose body nobody has read yet.
+        request: its body unread.
         path: where the content of the field `FILE_FIELD` goes.
         limits: how large and how slow it may be.
 
+    Returns:
+        The client's name of the file, cleaned for display, and the other fields.
+
     Raises:
-        Refusal: no such form, too large, too slow, or broken off.
+        RequestError: not such a form, too large, too slow, or incomplete.
     """
-    boundary = _boundary(request.headers.get("content-type", ""))
-    _check_announced(request.headers.get("content-length"), limits)
+    content_type = request.headers.get("content-type", "")
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        message = (
+            f"found content type {content_type[:80]!r}, expected multipart/form-data with the "
+            f"video in the field {FILE_FIELD!r}"
+        )
+        raise RequestError("unsupported_media_type", message)
+
+    async def complete_body() -> AsyncGenerator[bytes, None]:
+        async for chunk in request.stream():
+            yield chunk
+        if not parser.is_complete:
+            raise RequestError("bad_request", "the form ends before its last boundary")
+
+    # More than is allowed, so that `_checked` can name what exceeds a limit.
+    parser = _FormParser(
+        request.headers,
+        complete_body(),
+        max_files=2,
+        max_fields=2 * _MAX_FIELDS,
+        max_part_size=2 * _MAX_FIELD_BYTES,
+    )
     try:
         async with asyncio.timeout(limits.upload_seconds):
-            return await _read(request.stream(), boundary, path, limits)
+            form = await parser.parse()
     except TimeoutError as error:
-        raise Refusal(
-            Problem(
-                "upload_too_slow",
-                f"the upload was not complete after {limits.upload_seconds:g} s "
-                "(upload_seconds); send a smaller file or use a faster connection",
-                limit="upload_seconds",
-                allowed=limits.upload_seconds,
-            )
+        allowed = limits.upload_seconds
+        message = (
+            f"the upload was not complete after {allowed:g} s (upload_seconds); send a smaller "
+            "file or use a faster connection"
+        )
+        raise RequestError(
+            "upload_too_slow", message, limit="upload_seconds", allowed=allowed
         ) from error
     except ClientDisconnect as error:
-        raise Refusal(Problem("bad_request", "the upload was broken off")) from error
-    except FormParserError as error:
-        raise Refusal(Problem("bad_request", f"not a valid form: {error}")) from error
-
-
-async def linger(request: Request) -> None:
-    """Read on for a moment, so that a client that is still sending sees the answer first."""
+        raise RequestError("bad_request", "the connection was closed during the upload") from error
+    except MultiPartException as error:
+        raise RequestError("bad_request", f"not a valid form: {error.message}") from error
     try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            async for _ in request.stream():
-                pass
-    except (TimeoutError, ClientDisconnect, RuntimeError):
-        return  # still sending, gone, or all was read
+        upload, fields = _checked(form, limits)
+        await asyncio.to_thread(_copy, upload, path)
+    finally:
+        await form.close()
+    return display_name(upload.filename or ""), fields
+
+
+def _checked(form: FormData, limits: ServerLimits) -> tuple[UploadFile, dict[str, str]]:
+    """The one file of a form, and its other fields."""
+    upload: UploadFile | None = None
+    fields: dict[str, str] = {}
+    for name, value in form.multi_items():
+        shown = f"field {name[:40]!r}"
+        if isinstance(value, UploadFile):
+            if name != FILE_FIELD or upload is not None:
+                message = f"{shown}: expected one file, in the field {FILE_FIELD!r}"
+                raise RequestError("invalid_request", message)
+            upload = value
+        elif name == FILE_FIELD:
+            raise RequestError("invalid_request", f"{shown}: found text, expected a file")
+        elif name in fields or len(fields) >= _MAX_FIELDS:
+            raise RequestError("invalid_request", f"{shown}: given twice, or too many fields")
+        elif (num_bytes := len(value.encode())) > _MAX_FIELD_BYTES:
+            what = f"{shown}: more than {_MAX_FIELD_BYTES} bytes"
+            raise over_limit("invalid_request", what, "field_bytes", _MAX_FIELD_BYTES, num_bytes)
+        else:
+            fields[name] = value
+    if upload is None:
+        message = f"no video: expected a file in the field {FILE_FIELD!r}"
+        raise RequestError("invalid_request", message)
+    _check_size(upload.size or 0, limits.upload_bytes)
+    return upload, fields
+
+
+def _copy(upload: UploadFile, path: Path) -> None:
+    with path.open("xb") as file:
+        shutil.copyfileobj(upload.file, file)
 
 
 def display_name(name: str) -> str:
-    """A client's file name as something to show: its last part, printable, not too long."""
+    """A client's file name for display: its last part, printable, not too long."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     shown = "".join(
         character
@@ -106,154 +214,3 @@ def display_name(name: str) -> str:
     if len(shown) > _MAX_NAME_LENGTH:
         shown = shown[: _MAX_NAME_LENGTH - 9] + "…" + shown[-8:]
     return shown.strip(". ") or "video"
-
-
-def _boundary(content_type: str) -> bytes:
-    kind, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise Refusal(
-            Problem(
-                "unsupported_media_type",
-                f"found content type {content_type[:80]!r}, expected multipart/form-data with the "
-                f"video in the field {FILE_FIELD!r}",
-            )
-        )
-    return boundary
-
-
-def _check_announced(content_length: str | None, limits: ServingLimits) -> None:
-    if content_length is not None and content_length.isdecimal():
-        _check_size(int(content_length) - _FORM_BYTES, limits)
-
-
-def _check_size(num_bytes: int, limits: ServingLimits) -> None:
-    if num_bytes > limits.upload_bytes:
-        raise over_limit(
-            "upload_too_large",
-            f"a file of at least {num_bytes} bytes",
-            "upload_bytes",
-            limits.upload_bytes,
-            num_bytes,
-        )
-
-
-async def _read(
-    stream: AsyncIterator[bytes], boundary: bytes, path: Path, limits: ServingLimits
-) -> Form:
-    with path.open("xb") as file:
-        reader = _FormReader(file, limits)
-        parser = MultipartParser(boundary, reader.callbacks())
-        num_outside = 0
-        async for chunk in stream:
-            before = reader.form.num_bytes
-            parser.write(chunk)
-            num_outside += len(chunk) - (reader.form.num_bytes - before)
-            if num_outside > _FORM_BYTES:
-                raise Refusal(Problem("bad_request", "the form around the file is too large"))
-            if reader.num_buffered >= _WRITE_BYTES:
-                await asyncio.to_thread(reader.flush)
-        parser.finalize()
-        if not reader.is_complete:
-            raise Refusal(Problem("bad_request", "the form ends before its last boundary"))
-        await asyncio.to_thread(reader.flush)
-    return reader.form
-
-
-class _FormReader:
-    """Takes the parser's events; file bytes are held back until `flush`."""
-
-    def __init__(self, file: BinaryIO, limits: ServingLimits) -> None:
-        self.form = Form()
-        self.is_complete = False
-        self.num_buffered = 0
-        self._file = file
-        self._limits = limits
-        self._buffered: list[bytes] = []
-        self._header = [b"", b""]
-        self._disposition = b""
-        self._field: str | None = None
-        self._text = bytearray()
-
-    def callbacks(self) -> MultipartCallbacks:
-        """What the parser calls."""
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-
-    def flush(self) -> None:
-        """Write what is held back; from a thread that may wait."""
-        self._file.write(b"".join(self._buffered))
-        self._file.flush()
-        self._buffered.clear()
-        self.num_buffered = 0
-
-    def _on_part_begin(self) -> None:
-        self._header, self._disposition = [b"", b""], b""
-        self._field, self._text = None, bytearray()
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
-        self._check_header()
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
-        self._check_header()
-
-    def _check_header(self) -> None:
-        if len(self._header[0]) + len(self._header[1]) > _MAX_HEADER_BYTES:
-            raise Refusal(Problem("bad_request", "a header of the form is too long"))
-
-    def _on_header_end(self) -> None:
-        if self._header[0].lower() == b"content-disposition":
-            self._disposition = self._header[1]
-        self._header = [b"", b""]
-
-    def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        is_file = b"filename" in options or name == FILE_FIELD
-        if is_file and (name != FILE_FIELD or self.form.file_name is not None):
-            raise _invalid(f"field {name[:40]!r}: expected one file, in the field {FILE_FIELD!r}")
-        if is_file:
-            if b"filename" not in options:
-                raise _invalid(f"field {FILE_FIELD!r}: found text, expected a file")
-            self.form.file_name = display_name(options[b"filename"].decode("utf-8", "replace"))
-        elif name in self.form.fields or len(self.form.fields) >= _MAX_FIELDS:
-            raise _invalid(f"field {name[:40]!r}: given twice, or too many fields")
-        self._field = None if is_file else name
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._field is None:
-            self.form.num_bytes += end - start
-            _check_size(self.form.num_bytes, self._limits)
-            self._buffered.append(data[start:end])
-            self.num_buffered += end - start
-            return
-        if len(self._text) + end - start > _MAX_FIELD_BYTES:
-            raise over_limit(
-                "invalid_request",
-                f"field {self._field[:40]!r}: more than {_MAX_FIELD_BYTES} bytes",
-                "field_bytes",
-                _MAX_FIELD_BYTES,
-                len(self._text) + end - start,
-            )
-        self._text += data[start:end]
-
-    def _on_part_end(self) -> None:
-        if self._field is not None:
-            self.form.fields[self._field] = self._text.decode("utf-8", "replace")
-
-    def _on_end(self) -> None:
-        self.is_complete = True
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(Problem("invalid_request", message))

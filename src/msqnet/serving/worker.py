@@ -1,62 +1,99 @@
-"""The process that holds the model and makes everything that needs it, one thing at a time."""
+"""The process that holds the model and makes every file, one at a time.
+
+The server imports this module too, so torch and what needs it are imported inside of functions.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.child_process import Cancelled, answer_requests
+from msqnet.child_process import answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+from msqnet.errors import ConfigError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.process import keep_freed_memory
-from msqnet.serving.refusals import Refusal, problem_of
-from msqnet.serving.requests import (
-    HeatMapRequest,
-    ModelFacts,
-    OverlayRequest,
-    PictureRequest,
-    PredictionRequest,
-    PreviewRequest,
-    ReportRequest,
-    WorkerRequest,
-    WorkerSettings,
-)
+from msqnet.serving.request_errors import RequestError
+from msqnet.serving.schemas import ModelBody, PredictionOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from msqnet.child_process import Report
+    from msqnet.config import WorkerSettings
+    from msqnet.explain.explainer import Explainer
+    from msqnet.explain.heat_maps import HeatMaps
     from msqnet.inference.backends import Backend
-    from msqnet.serving.heat_maps import HeatMapMaker
+    from msqnet.predictions import VideoPredictions
 
-# Progress is told, and a withdrawal noticed, after each batch.
+# Progress is sent, and a cancellation noticed, after each batch.
 _BATCH_SIZE = 2
+_PICTURE_SHORT_SIDE_PIXELS = 180
+_PICTURE_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+_PREVIEW_SHORT_SIDE_PIXELS = 480
+_REPORT_PREVIEW_MEGABYTES = 50.0
+
+
+class Kind(StrEnum):
+    """What the worker makes."""
+
+    PREDICTION = "prediction"
+    PICTURE = "picture"
+    PREVIEW = "preview"
+    OVERLAY = "overlay"
+    REPORT = "report"
+    HEAT_MAP = "heat_map"
+
+
+@dataclass(frozen=True)
+class WorkerRequest:
+    """A file for the worker to make.
+
+    Attributes:
+        kind: what to make.
+        video: the video.
+        output: the file to write; the CSV and Parquet files of a prediction lie beside it.
+        display_name: the client's name of the video, for results and messages.
+        options: the options of the prediction.
+        result: JSON of the prediction that an overlay or a report shows.
+        label: label of a heat map.
+        interval_seconds: start and end, exclusive, of a heat map.
+    """
+
+    kind: Kind
+    video: Path
+    output: Path
+    display_name: str = "the video"
+    options: PredictionOptions = field(default_factory=PredictionOptions)
+    result: Path | None = None
+    label: str = ""
+    interval_seconds: tuple[float, float] = (0.0, 0.0)
 
 
 def run_worker(connection: Connection, settings: WorkerSettings) -> None:
-    """The process: loads the model, then answers each `WorkerRequest`."""
+    """The process: loads the model, then makes the file of each `WorkerRequest`."""
     if settings.scratch is not None:
         tempfile.tempdir = str(settings.scratch)
-
     keep_freed_memory()
 
-    def prepare() -> tuple[ModelFacts, Any]:
+    def prepare() -> tuple[ModelBody, Any]:
         worker = Worker(settings)
-        return worker.facts, worker.answer
+        return worker.facts, worker.make
 
     answer_requests(connection, prepare)
 
 
 class Worker:
-    """The model, and what is made with it.
-
-    Args:
-        settings: which model.
+    """The model, and everything that is made with it.
 
     Attributes:
-        facts: what others need to know of the model.
+        facts: what clients are told of the model.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
@@ -64,93 +101,95 @@ class Worker:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
+        from msqnet.inference.predictor import Predictor
+
         self._settings = settings
-        self._heat_maps: HeatMapMaker | None = None
+        self._explainer: tuple[tuple[str, ...] | None, Explainer] | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
-        self.facts = self._load()
-
-    def answer(self, request: WorkerRequest, report: Report) -> None:
-        """Make what is asked for; the file named in the request is there afterwards.
-
-        Raises:
-            Refusal: it cannot be made; the message speaks of the client's name of the file.
-        """
-        try:
-            self._make(request, report)
-        except (Refusal, Cancelled):
-            raise
-        except MsqnetError as error:
-            name = getattr(request, "display_name", "the video")
-            raise Refusal(problem_of(error).about(request.video, name)) from error
-
-    def _make(self, request: WorkerRequest, report: Report) -> None:
-        from msqnet.serving import extras
-
-        match request:
-            case PredictionRequest():
-                self._predict(request, report)
-            case PictureRequest():
-                extras.write_picture(request)
-            case PreviewRequest():
-                extras.write_preview(request, report)
-            case OverlayRequest():
-                extras.write_overlay(request, report)
-            case ReportRequest():
-                extras.write_report(request)
-            case HeatMapRequest():
-                self._explain(request, report)
-
-    def _explain(self, request: HeatMapRequest, report: Report) -> None:
-        from msqnet.serving.heat_maps import HeatMapMaker
-
-        if self._heat_maps is None:
-            self._heat_maps = HeatMapMaker(self._settings)
-        self._heat_maps.write(request, report)
-
-    def _predict(self, request: PredictionRequest, report: Report) -> None:
-        from msqnet.inference.predictor import Predictor
-
-        chosen = request.settings
-        predictor = Predictor(
-            self._backend(chosen.labels),
-            WindowConfig(chosen.window_seconds, chosen.stride_seconds, _BATCH_SIZE),
-            SegmentConfig(threshold=chosen.threshold),
-        )
-        predictions = predictor(request.video, report)
-        replace(predictions, path=request.display_name).write(request.stem)
-
-    def _load(self) -> ModelFacts:
-        from msqnet.inference.predictor import Predictor
-
-        is_bound = _needs_labels(self._settings.model) and self._settings.labels is None
-        # Loaded for some labels, so that what is wrong with the model shows now.
-        labels = ("walking", "resting") if is_bound else self._settings.labels
-        backend = self._load_backend(labels)
-        predictor = Predictor(backend)
-        if not is_bound:
+        needs_labels = self._is_clip and settings.labels is None
+        # Loaded for some labels even then, so that a bad model is noticed at the start.
+        backend = self._load(("walking", "resting") if needs_labels else settings.labels)
+        if not needs_labels:
             self._default = backend
-        return ModelFacts(
-            name=str(backend.provenance.get("name", self._settings.model)),
-            labels=() if is_bound else tuple(backend.labels),
-            is_open=_is_open(self._settings.model),
-            has_heat_maps=not _needs_labels(self._settings.model),
+        predictor = Predictor(backend)
+        self.facts = ModelBody(
+            name=str(backend.provenance.get("name", settings.model)),
+            labels=() if needs_labels else tuple(backend.labels),
+            is_open_vocabulary=self._is_open(),
+            has_heat_maps=not self._is_clip,
             window_seconds=predictor.window_seconds,
             stride_seconds=predictor.stride_seconds,
         )
 
+    def make(self, request: WorkerRequest, report: Report) -> None:
+        """Write the file that the request names.
+
+        Args:
+            request: what to make.
+            report: called with the share that is done, from 0 to 1.
+        """
+        match request.kind:
+            case Kind.PREDICTION:
+                self._predict(request, report)
+            case Kind.PICTURE:
+                _write_picture(request)
+            case Kind.PREVIEW:
+                _write_preview(request, report)
+            case Kind.OVERLAY:
+                from msqnet.report.overlay import write_overlay
+
+                write_overlay(_result(request), request.video, request.output, progress=report)
+            case Kind.REPORT:
+                _write_report(request)
+            case Kind.HEAT_MAP:
+                self._write_heat_map(request, report)
+
+    @cached_property
+    def _is_clip(self) -> bool:
+        """Whether the model is a zero-shot CLIP, which has no labels and no heat maps."""
+        from msqnet.inference.clip_zero_shot import PREFIX
+
+        return str(self._settings.model or "").startswith(PREFIX)
+
+    def _is_open(self) -> bool:
+        """Whether the model scores any text."""
+        from msqnet.inference.manifest import is_exported
+        from msqnet.model.configuration import MSQNetConfig
+        from msqnet.models import model_folder
+
+        model = self._settings.model
+        if model is not None and is_exported(model):
+            raise ConfigError(
+                f"{model}: an exported model; the server draws heat maps and needs the model "
+                "itself, give the folder that was exported"
+            )
+        return self._is_clip or bool(MSQNetConfig.from_pretrained(model_folder(model)).is_open)
+
+    def _predict(self, request: WorkerRequest, report: Report) -> None:
+        from msqnet.inference.predictor import Predictor
+
+        options = request.options
+        predictor = Predictor(
+            self._backend(options.labels),
+            WindowConfig(options.window_seconds, options.stride_seconds, _BATCH_SIZE),
+            SegmentConfig(threshold=options.threshold),
+        )
+        predictions = predictor(request.video, report)
+        replace(predictions, path=request.display_name).write(request.output.with_suffix(""))
+
     def _backend(self, labels: tuple[str, ...] | None) -> Backend:
-        """The model asked for these labels; the last choice stays loaded beside the default."""
+        """The model for these labels; the last custom choice stays loaded beside the default."""
         if labels is None or (self._default and labels == tuple(self._default.labels)):
             if self._default is None:
                 raise VocabularyError("this model was trained on no labels: name some")
             return self._default
         if self._custom is None or self._custom[0] != labels:
-            self._custom = None
-            self._custom = (labels, self._load_backend(labels))
+            self._custom = None  # frees its memory before the next one is loaded
+            self._custom = (labels, self._load(labels))
         return self._custom[1]
 
-    def _load_backend(self, labels: tuple[str, ...] | None) -> Backend:
+    def _load(self, labels: tuple[str, ...] | None) -> Backend:
         from msqnet.inference.loading import load_backend
         from msqnet.prompts import read_label_table
 
@@ -162,23 +201,123 @@ class Worker:
             device=self._settings.device,
         )
 
+    def _write_heat_map(self, request: WorkerRequest, report: Report) -> None:
+        """JSON: times, size in cells, and the maps of all frames as base64 of bytes."""
+        import numpy as np
 
-def _needs_labels(model: str | None) -> bool:
-    from msqnet.inference.clip_zero_shot import PREFIX
+        from msqnet.predictions import replacing
 
-    return str(model or "").startswith(PREFIX)
+        if self._is_clip:
+            message = f"{self._settings.model} has no heat maps; use an msqnet model"
+            raise RequestError("not_explained", message)
+        explainer = self._explainer_for(request.options.labels or self._settings.labels)
+        start, end = request.interval_seconds
+        length = request.options.window_seconds or self.facts.window_seconds
+        # Side by side, without overlap.
+        windows = WindowConfig(length, length)
+        found = []
+        for item in explainer.explain_windows(request.video, [request.label], windows, start, end):
+            found.append(item)
+            report(min(1.0, (item[1] - start) / (end - start)))
+        if not found:  # shorter than a window
+            maps = explainer.explain(request.video, [request.label], start, end)
+            found = [(start, end, maps)]
+        document = {
+            "label": request.label,
+            "start_seconds": min(start for start, _, _ in found),
+            "end_seconds": max(end for _, end, _ in found),
+            "score": float(np.mean([maps.scores[0] for _, _, maps in found])),
+            **_joined([maps for _, _, maps in found]),
+        }
+        with replacing(request.output) as part:
+            part.write_text(json.dumps(document, allow_nan=False), encoding="ascii")
+
+    def _explainer_for(self, labels: tuple[str, ...] | None) -> Explainer:
+        """The explaining model for these labels; the last one stays loaded."""
+        from msqnet.explain.explainer import Explainer
+        from msqnet.model.msqnet import MSQNet
+        from msqnet.model.vocabulary import ask_for
+        from msqnet.models import model_folder
+        from msqnet.prompts import read_label_table
+
+        if self._explainer is None or self._explainer[0] != labels:
+            self._explainer = None  # frees its memory before the next one is loaded
+            model = MSQNet.from_pretrained(model_folder(self._settings.model))
+            if labels is not None and model.config.is_open:
+                table = self._settings.label_table
+                ask_for(model, labels, None if table is None else read_label_table(table))
+            self._explainer = (labels, Explainer(model, self._settings.device))
+        return self._explainer[1]
 
 
-def _is_open(model: str | None) -> bool:
-    from msqnet.inference.manifest import is_exported
-    from msqnet.model.configuration import MSQNetConfig
-    from msqnet.models import model_folder
+def _joined(parts: list[HeatMaps]) -> dict[str, Any]:
+    """The maps of several windows one after the other; a frame of two windows counts once."""
+    import numpy as np
 
-    if _needs_labels(model):
-        return True
-    if model is not None and is_exported(model):
-        raise ConfigError(
-            f"{model}: an exported model; the server draws heat maps and needs the model itself, "
-            "give the folder that was exported"
-        )
-    return bool(MSQNetConfig.from_pretrained(model_folder(model)).is_open)
+    times: list[float] = []
+    maps: list[np.ndarray] = []
+    for part in parts:
+        for time, image in zip(part.pts_seconds.tolist(), part.maps[0], strict=True):
+            if not times or time > times[-1]:
+                times.append(time)
+                maps.append((image * 255).round().astype(np.uint8))  # (h, w)
+    height, width = maps[0].shape
+    return {
+        "num_frames": len(maps),
+        "height": height,
+        "width": width,
+        "pts_seconds": times,
+        "maps": base64.b64encode(np.stack(maps).tobytes()).decode("ascii"),
+    }
+
+
+def _write_picture(request: WorkerRequest) -> None:
+    """A JPEG of the sharpest of a few frames."""
+    import numpy as np
+    from PIL import Image
+
+    from msqnet.video.reader import open_video
+
+    with open_video(request.video, short_side_pixels=_PICTURE_SHORT_SIDE_PIXELS) as video:
+        times = [share * video.duration_seconds for share in _PICTURE_SHARES]
+        frames = video.frames_at(times).pixels.permute(0, 2, 3, 1).numpy()  # -> (T, H, W, 3)
+    best = max(frames, key=lambda frame: float(np.abs(np.diff(frame.astype(float), axis=1)).mean()))
+    Image.fromarray(best).save(request.output, format="JPEG", quality=85)
+
+
+def _write_preview(request: WorkerRequest, report: Report) -> None:
+    """An H.264 copy with the same times and sound, its first frame at 0."""
+    from msqnet.report.pictures import resized, square_size
+    from msqnet.report.video_writer import VideoWriter
+    from msqnet.video.reader import open_video, scaled_size
+
+    with open_video(request.video, short_side_pixels=_PREVIEW_SHORT_SIDE_PIXELS) as video:
+        width, height = scaled_size(*square_size(video), _PREVIEW_SHORT_SIDE_PIXELS)
+        with VideoWriter(
+            request.output, width=width, height=height, audio_from=request.video
+        ) as writer:
+            for time_seconds, frame in resized(video, width, height):
+                writer.write(frame, time_seconds)
+                report(min(1.0, time_seconds / video.duration_seconds))
+            writer.close(video.duration_seconds)
+
+
+def _write_report(request: WorkerRequest) -> None:
+    """One self-contained HTML file about the video."""
+    from msqnet.report import html
+    from msqnet.report.results_reader import PredictedVideo, Results
+
+    predictions = _result(request)
+    status = "partial" if predictions.notes else "ok"
+    video = PredictedVideo(request.display_name, predictions, status, request.video)
+    # The folder gives the page its title, nothing else.
+    results = Results(Path(request.display_name), (video,), (), None, None)
+    html.write_report(results, request.output, preview_megabytes=_REPORT_PREVIEW_MEGABYTES)
+
+
+def _result(request: WorkerRequest) -> VideoPredictions:
+    from msqnet.predictions import VideoPredictions
+
+    if request.result is None:
+        raise ValueError(f"a request for a {request.kind} without a result")
+    return VideoPredictions.from_json(request.result.read_text(encoding="ascii"))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.child_process import answer_requests
 from msqnet.errors import CheckpointError, ConfigError, UnreadableVideo
-from msqnet.serving.requests import ModelFacts
+from msqnet.serving.schemas import ModelBody
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from msqnet.serving.requests import PredictionRequest, WorkerSettings
+    from msqnet.config import WorkerSettings
+    from msqnet.serving.worker import WorkerRequest
 
 
 def run_child(connection: Connection, greeting: str) -> None:
@@ -30,17 +31,27 @@ def run_child(connection: Connection, greeting: str) -> None:
 def run_worker_like(connection: Connection, settings: WorkerSettings) -> None:
     """A worker without a model: the name of the video says what becomes of its prediction."""
 
-    def prepare() -> tuple[ModelFacts, Any]:
+    def prepare() -> tuple[ModelBody, Any]:
         if settings.model == "none":
             raise CheckpointError("no such model")
-        return ModelFacts("tiny", ("walking",), False, True, 2.0, 1.0), _make
+        facts = ModelBody(
+            name="tiny",
+            labels=("walking",),
+            is_open_vocabulary=False,
+            has_heat_maps=True,
+            window_seconds=2.0,
+            stride_seconds=1.0,
+        )
+        return facts, _make
 
     answer_requests(connection, prepare)
 
 
-def _make(request: PredictionRequest, report: Any) -> str:
+def _make(request: WorkerRequest, report: Any) -> str:
+    if request.display_name == "refuse":
+        raise UnreadableVideo(f"{request.video}: 0 decodable frames")
     answer = _answer(request.display_name, report)
-    request.stem.with_suffix(".json").write_text("{}")
+    request.output.write_text("{}")
     return answer
 
 

@@ -6,35 +6,41 @@ import asyncio
 import json
 import re
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from msqnet.config import ServingLimits
+from msqnet.config import ServerLimits, ServerSettings
 from msqnet.serving.app import create_app
-from msqnet.serving.checks import Checks
-from msqnet.serving.job import Kind, State
-from msqnet.serving.requests import ModelFacts
+from msqnet.serving.checker import Checker
+from msqnet.serving.jobs import State
+from msqnet.serving.schemas import ModelBody
 from msqnet.serving.service import Service
-from msqnet.serving.settings import ServerSettings
+from msqnet.serving.worker import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # One checker for all tests; its limits are the usual ones.
-_CHECKS = Checks(ServingLimits())
-_MODEL = ModelFacts("tiny", ("walking", "eating"), False, True, 2.0, 1.0)
+_CHECKER = Checker(ServerLimits())
+_MODEL = ModelBody(
+    name="tiny",
+    labels=("walking", "eating"),
+    is_open_vocabulary=False,
+    has_heat_maps=True,
+    window_seconds=2.0,
+    stride_seconds=1.0,
+)
 
 
 class Api:
     """A service and a way to ask it."""
 
-    def __init__(self, settings: ServerSettings, model: ModelFacts | None) -> None:
+    def __init__(self, settings: ServerSettings, model: ModelBody | None) -> None:
         self.service = Service(settings, on_failure=lambda: None)
-        self.service.checks = _CHECKS
+        self.service.checker = _CHECKER
         self.service.worker.facts = model
         self._app = create_app(settings, self.service)
 
@@ -62,11 +68,11 @@ class Api:
 @pytest.fixture(scope="module", autouse=True)
 def _checker_ends_with_the_module() -> Iterator[None]:
     yield
-    _CHECKS.stop()
+    _CHECKER.stop()
 
 
 @contextmanager
-def _api(folder: Path, model: ModelFacts | None = _MODEL, **settings: Any) -> Iterator[Api]:
+def _api(folder: Path, model: ModelBody | None = _MODEL, **settings: Any) -> Iterator[Api]:
     api = Api(ServerSettings(work_folder=folder, **settings), model)
     try:
         yield api
@@ -77,7 +83,7 @@ def _api(folder: Path, model: ModelFacts | None = _MODEL, **settings: Any) -> It
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    with _api(tmp_path / "work", limits=ServingLimits(queue_length=3)) as made:
+    with _api(tmp_path / "work", limits=ServerLimits(queue_length=3)) as made:
         yield made
 
 
@@ -150,11 +156,21 @@ def test_options_as_json_have_their_own_types(api: Api, options: object) -> None
     assert (answer.status_code, _error(answer)["code"]) == (422, "invalid_request")
 
 
+def test_json_that_is_too_large_is_not_read_to_its_end(api: Api) -> None:
+    labels = ["x" * 200] * 1000
+
+    answer = api("POST", "/api/v1/examples/none/predictions", json={"labels": labels})
+
+    assert (answer.status_code, _error(answer)["code"]) == (413, "upload_too_large")
+
+
 def test_open_model_takes_any_label_and_one_without_labels_needs_some(
     tmp_path: Path, write_video: Callable[..., Path]
 ) -> None:
     path = write_video()
-    with _api(tmp_path / "work", replace(_MODEL, labels=(), is_open=True)) as api:
+    with _api(
+        tmp_path / "work", _MODEL.model_copy(update={"labels": (), "is_open_vocabulary": True})
+    ) as api:
         assert api.send(path, labels="two mice fighting").status_code == 202
         assert "labels" in _error(api.send(path))["message"]
 
@@ -182,7 +198,7 @@ def test_until_the_model_is_there_clients_are_told_to_wait(
 def test_bad_files_are_refused_and_nothing_is_kept(
     tmp_path: Path, files: dict[str, Any], status: int, code: str
 ) -> None:
-    with _api(tmp_path / "work", limits=ServingLimits(upload_bytes=200_000)) as api:
+    with _api(tmp_path / "work", limits=ServerLimits(upload_bytes=200_000)) as api:
         answer = api("POST", "/api/v1/predictions", files=files)
 
         assert answer.status_code == status
@@ -192,7 +208,7 @@ def test_bad_files_are_refused_and_nothing_is_kept(
 
 
 def test_limit_of_the_upload_is_named_with_what_was_found(tmp_path: Path) -> None:
-    with _api(tmp_path / "work", limits=ServingLimits(upload_bytes=200_000)) as api:
+    with _api(tmp_path / "work", limits=ServerLimits(upload_bytes=200_000)) as api:
         files = {"file": ("a.mp4", bytes(900_000))}
         error = _error(api("POST", "/api/v1/predictions", files=files))
 
@@ -285,12 +301,14 @@ def test_heat_map_needs_a_label_and_a_stretch_of_the_video(
 
 
 def test_failed_prediction_says_why(api: Api, write_video: Callable[..., Path]) -> None:
-    from msqnet.serving.refusals import Problem
+    from msqnet.serving.request_errors import ErrorDetail
 
     location = api.send(write_video()).headers["location"]
     found = api.service.jobs.next_task(0)
     assert found is not None
-    api.service.jobs.finish(*found, State.FAILED, Problem("worker_died", "it crashed"))
+    api.service.jobs.finish(
+        *found, State.FAILED, ErrorDetail(code="worker_died", message="it crashed")
+    )
 
     status = api("GET", location).json()
 
@@ -304,7 +322,7 @@ def test_name_of_a_download_cannot_break_its_header(
     files = {"file": ('M\u00e4use";x=.mp4', write_video().read_bytes())}
     location = api("POST", "/api/v1/predictions", files=files).headers["location"]
     job = api.service.jobs.get(location.rsplit("/", 1)[-1])
-    job.prediction.output.write_text("{}")
+    job.request.output.write_text("{}")
     job.prediction.state = State.DONE
 
     disposition = api("GET", f"{location}/result.json").headers["content-disposition"]
@@ -411,11 +429,11 @@ def test_metrics_are_prometheus_text(api: Api, write_video: Callable[..., Path])
     lines = answer.text.splitlines()
     sample = re.compile(r'msqnet_[a-z_]+(\{([a-z]+="[^"]*",?)+\})? [\d.e+-]+')
     assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines)
-    assert "msqnet_tasks_waiting 1" in lines
-    assert 'msqnet_refusals_total{code="not_found"} 1' in lines
-    assert 'msqnet_tasks_total{kind="prediction",state="done"} 1' in lines
+    assert "msqnet_tasks_waiting 1.0" in lines
+    assert 'msqnet_refusals_total{code="not_found"} 1.0' in lines
+    assert 'msqnet_tasks_total{kind="prediction",state="done"} 1.0' in lines
     route = 'route="/api/v1/predictions/{prediction_id}"'
-    assert f'msqnet_requests_total{{method="GET",{route},status="404"}} 1' in lines
+    assert f'msqnet_requests_total{{method="GET",{route},status="404"}} 1.0' in lines
     for family in {line.split("{")[0].split()[0] for line in lines if line[0] != "#"}:
         assert f"# TYPE {family} " in answer.text
 

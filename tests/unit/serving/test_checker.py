@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.config import ServingLimits
+from msqnet.config import ServerLimits
 from msqnet.errors import EmptyVideo, UnreadableVideo, VideoError
-from msqnet.serving.checker import inspect_video
-from msqnet.serving.checks import Checks
-from msqnet.serving.refusals import Refusal
+from msqnet.serving.checker import Checker, inspect_video
+from msqnet.serving.request_errors import RequestError
 from tests.fixtures.bad_videos import huge_header, resize_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_LIMITS = ServingLimits()
+_LIMITS = ServerLimits()
 
 
 @pytest.fixture(scope="module")
-def checks() -> Iterator[Checks]:
-    running = Checks(ServingLimits(duration_seconds=10, check_seconds=60))
+def checker() -> Iterator[Checker]:
+    running = Checker(ServerLimits(duration_seconds=10, check_seconds=60))
     yield running
     running.stop()
 
@@ -67,21 +66,21 @@ def test_name_does_not_count(write_video: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("limits", "limit", "found"),
     [
-        (ServingLimits(duration_seconds=1.1), "duration_seconds", 1.2),
-        (ServingLimits(num_frames=11), "num_frames", 12),
-        (ServingLimits(frame_pixels=128 * 80 - 1), "frame_pixels", 128 * 80),
+        (ServerLimits(duration_seconds=1.1), "duration_seconds", 1.2),
+        (ServerLimits(num_frames=11), "num_frames", 12),
+        (ServerLimits(frame_pixels=128 * 80 - 1), "frame_pixels", 128 * 80),
     ],
 )
 def test_names_the_limit_and_what_was_found(
-    write_video: Callable[..., Path], limits: ServingLimits, limit: str, found: float
+    write_video: Callable[..., Path], limits: ServerLimits, limit: str, found: float
 ) -> None:
-    with pytest.raises(Refusal, match=limit) as caught:
+    with pytest.raises(RequestError, match=limit) as caught:
         inspect_video(write_video("clip.mp4", 12, rate=10), limits)
 
-    problem = caught.value.problem
-    assert problem.limit == limit
-    assert problem.allowed == getattr(limits, limit)
-    assert problem.found == pytest.approx(found)
+    detail = caught.value.detail
+    assert detail.limit == limit
+    assert detail.allowed == getattr(limits, limit)
+    assert detail.found == pytest.approx(found)
 
 
 def test_length_without_times_follows_from_the_frames(write_video: Callable[..., Path]) -> None:
@@ -135,7 +134,7 @@ def test_file_without_its_index_is_refused(write_video: Callable[..., Path]) -> 
 def test_announced_large_frame_is_refused_from_the_header(tmp_path: Path) -> None:
     path = huge_header(tmp_path / "clip.y4m", 12_000, 12_000)
 
-    with pytest.raises(Refusal, match=r"12000x12000 .* at most 8294400 \(frame_pixels\)"):
+    with pytest.raises(RequestError, match=r"12000x12000 .* at most 8294400 \(frame_pixels\)"):
         inspect_video(path, _LIMITS)
 
 
@@ -145,41 +144,41 @@ def test_frame_too_large_for_any_decoder_is_refused(tmp_path: Path) -> None:
 
 
 def test_checker_survives_what_announces_giant_frames(
-    checks: Checks, tmp_path: Path, write_video: Callable[..., Path]
+    checker: Checker, tmp_path: Path, write_video: Callable[..., Path]
 ) -> None:
     good = write_video("good.mp4")
     # The pictures themselves are small, and that is what counts.
     lying = resize_header(good, tmp_path / "lying.mp4", 20_000, 20_000)
     giant = huge_header(tmp_path / "giant.y4m", 20_000, 20_000)
 
-    with pytest.raises(Refusal):
-        checks.submit(giant, "giant.y4m").result()
-    assert checks.submit(lying, "lying.mp4").result().width == 128
-    assert checks.submit(good, "good.mp4").result().width == 128
+    with pytest.raises(RequestError):
+        checker.submit(giant, "giant.y4m").result()
+    assert checker.submit(lying, "lying.mp4").result().width == 128
+    assert checker.submit(good, "good.mp4").result().width == 128
 
 
-def test_messages_hold_the_clients_name_and_not_the_path(checks: Checks, tmp_path: Path) -> None:
+def test_messages_hold_the_clients_name_and_not_the_path(checker: Checker, tmp_path: Path) -> None:
     path = tmp_path / "video"
     path.write_bytes(b"no video")
 
-    with pytest.raises(Refusal, match=re.escape("holiday.mp4: not a video")) as caught:
-        checks.submit(path, "holiday.mp4").result()
+    with pytest.raises(RequestError, match=re.escape("holiday.mp4: not a video")) as caught:
+        checker.submit(path, "holiday.mp4").result()
 
     assert str(path) not in str(caught.value)
 
 
 def test_checker_that_hangs_is_replaced(write_video: Callable[..., Path]) -> None:
     path = write_video("clip.mp4")
-    checks = Checks(ServingLimits(check_seconds=2))
-    checks.submit(path, "clip.mp4").result()
-    first = checks.pid
+    checker = Checker(ServerLimits(check_seconds=2))
+    checker.submit(path, "clip.mp4").result()
+    first = checker.pid
     assert first is not None
     os.kill(first, signal.SIGSTOP)
 
-    with pytest.raises(Refusal, match=r"clip\.mp4: opening it took longer than 2 s") as caught:
-        checks.submit(path, "clip.mp4").result()
+    with pytest.raises(RequestError, match=r"clip\.mp4: opening it took longer than 2 s") as caught:
+        checker.submit(path, "clip.mp4").result()
 
-    assert caught.value.problem.code == "check_failed"
-    assert checks.submit(path, "clip.mp4").result().num_frames == 12
-    assert checks.pid != first
-    checks.stop()
+    assert caught.value.detail.code == "check_failed"
+    assert checker.submit(path, "clip.mp4").result().num_frames == 12
+    assert checker.pid != first
+    checker.stop()

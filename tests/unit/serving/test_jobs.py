@@ -1,28 +1,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.config import ServingLimits
+from msqnet.config import ServerLimits
 from msqnet.serving.checker import VideoFacts
-from msqnet.serving.job import Job, Kind, State, Task
-from msqnet.serving.jobs import Jobs, new_id
-from msqnet.serving.refusals import Refusal
-from msqnet.serving.requests import (
-    HeatMapRequest,
-    OverlayRequest,
-    PredictionRequest,
-    PredictionSettings,
-)
+from msqnet.serving.jobs import Job, Jobs, State, Task, new_id
+from msqnet.serving.request_errors import RequestError
 from msqnet.serving.storage import Storage
+from msqnet.serving.worker import Kind, WorkerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_FACTS = VideoFacts(64, 48, 10, 1.0, "h264", "video/mp4")
+_FACTS = VideoFacts(
+    width=64,
+    height=48,
+    num_frames=10,
+    duration_seconds=1.0,
+    codec="h264",
+    media_type="video/mp4",
+)
 
 
 @pytest.fixture
@@ -39,22 +41,20 @@ def make(storage: Storage) -> Callable[[], Job]:
         folder = storage.new_folder(job_id)
         video = folder / "video"
         video.write_bytes(b"video")
-        request = PredictionRequest(video, "clip.mp4", folder / "result", PredictionSettings())
-        task = Task(Kind.PREDICTION, request, folder / "result.json")
-        return Job(job_id, "clip.mp4", video, folder, _FACTS, PredictionSettings(), task)
+        request = WorkerRequest(Kind.PREDICTION, video, folder / "result.json", "clip.mp4")
+        return Job(job_id, folder, _FACTS, Task(request))
 
     return make
 
 
-def _overlay(job: Job) -> Task:
-    output = job.folder / "overlay.mp4"
-    return Task(Kind.OVERLAY, OverlayRequest(job.video, job.folder / "result.json", output), output)
+def _overlay(job: Job) -> WorkerRequest:
+    return replace(job.request, kind=Kind.OVERLAY, output=job.folder / "overlay.mp4")
 
 
-def _heat_map(job: Job, number: int) -> Task:
+def _heat_map(job: Job, number: int) -> WorkerRequest:
     output = job.folder / f"heat-map-{number}.json"
     output.write_text("{}")
-    return Task(Kind.HEAT_MAP, HeatMapRequest(job.video, output, None, "a", 0, 1, 2), output)
+    return replace(job.request, kind=Kind.HEAT_MAP, output=output, label=str(number))
 
 
 def _done(jobs: Jobs) -> Job:
@@ -67,7 +67,7 @@ def _done(jobs: Jobs) -> Job:
 def test_jobs_are_done_in_the_order_in_which_they_came(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     made = [make() for _ in range(3)]
     for job in made:
         jobs.add(job)
@@ -79,20 +79,20 @@ def test_jobs_are_done_in_the_order_in_which_they_came(
 
 
 def test_uploads_that_arrive_count_as_waiting(storage: Storage, make: Callable[[], Job]) -> None:
-    jobs = Jobs(ServingLimits(queue_length=2), storage)
+    jobs = Jobs(ServerLimits(queue_length=2), storage)
     jobs.add(make())
     with jobs.place():
-        with pytest.raises(Refusal, match="no more can wait") as caught, jobs.place():
+        with pytest.raises(RequestError, match="no more can wait") as caught, jobs.place():
             pass
-        assert caught.value.problem.code == "queue_full"
-        assert caught.value.problem.retry_after_seconds
-        assert (caught.value.problem.limit, caught.value.problem.allowed) == ("queue_length", 2)
+        assert caught.value.detail.code == "queue_full"
+        assert caught.value.retry_after_seconds
+        assert (caught.value.detail.limit, caught.value.detail.allowed) == ("queue_length", 2)
     with jobs.place():
         pass
 
 
 def test_failed_upload_gives_its_place_back(storage: Storage) -> None:
-    jobs = Jobs(ServingLimits(queue_length=1), storage)
+    jobs = Jobs(ServerLimits(queue_length=1), storage)
 
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), jobs.place():
@@ -102,14 +102,14 @@ def test_failed_upload_gives_its_place_back(storage: Storage) -> None:
 
 
 def test_unknown_id_is_not_found(storage: Storage) -> None:
-    with pytest.raises(Refusal, match="no such prediction"):
-        Jobs(ServingLimits(), storage).get("../../etc/passwd")
+    with pytest.raises(RequestError, match="no such prediction"):
+        Jobs(ServerLimits(), storage).get("../../etc/passwd")
 
 
 def test_waiting_job_is_cancelled_at_once_with_its_files(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     job = make()
     jobs.add(job)
 
@@ -119,14 +119,14 @@ def test_waiting_job_is_cancelled_at_once_with_its_files(
     assert jobs.next_task(0) is None
     assert not job.folder.exists()
     assert jobs.cancel(job) is False
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestError):
         jobs.get(job.id)
 
 
 def test_files_of_a_running_job_stay_until_the_worker_lets_go(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     job = make()
     jobs.add(job)
     found = jobs.next_task(0)
@@ -134,27 +134,27 @@ def test_files_of_a_running_job_stay_until_the_worker_lets_go(
 
     jobs.cancel(job)
 
-    assert job.prediction.is_withdrawn
-    assert job.video.exists()
+    assert job.prediction.is_cancelled
+    assert job.request.video.exists()
     jobs.finish(*found, State.DONE)
     assert job.prediction.state is State.CANCELLED
     assert not job.folder.exists()
 
 
 def test_finished_job_is_removed(storage: Storage, make: Callable[[], Job]) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     jobs.add(make())
     job = _done(jobs)
 
     assert jobs.cancel(job) is False
 
     assert not job.folder.exists()
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestError):
         jobs.get(job.id)
 
 
 def test_oldest_results_make_room(storage: Storage, make: Callable[[], Job]) -> None:
-    jobs = Jobs(ServingLimits(kept_results=2), storage)
+    jobs = Jobs(ServerLimits(kept_results=2), storage)
     for _ in range(4):
         jobs.add(make())
     made = [_done(jobs) for _ in range(4)]
@@ -166,7 +166,7 @@ def test_oldest_results_make_room(storage: Storage, make: Callable[[], Job]) -> 
 def test_results_are_removed_when_their_time_is_over(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(kept_seconds=0.05), storage)
+    jobs = Jobs(ServerLimits(kept_seconds=0.05), storage)
     jobs.add(make())
     job = _done(jobs)
     assert job.folder.exists()
@@ -180,7 +180,7 @@ def test_results_are_removed_when_their_time_is_over(
 def test_extra_is_made_once_and_again_only_after_its_failure_was_told(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     jobs.add(make())
     job = _done(jobs)
     first = jobs.extra(job, _overlay(job))
@@ -197,20 +197,20 @@ def test_extra_is_made_once_and_again_only_after_its_failure_was_told(
 
 
 def test_heat_maps_of_a_video_are_bounded(storage: Storage, make: Callable[[], Job]) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     jobs.add(make())
     job = _done(jobs)
     for number in range(40):
-        jobs.extra(job, _heat_map(job, number), str(number))
+        jobs.extra(job, _heat_map(job, number))
         _done(jobs)
 
     assert len(list(job.folder.glob("heat-map-*"))) == len(job.extras) == 16
 
 
-def test_closing_withdraws_everything_and_refuses_more(
+def test_closing_cancels_everything_and_refuses_more(
     storage: Storage, make: Callable[[], Job]
 ) -> None:
-    jobs = Jobs(ServingLimits(), storage)
+    jobs = Jobs(ServerLimits(), storage)
     first, second = make(), make()
     jobs.add(first)
     jobs.add(second)
@@ -218,10 +218,10 @@ def test_closing_withdraws_everything_and_refuses_more(
 
     jobs.close()
 
-    assert first.prediction.is_withdrawn
+    assert first.prediction.is_cancelled
     assert second.prediction.state is State.CANCELLED
     assert jobs.next_task(0) is None
-    with pytest.raises(Refusal, match="stopping"), jobs.place():
+    with pytest.raises(RequestError, match="stopping"), jobs.place():
         pass
 
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from msqnet.serving.app import access_of
-from msqnet.serving.refusals import Refusal
+from msqnet.config import ServerSettings
+from msqnet.serving.request_errors import RequestError
 from msqnet.serving.security import COOKIE, Access
-from msqnet.serving.settings import ServerSettings
 
-_LOOPBACK = access_of(ServerSettings())
+_LOOPBACK = Access.from_settings(ServerSettings())
 
 
 @pytest.mark.parametrize(
@@ -23,23 +22,23 @@ def test_own_names_are_answered(host: str) -> None:
     ["evil.example", "evil.example:8000", "", "127.0.0.1.evil.example", "localhost@evil", "[x"],
 )
 def test_name_that_was_pointed_at_this_machine_is_turned_away(host: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         _LOOPBACK.check_host(host)
 
-    assert caught.value.problem.code == "host_not_allowed"
+    assert caught.value.detail.code == "host_not_allowed"
 
 
 def test_name_of_a_proxy_is_answered_beside_the_own_ones() -> None:
-    access = access_of(ServerSettings(public_hosts=("Actions.example",)))
+    access = Access.from_settings(ServerSettings(public_hosts=("Actions.example",)))
 
     access.check_host("actions.example")
     access.check_host("localhost:8000")
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestError):
         access.check_host("other.example")
 
 
 def test_server_that_listens_everywhere_answers_to_any_name() -> None:
-    access_of(ServerSettings(host="0.0.0.0")).check_host("whatever.example")
+    Access.from_settings(ServerSettings(host="0.0.0.0")).check_host("whatever.example")
 
 
 @pytest.mark.parametrize(
@@ -68,10 +67,10 @@ def test_own_page_and_programs_may_post(headers: dict[str, str]) -> None:
     ],
 )
 def test_pages_of_other_sites_may_not_post(headers: dict[str, str]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         _LOOPBACK.check_origin(Headers({"host": "localhost:8000", **headers}))
 
-    assert caught.value.problem.code == "cross_origin"
+    assert caught.value.detail.code == "cross_origin"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
@@ -93,10 +92,10 @@ def test_token_lets_in(scheme: str) -> None:
     ],
 )
 def test_without_the_token_nobody_gets_in(headers: dict[str, str]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         Access("swordfish").check_token(Headers(headers))
 
-    assert caught.value.problem.code == "token_needed"
+    assert caught.value.detail.code == "token_needed"
 
 
 def test_cookie_of_this_server_lets_in_and_that_of_another_does_not() -> None:
@@ -104,7 +103,7 @@ def test_cookie_of_this_server_lets_in_and_that_of_another_does_not() -> None:
     headers = Headers({"cookie": f"a=b; {COOKIE}={access.session}"})
 
     access.check_token(headers)
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestError):
         other.check_token(headers)
 
 

@@ -12,24 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from msqnet.config import ArchConfig, ServingLimits
-from msqnet.errors import ConfigError
+from msqnet.config import ArchConfig, ServerLimits, WorkerSettings
+from msqnet.errors import ConfigError, UnreadableVideo, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.predictions import VideoPredictions
-from msqnet.serving.refusals import Refusal
-from msqnet.serving.requests import (
-    HeatMapRequest,
-    OverlayRequest,
-    PictureRequest,
-    PredictionRequest,
-    PredictionSettings,
-    PreviewRequest,
-    ReportRequest,
-    WorkerSettings,
-)
-from msqnet.serving.segments import segments_csv
-from msqnet.serving.worker import Worker
+from msqnet.serving.request_errors import RequestError, detail_of
+from msqnet.serving.routes import segments_csv
+from msqnet.serving.schemas import PredictionOptions
+from msqnet.serving.worker import Kind, Worker, WorkerRequest
 from tests.fixtures.models import (
     NUM_FRAMES,
     SIZE_PIXELS,
@@ -85,9 +76,16 @@ def predicted(
 ) -> tuple[Path, Path]:
     """A video and its result."""
     video = write_video("clip.mp4", 30)
-    settings = PredictionSettings(labels=ASKED, window_seconds=1.0, stride_seconds=0.5)
-    worker.answer(PredictionRequest(video, "my clip.mp4", tmp_path / "result", settings), _ignore)
+    options = PredictionOptions(labels=ASKED, window_seconds=1.0, stride_seconds=0.5)
+    _predict(worker, video, tmp_path / "result.json", options)
     return video, tmp_path / "result.json"
+
+
+def _predict(
+    worker: Worker, video: Path, output: Path, options: PredictionOptions, report: Any = None
+) -> None:
+    request = WorkerRequest(Kind.PREDICTION, video, output, "my clip.mp4", options)
+    worker.make(request, report or _ignore)
 
 
 def _ignore(_share: float) -> None:
@@ -103,7 +101,7 @@ def _decoded(path: Path) -> tuple[int, int, int]:
 def test_says_what_its_model_is(worker: Worker) -> None:
     facts = worker.facts
 
-    assert (facts.name, facts.labels, facts.is_open) == ("model", TRAINED, True)
+    assert (facts.name, facts.labels, facts.is_open_vocabulary) == ("model", TRAINED, True)
     assert facts.stride_seconds <= facts.window_seconds
 
 
@@ -121,9 +119,8 @@ def test_own_labels_are_answered_as_before(
     worker: Worker, tmp_path: Path, predicted: tuple[Path, Path]
 ) -> None:
     for number, labels in enumerate([None, ASKED, TRAINED, None]):
-        stem = tmp_path / f"again{number}"
-        request = PredictionRequest(predicted[0], "a", stem, PredictionSettings(labels=labels))
-        worker.answer(request, _ignore)
+        output = tmp_path / f"again{number}.json"
+        _predict(worker, predicted[0], output, PredictionOptions(labels=labels))
     rows = [json.loads((tmp_path / f"again{n}.json").read_text()) for n in (0, 2, 3)]
 
     assert rows[0]["labels"] == list(TRAINED)
@@ -134,9 +131,9 @@ def test_progress_rises_to_the_end(
     worker: Worker, tmp_path: Path, predicted: tuple[Path, Path]
 ) -> None:
     shares: list[float] = []
-    settings = PredictionSettings(window_seconds=0.5, stride_seconds=0.25)
+    options = PredictionOptions(window_seconds=0.5, stride_seconds=0.25)
 
-    worker.answer(PredictionRequest(predicted[0], "a", tmp_path / "b", settings), shares.append)
+    _predict(worker, predicted[0], tmp_path / "b.json", options, shares.append)
 
     assert len(shares) > 3
     assert shares == sorted(shares)
@@ -149,8 +146,10 @@ def test_segments_at_another_threshold_are_those_of_a_prediction_with_it(
     video, result = predicted
     scores = VideoPredictions.from_json(result.read_text()).timeline.scores
     threshold = float(np.median(scores))
-    settings = PredictionSettings(ASKED, threshold, 1.0, 0.5)
-    worker.answer(PredictionRequest(video, "my clip.mp4", tmp_path / "other", settings), _ignore)
+    options = PredictionOptions(
+        labels=ASKED, threshold=threshold, window_seconds=1.0, stride_seconds=0.5
+    )
+    _predict(worker, video, tmp_path / "other.json", options)
 
     assert segments_csv(result, threshold) == (tmp_path / "other.csv").read_text()
     assert segments_csv(result, None) == result.with_suffix(".csv").read_text()
@@ -160,9 +159,16 @@ def test_heat_map_is_of_the_label_and_the_stretch(
     worker: Worker, tmp_path: Path, predicted: tuple[Path, Path]
 ) -> None:
     output = tmp_path / "heat.json"
-    request = HeatMapRequest(predicted[0], output, ASKED, ASKED[1], 0.5, 2.5, 1.0)
+    request = WorkerRequest(
+        Kind.HEAT_MAP,
+        predicted[0],
+        output,
+        options=PredictionOptions(labels=ASKED, window_seconds=1.0),
+        label=ASKED[1],
+        interval_seconds=(0.5, 2.5),
+    )
 
-    worker.answer(request, _ignore)
+    worker.make(request, _ignore)
 
     found = json.loads(output.read_text())
     shape = (found["num_frames"], found["height"], found["width"])
@@ -180,7 +186,10 @@ def test_heat_map_of_less_than_a_window_is_one_window(
     worker: Worker, tmp_path: Path, predicted: tuple[Path, Path]
 ) -> None:
     output = tmp_path / "heat.json"
-    worker.answer(HeatMapRequest(predicted[0], output, None, "sit", 0.6, 0.9, 1.0), _ignore)
+    request = WorkerRequest(
+        Kind.HEAT_MAP, predicted[0], output, label="sit", interval_seconds=(0.6, 0.9)
+    )
+    worker.make(request, _ignore)
 
     found = json.loads(output.read_text())
 
@@ -193,7 +202,7 @@ def test_preview_keeps_times_and_is_small(
     video = write_video("clip.avi", 5, width=960, height=720, codec="mjpeg", pix_fmt="yuvj420p")
     output = tmp_path / "preview.mp4"
 
-    worker.answer(PreviewRequest(video, output), _ignore)
+    worker.make(WorkerRequest(Kind.PREVIEW, video, output), _ignore)
 
     assert _decoded(output) == (640, 480, 5)
 
@@ -204,9 +213,8 @@ def test_overlay_report_and_picture_are_written(
     video, result = predicted
     overlay, report, picture = (tmp_path / name for name in ("o.mp4", "r.html", "p.jpg"))
 
-    worker.answer(OverlayRequest(video, result, overlay), _ignore)
-    worker.answer(ReportRequest(video, result, report, "my clip.mp4"), _ignore)
-    worker.answer(PictureRequest(video, picture), _ignore)
+    for kind, output in ((Kind.OVERLAY, overlay), (Kind.REPORT, report), (Kind.PICTURE, picture)):
+        worker.make(WorkerRequest(kind, video, output, "my clip.mp4", result=result), _ignore)
 
     assert _decoded(overlay)[2] == 30
     text = report.read_text()
@@ -216,15 +224,17 @@ def test_overlay_report_and_picture_are_written(
         assert (image.format, image.size) == ("JPEG", (128, 80))
 
 
-def test_refusal_speaks_of_the_clients_name(worker: Worker, tmp_path: Path) -> None:
+def test_client_is_told_of_an_error_under_its_own_name(worker: Worker, tmp_path: Path) -> None:
     video = tmp_path / "video"
     video.write_bytes(b"no video")
-    request = PredictionRequest(video, "holiday.mp4", tmp_path / "x", PredictionSettings())
 
-    with pytest.raises(Refusal, match=r"^holiday\.mp4: not a video") as caught:
-        worker.answer(request, _ignore)
+    with pytest.raises(UnreadableVideo) as caught:
+        _predict(worker, video, tmp_path / "x.json", PredictionOptions())
 
-    assert caught.value.problem.code == "not_a_video"
+    detail = detail_of(caught.value, video, "holiday.mp4")
+    assert detail.code == "not_a_video"
+    assert detail.message.startswith("holiday.mp4: not a video")
+    assert str(tmp_path) not in detail.message
 
 
 @pytest.fixture(scope="module")
@@ -240,16 +250,19 @@ def test_model_without_labels_says_so_and_needs_some(
     worker = Worker(WorkerSettings(clip, device="cpu"))
     video = write_video()
 
-    def ask(settings: PredictionSettings) -> Any:
-        worker.answer(PredictionRequest(video, "a.mp4", tmp_path / "r", settings), _ignore)
+    def ask(options: PredictionOptions) -> Any:
+        _predict(worker, video, tmp_path / "r.json", options)
         return json.loads((tmp_path / "r.json").read_text())
 
-    assert (worker.facts.labels, worker.facts.is_open) == ((), True)
-    assert ask(PredictionSettings(labels=("a cat", "dig")))["labels"] == ["a cat", "dig"]
-    with pytest.raises(Refusal, match="name some"):
-        ask(PredictionSettings())
-    with pytest.raises(Refusal, match="no heat maps"):
-        worker.answer(HeatMapRequest(video, tmp_path / "h", None, "a", 0, 1, 1), _ignore)
+    assert (worker.facts.labels, worker.facts.is_open_vocabulary) == ((), True)
+    assert ask(PredictionOptions(labels=("a cat", "dig")))["labels"] == ["a cat", "dig"]
+    with pytest.raises(VocabularyError, match="name some"):
+        ask(PredictionOptions())
+    request = WorkerRequest(
+        Kind.HEAT_MAP, video, tmp_path / "h", label="a", interval_seconds=(0, 1)
+    )
+    with pytest.raises(RequestError, match="no heat maps"):
+        worker.make(request, _ignore)
 
 
 def test_device_that_is_not_there_is_refused_at_the_start(clip: str) -> None:
@@ -259,4 +272,4 @@ def test_device_that_is_not_there_is_refused_at_the_start(clip: str) -> None:
 
 def test_limits_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="queue_length 0"):
-        ServingLimits(queue_length=0)
+        ServerLimits(queue_length=0)

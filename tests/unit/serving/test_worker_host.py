@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.config import ServingLimits
+from msqnet.config import ServerLimits, WorkerSettings
 from msqnet.serving.checker import VideoFacts
-from msqnet.serving.job import UNFINISHED, Job, Kind, State, Task
-from msqnet.serving.jobs import Jobs, new_id
-from msqnet.serving.requests import PredictionRequest, PredictionSettings, WorkerSettings
+from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
 from msqnet.serving.storage import Storage
-from msqnet.serving.worker_host import WorkerHost
+from msqnet.serving.worker import Kind, WorkerRequest
 from tests.unit.serving.children import run_worker_like
 
 if TYPE_CHECKING:
@@ -24,14 +22,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WAIT_SECONDS = 60
-_FACTS = VideoFacts(64, 48, 10, 1.0, "h264", "video/mp4")
+_FACTS = VideoFacts(
+    width=64,
+    height=48,
+    num_frames=10,
+    duration_seconds=1.0,
+    codec="h264",
+    media_type="video/mp4",
+)
 
 
 class Bench:
     """A host with its jobs."""
 
     def __init__(self, folder: Path, model: str | None = None) -> None:
-        self.limits = ServingLimits(job_seconds=2, stop_seconds=1)
+        self.limits = ServerLimits(job_seconds=2, stop_seconds=1)
         self.storage = Storage(folder)
         self.jobs = Jobs(self.limits, self.storage)
         self.failed = threading.Event()
@@ -43,9 +48,8 @@ class Bench:
         """Queue a prediction of which the name says what becomes of it."""
         job_id = new_id()
         folder = self.storage.new_folder(job_id)
-        request = PredictionRequest(folder / "video", name, folder / "result", PredictionSettings())
-        task = Task(Kind.PREDICTION, request, folder / "result.json")
-        job = Job(job_id, name, folder / "video", folder, _FACTS, PredictionSettings(), task)
+        request = WorkerRequest(Kind.PREDICTION, folder / "video", folder / "result.json", name)
+        job = Job(job_id, folder, _FACTS, Task(request))
         self.jobs.add(job)
         return job
 
@@ -70,7 +74,7 @@ def test_predictions_are_made_one_after_the_other(bench: Bench) -> None:
     jobs = [bench.add(f"clip {number}") for number in range(3)]
 
     assert [bench.outcome(job).state for job in jobs] == [State.DONE] * 3
-    assert all(job.prediction.output.is_file() for job in jobs)
+    assert all(job.request.output.is_file() for job in jobs)
     assert bench.host.is_ready
     assert bench.host.facts is not None
     assert bench.host.facts.labels == ("walking",)
@@ -81,10 +85,12 @@ def test_dead_or_slow_worker_fails_its_job_and_does_the_next_one(bench: Bench) -
 
     outcomes = {name: bench.outcome(job) for name, job in jobs.items()}
 
-    codes = {name: task.problem.code for name, task in outcomes.items() if task.problem}
+    codes = {name: task.error.code for name, task in outcomes.items() if task.error}
     assert codes == {"die": "worker_died", "hang": "took_too_long", "refuse": "not_a_video"}
-    assert outcomes["hang"].problem is not None
-    assert outcomes["hang"].problem.limit == "job_seconds"
+    assert outcomes["refuse"].error is not None
+    assert outcomes["refuse"].error.message == "refuse: 0 decodable frames"
+    assert outcomes["hang"].error is not None
+    assert outcomes["hang"].error.limit == "job_seconds"
     assert outcomes["good"].state is State.DONE
     assert bench.host.num_restarts == 2
 
@@ -97,13 +103,13 @@ def test_killed_worker_fails_its_job_and_does_the_next_one(bench: Bench) -> None
 
     os.kill(bench.host.pid, signal.SIGKILL)
 
-    problem = bench.outcome(first).problem
-    assert problem is not None
-    assert problem.code == "worker_died"
+    error = bench.outcome(first).error
+    assert error is not None
+    assert error.code == "worker_died"
     assert bench.outcome(second).state is State.DONE
 
 
-def test_withdrawn_prediction_is_cancelled_and_the_worker_stays(bench: Bench) -> None:
+def test_cancelled_prediction_is_cancelled_and_the_worker_stays(bench: Bench) -> None:
     job = bench.add("count")
     while job.prediction.progress == 0:
         time.sleep(0.01)

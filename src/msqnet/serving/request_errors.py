@@ -1,0 +1,143 @@
+"""Errors of requests and jobs: one shape for the API, the page and the child processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from msqnet.errors import ServiceError, VideoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+STATUS_OF: Mapping[str, int] = {
+    "bad_request": 400,
+    "token_needed": 401,
+    "host_not_allowed": 403,
+    "cross_origin": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "upload_too_slow": 408,
+    "not_finished": 409,
+    "upload_too_large": 413,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "invalid_request": 422,
+    "unknown_label": 422,
+    "not_a_video": 422,
+    "video_too_long": 422,
+    "too_many_frames": 422,
+    "too_many_windows": 422,
+    "frame_too_large": 422,
+    "check_failed": 422,
+    "queue_full": 429,
+    "model_loading": 503,
+    "stopping": 503,
+}
+"""HTTP status of each error code."""
+
+_DESCRIPTIONS = {
+    400: "The form cannot be read.",
+    401: "The token is missing or wrong.",
+    403: "Sent by another site's page, or for a host name that is not this server's.",
+    404: "It does not exist, or not any more.",
+    408: "The upload took longer than `upload_seconds`.",
+    409: "There is no result: not finished yet, failed or cancelled.",
+    413: "Larger than `upload_bytes`.",
+    415: "Not a form with a file.",
+    422: "Not a video, over a limit (which is named), or options that cannot be used.",
+    429: "The queue is full; `Retry-After` says when to try again.",
+    503: "The model is being loaded, or the server is stopping.",
+}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="What happened, for programs.", examples=["video_too_long"])
+    message: str = Field(
+        description="What was found, what was expected, what to do next.",
+        examples=["a video of at least 612.0 s; this server takes at most 600 (duration_seconds)"],
+    )
+    limit: str | None = Field(
+        default=None, description="The limit that was exceeded.", examples=["duration_seconds"]
+    )
+    allowed: float | None = Field(default=None, description="Its value.", examples=[600])
+    found: float | None = Field(default=None, description="The value found.", examples=[612.0])
+
+
+class ErrorBody(BaseModel):
+    """The body of every error response."""
+
+    error: ErrorDetail
+
+
+class RequestError(ServiceError):
+    """A request that is rejected, or a job that fails. It pickles, to come from another process.
+
+    Args:
+        code: a key of `STATUS_OF`; of a failed job, what happened to it.
+        message: what was found, what was expected, what to do next.
+        limit: name of the limit that was exceeded.
+        allowed: its value.
+        found: the value that exceeds it.
+        retry_after_seconds: when it is worth trying again.
+
+    Attributes:
+        detail: the same as it is sent.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        limit: str | None = None,
+        allowed: float | None = None,
+        found: float | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(code, message)
+        self.detail = ErrorDetail(
+            code=code, message=message, limit=limit, allowed=allowed, found=found
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return self.detail.message
+
+
+def over_limit(code: str, what: str, limit: str, allowed: float, found: float) -> RequestError:
+    """The error of something that exceeds a limit; ``what`` names it, as a sentence's beginning."""
+    plain = str(int(allowed)) if allowed == int(allowed) else f"{allowed:g}"
+    message = f"{what}; this server takes at most {plain} ({limit})"
+    return RequestError(code, message, limit=limit, allowed=allowed, found=found)
+
+
+def detail_of(error: Exception, path: Path, name: str) -> ErrorDetail:
+    """What a client is told of an error of a child process.
+
+    Args:
+        error: what the process raised.
+        path: the video on the server, which clients are not told.
+        name: the client's name of it, which takes the place of the path.
+    """
+    if isinstance(error, RequestError):
+        detail = error.detail
+    elif isinstance(error, OSError):
+        message = f"cannot be stored: {error.strerror or error}"
+        detail = ErrorDetail(code="storage_failed", message=message)
+    else:
+        code = "not_a_video" if isinstance(error, VideoError) else "invalid_request"
+        detail = ErrorDetail(code=code, message=str(error))
+    return detail.model_copy(update={"message": detail.message.replace(str(path), name)})
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for its documentation."""
+    return {
+        status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]}
+        for status in sorted({401, 403, *statuses})
+    }
