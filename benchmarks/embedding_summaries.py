@@ -150,7 +150,7 @@ def main() -> None:
         set_seed(run.train.seed)
         model = new_model(run.arch, run.clip, run.labels, task=run.task)
         store = stored_features(model, run, run.table, augmented=False)
-        fold_of = grouped_folds(run.table, run.labels, num_folds=NUM_FOLDS, hold_out_all=True)
+        fold_of = grouped_folds(run.table, run.labels, num_folds=NUM_FOLDS)
         train_rows, held_out = np.flatnonzero(fold_of != 0), np.flatnonzero(fold_of == 0)
         if run.folder.is_dir():
             model = MSQNet.from_pretrained(run.folder)

@@ -179,9 +179,7 @@ def main() -> None:
     size = sum(path.stat().st_size for path in store.folder.glob("*.safetensors")) / 2**20
     print(f"{len(run.table)} rows, {store.num_views + 1} views, finetune {run.train.finetune}")
     print(f"features: {size:.1f} MiB, there after {time.perf_counter() - began:.1f} s", flush=True)
-    fold_of = grouped_folds(
-        run.table, run.labels, num_folds=options.folds, seed=0, hold_out_all=True
-    )
+    fold_of = grouped_folds(run.table, run.labels, num_folds=options.folds, seed=0)
     found: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
     for fold in range(options.measured_folds):
         rows = (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))

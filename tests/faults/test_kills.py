@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from msqnet.data.table import read_table
-from msqnet.data.writer import write_table
+from msqnet.data.table import read_table, write_table
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.boris import FORMAT as BORIS
 from msqnet.labels import LabelSet

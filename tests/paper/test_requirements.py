@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from experiments import data_sets, find_experiment, resolve
-from msqnet.data.table import read_table
-from msqnet.data.writer import write_table
+from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.zero_shot import LabelSplit
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model

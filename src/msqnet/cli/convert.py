@@ -78,7 +78,7 @@ def _convert_data_set(
     overwrite: bool,
 ) -> int:
     from msqnet.data.adapters import load_adapter
-    from msqnet.data.writer import label_table_path, write_label_table, write_table
+    from msqnet.data.table import label_table_path, write_label_table, write_table
     from msqnet.formats.table import from_records
 
     chosen = load_adapter(name)
@@ -185,7 +185,7 @@ def _checked_out(
     out: str | None, target: Format | None, *, overwrite: bool, example: str = "annotations"
 ) -> Path:
     """The file to write, if it can be written."""
-    from msqnet.data.writer import check_table_suffix, label_table_path
+    from msqnet.data.table import check_table_suffix, label_table_path
 
     is_table = target is None or target.name == _TABLE
     if out is None:

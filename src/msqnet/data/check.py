@@ -34,12 +34,13 @@ END_TOLERANCE_SECONDS = 0.5
 
 _PROBE_SHORT_SIDE_PIXELS = 64
 _BEFORE_END_SECONDS = 1e-3
+_NUM_THREADS = 2
 _WRONG_SEPARATORS = (",", ";")
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_table` found.
+    """The result of a check.
 
     Attributes:
         problems: By row; those of the table as a whole come last.
@@ -53,12 +54,12 @@ class CheckReport:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """What makes rows unusable."""
+        """Problems that make rows unusable."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What is worth a look."""
+        """Problems that are worth a look."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
     @property
@@ -68,25 +69,20 @@ class CheckReport:
 
 
 def check_path(
-    path: str | Path,
-    *,
-    decode: bool = True,
-    num_workers: int = 2,
-    progress: Progress | None = None,
+    path: str | Path, *, decode: bool = True, progress: Progress | None = None
 ) -> CheckReport:
     """Check a table from its file or folder, malformed rows included.
 
     Args:
         path: as for `read_table`.
         decode: as for `check_table`.
-        num_workers: as for `check_table`.
         progress: as for `check_table`.
 
     Raises:
         DatasetError: no such file, not a table, or a required column is missing.
     """
     table, problems = scan_table(path)
-    report = check_table(table, decode=decode, num_workers=num_workers, progress=progress)
+    report = check_table(table, decode=decode, progress=progress)
     malformed = {problem.row for problem in problems if problem.kind == "malformed"}
     num_rows = report.num_rows + len(malformed)
     if num_rows == 0:
@@ -95,11 +91,7 @@ def check_path(
 
 
 def check_table(
-    table: ClipTable,
-    *,
-    decode: bool = True,
-    num_workers: int = 2,
-    progress: Progress | None = None,
+    table: ClipTable, *, decode: bool = True, progress: Progress | None = None
 ) -> CheckReport:
     """Check the rows of a table and the videos that they name.
 
@@ -107,24 +99,30 @@ def check_table(
         table: well-formed rows.
         decode: open every video and decode the first and the last frame that the table needs of
             it; without it a video must only exist and hold more than 0 bytes.
-        num_workers: threads that open videos; 0 opens them one after the other in this one.
         progress: called after each video with the number done and the number of all.
     """
     records_of: dict[Path, list[Record]] = defaultdict(list)
     for record in table.records:
         records_of[record.path].append(record)
+
+    def probe(path: Path) -> _FileState:
+        return _probe(path, records_of[path], decode=decode)
+
     problems: list[Problem] = []
-    states = _probe_all(list(records_of.items()), decode=decode, num_workers=num_workers)
-    for number, state in enumerate(states, start=1):
-        for record in records_of[state.path]:
-            problems.extend(_find_file_problems(record, state))
-        if progress is not None:
-            progress(number, len(records_of))
-    problems.extend(_find_duplicates(table))
-    problems.extend(_find_mislabelled(table))
-    problems.extend(_find_unknown(table))
-    problems.extend(_find_split_leaks(table))
-    problems.extend(_find_untrained(table))
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for number, state in enumerate(pool.map(probe, list(records_of)), start=1):
+            for record in records_of[state.path]:
+                problems.extend(_find_file_problems(record, state))
+            if progress is not None:
+                progress(number, len(records_of))
+    for find in (
+        _find_duplicates,
+        _find_mislabelled,
+        _find_unknown,
+        _find_split_leaks,
+        _find_untrained,
+    ):
+        problems.extend(find(table))
     return CheckReport(_in_order(problems), len(table), len(records_of))
 
 
@@ -134,7 +132,7 @@ def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 @dataclass(frozen=True)
 class _FileState:
-    """What opening a video showed.
+    """The state of one video.
 
     Attributes:
         path: the video.
@@ -147,19 +145,6 @@ class _FileState:
     kind: Literal["missing", "unreadable", "empty"] | None = None
     message: str = ""
     duration_seconds: float | None = None
-
-
-def _probe_all(
-    files: Sequence[tuple[Path, Sequence[Record]]], *, decode: bool, num_workers: int
-) -> Iterator[_FileState]:
-    def probe(item: tuple[Path, Sequence[Record]]) -> _FileState:
-        return _probe(*item, decode=decode)
-
-    if num_workers == 0:
-        yield from map(probe, files)
-        return
-    with ThreadPoolExecutor(num_workers) as pool:
-        yield from pool.map(probe, files)
 
 
 def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
 
-ALWAYS_TRAIN = -1
-"""Fold of rows that are never held out."""
-
 _UNASSIGNED = -1
 _TRAIN, _VALIDATION = 0, 1
 _MIN_FOLDS = 2
@@ -89,26 +86,21 @@ def _complete_training(groups: _Groups, part: NDArray[np.int64]) -> None:
 
 
 def grouped_folds(
-    table: ClipTable,
-    label_set: LabelSet,
-    *,
-    num_folds: int,
-    seed: int = 0,
-    hold_out_all: bool = False,
+    table: ClipTable, label_set: LabelSet, *, num_folds: int, seed: int = 0
 ) -> NDArray[np.int64]:
     """Number the rows for cross-validation: fold f is validated by a model trained on all others.
+
+    While a group that alone shows some label is held out, nothing is left to learn that label from,
+    but its other labels are validated.
 
     Args:
         table: V rows.
         label_set: the labels to balance over the folds.
         num_folds: at least 2.
         seed: as for `grouped_validation_split`.
-        hold_out_all: give a fold also to groups that alone show some label. While such a group is
-            held out, nothing is left to learn that label from, but its other labels are validated.
 
     Returns:
-        (V,) int64, 0 to ``num_folds - 1``, or `ALWAYS_TRAIN` for rows of a group that alone shows
-        some label.
+        (V,) int64, 0 to ``num_folds - 1``.
 
     Raises:
         ConfigError: less than 2 folds.
@@ -117,17 +109,14 @@ def grouped_folds(
     if num_folds < _MIN_FOLDS:
         raise ConfigError(f"{num_folds} fold(s): expected at least {_MIN_FOLDS}")
     groups = _Groups.of(table, label_set)
-    is_free = np.full(len(groups.num_rows), True) if hold_out_all else ~groups.holds_lone_label()
-    if is_free.sum() < num_folds:
+    num_groups = len(groups.num_rows)
+    if num_groups < num_folds:
         raise DatasetError(
-            f"{table.path}: {is_free.sum()} group(s) or files can be held out, which is less than "
+            f"{table.path}: {num_groups} group(s) or files can be held out, which is less than "
             f"{num_folds} folds; use fewer folds, or add videos"
         )
-    free = np.flatnonzero(is_free)
-    part_of_group = np.full(len(free), _UNASSIGNED)
-    dealer = _Dealer(groups.take(free), np.full(num_folds, 1 / num_folds), part_of_group, seed)
-    fold_of_group = np.full(len(groups.num_rows), ALWAYS_TRAIN)
-    fold_of_group[free] = dealer.deal()
+    part_of_group = np.full(num_groups, _UNASSIGNED)
+    fold_of_group = _Dealer(groups, np.full(num_folds, 1 / num_folds), part_of_group, seed).deal()
     folds: NDArray[np.int64] = fold_of_group[groups.of_row]
     return folds
 
@@ -154,9 +143,6 @@ class _Groups:
         positives = np.zeros((len(number_of), len(label_set)), dtype=np.int64)
         np.add.at(positives, of_row, table.targets(label_set) == 1)
         return cls(of_row, np.bincount(of_row, minlength=len(number_of)), positives)
-
-    def take(self, chosen: NDArray[np.int64]) -> _Groups:
-        return _Groups(self.of_row, self.num_rows[chosen], self.num_positives[chosen])
 
     def holds_lone_label(self) -> NDArray[np.bool_]:
         """(G,): whether the group is the only one that shows some label."""

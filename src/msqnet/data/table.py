@@ -1,12 +1,17 @@
-"""Reads a table of labelled clips: CSV, TSV or Parquet, or a folder per label.
+"""Tables of labelled clips as files: CSV, TSV or Parquet, or a folder per label.
 
 Columns: ``path,labels[,start,end,annotated,split,group,actor,source]``; others are ignored. Paths
-are relative to the table, times are seconds, labels are joined by ``|``. What ``annotated`` says:
+are relative to the table, times are seconds, labels are joined by ``|``. The column ``annotated``
+says which labels were checked:
 
 - no such column, or ``*``: every label was checked, so a label that is not listed is absent;
 - names: these labels were checked; the row's own labels count as checked too;
 - an empty cell where the column exists: only the row's own labels are known. Nothing says that
   somebody looked for the others, and unknown is not negative.
+
+A folder per label holds ``<label>/clip.mp4`` or ``<split>/<label>/clip.mp4``. Every label was
+checked for every clip. A clip of several labels lies in a folder named with all of them,
+``walking|eating``.
 """
 
 from __future__ import annotations
@@ -14,27 +19,34 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os.path
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.data.folder import scan_folder
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.errors import DatasetError
-from msqnet.labels import SEPARATOR, split_labels
+from msqnet.labels import SEPARATOR, join_labels, split_labels
+from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from msqnet.labels import LabelSet
+
 REQUIRED_COLUMNS = ("path", "labels")
 OPTIONAL_COLUMNS = ("start", "end", "annotated", "split", "group", "actor", "source")
+COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 ALL_LABELS = "*"
+SPLIT_FOLDERS = frozenset(
+    {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+)
 
 _DELIMITERS = (",", ";", "\t")
-_CSV_SUFFIXES = (".csv", ".tsv")
+_WRITTEN_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_SUFFIXES = (".parquet", ".pq")
+TABLE_SUFFIXES = (*_WRITTEN_DELIMITERS, *_PARQUET_SUFFIXES)
 _NUM_ROWS_IN_ERRORS = 20
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -42,14 +54,12 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def read_table(path: str | Path) -> ClipTable:
     """Read a table of labelled clips; the videos themselves are not opened.
 
-    A message about malformed rows has one line a row, and reads well as a single line too.
-
     Args:
         path: a ``.csv``, ``.tsv`` or ``.parquet`` file, or a folder with one folder per label.
 
     Raises:
         DatasetError: no such file, a column is missing, no rows, or malformed rows, which are all
-            counted and the first ones named.
+            counted and the first ones named, one a line.
     """
     table, problems = scan_table(path)
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -58,35 +68,6 @@ def read_table(path: str | Path) -> ClipTable:
     if not table.records:
         raise DatasetError(f"{table.path}: no clip in it; a table needs at least one row")
     return table
-
-
-def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
-    """Read what can be read: the well-formed rows, and what is wrong with the others.
-
-    Args:
-        path: as for `read_table`.
-
-    Raises:
-        DatasetError: no such file, not a table, or a required column is missing.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return scan_folder(path)
-    if not path.exists():
-        raise DatasetError(
-            f"{path}: no such file or folder; give a CSV or Parquet table, or a folder per label"
-        )
-    suffix = path.suffix.lower()
-    if suffix in _CSV_SUFFIXES:
-        sheet = _read_csv(path)
-    elif suffix in _PARQUET_SUFFIXES:
-        sheet = _read_parquet(path)
-    else:
-        raise DatasetError(
-            f"{path}: found {suffix or 'no suffix'}, expected .csv, .tsv or .parquet; "
-            "a spreadsheet can be saved as CSV"
-        )
-    return _parse_sheet(path, sheet)
 
 
 def _describe_malformed(path: Path, errors: Sequence[Problem]) -> str:
@@ -103,28 +84,101 @@ def _describe_malformed(path: Path, errors: Sequence[Problem]) -> str:
     return "\n".join(lines)
 
 
+def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
+    """Read the well-formed rows of a table, and list what is wrong with the others.
+
+    Args:
+        path: as for `read_table`.
+
+    Raises:
+        DatasetError: no such file, not a table, or a required column is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _scan_folder(path)
+    if not path.exists():
+        raise DatasetError(
+            f"{path}: no such file or folder; give a CSV or Parquet table, or a folder per label"
+        )
+    suffix = path.suffix.lower()
+    if suffix in _WRITTEN_DELIMITERS:
+        return _parse_sheet(path, _read_csv(path))
+    if suffix in _PARQUET_SUFFIXES:
+        return _parse_sheet(path, _read_parquet(path))
+    raise DatasetError(
+        f"{path}: found {suffix or 'no suffix'}, expected .csv, .tsv or .parquet; "
+        "a spreadsheet can be saved as CSV"
+    )
+
+
+def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
+    """List the clips of a folder per label, in the order of their paths.
+
+    Files that are no videos are left out; a folder of frame images is one clip. Clips outside of
+    the label folders are errors, label folders without a clip warnings.
+    """
+    root = folder.resolve()
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for place in _find_clips(root, problems):
+        written = place.relative_to(root).as_posix()
+        *folders, name = place.relative_to(root).parts
+        split = folders.pop(0) if folders and folders[0].lower() in SPLIT_FOLDERS else ""
+        if not folders:
+            message = f"{written} lies outside of the label folders; expected <label>/{name}"
+            problems.append(Problem(None, "outside", message, "error", written))
+            continue
+        labels = split_labels(folders[0])
+        records.append(Record(len(records) + 2, place, written, labels, split=split))
+    splits = {record.split for record in records if record.split}
+    outside = next((record for record in records if not record.split), None)
+    if splits and outside is not None:
+        message = (
+            f"{outside.relative_path} belongs to no split, though there is a folder "
+            f"{min(splits)}; expected <split>/<label>/<clip> for all clips or for none"
+        )
+        problems.append(Problem(None, "mixed_layout", message, "error", outside.relative_path))
+    return ClipTable(folder, tuple(records)), tuple(problems)
+
+
+def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
+    from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES  # imports torch
+
+    for name, folders, files in os.walk(root, followlinks=True):
+        place = Path(name)
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        visible = [place / file for file in sorted(files) if not file.startswith(".")]
+        videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
+        if videos:
+            yield from videos
+        elif any(file.suffix.lower() in IMAGE_SUFFIXES for file in visible):
+            yield place
+        elif not folders and place != root:
+            written = place.relative_to(root).as_posix()
+            message = f"folder {written} holds no clip"
+            problems.append(Problem(None, "empty_folder", message, "warning", written))
+
+
 @dataclass(frozen=True)
 class _Sheet:
-    """Cells as text: the columns' positions by name, and the rows by spreadsheet number."""
+    """Cells as text: the column names, and the rows by spreadsheet number."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
     decimal_comma: bool = False
 
-    def cells(self, values: Sequence[str]) -> dict[str, str]:
-        known = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
-        # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
-        return {
-            name: values[position].strip() if position < len(values) else ""
-            for position, name in enumerate(self.header)
-            if name in known
-        }
-
 
 def _read_csv(path: Path) -> _Sheet:
-    text = _decode(path)
-    lines = text.splitlines()
-    delimiter = _find_delimiter(lines[0]) if lines else ","
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
+            "'CSV UTF-8'"
+        ) from error
+    delimiter = _find_delimiter(next(iter(text.splitlines()), ""))
     try:
         # One record is one spreadsheet row, even where a quoted cell holds line breaks.
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -137,30 +191,18 @@ def _read_csv(path: Path) -> _Sheet:
         for number, cells in enumerate(rows[1:], start=2)
         if any(cell.strip() for cell in cells)
     )
-    return _Sheet(_normalise_header(rows[0]), numbered, decimal_comma=delimiter == ";")
-
-
-def _decode(path: Path) -> str:
-    content = path.read_bytes()
-    encoding = "utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
-            "'CSV UTF-8'"
-        ) from error
+    return _Sheet(_normalize_header(rows[0]), numbered, decimal_comma=delimiter == ";")
 
 
 def _find_delimiter(header_line: str) -> str:
-    def is_header(delimiter: str) -> bool:
+    for delimiter in _DELIMITERS:
         cells = next(csv.reader([header_line], delimiter=delimiter), [])
-        return len(cells) > 1 and "path" in _normalise_header(cells)
+        if len(cells) > 1 and "path" in _normalize_header(cells):
+            return delimiter
+    return ","
 
-    return next((delimiter for delimiter in _DELIMITERS if is_header(delimiter)), ",")
 
-
-def _normalise_header(cells: Iterable[str]) -> tuple[str, ...]:
+def _normalize_header(cells: Iterable[str]) -> tuple[str, ...]:
     return tuple(cell.strip().lower() for cell in cells)
 
 
@@ -171,14 +213,12 @@ def _read_parquet(path: Path) -> _Sheet:
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path}: not a readable Parquet table ({error})") from error
-    columns: list[list[str]] = []
-    for position in range(frame.shape[1]):
-        column = frame.iloc[:, position]
-        columns.append(
-            ["" if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
-        )
+    columns = [
+        ["" if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
+        for column in (frame.iloc[:, position] for position in range(frame.shape[1]))
+    ]
     rows = tuple(enumerate(zip(*columns, strict=True), start=2))
-    return _Sheet(_normalise_header(str(name) for name in frame.columns), rows)
+    return _Sheet(_normalize_header(str(name) for name in frame.columns), rows)
 
 
 def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, ...]]:
@@ -187,7 +227,9 @@ def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, .
     records: list[Record] = []
     problems = list(_find_ignored_columns(sheet.header))
     for number, values in sheet.rows:
-        cells = sheet.cells(values)
+        # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
+        padded = [*values, *[""] * len(sheet.header)]
+        cells = {name: cell.strip() for name, cell in zip(sheet.header, padded, strict=False)}
         row = _Row(cells, sheet.decimal_comma)
         if any(value.strip() for value in values[len(sheet.header) :]):
             row.messages.append(
@@ -204,7 +246,6 @@ def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, .
 
 
 def _check_header(path: Path, header: tuple[str, ...]) -> None:
-    known = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         raise DatasetError(
@@ -212,7 +253,7 @@ def _check_header(path: Path, header: tuple[str, ...]) -> None:
             f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
             f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}"
         )
-    repeated = sorted({name for name in header if header.count(name) > 1 and name in known})
+    repeated = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
     if repeated:
         raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
 
@@ -221,7 +262,7 @@ def _find_ignored_columns(header: tuple[str, ...]) -> Iterator[Problem]:
     absent = [name for name in OPTIONAL_COLUMNS if name not in header]
     for name in header:
         similar = get_close_matches(name.partition("_")[0], absent, n=1, cutoff=0.8)
-        if name not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS and similar:
+        if name not in COLUMNS and similar:
             message = f"column {name!r} is ignored; if it means {similar[0]!r}, rename it"
             yield Problem(1, "ignored_column", message, "warning")
 
@@ -234,7 +275,22 @@ class _Row:
     decimal_comma: bool
     messages: list[str] = field(default_factory=list)
 
-    def seconds(self, column: str) -> float | None:
+    def to_record(self, number: int, folder: Path) -> Record:
+        written = self.cells["path"]
+        if not written:
+            self.messages.append("path is empty")
+        labels = self._names("labels")
+        start, end = self._seconds("start"), self._seconds("end")
+        if end is not None and end <= (start or 0.0):
+            self.messages.append(f"end {end:g} is not after start {start or 0.0:g}")
+        annotated = None
+        if self.cells.get("annotated", ALL_LABELS) != ALL_LABELS:
+            annotated = frozenset(self._names("annotated")) | frozenset(labels)
+        others = {name: self.cells.get(name, "") for name in ("split", "group", "actor", "source")}
+        place = _locate(written, folder)
+        return Record(number, place, written, labels, annotated, start, end, **others)
+
+    def _seconds(self, column: str) -> float | None:
         text = self.cells.get(column, "")
         if not text:
             return None
@@ -250,7 +306,7 @@ class _Row:
             return None
         return value
 
-    def names(self, column: str) -> tuple[str, ...]:
+    def _names(self, column: str) -> tuple[str, ...]:
         text = self.cells[column]
         names = split_labels(text)
         if text and not all(part.strip() for part in text.split(SEPARATOR)):
@@ -262,33 +318,6 @@ class _Row:
             )
         return names
 
-    def annotated(self, labels: tuple[str, ...]) -> frozenset[str] | None:
-        if self.cells.get("annotated", ALL_LABELS) == ALL_LABELS:
-            return None
-        return frozenset(self.names("annotated")) | frozenset(labels)
-
-    def to_record(self, number: int, folder: Path) -> Record:
-        written = self.cells["path"]
-        if not written:
-            self.messages.append("path is empty")
-        labels = self.names("labels")
-        start, end = self.seconds("start"), self.seconds("end")
-        if end is not None and end <= (start or 0.0):
-            self.messages.append(f"end {end:g} is not after start {start or 0.0:g}")
-        return Record(
-            row=number,
-            path=_locate(written, folder),
-            relative_path=written,
-            labels=labels,
-            annotated=self.annotated(labels),
-            start_seconds=start,
-            end_seconds=end,
-            split=self.cells.get("split", ""),
-            group=self.cells.get("group", ""),
-            actor=self.cells.get("actor", ""),
-            source=self.cells.get("source", ""),
-        )
-
 
 def _locate(written: str, folder: Path) -> Path:
     """Absolute path, so that one file has one path however the table spells it."""
@@ -297,3 +326,128 @@ def _locate(written: str, folder: Path) -> Path:
         place = folder / written.replace("\\", "/")
     # Not resolve(): that would ask the disk, often a network drive, once for every row.
     return Path(os.path.normpath(place))
+
+
+def write_table(records: Iterable[Record], path: str | Path) -> None:
+    """Write rows so that `read_table` gives them back; an existing table is replaced at once.
+
+    Videos in the table's folder, or below, are written relative to it, so that both can move
+    together; all others by their absolute path. Rows are numbered anew, from 2.
+
+    Args:
+        records: at least one.
+        path: a ``.csv``, ``.tsv`` or ``.parquet`` file; its folder is made.
+
+    Raises:
+        DatasetError: another suffix, no rows, or a name that a table cannot hold.
+    """
+    path = Path(path)
+    check_table_suffix(path)
+    folder = path.parent.resolve()
+    rows = [_cells(record, folder, path) for record in records]
+    if not rows:
+        raise DatasetError(f"{path}: there is no row to write; a table needs at least one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        if path.suffix.lower() in _PARQUET_SUFFIXES:
+            _write_parquet(rows, part)
+            return
+        delimiter = _WRITTEN_DELIMITERS[path.suffix.lower()]
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, delimiter=delimiter, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def check_table_suffix(path: str | Path) -> None:
+    """Refuse a file that `write_table` could not write.
+
+    Raises:
+        DatasetError: the suffix is none of `TABLE_SUFFIXES`.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() not in TABLE_SUFFIXES:
+        raise DatasetError(
+            f"{path}: found {suffix or 'no suffix'}, expected {', '.join(TABLE_SUFFIXES)}"
+        )
+
+
+def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
+    """The row's cells by column; those of seconds are the shortest decimals of the same value."""
+    place = record.path
+    start, end = (
+        "" if seconds is None else repr(float(seconds))
+        for seconds in (record.start_seconds, record.end_seconds)
+    )
+    cells = {
+        "path": place.relative_to(folder).as_posix()
+        if place.is_relative_to(folder)
+        else str(place),
+        "labels": join_labels(record.labels),
+        "start": start,
+        "end": end,
+        "annotated": ALL_LABELS
+        if record.annotated is None
+        else join_labels(sorted(record.annotated)),
+        "split": record.split,
+        "group": record.group,
+        "actor": record.actor,
+        "source": record.source,
+    }
+    for column, text in cells.items():
+        _check_text(text, column, table)
+    for name in (*record.labels, *(record.annotated or ())):
+        if SEPARATOR in name or name in ("", ALL_LABELS) or name != name.strip():
+            raise DatasetError(
+                f"{table}: {name!r} cannot be written as a label: it is empty, or begins or ends "
+                f"with a space, or is {ALL_LABELS!r}, or holds {SEPARATOR!r}"
+            )
+    return cells
+
+
+def _check_text(text: str, column: str, table: Path) -> None:
+    """Refuse what reading would change: it strips cells and takes UTF-8 only."""
+    if text != text.strip():
+        raise DatasetError(
+            f"{table}: {column} {text!r} begins or ends with white space, which a table cannot "
+            "hold; rename it"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(
+            f"{table}: {column} {text!r} is not Unicode text, which a table cannot hold; rename it"
+        ) from error
+
+
+def _write_parquet(rows: list[dict[str, str]], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        name: pa.array([float(row[name]) if row[name] else None for row in rows], pa.float64())
+        if name in ("start", "end")
+        else pa.array([row[name] for row in rows], pa.string())
+        for name in COLUMNS
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def write_label_table(labels: LabelSet, path: str | Path) -> None:
+    """Write one row a label, in order, with empty cells for a description and for synonyms.
+
+    Args:
+        labels: every label of the table, those that no row shows too.
+        path: a ``.csv`` file, usually `label_table_path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "description", "synonyms"))
+        writer.writerows((name, "", "") for name in labels)
+
+
+def label_table_path(table: str | Path) -> Path:
+    """Where the labels of a table are written: ``clips.csv`` gives ``clips.labels.csv``."""
+    return Path(table).with_suffix(".labels.csv")

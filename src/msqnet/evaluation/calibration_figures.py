@@ -121,7 +121,7 @@ def calibration_rows(
             "recordings in the column 'group', or add videos"
         )
     num_folds = min(config.num_folds, num_groups)
-    folds = grouped_folds(table, labels, num_folds=num_folds, seed=config.seed, hold_out_all=True)
+    folds = grouped_folds(table, labels, num_folds=num_folds, seed=config.seed)
     targets = table.targets(labels).astype(np.float64)
     return CalibrationRows(labels.names, logits, targets, groups, folds)
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, get_args
 
 from msqnet.data.adapters.annotation_files import as_rows, choose, count_note, parse_seconds
 from msqnet.data.records import Record
-from msqnet.data.table import read_table
-from msqnet.data.writer import label_table_path, write_label_table, write_table
+from msqnet.data.table import label_table_path, read_table, write_label_table, write_table
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label

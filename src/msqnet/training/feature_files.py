@@ -1,29 +1,28 @@
-"""Named arrays under keys, in files that are written once and never changed.
+"""A folder of stored features: named arrays under keys, and the digests of videos.
 
-Each file holds some entries, as safetensors: for every name one array (N, ...), and in its metadata
-the N keys and checksums. A file gets its name only when it is whole, so that a reader sees all of
-it or nothing, whatever is written or killed beside it. Entries are read through memory maps.
+Each safetensors file holds some entries: for every name one array (N, ...), and in its metadata the
+N keys and checksums. A file is written once and gets its name only when it is whole, so that a
+reader sees all of it or nothing, whatever is written or killed beside it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import secrets
 import time
 import zlib
-from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from msqnet.errors import ConfigError
 from msqnet.predictions import replacing
+from msqnet.video.frame_sources import content_digest, content_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,44 +33,50 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _FORMAT = "msqnet-features-1"
 _SUFFIX = ".safetensors"
-_LENGTH_BYTES = 8
-_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
-# What a killed process left half-written; no write takes that long.
+# A killed process leaves half-written files; no write takes longer than this.
 _ABANDONED_SECONDS = 3600.0
-# Each map holds a file descriptor, of which a process has 1,024 by default.
-_MAX_OPEN_MAPS = 64
+_DIGEST_LENGTH = 64
+_SAVE_SECONDS = 30.0
 
 Entry = dict[str, np.ndarray]
 """Arrays by name, without an axis of entries."""
 
 
-class _DamagedFileError(Exception):
-    """A file that does not hold what it should; never leaves this module."""
-
-
-@dataclass(frozen=True)
 class _File:
-    """What the header of one file says.
+    """One file of N entries; it is mapped into memory and holds no file descriptor.
 
-    Attributes:
-        path: where it is.
-        keys: of its N entries.
-        checksums: of its N entries.
-        layout: of the arrays (N, ...) by name: type, shape, first byte.
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: another process has removed it.
+        OSError: it cannot be read, which says nothing about its content.
+        SafetensorError, LookupError, TypeError, ValueError: it is damaged, or no file of features.
     """
 
-    path: Path
-    keys: tuple[str, ...]
-    checksums: tuple[int, ...]
-    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            file: Any = safe_open(path, "np")
+        except FileNotFoundError as error:
+            if path.exists():  # safetensors says the same of a file that may not be read
+                raise PermissionError(13, "no permission to read it") from error
+            raise
+        metadata = file.metadata()
+        if metadata["format"] != _FORMAT:
+            raise ValueError(f"format {metadata['format']!r}, expected {_FORMAT!r}")
+        self.keys: list[str] = json.loads(metadata["keys"])
+        self.checksums: list[int] = json.loads(metadata["checksums"])
+        names: list[str] = file.keys()
+        self.arrays = {name: file.get_slice(name) for name in names}
+        numbers = [len(self.checksums), *(a.get_shape()[0] for a in self.arrays.values())]
+        if any(number != len(self.keys) for number in numbers):
+            raise ValueError("not as many entries as keys")
 
-    def mapped(self) -> Entry:
-        """Its arrays as views of the file; each map holds a file descriptor."""
-        data = np.memmap(self.path, np.uint8, mode="r")
-        return {
-            name: data[start : start + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape)
-            for name, (dtype, shape, start) in self.layout.items()
-        }
+    def is_sound(self, place: int) -> bool:
+        """Whether an entry is what was written."""
+        entry = {name: array[place] for name, array in self.arrays.items()}
+        return _checksum(self.keys[place], entry) == self.checksums[place]
 
 
 class FeatureFiles:
@@ -93,44 +98,37 @@ class FeatureFiles:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _not_writable(folder, error) from error
-        self._seen: set[str] = set()
+        self._seen: set[Path] = set()
         self._places: dict[str, tuple[_File, int]] = {}
         self._is_sound: set[str] = set()
-        self._maps: OrderedDict[Path, Entry] = OrderedDict()
-        _remove_abandoned(folder)
+        for path in folder.glob(".*.part"):
+            with suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    path.unlink()
         self.refresh()
-
-    def _arrays(self, file: _File) -> Entry:
-        """The arrays of a file; only the maps used last stay open.
-
-        Raises:
-            ConfigError: it cannot be read any more.
-        """
-        if file.path not in self._maps:
-            try:
-                self._maps[file.path] = file.mapped()
-            except (OSError, ValueError) as error:
-                raise _not_readable(file.path, error) from error
-            if len(self._maps) > _MAX_OPEN_MAPS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(file.path)
-        return self._maps[file.path]
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
     def refresh(self) -> None:
-        """Take in the files that were written since the last time."""
-        with os.scandir(self.folder) as found:
-            names = [item.name for item in found if item.name.endswith(_SUFFIX)]
-        for name in sorted(set(names) - self._seen):
-            self._seen.add(name)
+        """Take in the files that were written since the last time.
+
+        Raises:
+            ConfigError: a file cannot be read, for another reason than damage.
+        """
+        for path in sorted(set(self.folder.glob(f"*{_SUFFIX}")) - self._seen):
+            self._seen.add(path)
             try:
-                file = _open(self.folder / name)
+                file = _File(path)
             except FileNotFoundError:
                 continue  # another process found it damaged in the meantime
-            except _DamagedFileError as error:
-                _discard(self.folder / name, str(error))
+            except OSError as error:
+                raise ConfigError(
+                    f"{path}: stored features cannot be read ({error.strerror or error}); allow "
+                    "reading, raise the limit it names, or name another folder"
+                ) from error
+            except (SafetensorError, LookupError, TypeError, ValueError) as error:
+                _discard(path, f"{type(error).__name__}: {error}")
                 continue
             for place, key in enumerate(file.keys):
                 self._places.setdefault(key, (file, place))
@@ -146,19 +144,20 @@ class FeatureFiles:
         """
         if not entries:
             return
-        items = list(entries.items())
-        arrays = {
-            name: np.stack([entry[name] for _, entry in items]) for name in sorted(items[0][1])
-        }
+        names = sorted(next(iter(entries.values())))
         metadata = {
             "format": _FORMAT,
-            "keys": json.dumps([key for key, _ in items]),
-            "checksums": json.dumps([_checksum(key, entry) for key, entry in items]),
+            "keys": json.dumps(list(entries)),
+            "checksums": json.dumps([_checksum(*item) for item in entries.items()]),
         }
-        path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
+        content = save(
+            {name: np.stack([entry[name] for entry in entries.values()]) for name in names},
+            metadata,
+        )
         try:
+            path = self.folder / f"{secrets.token_hex(8)}{_SUFFIX}"
             with replacing(path) as part, part.open("wb") as file:
-                file.write(save(arrays, metadata))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -170,19 +169,14 @@ class FeatureFiles:
 
         A file with a damaged entry is deleted, with a warning, and none of its entries is there any
         more. What was found sound is not read again.
-
-        Raises:
-            ConfigError: a file cannot be read, for another reason than damage.
         """
         for key in keys:
             if key in self._is_sound or key not in self._places:
                 continue
             file, place = self._places[key]
-            entry = {name: values[place] for name, values in self._arrays(file).items()}
-            if _checksum(key, entry) == file.checksums[place]:
+            if file.is_sound(place):
                 self._is_sound.add(key)
                 continue
-            self._maps.pop(file.path, None)
             _discard(file.path, f"entry {place} is not what was written")
             for lost in file.keys:
                 if self._places.get(lost, (None, 0))[0] is file:
@@ -200,11 +194,7 @@ class FeatureFiles:
             (B, ...), in the order of the keys.
         """
         places = [self._places[key] for key in keys]
-        dtype, shape, _ = places[0][0].layout[name]
-        found = np.empty((len(keys), *shape[1:]), dtype)
-        for target, (file, place) in zip(found, places, strict=True):
-            target[...] = self._arrays(file)[name][place]
-        return found
+        return np.stack([file.arrays[name][place] for file, place in places])
 
 
 def _not_writable(folder: Path, error: OSError) -> ConfigError:
@@ -214,69 +204,14 @@ def _not_writable(folder: Path, error: OSError) -> ConfigError:
     )
 
 
-def _not_readable(path: Path, error: Exception) -> ConfigError:
-    reason = getattr(error, "strerror", None) or error
-    return ConfigError(
-        f"{path}: stored features cannot be read ({reason}); allow reading, raise the limit it "
-        "names, or name another folder"
-    )
-
-
 def _checksum(key: str, entry: Entry) -> int:
-    """Of what an entry says, and of the form in which it says it."""
+    """CRC-32 of the key, and of names, types, shapes and values of the arrays."""
     value = zlib.crc32(key.encode())
     for name in sorted(entry):
         array = np.ascontiguousarray(entry[name])
         value = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), value)
         value = zlib.crc32(array.reshape(-1).view(np.uint8).data, value)
     return value
-
-
-def _open(path: Path) -> _File:
-    """Read the header of a file.
-
-    Raises:
-        FileNotFoundError: it is gone.
-        ConfigError: it cannot be read, which says nothing of what is in it.
-        _DamagedFileError: it is cut short, or no file of features.
-    """
-    try:
-        with path.open("rb") as file:
-            num_bytes = os.fstat(file.fileno()).st_size
-            header_length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            start = _LENGTH_BYTES + header_length
-            if start > num_bytes:
-                raise _DamagedFileError(f"{num_bytes} bytes, expected a header of {start}")
-            raw_header = file.read(header_length)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _not_readable(path, error) from error
-    try:
-        header = json.loads(raw_header)
-        metadata = header.pop("__metadata__")
-        if metadata["format"] != _FORMAT:
-            raise _DamagedFileError(f"format {metadata['format']!r}, expected {_FORMAT!r}")
-        keys = tuple(map(str, json.loads(metadata["keys"])))
-        checksums = tuple(map(int, json.loads(metadata["checksums"])))
-        layout = {name: _place(tensor, start, num_bytes) for name, tensor in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _DamagedFileError(f"{type(error).__name__}: {error}") from error
-    numbers = [len(checksums), *(shape[0] for _, shape, _ in layout.values())]
-    if any(number != len(keys) for number in numbers):
-        raise _DamagedFileError("not as many entries as keys")
-    return _File(path, keys, checksums, layout)
-
-
-def _place(
-    tensor: dict[str, Any], start: int, num_bytes: int
-) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Type, shape and first byte of an array; a ValueError where the file is too short for it."""
-    first, end = map(int, tensor["data_offsets"])
-    dtype, shape = _DTYPES[tensor["dtype"]], tuple(map(int, tensor["shape"]))
-    if not shape or end - first != dtype.itemsize * math.prod(shape) or start + end > num_bytes:
-        raise ValueError(f"{shape} of {dtype} in bytes {first} to {end} of {num_bytes - start}")
-    return dtype, shape, start + first
 
 
 def _discard(path: Path, reason: str) -> None:
@@ -286,10 +221,65 @@ def _discard(path: Path, reason: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed processes left half-written."""
-    oldest = time.time() - _ABANDONED_SECONDS
-    for path in folder.glob(".*.part"):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
+class VideoDigests:
+    """SHA-256 digests of videos, remembered, so that terabytes are not read at every start.
+
+    A digest is taken anew where the path, the size, or the time of the last change of the content
+    or of the inode (mtime, ctime, in nanoseconds) is another one. Programs can set mtime back, but
+    not ctime; only where a file system keeps no ctime does such a change stay unseen.
+
+    They are written every half minute, so that a kill loses little of what was read.
+
+    Args:
+        path: JSON file that remembers digests from run to run. Runs that write it at the same time
+            may lose each other's digests, which are then taken again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._known = self._read()
+        self._is_changed = False
+        self._saved_at = time.monotonic()
+
+    def _read(self) -> dict[str, tuple[str, str]]:
+        """State and digest by path; nothing where the file is absent or damaged."""
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            known = {str(name): (str(was), str(digest)) for name, (was, digest) in found.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            _logger.warning("%s: damaged (%s); videos are read again", self.path, error)
+            return {}
+        return {name: pair for name, pair in known.items() if len(pair[1]) == _DIGEST_LENGTH}
+
+    def of(self, video: Path) -> str:
+        """Digest of a file, or of all images of a folder of frames: 64 hexadecimal digits.
+
+        Raises:
+            OSError: the file cannot be read.
+            EmptyVideo: a folder without images.
+        """
+        name, state = str(video.absolute()), content_state(video)
+        known_state, known_digest = self._known.get(name, ("", ""))
+        if known_state == state:
+            return known_digest
+        digest = content_digest(video)
+        self._known[name] = (state, digest)
+        self._is_changed = True
+        if time.monotonic() - self._saved_at > _SAVE_SECONDS:
+            self.save()
+        return digest
+
+    def save(self) -> None:
+        """Remember what was found out; in a folder that cannot be written nothing is kept."""
+        if not self._is_changed:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            with replacing(self.path) as part:
+                part.write_text(json.dumps({**self._read(), **self._known}), encoding="utf-8")
+        except OSError as error:
+            _logger.info("%s: not written (%s); videos are read again next time", self.path, error)
+            return
+        self._is_changed = False

@@ -30,9 +30,8 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import UnreadableVideo
 from msqnet.model.video_encoders.lite import video_statistics
 from msqnet.predictions import replacing
-from msqnet.training.feature_files import FeatureFiles
+from msqnet.training.feature_files import FeatureFiles, VideoDigests
 from msqnet.training.frozen import FrozenPart
-from msqnet.training.video_digests import VideoDigests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -28,7 +28,6 @@ from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.heads import VideoQueryHead
 from msqnet.model.msqnet import MSQNet
-from msqnet.training.data_wait import DataWait
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
     HeldOut,
@@ -44,6 +43,7 @@ from msqnet.training.probe import fit_query_head, standardise_query
 from msqnet.training.processes import Processes, lost_processes_named
 from msqnet.training.run import Run, claim_folder, save_model
 from msqnet.training.trainer import (
+    DataWait,
     freeze,
     last_whole_checkpoint,
     part_logits,

@@ -52,7 +52,6 @@ def partition(run: Run) -> list[Part]:
         run.labels,
         num_folds=num_folds,
         seed=run.train.seed,
-        hold_out_all=True,
     )
     return [
         (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))

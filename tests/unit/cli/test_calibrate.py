@@ -9,8 +9,7 @@ import pytest
 
 from msqnet.cli.main import main
 from msqnet.config import CalibrationConfig
-from msqnet.data.table import read_table
-from msqnet.data.writer import write_table
+from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.evaluate import score_rows
 from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.row_outputs import row_outputs

@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.data.records import UNKNOWN, Record
-from msqnet.data.table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, read_table, scan_table
+from msqnet.data.table import COLUMNS, read_table, scan_table
 from msqnet.errors import DatasetError
 from msqnet.labels import LabelSet, join_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 TESTS_FOLDER = Path(__file__).parent
 
 words = st.text(
@@ -307,7 +306,7 @@ def test_backslash_in_the_name_of_a_file_is_kept(
 
 def test_reading_a_table_needs_no_torch(write: Callable[[str], Path]) -> None:
     code = (
-        "import sys; from msqnet.data import check, folder, records, splits, table;"
+        "import sys; from msqnet.data import check, records, splits, table;"
         f"table.read_table({str(write('path,labels' + chr(10) + 'a.mp4,x'))!r});"
         "sys.exit('torch' in sys.modules)"
     )

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.data.records import Record
-from msqnet.data.table import read_table
-from msqnet.data.writer import label_table_path, write_label_table, write_table
+from msqnet.data.table import label_table_path, read_table, write_label_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.labels import LabelSet
 

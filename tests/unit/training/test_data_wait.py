@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from msqnet.config import TrainConfig
-from msqnet.training.data_wait import DataWait, StopWatch
-from msqnet.training.trainer import freeze, run_trainer
+from msqnet.training.trainer import DataWait, StopWatch, freeze, run_trainer
 from tests.fixtures.models import NUM_FRAMES, tiny_model
 
 if TYPE_CHECKING:

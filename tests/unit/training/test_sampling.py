@@ -11,7 +11,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 
 from msqnet.errors import DatasetError
-from msqnet.training.sampling import ClassAwareSampler, FewRowsSampler
+from msqnet.training.processes import ClassAwareSampler, FewRowsSampler
 
 UNKNOWN = -100
 # 60 rows of label 0, 12 of label 1, 4 of both, 2 of label 2, 20 of none, 2 of which nothing is

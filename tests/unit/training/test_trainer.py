@@ -16,7 +16,7 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.msqnet import MSQNet
 from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts, register
-from msqnet.training.sampling import ClassAwareSampler
+from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,
     last_whole_checkpoint,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.training.video_digests import VideoDigests
+from msqnet.training.feature_files import VideoDigests
 
 if TYPE_CHECKING:
     from pathlib import Path
