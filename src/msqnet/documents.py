@@ -319,7 +319,9 @@ def _rows(lines: CsvReader, table: Table, *, is_strict: bool) -> Iterator[TableR
                 f"{table.path}, line {lines.line_num}: found {len(cells)} cells, expected "
                 f"{len(header)}, one for each column; {table.advice}"
             )
-        by_column = dict(reversed(list(zip(header, cells, strict=False))))
+        by_column: dict[str, str] = {}
+        for name, cell in zip(header, cells, strict=False):
+            by_column.setdefault(name, cell)
         yield TableRow(table.path, lines.line_num, by_column, table.advice)
 
 

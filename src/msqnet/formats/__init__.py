@@ -117,7 +117,7 @@ class Format:
 
 FORMATS: dict[str, str | Format] = {
     "boris": "msqnet.formats.boris",
-    "boris_events": "msqnet.formats.boris_events",
+    "boris_events": "msqnet.formats.boris.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
     "cvat": "msqnet.formats.cvat",
     "elan": "msqnet.formats.elan",

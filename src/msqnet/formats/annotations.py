@@ -15,7 +15,7 @@ from msqnet.errors import DatasetError
 from msqnet.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _SCORED = re.compile(r"score=(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:; (.*))?", re.DOTALL)
@@ -190,3 +190,12 @@ def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> Annotat
     )
     checked = frozenset(labels) if video.checked is None else video.checked
     return replace(video, events=events, checked=checked - opened)
+
+
+def count_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """One note for each count above 0.
+
+    Args:
+        counts: numbers by what is counted.
+    """
+    return tuple(f"{text}: {number}" for text, number in counts.items() if number)

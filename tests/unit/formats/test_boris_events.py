@@ -177,11 +177,20 @@ def test_observation_can_be_chosen(read: Callable[..., Annotations]) -> None:
         ("a,b\n1,2\n", "no header of a table of events"),
         ("Behavior,Start (s)\n", r"no column Stop \(s\); found Behavior, Start \(s\); export"),
         ("Behavior,Time\n", "no column Behavior type; found Behavior, Time"),
-        (OLD + "X,a.mp4,,,,s,,,POINT,soon,1,,,\n", r"line 2: found 'soon', expected a number of"),
-        (OLD + "X,a.mp4,,,,s,,,STATE,5,1,,,\n", r"line 2: found '1', expected an end that is not"),
-        (OLD + "X,a.mp4,,,,,,,STATE,1,2,,,\n", "line 2: found '', expected a behaviour"),
+        (
+            OLD + "X,a.mp4,,,,s,,,POINT,soon,1,,,\n",
+            r"line 2, Start \(s\): found 'soon', expected a number",
+        ),
+        (
+            OLD + "X,a.mp4,,,,s,,,STATE,5,1,,,\n",
+            r"line 2, Stop \(s\): found '1', expected an end that",
+        ),
+        (OLD + "X,a.mp4,,,,,,,STATE,1,2,,,\n", "line 2, Behavior: found '', expected a behaviour"),
         ("Behavior,Time,Status\ns,1,BEGIN\n", "found 'BEGIN', expected START, STOP or POINT"),
-        ("Behavior,Time,Status\ns,2,START\ns,1,STOP\n", "line 3: found '1', expected a time that"),
+        (
+            "Behavior,Time,Status\ns,2,START\ns,1,STOP\n",
+            "line 3, Time: found '1', expected a time that",
+        ),
     ],
 )
 def test_malformed_tables_say_where(

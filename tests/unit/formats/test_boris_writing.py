@@ -90,7 +90,7 @@ def test_what_alternating_starts_and_ends_cannot_say_is_said(tmp_path: Path) -> 
     assert [note.rpartition(": ")[2] for note in notes] == ["1"] * 5
     assert "joined with one of the same kind" in " ".join(notes)
     assert "another of the same kind follows" in " ".join(notes)
-    assert "several stretches" in " ".join(notes)
+    assert "several intervals" in " ".join(notes)
     assert "does not allow" in " ".join(notes)
 
 

@@ -1,6 +1,7 @@
-"""BORIS: projects, and the tables of events that it exports.
+"""BORIS: projects (`boris_project`) and the tables of events that it exports (`boris_events`).
 
-Projects are read by `boris_project` and written by `boris_writing`, tables by `boris_events`.
+Facts are those of BORIS 8 and 10 (https://www.boris.unito.it, https://github.com/olivierfriard/BORIS)
+and of project files of format versions 1 to 8.6 that its repository holds.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
-from msqnet.formats.boris_events import read_events
-from msqnet.formats.boris_project import OPTIONS, read_project
-from msqnet.formats.boris_writing import write_project
+from msqnet.formats.boris.boris_events import read_events
+from msqnet.formats.boris.boris_project import OPTIONS, read_project
+from msqnet.formats.boris.project_writer import write_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from msqnet.formats import Reading
     from msqnet.formats.annotations import Annotations
 
-_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _PROJECT_SUFFIXES = (".boris", ".gz", ".json")
+_TABLE_SUFFIXES = (".tsv", ".csv", ".txt")
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
@@ -40,6 +41,6 @@ FORMAT = Format(
     "projects of BORIS",
     read=_read,
     write=write_project,
-    suffixes=(".boris", ".boris.gz", ".json", ".tsv", ".csv", ".txt"),
+    suffixes=(*_PROJECT_SUFFIXES, *_TABLE_SUFFIXES),
     options=OPTIONS,
 )

@@ -1,0 +1,382 @@
+"""Tables of events that BORIS exports: aggregated (a row an event), tabular (a row a start or end).
+
+Columns are found by the names that BORIS 6 to 10 give them, in ``.tsv`` or ``.csv``; rows above
+the header, which older tabular files have, may name the observation and its media. Written are
+aggregated events with the columns of BORIS 8 to 10. Seconds have three decimals, as there, and more
+where an event has more.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msqnet.documents import Value, read_delimited
+from msqnet.errors import DatasetError
+from msqnet.formats import Format
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    clean_label,
+    comment_with_score,
+    count_notes,
+)
+from msqnet.formats.boris.observations import (
+    CHECKED,
+    NO_FOCAL_SUBJECT,
+    VARIABLES,
+    Coded,
+    chosen,
+    cut_to_videos,
+    observation_names,
+    queue,
+    repeated_note,
+    replaced_modifiers,
+    written_medium,
+    written_modifiers,
+    written_variables,
+)
+from msqnet.labels import LabelSet
+from msqnet.predictions import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from msqnet.documents import Table, TableRow
+    from msqnet.formats import Reading
+    from msqnet.formats.annotations import Event
+
+_ADVICE = "export the events from BORIS again"
+_DELIMITERS = {".tsv": "\t", ".csv": ","}
+
+_START = ("Start (s)",)
+_STOP = ("Stop (s)",)
+_TIME = ("Time",)
+_BEHAVIOUR = ("Behavior",)
+_STATUS = ("Behavior type", "Status")
+_MODIFIERS = re.compile(r"Modifiers?(?: #\d+)?")
+_PLAYER = re.compile(r"player #(\d+): ?", re.IGNORECASE)
+_MISSING = ("", "NA", "Not found")
+_NOT_VIDEO = ("live", "pictures", "images")
+
+_NA = "NA"
+_OBSERVATION_COLUMNS = (
+    *("Observation id", "Observation date", "Description", "Observation type", "Source"),
+    *("Time offset (s)", "Coding duration", "Media duration (s)", "FPS (frame/s)"),
+)
+_SUBJECT_COLUMNS = (
+    *("Subject", "Observation duration by subject by observation"),
+    *("Behavior", "Behavioral category"),
+)
+_EVENT_COLUMNS = (
+    *("Behavior type", "Start (s)", "Stop (s)", "Duration (s)", "Media file name"),
+    *("Image index start", "Image index stop", "Image file path start", "Image file path stop"),
+    *("Comment start", "Comment stop"),
+)
+
+
+def read_events(path: Path, reading: Reading) -> Annotations:
+    """The videos that a table of events is about.
+
+    Args:
+        path: a file as BORIS exports it.
+        reading: the folder of the videos.
+
+    Raises:
+        DatasetError: no table of events, or a row that is not as it should be.
+        ConfigError: an observation that the file does not have.
+    """
+    table = read_delimited(
+        path,
+        _ADVICE,
+        is_header=lambda names: "Behavior" in names and not {*_START, *_TIME}.isdisjoint(names),
+        delimiters=(_DELIMITERS.get(path.suffix.lower(), "\t"), "\t", ",", ";"),
+        is_strict=False,
+    )
+    if table is None:
+        raise DatasetError(
+            f"{path}: no header of a table of events of BORIS; expected columns 'Behavior', and "
+            f"'Start (s)' with 'Stop (s)' or 'Time'; {_ADVICE}"
+        )
+    counts: Counter[str] = Counter()
+    observations = chosen(_observations(table, counts), reading.options)
+    videos: list[AnnotatedVideo] = []
+    for name, found in observations.items():
+        place = f"{path}, line {found.line}: observation {name!r}"
+        videos += found.videos(place, reading, counts)
+    coded = [item for found in observations.values() for item in found.coded]
+    labels = dict.fromkeys(clean_label(item.code) for item in coded)
+    states = {clean_label(item.code) for item in coded if item.start_seconds != item.end_seconds}
+    notes = (
+        "a table of events names behaviours that were seen only: what else was looked for, and "
+        "videos without an event, are not in it",
+        *count_notes(counts),
+        *repeated_note(videos),
+    )
+    return Annotations(
+        tuple(videos), LabelSet(tuple(labels)), frozenset(set(labels) - states), notes
+    )
+
+
+@dataclass
+class _Observation:
+    """What the rows of one observation say.
+
+    Attributes:
+        line: of its first row.
+        source: files of its players, as written.
+        lengths: of the files, as written.
+        offset_seconds: when the first file began.
+        variables: independent variables by name.
+        is_video: whether it is about videos.
+        coded: its events.
+        begun: states that did not end yet, by what their end has to have.
+        media: files that rows name, in order.
+    """
+
+    line: int
+    source: str
+    lengths: str
+    offset_seconds: float
+    variables: dict[str, str]
+    is_video: bool
+    coded: list[Coded] = field(default_factory=list)
+    begun: dict[tuple[str, str, str], Coded] = field(default_factory=dict)
+    media: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: TableRow, table: Table) -> _Observation:
+        """What its first row says, and the rows above the header."""
+        kind = _text(row, ("Observation type",)).lower()
+        offset = _text(row, ("Time offset (s)",)) or table.before.get("Time offset (s)", "")
+        players = [
+            f"{name}:{value}"
+            for name, value in table.before.items()
+            if _PLAYER.fullmatch(f"{name}:") and value
+        ]
+        variables = {name: _text(row, (name,)) for name in VARIABLES if name in table.header}
+        return cls(
+            row.line,
+            _text(row, ("Source", "Media file(s)")) or "|".join(players),
+            _text(row, ("Media duration (s)",)),
+            _number(offset) or 0.0,
+            # No labels that were looked for are none, not all of them.
+            {name: text for name, text in variables.items() if text or name == CHECKED},
+            not any(word in kind for word in _NOT_VIDEO),
+        )
+
+    def videos(self, place: str, reading: Reading, counts: Counter[str]) -> list[AnnotatedVideo]:
+        """Its videos, those of the first player."""
+        if not self.is_video:
+            counts["observations that are live or of pictures, which are left out"] += 1
+            return []
+        # The pattern's group makes every second part the number of a player.
+        written = _PLAYER.split(self.source)
+        source = written[2] if len(written) > 2 else written[0]
+        listed = [file.strip() for file in source.rstrip("|").split(";")]
+        files = [file for file in listed if file not in _MISSING] or list(self.media)
+        if not files:
+            counts["observations without a media file, which are left out"] += 1
+            return []
+        lengths = [_number(text) for text in self.lengths.split("|")[0].split(";")]
+        media = queue(
+            [reading.video_path(file) for file in files],
+            lengths if len(lengths) == len(files) else [None] * len(files),
+            self.offset_seconds,
+            place,
+        )
+        return cut_to_videos(self.coded, media, None, self.variables, counts)
+
+
+def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]:
+    is_aggregated = not set(_START).isdisjoint(table.header)
+    needed = (_START, _STOP) if is_aggregated else (_TIME, _STATUS)
+    table.require(names[0] for names in needed if set(names).isdisjoint(table.header))
+    found: dict[str, _Observation] = {}
+    for row in table.rows:
+        name = _text(row, ("Observation id",))
+        name = name or table.before.get("Observation id", table.path.stem)
+        observation = found.setdefault(name, _Observation.of(row, table))
+        medium = _text(row, ("Media file name", "Media file", "Media file path"))
+        observation.media |= {} if medium in _MISSING else {medium: None}
+        coded = _aggregated(row) if is_aggregated else _turn(row, observation, counts)
+        observation.coded += [] if coded is None else [coded]
+    for observation in found.values():
+        counts["states that nobody ended"] += len(observation.begun)
+        observation.coded += observation.begun.values()
+    return found
+
+
+def _text(row: TableRow, names: Sequence[str]) -> str:
+    """The cell of the first column that has one of the names; empty where there is none."""
+    name = next((name for name in names if name in row.cells), "")
+    return row[name].strip()
+
+
+def _seconds(row: TableRow, names: Sequence[str]) -> float:
+    return Value(_text(row, names), row.value(names[0]).place, _ADVICE).number()
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def _point(row: TableRow, seconds: float) -> Coded:
+    """The behaviour of a row at a time, with its comment."""
+    code = _text(row, _BEHAVIOUR)
+    if not clean_label(code):
+        raise row.error("Behavior", "a behaviour")
+    modifiers = [row[name].strip() for name in row.cells if _MODIFIERS.fullmatch(name)]
+    comment = _text(row, ("Comment start", "Comment"))
+    subject = _text(row, ("Subject",))
+    return Coded(seconds, seconds, code, subject, "|".join(modifiers), comment)
+
+
+def _aggregated(row: TableRow) -> Coded:
+    found = _point(row, _seconds(row, _START))
+    if _text(row, _STATUS).upper() == "POINT":
+        return found
+    end = None if _text(row, _STOP) in _MISSING else _seconds(row, _STOP)
+    if end is not None and end < found.start_seconds:
+        raise row.error("Stop (s)", f"an end that is not before the start at {found[0]} s")
+    return found._replace(end_seconds=end, end_comment=_text(row, ("Comment stop",)))
+
+
+def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Coded | None:
+    """The event that a row ends; None for one that it begins."""
+    now = _point(row, _seconds(row, _TIME))
+    status = _text(row, _STATUS).upper()
+    if status == "POINT":
+        return now
+    if status not in ("START", "STOP"):
+        raise row.error(next(name for name in _STATUS if name in row.cells), "START, STOP or POINT")
+    start = observation.begun.pop(now.kind, None)
+    if status == "START":
+        observation.begun[now.kind] = now._replace(end_seconds=None)
+        counts["states that began anew before they ended; the first start is left out"] += (
+            start is not None
+        )
+        return None
+    if start is None:
+        counts["ends of states that nobody began, which are left out"] += 1
+        return None
+    if now.start_seconds < start.start_seconds:
+        raise row.error("Time", f"a time that is not before {start.start_seconds} s")
+    return start._replace(end_seconds=now.start_seconds, end_comment=now.comment)
+
+
+def write_events(
+    annotations: Annotations, path: Path, options: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Write aggregated events of all videos; a file that is there is replaced at once.
+
+    Args:
+        annotations: what was noted.
+        path: a file that ends in ``.tsv`` or ``.csv``.
+        options: none are known.
+
+    Returns:
+        What was left out.
+
+    Raises:
+        DatasetError: another suffix.
+    """
+    del options
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    if delimiter is None:
+        raise DatasetError(f"{path}: found suffix {path.suffix!r}, expected .tsv or .csv")
+    num_modifiers = max((len(event.modifiers) for event in annotations.events()), default=0)
+    modifiers = (f"Modifier #{number}" for number in range(1, num_modifiers + 1))
+    variables = written_variables(annotations)
+    names = observation_names(annotations.videos)
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        # BORIS ends lines so, in both kinds of file.
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
+        writer.writerow(
+            [*_OBSERVATION_COLUMNS, *variables, *_SUBJECT_COLUMNS, *modifiers, *_EVENT_COLUMNS]
+        )
+        for number, (name, video) in enumerate(zip(names, annotations.videos, strict=True)):
+            own = [values[number] for values in variables.values()]
+            writer.writerows(_rows(name, video, path.parent, own, num_modifiers))
+    comments = [event.comment for event in annotations.events()]
+    return count_notes(
+        {
+            "videos without an event, which have no row": sum(
+                not video.events for video in annotations.videos
+            ),
+            **replaced_modifiers(annotations),
+            "comments with line breaks, which become spaces": sum(
+                _one_line(text) != text for text in comments
+            ),
+        }
+    )
+
+
+def _rows(
+    name: str, video: AnnotatedVideo, folder: Path, variables: list[str], num_modifiers: int
+) -> list[list[str]]:
+    """A row for each event of a video."""
+    medium = written_medium(video, folder)
+    length = _NA if medium.length_seconds is None else _decimals(medium.length_seconds)
+    fps = _NA if medium.fps is None else f"{medium.fps:.3f}"
+    about = [name, "", "", "Media file", f"player #1:{medium.name}", "0.0", length, length, fps]
+    totals: dict[str, float] = defaultdict(float)
+    for event in video.events:
+        totals[event.subject] += (event.end_seconds or event.start_seconds) - event.start_seconds
+    return [
+        [
+            *about,
+            *variables,
+            event.subject or NO_FOCAL_SUBJECT,
+            f"{totals[event.subject]:.3f}",
+            event.label,
+            "Not defined",
+            *written_modifiers(event, 0),
+            *[""] * (num_modifiers - len(event.modifiers)),
+            *_times(event),
+            medium.name,
+            *(_NA, _NA, "", ""),
+            _one_line(comment_with_score(event)),
+            "",
+        ]
+        for event in video.events
+    ]
+
+
+def _times(event: Event) -> list[str]:
+    """Type, start, stop and duration."""
+    start, end = event.start_seconds, event.end_seconds
+    if end is None:
+        return ["STATE", _decimals(start), _NA, _NA]
+    if event.is_point:
+        return ["POINT", _decimals(start), _decimals(end), _NA]
+    return ["STATE", _decimals(start), _decimals(end), _decimals(end - start)]
+
+
+def _decimals(seconds: float) -> str:
+    """Three decimals, or up to six where there are that many."""
+    text = f"{seconds:.6f}"
+    return text[:-3] + text[-3:].rstrip("0")
+
+
+def _one_line(comment: str) -> str:
+    return " ".join(comment.splitlines())
+
+
+FORMAT = Format(
+    "boris_events",
+    "aggregated events of BORIS",
+    read=read_events,
+    write=write_events,
+    suffixes=(".tsv", ".csv", ".txt"),
+    drops=frozenset({"ethogram", "observed intervals"}),
+    options={"observation": "take this observation only"},
+)

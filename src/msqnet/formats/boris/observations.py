@@ -1,0 +1,332 @@
+"""Observations of BORIS, which projects and tables of events share.
+
+An observation is about files that were watched one after another. Its events are on one clock that
+runs through the files of its first player. Readers cut them into videos, each with its own times.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import av
+
+from msqnet.errors import ConfigError, DatasetError, VideoError
+from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label, split_comment
+from msqnet.formats.frame_times import duration_seconds
+from msqnet.intervals import covers, intersect
+from msqnet.labels import SEPARATOR
+from msqnet.video.reader import open_video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from msqnet.formats.annotations import Annotations
+    from msqnet.intervals import Interval
+
+SPLIT, GROUP, CHECKED = "split", "group", "checked labels"
+VARIABLES = (SPLIT, GROUP, CHECKED)
+"""Independent variables that hold what BORIS has no place for."""
+ALL_CHECKED = "*"
+"""Value of `CHECKED` where all labels were looked for."""
+
+NO_FOCAL_SUBJECT = "No focal subject"
+NO_MODIFIER = "None"
+
+_ALLOWED = str.maketrans({"|": "/", "(": "[", ")": "]", "`": "'", "~": "-"})
+"""What BORIS does not allow in modifiers, and what stands for it."""
+_NUM_NAMES_SHOWN = 8
+_T = TypeVar("_T")
+
+
+class Medium(NamedTuple):
+    """A file, and when it was watched on the clock of an observation.
+
+    Attributes:
+        path: where it belongs.
+        start_seconds: when its first frame was shown.
+        end_seconds: when it was over; infinite for the last one.
+        length_seconds: as the observation has it; None where it does not say.
+    """
+
+    path: Path
+    start_seconds: float
+    end_seconds: float
+    length_seconds: float | None
+
+
+class Coded(NamedTuple):
+    """An event on the clock of an observation.
+
+    Attributes:
+        start_seconds: as written, so it may be before the first file.
+        end_seconds: None for a state that nobody ended, the start for a point event.
+        code: of the behaviour.
+        subject: empty if nobody in particular.
+        modifiers: one a set, joined by ``|``.
+        comment: of its start.
+        end_comment: of its end.
+    """
+
+    start_seconds: float
+    end_seconds: float | None
+    code: str
+    subject: str = ""
+    modifiers: str = ""
+    comment: str = ""
+    end_comment: str = ""
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What has to be equal for a start and an end to belong together."""
+        return self.subject, self.code, self.modifiers
+
+    def part_in(self, medium: Medium) -> Event | None:
+        """The part that a file shows, with times of the file; None if it shows nothing of it."""
+        is_point = self.end_seconds == self.start_seconds
+        end = math.inf if self.end_seconds is None else self.end_seconds
+        first, last = max(self.start_seconds, medium.start_seconds), min(end, medium.end_seconds)
+        if is_point and not medium.start_seconds <= self.start_seconds < medium.end_seconds:
+            return None
+        if not is_point and first >= last:
+            return None
+        start = round(first - medium.start_seconds, 6)
+        stop = None if self.end_seconds is None else round(last - medium.start_seconds, 6)
+        # What rounding makes a point was none.
+        if stop == start and not is_point:
+            return None
+        score, comment = split_comment(self.comment)
+        comments = (comment, "" if self.end_comment == self.comment else self.end_comment)
+        modifiers = [part.strip() for part in self.modifiers.split("|")]
+        # Sets at the end of which none was chosen do not count.
+        while modifiers and modifiers[-1] in ("", NO_MODIFIER):
+            modifiers.pop()
+        return Event(
+            clean_label(self.code),
+            start,
+            stop,
+            "" if self.subject == NO_FOCAL_SUBJECT else self.subject,
+            tuple(modifiers),
+            score,
+            "; ".join(filter(None, comments)),
+        )
+
+
+def chosen(observations: Mapping[str, _T], options: Mapping[str, str]) -> dict[str, _T]:
+    """All observations, or the one that an option names.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    name = options.get("observation")
+    if name is None:
+        return dict(observations)
+    if name not in observations:
+        names = ", ".join(sorted(observations)[:_NUM_NAMES_SHOWN])
+        raise ConfigError(f"option observation={name}: no such observation; found: {names}")
+    return {name: observations[name]}
+
+
+def queue(
+    paths: Sequence[Path], lengths: Sequence[float | None], start_seconds: float, place: str
+) -> list[Medium]:
+    """Files that were watched one after another, without a gap.
+
+    Args:
+        paths: where they belong.
+        lengths: seconds, None where nothing is said; then those of the video, if it is there.
+        start_seconds: when the first began.
+        place: of the list, for errors.
+
+    Raises:
+        DatasetError: another file follows one whose length is not known.
+    """
+    media: list[Medium] = []
+    for number, (path, length) in enumerate(zip(paths, lengths, strict=True), start=1):
+        end = math.inf
+        if number < len(paths):
+            length = duration_seconds(path) if length is None else length
+            if length is None:
+                raise DatasetError(
+                    f"{place}: found no length of {path.name}, which the next file follows; put "
+                    "the video there, or open the observation in BORIS and save the project again"
+                )
+            # BORIS counts whole milliseconds.
+            end = round(start_seconds + math.floor(length * 1000 + 1e-6) / 1000, 3)
+        media.append(Medium(path, start_seconds, end, length))
+        start_seconds = end
+    return media
+
+
+def cut_to_videos(
+    coded: Iterable[Coded],
+    media: Sequence[Medium],
+    interval: Interval | None,
+    variables: Mapping[str, str],
+    counts: Counter[str],
+) -> list[AnnotatedVideo]:
+    """The videos of an observation, each with its part of the events.
+
+    Args:
+        coded: events on the clock of the observation.
+        media: in order of their start.
+        interval: what was looked at, on the clock of the observation; None for everything.
+        variables: independent variables by name.
+        counts: gets what could not be kept, by its description.
+
+    Raises:
+        DatasetError: the end of what was looked at is not known.
+    """
+    events: list[list[Event]] = [[] for _ in media]
+    for item in coded:
+        parts = [(n, part) for n, medium in enumerate(media) if (part := item.part_in(medium))]
+        for number, part in parts:
+            events[number].append(part)
+        counts["events at times of no video, which are left out"] += not parts
+        counts["states that go on in the next video, where they are an event of their own"] += (
+            len(parts) > 1
+        )
+    checked = variables.get(CHECKED, ALL_CHECKED)
+    names = frozenset(filter(None, map(clean_label, checked.split(SEPARATOR))))
+    videos = []
+    for medium, found in zip(media, events, strict=True):
+        length = duration_seconds(medium.path, medium.length_seconds)
+        videos.append(
+            AnnotatedVideo(
+                medium.path,
+                tuple(found),
+                length,
+                None if checked == ALL_CHECKED else names,
+                None if interval is None else _observed(medium, length, interval),
+                variables.get(SPLIT, ""),
+                variables.get(GROUP, ""),
+            )
+        )
+    return videos
+
+
+def _observed(
+    medium: Medium, length_seconds: float | None, interval: Interval
+) -> tuple[Interval, ...] | None:
+    """What was looked at of a file; None for all of it."""
+    seen = interval[0] - medium.start_seconds, interval[1] - medium.start_seconds
+    whole = 0.0, math.inf if length_seconds is None else length_seconds
+    if covers([seen], whole):
+        return None
+    found = intersect([seen], [whole])
+    if found and math.isinf(found[-1][1]):
+        raise DatasetError(
+            f"{medium.path}: what was looked at goes to the end of the video, whose length is not "
+            "known; put the video there"
+        )
+    return tuple(found)
+
+
+def repeated_note(videos: Iterable[AnnotatedVideo]) -> tuple[str, ...]:
+    """A note on videos that several observations are about."""
+    names = [path.name for path, n in Counter(item.path for item in videos).items() if n > 1]
+    if not names:
+        return ()
+    return (
+        f"videos that several observations are about, each with its own rows: {', '.join(names)}; "
+        "--option observation=NAME takes one observation",
+    )
+
+
+class WrittenMedium(NamedTuple):
+    """What BORIS notes about the video of an observation.
+
+    Attributes:
+        name: relative to the folder of the file that is written, where the video is inside of it.
+        length_seconds: None where nothing is known.
+        fps: frames a second; None where the video is not there.
+        has_audio: whether it has sound.
+    """
+
+    name: str
+    length_seconds: float | None
+    fps: float | None
+    has_audio: bool
+
+
+def written_medium(video: AnnotatedVideo, folder: Path) -> WrittenMedium:
+    """What is known about a video, from the file where it is there.
+
+    Args:
+        video: to be written.
+        folder: of the file that is written.
+    """
+    try:
+        name = video.path.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100
+    except ValueError:
+        name = str(video.path)
+    unknown = WrittenMedium(name, video.duration_seconds, None, has_audio=False)
+    if not video.path.exists():
+        return unknown
+    try:
+        with open_video(video.path) as opened:
+            length = float(opened.duration_seconds)
+            fps = float(opened.average_fps or opened.num_frames / length)
+    except VideoError:
+        return unknown
+    if video.path.is_dir():
+        return WrittenMedium(name, length, fps, has_audio=False)
+    with av.open(str(video.path)) as container:
+        return WrittenMedium(name, length, fps, has_audio=bool(container.streams.audio))
+
+
+def observation_names(videos: Sequence[AnnotatedVideo]) -> list[str]:
+    """A name of its own for each video: that of its file, with a number if it is not the first."""
+    taken: dict[str, None] = {}
+    for video in videos:
+        name = full = video.path.name.strip() or "video"
+        number = 1
+        while full in taken:
+            number += 1
+            full = f"{name} #{number}"
+        taken[full] = None
+    return list(taken)
+
+
+def written_variables(annotations: Annotations) -> dict[str, list[str]]:
+    """Values of independent variables, one a video, of those that say anything."""
+
+    # No labels at all are a separator alone, as an empty cell says nothing.
+    def joined(labels: Iterable[str]) -> str:
+        return SEPARATOR.join(labels) or SEPARATOR
+
+    # BORIS's ethogram has to have every label; one of no ethogram was not looked for elsewhere.
+    is_all = set(annotations.all_labels()) == set(annotations.labels)
+    every = ALL_CHECKED if is_all else joined(annotations.labels)
+    videos = annotations.videos
+    values = {
+        SPLIT: [video.split for video in videos],
+        GROUP: [video.group for video in videos],
+        CHECKED: [every if v.checked is None else joined(sorted(v.checked)) for v in videos],
+    }
+    return {
+        name: found
+        for name, found in values.items()
+        if any(value != (ALL_CHECKED if name == CHECKED else "") for value in found)
+    }
+
+
+def allowed_modifier(modifier: str) -> str:
+    """A modifier without the characters that BORIS does not allow."""
+    return modifier.translate(_ALLOWED).strip()
+
+
+def written_modifiers(event: Event, num_sets: int) -> list[str]:
+    """Modifiers of an event as BORIS writes them: one a set."""
+    parts = [allowed_modifier(part) or NO_MODIFIER for part in event.modifiers]
+    return [*parts, *[NO_MODIFIER] * (num_sets - len(parts))]
+
+
+def replaced_modifiers(annotations: Annotations) -> dict[str, int]:
+    """How many modifiers BORIS takes with other characters only, for a note."""
+    parts = (part for event in annotations.events() for part in event.modifiers)
+    changed = sum(part.translate(_ALLOWED) != part for part in parts)
+    return {"modifiers with a character that BORIS does not allow, which is replaced": changed}
