@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msqnet.data.table import read_table
 from msqnet.predictions import VideoPredictions
-from msqnet.report.plots import save_figure, timeline_figure
+from msqnet.report.figures import save_figure, timeline_figure
 
 
 def annotated(table: Path, video: Path, labels: list[str]) -> dict[str, list[tuple[float, float]]]:

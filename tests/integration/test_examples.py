@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from msqnet.inference.predictor import Predictor
-from msqnet.report.palette import INK
+from msqnet.report.style import INK
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 

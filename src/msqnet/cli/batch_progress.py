@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from msqnet.report.style import format_time, printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -116,7 +118,7 @@ class _Progress:
         """Rate, time left and failures; what existed before says nothing of the rate."""
         rate = (self._statuses.total() - self._num_existed) / self._seconds
         num_left = self._num_jobs - self._statuses.total()
-        left = f"{_duration(num_left / rate)} left" if rate else "time left unknown"
+        left = f"{format_time(num_left / rate, 0)} left" if rate else "time left unknown"
         num_failed = self._statuses["error"] + self._statuses["timeout"]
         return f"{rate:.2f} videos/s, {left}, {num_failed} failed"
 
@@ -130,8 +132,8 @@ class _Progress:
             parts.append(f"{num_left} left")
         hours = self._video_seconds / 3600
         speed = (
-            f"{num_new} in {_duration(self._seconds)}, {num_new / self._seconds:.2f} videos/s, "
-            f"{hours:.2f} h of video"
+            f"{num_new} in {format_time(self._seconds, 0)}, "
+            f"{num_new / self._seconds:.2f} videos/s, {hours:.2f} h of video"
         )
         return f"{', '.join(parts)}; {speed}; results: {out}"
 
@@ -168,13 +170,5 @@ def _show_errors(console: Console, outcomes: Iterable[Outcome]) -> None:
         _say(console, f"and {len(failed) - _NUM_SHOWN_ERRORS} more; errors.csv lists all")
 
 
-def _duration(seconds: float) -> str:
-    """A length of time as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _say(console: Console, text: str) -> None:
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    console.print(shown, soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)

@@ -192,8 +192,7 @@ def _write_calibration(
     figures: CalibrationFigures,
 ) -> None:
     from msqnet.evaluation.calibration_figures import store_calibration
-    from msqnet.report.plots import save_figure
-    from msqnet.report.reliability_plot import reliability_figure
+    from msqnet.report.figures import reliability_figure, save_figure
 
     store_calibration(draft, model.config, figures, data=table.path.name, split=split)
     folder = draft / CALIBRATION_FOLDER

@@ -57,7 +57,7 @@ def embed(
     from msqnet.explain.embedding_map import MappedRows
     from msqnet.explain.embedding_panels import make_panels
     from msqnet.explain.embeddings import VideoEmbedder
-    from msqnet.report.embedding_plot import draw_panels, named_labels, save_figure
+    from msqnet.report.figures import embedding_figure, named_labels, save_figure
 
     table = read_table(data).select(split)
     # What can fail at once comes before what takes long.
@@ -78,7 +78,7 @@ def embed(
     folder = Path(out)
     panels.write(folder)
     figure_path = folder / f"embedding_map.{format}"
-    save_figure(draw_panels(panels, num_named=num_named), figure_path)
+    save_figure(embedding_figure(panels, num_named=num_named), figure_path)
     console = Console()
     _print_numbers(console, panels)
     console.print(f"written: {folder}", soft_wrap=True)

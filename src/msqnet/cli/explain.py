@@ -136,9 +136,9 @@ def _best_window(
     passing = watched()
     if heat_video is not None:
         heat_video.parent.mkdir(parents=True, exist_ok=True)
-        from msqnet.report.heat_maps import write_heat_video
+        from msqnet.report.attribution_sheet import write_attribution_video
 
-        write_heat_video(passing, labels, video, heat_video, *stretch, progress=progress)
+        write_attribution_video(passing, labels, video, heat_video, *stretch, progress=progress)
     for _ in passing:  # what the video's last frames did not need, or all of them
         pass
     return best[0]
@@ -169,10 +169,10 @@ def _write_sheet(
     import numpy as np
 
     from msqnet.predictions import replacing
-    from msqnet.report.heat_maps import HeatRow, contact_sheet, sheet_frames
+    from msqnet.report.attribution_sheet import SheetRow, contact_sheet, sheet_frames
 
     rows = [
-        HeatRow(
+        SheetRow(
             label.replace("_", " "),
             " · ".join(
                 [
@@ -207,9 +207,9 @@ def _show(
     window: tuple[float, float],
     files: dict[str, Path],
 ) -> None:
-    from msqnet.cli.predict import format_seconds
+    from msqnet.report.style import format_time
 
-    start, end = map(format_seconds, window)
+    start, end = map(format_time, window)
     console.print(f"window {start} to {end}", highlight=False)
     for number, maps in enumerate(found):
         scores = zip(maps.labels, maps.scores.tolist(), strict=True)

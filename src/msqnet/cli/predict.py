@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, MsqnetError
 from msqnet.labels import split_labels
+from msqnet.report.style import format_time, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -145,9 +146,7 @@ def _predict_all(
     if len(inputs) > 1 or results:
         summary = ", ".join(f"{counts[name]} {name}" for name in sorted(+counts))
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
-        console.print(
-            _printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False
-        )
+        console.print(printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False)
     if taken_seconds:
         rate = video_seconds / taken_seconds
         taken = f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s"
@@ -195,15 +194,15 @@ def _draw(
 
 
 def _show_drawn(drawn: Sequence[Path], predictions: VideoPredictions, console: Console) -> None:
-    from msqnet.report.gif import gif_stretch
+    from msqnet.report.drawings import gif_interval
 
     _say(console, f"drawn: {', '.join(path.name for path in drawn)}")
-    start, end = gif_stretch(predictions)
+    start, end = gif_interval(predictions)
     if end - start < predictions.duration_seconds and any(path.suffix == ".gif" for path in drawn):
         _say(
             console,
-            f"the GIF shows {format_seconds(start)} to {format_seconds(end)} "
-            f"of {format_seconds(predictions.duration_seconds)}, around the highest score",
+            f"the GIF shows {format_time(start)} to {format_time(end)} "
+            f"of {format_time(predictions.duration_seconds)}, around the highest score",
         )
 
 
@@ -228,7 +227,7 @@ def _bar(errors: Console, title: str) -> Iterator[Callable[[float], None]]:
         redirect_stderr=False,
     )
     with bar:
-        task = bar.add_task(_printable(title), total=1.0)
+        task = bar.add_task(printable(title), total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
 
@@ -254,9 +253,9 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     for name in ("label", "start", "end", "score"):
         table.add_column(name, justify="left" if name == "label" else "right")
     for item in shown:
-        start, end = format_seconds(item.start_seconds), format_seconds(item.end_seconds)
+        start, end = format_time(item.start_seconds), format_time(item.end_seconds)
         table.add_row(Text(item.label), start, end, f"{item.score:.2f}")
-    _say(console, f"{predictions.path} ({format_seconds(predictions.duration_seconds)})")
+    _say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)})")
     console.print(table)
     if not predictions.segments:
         _say(console, "no label reaches its threshold; the highest scores are shown")
@@ -265,19 +264,5 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
         _say(console, f"and {num_left} more segments; --out DIR writes all of them")
 
 
-def format_seconds(seconds: float) -> str:
-    """A time as ``m:ss.ss`` or ``h:mm:ss.ss``."""
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{rest // 100:02}.{rest % 100:02}"
-    return f"{hours}:{minutes:02}:{tail}" if hours else f"{minutes}:{tail}"
-
-
 def _say(console: Console, text: str) -> None:
-    console.print(_printable(text), soft_wrap=True, highlight=False, markup=False)
-
-
-def _printable(text: str) -> str:
-    """Text whose parts that are not Unicode (odd file names) are shown escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)

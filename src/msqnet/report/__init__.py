@@ -1,1 +1,1 @@
-"""Pictures, annotated videos and pages made of what models say. Draws; computes nothing new."""
+"""Figures, annotated videos and pages about results. Nothing new is computed here."""

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,15 +23,15 @@ from msqnet.errors import MissingExtra
 from msqnet.intervals import covered_seconds
 from msqnet.predictions import replacing
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
-from msqnet.report.media import collect_media
-from msqnet.report.previews import PreviewWriter
-from msqnet.report.video_summary import time_budget
+from msqnet.report.media import PreviewWriter, collect_media
+from msqnet.report.style import format_length, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from jinja2 import Environment
 
+    from msqnet.predictions import VideoPredictions
     from msqnet.report.media import VideoMedia
     from msqnet.report.results_reader import PredictedVideo, Results
 
@@ -41,26 +42,60 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
 @dataclass(frozen=True)
-class VideoRow:
-    """One line of the table of videos.
+class LabelTime:
+    """The time that one label takes of a video, or of several.
 
     Attributes:
-        name: of the result.
-        duration_seconds: of the video.
-        num_segments: at the thresholds of the result.
-        labels: those with a segment, the longest time first.
-        columns: place of each of them among the model's labels.
-        covered_share: share of the time in which any label is present, from 0 to 1.
-        note: what a reader must know.
+        label: name of the action.
+        total_seconds: length of its segments together.
+        share: that in the length of the videos, from 0 to 1.
+        num_bouts: number of its segments.
+        mean_bout_seconds: mean length of a segment.
+        mean_score: mean score over the time of its segments.
+        num_videos: videos with a segment of it.
     """
 
-    name: str
-    duration_seconds: float
-    num_segments: int
-    labels: tuple[str, ...]
-    columns: dict[str, int]
-    covered_share: float
-    note: str
+    label: str
+    total_seconds: float
+    share: float
+    num_bouts: int
+    mean_bout_seconds: float
+    mean_score: float
+    num_videos: int
+
+
+def time_budget(videos: Iterable[VideoPredictions]) -> tuple[LabelTime, ...]:
+    """The time of every label that has a segment, over all given videos, the longest first.
+
+    Segments of one label never overlap, those of different labels may: shares need not add up to 1.
+
+    Args:
+        videos: one or more; their length is what shares refer to.
+    """
+    lengths: dict[str, list[float]] = {}
+    scored: dict[str, float] = {}
+    seen_in: Counter[str] = Counter()
+    duration = 0.0
+    for video in videos:
+        duration += video.duration_seconds
+        for segment in video.segments:
+            seconds = segment.end_seconds - segment.start_seconds
+            lengths.setdefault(segment.label, []).append(seconds)
+            scored[segment.label] = scored.get(segment.label, 0.0) + segment.score * seconds
+        seen_in.update({segment.label for segment in video.segments})
+    budget = [
+        LabelTime(
+            label=label,
+            total_seconds=sum(own),
+            share=sum(own) / duration,
+            num_bouts=len(own),
+            mean_bout_seconds=sum(own) / len(own),
+            mean_score=scored[label] / sum(own),
+            num_videos=seen_in[label],
+        )
+        for label, own in lengths.items()
+    ]
+    return tuple(sorted(budget, key=lambda item: (-item.total_seconds, item.label)))
 
 
 def write_report(
@@ -73,14 +108,14 @@ def write_report(
     """Write the report of a folder of results; it appears when it is complete.
 
     Args:
-        results: what `read_results` found.
+        results: from `read_results`.
         path: the HTML file, replaced if it exists; its folder is created.
         preview_megabytes: what the embedded previews of videos may take together, before they are
             encoded as text, which adds a third; 0 for none.
-        progress: called with what is done, how many are, and how many there are.
+        progress: called with the kind of item, how many are done, and how many there are.
 
     Returns:
-        What was left out of the page, in sentences.
+        Sentences about what was left out of the page.
 
     Raises:
         MissingExtra: a needed package is not installed.
@@ -98,9 +133,9 @@ def write_report(
         notes = _notes(media, writer, preview_megabytes)
         context = _context(results, media, notes, step("clips"))
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-            # In pieces: previews are read when they are written, one at a time.
-            for piece in environment.get_template("report.html.j2").generate(context):
-                file.write(piece)
+            # In chunks: previews are read when they are written, one at a time.
+            for chunk in environment.get_template("report.html.j2").generate(context):
+                file.write(chunk)
     return notes
 
 
@@ -116,7 +151,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["clock"] = clock
+    environment.filters["clock"] = format_length
     environment.filters["figure"] = lambda value: f"{value:.3f}"
     return environment
 
@@ -129,8 +164,9 @@ def _context(
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
-    style = "\n".join(_asset(name) for name in _STYLES)
-    scripts = [_asset(name) for name in _SCRIPTS]
+    assets = files("msqnet.report") / "assets"
+    style = "\n".join((assets / name).read_text(encoding="utf-8") for name in _STYLES)
+    scripts = [(assets / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     rows = [_video_row(video, item) for video, item in zip(results.videos, media, strict=True)]
     evaluation, timeline = results.evaluation, results.timeline
     models = {_model_name(video) for video in results.videos}
@@ -143,20 +179,16 @@ def _context(
         "notes": notes,
         "models": sorted(models - {""}),
         "videos": rows,
-        "has_notes": any(row.note for row in rows),
+        "has_notes": any(row["note"] for row in rows),
         "failures": results.failures,
-        "total_seconds": sum(row.duration_seconds for row in rows),
-        "num_segments": sum(row.num_segments for row in rows),
+        "total_seconds": sum(row["duration_seconds"] for row in rows),
+        "num_segments": sum(row["num_segments"] for row in rows),
         "num_partial": sum(video.status == "partial" for video in results.videos),
         "budget": time_budget(video.predictions for video in results.videos),
         "blocks": _blocks(results.videos, media),
         "evaluation": evaluation and evaluation_page(evaluation, progress),
         "timeline": timeline and timeline_page(timeline),
     }
-
-
-def _asset(name: str) -> str:
-    return files("msqnet.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, scripts: Sequence[str]) -> str:
@@ -204,24 +236,27 @@ def _model_name(video: PredictedVideo) -> str:
     return str(model.get("name", "")) if isinstance(model, dict) else ""
 
 
-def _video_row(video: PredictedVideo, media: VideoMedia) -> VideoRow:
+def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
+    """One line of the table of videos; labels are those with a segment, the longest time first."""
     predictions = video.predictions
-    budget = time_budget([predictions])
+    labels = [item.label for item in time_budget([predictions])]
     segments = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
     duration = predictions.duration_seconds
-    return VideoRow(
-        name=printable(video.name),
-        duration_seconds=duration,
-        num_segments=len(predictions.segments),
-        labels=tuple(item.label for item in budget),
-        columns={item.label: predictions.labels.index(item.label) for item in budget},
-        covered_share=covered_seconds(segments, (0.0, duration)) / duration,
-        note=printable("; ".join([*predictions.warnings, *([media.note] if media.note else [])])),
-    )
+    return {
+        "name": printable(video.name),
+        "duration_seconds": duration,
+        "num_segments": len(predictions.segments),
+        "labels": labels,
+        "columns": {label: predictions.labels.index(label) for label in labels},
+        "covered_share": covered_seconds(segments, (0.0, duration)) / duration,
+        "note": printable(
+            "; ".join([*predictions.warnings, *([media.note] if media.note else [])])
+        ),
+    }
 
 
 def _blocks(videos: Sequence[PredictedVideo], media: Sequence[VideoMedia]) -> Iterator[Any]:
-    """Data of every video, in elements that a browser leaves alone until they are asked for."""
+    """Data of every video, in elements that a browser ignores until the page reads them."""
     from markupsafe import Markup
 
     for index, (video, item) in enumerate(zip(videos, media, strict=True)):
@@ -269,17 +304,3 @@ def inline_json(value: Any) -> str:
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES)
-
-
-def printable(text: str) -> str:
-    """Text whose parts that are not Unicode (odd file names) are shown escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def clock(seconds: float) -> str:
-    """A length of time as people read it: ``8.4 s``, ``2:05 min``, ``1:02:05 h``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

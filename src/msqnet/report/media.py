@@ -1,35 +1,86 @@
-"""Pictures and previews of all videos of a page, within what a page may hold."""
+"""Still pictures and small copies of the videos of a page, within the size that a page may have."""
 
 from __future__ import annotations
 
+import base64
+import io
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import VideoError
-from msqnet.report.previews import Preview, PreviewWriter
-from msqnet.report.thumbnails import Thumbnail, segment_times, video_thumbnails
+import numpy as np
+
+from msqnet.errors import MissingExtra, VideoError
+from msqnet.report.video_writer import VideoWriter
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
 
     from msqnet.report.results_reader import PredictedVideo
+    from msqnet.video.reader import Video
 
 MAX_THUMBNAILS = 2500
-"""In a page: at about 5 kB each, what a browser still opens at once."""
+"""In a page: at about 5 kB each, as many as a browser opens at once."""
 
 MAX_THUMBNAILS_A_VIDEO = 24
+
+THUMBNAIL_PIXELS = 135
+"""Short side of a thumbnail."""
+
+PREVIEW_PIXELS = 360
+"""Short side of a preview; smaller videos keep their size."""
+
+PREVIEW_FRAME_SECONDS = 1 / 12
+"""Shortest time between two frames of a preview."""
+
+_JPEG_QUALITY = 72
+_CRF = 32
+_NUM_FRAMES_BETWEEN_CHECKS = 48
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One frame of a video.
+
+    Attributes:
+        seconds: the requested time, from the first frame.
+        jpeg: the picture.
+    """
+
+    seconds: float
+    jpeg: bytes
+
+    @property
+    def base64(self) -> str:
+        """The picture as ASCII text."""
+        return base64.b64encode(self.jpeg).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The preview of one video, or why there is none.
+
+    Attributes:
+        path: the mp4; None where there is none.
+        left_out: why there is none, for readers; empty where there is one.
+    """
+
+    path: Path | None
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
 class VideoMedia:
-    """What can be seen of one video.
+    """The pictures of one video.
 
     Attributes:
         thumbnails: by time; empty where the video cannot be read.
         preview: a small copy, or why there is none.
-        note: why nothing can be seen; empty where something can.
+        note: why there is no picture; empty where there is one.
     """
 
     thumbnails: tuple[Thumbnail, ...]
@@ -59,27 +110,74 @@ def collect_media(
     num_thumbnails = max(1, min(MAX_THUMBNAILS_A_VIDEO, MAX_THUMBNAILS // max(1, len(videos))))
     media: dict[int, VideoMedia] = {}
     for number, index in enumerate(shortest, start=1):
-        media[index] = _media_of(videos[index], writer, num_thumbnails)
+        file, predictions = videos[index].file, videos[index].predictions
+        spans = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
+        times = thumbnail_times(spans, predictions.duration_seconds, num_thumbnails)
+        try:
+            media[index] = VideoMedia(video_thumbnails(file, times), writer.write(file))
+        except (VideoError, OSError) as error:
+            preview = Preview(None, "the video cannot be read")
+            media[index] = VideoMedia((), preview, f"The video cannot be shown: {error}")
         if progress is not None:
             progress(number, len(videos))
     return [media[index] for index in range(len(videos))]
 
 
-def _media_of(video: PredictedVideo, writer: PreviewWriter, num_thumbnails: int) -> VideoMedia:
-    predictions = video.predictions
-    spans = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
-    times = segment_times(spans, predictions.duration_seconds, num_thumbnails)
+def thumbnail_times(
+    segments: Sequence[tuple[float, float]], duration_seconds: float, count: int
+) -> list[float]:
+    """Times of the pictures of a video: the middle of each segment, of the longest ones if many.
+
+    Args:
+        segments: start and end of each.
+        duration_seconds: of the video; its middle stands for a video without segments.
+        count: how many pictures at most, at least 1.
+    """
+    longest = sorted(segments, key=lambda span: span[0] - span[1])
+    middles = dict.fromkeys((start + end) / 2 for start, end in longest)
+    return sorted(list(middles)[:count]) or [duration_seconds / 2]
+
+
+def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> tuple[Thumbnail, ...]:
+    """Pictures of a video at given times, as JPEG, read in one pass.
+
+    Args:
+        path: the video.
+        times_seconds: in any order.
+
+    Returns:
+        By time; fewer than requested where the file is damaged behind some time.
+
+    Raises:
+        VideoError: the video is gone or cannot be read.
+        MissingExtra: Pillow is not installed.
+    """
     try:
-        return VideoMedia(video_thumbnails(video.file, times), writer.write(video.file))
-    except (VideoError, OSError) as error:
-        note = f"The video cannot be shown: {error}"
-        return VideoMedia((), Preview(None, "the video cannot be read"), note)
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("a report", extra="report") from error
+    found: list[Thumbnail] = []
+    times = sorted(times_seconds)
+    with open_video(path, short_side_pixels=THUMBNAIL_PIXELS) as video:
+        frames = video.stream_at(times)
+        for seconds in times:
+            try:
+                _, frame = next(frames)
+            except VideoError:
+                if found:
+                    break
+                raise
+            buffer = io.BytesIO()
+            image = Image.fromarray(_pixels(frame))
+            image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+            found.append(Thumbnail(seconds, buffer.getvalue()))
+    return tuple(found)
 
 
 def clip_thumbnail(
     path: Path, start_seconds: float | None, end_seconds: float | None
 ) -> Thumbnail | None:
-    """A frame from the middle of a stretch; None where the video is gone or broken.
+    """A frame from the middle of an interval; None where the video is gone or broken.
 
     Args:
         path: the video.
@@ -94,3 +192,92 @@ def clip_thumbnail(
     except (VideoError, OSError):
         return None
     return found
+
+
+class PreviewWriter:
+    """Writes previews until a number of bytes is used up.
+
+    Args:
+        folder: where the files go; it exists.
+        max_bytes: of all previews together; 0 for none.
+
+    Attributes:
+        num_bytes: written so far.
+        num_left_out: videos whose preview did not fit.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.num_bytes = 0
+        self.num_left_out = 0
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def write(self, video: Path) -> Preview:
+        """Write the preview of one video, unless it does not fit in what is left.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        if not self._max_bytes:
+            return Preview(None, "previews are switched off")
+        # A folder for each, so that the bytes that the encoder has written so far can be counted.
+        path = Path(tempfile.mkdtemp(dir=self._folder)) / "preview.mp4"
+        if not write_preview(video, path, max_bytes=self._max_bytes - self.num_bytes):
+            self.num_left_out += 1
+            allowed = f"{self._max_bytes / 1e6:g} MB"
+            return Preview(None, f"it does not fit in the {allowed} that previews may take")
+        self.num_bytes += path.stat().st_size
+        return Preview(path)
+
+
+def write_preview(video: Path, path: Path, *, max_bytes: int) -> bool:
+    """Write a small copy of a video without sound: H.264, few pixels, few frames a second.
+
+    Args:
+        video: the video.
+        path: the mp4 to write; nothing else lies in its folder.
+        max_bytes: where the file grows larger, encoding stops.
+
+    Returns:
+        Whether there is a preview; where it would be larger than allowed, no file is left behind.
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    with open_video(video, short_side_pixels=PREVIEW_PIXELS) as source:
+        frames = _preview_frames(source)
+        last_seconds, first = next(frames)
+        height, width = first.shape[1:]
+        with VideoWriter(path, width=width, height=height, quality_crf=_CRF) as writer:
+            writer.write(_pixels(first), last_seconds)
+            for number, (last_seconds, frame) in enumerate(frames):
+                writer.write(_pixels(frame), last_seconds)
+                if number % _NUM_FRAMES_BETWEEN_CHECKS == 0:
+                    num_bytes = sum(item.stat().st_size for item in path.parent.iterdir())
+                    if num_bytes > max_bytes:
+                        break
+            end = source.duration_seconds
+            writer.close(end_seconds=end if end > last_seconds else None)
+    if path.stat().st_size > max_bytes:
+        path.unlink()
+        return False
+    return True
+
+
+def _preview_frames(source: Video) -> Iterator[tuple[float, Tensor]]:
+    """Frames at their own times, not nearer than a preview needs, as far as the file decodes."""
+    times = np.arange(0, source.duration_seconds, PREVIEW_FRAME_SECONDS).tolist()
+    last = -1.0
+    try:
+        for seconds, frame in source.stream_at(times):
+            if seconds > last:
+                yield seconds, frame
+            last = seconds
+    except VideoError:
+        # The readable part of a damaged file is shown; its notes say where it ends.
+        if last < 0:
+            raise
+
+
+def _pixels(frame: Tensor) -> np.ndarray:
+    return frame.permute(1, 2, 0).contiguous().numpy()  # (3, H, W) -> (H, W, 3)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.report.overlay_layout import MIN_PANEL_WIDTH_PIXELS, picture_size
-from msqnet.report.overlay_panel import PANEL_COLOUR, Panel
-from msqnet.report.pictures import resized, square_size
-from msqnet.report.video_writer import VideoWriter
+from msqnet.errors import MissingExtra
+from msqnet.report.figures import NUM_SHOWN_LABELS
+from msqnet.report.style import LABEL_COLOURS, format_time, shown_name, tick_times
+from msqnet.report.video_writer import VideoWriter, resized, square_size
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -17,9 +19,378 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
     from torch import Tensor
 
-    from msqnet.predictions import VideoPredictions
+    from msqnet.predictions import SecondsArray, VideoPredictions
+
+    Rgb = tuple[int, int, int]
+
+PANEL_COLOUR: Rgb = (20, 22, 26)
+PANEL_TEXT: Rgb = (240, 242, 245)
+_TRACK: Rgb = (43, 48, 56)
+_MUTED: Rgb = (162, 171, 184)
+_PLAY_HEAD: Rgb = (255, 255, 255)
+_ABSENT_SHARE = 0.45
+_ELLIPSIS = "…"
+
+MIN_PANEL_WIDTH_PIXELS = 320
+"""Names and bars need this much; smaller pictures are enlarged in whole steps, or stand centred."""
+
+_MAX_ENLARGED_HEIGHT_PIXELS = 960
+_MIN_TEXT_PIXELS = 12
+_LONG_SIDE_EMS = 64
+_NARROWEST_EMS = 26
+_SIDE_BY_SIDE_EMS = 44
+_TICK_EMS = 6
+
+
+def load_font(pixels: int) -> FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib.
+
+    Raises:
+        MissingExtra: matplotlib or Pillow is not installed.
+    """
+    try:
+        from matplotlib import get_data_path
+        from PIL import ImageFont
+    except ImportError as error:
+        raise MissingExtra("an annotated video", extra="report") from error
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", pixels)
+
+
+def shortened(text: str, font: FreeTypeFont, max_pixels: float) -> str:
+    """The text, its end replaced by an ellipsis where it is too long."""
+    if font.getlength(text) <= max_pixels:
+        return text
+    for length in range(len(text) - 1, 0, -1):
+        candidate = text[:length].rstrip() + _ELLIPSIS
+        if font.getlength(candidate) <= max_pixels:
+            return candidate
+    return _ELLIPSIS
+
+
+@dataclass(frozen=True)
+class PixelBox:
+    """A rectangle in pixels of the panel; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.bottom - self.top
+
+    @property
+    def middle(self) -> float:
+        """Halfway from top to bottom, where the text stands."""
+        return (self.top + self.bottom) / 2
+
+    def fill(self, draw: ImageDraw, colour: Rgb) -> None:
+        """Paint the rectangle."""
+        draw.rectangle((self.left, self.top, self.right - 1, self.bottom - 1), fill=colour)
+
+
+@dataclass(frozen=True)
+class PanelLayout:
+    """Boxes of the panel; lists have one entry for each label that is shown, top to bottom.
+
+    Attributes:
+        width: pixels of the panel, that of the picture above it where this is wide enough.
+        height: pixels of the panel.
+        text_pixels: size of the type.
+        names: boxes of the names.
+        bars: tracks of the bars for the scores now.
+        numbers: boxes of the scores, flush right.
+        lanes: rows of the band of segments.
+        axis: box of the times of the band.
+        clock: box of the time now.
+        is_side_by_side: whether lanes stand beside the bars rather than below them.
+    """
+
+    width: int
+    height: int
+    text_pixels: int
+    names: tuple[PixelBox, ...]
+    bars: tuple[PixelBox, ...]
+    numbers: tuple[PixelBox, ...]
+    lanes: tuple[PixelBox, ...]
+    axis: PixelBox
+    clock: PixelBox
+    is_side_by_side: bool
+
+    @property
+    def line_pixels(self) -> int:
+        """Width of the play head."""
+        return max(2, round(self.text_pixels / 9))
+
+    @property
+    def num_axis_steps(self) -> int:
+        """How many steps between times stand comfortably on the axis."""
+        return max(1, self.axis.width // (_TICK_EMS * self.text_pixels))
+
+    @property
+    def band(self) -> PixelBox:
+        """All lanes together."""
+        first, last = self.lanes[0], self.lanes[-1]
+        return PixelBox(first.left, first.top, first.right, last.bottom)
+
+
+def picture_size(width: int, height: int) -> tuple[int, int]:
+    """The size at which a picture is shown: its own, or a multiple where it is small.
+
+    The first multiple that is as wide as the narrowest panel, unless that would be a tower.
+    """
+    factor = math.ceil(MIN_PANEL_WIDTH_PIXELS / width)
+    factor = max(1, min(factor, _MAX_ENLARGED_HEIGHT_PIXELS // height))
+    return width * factor, height * factor
+
+
+def text_size(width: int, height: int) -> int:
+    """Pixels of the type in a panel of this width under a picture of this height.
+
+    It grows with the long side, since a picture is shown as large as the screen allows, and shrinks
+    again where a narrow picture would leave no room for names.
+    """
+    wanted = max(width, height) / _LONG_SIDE_EMS
+    return round(max(_MIN_TEXT_PIXELS, min(wanted, width / _NARROWEST_EMS)))
+
+
+def panel_layout(width: int, height: int, num_labels: int, name_pixels: float) -> PanelLayout:
+    """Lay out the panel.
+
+    Args:
+        width: pixels of the panel.
+        height: of the picture above it as it is shown.
+        num_labels: how many labels are shown.
+        name_pixels: width of the longest of their names at `text_size`.
+    """
+    em = text_size(width, height)
+    lay_out = _side_by_side if width >= _SIDE_BY_SIDE_EMS * em else _stacked
+    return lay_out(width, em, num_labels, name_pixels)
+
+
+def _side_by_side(width: int, em: int, num_labels: int, name_pixels: float) -> PanelLayout:
+    """Name, bar, number and lane of a label in one row."""
+    pad, gap, row = round(0.9 * em), round(0.6 * em), round(1.5 * em)
+    names_right = pad + math.ceil(min(name_pixels, 15 * em))
+    bars = (names_right + gap, names_right + gap + 9 * em)
+    numbers_right = bars[1] + gap + 2 * em
+    lanes = (numbers_right + round(1.2 * em), width - pad)
+    tops = [pad + number * row for number in range(num_labels)]
+    axis_top = pad + num_labels * row + round(0.15 * em)
+    axis_bottom = axis_top + round(1.3 * em)
+    return PanelLayout(
+        width=width,
+        height=_even(axis_bottom + round(0.5 * em)),
+        text_pixels=em,
+        names=_rows(tops, row, row, pad, names_right),
+        bars=_rows(tops, row, round(0.8 * em), *bars),
+        numbers=_rows(tops, row, row, bars[1], numbers_right),
+        lanes=_rows(tops, row, round(1.1 * em), *lanes),
+        axis=PixelBox(lanes[0], axis_top, lanes[1], axis_bottom),
+        clock=PixelBox(pad, axis_top, names_right, axis_bottom),
+        is_side_by_side=True,
+    )
+
+
+def _stacked(width: int, em: int, num_labels: int, name_pixels: float) -> PanelLayout:
+    """Name, bar and number of a label in one row, and all lanes below."""
+    pad, gap, row, lane = round(0.6 * em), round(0.5 * em), round(1.35 * em), round(0.75 * em)
+    numbers_left = width - pad - 2 * em
+    names_right = pad + math.ceil(min(name_pixels, 0.5 * (width - 2 * pad)))
+    tops = [round(0.5 * em) + number * row for number in range(num_labels)]
+    first_lane = tops[-1] + row + round(0.4 * em)
+    lane_tops = [first_lane + number * lane for number in range(num_labels)]
+    axis_top = lane_tops[-1] + lane + round(0.2 * em)
+    axis = PixelBox(pad, axis_top, width - pad, axis_top + round(1.2 * em))
+    return PanelLayout(
+        width=width,
+        height=_even(axis.bottom + round(0.4 * em)),
+        text_pixels=em,
+        names=_rows(tops, row, row, pad, names_right),
+        bars=_rows(tops, row, round(0.75 * em), names_right + gap, numbers_left - gap),
+        numbers=_rows(tops, row, row, numbers_left - gap, width - pad),
+        lanes=_rows(lane_tops, lane, lane - max(1, round(0.15 * em)), pad, width - pad),
+        axis=axis,
+        clock=axis,
+        is_side_by_side=False,
+    )
+
+
+def _rows(tops: list[int], row: int, height: int, left: int, right: int) -> tuple[PixelBox, ...]:
+    """Boxes of one height, each in the middle of its row."""
+    starts = [top + (row - height) // 2 for top in tops]
+    return tuple(PixelBox(left, start, right, start + height) for start in starts)
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2
+
+
+class Panel:
+    """The panel under a picture at each moment of a video.
+
+    The labels are those with the highest peaks in the whole video, best first, and stay where they
+    are. A bar is bright while the label is present, that is inside one of its segments. What does
+    not change is drawn once, bars when their scores change, play head and clock every time.
+
+    Args:
+        predictions: of the video.
+        width: pixels of the panel.
+        height: of the picture above it as it is shown.
+
+    Attributes:
+        layout: the boxes of the panel.
+        labels: the labels shown, top to bottom.
+
+    Raises:
+        MissingExtra: matplotlib or Pillow is not installed.
+    """
+
+    def __init__(self, predictions: VideoPredictions, width: int, height: int) -> None:
+        self._font = load_font(text_size(width, height))
+        self._predictions = predictions
+        self.labels = tuple(peak.label for peak in predictions.peaks(NUM_SHOWN_LABELS))
+        self._columns = [predictions.labels.names.index(label) for label in self.labels]
+        self._spans = [_spans(predictions, label) for label in self.labels]
+        colours = [bytes.fromhex(colour.removeprefix("#")) for colour in LABEL_COLOURS]
+        self._colours: list[Rgb] = [(red, green, blue) for red, green, blue in colours]
+        names = [shown_name(label) for label in self.labels]
+        longest = max(self._font.getlength(name) for name in names)
+        self.layout = panel_layout(width, height, len(names), longest)
+        self._still = self._draw_still(names)
+        self._moment: tuple[bytes, tuple[bool, ...]] | None = None
+        self._with_bars = np.asarray(self._still)
+        self._clock_text = ""
+        self._clock_pixels = np.zeros((0, 0, 3), np.uint8)
+
+    def draw_at(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
+        """Draw one moment.
+
+        Args:
+            seconds: from the first frame.
+            canvas: (H, W, 3) uint8 of the size of the layout, all of which is written.
+        """
+        self._update_bars(seconds)
+        canvas[:] = self._with_bars
+        self._put_clock(seconds, canvas)
+        line, band = self.layout.line_pixels, self.layout.band
+        left = min(max(self._x_of(seconds) - line // 2, band.left), band.right - line)
+        canvas[band.top - line : band.bottom + line, left : left + line] = _PLAY_HEAD
+
+    def _x_of(self, seconds: float) -> int:
+        band = self.layout.band
+        share = min(max(seconds / self._predictions.duration_seconds, 0.0), 1.0)
+        return band.left + round(share * band.width)
+
+    def _draw_still(self, names: list[str]) -> Image:
+        from PIL import Image, ImageDraw
+
+        layout = self.layout
+        image = Image.new("RGB", (layout.width, layout.height), PANEL_COLOUR)
+        draw = ImageDraw.Draw(image)
+        for name, box in zip(names, layout.names, strict=True):
+            text = shortened(name, self._font, box.width)
+            draw.text((box.left, box.middle), text, fill=PANEL_TEXT, font=self._font, anchor="lm")
+        for lane in layout.lanes:
+            lane.fill(draw, _TRACK)
+        for lane, spans, colour in zip(layout.lanes, self._spans, self._colours, strict=False):
+            for start, end in spans.tolist():
+                left, right = self._x_of(start), self._x_of(end)
+                draw.rectangle((left, lane.top, max(left, right - 1), lane.bottom - 1), fill=colour)
+        self._draw_axis(draw)
+        return image
+
+    def _draw_axis(self, draw: ImageDraw) -> None:
+        axis, duration = self.layout.axis, self._predictions.duration_seconds
+        if not self.layout.is_side_by_side:
+            text = format_time(duration, int(duration < 60), cut=True)
+            draw.text((axis.right, axis.middle), text, fill=_MUTED, font=self._font, anchor="rm")
+            return
+        times = tick_times(duration, self.layout.num_axis_steps)
+        decimals = int(any(time % 1 for time in times))
+        for time in times:
+            text = format_time(time, decimals, cut=True)
+            half = self._font.getlength(text) / 2
+            x = min(max(self._x_of(time), axis.left + half), axis.right - half)
+            draw.text((x, axis.middle), text, fill=_MUTED, font=self._font, anchor="mm")
+
+    def _update_bars(self, seconds: float) -> None:
+        scores = self._predictions.timeline.scores_at(np.array([seconds]))[0, self._columns]
+        present = tuple(_covers(spans, seconds) for spans in self._spans)
+        if self._moment == (scores.tobytes(), present):
+            return
+        from PIL import ImageDraw
+
+        self._moment = (scores.tobytes(), present)
+        image = self._still.copy()
+        draw = ImageDraw.Draw(image)
+        for rank, score in enumerate(scores.tolist()):
+            self._draw_bar(draw, rank, score, is_present=present[rank])
+        self._with_bars = np.asarray(image)
+
+    def _draw_bar(self, draw: ImageDraw, rank: int, score: float, *, is_present: bool) -> None:
+        track, number = self.layout.bars[rank], self.layout.numbers[rank]
+        colour = self._colours[rank]
+        if not is_present:
+            colour = _blend(colour, _TRACK, _ABSENT_SHARE)
+        track.fill(draw, _TRACK)
+        end = track.left + round(score * track.width)
+        if end > track.left:
+            draw.rectangle((track.left, track.top, end - 1, track.bottom - 1), fill=colour)
+        threshold = self._predictions.thresholds[self._columns[rank]]
+        if 0 < threshold < 1:
+            line, overhang = max(1, self.layout.line_pixels // 2), self.layout.line_pixels
+            x = track.left + round(threshold * track.width) - line // 2
+            top, bottom = track.top - overhang, track.bottom - 1 + overhang
+            draw.rectangle((x, top, x + line - 1, bottom), fill=PANEL_TEXT)
+        fill = PANEL_TEXT if is_present else _MUTED
+        place = (number.right, number.middle)
+        draw.text(place, f"{score:.2f}", fill=fill, font=self._font, anchor="rm")
+
+    def _put_clock(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
+        from PIL import Image, ImageDraw
+
+        box, text = self.layout.clock, format_time(seconds, 1, cut=True)
+        if text != self._clock_text:
+            width = min(box.width, int(self._font.getlength(text)) + 2)
+            image = Image.new("RGB", (width, box.height), PANEL_COLOUR)
+            place = (0, box.height / 2)
+            ImageDraw.Draw(image).text(place, text, fill=PANEL_TEXT, font=self._font, anchor="lm")
+            self._clock_text, self._clock_pixels = text, np.asarray(image)
+        height, width, _ = self._clock_pixels.shape
+        canvas[box.top : box.top + height, box.left : box.left + width] = self._clock_pixels
+
+
+def _spans(predictions: VideoPredictions, label: str) -> SecondsArray:
+    """(S, 2) starts and ends of the label's segments, which do not overlap, in order."""
+    found = [item for item in predictions.segments if item.label == label]
+    spans = sorted((item.start_seconds, item.end_seconds) for item in found)
+    return np.array(spans, dtype=np.float64).reshape(-1, 2)
+
+
+def _covers(spans: SecondsArray, seconds: float) -> bool:
+    place = int(np.searchsorted(spans[:, 0], seconds, side="right")) - 1
+    return place >= 0 and bool(seconds < spans[place, 1])
+
+
+def _blend(colour: Rgb, ground: Rgb, share: float) -> Rgb:
+    """The colour at this opacity before the ground."""
+    red, green, blue = (
+        round(share * top + (1 - share) * below) for top, below in zip(colour, ground, strict=True)
+    )
+    return red, green, blue
 
 
 class Overlay:
@@ -77,8 +448,8 @@ def write_overlay(
 ) -> None:
     """Write a video with its scores under the picture.
 
-    Frames keep their size and their times, and the sound is carried over. Of a damaged file it is
-    the part that decodes. Memory is bounded whatever the length.
+    Frames keep their size and their times, and the sound is carried over. Of a damaged file, the
+    part that decodes is written. Memory is bounded whatever the length.
 
     Args:
         predictions: of the video.
@@ -93,9 +464,8 @@ def write_overlay(
     """
     with open_video(video) as source:
         overlay = Overlay(predictions, *square_size(source))
-        with VideoWriter(
-            path, width=overlay.width, height=overlay.height, audio_from=video
-        ) as writer:
+        size = {"width": overlay.width, "height": overlay.height}
+        with VideoWriter(path, **size, audio_from=video) as writer:
             for time, frame in overlay.frames(source):
                 writer.write(frame, time)
                 if progress is not None:

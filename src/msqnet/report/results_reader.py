@@ -1,4 +1,4 @@
-"""What lies in a folder of results: videos that were predicted, failures, an evaluation."""
+"""Reading a folder of results: predicted videos, failures, an evaluation."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class PredictedVideo:
 
     Attributes:
         name: path of the result in its folder, without the suffix that results have.
-        predictions: what the model says.
+        predictions: of the model.
         status: as in the index; `ok` where there is none.
-        file: where the video is looked for.
+        file: the video, if it is still there.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """What `msqnet evaluate --out` wrote about rows.
+    """The files of `msqnet evaluate --out` about rows.
 
     Attributes:
         metrics: of `metrics.json`.
@@ -72,7 +72,7 @@ class Results:
     """Everything in a folder of results.
 
     Attributes:
-        folder: where it lies.
+        folder: of the results.
         videos: in the order of the index, or by name.
         failures: inputs that gave no result.
         evaluation: of rows; None where there is none.

@@ -1,4 +1,4 @@
-"""Frames with times of their own to an mp4 that every player and browser shows."""
+"""Frames as they are to be looked at, and an mp4 of them that every player and browser shows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Self
 import av
 import numpy as np
 from av.video.frame import PictureType
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from msqnet.errors import ShapeError
 from msqnet.predictions import replacing
 from msqnet.report.sound import open_sound
+from msqnet.video.decoding import FrameDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from msqnet.report.sound import Sound
+    from msqnet.video.reader import Video
 
 TIME_BASE = Fraction(1, 90_000)
 """Unit of the times in the file: fine enough that none is off by more than 6 microseconds."""
@@ -36,6 +39,55 @@ _KEYFRAME_SECONDS = 2.0
 _X264_OPTIONS = {"preset": "veryfast", "bf": "0", "g": "100000"}
 _BT709 = 1
 _LIMITED_RANGE = 1
+_SIDEWAYS_DEGREES = (90, 270)
+
+
+def square_size(video: Video) -> tuple[int, int]:
+    """(width, height) of a video's picture once its pixels are square.
+
+    `msqnet.video` gives frames upright, but with the pixels that are stored. These are not square
+    in files from DVDs, camcorders and broadcasts. The side that is too short is stretched, so that
+    no detail is lost.
+    """
+    if video.path.is_dir():
+        return video.width, video.height
+    with FrameDecoder(video.path) as decoder:
+        frame = decoder.next_frame()
+        aspect = decoder.stream.sample_aspect_ratio or Fraction(1)  # of a pixel, width by height
+        if frame is not None and frame.rotation % 360 in _SIDEWAYS_DEGREES:
+            aspect = 1 / aspect
+    if aspect >= 1:
+        return max(1, round(video.width * aspect)), video.height
+    return video.width, max(1, round(video.height / aspect))
+
+
+def resized(
+    frames: Iterable[tuple[float, Tensor]], width: int, height: int
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Frames at one size.
+
+    Args:
+        frames: times in seconds and (3, h, w) uint8 RGB pixels, as a `Video` gives them.
+        width: pixels of the result.
+        height: as ``width``.
+
+    Yields:
+        The time and (H, W, 3) uint8 RGB; where the size is right already, a view of the input.
+    """
+    reformatter = VideoReformatter()
+    for time, pixels in frames:
+        image = pixels.numpy().transpose(1, 2, 0)  # (3, h, w) -> (h, w, 3)
+        if image.shape[:2] == (height, width):
+            yield time, image
+            continue
+        is_smaller = width * height < image.shape[0] * image.shape[1]
+        scaled = reformatter.reformat(
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="rgb24"),
+            width,
+            height,
+            interpolation=Interpolation.AREA if is_smaller else Interpolation.BICUBIC,
+        )
+        yield time, np.asarray(scaled.to_ndarray(), dtype=np.uint8)
 
 
 class VideoWriter:
@@ -46,8 +98,8 @@ class VideoWriter:
     come; some dozens are in memory at most. The file's index comes first, so that a page can play
     it while it loads, and every two seconds there is a frame to jump to.
 
-    Pixels are square: who gives frames has stretched them to their right aspect. H.264 as players
-    know it needs even sides, so an odd side is repeated by one pixel at the right or the bottom.
+    Pixels are square: frames must have their right aspect. H.264 as players know it needs even
+    sides, so an odd side is repeated by one pixel at the right or the bottom.
 
     Args:
         path: the file to write; its folder exists.
@@ -55,7 +107,7 @@ class VideoWriter:
         height: as ``width``.
         audio_from: the source whose sound is carried over, copied where mp4 holds its codec, else
             encoded as AAC. The sound is as long as the pictures at most.
-        start_seconds: time that becomes 0 in the file, for a stretch of a video. All other times
+        start_seconds: time that becomes 0 in the file, for an interval of a video. All other times
             count, as everywhere, from the first frame of the source.
         quality_crf: constant quality, 0 (lossless) to 51; each 6 less about doubles the file.
 

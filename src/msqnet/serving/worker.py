@@ -287,7 +287,7 @@ def _write_picture(request: WorkerRequest) -> None:
 
 def _write_preview(request: WorkerRequest, report: Report) -> None:
     """An H.264 copy with the same times and sound, its first frame at 0."""
-    from msqnet.report.pictures import resized, square_size
+    from msqnet.report.video_writer import resized, square_size
     from msqnet.report.video_writer import VideoWriter
     from msqnet.video.reader import open_video, scaled_size
 

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from msqnet.evaluation.score_tables import ScoreTables, read_score_tables
-from msqnet.report.evaluation_drawing import draw_curve, draw_matrix
-from msqnet.report.evaluation_summary import cooccurrence, label_curves, worst_clips
+from msqnet.report.evaluation_page import (
+    cooccurrence,
+    draw_curve,
+    draw_matrix,
+    label_curves,
+    worst_clips,
+)
 from tests.fixtures.result_folders import HOSTILE_LABEL
 
 if TYPE_CHECKING:

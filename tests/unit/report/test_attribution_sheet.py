@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from msqnet.explain.heat_maps import HeatMaps
-from msqnet.report.heat_maps import (
-    HeatColours,
-    HeatOverTime,
-    HeatRow,
+from msqnet.report.attribution_sheet import (
+    MapColours,
+    MapsOverTime,
+    SheetRow,
     contact_sheet,
     sheet_frames,
-    write_heat_video,
+    write_attribution_video,
 )
 from tests.unit.inference.brightness import write_video
 
@@ -45,7 +45,7 @@ def decoded(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
 
 
 def test_maps_fade_from_the_middle_of_one_window_to_that_of_the_next() -> None:
-    heat = HeatOverTime(windows(0.0, 1.0, 0.0))
+    heat = MapsOverTime(windows(0.0, 1.0, 0.0))
     found = [float(heat.at(time)[0, 0, 0]) for time in (0, 1, 1.25, 2, 2.5, 3, 9)]
     assert found == pytest.approx([0, 0, 0.25, 1, 0.5, 0, 0])
 
@@ -58,13 +58,13 @@ def test_only_what_is_needed_is_read_of_the_windows() -> None:
             read.append(item[0])
             yield item
 
-    heat = HeatOverTime(watched())
+    heat = MapsOverTime(watched())
     heat.at(2.5)
     assert read == [0, 1, 2]
 
 
 def test_one_window_holds_for_the_whole_video() -> None:
-    heat = HeatOverTime(windows(0.7))
+    heat = MapsOverTime(windows(0.7))
     assert [float(heat.at(time)[1, 1, 1]) for time in (0, 5)] == pytest.approx([0.7, 0.7])
 
 
@@ -72,7 +72,7 @@ def test_where_nothing_was_looked_at_the_frame_is_grey_and_where_most_was_it_glo
     image = np.full((40, 60, 3), (200, 30, 30), np.uint8)
     heat = np.zeros((4, 6), np.float32)
     heat[1:3, 1:3] = 1
-    shown = HeatColours().over(image, heat).astype(int)
+    shown = MapColours().over(image, heat).astype(int)
     cold, hot = shown[-1, -1], shown[20, 20]
     assert np.ptp(cold) == 0
     assert hot.sum() > cold.sum() + 100
@@ -83,7 +83,7 @@ def test_sheet_has_a_row_for_the_frames_and_one_for_each_map() -> None:
     frames = [np.full((30, 40, 3), level, np.uint8) for level in (0, 80, 160, 240)]
     heat = np.zeros((4, 3, 4), np.float32)
     heat[:, 0, 0] = 1
-    rows = [HeatRow("walking", "model a", heat), HeatRow("eating", "", heat)]
+    rows = [SheetRow("walking", "model a", heat), SheetRow("eating", "", heat)]
     figure = contact_sheet(frames, [0.0, 0.5, 1.0, 1.5], rows, num_columns=3)
     grid = np.array(figure.axes).reshape(3, 3)
     assert [axis.get_title() for axis in grid[0]] == ["0.00 s", "1.00 s", "1.50 s"]  # ends too
@@ -104,7 +104,7 @@ def test_video_shows_the_picture_and_each_labels_map_at_the_right_times(tmp_path
     video = write_video(tmp_path / "clip.mov", [120] * 40, size=(128, 96))
     path = tmp_path / "heat.mp4"
     shares = []
-    write_heat_video(
+    write_attribution_video(
         windows(0.0, 0.0, 1.0), ["sit", "a_very_long_name_of_a_label"], video, path,
         progress=shares.append,
     )  # fmt: skip
@@ -128,7 +128,7 @@ def test_video_shows_the_picture_and_each_labels_map_at_the_right_times(tmp_path
 def test_a_stretch_of_a_video_starts_at_0_in_the_file(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mov", list(range(0, 200, 5)), size=(64, 48))
     path = tmp_path / "heat.mp4"
-    write_heat_video(windows(0.5, 0.5, 0.5), ["sit", "walk"], video, path, 1.0, 2.5)
+    write_attribution_video(windows(0.5, 0.5, 0.5), ["sit", "walk"], video, path, 1.0, 2.5)
     frames = decoded(path)
     assert len(frames) == 15
     assert frames[0][0] == 0

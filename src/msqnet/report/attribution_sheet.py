@@ -1,33 +1,30 @@
-"""Heat maps over the frames that they are about: a sheet of frames (Figure 3), and a video."""
+"""Attribution maps over the frames that they are about: a contact sheet (Figure 3), and a video."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from msqnet.errors import MissingExtra
-from msqnet.report.overlay_panel import PANEL_COLOUR, load_font, shortened, shown_name
-from msqnet.report.palette import INK, MUTED_INK
-from msqnet.report.pictures import resized, square_size
-from msqnet.report.video_writer import VideoWriter
+from msqnet.report.overlay import PANEL_COLOUR, PANEL_TEXT, load_font, shortened
+from msqnet.report.style import INK, MUTED_INK, shown_name
+from msqnet.report.video_writer import VideoWriter, resized, square_size
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from msqnet.explain.heat_maps import HeatMaps
+    from msqnet.explain.heat_maps import HeatMaps as AttributionMaps
     from msqnet.predictions import FloatArray, SecondsArray
 
 _COLOUR_MAP = "inferno"
-# Where nothing was looked at the frame is grey and a little darker; where most was, it glows.
+# A frame is grey and a little darker where relevance is 0, and glows where it is highest.
 _DIMMED = 0.7
 _STRONGEST = 0.72
 _CONTRAST = 0.8
@@ -38,13 +35,12 @@ _TILE_INCHES = 1.35
 _SHEET_SHORT_SIDE_PIXELS = 256
 
 
-@dataclass(frozen=True)
-class HeatRow:
+class SheetRow(NamedTuple):
     """One row of a sheet.
 
     Attributes:
-        title: what it shows, for instance the label.
-        note: what stands smaller below the title, for instance the model.
+        title: for instance the label.
+        note: stands smaller below the title, for instance the model.
         maps: (T, h, w) float32 in [0, 1].
     """
 
@@ -53,7 +49,7 @@ class HeatRow:
     maps: FloatArray
 
 
-class HeatColours:
+class MapColours:
     """Lays maps over frames.
 
     Raises:
@@ -64,37 +60,31 @@ class HeatColours:
         try:
             from matplotlib import colormaps
         except ImportError as error:
-            raise MissingExtra("drawing heat maps", extra="explain") from error
+            raise MissingExtra("drawing attribution maps", extra="explain") from error
         steps = colormaps[_COLOUR_MAP](np.linspace(0, 1, 256))[:, :3]
         self._colours = np.asarray(steps * 255, dtype=np.float32)  # (256, 3)
 
-    def over(self, image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
+    def over(self, image: NDArray[np.uint8], map: FloatArray) -> NDArray[np.uint8]:
         """Lay a map over a frame.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            heat: (h, w) float in [0, 1], stretched over the whole frame.
+            map: (h, w) float in [0, 1], stretched over the whole frame.
 
         Returns:
             (H, W, 3) uint8 RGB.
         """
+        import torch
+        from torch.nn import functional as F
+
         grey = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W)
-        height, width = grey.shape
-        full = _stretched(heat, height, width)
+        cells = torch.from_numpy(np.ascontiguousarray(map, dtype=np.float32))[None, None]
+        spread = F.interpolate(cells, grey.shape, mode="bilinear", align_corners=False)
+        full: FloatArray = np.asarray(spread[0, 0].clamp(0, 1).numpy())  # (H, W)
         strength = (_STRONGEST * full**_CONTRAST)[..., None]
         glow = self._colours[(full * 255).astype(np.uint8)]  # (H, W, 3)
         mixed = _DIMMED * grey[..., None] * (1 - strength) + glow * strength
         return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
-
-
-def _stretched(heat: FloatArray, height: int, width: int) -> FloatArray:
-    """Bilinear, as far as the edges: (h, w) -> (height, width)."""
-    import torch
-    from torch.nn import functional as F
-
-    cells = torch.from_numpy(np.ascontiguousarray(heat, dtype=np.float32))[None, None]
-    full = F.interpolate(cells, (height, width), mode="bilinear", align_corners=False)
-    return np.asarray(full[0, 0].clamp(0, 1).numpy())
 
 
 def sheet_frames(video: Path, pts_seconds: SecondsArray) -> list[NDArray[np.uint8]]:
@@ -122,11 +112,11 @@ def sheet_frames(video: Path, pts_seconds: SecondsArray) -> list[NDArray[np.uint
 def contact_sheet(
     frames: Sequence[NDArray[np.uint8]],
     pts_seconds: Sequence[float],
-    rows: Sequence[HeatRow],
+    rows: Sequence[SheetRow],
     *,
     num_columns: int = 8,
 ) -> Figure:
-    """A row of frames and, below it, one row of heat maps for each label and model.
+    """A row of frames and, below it, one row of attribution maps for each label and model.
 
     Args:
         frames: T of (H, W, 3) uint8 RGB, in order.
@@ -137,7 +127,7 @@ def contact_sheet(
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    colours = HeatColours()
+    colours = MapColours()
     from matplotlib.figure import Figure
 
     shown = np.linspace(0, len(frames) - 1, min(num_columns, len(frames))).round().astype(int)
@@ -148,18 +138,17 @@ def contact_sheet(
     figure = Figure(
         figsize=(side + _TILE_INCHES * len(shown), 0.3 + (len(rows) + 1) * (tile_height + 0.04))
     )
+    margins = {
+        "left": side / figure.get_figwidth(),
+        "right": 0.998,
+        "bottom": 0.01,
+        "top": 1 - 0.24 / figure.get_figheight(),
+    }
     grid = figure.subplots(
         len(rows) + 1,
         len(shown),
         squeeze=False,
-        gridspec_kw={
-            "left": side / figure.get_figwidth(),
-            "right": 0.998,
-            "bottom": 0.01,
-            "top": 1 - 0.24 / figure.get_figheight(),
-            "wspace": 0.03,
-            "hspace": 0.04,
-        },
+        gridspec_kw=margins | {"wspace": 0.03, "hspace": 0.04},
     )
     for column, place in enumerate(shown.tolist()):
         axis = grid[0, column]
@@ -174,7 +163,7 @@ def contact_sheet(
     return figure
 
 
-def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[HeatRow]) -> None:
+def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[SheetRow]) -> None:
     """Titles to the left of the rows, in the middle of each."""
     names = [("frames", ""), *((row.title, row.note) for row in rows)]
     for (title, note), axes in zip(names, grid, strict=True):
@@ -186,7 +175,7 @@ def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[HeatRow
         figure.text(right, middle - lift, note, fontsize=7, color=MUTED_INK, **style)
 
 
-class HeatOverTime:
+class MapsOverTime:
     """Maps at any time of a video, faded from one window to the next.
 
     Args:
@@ -194,36 +183,32 @@ class HeatOverTime:
             needed, two are held at a time.
     """
 
-    def __init__(self, windows: Iterable[tuple[float, float, HeatMaps]]) -> None:
-        self._stream = iter(windows)
+    def __init__(self, windows: Iterable[tuple[float, float, AttributionMaps]]) -> None:
+        self._stream = (((start + end) / 2, maps) for start, end, maps in windows)
         self._before = self._after = next(self._stream)
 
     def at(self, time_seconds: float) -> FloatArray:
         """(K, h, w) float32 in [0, 1].
 
         Args:
-            time_seconds: not before the one asked for last.
+            time_seconds: not before the time of the last call.
         """
-        while _middle(self._after) <= time_seconds:
+        while self._after[0] <= time_seconds:
             following = next(self._stream, None)
             self._before = self._after
             if following is None:
                 break
             self._after = following
-        start, end = _middle(self._before), _middle(self._after)
+        start, end = self._before[0], self._after[0]
         share = np.float32(
             np.clip((time_seconds - start) / (end - start), 0, 1) if end > start else 0
         )
-        before, after = (item[2].at(time_seconds) for item in (self._before, self._after))
+        before, after = (maps.at(time_seconds) for _, maps in (self._before, self._after))
         return np.asarray(before * (1 - share) + after * share)
 
 
-def _middle(window: tuple[float, float, HeatMaps]) -> float:
-    return (window[0] + window[1]) / 2
-
-
-def write_heat_video(
-    windows: Iterable[tuple[float, float, HeatMaps]],
+def write_attribution_video(
+    windows: Iterable[tuple[float, float, AttributionMaps]],
     labels: Sequence[str],
     video: Path,
     path: Path,
@@ -232,14 +217,14 @@ def write_heat_video(
     *,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write a video: its own picture, and beside it one with the heat map of each label.
+    """Write a video: its own picture, and beside it one with the attribution map of each label.
 
     Args:
-        windows: as for `HeatOverTime`, of K labels.
+        windows: as for `MapsOverTime`, of K labels.
         labels: K names.
         video: the file or folder of images.
         path: the mp4 to write; it appears when it is complete.
-        start_seconds: start of the stretch that is written.
+        start_seconds: start of the interval that is written.
         end_seconds: its end.
         progress: called with the share that is done, from 0 to 1.
 
@@ -248,36 +233,24 @@ def write_heat_video(
         OSError: the file cannot be written.
         MissingExtra: matplotlib or Pillow is not installed.
     """
-    colours, heat = HeatColours(), HeatOverTime(windows)
+    colours, maps = MapColours(), MapsOverTime(windows)
     with open_video(video) as source:
         end = min(end_seconds, source.duration_seconds)
         width, height = _tile_size(*square_size(source), 1 + len(labels))
         caption = _caption(["video", *map(shown_name, labels)], width, height)
-        with VideoWriter(
-            path,
-            width=caption.shape[1],
-            height=len(caption) + height,
-            audio_from=video,
-            start_seconds=start_seconds,
-        ) as writer:
-            for time, picture in resized(_between(source, start_seconds, end), width, height):
-                tiles = [picture, *(colours.over(picture, item) for item in heat.at(time))]
+        size = {"width": caption.shape[1], "height": len(caption) + height}
+        with VideoWriter(path, **size, audio_from=video, start_seconds=start_seconds) as writer:
+            frames = ((time, pixels) for time, pixels in source if time >= start_seconds)
+            for time, picture in resized(frames, width, height):
+                if time >= end_seconds:
+                    break
+                tiles = [picture, *(colours.over(picture, item) for item in maps.at(time))]
                 writer.write(np.vstack([caption, np.hstack(tiles)]), time)
                 if progress is not None:
                     progress((time - start_seconds) / (end - start_seconds))
             writer.close(end)
     if progress is not None:
         progress(1.0)
-
-
-def _between(
-    frames: Iterable[tuple[float, Tensor]], start_seconds: float, end_seconds: float
-) -> Iterator[tuple[float, Tensor]]:
-    for time, pixels in frames:
-        if time >= end_seconds:
-            return
-        if time >= start_seconds:
-            yield time, pixels
 
 
 def _tile_size(width: int, height: int, num_tiles: int) -> tuple[int, int]:
@@ -297,5 +270,5 @@ def _caption(names: Sequence[str], width: int, height: int) -> NDArray[np.uint8]
     for number, name in enumerate(names):
         left = number * width + row // 3
         text = shortened(name, font, width - 2 * (row // 3))
-        draw.text((left, row / 2), text, fill=(240, 242, 245), font=font, anchor="lm")
+        draw.text((left, row / 2), text, fill=PANEL_TEXT, font=font, anchor="lm")
     return np.asarray(strip)

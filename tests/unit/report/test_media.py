@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from msqnet.errors import VideoError
-from msqnet.report.previews import PreviewWriter, write_preview
-from msqnet.report.thumbnails import segment_times, video_thumbnails
+from msqnet.report.media import PreviewWriter, thumbnail_times, video_thumbnails, write_preview
 from msqnet.video.reader import open_video
 from tests.unit.inference.brightness import BLACK, WHITE, write_truncated_video, write_video
 
@@ -79,6 +78,6 @@ def test_thumbnails_of_a_damaged_file_end_where_it_does(tmp_path: Path) -> None:
 
 def test_longest_segments_get_pictures_first() -> None:
     spans = [(0.0, 1.0), (2.0, 8.0), (9.0, 11.0), (2.0, 8.0)]
-    assert segment_times(spans, 12.0, 2) == [5.0, 10.0]
-    assert segment_times(spans, 12.0, 9) == [0.5, 5.0, 10.0]
-    assert segment_times([], 12.0, 9) == [6.0]
+    assert thumbnail_times(spans, 12.0, 2) == [5.0, 10.0]
+    assert thumbnail_times(spans, 12.0, 9) == [0.5, 5.0, 10.0]
+    assert thumbnail_times([], 12.0, 9) == [6.0]
