@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from msqnet.cli.main import main
-from msqnet.cli.predict import _predict_all, format_seconds
+from msqnet.cli.predict import _predict_all
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results_folder import ResultsFolder, find_videos
@@ -298,14 +298,6 @@ def test_overlay_without_a_folder_for_results_is_a_usage_error(
     assert "--out" in capsys.readouterr().err
     assert main(["predict", str(path), "--overlay", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / DRAWN[1]).is_file()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00.00"), (59.999, "1:00.00"), (61.25, "1:01.25"), (3725.5, "1:02:05.50")],
-)
-def test_times_are_shown_in_minutes_and_hours(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
 
 
 def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:

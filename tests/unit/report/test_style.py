@@ -8,7 +8,8 @@ from msqnet.report.style import format_length, format_time, shown_name, tick_tim
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00.00"), (59.996, "1:00.00"), (3725.5, "1:02:05.50")]
+    ("seconds", "text"),
+    [(0, "0:00.00"), (59.999, "1:00.00"), (61.25, "1:01.25"), (3725.5, "1:02:05.50")],
 )
 def test_times_are_rounded(seconds: float, text: str) -> None:
     assert format_time(seconds) == text
