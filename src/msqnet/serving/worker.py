@@ -287,8 +287,7 @@ def _write_picture(request: WorkerRequest) -> None:
 
 def _write_preview(request: WorkerRequest, report: Report) -> None:
     """An H.264 copy with the same times and sound, its first frame at 0."""
-    from msqnet.report.video_writer import resized, square_size
-    from msqnet.report.video_writer import VideoWriter
+    from msqnet.report.video_writer import VideoWriter, resized, square_size
     from msqnet.video.reader import open_video, scaled_size
 
     with open_video(request.video, short_side_pixels=_PREVIEW_SHORT_SIDE_PIXELS) as video:
