@@ -167,7 +167,7 @@ def test_encoders_frames_and_text_encoders_are_those_of_the_row() -> None:
 def test_training_is_as_the_paper_says() -> None:
     train = settings("table1/charades_timesformer_mmq").train
     assert (train.epochs, train.learning_rate, train.encoder_learning_rate) == (100, 1e-5, 1e-5)
-    assert (train.schedule, train.samples_per_epoch) == ("cosine", 0)
+    assert (train.restart_epochs, train.samples_per_epoch) == (0, 0)
     assert (train.weight_decay, train.warmup_share, train.finetune) == (0.0, 0.0, "full")
     # Every training row is trained on.
     assert (train.validation_share, train.folds) == (0.0, 0)
@@ -187,8 +187,8 @@ def test_reference_preset_changes_what_the_released_code_does_otherwise() -> Non
         "arch.pixel_statistics=clip",
         "arch.time_embeddings=zeros",
         "augmentation.random_frames=False",
+        "train.restart_epochs=10",
         "train.samples_per_epoch=2500",
-        "train.schedule=cosine_with_restarts",
     ]
     # Strips and time embeddings are TimeSformer's only.
     videomae = settings("table4/charades_videomae", "reference").arch

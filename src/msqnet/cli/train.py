@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from msqnet.training.recipes import Recipe
     from msqnet.training.run import Run
 
-_OLD_LOSS_PREFIXES = ("focal", "asymmetric", "class_balanced", "equalisation", "logit_adjustment")
+_RENAMED = {
+    r"train\.loss\.(?:focal|asymmetric|class_balanced|equalisation|logit_adjustment)_(\w+)": (
+        r"train.loss.options.\1"
+    ),
+    r"train\.schedule": "train.restart_epochs, where 0 stands for one cosine",
+    r"augmentation\.(?:brightness|contrast|saturation|hue)": "augmentation.colour_strength",
+}
+"""New names of options, by patterns of the old ones."""
 
 
 def train(
@@ -101,10 +108,11 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
 
     from msqnet.training.recipes import RECIPES, recipe_defaults
 
-    for argument in argv:
-        old = re.match(rf"--train\.loss\.({'|'.join(_OLD_LOSS_PREFIXES)})_(\w+)", argument)
-        if old:
-            raise ConfigError(f"{old[0]} is now --train.loss.options.{old[2]}")
+    for old, new in _RENAMED.items():
+        for argument in argv:
+            found = re.match(rf"--{old}(?:=|$)", argument)
+            if found:
+                raise ConfigError(f"{argument.partition('=')[0]} is now --{found.expand(new)}")
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--arch", default="")

@@ -5,12 +5,11 @@ The attribute docstrings become the help of the command line.
 
 from __future__ import annotations
 
+from msqnet.config.analysis import CalibrationConfig, EmbeddingMapConfig
 from msqnet.config.architecture import ArchConfig
-from msqnet.config.calibration import CalibrationConfig
-from msqnet.config.clips import AugmentationConfig, ClipConfig, MotionBoxConfig
-from msqnet.config.embedding_map import EmbeddingMapConfig
+from msqnet.config.clips import ClipConfig, MotionBoxConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
-from msqnet.config.training import LossConfig, TrainConfig
+from msqnet.config.training import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
 __all__ = [

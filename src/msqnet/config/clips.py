@@ -1,4 +1,4 @@
-"""How frames become a model input, and what is changed at random in training."""
+"""How frames become a model input."""
 
 from __future__ import annotations
 
@@ -90,43 +90,3 @@ class ClipConfig:
         check(not unknown, f"unknown clip settings {unknown}; known are {sorted(known)}")
         motion = values.pop("motion", None)
         return cls(**values, motion=MotionBoxConfig(**motion) if motion else MotionBoxConfig())
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Random changes to training clips; one draw holds for all frames of a clip.
-
-    Attributes:
-        crop_scales: Each side of the random crop is one of these shares (multi-scale crop).
-        colour_probability: How often brightness, contrast, saturation and hue change.
-        brightness: Largest relative change of brightness.
-        contrast: Largest relative change of contrast.
-        saturation: Largest relative change of saturation.
-        hue: Largest turn of the hue, as a share of the full circle.
-        grey_probability: How often the clip becomes grey.
-        horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
-        closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
-        random_frames: Take a random frame of each of the T equal segments of time; else the centre
-            one, as when predicting.
-    """
-
-    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
-    colour_probability: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.2
-    hue: float = 0.1
-    grey_probability: float = 0.2
-    horizontal_flip: bool = True
-    closeup_jitter: float = 0.15
-    random_frames: bool = True
-
-    def __post_init__(self) -> None:
-        check(
-            bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
-            f"crop_scales {self.crop_scales}: expected one or more shares in (0, 1]",
-        )
-        for name in ("colour_probability", "grey_probability"):
-            value = getattr(self, name)
-            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
-        check(0 <= self.closeup_jitter < 0.5, f"closeup_jitter {self.closeup_jitter}: [0, 0.5)")

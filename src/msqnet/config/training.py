@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""How a model is trained: the loss, the optimisation, and random changes to its clips."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class TrainConfig:
             and then one of its rows.
         samples_per_epoch: Rows drawn for each epoch, as the paper's released code does; 0 shows
             every row once.
-        schedule: Of the learning rate: one cosine from full to 0, or `cosine_with_restarts`.
-        restart_epochs: Epochs between two restarts.
+        restart_epochs: Epochs between two restarts of the learning rate, which falls as a cosine;
+            0 for one cosine from full to 0.
         validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
             to calibrate and to set thresholds; 0 trains on all rows for all epochs, without
             calibration.
@@ -86,8 +86,7 @@ class TrainConfig:
     class_balance: Literal["none", "inverse"] = "inverse"
     sampling: Literal["rows", "class_aware"] = "rows"
     samples_per_epoch: int = 0
-    schedule: Literal["cosine", "cosine_with_restarts"] = "cosine"
-    restart_epochs: int = 10
+    restart_epochs: int = 0
     validation_share: float = 0.2
     folds: int = 5
     early_stopping_patience: int = 0
@@ -100,7 +99,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
         check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
-        check(self.restart_epochs >= 1, f"restart_epochs {self.restart_epochs}: at least 1")
+        check(self.restart_epochs >= 0, f"restart_epochs {self.restart_epochs}: expected 0 or more")
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",
@@ -122,3 +121,39 @@ class TrainConfig:
             not (self.cached_views and self.finetune == "full"),
             "cached_views holds features of what is frozen; with finetune full it must be 0",
         )
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes to training clips; one draw holds for all frames of a clip.
+
+    Attributes:
+        crop_scales: Each side of the random crop is one of these shares (multi-scale crop).
+        colour_probability: How often brightness, contrast, saturation and hue change.
+        colour_strength: Factor on the largest changes, which are 40 % of brightness and of
+            contrast, 20 % of saturation, and a tenth of the circle of hues.
+        grey_probability: How often the clip becomes grey.
+        horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
+        closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
+        random_frames: Take a random frame of each of the T equal segments of time; else the centre
+            one, as when predicting.
+    """
+
+    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    colour_probability: float = 0.8
+    colour_strength: float = 1.0
+    grey_probability: float = 0.2
+    horizontal_flip: bool = True
+    closeup_jitter: float = 0.15
+    random_frames: bool = True
+
+    def __post_init__(self) -> None:
+        check(
+            bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
+            f"crop_scales {self.crop_scales}: expected one or more shares in (0, 1]",
+        )
+        for name in ("colour_probability", "grey_probability"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+        check(self.colour_strength >= 0, f"colour_strength {self.colour_strength}: 0 or more")
+        check(0 <= self.closeup_jitter < 0.5, f"closeup_jitter {self.closeup_jitter}: [0, 0.5)")

@@ -279,12 +279,6 @@ def _is_compiled(config: TrainConfig) -> bool:
     return config.compile == "on"
 
 
-def _schedule_settings(config: TrainConfig) -> dict[str, Any]:
-    if config.schedule == "cosine":
-        return {}
-    return {"num_cycles": max(1, round(config.epochs / config.restart_epochs))}
-
-
 def training_arguments(
     config: TrainConfig,
     folder: Path,
@@ -311,6 +305,9 @@ def training_arguments(
         raise ConfigError(
             "precision bf16: training has it on NVIDIA's GPUs since Ampere only; use auto or fp32"
         )
+    restarts = {}
+    if config.restart_epochs:
+        restarts["num_cycles"] = max(1, round(config.epochs / config.restart_epochs))
     reports = ["tensorboard"] if find_spec("tensorboard") else []
     if not reports:
         _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")
@@ -319,8 +316,8 @@ def training_arguments(
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        lr_scheduler_type=config.schedule,
-        lr_scheduler_kwargs=_schedule_settings(config),
+        lr_scheduler_type="cosine_with_restarts" if config.restart_epochs else "cosine",
+        lr_scheduler_kwargs=restarts,
         warmup_steps=config.warmup_share,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _ANALYSIS_LONG_SIDE_PIXELS = 160
 _MAX_LEVEL = 255.0
+# Of brightness, contrast and saturation, as shares; of the hue, as a share of the full circle.
+_LARGEST_CHANGES = (0.4, 0.4, 0.2)
+_LARGEST_HUE_CHANGE = 0.1
 
 
 def cut(pixels: Tensor, box: Box) -> Tensor:
@@ -246,9 +249,10 @@ def _drawn_colours(config: AugmentationConfig, rng: np.random.Generator) -> _Col
     jitter, grey = rng.random(2)
     brightness, contrast, saturation = (
         float(rng.uniform(max(0.0, 1 - width), 1 + width))
-        for width in (config.brightness, config.contrast, config.saturation)
+        for width in (change * config.colour_strength for change in _LARGEST_CHANGES)
     )
-    hue = float(rng.uniform(-config.hue, config.hue))
+    largest_hue = _LARGEST_HUE_CHANGE * config.colour_strength
+    hue = float(rng.uniform(-largest_hue, largest_hue))
     if jitter >= config.colour_probability:
         brightness, contrast, saturation, hue = 1.0, 1.0, 1.0, 0.0
     if grey < config.grey_probability:

@@ -60,9 +60,20 @@ def test_loss_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
     assert found.loss == LossConfig("focal", {"alpha": None, "gamma": 1.0})
 
 
-def test_old_name_of_a_loss_option_is_refused_by_the_new_one() -> None:
-    with pytest.raises(ConfigError, match=r"focal_gamma is now --train\.loss\.options\.gamma"):
-        parse("--train.loss.focal_gamma", "1")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("train.loss.focal_gamma", "train.loss.options.gamma"),
+        ("train.loss.asymmetric-gamma-negative", "train.loss.options.gamma-negative"),
+        ("train.schedule", "train.restart-epochs, where 0"),
+        ("augmentation.hue", "augmentation.colour-strength"),
+    ],
+)
+def test_old_name_of_an_option_is_refused_by_the_new_one(
+    old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "--data", "a", "--out", "b", f"--{old}", "1"]) == 2
+    assert f"is now --{new}" in capsys.readouterr().err
 
 
 def test_written_settings_read_back_as_the_same(tmp_path: Path) -> None:

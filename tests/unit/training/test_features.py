@@ -184,7 +184,7 @@ def test_whatever_features_depend_on_makes_others_of_them(
         store_of(folder, model, table, "decoder"),
     ):
         assert len(changed.missing(ALL_ROWS, augmented=False)) == NUM_ROWS
-    for other_draw in ({"seed": 4}, {"augmentation": AugmentationConfig(hue=0.2)}):
+    for other_draw in ({"seed": 4}, {"augmentation": AugmentationConfig(colour_strength=2)}):
         changed = store_of(folder, model, table, **other_draw)
         assert changed.missing(ALL_ROWS, augmented=False) == []
         assert len(changed.missing(ALL_ROWS, augmented=True)) == NUM_ROWS * NUM_VIEWS
