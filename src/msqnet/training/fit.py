@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -172,13 +172,13 @@ def _finish(
     data.remove()
     if data.wait.training_seconds:
         report(str(data.wait))
-        _write_time(data.wait, run.folder / "training_time.json")
-
-
-def _write_time(wait: DataWait, path: Path) -> None:
-    figures = {**asdict(wait), "waited_share": wait.share}
-    rounded = {name: round(value, 3) for name, value in figures.items()}
-    path.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+        times = {
+            "waited_seconds": round(data.wait.waited_seconds, 3),
+            "training_seconds": round(data.wait.training_seconds, 3),
+            "waited_share": round(data.wait.share, 3),
+        }
+        path = run.folder / "training_time.json"
+        path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
 
 
 class _TrainingData:
@@ -330,10 +330,9 @@ def _train_once(
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
     targets = run.targets[train_rows]
-    trainer = run_trainer(
-        model, train_data, validation_data, run.train, folder, targets, data.processes
+    run_trainer(
+        model, train_data, validation_data, run.train, folder, targets, data.processes, data.wait
     )
-    data.wait += trainer.watch.total
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)

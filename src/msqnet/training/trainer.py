@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -53,29 +52,26 @@ _DEVICES_WITH_FUSED_ADAMW = ("cpu", "cuda")
 _BEST_BY = {"multi_label": "macro_map", "single_label": "top_1_accuracy"}
 
 
-@dataclass(frozen=True)
-class DataWait:
-    """Time that passes in epochs; validation and saving are not part of it.
+class DataWait(TrainerCallback):
+    """How long training waited for its data, over all Trainers that it is given to.
 
-    On a GPU the waiting is an upper bound: the device may still be busy with earlier steps.
+    Only time in epochs counts; validation and saving are not part of it. On a GPU the waiting is an
+    upper bound: the device may still be busy with earlier steps.
 
     Attributes:
         waited_seconds: in which no step could begin because its batch was not there.
         training_seconds: all of it, the waiting too.
     """
 
-    waited_seconds: float = 0.0
-    training_seconds: float = 0.0
-
-    def __add__(self, other: DataWait) -> DataWait:
-        return DataWait(
-            self.waited_seconds + other.waited_seconds,
-            self.training_seconds + other.training_seconds,
-        )
+    def __init__(self) -> None:
+        self.waited_seconds = 0.0
+        self.training_seconds = 0.0
+        self._waited = 0.0
+        self._began = 0.0
 
     @property
     def share(self) -> float:
-        """Of the waiting, 0 to 1; 0 where nothing was trained."""
+        """Waiting / training, 0 to 1; 0 where nothing was trained."""
         return self.waited_seconds / self.training_seconds if self.training_seconds else 0.0
 
     def __str__(self) -> str:
@@ -83,24 +79,6 @@ class DataWait:
             f"waited for data {self.share:.0%} of the training time "
             f"({self.waited_seconds:.1f} of {self.training_seconds:.1f} s)"
         )
-
-
-class StopWatch(TrainerCallback):
-    """Measures a `DataWait`.
-
-    Attributes:
-        epochs: one for each epoch that ended.
-    """
-
-    def __init__(self) -> None:
-        self.epochs: list[DataWait] = []
-        self._waited = 0.0
-        self._began = 0.0
-
-    @property
-    def total(self) -> DataWait:
-        """Of all epochs together."""
-        return sum(self.epochs, DataWait())
 
     def watched(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The same batches; the time until each is there is counted."""
@@ -117,14 +95,15 @@ class StopWatch(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start."""
+        """Start the watch."""
         self._waited, self._began = 0.0, time.perf_counter()
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Note the epoch."""
-        self.epochs.append(DataWait(self._waited, time.perf_counter() - self._began))
+        """Add the epoch."""
+        self.waited_seconds += self._waited
+        self.training_seconds += time.perf_counter() - self._began
 
 
 class _EpochOfData(TrainerCallback):
@@ -155,9 +134,7 @@ class ActionTrainer(Trainer):
     Args:
         encoder_learning_rate: of ``model.video_encoder``.
         train_sampler: which rows an epoch shows; None for each once.
-
-    Attributes:
-        watch: how long it waited for data.
+        wait: adds up how long it waited for data.
     """
 
     def __init__(
@@ -165,13 +142,14 @@ class ActionTrainer(Trainer):
         *args: Any,
         encoder_learning_rate: float,
         train_sampler: Sampler[int] | None,
+        wait: DataWait,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.encoder_learning_rate = encoder_learning_rate
         self.train_sampler = train_sampler
-        self.watch = StopWatch()
-        self.add_callback(self.watch)
+        self.wait = wait
+        self.add_callback(wait)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """As in the base class."""
@@ -185,7 +163,7 @@ class ActionTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
         """As in the base class, with a look at the watch."""
-        batches = self.watch.watched(epoch_iterator)
+        batches = self.wait.watched(epoch_iterator)
         found: tuple[list[Any], torch.Tensor | int | None]
         found = super().get_batch_samples(batches, num_batches, device)
         return found
@@ -273,12 +251,6 @@ def _device_has_bf16() -> bool:
     return device.type == "cuda" and has_fast_bf16(device)
 
 
-def _is_compiled(config: TrainConfig) -> bool:
-    if config.compile == "auto":
-        return torch.cuda.is_available() and config.finetune == "full"
-    return config.compile == "on"
-
-
 def training_arguments(
     config: TrainConfig,
     folder: Path,
@@ -300,7 +272,7 @@ def training_arguments(
     Raises:
         ConfigError: a precision that the device lacks.
     """
-    validates = best_by is not None
+    validates, has_gpu = best_by is not None, torch.cuda.is_available()
     if config.precision == "bf16" and not _device_has_bf16():
         raise ConfigError(
             "precision bf16: training has it on NVIDIA's GPUs since Ampere only; use auto or fp32"
@@ -337,8 +309,9 @@ def training_arguments(
         data_seed=config.seed,
         dataloader_num_workers=num_workers,
         dataloader_persistent_workers=num_workers > 0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        torch_compile=_is_compiled(config),
+        dataloader_pin_memory=has_gpu,
+        torch_compile=config.compile == "on"
+        or (config.compile == "auto" and has_gpu and config.finetune == "full"),
         remove_unused_columns=False,
         accelerator_config={"use_configured_state": is_joined},
         label_names=["labels"],
@@ -401,6 +374,7 @@ def run_trainer(
     folder: Path,
     targets: np.ndarray,
     processes: Processes = Processes(),  # noqa: B008 - frozen
+    wait: DataWait | None = None,
 ) -> ActionTrainer:
     """Train, from the last whole checkpoint in ``folder`` where there is one.
 
@@ -413,9 +387,10 @@ def run_trainer(
         targets: (V, K) of 1, 0 and -100: the labels of ``train_data``, for what depends on how
             frequent they are.
         processes: those that train together; each takes ``config.batch_size`` rows of a batch.
+        wait: adds up how long training waits for data.
 
     Returns:
-        The Trainer, for its log and for how long it waited.
+        The Trainer, for its log.
 
     Raises:
         ConfigError: settings that do not fit the task or the device.
@@ -452,6 +427,7 @@ def run_trainer(
         callbacks=callbacks,
         encoder_learning_rate=config.encoder_learning_rate,
         train_sampler=sampler,
+        wait=wait or DataWait(),
     )
     checkpoint = last_whole_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

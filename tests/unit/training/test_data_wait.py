@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from msqnet.config import TrainConfig
-from msqnet.training.trainer import DataWait, StopWatch, freeze, run_trainer
+from msqnet.training.trainer import DataWait, freeze, run_trainer
 from tests.fixtures.models import NUM_FRAMES, tiny_model
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def wait_of(folder: Path, seconds: float) -> DataWait:
     model, data = tiny_model("lite"), Clips(seconds)
     freeze(model, "after_trunk")
     trainer = run_trainer(model, data, data, config, folder, data.labels.numpy())
-    return trainer.watch.total
+    return trainer.wait
 
 
 def test_slow_data_are_waited_for_and_fast_ones_are_not(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_slow_data_are_waited_for_and_fast_ones_are_not(tmp_path: Path) -> None:
 
 
 def test_batches_pass_the_watch_unchanged() -> None:
-    assert list(StopWatch().watched(iter("abc"))) == ["a", "b", "c"]
+    assert list(DataWait().watched(iter("abc"))) == ["a", "b", "c"]
 
 
 def test_error_of_the_data_passes_the_watch() -> None:
@@ -68,13 +68,14 @@ def test_error_of_the_data_passes_the_watch() -> None:
         yield 1
         raise OSError("gone")
 
-    batches = StopWatch().watched(broken())
+    batches = DataWait().watched(broken())
     assert next(batches) == 1
     with pytest.raises(OSError, match="gone"):
         next(batches)
 
 
 def test_figure_is_said_in_one_line() -> None:
-    both = DataWait(1.0, 20.0) + DataWait(2.1, 5.6)
+    both = DataWait()
+    both.waited_seconds, both.training_seconds = 3.1, 25.6
     assert str(both) == "waited for data 12% of the training time (3.1 of 25.6 s)"
     assert DataWait().share == 0.0
