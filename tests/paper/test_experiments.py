@@ -20,14 +20,15 @@ from experiments import (
     resolve,
     table_title,
 )
-from msqnet.data.adapters import load_adapter
-from msqnet.data.adapters.animal_kingdom import NUM_CLIPS
-from msqnet.data.adapters.annotation_files import label_set
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.result import DEFINITIONS
 from msqnet.evaluation.zero_shot import LabelSplit, figures
+from msqnet.formats import load_format
+from msqnet.formats.data_sets.animal_kingdom import NUM_CLIPS
+from msqnet.formats.data_sets.list_files import official_labels
 from msqnet.labels import LabelSet
+from tests.fixtures.data_sets import DataSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,13 +233,13 @@ def test_zero_shot_measures_are_the_figures_of_a_split() -> None:
     assert [measure.metric for measure in measures if measure.of_paper] == ["unseen"]
 
 
-def test_data_sets_agree_with_the_adapters() -> None:
+def test_data_sets_agree_with_their_formats() -> None:
     assert dict(data_sets()["animal_kingdom"].rows) == NUM_CLIPS
     for name, data_set in data_sets().items():
-        assert load_adapter(name).task == data_set.task
+        assert load_format(name).task == data_set.task
         assert data_set.convert.startswith(f"msqnet convert --from {name} ")
         if name != "charades":  # whose own files list the labels
-            assert len(label_set(name)) == data_set.num_labels
+            assert len(official_labels(name)) == data_set.num_labels
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_data_sets_agree_with_the_adapters() -> None:
 def test_rows_and_labels_are_those_of_the_official_lists(
     real_data: Path, name: str, options: dict[str, str]
 ) -> None:
-    converted = load_adapter(name).convert(real_data / "annotations" / name, options)
+    converted = DataSet(name).read(real_data / "annotations" / name, options)
     data_set = data_sets()[name]
     counts = Counter(record.split for record in converted.records)
     assert {split: counts[split] for split in data_set.rows} == dict(data_set.rows)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.formats.annotations import Annotations
+    from msqnet.formats.table import ClipRows
 
 Field = Literal[
     "points",
@@ -97,6 +98,9 @@ class Format:
         options: names of options that it understands, with one line of help each.
         licence: what the authors of a data set allow; empty for the format of a tool.
         files: what is written for a path, where that is not the one file of that name.
+        read_rows: folder and settings -> rows of the standard table; in place of `read` where the
+            format is a data set.
+        task: of a data set, ``multi_label`` or ``single_label``.
     """
 
     name: str
@@ -108,6 +112,8 @@ class Format:
     options: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
     files: Callable[[Path], tuple[Path, ...]] | None = None
+    read_rows: Callable[[Path, Reading], ClipRows] | None = None
+    task: str = ""
 
     @property
     def suffix(self) -> str:
@@ -116,19 +122,28 @@ class Format:
 
 
 FORMATS: dict[str, str | Format] = {
+    "animal_kingdom": "msqnet.formats.data_sets.animal_kingdom:ANIMAL_KINGDOM",
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
+    "charades": "msqnet.formats.data_sets.timed_lists:CHARADES",
     "cvat": "msqnet.formats.cvat",
     "elan": "msqnet.formats.elan",
     "feral": "msqnet.formats.feral",
+    "hmdb51": "msqnet.formats.data_sets.clip_lists:HMDB51",
+    "hockey": "msqnet.formats.data_sets.frame_folders:HOCKEY",
+    "kinetics": "msqnet.formats.data_sets.clip_lists:KINETICS",
     "label_studio": "msqnet.formats.label_studio",
+    "mammalnet": "msqnet.formats.data_sets.clip_lists:MAMMALNET",
     "predictions": "msqnet.formats.predictions",
     "table": "msqnet.formats.table",
+    "thumos14": "msqnet.formats.data_sets.timed_lists:THUMOS14",
+    "ucf101": "msqnet.formats.data_sets.clip_lists:UCF101",
     "via": "msqnet.formats.via",
+    "volleyball": "msqnet.formats.data_sets.frame_folders:VOLLEYBALL",
 }
-"""Formats by the name after ``--from`` and ``--to``: a `Format`, or the module that has one as
-``FORMAT`` and is imported when it is needed."""
+"""Formats by the name after ``--from`` and ``--to``: a `Format`, or where one is, imported when it
+is needed: ``module:name``, or a module that calls it ``FORMAT``."""
 
 
 def load_format(name: str) -> Format:
@@ -141,7 +156,8 @@ def load_format(name: str) -> Format:
         raise ConfigError(f"no such format: {name}; known are {', '.join(FORMATS)}")
     found = FORMATS[name]
     if isinstance(found, str):
-        loaded: Format = importlib.import_module(found).FORMAT
+        module, _, attribute = found.partition(":")
+        loaded: Format = getattr(importlib.import_module(module), attribute or "FORMAT")
         return loaded
     return found
 

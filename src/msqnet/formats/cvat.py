@@ -23,7 +23,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.annotation_files import count_note
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
@@ -36,6 +35,7 @@ from msqnet.formats.annotations import (
 from msqnet.formats.cvat_writing import COMMENT, EVENT, SUBJECT, files_of, write_tags
 from msqnet.formats.cvat_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.formats.frame_times import MAX_FRAMES, FrameTimes, parse_rate, read_frame_times
+from msqnet.formats.options import count_note
 from msqnet.formats.xml_files import XmlElement, read_xml
 from msqnet.intervals import covers, union
 from msqnet.labels import LabelSet

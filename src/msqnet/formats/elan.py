@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from msqnet.data.adapters.annotation_files import choose
 from msqnet.errors import DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
@@ -37,6 +36,7 @@ from msqnet.formats.elan_writing import (
 )
 from msqnet.formats.elan_xml import ADVICE, Annotation, Document, Medium, Tier, read_document
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.options import choose
 from msqnet.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:

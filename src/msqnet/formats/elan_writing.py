@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from msqnet.data.adapters.annotation_files import choose
 from msqnet.errors import DatasetError
+from msqnet.formats.options import choose
 from msqnet.formats.xml_files import xml_text
 from msqnet.labels import SEPARATOR
 from msqnet.predictions import replacing

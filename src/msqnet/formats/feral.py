@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.data.adapters.annotation_files import choose
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
 from msqnet.formats import Format, Reading
@@ -28,6 +27,7 @@ from msqnet.formats.frame_times import (
     parse_rate,
     read_frame_times,
 )
+from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 

@@ -10,24 +10,31 @@ video. Labels in their order come from the table of labels beside it, where ther
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from msqnet.data.adapters.annotation_files import as_rows, choose, count_note, parse_seconds
 from msqnet.data.records import Record
-from msqnet.data.table import label_table_path, read_table, write_label_table, write_table
+from msqnet.data.table import (
+    TABLE_SUFFIXES,
+    check_table_suffix,
+    label_table_path,
+    read_table,
+    write_label_table,
+    write_table,
+)
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.options import choose, choose_seconds, count_note
 from msqnet.formats.rows import Level, RowSettings, rows_of
 from msqnet.intervals import covers, union
 from msqnet.labels import LabelSet
 from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _OPTIONS = {
     "level": "what a row is: pieces (cut wherever a label begins or ends), events, windows, videos",
@@ -39,23 +46,117 @@ _OPTIONS = {
 }
 
 
-def to_records(
-    annotations: Annotations, options: Mapping[str, str], folder: Path
-) -> tuple[tuple[Record, ...], LabelSet]:
-    """Rows of all videos, and the labels in order.
+@dataclass(frozen=True)
+class ClipRows:
+    """Rows of the standard table.
+
+    Attributes:
+        records: the rows; `Record.path` is where the video belongs, whether it is there or not.
+        labels: every class in the official order, those without a single row too.
+        notes: what a user should know: rows left out and why, assumptions about times.
+    """
+
+    records: tuple[Record, ...]
+    labels: LabelSet
+    notes: tuple[str, ...] = ()
+
+    def annotations(self) -> Annotations:
+        """Events of the rows.
+
+        Raises:
+            DatasetError: a row goes to the end of a video whose length is not known.
+        """
+        by_video: dict[Path, list[Record]] = {}
+        for record in self.records:
+            by_video.setdefault(record.path, []).append(record)
+        everything = frozenset(self.labels)
+        mixed = sum(len({(row.split, row.group) for row in rows}) > 1 for rows in by_video.values())
+        unknown = sum(_loses_absence(rows, everything) for rows in by_video.values())
+        notes = (
+            *self.notes,
+            *count_note(
+                mixed,
+                "videos with rows in several splits or groups, which are taken as those of the "
+                "first",
+            ),
+            *count_note(
+                unknown,
+                "videos in which a label is absent in some rows and unknown in others, which is "
+                "taken as unknown wherever it was not seen",
+            ),
+        )
+        videos = tuple(_video(path, rows, everything) for path, rows in by_video.items())
+        return Annotations(videos, self.labels, notes=notes)
+
+
+def _known(rows: Sequence[Record], everything: frozenset[str]) -> list[frozenset[str]]:
+    """Labels whose presence or absence is known in each row."""
+    return [everything if row.annotated is None else row.annotated for row in rows]
+
+
+def _loses_absence(rows: Sequence[Record], everything: frozenset[str]) -> bool:
+    """Whether a label is known to be absent in some rows of a video and unknown in others."""
+    known = _known(rows, everything)
+    absent = {
+        name for row, names in zip(rows, known, strict=True) for name in names - {*row.labels}
+    }
+    return not absent <= frozenset.intersection(*known)
+
+
+def _video(path: Path, rows: Sequence[Record], everything: frozenset[str]) -> AnnotatedVideo:
+    length = duration_seconds(path)
+    times = []
+    for row in rows:
+        end = row.end_seconds if row.end_seconds is not None else length
+        if end is None:
+            raise DatasetError(
+                f"row {row.row}: it goes to the end of {row.relative_path}, whose length is not "
+                "known; put the video there, or write the row's end into the table"
+            )
+        times.append((row.start_seconds or 0.0, end))
+    events = []
+    for name in sorted({name for row in rows for name in row.labels}):
+        parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
+        events += [Event(name, start, end) for start, end in union(parts)]
+    observed = tuple(union(times))
+    is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
+        length is not None and covers(observed, (0.0, length))
+    )
+    checked = frozenset.intersection(*_known(rows, everything))
+    return AnnotatedVideo(
+        path,
+        tuple(events),
+        length,
+        checked=None if checked >= everything else checked,
+        observed=None if is_whole else observed,
+        split=rows[0].split,
+        group=rows[0].group,
+    )
+
+
+def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
+    """Rows of all videos.
 
     Args:
         annotations: what was noted.
         options: some of the format's options.
-        folder: that relative paths start from.
 
     Raises:
         ConfigError: an option that does not fit.
         DatasetError: no event of the subject, or windows of a video of unknown length.
     """
-    settings = _row_settings(options)
-    chosen = _with_modifiers(_of_subject(annotations, options.get("subject")), options)
-    ethogram = frozenset(chosen.labels)
+    level: Level = choose(options, "level", get_args(Level))  # type: ignore[assignment]
+    lengths = {"min_seconds": 0.0, "point_seconds": 1.0, "window_seconds": 2.0}
+    for name, default in lengths.items():
+        lengths[name] = choose_seconds(options, name, default)
+        if name != "min_seconds" and not lengths[name]:
+            raise ConfigError(f"option {name}={options[name]}: expected more than 0 seconds")
+    chosen = annotations
+    if "subject" in options:
+        chosen = _of_subject(chosen, options["subject"])
+    if choose(options, "modifiers", ("false", "true")) == "true":
+        chosen = _with_modifiers(chosen)
+    settings, ethogram = RowSettings(level, **lengths), frozenset(chosen.labels)
     records = [
         Record(
             row=0,
@@ -71,113 +172,27 @@ def to_records(
         for video in chosen.videos
         for row in rows_of(video, ethogram, settings)
     ]
-    return as_rows(records, folder), chosen.all_labels()
-
-
-def from_records(
-    records: Iterable[Record], labels: LabelSet | None = None, notes: Sequence[str] = ()
-) -> Annotations:
-    """Events of the rows of a table.
-
-    Args:
-        records: rows in any order.
-        labels: the ethogram; by default every label that a row shows or was checked for.
-        notes: to go with the result.
-
-    Raises:
-        DatasetError: a row goes to the end of a video whose length is not known.
-    """
-    by_video: dict[Path, list[Record]] = {}
-    for record in records:
-        by_video.setdefault(record.path, []).append(record)
-    if labels is None:
-        labels = LabelSet(tuple(sorted(_named(row for rows in by_video.values() for row in rows))))
-    videos = tuple(_video(path, rows, labels) for path, rows in by_video.items())
-    mixed = sum(len({(row.split, row.group) for row in rows}) > 1 for rows in by_video.values())
-    unknown = sum(_loses_absence(rows, frozenset(labels)) for rows in by_video.values())
-    lost = (
-        *count_note(
-            mixed,
-            "videos with rows in several splits or groups, which are taken as those of the first",
-        ),
-        *count_note(
-            unknown,
-            "videos in which a label is absent in some rows and unknown in others, which is taken "
-            "as unknown wherever it was not seen",
-        ),
-    )
-    return Annotations(videos, labels, notes=(*notes, *lost))
-
-
-def _named(rows: Iterable[Record]) -> set[str]:
-    """Every label that a row shows or was checked for."""
-    return {name for row in rows for name in (*row.labels, *(row.annotated or ()))}
-
-
-def _loses_absence(rows: Sequence[Record], everything: frozenset[str]) -> bool:
-    """Whether a label is known to be absent in some rows of a video and unknown in others."""
-    known = [everything if row.annotated is None else row.annotated for row in rows]
-    absent = {
-        name for row, names in zip(rows, known, strict=True) for name in names - {*row.labels}
-    }
-    return not absent <= frozenset.intersection(*known)
-
-
-def _video(path: Path, rows: Sequence[Record], labels: LabelSet) -> AnnotatedVideo:
-    length = duration_seconds(path)
-    times = [_times(row, length) for row in rows]
-    events = []
-    for name in sorted({name for row in rows for name in row.labels}):
-        parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
-        events += [Event(name, start, end) for start, end in union(parts)]
-    everything = frozenset(labels)
-    known = [everything if row.annotated is None else row.annotated for row in rows]
-    observed = tuple(union(times))
-    is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
-        length is not None and covers(observed, (0.0, length))
-    )
-    checked = frozenset.intersection(*known)
-    return AnnotatedVideo(
-        path,
-        tuple(events),
-        length,
-        checked=None if checked >= everything else checked,
-        observed=None if is_whole else observed,
-        split=rows[0].split,
-        group=rows[0].group,
-    )
-
-
-def _times(row: Record, length: float | None) -> tuple[float, float]:
-    end = row.end_seconds if row.end_seconds is not None else length
-    if end is None:
-        raise DatasetError(
-            f"row {row.row}: it goes to the end of {row.relative_path}, whose length is not known; "
-            "put the video there, or write the row's end into the table"
+    notes = []
+    subjects = {event.subject for event in annotations.events()} - {""}
+    if len(subjects) > 1 and "subject" not in options:
+        notes.append(
+            f"labels of {len(subjects)} subjects are put together: a label is present while it "
+            "holds for any of them; --option subject=NAME takes one"
         )
-    return row.start_seconds or 0.0, end
+    if any(event.is_point for event in annotations.events()):
+        notes.append(
+            f"an event without a length stands for the {settings.point_seconds:g} s around it; "
+            "--option point_seconds=... changes that"
+        )
+    if any(event.is_open for event in annotations.events()):
+        notes.append(
+            "a state without an end makes its label unknown from its start on, but present in a "
+            "row of the whole video (level=videos)"
+        )
+    return ClipRows(tuple(records), chosen.all_labels(), tuple(notes))
 
 
-def _row_settings(options: Mapping[str, str]) -> RowSettings:
-    level: Level = choose(options, "level", get_args(Level))  # type: ignore[assignment]
-    lengths: dict[str, float] = {}
-    for name in ("min_seconds", "point_seconds", "window_seconds"):
-        if name not in options:
-            continue
-        try:
-            lengths[name] = parse_seconds(options[name])
-        except ValueError as error:
-            raise ConfigError(
-                f"option {name}={options[name]}: expected a number of seconds such as 0.5"
-            ) from error
-        if name != "min_seconds" and not lengths[name]:
-            raise ConfigError(f"option {name}={options[name]}: expected more than 0 seconds")
-    return RowSettings(level, **lengths)
-
-
-def _of_subject(annotations: Annotations, subject: str | None) -> Annotations:
-    if subject is None:
-        return annotations
+def _of_subject(annotations: Annotations, subject: str) -> Annotations:
     found = {event.subject for event in annotations.events()}
     if subject not in found:
         names = ", ".join(sorted(name or "(none)" for name in found))
@@ -189,58 +204,73 @@ def _of_subject(annotations: Annotations, subject: str | None) -> Annotations:
     return replace(annotations, videos=videos)
 
 
-def _with_modifiers(annotations: Annotations, options: Mapping[str, str]) -> Annotations:
-    if choose(options, "modifiers", ("false", "true")) == "false":
-        return annotations
-    videos = tuple(
-        replace(video, events=tuple(_modified(event) for event in video.events))
-        for video in annotations.videos
-    )
-    changed = replace(annotations, videos=videos)
+def _with_modifiers(annotations: Annotations) -> Annotations:
+    """The same with labels that have their modifiers in their names."""
     variants: dict[str, set[str]] = {}
     for event in annotations.events():
         if event.modifiers:
-            variants.setdefault(event.label, set()).add(_modified(event).label)
+            variants.setdefault(event.label, set()).add(_with_modifiers_named(event).label)
     # A label that only ever stands with modifiers holds wherever one of its variants does: beside
     # them it would be a label that is absent there.
-    replaced = set(variants) - {event.label for event in changed.events()}
+    kept = {_with_modifiers_named(event).label for event in annotations.events()}
+    replaced = set(variants) - kept
     names = dict.fromkeys(
         name
         for label in annotations.labels
         for name in (*({label} - replaced), *sorted(variants.get(label, ())))
     )
-    videos = tuple(_with_variants(video, variants, replaced) for video in changed.videos)
-    return replace(changed, videos=videos, labels=LabelSet(tuple(names)))
+    videos = []
+    for video in annotations.videos:
+        checked = video.checked
+        if checked is not None:
+            # Who looked for a label looked for it with its modifiers too.
+            more = {name for label in checked for name in variants.get(label, ())}
+            checked = (checked - replaced) | more
+        events = tuple(map(_with_modifiers_named, video.events))
+        videos.append(replace(video, events=events, checked=checked))
+    return replace(annotations, videos=tuple(videos), labels=LabelSet(tuple(names)))
 
 
-def _with_variants(
-    video: AnnotatedVideo, variants: Mapping[str, set[str]], replaced: set[str]
-) -> AnnotatedVideo:
-    """Who looked for a label looked for it with its modifiers too."""
-    if video.checked is None:
-        return video
-    more = {name for label in video.checked for name in variants.get(label, ())}
-    return replace(video, checked=(video.checked - replaced) | more)
-
-
-def _modified(event: Event) -> Event:
+def _with_modifiers_named(event: Event) -> Event:
     if not event.modifiers:
         return event
     return replace(event, label=clean_label(f"{event.label} ({', '.join(event.modifiers)})"))
 
 
+def write_rows(rows: ClipRows, path: Path) -> None:
+    """Write a table, and its labels beside it.
+
+    Raises:
+        DatasetError: no rows, or a name that a table cannot hold.
+    """
+    write_table(rows.records, path)
+    write_label_table(rows.labels, label_table_path(path))
+
+
+def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
+    rows = rows_from(annotations, options)
+    write_rows(rows, path)
+    return rows.notes
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    check_table_suffix(path)
+    return path, label_table_path(path)
+
+
 def _read(path: Path, reading: Reading) -> Annotations:
     records = _placed(read_table(path).records, reading)
+    named = {name for row in records for name in (*row.labels, *(row.annotated or ()))}
+    labels: tuple[str, ...] = ()
     labels_path = label_table_path(path)
     # A project without labels has a header there only.
-    if not labels_path.is_file() or len(labels_path.read_bytes().splitlines()) < 2:
-        return from_records(records)
-    try:
-        labels = LabelSet(tuple(read_label_table(labels_path)))
-    except VocabularyError as error:
-        raise DatasetError(f"{labels_path}: {error}; correct the row") from error
-    others = _named(records) - set(labels)
-    return from_records(records, LabelSet((*labels, *sorted(others))))
+    if labels_path.is_file() and len(labels_path.read_bytes().splitlines()) > 1:
+        try:
+            labels = LabelSet(tuple(read_label_table(labels_path))).names
+        except VocabularyError as error:
+            raise DatasetError(f"{labels_path}: {error}; correct the row") from error
+    labels += tuple(sorted(named - set(labels)))
+    return ClipRows(tuple(records), LabelSet(labels)).annotations()
 
 
 def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:
@@ -272,37 +302,13 @@ def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:
     return placed
 
 
-def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    records, labels = to_records(annotations, options, path.parent)
-    write_table(records, path)
-    write_label_table(labels, label_table_path(path))
-    notes = []
-    subjects = {event.subject for event in annotations.events()} - {""}
-    if len(subjects) > 1 and "subject" not in options:
-        notes.append(
-            f"labels of {len(subjects)} subjects are put together: a label is present while it "
-            "holds for any of them; --option subject=NAME takes one"
-        )
-    if any(event.is_point for event in annotations.events()):
-        seconds = _row_settings(options).point_seconds
-        notes.append(
-            f"an event without a length stands for the {seconds:g} s around it; "
-            "--option point_seconds=... changes that"
-        )
-    if any(event.is_open for event in annotations.events()):
-        notes.append(
-            "a state without an end makes its label unknown from its start on, but present in a "
-            "row of the whole video (level=videos)"
-        )
-    return tuple(notes)
-
-
 FORMAT = Format(
     "table",
     "the table of clips of msqnet",
     read=_read,
     write=_write,
-    suffixes=(".csv", ".tsv", ".parquet"),
+    suffixes=TABLE_SUFFIXES,
     drops=frozenset({"points", "open ends", "subjects", "modifiers", "scores", "comments"}),
     options=_OPTIONS,
+    files=_files,
 )

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from msqnet.cli.main import main
-from msqnet.data.adapters import ADAPTERS
 from msqnet.data.table import read_table
 from msqnet.formats import FORMATS, load_format, predictions
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
@@ -79,9 +78,7 @@ def test_options_reach_the_data_set(root: Path, tmp_path: Path) -> None:
 
 def test_settings_may_stand_in_a_file(root: Path, tmp_path: Path) -> None:
     config = tmp_path / "convert.yaml"
-    config.write_text(
-        f"source_format: ucf101\nroot: {root}\nout: {tmp_path / 'a.csv'}\noptions: [split=2]\n"
-    )
+    config.write_text(f"from: ucf101\nroot: {root}\nout: {tmp_path / 'a.csv'}\noption: [split=2]\n")
 
     assert main(["convert", "--config", str(config)]) == 0
     assert len(read_table(tmp_path / "a.csv").records) == 2
@@ -108,9 +105,15 @@ def test_every_data_set_is_listed_with_licence_and_options(
 
     first, *entries = capsys.readouterr().out.split("\n\n")
     assert first == "data sets (--from NAME --root FOLDER)"
-    data_sets, formats = entries[: len(ADAPTERS)], entries[len(ADAPTERS) + 1 :]
-    assert [entry.partition(":")[0] for entry in data_sets] == list(ADAPTERS)
-    assert [entry.partition(":")[0] for entry in formats] == list(FORMATS)
+    middle = entries.index("formats")
+    data_sets, formats = entries[:middle], entries[middle + 1 :]
+    are_data_sets = {name: load_format(name).read_rows is not None for name in FORMATS}
+    assert [entry.partition(":")[0] for entry in data_sets] == [
+        name for name in FORMATS if are_data_sets[name]
+    ]
+    assert [entry.partition(":")[0] for entry in formats] == [
+        name for name in FORMATS if not are_data_sets[name]
+    ]
     for entry in data_sets:
         assert "\n  licence: " in entry
     [hmdb51] = [entry for entry in entries if entry.startswith("hmdb51: HMDB51 (single label)")]
@@ -120,14 +123,18 @@ def test_every_data_set_is_listed_with_licence_and_options(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--from: name the data set or the format: data sets animal_kingdom,"),
-        (["--from", "imagenet"], "--from imagenet: no such data set or format; known are data"),
+        ([], "--from: name the data set or the format, one of animal_kingdom, boris,"),
+        (["--from", "imagenet"], "--from imagenet: no such data set or format; known are "),
         (["--from", "boris"], "--input: name the file or folder of "),
-        (["--from", "predictions", "--to", "predictions"], "--input: name the file or folder"),
+        (
+            ["--from", "predictions", "--to", "predictions"],
+            "can only be read",
+        ),
         (["--from", "table", "--to", "imagenet"], "--to imagenet: no such format; known are "),
+        (["--from", "table", "--to", "charades"], "--to charades: Charades can only be read"),
         (["--from"], "argument --from: expected one argument"),
         (["--from", "ucf101"], "--root: name the folder that UCF101 was unpacked in"),
-        (["--from", "ucf101", "--root", "."], "--out: name the table to write, such as ucf101.csv"),
+        (["--from", "ucf101", "--root", "."], "--out: name what to write, such as ucf101.csv"),
         (["--option", "split"], "--option split: expected KEY=VALUE"),
         (["--option", "split="], "--option split=: expected KEY=VALUE"),
         (["--option", "split=1", "split=2"], "split is given twice"),

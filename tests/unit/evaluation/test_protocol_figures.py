@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.adapters.charades import ADAPTER as CHARADES
 from msqnet.data.records import UNKNOWN, ClipTable
 from msqnet.evaluation.protocol_figures import (
     charades_classify_map,
@@ -23,6 +22,7 @@ from msqnet.evaluation.protocol_figures import (
 from msqnet.evaluation.rows import rows_by_video
 from msqnet.evaluation.whole_videos import VideoRows, point_times
 from msqnet.metrics.average_precision import average_precision, macro_map
+from tests.fixtures.data_sets import CHARADES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def official(charades_root: Path) -> list[tuple[str, float, list[tuple[int, floa
 
 
 def table_of(root: Path, level: str) -> tuple[ClipTable, object]:
-    converted = CHARADES.convert(root, {"level": level})
+    converted = CHARADES.read(root, {"level": level})
     return ClipTable(root / "clips.csv", converted.records), converted.labels
 
 

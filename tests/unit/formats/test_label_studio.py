@@ -12,9 +12,9 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Reading, dropped_fields
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.frame_times import FrameTimes, read_frame_times
-from msqnet.formats.label_studio import FORMAT, video_path
-from msqnet.formats.label_studio_config import read_config
-from msqnet.formats.label_studio_frames import FrameClock, rate_of
+from msqnet.formats.label_studio import FORMAT
+from msqnet.formats.label_studio.label_studio_config import FrameClock, rate_of, read_config
+from msqnet.formats.label_studio.label_studio_reader import video_path
 from msqnet.labels import LabelSet
 from tests.fixtures.formats import change, outcome
 
@@ -103,7 +103,7 @@ def test_ranges_count_frames_from_one_and_have_both_ends(project: Callable[..., 
     assert found.videos[0].path.name == "clip.mp4"
     assert found.videos[0].checked is None
     assert found.notes == (
-        "stretches of videos that are not there, whose times are by the rate alone: 2",
+        "intervals of videos that are not there, whose times are by the rate alone: 2",
     )
 
 
@@ -133,8 +133,8 @@ def test_frames_are_those_of_the_file_where_no_rate_is_known(
 
     assert spans(found) == [("Movement", 0.2, 0.8)]
     assert found.labels.names == ("Movement",)
-    assert found.notes[0].startswith("stretches whose frames are taken as those of the file")
-    assert found.notes[1] == "stretches after the end of their video, which are left out: 1"
+    assert found.notes[0].startswith("intervals whose frames are taken as those of the file")
+    assert found.notes[1] == "intervals after the end of their video, which are left out: 1"
     assert found.notes[2].startswith("an export does not say which labels were looked for")
 
 
@@ -470,11 +470,10 @@ def test_frames_and_times_are_inverse(gaps: list[int], rate: float, data: st.Dat
     last = data.draw(st.integers(first + 1, len(gaps)))
 
     begin, end = own.frames_of(float(edges[first]), float(edges[last]))
-    assert own.start_seconds(begin) == pytest.approx(edges[first], abs=1e-9)
-    assert own.end_seconds(end) == pytest.approx(edges[last], abs=1e-9)
+    assert own.seconds_of(begin, end) == pytest.approx((edges[first], edges[last]), abs=1e-9)
     begin, end = clock.frames_of(float(edges[first]), float(edges[last]))
     assert 1 <= begin <= end
-    assert abs(clock.start_seconds(begin) - edges[first]) <= max(1 / rate, max(gaps) / 240)
+    assert abs(clock.seconds_of(begin, end)[0] - edges[first]) <= max(1 / rate, max(gaps) / 240)
 
 
 @settings(

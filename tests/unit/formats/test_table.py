@@ -11,7 +11,7 @@ from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Reading, dropped_fields
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
-from msqnet.formats.table import FORMAT, from_records, to_records
+from msqnet.formats.table import FORMAT, ClipRows, rows_from
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ def project(path: Path, *events: Event, duration: float | None = 10.0) -> Annota
     return Annotations((AnnotatedVideo(path, events, duration),), LABELS)
 
 
-def table_rows(
-    annotations: Annotations, folder: Path, options: Mapping[str, str]
-) -> list[tuple[object, ...]]:
-    records, _ = to_records(annotations, options, folder)
+def table_rows(annotations: Annotations, options: Mapping[str, str]) -> list[tuple[object, ...]]:
+    records = rows_from(annotations, options).records
     return [(r.start_seconds, r.end_seconds, r.labels, sorted(r.annotated or ())) for r in records]
 
 
@@ -38,8 +36,10 @@ def test_rows_have_relative_paths_splits_groups_and_numbers(tmp_path: Path) -> N
         AnnotatedVideo(tmp_path / "é/c.mp4", (), 3.0, group="cage 2"),
     )
 
-    records, labels = to_records(Annotations(videos, LABELS), {}, tmp_path)
+    assert FORMAT.write is not None
+    FORMAT.write(Annotations(videos, LABELS), tmp_path / "clips.csv", {})
 
+    records = read_table(tmp_path / "clips.csv").records
     assert [
         (r.row, r.relative_path, r.labels, r.start_seconds, r.end_seconds, r.split, r.group)
         for r in records
@@ -47,7 +47,9 @@ def test_rows_have_relative_paths_splits_groups_and_numbers(tmp_path: Path) -> N
         (2, "a b.mp4", ("rear",), 0, 4, "train", ""),
         (3, "é/c.mp4", (), 0, 3, "", "cage 2"),
     ]
-    assert labels.names == LABELS.names
+    assert (tmp_path / "clips.labels.csv").read_text().splitlines()[1:] == [
+        f"{name},," for name in LABELS
+    ]
 
 
 def test_events_of_one_subject_are_taken(tmp_path: Path) -> None:
@@ -55,10 +57,10 @@ def test_events_of_one_subject_are_taken(tmp_path: Path) -> None:
         tmp_path / "a.mp4", Event("groom", 1, 2, subject="A"), Event("rear", 1, 2, subject="B")
     )
 
-    chosen, _ = to_records(annotations, {"subject": "B", "level": "events"}, tmp_path)
+    chosen = rows_from(annotations, {"subject": "B", "level": "events"}).records
     assert [record.labels for record in chosen] == [("rear",)]
     with pytest.raises(ConfigError, match=r"subject=C: no event of that subject; found: A, B"):
-        to_records(annotations, {"subject": "C"}, tmp_path)
+        rows_from(annotations, {"subject": "C"})
 
 
 def test_labels_with_modifiers_take_the_place_of_those_that_always_have_some(
@@ -73,7 +75,8 @@ def test_labels_with_modifiers_take_the_place_of_those_that_always_have_some(
         Event("climb", 8, 9),
     )
 
-    records, labels = to_records(annotations, {"modifiers": "true"}, tmp_path)
+    rows = rows_from(annotations, {"modifiers": "true"})
+    records, labels = rows.records, rows.labels
 
     assert labels.names == (
         *("groom (face)", "groom (tail, left)", "rear", "rear (wall)", "call", "climb"),
@@ -93,7 +96,7 @@ def test_who_looked_for_a_label_looked_for_its_modifiers(tmp_path: Path) -> None
         AnnotatedVideo(tmp_path / "b.mp4", (), 4.0, checked=frozenset({"groom", "call"})),
     )
 
-    records, _ = to_records(Annotations(videos, LABELS), {"modifiers": "true"}, tmp_path)
+    records = rows_from(Annotations(videos, LABELS), {"modifiers": "true"}).records
 
     assert [sorted(record.annotated or ()) for record in records] == [
         *(["groom (face)"], ["groom (face)"], ["call", "groom (face)"]),
@@ -104,12 +107,10 @@ def test_each_level_gives_its_own_rows(tmp_path: Path) -> None:
     annotations = project(tmp_path / "a.mp4", Event("groom", 1, 5), duration=6.0)
     known = sorted(LABELS)
 
-    assert len(table_rows(annotations, tmp_path, {})) == 3
-    assert table_rows(annotations, tmp_path, {"level": "events"}) == [(1, 5, ("groom",), known)]
-    assert table_rows(annotations, tmp_path, {"level": "videos"}) == [
-        (None, None, ("groom",), known)
-    ]
-    windows = table_rows(annotations, tmp_path, {"level": "windows", "window_seconds": "3"})
+    assert len(table_rows(annotations, {})) == 3
+    assert table_rows(annotations, {"level": "events"}) == [(1, 5, ("groom",), known)]
+    assert table_rows(annotations, {"level": "videos"}) == [(None, None, ("groom",), known)]
+    windows = table_rows(annotations, {"level": "windows", "window_seconds": "3"})
     assert windows == [(0, 3, ("groom",), known), (3, 6, ("groom",), known)]
 
 
@@ -125,7 +126,7 @@ def test_each_level_gives_its_own_rows(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        to_records(project(tmp_path / "a.mp4"), options, tmp_path)
+        rows_from(project(tmp_path / "a.mp4"), options)
 
 
 def test_a_written_table_is_read_and_says_what_it_put_together(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_rows_without_a_gap_are_one_event(tmp_path: Path) -> None:
         for row, (start, end, labels) in enumerate(spans, start=2)
     ]
 
-    [video] = from_records(records, LABELS).videos
+    [video] = ClipRows(tuple(records), LABELS).annotations().videos
 
     assert video.events == (Event("groom", 2, 4), Event("rear", 3, 4), Event("groom", 6, 7))
     assert video.observed == ((0, 4), (6, 7))
@@ -176,11 +177,11 @@ def test_rows_of_whole_videos_need_their_length(
     there = write_video("there.mp4", 10, rate=10)
     records = [Record(2, there, "there.mp4", ("groom",))]
 
-    [video] = from_records(records).videos
+    [video] = ClipRows(tuple(records), LABELS).annotations().videos
     assert [(e.start_seconds, e.end_seconds) for e in video.events] == [(0, 1)]
     assert video.observed is None
     with pytest.raises(DatasetError, match=r"row 3: it goes to the end of no\.mp4, whose length"):
-        from_records([Record(3, tmp_path / "no.mp4", "no.mp4", ("groom",))])
+        ClipRows((Record(3, tmp_path / "no.mp4", "no.mp4", ("groom",)),), LABELS).annotations()
 
 
 def test_labels_that_some_rows_leave_open_were_not_checked(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_labels_that_some_rows_leave_open_were_not_checked(tmp_path: Path) -> No
         for row, labels in enumerate(known)
     ]
 
-    [video] = from_records(records, LABELS).videos
+    [video] = ClipRows(tuple(records), LABELS).annotations().videos
 
     assert video.checked == {"groom"}
     assert video.events == ()
@@ -203,7 +204,7 @@ def test_rows_of_one_video_in_several_splits_are_said(tmp_path: Path) -> None:
         for row, split in enumerate(["train", "test"])
     ]
 
-    found = from_records(records, LABELS)
+    found = ClipRows(tuple(records), LABELS).annotations()
 
     assert found.videos[0].split == "train"
     assert found.notes == (

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
-from msqnet.data.adapters.animal_kingdom import ADAPTER
 from msqnet.data.records import ClipTable
 from msqnet.metrics.average_precision import (
     average_precision,
@@ -21,18 +20,19 @@ from msqnet.metrics.average_precision import (
     micro_average_precision,
     reference_micro_ap,
 )
+from tests.fixtures.data_sets import ANIMAL_KINGDOM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msqnet.data.adapters.adapter import Converted
+    from msqnet.formats.table import ClipRows
 
     FloatArray = NDArray[np.float64]
 
 NUM_LABELS_WITH_POSITIVES = 127
 
 
-def scores_and_targets(converted: Converted) -> tuple[FloatArray, FloatArray]:
+def scores_and_targets(converted: ClipRows) -> tuple[FloatArray, FloatArray]:
     """(V, 140) training frequencies, the same in every row, and the targets of the test clips."""
     table = ClipTable(Path("clips.csv"), converted.records)
     frequencies = table.select("train").targets(converted.labels).mean(axis=0, dtype=np.float64)
@@ -44,11 +44,11 @@ def scores_and_targets(converted: Converted) -> tuple[FloatArray, FloatArray]:
 def lists(real_data: Path) -> tuple[FloatArray, FloatArray]:
     """Animal-CLIP's lists: labels are actions by name; frequencies of 3,000 training clips."""
     folder = real_data / "annotations" / "animal_clip_lists" / "AK"
-    return scores_and_targets(ADAPTER.convert(folder))
+    return scores_and_targets(ANIMAL_KINGDOM.read(folder))
 
 
 @pytest.fixture(scope="module")
-def workbook(animal_kingdom: Converted) -> tuple[FloatArray, FloatArray]:
+def workbook(animal_kingdom: ClipRows) -> tuple[FloatArray, FloatArray]:
     """The authors' workbook: labels are the official ids; all training clips."""
     return scores_and_targets(animal_kingdom)
 

@@ -16,7 +16,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.annotation_files import choose
 from msqnet.documents import JsonValue, read_json
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, clean_label, count_notes
 from msqnet.formats.boris.observations import (
@@ -28,6 +27,7 @@ from msqnet.formats.boris.observations import (
     queue,
     repeated_note,
 )
+from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

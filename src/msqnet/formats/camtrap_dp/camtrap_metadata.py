@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.documents import read_json
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.formats import Reading
@@ -31,6 +30,7 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
     parse_time,
     read_rows,
 )
+from msqnet.formats.options import choose, count_note
 from msqnet.labels import join_labels
 from msqnet.video.decoding import open_stream
 

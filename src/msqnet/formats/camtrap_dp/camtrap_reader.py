@@ -15,12 +15,12 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.camtrap_dp.camtrap_tables import read_rows
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.options import choose, count_note
 from msqnet.labels import SEPARATOR, LabelSet, split_labels
 
 if TYPE_CHECKING:

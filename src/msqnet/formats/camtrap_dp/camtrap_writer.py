@@ -13,7 +13,6 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from msqnet.data.adapters.annotation_files import choose
 from msqnet.errors import DatasetError
 from msqnet.formats.camtrap_dp.camtrap_metadata import OPTIONS as METADATA_OPTIONS
 from msqnet.formats.camtrap_dp.camtrap_metadata import (
@@ -32,6 +31,7 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
     table_schemas,
     write_rows,
 )
+from msqnet.formats.options import choose
 from msqnet.labels import SEPARATOR, join_labels
 from msqnet.predictions import replacing
 

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.hmdb51 import ADAPTER as HMDB51
-from msqnet.data.adapters.kinetics import ADAPTER as KINETICS
 from msqnet.errors import ConfigError, DatasetError
+from tests.fixtures.data_sets import HMDB51, KINETICS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +28,7 @@ def test_official_lists(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(OFFICIAL.format(split="train"))
     (tmp_path / "validate.csv").write_text(OFFICIAL.format(split="validate"))
 
-    converted = KINETICS.convert(tmp_path)
+    converted = KINETICS.read(tmp_path)
 
     assert converted.labels.names == ("arranging, flowers", "waving")
     assert rows_of(converted.records) == [
@@ -52,7 +51,7 @@ def test_folder_of_a_split_may_have_another_usual_name_and_no_folders(tmp_path: 
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / "abc-_efghij_000003_000013.mp4").touch()
 
-    first = KINETICS.convert(tmp_path).records[0]
+    first = KINETICS.read(tmp_path).records[0]
 
     assert first.relative_path == "val/abc-_efghij_000003_000013.mp4"
 
@@ -65,7 +64,7 @@ def test_clips_without_label_and_repeated_lines_are_counted(tmp_path: Path) -> N
         OFFICIAL.format(split="train") + "waving,abc-_efghij,3,13,train,0\n"
     )
 
-    converted = KINETICS.convert(tmp_path)
+    converted = KINETICS.read(tmp_path)
 
     assert len(converted.records) == 2
     assert converted.notes == (
@@ -82,7 +81,7 @@ def test_numbered_lists(tmp_path: Path, separator: str) -> None:
     )
     (tmp_path / "val.csv").write_text(f"/disk/frames/clip_7{separator}250{separator}0\n")
 
-    converted = KINETICS.convert(tmp_path)
+    converted = KINETICS.read(tmp_path)
 
     assert converted.labels.names == ("arranging flowers", "waving")
     assert rows_of(converted.records) == [
@@ -97,9 +96,9 @@ def test_lists_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "b_train.txt").write_text("b.mp4 1\n")
     (tmp_path / "names.csv").write_text("id,name\n0,eating\n1,waving\n")
     with pytest.raises(ConfigError, match=r"several train lists \(a_train.txt, b_train.txt\)"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
 
-    converted = KINETICS.convert(
+    converted = KINETICS.read(
         tmp_path, {"train": "b_train.txt", "classes": "names.csv", "videos": "clips"}
     )
 
@@ -119,43 +118,43 @@ def test_malformed_line_of_a_numbered_list_is_named(tmp_path: Path, line: str, w
     (tmp_path / "train.txt").write_text(f"a.mp4 0\n{line}\n")
 
     with pytest.raises(DatasetError, match=r"train\.txt, line 2: found") as caught:
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     assert words in str(caught.value)
 
 
 def test_other_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"found no list; looked for \.csv and"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     (tmp_path / "train.csv").write_text("label,youtube_id,time_start,time_end\nw,abc,x,13\n")
     with pytest.raises(DatasetError, match=r"train\.csv, line 2: found 'x, 13'"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     (tmp_path / "train.csv").write_text("label,youtube_id\nw,abc\n")
     with pytest.raises(DatasetError, match="no column time_start, time_end; found label, youtube"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     (tmp_path / "train.csv").write_text(OFFICIAL)
     (tmp_path / "classes.txt").write_text("waving\n")
     with pytest.raises(DatasetError, match="does not name arranging, flowers"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     (tmp_path / "val.csv").write_text("a.mp4 0\n")
     with pytest.raises(DatasetError, match="official and numbered lists side by side"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
     (tmp_path / "classes.txt").write_text("waving\nwaving\n")
     with pytest.raises(DatasetError, match=r"classes\.txt, line 2: found 'waving', expected"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
 
 
 def test_numbered_lists_need_names(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("a.mp4 0\n")
 
     with pytest.raises(DatasetError, match=r"need a file of class names; looked for classes\.txt"):
-        KINETICS.convert(tmp_path)
+        KINETICS.read(tmp_path)
 
 
 def test_real_numbered_lists_name_the_clips_of_the_official_split(real_data: Path) -> None:
     """Lists of HMDB51's split 1 in this style say the same as the data set's own files."""
     folder = real_data / "annotations"
-    converted = KINETICS.convert(folder / "bike_lists" / "hmdb51", {"classes": "hmdb51_labels.csv"})
-    official = HMDB51.convert(folder / "hmdb51")
+    converted = KINETICS.read(folder / "bike_lists" / "hmdb51", {"classes": "hmdb51_labels.csv"})
+    official = HMDB51.read(folder / "hmdb51")
 
     assert Counter(record.split for record in converted.records) == {"train": 3570, "val": 1530}
     named = {"train": "train", "val": "test"}

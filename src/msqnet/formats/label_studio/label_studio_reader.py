@@ -1,13 +1,9 @@
-"""Label Studio: exports of projects with stretches of time in videos, and tasks to import.
+"""Reads exports of Label Studio.
 
-Read is what *Export > JSON* gives: a list of tasks, each with ``annotations`` and ``predictions``.
-A region of ``TimelineLabels`` has ``ranges`` of frames (see `msqnet.formats.label_studio_frames`);
-one of ``Labels`` on the sound of a video has ``start`` and ``end`` in seconds. Sources:
-https://labelstud.io/tags/timelinelabels, https://labelstud.io/guide/task_format and
+A region of ``TimelineLabels`` has ``ranges`` of frames; one of ``Labels`` on the sound of a video
+has ``start`` and ``end`` in seconds. Sources: https://labelstud.io/tags/timelinelabels,
+https://labelstud.io/guide/task_format and
 https://labelstud.io/templates/video_timeline_segmentation.
-
-Beside the tasks stands their labelling configuration: a file of the same name that ends in
-``.xml``. It is read again if it is there, as an export does not carry the labels of its project.
 """
 
 from __future__ import annotations
@@ -19,25 +15,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats import Format
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import is_rate, parse_rate, read_frame_times
-from msqnet.formats.label_studio_config import LabellingConfig, config_path, read_config
-from msqnet.formats.label_studio_frames import FrameClock
-from msqnet.formats.label_studio_writing import OPTIONS as WRITING_OPTIONS
-from msqnet.formats.label_studio_writing import write_tasks
+from msqnet.formats.label_studio.label_studio_config import (
+    FrameClock,
+    LabellingConfig,
+    config_path,
+    read_config,
+)
+from msqnet.formats.options import choose, count_note
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from msqnet.formats import Reading
 
+OPTIONS = {
+    "config": "when reading: file of the labelling configuration; otherwise NAME.xml beside it",
+    "data": "when reading: key of the video's address in the data of a task",
+    "take": "when reading: annotations, predictions or both; without it, predictions only where "
+    "there are no annotations",
+}
 _ADVICE = "export the project from Label Studio again, as JSON (not JSON-MIN)"
-_TAKE = ("annotations", "predictions", "both")
 _UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of a file that is uploaded."""
 
@@ -46,13 +48,6 @@ _SERVED = ("/data/upload/", "/data/local-files/")
 
 _MAX_FRAME = 10**9
 _USUAL_KEYS = ("video", "video_url", "url")
-_OPTIONS = {
-    "config": "when reading: file of the labelling configuration; otherwise NAME.xml beside it",
-    "data": "when reading: key of the video's address in the data of a task",
-    "take": "when reading: annotations, predictions or both; without it, predictions only where "
-    "there are no annotations",
-    **WRITING_OPTIONS,
-}
 
 
 @dataclass
@@ -72,16 +67,31 @@ class _Project:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def _read(path: Path, reading: Reading) -> Annotations:
-    document = read_json(path, _ADVICE)
+def read_tasks(path: Path, reading: Reading) -> Annotations:
+    """Read an export.
+
+    Args:
+        path: the file of tasks.
+        reading: folder of the videos, and some of `OPTIONS`.
+
+    Raises:
+        DatasetError: no export as JSON, or values in it that are not as they should be.
+    """
+    document, options = read_json(path, _ADVICE), reading.options
     tasks = list(document.elements()) if isinstance(document.value, list) else [document]
-    take = choose(reading.options, "take", _TAKE) if "take" in reading.options else _default(tasks)
-    project = _Project(reading, _config(path, reading.options), take)
+    if "take" in options:
+        take = choose(options, "take", ("annotations", "predictions", "both"))
+    else:
+        is_annotated = any(_results(task, "annotations") for task in tasks)
+        take = "annotations" if is_annotated else "predictions"
+    place = Path(options["config"]) if "config" in options else config_path(path)
+    config = read_config(place) if "config" in options or place.is_file() else None
+    project = _Project(reading, config, take)
     videos = [video for task in tasks if (video := _video(task, project)) is not None]
     seen = sorted({event.label for video in videos for event in video.events})
-    labels = LabelSet(tuple(seen)) if project.config is None else project.config.labels
+    labels = LabelSet(tuple(seen)) if config is None else config.labels
     notes = [note for text, number in project.counts.items() for note in count_note(number, text)]
-    if project.config is None:
+    if config is None:
         notes.append(
             "an export does not say which labels were looked for: taken are those that occur; "
             "--option config=FILE names the labelling configuration"
@@ -89,30 +99,19 @@ def _read(path: Path, reading: Reading) -> Annotations:
     return Annotations(tuple(videos), labels, notes=tuple(notes))
 
 
-def _config(path: Path, options: Mapping[str, str]) -> LabellingConfig | None:
-    if "config" in options:
-        return read_config(Path(options["config"]))
-    beside = config_path(path)
-    return read_config(beside) if beside.is_file() else None
-
-
-def _default(tasks: Iterable[JsonValue]) -> str:
-    """Annotations, unless nobody made any."""
-    is_annotated = any(_results(task, "annotations") for task in tasks)
-    return "annotations" if is_annotated else "predictions"
-
-
 def _results(task: JsonValue, key: str) -> list[JsonValue]:
     """Annotations or predictions of a task that were not cancelled."""
     found = task.get(key)
-    if found is None:
-        return []
-    kept = []
-    for result in found.elements():
-        cancelled = result.get("was_cancelled")
-        if cancelled is None or not cancelled.truth():
-            kept.append(result)
-    return kept
+    return [
+        result
+        for result in ([] if found is None else found.elements())
+        if not _is_true(result, "was_cancelled")
+    ]
+
+
+def _is_true(value: JsonValue, key: str) -> bool:
+    found = value.get(key)
+    return found is not None and found.truth()
 
 
 def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
@@ -153,43 +152,34 @@ def _chosen(task: JsonValue, project: _Project) -> list[tuple[JsonValue, bool]]:
     """Results that are taken: of several, the one that is called true, or the last."""
     chosen = []
     for key in ("annotations", "predictions"):
-        if project.take not in (key, "both"):
-            continue
-        results = _results(task, key)
+        results = _results(task, key) if project.take in (key, "both") else []
         if len(results) > 1:
             project.counts[f"tasks with several {key}, of which one is taken"] += 1
         if results:
-            true = [item for item in results if _is_ground_truth(item)]
+            true = [item for item in results if _is_true(item, "ground_truth")]
             chosen.append(((true or results)[-1], key == "predictions"))
     return chosen
-
-
-def _is_ground_truth(result: JsonValue) -> bool:
-    found = result.get("ground_truth")
-    return found is not None and found.truth()
 
 
 def _path(data: JsonValue, project: _Project) -> Path:
     """Where the video of a task belongs."""
     key = project.reading.options.get("data") or (project.config and project.config.video_key)
     if key:
-        return _place(data.require(key), project.reading)
-    texts = {name: value for name, value in data.items() if isinstance(value.value, str)}
-    known = [name for name in _USUAL_KEYS if name in texts] or [
-        name for name in texts if name not in ("split", "group")
-    ]
-    if not known or (len(known) > 1 and known[0] not in _USUAL_KEYS):
-        raise DatasetError(
-            f"{data.place}: found {', '.join(texts) or 'no text'}, expected the address of one "
-            "video; --option data=KEY names its key"
-        )
-    return _place(texts[known[0]], project.reading)
-
-
-def _place(address: JsonValue, reading: Reading) -> Path:
+        address = data.require(key)
+    else:
+        texts = {name: value for name, value in data.items() if isinstance(value.value, str)}
+        known = [name for name in _USUAL_KEYS if name in texts] or [
+            name for name in texts if name not in ("split", "group")
+        ]
+        if not known or (len(known) > 1 and known[0] not in _USUAL_KEYS):
+            raise DatasetError(
+                f"{data.place}: found {', '.join(texts) or 'no text'}, expected the address of one "
+                "video; --option data=KEY names its key"
+            )
+        address = texts[known[0]]
     if not address.text().strip():
         raise address.error("the address of a video")
-    return video_path(address.text(), reading)
+    return video_path(address.text(), project.reading)
 
 
 def video_path(address: str, reading: Reading) -> Path:
@@ -242,39 +232,40 @@ def _rate(data: JsonValue, regions: Iterable[JsonValue], project: _Project) -> f
 def _events(
     region: JsonValue, is_model: bool, clock: FrameClock, path: Path, project: _Project
 ) -> list[Event]:
-    value = region.get("value")
-    kind = _text(region, "type") or "none"
-    if value is None:
-        project.counts[f"results of type {kind}, which are left out"] += 1
-        return []
-    if value.get("ranges") is not None:
-        labels, spans = value.get("timelinelabels"), _frame_spans(value, clock, path, project)
-    elif kind == "labels" and value.get("start") is not None and value.get("end") is not None:
-        labels, spans = value.get("labels"), [_second_span(value)]
+    value, kind = region.get("value"), _text(region, "type") or "none"
+    if value is not None and value.get("ranges") is not None:
+        labels, intervals = value.get("timelinelabels"), _ranges(value, clock, path, project)
+    elif value is not None and kind == "labels" and _has_times(value):
+        labels, intervals = value.get("labels"), [_second_interval(value)]
     else:
         project.counts[f"results of type {kind}, which are left out"] += 1
         return []
     names = [] if labels is None else [clean_label(label.text()) for label in labels.elements()]
     if not any(names):
-        project.counts["stretches without a label, which are left out"] += 1
+        project.counts["intervals without a label, which are left out"] += 1
+    score = region.get("score") if is_model else None
+    if score is not None and not 0 <= score.number() <= 1:
+        raise score.error("a score from 0 to 1")
+    confidence = None if score is None else score.number()
     return [
-        Event(name, start, end, score=_score(region, is_model), comment=_comment(region))
+        Event(name, start, end, score=confidence, comment=_comment(region))
         for name in names
         if name
-        for start, end in spans
+        for start, end in intervals
     ]
 
 
-def _frame_spans(
+def _ranges(
     value: JsonValue, clock: FrameClock, path: Path, project: _Project
 ) -> list[tuple[float, float]]:
+    """Ranges of frames in seconds."""
     if clock.rate is None and clock.times is None:
         raise DatasetError(
             f"{value.place}: frames of {path}, which is not there, at a rate that nothing says; "
             "put the video there, or take --option fps=... with the frameRate of the labelling "
             "configuration (24 if it has none)"
         )
-    spans = []
+    intervals = []
     for span in value.require("ranges").elements():
         first = max(1, span.require("start").whole())
         written_end = span.get("end")
@@ -283,37 +274,32 @@ def _frame_spans(
             raise span.error(f"an end not before the start, {first}")
         if last > _MAX_FRAME:
             raise span.error(f"frames up to {_MAX_FRAME}")
-        start, end = clock.start_seconds(first), clock.end_seconds(last)
-        if start >= end:
-            project.counts["stretches after the end of their video, which are left out"] += 1
-            continue
-        spans.append((start, end))
+        start, end = clock.seconds_of(first, last)
+        if start < end:
+            intervals.append((start, end))
+        else:
+            project.counts["intervals after the end of their video, which are left out"] += 1
     if clock.rate is None:
         project.counts[
-            "stretches whose frames are taken as those of the file, as nothing says at which rate "
+            "intervals whose frames are taken as those of the file, as nothing says at which rate "
             "Label Studio counted (--option fps=... does)"
-        ] += len(spans)
+        ] += len(intervals)
     elif clock.times is None:
         project.counts[
-            "stretches of videos that are not there, whose times are by the rate alone"
-        ] += len(spans)
-    return spans
+            "intervals of videos that are not there, whose times are by the rate alone"
+        ] += len(intervals)
+    return intervals
 
 
-def _second_span(value: JsonValue) -> tuple[float, float]:
+def _has_times(value: JsonValue) -> bool:
+    return value.get("start") is not None and value.get("end") is not None
+
+
+def _second_interval(value: JsonValue) -> tuple[float, float]:
     start, end = value.require("start"), value.require("end")
     if not 0 <= start.number() <= end.number():
         raise value.error(f"a start of at least 0, not after the end, {end.number()}")
     return start.number(), end.number()
-
-
-def _score(region: JsonValue, is_model: bool) -> float | None:
-    score = region.get("score") if is_model else None
-    if score is None:
-        return None
-    if not 0 <= score.number() <= 1:
-        raise score.error("a score from 0 to 1")
-    return score.number()
 
 
 def _comment(region: JsonValue) -> str:
@@ -335,27 +321,15 @@ def _text(value: JsonValue, key: str) -> str:
 def _looked_for(
     data: JsonValue,
 ) -> tuple[frozenset[str] | None, tuple[tuple[float, float], ...] | None]:
-    """Labels and stretches that were looked at, where a task says it."""
+    """Labels and intervals that were looked at, where a task says it."""
     checked, observed = data.get("checked"), data.get("observed")
     labels = None
     if checked is not None and isinstance(checked.value, list):
         labels = frozenset(clean_label(label.text()) for label in checked.elements())
-    stretches = None
+    intervals = None
     if observed is not None and isinstance(observed.value, list):
         pairs = [list(pair.elements()) for pair in observed.elements()]
         if any(len(pair) != 2 or pair[0].number() > pair[1].number() for pair in pairs):
             raise observed.error("pairs of seconds, each a start and an end")
-        stretches = tuple((pair[0].number(), pair[1].number()) for pair in pairs)
-    return labels, stretches
-
-
-FORMAT = Format(
-    "label_studio",
-    "Label Studio",
-    read=_read,
-    write=write_tasks,
-    suffixes=(".json",),
-    drops=frozenset({"points", "open ends", "subjects", "modifiers"}),
-    options=_OPTIONS,
-    files=lambda path: (path, config_path(path)),
-)
+        intervals = tuple((pair[0].number(), pair[1].number()) for pair in pairs)
+    return labels, intervals

@@ -7,22 +7,22 @@ a score are predictions, which people can correct there; others are annotations.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.annotations import without_open_states
 from msqnet.formats.frame_times import parse_rate, read_frame_times
-from msqnet.formats.label_studio_config import (
+from msqnet.formats.label_studio.label_studio_config import (
     RATE_KEY,
     TIMELINE_NAME,
     VIDEO_NAME,
+    FrameClock,
     config_path,
     config_text,
+    rate_of,
 )
-from msqnet.formats.label_studio_frames import FrameClock, rate_of
+from msqnet.formats.options import choose, count_note, video_address
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -38,6 +38,21 @@ OPTIONS = {
     "/data/local-files/?d=videos",
 }
 _MOVED_SECONDS = 1e-6
+
+
+@dataclass
+class _Changes:
+    """What tasks change.
+
+    Attributes:
+        moved_seconds: how far a time was moved at most, to that of a frame.
+        varying_rates: rates of videos whose frames do not come at an even one.
+        num_absent: videos that are not there.
+    """
+
+    moved_seconds: float = 0.0
+    varying_rates: list[float] = field(default_factory=list)
+    num_absent: int = 0
 
 
 def write_tasks(
@@ -57,9 +72,10 @@ def write_tasks(
         ConfigError: an option that does not fit, or another ending of the file.
         DatasetError: a video that is not there, while the rate of its frames is not given.
     """
-    if config_path(path) == path:
+    config = config_path(path)
+    if config == path:
         raise ConfigError(f"--out {path}: the tasks are JSON, and {path} is their configuration")
-    notes = _Notes()
+    changes = _Changes()
     videos = [without_open_states(video, annotations.labels) for video in annotations.videos]
     labels = annotations.all_labels()
     if len(labels) > len(annotations.labels):
@@ -69,39 +85,27 @@ def write_tasks(
             replace(video, checked=everything) if video.checked is None else video
             for video in videos
         ]
-    tasks = [_task(video, annotations, path, options, notes) for video in videos]
-    with replacing(path) as part, replacing(config_path(path)) as config_part:
+    tasks = [_task(video, annotations, path, options, changes) for video in videos]
+    with replacing(path) as part, replacing(config) as config_part:
         text = json.dumps(tasks, indent=2, ensure_ascii=False, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")
         config_part.write_text(config_text(labels), encoding="utf-8")
-    return notes.lines(config_path(path), is_addressed="base_url" in options)
-
-
-class _Notes:
-    """What a user should know about the tasks."""
-
-    def __init__(self) -> None:
-        self.moved_seconds = 0.0
-        self.varying: list[float] = []
-        self.num_absent = 0
-
-    def lines(self, config: Path, *, is_addressed: bool) -> tuple[str, ...]:
-        found = [f"the labelling configuration of these tasks is {config}"]
-        if not is_addressed:
-            found.append(
-                "videos are named by their paths; Label Studio needs addresses that it can reach: "
-                "--option base_url=... puts one before their names"
-            )
-        if self.moved_seconds > _MOVED_SECONDS:
-            found.append(f"times are whole frames there: moved by up to {self.moved_seconds:.3g} s")
-        if self.varying:
-            found.append(
-                "videos whose frames do not come at an even rate, which Label Studio counts at "
-                f"{max(self.varying):.4g} a second at most, so that each has one: "
-                f"{len(self.varying)}"
-            )
-        found += count_note(self.num_absent, "videos that are not there, whose frames are by fps")
-        return tuple(found)
+    notes = [f"the labelling configuration of these tasks is {config}"]
+    if "base_url" not in options:
+        notes.append(
+            "videos are named by their paths; Label Studio needs addresses that it can reach: "
+            "--option base_url=... puts one before their names"
+        )
+    if changes.moved_seconds > _MOVED_SECONDS:
+        notes.append(f"times are whole frames there: moved by up to {changes.moved_seconds:.3g} s")
+    if changes.varying_rates:
+        notes.append(
+            "videos whose frames do not come at an even rate, which Label Studio counts at "
+            f"{max(changes.varying_rates):.4g} a second at most, so that each has one: "
+            f"{len(changes.varying_rates)}"
+        )
+    notes += count_note(changes.num_absent, "videos that are not there, whose frames are by fps")
+    return tuple(notes)
 
 
 def _task(
@@ -109,9 +113,9 @@ def _task(
     annotations: Annotations,
     path: Path,
     options: Mapping[str, str],
-    notes: _Notes,
+    changes: _Changes,
 ) -> dict[str, Any]:
-    clock = _clock(video, options, notes)
+    clock = _clock(video, options, changes)
     scored = [event for event in video.events if event.score is not None]
     unscored = [event for event in video.events if event.score is None]
     if "as" in options:
@@ -123,18 +127,18 @@ def _task(
         is_predicted = bool(scored) or (bool(annotations.model) and not unscored)
     task: dict[str, Any] = {"data": _data(video, clock, path, options)}
     if unscored or not is_predicted:
-        task["annotations"] = [{"result": _regions(unscored, clock, notes, "manual")}]
+        task["annotations"] = [{"result": _regions(unscored, clock, changes, "manual")}]
     if is_predicted:
-        regions = _regions(scored, clock, notes, "prediction")
         scores = [event.score for event in scored if event.score is not None]
         prediction: dict[str, Any] = {"model_version": annotations.model or "msqnet"}
         if scores:
             prediction["score"] = sum(scores) / len(scores)
-        task["predictions"] = [prediction | {"result": regions}]
+        prediction["result"] = _regions(scored, clock, changes, "prediction")
+        task["predictions"] = [prediction]
     return task
 
 
-def _clock(video: AnnotatedVideo, options: Mapping[str, str], notes: _Notes) -> FrameClock:
+def _clock(video: AnnotatedVideo, options: Mapping[str, str], changes: _Changes) -> FrameClock:
     times = read_frame_times(video.path)
     rate = parse_rate(options["fps"]) if "fps" in options else None
     if times is None:
@@ -143,48 +147,40 @@ def _clock(video: AnnotatedVideo, options: Mapping[str, str], notes: _Notes) -> 
                 f"{video.path}: not there, and Label Studio counts frames; put the video there, or "
                 "take --option fps=... with its frames a second"
             )
-        notes.num_absent += 1
+        changes.num_absent += 1
         return FrameClock(rate, None)
     own_rate, is_even = rate_of(times)
     if rate is None and not is_even:
-        notes.varying.append(own_rate)
+        changes.varying_rates.append(own_rate)
     return FrameClock(rate or own_rate, times)
 
 
 def _data(
     video: AnnotatedVideo, clock: FrameClock, path: Path, options: Mapping[str, str]
 ) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        VIDEO_NAME: _address(video.path, path, options.get("base_url")),
-        RATE_KEY: clock.rate,
-    }
+    address = video_address(video.path, path, options)
+    data: dict[str, Any] = {VIDEO_NAME: address, RATE_KEY: clock.rate}
     if video.checked is not None:
         data["checked"] = sorted(video.checked)
     if video.observed is not None:
-        data["observed"] = [list(stretch) for stretch in video.observed]
+        data["observed"] = [list(interval) for interval in video.observed]
     return data | {
         name: value for name, value in (("split", video.split), ("group", video.group)) if value
     }
 
 
-def _address(video: Path, path: Path, base_url: str | None) -> str:
-    if base_url is not None:
-        return f"{base_url.rstrip('/')}/{quote(video.name)}"
-    home = path.absolute().parent
-    return video.relative_to(home).as_posix() if video.is_relative_to(home) else str(video)
-
-
 def _regions(
-    events: Sequence[Event], clock: FrameClock, notes: _Notes, origin: str
+    events: Sequence[Event], clock: FrameClock, changes: _Changes, origin: str
 ) -> list[dict[str, Any]]:
     regions = []
     for number, event in enumerate(events, start=1):
-        end_seconds = event.start_seconds if event.end_seconds is None else event.end_seconds
-        first, last = clock.frames_of(event.start_seconds, end_seconds)
-        if end_seconds > event.start_seconds:
-            moved = abs(clock.start_seconds(first) - event.start_seconds)
-            moved = max(moved, abs(clock.end_seconds(last) - end_seconds))
-            notes.moved_seconds = max(notes.moved_seconds, moved)
+        start = event.start_seconds
+        end = start if event.end_seconds is None else event.end_seconds
+        first, last = clock.frames_of(start, end)
+        if end > start:
+            new_start, new_end = clock.seconds_of(first, last)
+            moved = max(abs(new_start - start), abs(new_end - end))
+            changes.moved_seconds = max(changes.moved_seconds, moved)
         region: dict[str, Any] = {
             "id": f"event{number}",
             "from_name": TIMELINE_NAME,

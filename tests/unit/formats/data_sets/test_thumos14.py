@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.adapters.annotation_files import label_set
-from msqnet.data.adapters.thumos14 import ADAPTER as THUMOS14
 from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.data_sets.list_files import official_labels
+from tests.fixtures.data_sets import THUMOS14
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LABELS = label_set("thumos14")
+LABELS = official_labels("thumos14")
 LAYOUTS = ("annotation", "annotations_{split}", "original/annotations_{split}", "")
 
 
@@ -49,7 +49,7 @@ def unknown_of(record: Record) -> set[str]:
 def test_row_is_an_annotated_span(write: Callable[..., Path], layout: str) -> None:
     root = write(layout, Shotput="v2  3.0 4.5\nv1  1.0 2.0\n", HighJump="v1  5.0 6.0\n")
 
-    converted = THUMOS14.convert(root)
+    converted = THUMOS14.read(root)
 
     assert converted.labels == LABELS
     assert rows_of(converted.records) == [
@@ -66,20 +66,20 @@ def test_row_is_an_annotated_span(write: Callable[..., Path], layout: str) -> No
 def test_cliff_dive_has_one_label_and_leaves_dives_open(write: Callable[..., Path]) -> None:
     root = write(CliffDiving="v1 1.0 2.0\n", Diving="v1 1.0 2.0\nv1 7.0 8.0\n")
 
-    cliff, dive = THUMOS14.convert(root).records
+    cliff, dive = THUMOS14.read(root).records
 
     assert (cliff.labels, unknown_of(cliff)) == (("CliffDiving",), {"Diving"})
     assert (dive.labels, dive.annotated) == (("Diving",), None)
-    pieces = THUMOS14.convert(root, {"level": "pieces"}).records
+    pieces = THUMOS14.read(root, {"level": "pieces"}).records
     assert [row.labels for row in pieces] == [(), ("CliffDiving", "Diving"), (), ("Diving",), ()]
-    [video] = THUMOS14.convert(root, {"level": "videos"}).records
+    [video] = THUMOS14.read(root, {"level": "videos"}).records
     assert (video.labels, video.start_seconds) == (("CliffDiving", "Diving"), None)
 
 
 def test_overlapping_class_is_unknown_in_a_row(write: Callable[..., Path]) -> None:
     root = write(CricketBowling="v1 1.0 3.0\n", CricketShot="v1 2.0 4.0\nv1 8.0 9.0\n")
 
-    bowling, shot, other = THUMOS14.convert(root).records
+    bowling, shot, other = THUMOS14.read(root).records
 
     assert unknown_of(bowling) == {"CricketShot"}
     assert unknown_of(shot) == {"CricketBowling"}
@@ -89,7 +89,7 @@ def test_overlapping_class_is_unknown_in_a_row(write: Callable[..., Path]) -> No
 def test_two_classes_at_once_are_left_out(write: Callable[..., Path]) -> None:
     root = write(Shotput="v1 1.0 3.0\nv1 5.0 6.0\n", ThrowDiscus="v1 1.0 3.0\n")
 
-    converted = THUMOS14.convert(root)
+    converted = THUMOS14.read(root)
 
     assert rows_of(converted.records) == [("v1", ("Shotput",), 5.0, 6.0)]
     assert any(note.endswith("which are left out: 2") for note in converted.notes)
@@ -102,26 +102,26 @@ def test_ambiguous_time_counts_nowhere(write: Callable[..., Path]) -> None:
         Ambiguous="v1 1.0 3.0\nv1 6.5 8.0\nv2 0.0 9.0\nv3 0.0 4.0\n",
     )
 
-    converted = THUMOS14.convert(root)
+    converted = THUMOS14.read(root)
 
     assert rows_of(converted.records) == [("v1", ("Shotput",), 5.0, 7.0)]
     assert "spans inside of an ambiguous one, which are left out: 3" in converted.notes
     assert "videos with nothing but ambiguous spans, which are left out: 2" in converted.notes
-    pieces = THUMOS14.convert(root, {"level": "pieces"}).records
+    pieces = THUMOS14.read(root, {"level": "pieces"}).records
     assert rows_of(pieces) == [
         ("v1", (), 0.0, 1.0),
         ("v1", (), 3.0, 5.0),
         ("v1", ("Shotput",), 5.0, 6.5),
         ("v1", (), 8.0, None),
     ]
-    [video] = THUMOS14.convert(root, {"level": "videos"}).records
+    [video] = THUMOS14.read(root, {"level": "videos"}).records
     assert (video.labels, unknown_of(video)) == (("Shotput",), {"HighJump"})
 
 
 def test_repeated_and_empty_spans_count_once_and_never(write: Callable[..., Path]) -> None:
     root = write(Shotput="v1 1.0 2.0\nv1  1.0 2.0\nv1 3.0 3.0\nv1 5.0 4.0\n")
 
-    converted = THUMOS14.convert(root)
+    converted = THUMOS14.read(root)
 
     assert rows_of(converted.records) == [("v1", ("Shotput",), 1.0, 2.0)]
     assert "lines that repeat another one and count once: 1" in converted.notes
@@ -135,7 +135,7 @@ def test_training_part_comes_from_ucf101(write: Callable[..., Path], tmp_path: P
         folder.mkdir(parents=True)
         (folder / f"v_{name}_g02_c01.avi").touch()
 
-    converted = THUMOS14.convert(root, {"ucf101": "clips"})
+    converted = THUMOS14.read(root, {"ucf101": "clips"})
 
     train = [record for record in converted.records if record.split == "train"]
     assert [record.labels for record in train] == [(name,) for name in LABELS]
@@ -145,7 +145,7 @@ def test_training_part_comes_from_ucf101(write: Callable[..., Path], tmp_path: P
     assert not any("no split 'train'" in note for note in converted.notes)
     (tmp_path / "clips/UCF-101/Shotput/v_Shotput_g02_c01.avi").unlink()
     with pytest.raises(DatasetError, match="found no UCF101 clip of Shotput"):
-        THUMOS14.convert(root, {"ucf101": "clips"})
+        THUMOS14.read(root, {"ucf101": "clips"})
 
 
 @pytest.mark.parametrize("line", ["v1 1.0", "v1 1.0 2.0 3.0", "v1 x 2.0", "v1 -1 2.0"])
@@ -153,7 +153,7 @@ def test_malformed_line_is_named(write: Callable[..., Path], line: str) -> None:
     root = write(Shotput=f"v1 1.0 2.0\n{line}\n")
 
     with pytest.raises(DatasetError, match=r"Shotput_val\.txt, line 2: found .*name, start and"):
-        THUMOS14.convert(root)
+        THUMOS14.read(root)
 
 
 def test_wrong_folder_says_what_was_looked_for(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -161,21 +161,21 @@ def test_wrong_folder_says_what_was_looked_for(write: Callable[..., Path], tmp_p
         DatasetError,
         match=r"annotation/BaseballPitch_val.txt, annotations_val/BaseballPitch_val.txt",
     ):
-        THUMOS14.convert(tmp_path)
+        THUMOS14.read(tmp_path)
     root = write()
     (root / "annotation" / "Ambiguous_test.txt").unlink()
     with pytest.raises(DatasetError, match=r"1 of 21 lists are not there: Ambiguous_test.txt"):
-        THUMOS14.convert(root)
+        THUMOS14.read(root)
     with pytest.raises(ConfigError, match="level=frames"):
-        THUMOS14.convert(root, {"level": "frames"})
+        THUMOS14.read(root, {"level": "frames"})
 
 
 def test_real_lists_have_the_documented_sizes(real_data: Path) -> None:
     """3,007 and 3,358 spans in 200 and 212 videos, less what each level cannot use."""
     root = real_data / "annotations" / "thumos14"
 
-    rows = THUMOS14.convert(root)
-    videos = THUMOS14.convert(root, {"level": "videos"})
+    rows = THUMOS14.read(root)
+    videos = THUMOS14.read(root, {"level": "videos"})
 
     counts = Counter(record.split for record in rows.records)
     num_cliff_dives = {"val": 143, "test": 217}
@@ -186,7 +186,7 @@ def test_real_lists_have_the_documented_sizes(real_data: Path) -> None:
     assert dives == num_cliff_dives
     assert Counter(record.split for record in videos.records) == {"val": 200, "test": 212}
     assert "videos with nothing but ambiguous spans, which are left out: 1" in rows.notes
-    for converted in (rows, videos, THUMOS14.convert(root, {"level": "pieces"})):
+    for converted in (rows, videos, THUMOS14.read(root, {"level": "pieces"})):
         report = check_table(ClipTable(root, converted.records), decode=False, num_workers=0)
         assert {problem.kind for problem in report.problems} == {"missing"}
 
@@ -195,7 +195,7 @@ def test_real_pieces_agree_with_another_reading_of_the_lists(real_data: Path) ->
     """The spans as published for the MMAction library, label by label, at random moments."""
     root = real_data / "annotations" / "thumos14"
     rows = defaultdict(list)
-    for record in THUMOS14.convert(root, {"level": "pieces"}).records:
+    for record in THUMOS14.read(root, {"level": "pieces"}).records:
         rows[record.path.stem].append(record)
     rng = np.random.default_rng(0)
     num_compared = num_with_labels = 0
@@ -224,7 +224,7 @@ def test_real_pieces_agree_with_another_reading_of_the_lists(real_data: Path) ->
 def test_real_training_part(real_data: Path) -> None:
     root = real_data / "annotations" / "thumos14"
 
-    converted = THUMOS14.convert(root, {"ucf101": "../ucf101"})
+    converted = THUMOS14.read(root, {"ucf101": "../ucf101"})
 
     train = [record for record in converted.records if record.split == "train"]
     assert len(train) == 2765

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from msqnet.data.adapters.annotation_files import (
-    as_rows,
-    choose,
+from msqnet.data.records import Record
+from msqnet.documents import read_text
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.data_sets.list_files import (
     choose_level,
-    label_set,
+    clip_rows,
     numbered_lines,
-    parse_seconds,
-    read_text,
+    official_labels,
     video_folder,
 )
-from msqnet.data.records import Record
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.options import choose, parse_seconds
+from msqnet.labels import LabelSet
 
 
 def test_lines_keep_their_numbers_whatever_ends_them(tmp_path: Path) -> None:
@@ -73,7 +73,9 @@ def test_folder_of_videos_is_the_first_that_is_there(tmp_path: Path) -> None:
 def test_rows_are_numbered_and_named_from_the_folder(tmp_path: Path) -> None:
     places = [tmp_path / "v" / "a.mp4", tmp_path.parent / "b.mp4"]
 
-    rows = as_rows((Record(0, place, "", ()) for place in places), tmp_path)
+    records = (Record(0, place, "", ()) for place in places)
+
+    rows = clip_rows(records, LabelSet(("a",)), (), tmp_path).records
 
     assert [(row.row, row.path, row.relative_path) for row in rows] == [
         (2, places[0], "v/a.mp4"),
@@ -83,7 +85,7 @@ def test_rows_are_numbered_and_named_from_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "number"), [("hmdb51", 51), ("thumos14", 20)])
 def test_label_lists_are_complete(name: str, number: int) -> None:
-    labels = label_set(name)
+    labels = official_labels(name)
 
     assert len(labels) == number
     assert all(label == label.strip() for label in labels)

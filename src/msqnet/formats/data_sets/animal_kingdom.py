@@ -16,9 +16,8 @@ The authors' ``val`` is the ``test`` of the papers, and is named so.
 another action than the clips do, each of which has its ids and a list of its actions by name:
 ``df_action.xlsx`` at 49, 50 and 81 to 84, and both it and the sheet "Action" of
 ``AR_metadata.xlsx`` at 70 and 74 (of 97 clips with id 74, 86 list "Lying down" and none "Lying on
-its side").
-`label_sets/animal_kingdom.txt` holds the names that fit the clips; ``names=df_action`` takes those
-of ``df_action.xlsx`` as they are.
+its side"). `animal_kingdom.labels.txt` holds the names that fit the clips; ``names=df_action``
+takes those of ``df_action.xlsx`` as they are.
 
 **Groups.** The last three letters of a clip's id are taken as the recording that it was cut from.
 The authors do not document this. Of the 336 codes most show one scene: two clips of one code share
@@ -33,26 +32,29 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from msqnet.data.adapters.adapter import Adapter, Converted, find_file
-from msqnet.data.adapters.annotation_files import (
-    VIDEOS_HELP,
-    VIDEOS_OPTION,
-    as_rows,
-    choose,
-    count_note,
-    label_set,
-    malformed,
-    numbered_lines,
-    video_folder,
-)
-from msqnet.data.adapters.sheets import read_sheet
 from msqnet.data.records import Record
 from msqnet.errors import DatasetError
+from msqnet.formats import Format
+from msqnet.formats.data_sets.list_files import (
+    VIDEOS_HELP,
+    VIDEOS_OPTION,
+    clip_rows,
+    find_file,
+    malformed,
+    numbered_lines,
+    official_labels,
+    read_sheet,
+    video_folder,
+)
+from msqnet.formats.options import choose, count_note
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from msqnet.formats import Reading
+    from msqnet.formats.table import ClipRows
 
 NUM_CLIPS = {"train": 24_004, "test": 6_096}
 """Clips of the official split."""
@@ -61,11 +63,9 @@ _FOLDERS = ("action_recognition/annotation/", "action_recognition/", "annotation
 _CSV_HEADER = ["original_vido_id", "video_id", "frame_id", "path", "labels"]
 _CSV_FILES = {"train": "train.csv", "test": "val.csv"}
 _WORKBOOK = "AR_metadata.xlsx"
-_ACTION_WORKBOOK = "df_action.xlsx"
 _LISTS = {"train": ("train_all.txt", "train_all_first3000.txt"), "test": ("test_animal.txt",)}
 _SOURCE_OF = {"train.csv": "csv", _WORKBOOK: "metadata", "test_animal.txt": "lists"}
 _RECORDING_LETTERS = 3
-_SEVERAL = "|"
 
 _PAIR = re.compile(r"""\(\\?['"]?(.+?)\\?['"], \\?['"]([^'"\\]+)\\?['"]\)""")
 """``('Lion', 'Eating')`` in any quoting met: apostrophes unescaped, one first quote not there."""
@@ -82,66 +82,55 @@ class _Clip:
     frame_folder: str = ""
 
 
-def _read(root: Path, options: Mapping[str, str]) -> Converted:
+def _read(root: Path, reading: Reading) -> ClipRows:
+    options = reading.options
     labels = _label_names(root, options)
-    clips, notes = _READERS[_source(root, options)](root, labels)
+    if "source" in options:
+        source = choose(options, "source", tuple(_SOURCE_OF.values()))
+    else:
+        source = _SOURCE_OF[_find(root, _SOURCE_OF, "annotation files").name]
+    clips, notes = _READERS[source](root, labels)
     if choose(options, "actor", ("species", "class")) == "class":
         clips, unknown = _with_classes(root, clips)
         notes += unknown
-    folder, is_image = _media_folder(root, options)
-    records = [_record(clip, folder, is_image=is_image) for clip in clips]
-    notes += (*_name_notes(labels), *_count_notes(clips, labels), *_recording_notes(records))
-    return Converted(as_rows(records, root), labels, notes)
-
-
-def _source(root: Path, options: Mapping[str, str]) -> str:
-    if "source" in options:
-        return choose(options, "source", tuple(_SOURCE_OF.values()))
-    return _SOURCE_OF[find_file(root, _places(*_SOURCE_OF), "annotation files").name]
-
-
-def _places(*names: str) -> list[str]:
-    return [f"{folder}{name}" for name in names for folder in _FOLDERS]
-
-
-def _media_folder(root: Path, options: Mapping[str, str]) -> tuple[Path, bool]:
     is_image = choose(options, "frames", ("false", "true")) == "true"
     kind = "image" if is_image else "video"
     candidates = (f"action_recognition/dataset/{kind}", f"dataset/{kind}", kind)
-    return video_folder(root, options, candidates), is_image
+    folder = video_folder(root, options, candidates)
+    records = [
+        Record(
+            row=0,
+            path=folder / (clip.frame_folder or clip.name if is_image else f"{clip.name}.mp4"),
+            relative_path="",
+            labels=clip.labels,
+            split=clip.split,
+            group=clip.name[-_RECORDING_LETTERS:],
+            actor="|".join(clip.animals),
+            source="animal_kingdom",
+        )
+        for clip in clips
+    ]
+    others = _differences(labels.names, official_labels("animal_kingdom"))
+    if others:
+        notes += (f"names that do not fit the clips, which show other actions: {others}",)
+    notes += (*_count_notes(clips, labels), *_recording_notes(records))
+    return clip_rows(records, labels, notes, root)
 
 
-def _record(clip: _Clip, folder: Path, *, is_image: bool) -> Record:
-    name = (clip.frame_folder or clip.name) if is_image else f"{clip.name}.mp4"
-    return Record(
-        row=0,
-        path=folder / name,
-        relative_path=name,
-        labels=clip.labels,
-        split=clip.split,
-        group=clip.name[-_RECORDING_LETTERS:],
-        actor=_SEVERAL.join(clip.animals),
-        source="animal_kingdom",
-    )
+def _find(root: Path, names: Iterable[str], what: str) -> Path:
+    return find_file(root, [f"{folder}{name}" for name in names for folder in _FOLDERS], what)
 
 
 def _label_names(root: Path, options: Mapping[str, str]) -> LabelSet:
-    ours = label_set("animal_kingdom")
+    ours = official_labels("animal_kingdom")
     if choose(options, "names", ("clips", "df_action")) == "clips":
         return ours
-    path = find_file(root, _places(_ACTION_WORKBOOK), "list of actions")
+    path = _find(root, ["df_action.xlsx"], "list of actions")
     rows = read_sheet(path, "AR_count", ("index", "action")).values()
     name_of = {number: str(name).strip() for number, name in rows}
     if set(name_of) != set(range(len(ours))) or len(rows) != len(ours):
         raise DatasetError(f"{path}: found {len(rows)} actions, expected ids 0 to {len(ours) - 1}")
     return LabelSet(tuple(name_of[number] for number in range(len(ours))))
-
-
-def _name_notes(labels: LabelSet) -> Iterator[str]:
-    fitting = label_set("animal_kingdom")
-    others = _differences(labels.names, fitting)
-    if others:
-        yield f"names that do not fit the clips, which show other actions: {others}"
 
 
 def _differences(names: Sequence[str], labels: LabelSet) -> str:
@@ -165,7 +154,7 @@ def _labels_of_ids(text: object, labels: LabelSet) -> tuple[str, ...] | None:
 def _read_csv(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, ...]]:
     clips: list[_Clip] = []
     for split, name in _CSV_FILES.items():
-        path = find_file(root, _places(name), f"frame list of the {split} clips")
+        path = _find(root, [name], f"frame list of the {split} clips")
         clips.extend(_read_frame_list(path, split, labels))
     note = "no actors: these files do not name the animals; source=metadata has them"
     return clips, (note,)
@@ -193,7 +182,7 @@ def _read_frame_list(path: Path, split: str, labels: LabelSet) -> Iterator[_Clip
 
 
 def _read_metadata(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, ...]]:
-    path = find_file(root, _places(_WORKBOOK), "metadata workbook")
+    path = _find(root, [_WORKBOOK], "metadata workbook")
     columns = ("video_id", "type", "labels", "list_animal_action")
     clips: list[_Clip] = []
     num_contradictions = 0
@@ -238,7 +227,7 @@ def _read_lists(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, .
     number_of = {name.casefold(): number for number, name in enumerate(labels)}
     clips: list[_Clip] = []
     for split, names in _LISTS.items():
-        path = find_file(root, _places(*names), f"list of the {split} clips")
+        path = _find(root, names, f"list of the {split} clips")
         for number, line in numbered_lines(path):
             file_name, _, text = line.partition("\t")
             pairs = _PAIR.findall(text)
@@ -252,9 +241,8 @@ def _read_lists(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, .
             clip_labels = tuple(labels.names[number] for number in ids)
             name = file_name.strip().removesuffix(".mp4")
             clips.append(_Clip(name, split, clip_labels, _animals(pairs)))
-    return clips, (
-        "labels are the actions of the lists, which differ from the label ids in places",
-    )
+    note = "labels are the actions of the lists, which differ from the label ids in places"
+    return clips, (note,)
 
 
 _READERS = {"csv": _read_csv, "metadata": _read_metadata, "lists": _read_lists}
@@ -262,15 +250,14 @@ _READERS = {"csv": _read_csv, "metadata": _read_metadata, "lists": _read_lists}
 
 def _with_classes(root: Path, clips: Sequence[_Clip]) -> tuple[list[_Clip], tuple[str, ...]]:
     """Put the class, such as Bird, in the place of the species."""
-    path = find_file(root, _places(_WORKBOOK), "metadata workbook, which has the animals' classes")
+    path = _find(root, [_WORKBOOK], "metadata workbook, which has the animals' classes")
     rows = read_sheet(path, "Animal", ("Animal", "Parent Class")).values()
     class_of = {str(animal).casefold(): str(parent) for animal, parent in rows}
     unknown = Counter(a for clip in clips for a in clip.animals if a.casefold() not in class_of)
-    changed = [
-        replace(clip, animals=tuple(sorted({class_of[a.casefold()] for a in known})))
-        for clip in clips
-        for known in ([a for a in clip.animals if a.casefold() in class_of],)
-    ]
+    changed = []
+    for clip in clips:
+        classes = {class_of[a.casefold()] for a in clip.animals if a.casefold() in class_of}
+        changed.append(replace(clip, animals=tuple(sorted(classes))))
     named = ", ".join(f"{animal} in {number}" for animal, number in unknown.most_common())
     notes = (f"animals without a class in the workbook: {named} clip(s)",) if unknown else ()
     return changed, notes
@@ -301,12 +288,12 @@ def _recording_notes(records: Sequence[Record]) -> Iterator[str]:
         )
 
 
-ADAPTER = Adapter(
-    name="animal_kingdom",
-    title="Animal Kingdom",
+ANIMAL_KINGDOM = Format(
+    "animal_kingdom",
+    "Animal Kingdom",
+    read_rows=_read,
     task="multi_label",
     licence="research use only",
-    read=_read,
     options={
         "source": "csv, metadata or lists; the first that is there",
         "frames": "true: folders of frame images instead of video files",
@@ -315,4 +302,3 @@ ADAPTER = Adapter(
         VIDEOS_OPTION: VIDEOS_HELP,
     },
 )
-"""Animal Kingdom's action recognition part."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.ucf101 import ADAPTER as UCF101
 from msqnet.errors import ConfigError, DatasetError
+from tests.fixtures.data_sets import UCF101
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def test_lists_become_rows(write: Callable[..., Path]) -> None:
         "Bowling/v_Bowling_g01_c01.avi\n",
     )
 
-    converted = UCF101.convert(root)
+    converted = UCF101.read(root)
 
     assert converted.labels.names == ("Bowling", "Diving")
     assert [(r.relative_path, r.labels, r.split, r.group) for r in converted.records] == [
@@ -46,7 +46,7 @@ def test_folders_of_classes_may_lie_beside_the_lists(write: Callable[..., Path])
     root = write("Diving/v_Diving_g08_c01.avi 2\n")
     (root / "Bowling").mkdir()
 
-    assert UCF101.convert(root).records[0].relative_path == "Diving/v_Diving_g08_c01.avi"
+    assert UCF101.read(root).records[0].relative_path == "Diving/v_Diving_g08_c01.avi"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_malformed_line_is_named(write: Callable[..., Path], line: str, words: s
     root = write(f"Diving/v_Diving_g08_c01.avi 2\n\n{line}\n")
 
     with pytest.raises(DatasetError) as caught:
-        UCF101.convert(root)
+        UCF101.read(root)
     assert f"trainlist01.txt, line 3: found {line!r}" in str(caught.value)
     assert words in str(caught.value)
 
@@ -69,7 +69,7 @@ def test_malformed_line_is_named(write: Callable[..., Path], line: str, words: s
 @pytest.mark.parametrize("classes", ["1 Bowling\n3 Diving\n", "1 Bowling\n2 Bowling\n", "1\n", ""])
 def test_classes_are_numbered_from_1(write: Callable[..., Path], classes: str) -> None:
     with pytest.raises(DatasetError, match="classInd"):
-        UCF101.convert(write("", classes=classes))
+        UCF101.read(write("", classes=classes))
 
 
 def test_wrong_folder_says_what_was_looked_for(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_wrong_folder_says_what_was_looked_for(write: Callable[..., Path], tmp_p
         DatasetError,
         match=r"ucfTrainTestlist/classInd.txt, annotations/classInd.txt, classInd.txt",
     ):
-        UCF101.convert(tmp_path)
+        UCF101.read(tmp_path)
     with pytest.raises(DatasetError, match=r"trainlist02.txt"):
-        UCF101.convert(write(""), {"split": "2"})
+        UCF101.read(write(""), {"split": "2"})
     with pytest.raises(ConfigError, match="split=0"):
-        UCF101.convert(tmp_path, {"split": "0"})
+        UCF101.read(tmp_path, {"split": "0"})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_wrong_folder_says_what_was_looked_for(write: Callable[..., Path], tmp_p
 def test_real_lists(real_data: Path, split: str, num_train: int, num_test: int) -> None:
     root = real_data / "annotations" / "ucf101"
 
-    converted = UCF101.convert(root, {"split": split})
+    converted = UCF101.read(root, {"split": split})
 
     counts = Counter(record.split for record in converted.records)
     assert counts == {"train": num_train, "test": num_test}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.mammalnet import ADAPTER
 from msqnet.errors import DatasetError
+from tests.fixtures.data_sets import MAMMALNET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_rows_of_the_lists(root: Path) -> None:
-    converted = ADAPTER.convert(root, {"videos": "trimmed_video"})
+    converted = MAMMALNET.read(root, {"videos": "trimmed_video"})
     assert converted.labels.names == ("drinks water", "sleeps")
     assert [(r.relative_path, r.labels, r.actor, r.split, r.group) for r in converted.records] == [
         ("trimmed_video/Di4eEBZjkA4.mp4", ("sleeps",), "panthera", "train", "Di4eEBZjkA4"),
@@ -36,23 +36,23 @@ def test_rows_of_the_lists(root: Path) -> None:
 def test_malformed_line_is_named(root: Path, line: str) -> None:
     (root / "test.txt").write_text(f"75XX9onQAOI_2.mp4 1 1\n\n{line}\n")
     with pytest.raises(DatasetError, match=r"test\.txt, line 3"):
-        ADAPTER.convert(root)
+        MAMMALNET.read(root)
 
 
 def test_ids_out_of_order_are_refused(root: Path) -> None:
     (root / "genus_to_id.csv").write_text("label,name\n0,panthera\n2,vulpes\n")
     with pytest.raises(DatasetError, match=r"genus_to_id\.csv, line 3.*expected 1,name"):
-        ADAPTER.convert(root)
+        MAMMALNET.read(root)
 
 
 def test_wrong_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"behavior_to_id\.csv, annotation/behavior_to_id\.csv"):
-        ADAPTER.convert(tmp_path)
+        MAMMALNET.read(tmp_path)
 
 
 def test_real_lists(real_data: Path) -> None:
     folder = real_data / "annotations" / "animal_clip_lists" / "MammalNet"
-    converted = ADAPTER.convert(folder)
+    converted = MAMMALNET.read(folder)
     assert Counter(r.split for r in converted.records) == {"train": 14_553, "test": 3_840}
     assert len(converted.labels) == 12
     assert converted.labels.names[9] == "hunts other animals"

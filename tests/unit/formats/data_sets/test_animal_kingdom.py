@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.animal_kingdom import ADAPTER
-from msqnet.data.adapters.annotation_files import label_set
-from msqnet.data.adapters.sheets import read_sheet
 from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
+from msqnet.formats.data_sets.list_files import official_labels, read_sheet
+from tests.fixtures.data_sets import ANIMAL_KINGDOM
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.data.adapters.adapter import Converted
     from msqnet.data.records import Record
+    from msqnet.formats.table import ClipRows
 
 # In the format that the authors describe (Charades frame lists); the real lists are 272 MB.
 TRAIN_CSV = """original_vido_id video_id frame_id path labels
@@ -66,7 +65,7 @@ def real_rows(real_data: Path) -> dict[str, tuple[set[int], set[tuple[str, str]]
 
 
 def test_frames_of_a_clip_become_one_row(root: Path) -> None:
-    records = ADAPTER.convert(root).records
+    records = ANIMAL_KINGDOM.read(root).records
     assert [(r.row, r.relative_path, r.labels, r.split) for r in records] == [
         (2, "action_recognition/dataset/video/AAACXZTV.mp4", ("Attending", "Eating"), "train"),
         (3, "action_recognition/dataset/video/AABCQPTK.mp4", ("Chirping",), "train"),
@@ -77,17 +76,17 @@ def test_frames_of_a_clip_become_one_row(root: Path) -> None:
 
 
 def test_frame_folders_instead_of_videos(root: Path) -> None:
-    first = ADAPTER.convert(root, {"frames": "true"}).records[0]
+    first = ANIMAL_KINGDOM.read(root, {"frames": "true"}).records[0]
     assert first.path == root / "action_recognition" / "dataset" / "image" / "AAACXZTV"
 
 
 def test_a_recording_in_both_splits_is_reported(root: Path) -> None:
-    notes = ADAPTER.convert(root).notes
+    notes = ANIMAL_KINGDOM.read(root).notes
     assert any("1 of 1 test clips come from a recording that training" in note for note in notes)
 
 
 def test_missing_clips_are_counted(root: Path) -> None:
-    assert "2 train clips; the official split has 24004" in ADAPTER.convert(root).notes
+    assert "2 train clips; the official split has 24004" in ANIMAL_KINGDOM.read(root).notes
 
 
 @pytest.mark.parametrize(
@@ -103,38 +102,38 @@ def test_malformed_line_is_named(root: Path, line: str, place: str) -> None:
     path = root / "action_recognition" / "annotation" / "train.csv"
     path.write_text(TRAIN_CSV + line + "\n")
     with pytest.raises(DatasetError, match=place):
-        ADAPTER.convert(root)
+        ANIMAL_KINGDOM.read(root)
 
 
 def test_another_header_is_refused(root: Path) -> None:
     path = root / "action_recognition" / "annotation" / "val.csv"
     path.write_text(VAL_CSV.replace("vido", "video"))
     with pytest.raises(DatasetError, match=r"val\.csv, line 1.*original_vido_id"):
-        ADAPTER.convert(root)
+        ANIMAL_KINGDOM.read(root)
 
 
 def test_wrong_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"train\.csv.*AR_metadata\.xlsx.*test_animal\.txt"):
-        ADAPTER.convert(tmp_path)
+        ANIMAL_KINGDOM.read(tmp_path)
 
 
 def test_unknown_option_value(root: Path) -> None:
     with pytest.raises(ConfigError, match="csv or metadata or lists"):
-        ADAPTER.convert(root, {"source": "tsv"})
+        ANIMAL_KINGDOM.read(root, {"source": "tsv"})
 
 
 def test_workbook_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "AR_metadata.xlsx").touch()
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(MissingExtra, match=r"msqnet\[datasets\]"):
-        ADAPTER.convert(tmp_path)
+        ANIMAL_KINGDOM.read(tmp_path)
 
 
 def test_workbook_that_is_none(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
     (tmp_path / "AR_metadata.xlsx").write_text("no workbook")
     with pytest.raises(DatasetError, match="not a readable Excel workbook"):
-        ADAPTER.convert(tmp_path)
+        ANIMAL_KINGDOM.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_malformed_row_of_the_workbook_is_named(
     sheet.append(cells)
     book.save(tmp_path / "AR_metadata.xlsx")
     with pytest.raises(DatasetError, match=rf"AR_metadata\.xlsx, {place}"):
-        ADAPTER.convert(tmp_path)
+        ANIMAL_KINGDOM.read(tmp_path)
 
 
 def test_list_of_actions_that_is_incomplete(root: Path) -> None:
@@ -168,10 +167,10 @@ def test_list_of_actions_that_is_incomplete(root: Path) -> None:
     book.active.append((0, "Abseiling"))
     book.save(root / "df_action.xlsx")
     with pytest.raises(DatasetError, match=r"found 1 actions, expected ids 0 to 139"):
-        ADAPTER.convert(root, {"names": "df_action"})
+        ANIMAL_KINGDOM.read(root, {"names": "df_action"})
 
 
-def test_real_workbook_has_the_official_clips(animal_kingdom: Converted) -> None:
+def test_real_workbook_has_the_official_clips(animal_kingdom: ClipRows) -> None:
     counts = Counter(record.split for record in animal_kingdom.records)
     assert counts == {"train": 24_004, "test": 6_096}
     assert len(animal_kingdom.labels) == 140
@@ -181,7 +180,7 @@ def test_real_workbook_has_the_official_clips(animal_kingdom: Converted) -> None
 
 
 def test_labels_are_the_ids_of_the_real_workbook(
-    animal_kingdom: Converted, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
+    animal_kingdom: ClipRows, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
 ) -> None:
     labels = animal_kingdom.labels
     found = {r.path.stem: set(labels.indices(r.labels)) for r in animal_kingdom.records}
@@ -189,14 +188,14 @@ def test_labels_are_the_ids_of_the_real_workbook(
 
 
 def test_animals_are_those_of_the_real_workbook(
-    animal_kingdom: Converted, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
+    animal_kingdom: ClipRows, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
 ) -> None:
     found = {r.path.stem: set(r.actor.split("|")) - {""} for r in animal_kingdom.records}
     assert found == {name: {a for a, _ in pairs} for name, (_, pairs) in real_rows.items()}
 
 
 def test_every_name_is_the_action_that_its_clips_list(
-    animal_kingdom: Converted, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
+    animal_kingdom: ClipRows, real_rows: dict[str, tuple[set[int], set[tuple[str, str]]]]
 ) -> None:
     num_clips: Counter[int] = Counter()
     num_listed: Counter[str] = Counter()
@@ -218,7 +217,7 @@ def test_every_name_is_the_action_that_its_clips_list(
 
 def test_names_of_df_action_are_kept_on_demand(root: Path, workbooks: Path) -> None:
     (root / "df_action.xlsx").symlink_to(workbooks / "df_action.xlsx")
-    ours, theirs = ADAPTER.convert(root), ADAPTER.convert(root, {"names": "df_action"})
+    ours, theirs = ANIMAL_KINGDOM.read(root), ANIMAL_KINGDOM.read(root, {"names": "df_action"})
     differing = [
         number
         for number, names in enumerate(zip(ours.labels, theirs.labels, strict=True))
@@ -234,7 +233,7 @@ def share_with_common_animal(pairs: list[tuple[Record, Record]]) -> float:
     return sum(bool(common) for common in same) / len(pairs)
 
 
-def test_last_letters_of_a_clip_name_a_recording(animal_kingdom: Converted) -> None:
+def test_last_letters_of_a_clip_name_a_recording(animal_kingdom: ClipRows) -> None:
     chance = random.Random(0)
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in animal_kingdom.records:
@@ -247,7 +246,7 @@ def test_last_letters_of_a_clip_name_a_recording(animal_kingdom: Converted) -> N
     assert share_with_common_animal(anywhere) < 0.03
 
 
-def test_real_split_divides_recordings(animal_kingdom: Converted) -> None:
+def test_real_split_divides_recordings(animal_kingdom: ClipRows) -> None:
     assert any(note.startswith("6095 of 6096 test clips") for note in animal_kingdom.notes)
     assert any("222 of 336 recordings are in both" in note for note in animal_kingdom.notes)
 
@@ -256,7 +255,7 @@ def test_classes_of_animals(tmp_path: Path, real_data: Path, workbooks: Path) ->
     lists = real_data / "annotations" / "animal_clip_lists" / "AK"
     for path in (workbooks / "AR_metadata.xlsx", *lists.iterdir()):
         (tmp_path / path.name).symlink_to(path)
-    converted = ADAPTER.convert(tmp_path, {"actor": "class", "source": "lists"})
+    converted = ANIMAL_KINGDOM.read(tmp_path, {"actor": "class", "source": "lists"})
     actor_of = {record.path.stem: record.actor for record in converted.records}
     assert actor_of["AAAUILHH"] == "Amphibian"  # a frog
     assert actor_of["BEGOPIKV"] == "Fish|Sea animal"
@@ -265,7 +264,7 @@ def test_classes_of_animals(tmp_path: Path, real_data: Path, workbooks: Path) ->
 
 
 def test_real_lists_of_animal_clip(real_data: Path) -> None:
-    converted = ADAPTER.convert(real_data / "annotations" / "animal_clip_lists" / "AK")
+    converted = ANIMAL_KINGDOM.read(real_data / "annotations" / "animal_clip_lists" / "AK")
     assert Counter(r.split for r in converted.records) == {"train": 3_000, "test": 6_096}
     named = {record.path.stem: record for record in converted.records}
     assert named["AAQNNZGK"].labels == ("Being eaten", "Eating")
@@ -288,14 +287,14 @@ def test_malformed_line_of_a_list_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "train_all.txt").write_text("AAAUILHI.mp4\t[('Frog', 'Climbing')]\n")
     (tmp_path / "test_animal.txt").write_text(f"AAAUILHK.mp4\t[('Frog', 'Eating')]\n{line}\n")
     with pytest.raises(DatasetError, match=r"test_animal\.txt, line 2"):
-        ADAPTER.convert(tmp_path)
+        ANIMAL_KINGDOM.read(tmp_path)
 
 
 def test_check_sees_the_divided_recordings(root: Path) -> None:
-    table = ClipTable(root / "clips.csv", ADAPTER.convert(root).records)
+    table = ClipTable(root / "clips.csv", ANIMAL_KINGDOM.read(root).records)
     leaks = [p for p in check_table(table, decode=False).problems if p.kind == "split_leak"]
     assert [problem.row for problem in leaks] == [4]
 
 
 def test_label_set_has_140_names() -> None:
-    assert len(label_set("animal_kingdom")) == 140
+    assert len(official_labels("animal_kingdom")) == 140

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.annotation_files import label_set
-from msqnet.data.adapters.hmdb51 import ADAPTER as HMDB51
-from msqnet.data.adapters.hmdb51 import film_of
 from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.data_sets.clip_lists import film_of
+from msqnet.formats.data_sets.list_files import official_labels
+from tests.fixtures.data_sets import HMDB51
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LABELS = label_set("hmdb51")
+LABELS = official_labels("hmdb51")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_parts_are_train_and_test_and_unused(write: Callable[..., Path]) -> None
         chew="A_chew_h_nm_np1_fr_goo_0.avi 2 \n",
     )
 
-    converted = HMDB51.convert(root)
+    converted = HMDB51.read(root)
 
     assert [(r.relative_path, r.labels, r.split, r.group) for r in converted.records] == [
         ("chew/A_chew_h_nm_np1_fr_goo_0.avi", ("chew",), "test", "A"),
@@ -54,7 +54,7 @@ def test_videos_are_looked_for_in_usual_places(write: Callable[..., Path]) -> No
     root = write("annotations", wave="A_wave_u_cm_np1_fr_bad_0.avi 1\n")
     (root / "hmdb51_org" / "brush_hair").mkdir(parents=True)
 
-    [record] = HMDB51.convert(root).records
+    [record] = HMDB51.read(root).records
 
     assert record.path == root / "hmdb51_org" / "wave" / "A_wave_u_cm_np1_fr_bad_0.avi"
 
@@ -77,25 +77,25 @@ def test_malformed_line_is_named(write: Callable[..., Path], line: str) -> None:
     root = write(wave=f"A.avi 1\n{line}\n")
 
     with pytest.raises(DatasetError, match=r"wave_test_split1\.txt, line 2: found .*0, 1 or 2"):
-        HMDB51.convert(root)
+        HMDB51.read(root)
 
 
 def test_missing_lists_are_counted_and_named(write: Callable[..., Path]) -> None:
     root = write()
     (root / "testTrainMulti_7030_splits" / "wave_test_split1.txt").unlink()
-    with pytest.raises(DatasetError, match=r"1 of 51 classes are not there: wave_test_split1.txt"):
-        HMDB51.convert(root)
+    with pytest.raises(DatasetError, match=r"1 of 51 lists are not there: wave_test_split1.txt"):
+        HMDB51.read(root)
     with pytest.raises(DatasetError, match=r"brush_hair_test_split2\.txt, annotations/brush_hair"):
-        HMDB51.convert(root, {"split": "2"})
+        HMDB51.read(root, {"split": "2"})
     with pytest.raises(ConfigError, match="split=4: expected 1 or 2 or 3"):
-        HMDB51.convert(root, {"split": "4"})
+        HMDB51.read(root, {"split": "4"})
 
 
 @pytest.mark.parametrize(("split", "num_shared_films"), [("1", 133), ("2", 149), ("3", 144)])
 def test_real_lists(real_data: Path, split: str, num_shared_films: int) -> None:
     root = real_data / "annotations" / "hmdb51"
 
-    converted = HMDB51.convert(root, {"split": split})
+    converted = HMDB51.read(root, {"split": split})
 
     counts = Counter(record.split for record in converted.records)
     assert counts == {"train": 3570, "test": 1530}
@@ -115,7 +115,7 @@ def test_real_lists(real_data: Path, split: str, num_shared_films: int) -> None:
 
 def test_real_table_has_no_problem_but_missing_videos_and_shared_films(real_data: Path) -> None:
     root = real_data / "annotations" / "hmdb51"
-    table = ClipTable(root, HMDB51.convert(root).records)
+    table = ClipTable(root, HMDB51.read(root).records)
 
     problems = check_table(table, decode=False, num_workers=0).problems
 

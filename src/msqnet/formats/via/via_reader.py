@@ -1,16 +1,4 @@
-"""VIA 3, the video annotator of the VGG: its project files, which are JSON.
-
-A segment is an entry of ``metadata`` with its view ``vid``, its times ``z`` in seconds (one for a
-moment, two for a stretch) and the values ``av`` of attributes. Attributes of segments have the
-anchor ``FILE1_Z2_XY0``; their options are the ethogram. Source: https://gitlab.com/vgg/via, data
-format 3.1.1, and ``_via_attribute.js``, ``_via_file.js``, ``_via_metadata.js`` there.
-
-Of several attributes of segments, one is the label; ``subject``, ``comment`` and ``observed`` (a
-stretch that was looked at) and ``modifiers`` (joined by ``|``) have their own meaning, others are
-modifiers as ``name:value``. Of a
-whole file, ``looked for`` says which labels were looked for in it (``*`` is all), ``split`` and
-``group`` where it belongs.
-"""
+"""Reads projects of VIA 3; `msqnet.formats.via` has the rules."""
 
 from __future__ import annotations
 
@@ -19,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from msqnet.data.adapters.annotation_files import choose, count_note
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError
-from msqnet.formats import Format
 from msqnet.formats.annotations import (
     AnnotatedVideo,
     Annotations,
@@ -31,7 +17,8 @@ from msqnet.formats.annotations import (
     split_comment,
 )
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.via_writing import (
+from msqnet.formats.options import choose, count_note
+from msqnet.formats.via.via_writer import (
     CHECKBOX,
     COMMENT,
     GROUP,
@@ -42,25 +29,22 @@ from msqnet.formats.via_writing import (
     SPLIT,
     SUBJECT,
     VIDEO,
-    write_project,
 )
-from msqnet.formats.via_writing import OPTIONS as WRITING_OPTIONS
 from msqnet.labels import LabelSet, split_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from msqnet.formats import Reading
 
+OPTIONS = {
+    "attribute": "when reading: name of the attribute that is the label; the first of segments",
+    "empty": "when reading: left_out or looked_at, what videos without any segment are",
+}
 _ADVICE = "save the project from VIA again"
 _LOCAL, _HTTP, _INLINE = 1, 2, 4
 _OWN_OPTION = "default"
-_OPTIONS = {
-    "attribute": "when reading: name of the attribute that is the label; the first of segments",
-    "empty": "when reading: left_out or looked_at, what videos without any segment are",
-    **WRITING_OPTIONS,
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +67,7 @@ class _Attribute:
         """What a value says: texts of options, or the value itself where it names none."""
         written = value.text() if isinstance(value.value, str) else f"{value.number():g}"
         parts = written.split(",") if self.is_many else [written]
-        return [self.options.get(part, part) for part in parts]
+        return [text for part in parts if (text := self.options.get(part, part))]
 
 
 @dataclass
@@ -92,7 +76,7 @@ class _Notes:
 
     Attributes:
         events: segments with a label.
-        observed: stretches that were looked at; None where none is named.
+        observed: intervals that were looked at; None where none is named.
         of_file: values of attributes of the file, by name.
     """
 
@@ -101,7 +85,17 @@ class _Notes:
     of_file: dict[str, str] = field(default_factory=dict)
 
 
-def _read(path: Path, reading: Reading) -> Annotations:
+def read_project(path: Path, reading: Reading) -> Annotations:
+    """Read a project.
+
+    Args:
+        path: the project file.
+        reading: folder of the videos, and some of `OPTIONS`.
+
+    Raises:
+        ConfigError: an option that does not fit.
+        DatasetError: no project, or values in it that are not as they should be.
+    """
     project = read_json(path, _ADVICE)
     attributes = {key: _attribute(value) for key, value in project.require("attribute").items()}
     label = _label_attribute(attributes, path, reading.options)
@@ -115,16 +109,42 @@ def _read(path: Path, reading: Reading) -> Annotations:
         elif project.require("view").get(view) is None:
             raise entry.require("vid").error("a view of the project")
     seen = sorted({event.label for notes in found.values() for event in notes.events})
-    names = _ethogram(attributes, label, seen)
-    labels = LabelSet(tuple(dict.fromkeys(names or seen)))
-    videos = _videos(paths, found, reading, counts)
-    notes = [note for text, number in counts.items() for note in count_note(number, text)]
+    options = attributes[label].options if label else {}
+    names = [clean_label(text) for key, text in options.items() if key != _OWN_OPTION]
+    names = [name for name in names if name]
+    # VIA takes typed values beside the options, and gives its own first attribute the option
+    # Default. What was typed counts as an option, unless files say what was looked for in them.
+    if names and all(item.name != LOOKED_FOR for item in attributes.values()):
+        names += seen
+    empty = choose(reading.options, "empty", ("left_out", "looked_at"))
+    videos = []
+    for view, place in paths.items():
+        notes = found[view]
+        looked_for = notes.of_file.get(LOOKED_FOR)
+        if not (notes.events or looked_for or notes.observed is not None or empty == "looked_at"):
+            counts["videos without a segment, which are left out"] += 1
+            continue
+        videos.append(
+            AnnotatedVideo(
+                place,
+                tuple(notes.events),
+                duration_seconds(place),
+                checked=None
+                if looked_for in (None, "*")
+                else frozenset(split_labels(looked_for or "")),
+                observed=None if notes.observed is None else tuple(notes.observed),
+                split=notes.of_file.get(SPLIT, ""),
+                group=notes.of_file.get(GROUP, ""),
+            )
+        )
+    lines = [note for text, number in counts.items() for note in count_note(number, text)]
     if not names:
-        notes.append(
+        lines.append(
             "the attribute has no options, so that nothing says which labels were looked for: "
             "taken are those that occur"
         )
-    return Annotations(videos, labels, notes=tuple(notes))
+    labels = LabelSet(tuple(dict.fromkeys(names or seen)))
+    return Annotations(tuple(videos), labels, notes=tuple(lines))
 
 
 def _attribute(value: JsonValue) -> _Attribute:
@@ -158,21 +178,6 @@ def _label_attribute(
     return next((key for key, name in of_segments.items() if name not in known), "")
 
 
-def _ethogram(attributes: Mapping[str, _Attribute], label: str, seen: Iterable[str]) -> list[str]:
-    """Labels that observers could choose; none where the attribute has no options.
-
-    VIA takes typed values beside the options, and gives its own first attribute the option Default.
-    What was typed counts as an option, unless files say themselves what was looked for in them.
-    """
-    if not label:
-        return []
-    options = attributes[label].options
-    names = [clean_label(text) for key, text in options.items() if key != _OWN_OPTION]
-    names = [name for name in names if name]
-    is_said = any(item.name == LOOKED_FOR for item in attributes.values())
-    return names if is_said or not names else [*names, *seen]
-
-
 def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> dict[str, Path]:
     """Where the video of each view belongs."""
     files = project.require("file")
@@ -185,8 +190,7 @@ def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> 
         if len(listed) != 1:
             counts["views of several files, which are left out"] += 1
             continue
-        name = _name(listed[0])
-        file = files.get(name)
+        file = files.get(_name(listed[0]))
         if file is None:
             raise listed[0].error("a file of the project")
         if file.require("type").whole() != VIDEO:
@@ -231,14 +235,21 @@ def _note(
     if shape is not None and list(shape.elements()):
         counts["regions in pictures, which are left out"] += 1
         return
-    values: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
+    names: list[str] = []
     for key, value in entry.require("av").items():
         if key not in attributes:
             raise value.error("a value of an attribute of the project")
-        if value.value is not None:
-            values[key] = [text for text in attributes[key].texts(value) if text]
+        if value.value is None:
+            continue
+        texts = attributes[key].texts(value)
+        if key == label:
+            names = [clean_label(text) for text in texts]
+        # The label is an attribute of segments: what a whole file has under its name is not one.
+        if key != label or not times:
+            by_name[attributes[key].name] = texts
     if not times:
-        named = {attributes[key].name: " ".join(texts) for key, texts in values.items()}
+        named = {name: " ".join(texts) for name, texts in by_name.items()}
         notes.of_file.update({name: text for name, text in named.items() if text})
         return
     if len(times) > 2 or min(times) < 0:
@@ -246,22 +257,21 @@ def _note(
     if times[-1] < times[0]:
         counts["segments that end before they start, which are left out"] += 1
         return
-    _note_segment((times[0], times[-1]), values, notes, attributes, label, counts)
+    _note_segment((times[0], times[-1]), names, by_name, notes, counts)
 
 
 def _note_segment(
     times: tuple[float, float],
-    values: Mapping[str, list[str]],
+    names: Sequence[str],
+    by_name: dict[str, list[str]],
     notes: _Notes,
-    attributes: Mapping[str, _Attribute],
-    label: str,
     counts: Counter[str],
 ) -> None:
-    by_name = {attributes[key].name: texts for key, texts in values.items() if key != label}
+    """Add a segment: its labels, and texts by the names of the other attributes."""
     if by_name.pop(OBSERVED, []):
-        notes.observed = [*(notes.observed or []), *([times] if times[1] > times[0] else [])]
+        interval = [times] if times[1] > times[0] else []
+        notes.observed = [*(notes.observed or []), *interval]
         return
-    names = [clean_label(text) for text in values.get(label, [])]
     if not any(names):
         counts["segments without a label, which are left out"] += 1
     subject = ", ".join(by_name.pop(SUBJECT, []))
@@ -275,43 +285,3 @@ def _note_segment(
     notes.events += [
         Event(name, *times, subject, modifiers, score, comment) for name in names if name
     ]
-
-
-def _videos(
-    paths: Mapping[str, Path],
-    found: Mapping[str, _Notes],
-    reading: Reading,
-    counts: Counter[str],
-) -> tuple[AnnotatedVideo, ...]:
-    empty = choose(reading.options, "empty", ("left_out", "looked_at"))
-    videos = []
-    for view, path in paths.items():
-        notes = found[view]
-        looked_for = notes.of_file.get(LOOKED_FOR)
-        if not (notes.events or looked_for or notes.observed is not None or empty == "looked_at"):
-            counts["videos without a segment, which are left out"] += 1
-            continue
-        checked = None if looked_for in (None, "*") else frozenset(split_labels(looked_for or ""))
-        videos.append(
-            AnnotatedVideo(
-                path,
-                tuple(notes.events),
-                duration_seconds(path),
-                checked=checked,
-                observed=None if notes.observed is None else tuple(notes.observed),
-                split=notes.of_file.get(SPLIT, ""),
-                group=notes.of_file.get(GROUP, ""),
-            )
-        )
-    return tuple(videos)
-
-
-FORMAT = Format(
-    "via",
-    "VIA 3 (VGG video annotator)",
-    read=_read,
-    write=write_project,
-    suffixes=(".json",),
-    drops=frozenset({"open ends"}),
-    options=_OPTIONS,
-)

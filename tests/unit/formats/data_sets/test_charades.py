@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.charades import ADAPTER as CHARADES
 from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
+from tests.fixtures.data_sets import CHARADES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_row_is_a_video_with_all_its_labels(write: Callable[..., Path]) -> None:
         "CC,S2,Hall,,4\n",
     )
 
-    converted = CHARADES.convert(root)
+    converted = CHARADES.read(root)
 
     assert converted.labels.names == ("Waving", "Sitting down")
     assert rows_of(converted.records) == [
@@ -66,7 +66,7 @@ def test_row_is_a_video_with_all_its_labels(write: Callable[..., Path]) -> None:
 def test_pieces_are_cut_wherever_an_action_begins_or_ends(write: Callable[..., Path]) -> None:
     root = write("AA,S1,Hall,c001 1.00 2.00;c000 0.00 9.80,9.5\n", "CC,S2,Hall,,4\n")
 
-    converted = CHARADES.convert(root, {"level": "pieces"})
+    converted = CHARADES.read(root, {"level": "pieces"})
 
     both = ("Waving", "Sitting down")
     assert rows_of(converted.records) == [
@@ -83,11 +83,11 @@ def test_action_at_impossible_times_is_unknown_all_through_its_video(
 ) -> None:
     root = write("AA,S1,Hall,c001 8.00 2.00;c000 0.00 3.00,9\nBB,S1,Hall,c000 0 1;c001 4 5,3\n")
 
-    converted = CHARADES.convert(root, {"level": "pieces"})
+    converted = CHARADES.read(root, {"level": "pieces"})
 
     assert {record.annotated for record in converted.records} == {frozenset({"Waving"})}
     assert converted.notes[-1].endswith("unknown all through the video: 2")
-    videos = CHARADES.convert(root).records
+    videos = CHARADES.read(root).records
     assert [record.labels for record in videos] == [("Waving", "Sitting down")] * 2
 
 
@@ -95,8 +95,8 @@ def test_other_folders_are_found(write: Callable[..., Path]) -> None:
     root = write("AA,S1,Hall,c001 1.00 2.00,9.5\n", folder="Charades")
     (root / "Charades_v1").mkdir()
 
-    assert CHARADES.convert(root).records[0].relative_path == "Charades_v1/AA.mp4"
-    moved = CHARADES.convert(root, {"videos": "other"}).records[0]
+    assert CHARADES.read(root).records[0].relative_path == "Charades_v1/AA.mp4"
+    moved = CHARADES.read(root, {"videos": "other"}).records[0]
     assert moved.path == root / "other" / "AA.mp4"
 
 
@@ -114,7 +114,7 @@ def test_malformed_line_is_named(write: Callable[..., Path], line: str, words: s
     root = write(f"BB,S1,Hall,,9.5\n{line}\n")
 
     with pytest.raises(DatasetError) as caught:
-        CHARADES.convert(root)
+        CHARADES.read(root)
     assert str(root / "Charades_v1_train.csv") in str(caught.value)
     assert words in str(caught.value)
 
@@ -123,22 +123,22 @@ def test_malformed_files_are_named(write: Callable[..., Path]) -> None:
     root = write("")
     (root / "Charades_v1_train.csv").write_text("id,script\n")
     with pytest.raises(DatasetError, match=r"no column subject, actions, length; found id, script"):
-        CHARADES.convert(root)
+        CHARADES.read(root)
     (root / "Charades_v1_classes.txt").write_text("c000 Waving\nc000 Sitting\n")
     with pytest.raises(DatasetError, match="line 2: found 'c000 Sitting'"):
-        CHARADES.convert(root)
+        CHARADES.read(root)
     (root / "Charades_v1_classes.txt").write_text("")
     with pytest.raises(DatasetError, match="the file is empty"):
-        CHARADES.convert(root)
+        CHARADES.read(root)
 
 
 def test_wrong_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"looked for Charades_v1_classes.txt, Charades/Charades_v1_classes.txt"
     ):
-        CHARADES.convert(tmp_path)
+        CHARADES.read(tmp_path)
     with pytest.raises(ConfigError, match="level=segments: expected videos or pieces"):
-        CHARADES.convert(tmp_path, {"level": "segments"})
+        CHARADES.read(tmp_path, {"level": "segments"})
 
 
 def test_real_files_have_their_documented_size(real_data: Path) -> None:
@@ -146,7 +146,7 @@ def test_real_files_have_their_documented_size(real_data: Path) -> None:
     with (root / "Charades_v1_train.csv").open(encoding="utf-8", newline="") as file:
         num_listed = len(list(csv.DictReader(file)))
 
-    converted = CHARADES.convert(root)
+    converted = CHARADES.read(root)
 
     counts = Counter(record.split for record in converted.records)
     assert (num_listed, counts["train"], counts["test"]) == (7985, 7985 - 174, 1863)
@@ -166,7 +166,7 @@ def test_real_pieces_agree_with_the_intervals_at_the_times_of_the_localisation_t
 ) -> None:
     """README of the data set: 25 equally spaced times a video, from 0."""
     root = real_data / "annotations" / "charades"
-    converted = CHARADES.convert(root, {"level": "pieces"})
+    converted = CHARADES.read(root, {"level": "pieces"})
     rows = defaultdict(list)
     for record in converted.records:
         rows[record.path.stem].append(record)

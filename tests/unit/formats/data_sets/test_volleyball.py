@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.adapters.volleyball import ADAPTER, SPLITS
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.data_sets.frame_folders import VOLLEYBALL_SPLITS
+from tests.fixtures.data_sets import VOLLEYBALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_players_actions_are_the_labels(root: Path) -> None:
-    converted = ADAPTER.convert(root)
+    converted = VOLLEYBALL.read(root)
     assert [(r.row, r.relative_path, r.labels, r.split, r.group) for r in converted.records] == [
         (2, "4/100", ("falling", "standing"), "test", "4"),
         (3, "39/100", ("falling", "standing"), "train", "39"),
@@ -38,7 +39,7 @@ def test_players_actions_are_the_labels(root: Path) -> None:
 
 
 def test_team_activity_is_the_label_on_demand(root: Path) -> None:
-    converted = ADAPTER.convert(root, {"target": "group"})
+    converted = VOLLEYBALL.read(root, {"target": "group"})
     assert len(converted.labels) == 8
     assert [r.labels for r in converted.records] == [
         ("left pass",),
@@ -63,30 +64,30 @@ def test_malformed_line_is_named(root: Path, line: str) -> None:
     path = root / "39" / "annotations.txt"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(DatasetError, match=r"39/annotations\.txt, line 3"):
-        ADAPTER.convert(root)
+        VOLLEYBALL.read(root)
 
 
 @pytest.mark.parametrize("line", MALFORMED)
 def test_malformed_line_that_is_skipped_is_named_too(root: Path, line: str) -> None:
     path = root / "39" / "annotations.txt"
     path.write_text(path.read_text() + line + "\n160.jpg l_set 1 2 3 4 setting\n")
-    converted = ADAPTER.convert(root, {"malformed": "skip"})
+    converted = VOLLEYBALL.read(root, {"malformed": "skip"})
     assert [r.relative_path for r in converted.records][-2:] == ["39/120", "39/160"]
     assert any("39/annotations.txt, line 3" in note for note in converted.notes)
 
 
 def test_unknown_team_activity_is_named(root: Path) -> None:
     (root / "4" / "annotations.txt").write_text("100.jpg m_pass 1 2 3 4 standing")
-    assert len(ADAPTER.convert(root).records) == 3
+    assert len(VOLLEYBALL.read(root).records) == 3
     with pytest.raises(DatasetError, match=r"4/annotations\.txt, line 1: found 'm_pass'"):
-        ADAPTER.convert(root, {"target": "group"})
+        VOLLEYBALL.read(root, {"target": "group"})
 
 
 def test_folder_that_is_no_video_is_named(root: Path) -> None:
     for name in ("55", "backup"):
         (root / name).mkdir()
         (root / name / "annotations.txt").write_text(SCENE)
-    converted = ADAPTER.convert(root)
+    converted = VOLLEYBALL.read(root)
     assert len(converted.records) == 3
     left_out = [note for note in converted.notes if "is no video of the official split" in note]
     assert len(left_out) == 2
@@ -94,18 +95,18 @@ def test_folder_that_is_no_video_is_named(root: Path) -> None:
 
 def test_wrong_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"<video>/annotations\.txt, volleyball/<video>"):
-        ADAPTER.convert(tmp_path)
+        VOLLEYBALL.read(tmp_path)
 
 
 def test_unknown_option_value(root: Path) -> None:
     with pytest.raises(ConfigError, match="person or group"):
-        ADAPTER.convert(root, {"target": "ball"})
+        VOLLEYBALL.read(root, {"target": "ball"})
 
 
 def test_every_video_is_in_one_split() -> None:
-    videos = [video for split in SPLITS.values() for video in split]
+    videos = [video for split in VOLLEYBALL_SPLITS.values() for video in split]
     assert sorted(videos) == list(range(55))
-    assert {split: len(videos) for split, videos in SPLITS.items()} == {
+    assert {split: len(videos) for split, videos in VOLLEYBALL_SPLITS.items()} == {
         "train": 24,
         "val": 15,
         "test": 16,
@@ -118,16 +119,16 @@ def test_split_is_that_of_the_authors_files(real_data: Path) -> None:
     def listed(name: str) -> list[int]:
         return sorted(int(line) for line in (folder / name).read_text().split())
 
-    assert listed("test.txt") == sorted(SPLITS["test"])
-    assert listed("trainval.txt") == sorted(SPLITS["train"] + SPLITS["val"])
+    assert listed("test.txt") == sorted(VOLLEYBALL_SPLITS["test"])
+    assert listed("trainval.txt") == sorted(VOLLEYBALL_SPLITS["train"] + VOLLEYBALL_SPLITS["val"])
     readme = (folder.parent / "README_dataset.md").read_text()
     for title, split in {"Train": "train", "Validation": "val", "Test": "test"}.items():
         line = readme.split(f"**{title} Videos**:")[1].splitlines()[0]
-        assert [int(word) for word in line.split()] == list(SPLITS[split])
+        assert [int(word) for word in line.split()] == list(VOLLEYBALL_SPLITS[split])
 
 
 def test_real_files(real_data: Path) -> None:
-    converted = ADAPTER.convert(real_data / "annotations" / "volleyball")
+    converted = VOLLEYBALL.read(real_data / "annotations" / "volleyball")
     assert {r.relative_path: r.labels for r in converted.records} == {
         "volleyball-simple/39/29885": (
             ("waiting", "digging", "spiking", "blocking", "moving", "standing")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from msqnet.config import ClipConfig
-from msqnet.data.adapters.hockey import ADAPTER, CLIP_FRAMES
 from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.data_sets.frame_folders import HOCKEY_CLIP_FRAMES
 from msqnet.video.decoding import FALLBACK_FPS
 from msqnet.video.window_grid import segment_times
+from tests.fixtures.data_sets import HOCKEY
 from tests.fixtures.videos import number_image, read_number
 from tests.unit.video.test_image_folder import write_image
 
@@ -46,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_clips_and_their_labels(root: Path) -> None:
-    converted = ADAPTER.convert(root)
+    converted = HOCKEY.read(root)
     assert len(converted.labels) == NUM_LABELS
     train = [record for record in converted.records if record.split == "train"]
     # 49 frames: [0, 30) and [10, 40); [20, 50) would be one frame short.
@@ -62,19 +63,19 @@ def test_clips_and_their_labels(root: Path) -> None:
 
 
 def test_what_is_left_out_is_counted(root: Path) -> None:
-    notes = ADAPTER.convert(root).notes
+    notes = HOCKEY.read(root).notes
     assert "part(s) left out, with fewer than 30 frames: 1" in notes
     assert any(note.startswith("period(s) in both train and test") for note in notes)
 
 
 def test_centre_frame_only(root: Path) -> None:
-    records = ADAPTER.convert(root, {"labels": "centre"}).records
+    records = HOCKEY.read(root, {"labels": "centre"}).records
     assert [record.labels for record in records] == [(), (), (), ("Play",), ()]
 
 
 def test_other_part_and_strides(root: Path) -> None:
     options = {"test_part": "1", "test_stride": "19", "train_stride": "90"}
-    records = ADAPTER.convert(root, options).records
+    records = HOCKEY.read(root, options).records
     assert [(r.split, r.start_seconds) for r in records] == [
         ("test", 0.0),
         ("test", 0.76),
@@ -86,7 +87,7 @@ def test_other_part_and_strides(root: Path) -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", ""])
 def test_stride_must_be_a_whole_number(root: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="train_stride"):
-        ADAPTER.convert(root, {"train_stride": value})
+        HOCKEY.read(root, {"train_stride": value})
 
 
 @pytest.mark.parametrize("line", ["0,1", "0,0,0,0,0,0,0,0,0,0,0,2", "0 0 0 0 0 0 0 0 0 0 0 0"])
@@ -94,19 +95,19 @@ def test_malformed_line_is_named(root: Path, line: str) -> None:
     good = ",".join("0" * NUM_LABELS)
     (root / "period3-1-gray-label.txt").write_text(f"{good}\n{line}\n{good}\n")
     with pytest.raises(DatasetError, match=r"period3-1-gray-label\.txt, line 2"):
-        ADAPTER.convert(root)
+        HOCKEY.read(root)
 
 
 def test_empty_line_does_not_shift_the_frames_after_it(root: Path) -> None:
     good = ",".join("0" * NUM_LABELS)
     (root / "period3-1-gray-label.txt").write_text(f"{good}\n\n{good}\n")
     with pytest.raises(DatasetError, match=r"period3-1-gray-label\.txt, line 2"):
-        ADAPTER.convert(root)
+        HOCKEY.read(root)
 
 
 def test_wrong_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"period\*-<part>-gray-label\.txt"):
-        ADAPTER.convert(tmp_path)
+        HOCKEY.read(tmp_path)
 
 
 def test_a_clip_shows_exactly_its_frames(tmp_path: Path) -> None:
@@ -115,16 +116,16 @@ def test_a_clip_shows_exactly_its_frames(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(42):
         write_image(folder / f"frame{number}.png", number_image(number))
-    clip = ADAPTER.convert(tmp_path).records[1]
-    shown = read_window(clip, ClipConfig(num_frames=CLIP_FRAMES))
+    clip = HOCKEY.read(tmp_path).records[1]
+    shown = read_window(clip, ClipConfig(num_frames=HOCKEY_CLIP_FRAMES))
     assert [read_number(pixels) for pixels in shown.pixels] == list(range(10, 40))
 
 
 def test_a_clip_never_reaches_beyond_its_frames(tmp_path: Path) -> None:
     write_part(tmp_path, "period1-1", np.zeros((20_000, NUM_LABELS), dtype=int))
     first_and_last = ([0.0] * 16, [np.nextafter(1, 0)] * 16)
-    for number, clip in enumerate(ADAPTER.convert(tmp_path).records):
-        start, end = number * 10, number * 10 + CLIP_FRAMES
+    for number, clip in enumerate(HOCKEY.read(tmp_path).records):
+        start, end = number * 10, number * 10 + HOCKEY_CLIP_FRAMES
         assert (clip.start_seconds, clip.end_seconds) == (start / 25, end / 25)
         low, high = (
             segment_times(clip.start_seconds, clip.end_seconds, 16, offsets)

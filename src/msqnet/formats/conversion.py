@@ -1,0 +1,245 @@
+"""Converts annotations from one format into another, and says what was lost on the way.
+
+A data set is a format that is only read. It gives rows of the standard table, which are written as
+they are into a table, and become events for every other format.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats import FORMATS, Reading, dropped_fields, load_format
+from msqnet.formats.table import write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from msqnet.formats import Format
+    from msqnet.formats.annotations import Annotations
+    from msqnet.formats.table import ClipRows
+    from msqnet.labels import LabelSet
+
+_TABLE = "table"
+_MORE = "'msqnet convert --from list' says more"
+_NUM_LABELS_SHOWN = 5
+
+
+def convert_annotations(
+    source_name: str | None,
+    target_name: str,
+    *,
+    path: str | None,
+    root: str | None,
+    out: str | None,
+    options: Mapping[str, str],
+    overwrite: bool,
+) -> list[str]:
+    """Read annotations in one format and write them in another.
+
+    Args:
+        source_name: format that is read, a key of `FORMATS`.
+        target_name: format that is written.
+        path: file or folder of annotations; a data set is named by `root` instead.
+        root: folder of a data set, or of the videos of annotations (that of `path` by default).
+        out: what is written.
+        options: of both formats; one that both know goes to both.
+        overwrite: whether files are replaced.
+
+    Returns:
+        Lines for the user: what was written, what was assumed and what was lost.
+
+    Raises:
+        ConfigError: an unknown format or option, one that is missing, or a file that exists.
+        DatasetError: annotations that cannot be read or written.
+    """
+    source, target = _source(source_name), _target(target_name)
+    is_data_set = source.read_rows is not None
+    if is_data_set and (root or path) is None:
+        raise ConfigError(f"--root: name the folder that {source.title} was unpacked in")
+    if not is_data_set and path is None:
+        raise ConfigError(f"--input: name the file or folder of {source.title}")
+    # The rows of a data set go into a table as they are.
+    of_target = {} if is_data_set and target.name == _TABLE else target.options
+    unknown = sorted(set(options) - set(source.options) - set(of_target))
+    if unknown:
+        known = ", ".join((*source.options, *of_target)) or "none"
+        both = f"{source.name} and {target.name}" if of_target else source.name
+        raise ConfigError(f"{both}: no option {unknown[0]!r}; known are: {known}")
+    place = _checked_out(out, source, target, overwrite=overwrite)
+    reading = {name: value for name, value in options.items() if name in source.options}
+    writing = {name: value for name, value in options.items() if name in of_target}
+    if source.read_rows is not None:
+        folder = Path(root or path or "").resolve()
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder; give the one that holds {source.title}")
+        rows = source.read_rows(folder, Reading(folder, reading))
+        if target.name == _TABLE:
+            write_rows(rows, place)
+            return _rows_summary(source, rows, place)
+        annotations = rows.annotations()
+    else:
+        annotations = _read(source, Path(path or ""), root, reading)
+    return _write(annotations, source, target, place, writing)
+
+
+def describe_formats() -> str:
+    """Every data set and format, with licences and options."""
+    found = [load_format(name) for name in FORMATS]
+    data_sets = [each for each in found if each.read_rows is not None]
+    tools = [each for each in found if each.read_rows is None]
+    return "\n\n".join(
+        [
+            "data sets (--from NAME --root FOLDER)",
+            *map(_described, data_sets),
+            "formats",
+            *map(_described, tools),
+        ]
+    )
+
+
+def _described(chosen: Format) -> str:
+    ways = [f"--from {chosen.name} --input PATH"] if chosen.read else []
+    ways += [f"--to {chosen.name}"] if chosen.write else []
+    about = chosen.task.replace("_", " ") or " and ".join(ways)
+    return "\n".join(
+        [
+            f"{chosen.name}: {chosen.title} ({about})",
+            *([f"  licence: {chosen.licence}"] if chosen.licence else []),
+            *(f"  --option {name}=...: {text}" for name, text in chosen.options.items()),
+        ]
+    )
+
+
+def _source(name: str | None) -> Format:
+    known = ", ".join(FORMATS)
+    if name is None:
+        raise ConfigError(f"--from: name the data set or the format, one of {known} ({_MORE})")
+    if name not in FORMATS:
+        raise ConfigError(f"--from {name}: no such data set or format; known are {known} ({_MORE})")
+    found = load_format(name)
+    if found.read is None and found.read_rows is None:
+        raise ConfigError(f"--from {name}: {found.title} can only be written")
+    return found
+
+
+def _target(name: str) -> Format:
+    if name not in FORMATS:
+        raise ConfigError(f"--to {name}: no such format; known are {', '.join(FORMATS)} ({_MORE})")
+    found = load_format(name)
+    if found.write is None:
+        raise ConfigError(f"--to {name}: {found.title} can only be read")
+    return found
+
+
+def _checked_out(out: str | None, source: Format, target: Format, *, overwrite: bool) -> Path:
+    """What is written, if it can be."""
+    if out is None:
+        example = source.name if source.read_rows is not None else "annotations"
+        suffix = target.suffix
+        raise ConfigError(f"--out: name what to write, such as {example}{suffix}")
+    place = Path(out)
+    for path in (place,) if target.files is None else target.files(place):
+        if path.exists() and not overwrite:
+            raise ConfigError(f"{path} exists; --overwrite replaces it")
+    return place
+
+
+def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
+    assert source.read is not None
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file; --input names {source.title}")
+    videos = Path(root) if root is not None else (path if path.is_dir() else path.parent)
+    if not videos.is_dir():
+        raise DatasetError(f"{videos}: no such folder; --root names the one that holds the videos")
+    return source.read(path, Reading(videos, options))
+
+
+def _write(
+    annotations: Annotations,
+    source: Format,
+    target: Format,
+    path: Path,
+    options: Mapping[str, str],
+) -> list[str]:
+    assert target.write is not None
+    _check_text(annotations, options, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes = target.write(annotations, path, options)
+    labels = annotations.all_labels()
+    others = sorted(set(labels) - set(annotations.labels))
+    num_events = sum(1 for _ in annotations.events())
+    return [
+        f"{path}: {len(annotations.videos)} videos with {num_events} events, from {source.title}",
+        _label_line(labels),
+        *([f"labels that the ethogram does not have: {', '.join(others)}"] if others else []),
+        *([f"licence: {source.licence}"] if source.licence else []),
+        *(f"note: {note}" for note in (*annotations.notes, *notes)),
+        *(f"note: {note}" for note in dropped_fields(annotations, target.drops, target.title)),
+        *([f"next: msqnet check {shlex.quote(str(path))}"] if target.name == _TABLE else []),
+    ]
+
+
+def _rows_summary(source: Format, rows: ClipRows, path: Path) -> list[str]:
+    records = rows.records
+    num_rows = Counter(record.split for record in records)
+    videos = Counter(split for split, _ in {(record.split, record.path) for record in records})
+    num_unseen = len(rows.labels) - len({name for record in records for name in record.labels})
+    return [
+        f"{path}: {len(records)} rows of {source.title}",
+        *(
+            f"  {split or '(no split)'}: {num_rows[split]} rows, {videos[split]} videos"
+            for split in num_rows
+        ),
+        _label_line(rows.labels),
+        *([f"labels that no row shows: {num_unseen}"] if num_unseen else []),
+        f"licence: {source.licence}",
+        *(f"note: {note}" for note in rows.notes),
+        f"next: msqnet check {shlex.quote(str(path))}",
+    ]
+
+
+def _label_line(labels: LabelSet) -> str:
+    listing = ", ".join(labels.names[:_NUM_LABELS_SHOWN])
+    num_more = len(labels) - _NUM_LABELS_SHOWN
+    return f"labels: {len(labels)}: {listing}" + (f" and {num_more} more" if num_more > 0 else "")
+
+
+def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path) -> None:
+    """Refuse text that no file can hold: results and folders may have names that are not Unicode.
+
+    Raises:
+        DatasetError: the first that is found.
+    """
+    for what, text in _texts(annotations, options, out):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(
+                f"{what}: found {text!a}, expected Unicode text, as files of annotations can hold "
+                "nothing else; rename it and try again"
+            ) from error
+
+
+def _texts(
+    annotations: Annotations, options: Mapping[str, str], out: Path
+) -> Iterator[tuple[str, str]]:
+    """All that is written: what it is, and its text."""
+    yield "--out", str(out)
+    yield from ((f"option {name}", value) for name, value in options.items())
+    yield "model", annotations.model
+    yield from (("label", name) for name in annotations.labels)
+    for video in annotations.videos:
+        yield "path of a video", str(video.path)
+        yield f"split of {video.path.name}", video.split
+        yield f"group of {video.path.name}", video.group
+        yield from ((f"label of {video.path.name}", name) for name in video.checked or ())
+        for event in video.events:
+            yield f"label of {video.path.name}", event.label
+            about = f"{event.label} of {video.path.name}"
+            yield f"subject of {about}", event.subject
+            yield f"comment of {about}", event.comment
+            yield from ((f"modifier of {about}", name) for name in event.modifiers)

@@ -1,0 +1,207 @@
+"""Annotation files of data sets: lines of lists, sheets, names of classes, places of videos."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+from msqnet.documents import read_text
+from msqnet.errors import ConfigError, DatasetError, MissingExtra
+from msqnet.formats.options import choose, choose_seconds
+from msqnet.formats.table import ClipRows
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from msqnet.data.records import Record
+
+VIDEOS_OPTION = "videos"
+PIECES = "pieces"
+"""The level at which videos are cut wherever a label begins or ends."""
+
+MIN_SECONDS_HELP = f"with level={PIECES}: leave out shorter pieces; their time is unknown then"
+VIDEOS_HELP = "folder of the videos, absolute or relative to the data set's folder"
+
+_FIRST_ROW = 2
+_NUM_NAMED = 5
+
+
+def clip_rows(
+    records: Iterable[Record], labels: LabelSet, notes: Iterable[str], root: Path
+) -> ClipRows:
+    """Rows, numbered, with paths relative to the data set's folder.
+
+    A video outside of that folder keeps its absolute path.
+    """
+    folder = Path(os.path.abspath(root)).as_posix() + "/"  # noqa: PTH100 (a link stays a link)
+    numbered = (
+        replace(record, row=row, relative_path=record.path.as_posix().removeprefix(folder))
+        for row, record in enumerate(records, start=_FIRST_ROW)
+    )
+    return ClipRows(tuple(numbered), labels, tuple(notes))
+
+
+def official_labels(name: str) -> LabelSet:
+    """Labels of a data set whose own files carry no list of them, in the official order."""
+    text = files(__package__).joinpath(f"{name}.labels.txt").read_text(encoding="utf-8")
+    return LabelSet(tuple(text.split("\n")[:-1]))
+
+
+def in_order(names: Iterable[str], labels: LabelSet) -> tuple[str, ...]:
+    """Names in the order of the labels."""
+    return tuple(sorted(names, key=labels.index))
+
+
+def find_file(root: Path, candidates: Iterable[str], what: str) -> Path:
+    """The first of several usual places of an annotation file or folder.
+
+    Args:
+        root: the data set's folder.
+        candidates: paths relative to it, the official layout first.
+        what: what is being looked for, for the message.
+
+    Raises:
+        DatasetError: none of them exists; lists all that were looked for.
+    """
+    candidates = list(candidates)
+    for candidate in candidates:
+        if (root / candidate).exists():
+            return root / candidate
+    raise DatasetError(
+        f"{root}: found no {what}; looked for {', '.join(candidates)}. "
+        "Give the folder that holds the data set's annotation files as --root"
+    )
+
+
+def require_files(paths: Sequence[Path]) -> None:
+    """Check that all files of a folder are there.
+
+    Raises:
+        DatasetError: some are not; the first of them are named.
+    """
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise DatasetError(
+            f"{paths[0].parent}: {len(missing)} of {len(paths)} lists are not there: "
+            f"{', '.join(missing[:_NUM_NAMED])}; unpack the annotations again"
+        )
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a text file that hold anything, stripped, with their numbers from 1."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def malformed(path: Path, line: int, found: str, expected: str) -> DatasetError:
+    """The error about a line that does not look as documented."""
+    return DatasetError(
+        f"{path}, line {line}: found {found!r}, expected {expected}; "
+        "correct the line or get the file again"
+    )
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Names by number from 0: one a line, or a table with a header such as ``id,name``.
+
+    Raises:
+        DatasetError: a number is not the next one, or a name is empty or repeated.
+    """
+    names: list[str] = []
+    lines = list(numbered_lines(path))
+    header = lines[0][1].replace(" ", "").lower() if lines else ""
+    is_table = header in ("id,name", "label,name")
+    for number, line in lines[is_table:]:
+        written, _, name = line.partition(",") if is_table else (str(len(names)), "", line)
+        if written.strip() != str(len(names)) or not name.strip() or name.strip() in names:
+            form = f"{len(names)},name" if is_table else f"the name of class {len(names)}"
+            raise malformed(path, number, line, f"{form}, each name once")
+        names.append(name.strip())
+    return tuple(names)
+
+
+def choose_level(options: Mapping[str, str], levels: Sequence[str]) -> tuple[str, float]:
+    """What a row is, and the length below which pieces are left out.
+
+    Args:
+        options: may hold ``level``, and ``min_seconds`` where the level is pieces.
+        levels: the data set's, its default first.
+
+    Raises:
+        ConfigError: another level, or a length that is no number of at least 0 or has no use.
+    """
+    level = choose(options, "level", levels)
+    if "min_seconds" in options and level != PIECES:
+        written = options["min_seconds"]
+        raise ConfigError(f"option min_seconds={written} holds for level={PIECES} only")
+    return level, choose_seconds(options, "min_seconds", 0.0)
+
+
+def video_folder(
+    root: Path, options: Mapping[str, str], candidates: Iterable[str], *, inside: str = ""
+) -> Path:
+    """Where the videos belong, whether they are there or not.
+
+    Args:
+        root: the data set's folder.
+        options: may name the folder as ``videos``.
+        candidates: usual folders relative to the root; without any of them, the first is meant.
+        inside: what must be in a candidate for it to count as there, such as a class folder.
+
+    Returns:
+        An absolute path.
+    """
+    named = options.get(VIDEOS_OPTION)
+    places = [root / name for name in ([named] if named else candidates)]
+    found = next((place for place in places if (place / inside).exists()), places[0])
+    return Path(os.path.abspath(found))  # noqa: PTH100 (a link stays a link)
+
+
+def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
+    """The named columns of a sheet: cells by the number of the row, in the sheet's order.
+
+    Cells are taken as they were typed: the text ``#N/A`` stays that text, which pandas would turn
+    into a missing value. The header is row 1; rows without any cell are left out.
+
+    Args:
+        path: an ``.xlsx`` file.
+        sheet: name of the sheet.
+        columns: names in the first row; others are not read.
+
+    Raises:
+        MissingExtra: openpyxl is not installed.
+        DatasetError: no workbook, or one without that sheet or column.
+    """
+    try:
+        openpyxl = importlib.import_module("openpyxl")
+    except ImportError as error:
+        raise MissingExtra(f"{path.name}: reading an Excel workbook", extra="datasets") from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True)
+    except (BadZipFile, KeyError, ValueError, OSError) as error:
+        raise DatasetError(f"{path}: not a readable Excel workbook ({error})") from error
+    try:
+        if sheet not in book.sheetnames:
+            found = ", ".join(book.sheetnames)
+            raise DatasetError(f"{path}: no sheet {sheet!r}; found {found}")
+        rows = book[sheet].iter_rows(values_only=True)
+        header = next(rows, ())
+        missing = [name for name in columns if name not in header]
+        if missing:
+            found = ", ".join(str(name) for name in header)
+            raise DatasetError(f"{path}, sheet {sheet!r}: no column {missing[0]!r}; found {found}")
+        places = [header.index(name) for name in columns]
+        return {
+            number: tuple(row[place] for place in places)
+            for number, row in enumerate(rows, start=2)
+            if any(cell is not None for cell in row)
+        }
+    finally:
+        book.close()

@@ -1,0 +1,378 @@
+"""Data sets whose lists name actions with their times: Charades, THUMOS14.
+
+**Charades**: 9,848 videos of people at home, several of 157 actions each. Files:
+``Charades_v1_train.csv`` and ``Charades_v1_test.csv`` (fields `id`, `subject`, `actions` as
+``c092 11.90 21.20;...`` in seconds, `length`) and ``Charades_v1_classes.txt``, as described in the
+README of http://allenai.org/plato/charades/ (Sigurdsson et al. 2016, arXiv:1604.01753). Subjects
+are the groups; none is in both parts. Two levels:
+
+- ``videos``: the standard protocol. A row is a whole video with all its labels; every class was
+  checked. Videos without an action stay in ``test``. The authors' `Charades_v1_classify.m` ranks
+  such videos below all others; as negatives like any other they can only cost.
+- ``pieces``: for metrics over time. Videos are cut wherever an action begins or ends, so each row's
+  labels, background included, are exactly known. An action whose times are impossible (it ends
+  before it starts, or starts after the video) is unknown in all rows of its video.
+
+**THUMOS14**: 20 sports in 413 untrimmed videos. Files: ``annotation/<Class>_val.txt`` and
+``<Class>_test.txt``, or the same in ``annotations_val/`` and ``annotations_test/``, with lines
+``<video> <start> <end>`` in seconds, as the readme beside them says;
+http://crcv.ucf.edu/THUMOS14/. Parts are `val` and `test`; the challenge's own training part is the
+UCF101 clips of the same classes (option ``ucf101``). Three levels:
+
+- ``instances``: a row an annotated span, with one label, for single-label training and top-1. The
+  lists name each cliff dive twice, as `CliffDiving` and as `Diving`: such a row is `CliffDiving`,
+  and nothing is said about `Diving`. Nor is anything said about a class whose span overlaps.
+- ``pieces``: as above; the last piece is open, because the lists do not tell how long a video is.
+- ``videos``: a row a video, with every label that is seen anywhere in it.
+
+What ``Ambiguous_*.txt`` lists is "taken out of the evaluations" (readme): spans inside it are left
+out, and no piece covers it. Some spans lie beyond the end of their video; only the videos tell
+which, so `msqnet check` names them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from msqnet.data.records import Record
+from msqnet.documents import read_text
+from msqnet.errors import DatasetError
+from msqnet.formats import Format
+from msqnet.formats.data_sets.clip_lists import ucf101_clips
+from msqnet.formats.data_sets.list_files import (
+    MIN_SECONDS_HELP,
+    PIECES,
+    VIDEOS_HELP,
+    VIDEOS_OPTION,
+    choose_level,
+    clip_rows,
+    find_file,
+    in_order,
+    malformed,
+    numbered_lines,
+    official_labels,
+    require_files,
+    video_folder,
+)
+from msqnet.formats.options import count_note, parse_seconds
+from msqnet.intervals import Span, covers, cut
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from msqnet.formats import Reading
+    from msqnet.formats.table import ClipRows
+
+_CHARADES_FOLDERS = ("", "Charades/")
+_CHARADES_VIDEOS = ("Charades_v1_480", "Charades_v1")
+_CHARADES_COLUMNS = ("id", "subject", "actions", "length")
+
+
+def _video_row(path: Path, split: str, group: str, source: str) -> Record:
+    """The row of a whole video, without labels."""
+    return Record(
+        row=0,
+        path=path,
+        relative_path="",
+        labels=(),
+        split=split,
+        group=group,
+        actor="human",
+        source=source,
+    )
+
+
+def _without(labels: LabelSet, unknown: set[str]) -> frozenset[str] | None:
+    """Labels that are known; None for all."""
+    return frozenset(labels) - unknown if unknown else None
+
+
+def _read_charades(root: Path, reading: Reading) -> ClipRows:
+    level, min_seconds = choose_level(reading.options, ("videos", PIECES))
+    name_of = _charades_classes(_charades_file(root, "Charades_v1_classes.txt"))
+    labels = LabelSet(tuple(name_of.values()))
+    folder = video_folder(root, reading.options, _CHARADES_VIDEOS)
+    records: list[Record] = []
+    num_without: Counter[str] = Counter()
+    num_beyond = num_untimed = 0
+    for split in ("train", "test"):
+        path = _charades_file(root, f"Charades_v1_{split}.csv")
+        for line, cells in _charades_lines(path):
+            length, spans, untimed = _charades_actions(path, line, cells, name_of)
+            names = untimed.union(span.label for span in spans)
+            num_without[split] += not names
+            if not names and split == "train":
+                continue
+            blank = _video_row(folder / f"{cells['id']}.mp4", split, cells["subject"], "charades")
+            if level == "videos":
+                records.append(replace(blank, labels=in_order(names, labels)))
+                continue
+            num_beyond += sum(span.end_seconds > length for span in spans)
+            num_untimed += bool(untimed)
+            known = _without(labels, untimed)
+            records += [
+                replace(
+                    blank,
+                    labels=in_order(piece.labels, labels),
+                    annotated=None if known is None else known | piece.labels,
+                    start_seconds=piece.start_seconds,
+                    end_seconds=piece.end_seconds,
+                )
+                for piece in cut(spans, length, min_seconds=min_seconds)
+            ]
+    notes = (
+        *count_note(
+            num_without["train"],
+            "train videos without an action, which are left out (such test videos are kept: "
+            f"{num_without['test']})",
+        ),
+        *count_note(
+            num_beyond, "actions that reach beyond their video's length and are cut off there"
+        ),
+        *count_note(
+            num_untimed,
+            "videos with actions at impossible times, which are unknown all through the video",
+        ),
+    )
+    return clip_rows(records, labels, notes, root)
+
+
+def _charades_file(root: Path, name: str) -> Path:
+    return find_file(root, [folder + name for folder in _CHARADES_FOLDERS], name)
+
+
+def _charades_classes(path: Path) -> dict[str, str]:
+    """Names by code, in the order of the file."""
+    name_of: dict[str, str] = {}
+    for number, line in numbered_lines(path):
+        code, _, name = line.partition(" ")
+        if not name or not code.startswith("c") or code in name_of:
+            raise malformed(path, number, line, "a new code and a name such as c008 Opening a door")
+        name_of[code] = name
+    if not name_of:
+        raise DatasetError(f"{path}: the file is empty; expected one class a line")
+    return name_of
+
+
+def _charades_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    missing = [name for name in _CHARADES_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DatasetError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}"
+        )
+    for cells in reader:
+        if not cells["id"] or any(cells[name] is None for name in _CHARADES_COLUMNS):
+            expected = "an id and as many cells as the header has"
+            raise malformed(path, reader.line_num, str(cells["id"]), expected)
+        yield reader.line_num, cells
+
+
+def _charades_actions(
+    path: Path, line: int, cells: Mapping[str, str], name_of: Mapping[str, str]
+) -> tuple[float, list[Span], set[str]]:
+    """Length in seconds, actions with usable times, and labels of those with impossible ones."""
+    try:
+        length = parse_seconds(cells["length"])
+    except ValueError as error:
+        raise malformed(path, line, cells["length"], "a length in seconds") from error
+    spans, untimed = [], set()
+    for text in filter(None, cells["actions"].split(";")):
+        try:
+            code, start_text, end_text = text.split()
+            span = Span(name_of[code], parse_seconds(start_text), parse_seconds(end_text))
+        except (ValueError, KeyError) as error:
+            expected = "a code of the classes file, start and end such as c092 11.90 21.20"
+            raise malformed(path, line, text, expected) from error
+        if span.start_seconds < min(span.end_seconds, length):
+            spans.append(span)
+        else:
+            untimed.add(span.label)
+    return length, spans, untimed
+
+
+CHARADES = Format(
+    "charades",
+    "Charades",
+    read_rows=_read_charades,
+    task="multi_label",
+    licence="non-commercial research use only; no redistribution (Allen Institute for AI)",
+    options={
+        "level": "videos (a row a video) or pieces (a row wherever the set of actions changes, "
+        "with start and end)",
+        "min_seconds": MIN_SECONDS_HELP,
+        VIDEOS_OPTION: f"{VIDEOS_HELP}; {' or '.join(_CHARADES_VIDEOS)} by default",
+    },
+)
+
+_AMBIGUOUS = "Ambiguous"
+_GENERAL, _SPECIAL = "Diving", "CliffDiving"
+_THUMOS14_FOLDERS = ("annotation/", "annotations_{split}/", "original/annotations_{split}/", "")
+_THUMOS14_VIDEOS = {"val": ("validation", "videos"), "test": ("TH14_test_set_mp4", "videos")}
+
+_REPEATED = "lines that repeat another one and count once"
+_EMPTY = "spans that do not end after they start, which are left out"
+_INSIDE_AMBIGUOUS = "spans inside of an ambiguous one, which are left out"
+_NOTHING_LEFT = "videos with nothing but ambiguous spans, which are left out"
+_CLIFF_DIVES = f"cliff dives that are listed as {_GENERAL} too, rows of {_SPECIAL} alone"
+_AT_ONCE = "spans listed for two classes that exclude each other, which are left out"
+_OVERLAPPING = "rows that overlap a span of another class, which is unknown in them"
+_TRAINING_CLIPS = "train rows, UCF101's clips of the same classes"
+_NO_TRAINING_CLIPS = (
+    "there is no split 'train': the data set's own training part is UCF101's clips of the same "
+    "classes; add them with the option ucf101=FOLDER, or train on val"
+)
+
+
+@dataclass
+class _Thumos14Video:
+    """What the lists say about one video.
+
+    Attributes:
+        spans: of the 20 classes, each once.
+        ambiguous: spans that count nowhere.
+    """
+
+    spans: list[Span] = field(default_factory=list)
+    ambiguous: list[Span] = field(default_factory=list)
+
+    @property
+    def clear_spans(self) -> list[Span]:
+        """Spans that are not inside an ambiguous one."""
+        return [
+            span
+            for span in self.spans
+            if not covers((other.interval for other in self.ambiguous), span.interval)
+        ]
+
+
+def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
+    options = reading.options
+    level, min_seconds = choose_level(options, ("instances", PIECES, "videos"))
+    labels = official_labels("thumos14")
+    counts: Counter[str] = Counter()
+    records: list[Record] = []
+    if "ucf101" in options:
+        for clip in ucf101_clips(root / options["ucf101"], labels):
+            known = _without(labels, _unsaid(set(clip.labels)))
+            records.append(replace(clip, split="train", annotated=known))
+    counts[_TRAINING_CLIPS] = len(records)
+    for split, candidates in _THUMOS14_VIDEOS.items():
+        folder = video_folder(root, options, candidates)
+        for name, video in sorted(_thumos14_videos(root, split, labels, counts).items()):
+            clear = video.clear_spans
+            counts[_INSIDE_AMBIGUOUS] += len(video.spans) - len(clear)
+            counts[_NOTHING_LEFT] += not clear
+            if not clear:
+                continue
+            blank = _video_row(folder / f"{name}.mp4", split, name, "thumos14")
+            if level == "instances":
+                records += _instance_rows(video, blank, labels, counts)
+            elif level == PIECES:
+                unknown = [span.interval for span in video.ambiguous]
+                records += [
+                    replace(
+                        blank,
+                        labels=in_order(piece.labels, labels),
+                        start_seconds=piece.start_seconds,
+                        end_seconds=piece.end_seconds,
+                    )
+                    for piece in cut(video.spans, None, unknown=unknown, min_seconds=min_seconds)
+                ]
+            else:
+                seen = {span.label for span in clear}
+                known = _without(labels, {span.label for span in video.spans} - seen)
+                records.append(replace(blank, labels=in_order(seen, labels), annotated=known))
+    notes = [note for text, number in counts.items() for note in count_note(number, text)]
+    if "ucf101" not in options:
+        notes.append(_NO_TRAINING_CLIPS)
+    return clip_rows(records, labels, notes, root)
+
+
+def _thumos14_videos(
+    root: Path, split: str, labels: LabelSet, counts: Counter[str]
+) -> dict[str, _Thumos14Video]:
+    """What the lists of a part say, by the names of the videos."""
+    first = find_file(
+        root,
+        [f"{f.format(split=split)}{labels.names[0]}_{split}.txt" for f in _THUMOS14_FOLDERS],
+        f"lists of the {split} videos",
+    )
+    lists = {name: first.with_name(f"{name}_{split}.txt") for name in (*labels, _AMBIGUOUS)}
+    require_files(list(lists.values()))
+    videos: dict[str, _Thumos14Video] = defaultdict(_Thumos14Video)
+    for label, path in lists.items():
+        listed: set[tuple[str, Span]] = set()
+        for number, line in numbered_lines(path):
+            try:
+                name, start_text, end_text = line.split()
+                span = Span(label, parse_seconds(start_text), parse_seconds(end_text))
+            except ValueError as error:
+                expected = "a video's name, start and end in seconds"
+                raise malformed(path, number, line, expected) from error
+            is_empty = span.end_seconds <= span.start_seconds
+            counts[_REPEATED] += (name, span) in listed
+            counts[_EMPTY] += is_empty
+            if is_empty or (name, span) in listed:
+                continue
+            listed.add((name, span))
+            video = videos[name]
+            (video.ambiguous if label == _AMBIGUOUS else video.spans).append(span)
+    return videos
+
+
+def _instance_rows(
+    video: _Thumos14Video, blank: Record, labels: LabelSet, counts: Counter[str]
+) -> Iterator[Record]:
+    names_of: dict[tuple[float, float], set[str]] = defaultdict(set)
+    for span in video.clear_spans:
+        names_of[span.interval].add(span.label)
+    for (start, end), names in sorted(names_of.items()):
+        if names == {_GENERAL, _SPECIAL}:
+            counts[_CLIFF_DIVES] += 1
+            names = {_SPECIAL}
+        if len(names) > 1:
+            counts[_AT_ONCE] += len(names)
+            continue
+        others = {
+            span.label
+            for span in video.spans
+            if span.start_seconds < end and start < span.end_seconds
+        } - names
+        counts[_OVERLAPPING] += bool(others - _unsaid(names))
+        yield replace(
+            blank,
+            labels=tuple(names),
+            annotated=_without(labels, others | _unsaid(names)),
+            start_seconds=start,
+            end_seconds=end,
+        )
+
+
+def _unsaid(names: set[str]) -> set[str]:
+    """What a row of these labels says nothing about: a cliff dive is a kind of dive."""
+    return {_GENERAL} - names if _SPECIAL in names else set()
+
+
+THUMOS14 = Format(
+    "thumos14",
+    "THUMOS14",
+    read_rows=_read_thumos14,
+    task="single_label",
+    licence="not stated (videos come from YouTube; the test archive asks for registration)",
+    options={
+        "level": "instances (a row an annotated span), pieces (a row wherever the set of labels "
+        "changes, background included) or videos (a row a video); the last two have several labels",
+        "min_seconds": MIN_SECONDS_HELP,
+        "ucf101": "folder of UCF101's lists or videos, absolute or relative to the data set's "
+        "folder; its clips of the same classes become the split train",
+        VIDEOS_OPTION: f"{VIDEOS_HELP}, for both parts; validation, TH14_test_set_mp4 or videos by "
+        "default",
+    },
+)

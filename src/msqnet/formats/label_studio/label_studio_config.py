@@ -1,0 +1,193 @@
+"""The labelling configuration of a Label Studio project, and frames as Label Studio counts them.
+
+The configuration is XML that names labels and frame rate. Its tags are read in any case, as Label
+Studio reads them: https://labelstud.io/tags/video and https://labelstud.io/tags/timelinelabels.
+
+Label Studio counts frames from 1 at the rate that the configuration gives (``frameRate``, 24
+without it), whatever rate the file has: frame f is shown from (f - 1) / rate to f / rate seconds. A
+range of frames has both its ends. Sources: https://labelstud.io/tags/video and the editor's
+``VideoCanvas`` and ``Video`` components. Where the video is there, a frame of Label Studio is the
+frame of the file that is shown in the middle of that interval, with its own time stamps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+import numpy as np
+
+from msqnet.formats.annotations import clean_label
+from msqnet.formats.frame_times import is_rate
+from msqnet.formats.xml_files import XmlElement, read_xml, xml_text
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from msqnet.formats.frame_times import FrameTimes
+
+VIDEO_NAME = "video"
+TIMELINE_NAME = "timeline"
+RATE_KEY = "fps"
+
+_ADVICE = "copy the labelling configuration from the settings of the project again"
+_DEFAULT_RATE = 24.0
+_MAX_RATE = 240.0
+_EPSILON_SECONDS = 1e-6
+
+
+@dataclass(frozen=True)
+class LabellingConfig:
+    """What a configuration says.
+
+    Attributes:
+        labels: the ethogram, in its own order.
+        video_key: key of the video's address in the data of a task; empty where it is not said.
+        rate: frames a second that Label Studio counts by; None where the data say it.
+        rate_key: key of that rate in the data of a task; empty where it stands here.
+    """
+
+    labels: LabelSet
+    video_key: str
+    rate: float | None
+    rate_key: str
+
+
+def config_path(tasks: Path) -> Path:
+    """Where the configuration of a file of tasks stands."""
+    return tasks.with_suffix(".xml")
+
+
+def read_config(path: Path) -> LabellingConfig:
+    """Read a configuration.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    root = read_xml(path, _ADVICE)
+    names: dict[str, None] = {}
+    for group in root.iter():
+        if group.tag.lower() in ("timelinelabels", "labels"):
+            labels = [child for child in group.iter() if child.tag.lower() == "label"]
+            written = [clean_label(_get(label, "alias", "value")) for label in labels]
+            names.update(dict.fromkeys(name for name in written if name))
+    video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
+    if video is None:
+        raise root.error(root.tag, "a labelling configuration with a <Video>")
+    rate, rate_key = _rate(video)
+    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, rate_key)
+
+
+def _get(element: XmlElement, *attributes: str) -> str:
+    """The first of some attributes that has a value, its name in any case."""
+    found = {name.lower(): value for name, value in element.element.items() if value}
+    return next((found[name] for name in attributes if name in found), "")
+
+
+def _key(written: str) -> str:
+    return written.removeprefix("$") if written.startswith("$") else ""
+
+
+def _rate(video: XmlElement) -> tuple[float | None, str]:
+    """Frames a second, or the key of them."""
+    written = _get(video, "framerate")
+    if not written:
+        return _DEFAULT_RATE, ""
+    if _key(written):
+        return None, _key(written)
+    try:
+        rate = float(written)
+    except ValueError:
+        rate = 0.0
+    # Below 1, Label Studio takes it as the length of a frame.
+    rate = 1 / rate if 0 < rate < 1 else rate
+    if not is_rate(rate):
+        raise video.error(written, "a number of frames a second as frameRate")
+    return rate, ""
+
+
+def config_text(labels: Iterable[str]) -> str:
+    """A configuration for intervals of time in videos, at the rate that each task names.
+
+    Args:
+        labels: the ethogram, in order.
+    """
+    view = Element("View")
+    video = {"name": VIDEO_NAME, "value": f"${VIDEO_NAME}", "frameRate": f"${RATE_KEY}"}
+    SubElement(view, "Video", video | {"timelineHeight": "120"})
+    timeline = SubElement(view, "TimelineLabels", {"name": TIMELINE_NAME, "toName": VIDEO_NAME})
+    for label in labels:
+        SubElement(timeline, "Label", {"value": xml_text(label)})
+    indent(view)
+    return tostring(view, encoding="unicode") + "\n"
+
+
+@dataclass(frozen=True)
+class FrameClock:
+    """When frames of Label Studio begin and end.
+
+    Attributes:
+        rate: frames a second that Label Studio counts by; None for those of the file.
+        times: of the file; None where it is not there. One of both is known.
+    """
+
+    rate: float | None
+    times: FrameTimes | None
+
+    def seconds_of(self, first: int, last: int) -> tuple[float, float]:
+        """When a range of frames begins and ends; the end of the video for frames after it."""
+        return self._seconds(self._index(first)), self._seconds(self._index(last) + 1)
+
+    def _index(self, frame: int) -> int:
+        """The frame of the file, or of an even rate, counted from 0."""
+        if self.rate is None or self.times is None:
+            return frame - 1
+        middle_seconds = (frame - 0.5) / self.rate
+        if middle_seconds >= self.times.duration_seconds:
+            return len(self.times.starts_seconds)
+        return self.times.frame_at(middle_seconds)
+
+    def _seconds(self, index: int) -> float:
+        if self.times is not None:
+            return self.times.seconds_of(min(index, len(self.times.starts_seconds)))
+        assert self.rate is not None
+        return index / self.rate
+
+    def frames_of(self, start_seconds: float, end_seconds: float) -> tuple[int, int]:
+        """The first and the last frame of an interval of time; at least one frame.
+
+        Needs a rate. An interval that begins or ends inside a frame of the file has all of it.
+        """
+        assert self.rate is not None
+        if self.times is None:
+            first = math.floor(start_seconds * self.rate + _EPSILON_SECONDS) + 1
+            last = math.ceil(end_seconds * self.rate - _EPSILON_SECONDS)
+            return first, max(first, last)
+        begin = self.times.frame_at(start_seconds)
+        end = max(begin + 1, self.times.end_frame(end_seconds))
+        # The first frames whose middle is not before these times.
+        first, after = (
+            max(1, math.ceil((self.times.seconds_of(index) - _EPSILON_SECONDS) * self.rate + 0.5))
+            for index in (begin, end)
+        )
+        return first, max(first, after - 1)
+
+
+def rate_of(times: FrameTimes) -> tuple[float, bool]:
+    """The rate at which Label Studio should count, and whether the frames come at an even rate.
+
+    At an even rate it is that of the file. Otherwise it is so high that each frame of the file has
+    one of its own, up to 240 a second.
+    """
+    count = len(times.starts_seconds)
+    even = float(f"{count / times.duration_seconds:.9g}")
+    middles = (np.arange(count) + 0.5) / even
+    shown = np.searchsorted(times.starts_seconds, middles + _EPSILON_SECONDS, side="right") - 1
+    if bool((shown == np.arange(count)).all()):
+        return even, True
+    gaps = np.diff([*times.starts_seconds, times.duration_seconds])
+    return min(_MAX_RATE, float(f"{1 / gaps[gaps > 0].min():.9g}")), False

@@ -1,0 +1,72 @@
+"""Options that several formats share, and notes that count."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+def choose(options: Mapping[str, str], name: str, values: Sequence[str]) -> str:
+    """The value of an option that has fixed values; the first of them if it is not given.
+
+    Raises:
+        ConfigError: another value.
+    """
+    value = options.get(name, values[0])
+    if value not in values:
+        raise ConfigError(f"option {name}={value}: expected {' or '.join(values)}")
+    return value
+
+
+def choose_seconds(options: Mapping[str, str], name: str, default: float) -> float:
+    """The value of an option that is a number of seconds of at least 0.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if name not in options:
+        return default
+    try:
+        return parse_seconds(options[name])
+    except ValueError as error:
+        raise ConfigError(
+            f"option {name}={options[name]}: expected a number of seconds such as 0.5"
+        ) from error
+
+
+def parse_seconds(text: str) -> float:
+    """A finite number of at least 0.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = float(text)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(text)
+    return value
+
+
+def video_address(video: Path, file: Path, options: Mapping[str, str]) -> str:
+    """How a file names a video: by ``base_url`` where that is given, else by its path.
+
+    Args:
+        video: absolute path.
+        file: that is written; the path of a video in its folder or below is relative to it.
+        options: may have ``base_url``, the address of the folder of the videos.
+    """
+    if "base_url" in options:
+        return f"{options['base_url'].rstrip('/')}/{quote(video.name)}"
+    home = file.absolute().parent
+    return video.relative_to(home).as_posix() if video.is_relative_to(home) else str(video)
+
+
+def count_note(number: int, text: str) -> tuple[str, ...]:
+    """One note that ends with a count, or none if there is nothing to count."""
+    return (f"{text}: {number}",) if number else ()
