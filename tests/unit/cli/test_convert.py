@@ -140,7 +140,7 @@ def test_every_data_set_is_listed_with_licence_and_options(
         (["--option", "split=1", "split=2"], "split is given twice"),
         (["--option", "fold=1"], "ucf101: no option 'fold'; known are: split, videos"),
         (["--option", "split=7"], "option split=7: expected 1 or 2 or 3"),
-        (["--source_format", "ucf101"], "--source_format"),
+        (["--source_format", "ucf101"], "unrecognized arguments: --source-format"),
     ],
 )
 def test_wrong_usage_says_what_is_right(
@@ -177,9 +177,9 @@ def test_help_shows_the_names_to_type_and_an_example(capsys: pytest.CaptureFixtu
         main(["convert", "--help"])
 
     text = " ".join(capsys.readouterr().out.split())
-    assert "--from NAME What is read, a data set or the format of a tool" in text
-    assert "--option KEY=VALUE [KEY=VALUE ...]" in text
-    assert "source_format" not in text
+    assert "--from FROM What is read: a data set or the format of a tool" in text
+    assert "--option OPTION [OPTION ...] How to read and write, as KEY=VALUE" in text
+    assert "from_" not in text
     assert "example: msqnet convert --from charades --root" in text
 
 
