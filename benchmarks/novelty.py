@@ -23,7 +23,7 @@ from msqnet.config import WindowConfig
 from msqnet.data.table import read_table
 from msqnet.errors import VideoError
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import find_videos
+from msqnet.inference.results import find_videos
 from msqnet.model.novelty import UNLIKE_SHARE, NoveltyReference
 from msqnet.models import model_folder
 
@@ -109,7 +109,7 @@ def main() -> None:
     backend = Predictor.from_pretrained(options.model).backend
     window = WindowConfig(backend.window_seconds, backend.window_seconds)
     look = Embeddings(Predictor(backend, window), options.out / "embeddings.npz")
-    misc = measured(look, reference, [video.path for video in find_videos([options.misc])])
+    misc = measured(look, reference, [Path(video.source) for video in find_videos([options.misc])])
     traps = {path: item for path, item in misc.items() if CAMERA_TRAP in Path(path).parts}
     sets = {
         "misc": misc,
@@ -117,7 +117,7 @@ def main() -> None:
         "misc, the others": {path: item for path, item in misc.items() if path not in traps},
     }
     for folder in options.singles:
-        videos = [video.path for video in find_videos([folder])]
+        videos = [Path(video.source) for video in find_videos([folder])]
         sets[folder.name] = measured(look, reference, videos)
     test = dict.fromkeys(record.path for record in read_table(options.data).select("test").records)
     sets["test"] = measured(look, reference, test)

@@ -6,18 +6,18 @@ import random
 import shutil
 import sys
 from itertools import cycle, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 
 from msqnet.errors import VideoError
-from msqnet.inference.results_folder import find_videos
+from msqnet.inference.results import find_videos
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _SECONDS_A_CLIP = 1.0
 _FRAMES_A_SECOND = 4
@@ -50,14 +50,16 @@ def cut_videos(source: Path, folder: Path, count: int) -> None:
 
 
 def _cut(source: Path, folder: Path, count: int) -> Iterator[Path]:
-    videos = [video for video in find_videos([source]) if video.path.is_file()]
+    videos = [video for video in find_videos([source]) if Path(video.source).is_file()]
     step = max(1, len(videos) * _CLIPS_A_SOURCE // (2 * count))
     for video in [*videos[::step], *videos]:
         try:
-            with open_video(video.path, short_side_pixels=_SHORT_SIDE_PIXELS) as opened:
+            with open_video(video.source, short_side_pixels=_SHORT_SIDE_PIXELS) as opened:
                 num_clips = min(int(opened.duration_seconds / _SECONDS_A_CLIP), _CLIPS_A_SOURCE)
                 for number in range(num_clips):
-                    path = folder / video.name.with_name(f"{video.name.stem}-{number:03}.mp4")
+                    path = folder / Path(video.name).with_name(
+                        f"{Path(video.name).stem}-{number:03}.mp4"
+                    )
                     if not path.exists():
                         start = number * _SECONDS_A_CLIP
                         grid = np.arange(_FRAMES_A_SECOND) / _FRAMES_A_SECOND

@@ -16,6 +16,7 @@ from benchmarks.speed.models import HuggingFaceParts, paper_model
 from benchmarks.speed.videos import looped
 from msqnet import Predictor, WindowConfig
 from msqnet.clips import ClipBatch
+from msqnet.config import ModelOptions
 from msqnet.inference.backends import TorchBackend
 from msqnet.inference.loading import load_backend
 from msqnet.inference.shared_frames import SharedFrames, seen_windows
@@ -167,7 +168,7 @@ class Bench:
     @cached_property
     def lite(self) -> Backend:
         """The shipped model."""
-        return load_backend(None, device="cpu")
+        return load_backend(ModelOptions(device="cpu"))
 
     def check_agreement(self) -> dict[str, float]:
         """Largest difference of scores between baseline and ours on the same pixels.

@@ -21,6 +21,7 @@ from benchmarks.speed.limits import count_flops
 from benchmarks.speed.machine import hand_back_memory
 from benchmarks.speed.models import timesformer_config
 from msqnet import Predictor
+from msqnet.config import ModelOptions
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.loading import load_backend
 from msqnet.inference.shared_frames import SeenWindow, SharedFrames, seen_windows
@@ -382,7 +383,9 @@ def _add_lite(found: Field, bench: Bench) -> None:
     found.flops[LITE] = sum(each[name] * count for name, count in counting.counts.items())
     for folder in bench.exported:
         name = f"lite, exported as {folder.name}"
-        _add_prediction(found, bench, name, load_backend(folder, device="cpu"), video)
+        _add_prediction(
+            found, bench, name, load_backend(ModelOptions(str(folder), device="cpu")), video
+        )
         found.pairs.append(Pair(f"lite: torch / {folder.name}", LITE, name, "ablation"))
     if bench.settings.lite_seconds == bench.settings.paper_seconds:
         names = [LITE, *(f"lite, exported as {folder.name}" for folder in bench.exported)]
@@ -429,7 +432,7 @@ def _add_bf16(found: Field, bench: Bench) -> None:
         (OURS, OURS_IN_BF16),
     ]
     if settings.with_lite:
-        lite = load_backend(None, device="cpu", precision="bf16")
+        lite = load_backend(ModelOptions(device="cpu", precision="bf16"))
         _add_prediction(found, bench, LITE_IN_BF16, lite, bench.lite_video)
         found.in_bf16.add(LITE_IN_BF16)
         found.flops[LITE_IN_BF16] = found.flops[LITE]

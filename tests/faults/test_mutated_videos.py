@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from msqnet.inference.results_folder import read_index
+from msqnet.inference.results import read_index
 from tests.faults.mutations import MUTATIONS, write_mutated
 from tests.faults.processes import run
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from msqnet.batch.results_folder import ResultsFolder, predict_into
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import ResultsFolder, find_videos, predict_into, read_index
+from msqnet.inference.results import find_videos, read_index
 from tests.faults.processes import run
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 

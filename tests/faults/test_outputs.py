@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.inference.results_folder import read_index
+from msqnet.inference.results import read_index
 from msqnet.predictions import VideoPredictions
 from tests.faults.processes import run
 from tests.unit.inference.brightness import BLACK, WHITE, write_video

@@ -19,9 +19,7 @@ import pytest
 import torch
 
 from msqnet.batch.ray_runner import RayRunner, check_reachable
-from msqnet.batch.run import BatchStatus, run_batch
-from msqnet.batch.settings import BatchSettings, ModelSettings
-from msqnet.batch.tables import ERROR_COLUMNS
+from msqnet.batch.run import ERROR_COLUMNS, BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.main import main
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError
@@ -147,7 +145,7 @@ class Unreadable:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
 def test_cluster_that_gives_up_is_one_line(tmp_path: Path, videos: Path) -> None:
     pytest.importorskip("ray", exc_type=ImportError)
-    settings = BatchSettings(ModelSettings(), brightness_batch.job_settings(tmp_path / "out"))
+    settings = brightness_batch.job_settings(tmp_path / "out")
     runner = RayRunner(settings, Unreadable(), 1)  # type: ignore[arg-type]
     with pytest.raises(MsqnetError, match="--ray local: the cluster gave up: ") as caught:
         list(run_batch(find_jobs([str(videos)]), runner, str(tmp_path / "out")))

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.predictions import RESULT_SUFFIXES
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,11 +45,6 @@ class VideoRecord:
     duration_seconds: float
 
 
-def result_names(name: str) -> tuple[str, ...]:
-    """Names of the files that `predict` writes of a video, in the order of `RESULT_SUFFIXES`."""
-    return tuple(name + suffix for suffix in RESULT_SUFFIXES)
-
-
 def table_names(name: str) -> tuple[str, ...]:
     """Names of a video's files in the data set, in the order of `TABLES`.
 
@@ -69,7 +62,7 @@ def provenance_digest(provenance: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_tables(
+def write_data_set(
     predictions: VideoPredictions, *, name: str, digest: str, num_bytes: int, folder: Path
 ) -> tuple[Path, ...]:
     """Write one video's files of the data set.

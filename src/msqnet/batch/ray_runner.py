@@ -16,15 +16,15 @@ import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from msqnet.batch.jobs import Job, Outcome
 from msqnet.batch.runners import VideoWorker
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError
+from msqnet.inference.results import Job, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from types import ModuleType
 
-    from msqnet.batch.settings import BatchSettings
+    from msqnet.batch.one_video import JobSettings
     from msqnet.inference.predictor import Predictor
 
 LOCAL = "local"
@@ -45,6 +45,7 @@ class RayRunner:
         address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for a
             new one of this machine alone that ends with the run.
         gpus_per_actor: reserved for each.
+        cpus_per_actor: likewise.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -52,11 +53,12 @@ class RayRunner:
 
     def __init__(
         self,
-        settings: BatchSettings,
+        settings: JobSettings,
         load: Callable[[], Predictor],
         max_actors: int,
         address: str = LOCAL,
         gpus_per_actor: float = 0.0,
+        cpus_per_actor: int = 1,
     ) -> None:
         self._ray = _import_ray()
         self._settings = settings
@@ -64,6 +66,7 @@ class RayRunner:
         self._max_actors = max_actors
         self._address = address
         self._gpus_per_actor = gpus_per_actor
+        self._cpus_per_actor = cpus_per_actor
 
     def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         """What becomes of each job, in the order in which blocks of them are done.
@@ -119,7 +122,7 @@ class RayRunner:
                 max_size=min(self._max_actors, num_blocks),
                 max_tasks_in_flight_per_actor=_BLOCKS_PER_ACTOR,
             ),
-            num_cpus=self._settings.model.num_threads or 1,
+            num_cpus=self._cpus_per_actor,
             num_gpus=self._gpus_per_actor or None,
         )
 
@@ -132,7 +135,7 @@ class VideoActor:
         load: gives the predictor.
     """
 
-    def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
+    def __init__(self, settings: JobSettings, load: Callable[[], Predictor]) -> None:
         self._worker = VideoWorker(settings, load)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,15 @@
-"""One batch run: its folder, its journal, what is left to do, its tables."""
+"""One batch run: its lock, its journal, what is left to do, its tables.
+
+The journal holds what became of each video, one line each, written as it happens. Lines are
+appended and synchronised one by one, so that a video costs the same however many there are, and a
+kill loses at most the line being written: a torn last line is cut off when the journal is opened
+again. The last line of a video counts. Losing the journal costs time only: finished results are
+recognised by the results folder itself.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
@@ -9,25 +17,27 @@ import shutil
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from filelock import FileLock, Timeout
 
-from msqnet.batch.journal import Journal, read_journal
-from msqnet.batch.output import STATE_FOLDER, LocalOutput, open_output
-from msqnet.batch.tables import write_tables
+from msqnet.batch.locations import STATE_FOLDER, LocalOutput, open_output
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.inference.results import INDEX_FILE, Outcome, index_row, read_index, write_index
+from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
-    from msqnet.batch.jobs import Job, Outcome
-    from msqnet.batch.output import Output
+    from msqnet.batch.locations import Output
+    from msqnet.inference.results import Job
 
 JOURNAL_FILE = "journal.jsonl"
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
+ERRORS_FILE = "errors.csv"
+ERROR_COLUMNS = ("input", "name", "status", "cause", "error", "attempts", "seconds", "digest")
 _TABLES_SECONDS = 60.0
 # `BatchStatus` holds the lock for less than that while it looks whether a run goes on.
 _LOCK_SECONDS = 0.5
@@ -94,7 +104,7 @@ class _State:
                 folder = self._output.folder / STATE_FOLDER
                 self._lock(stack, folder)
                 # Of runs that were killed.
-                shutil.rmtree(self._output.staging_folder, ignore_errors=True)
+                shutil.rmtree(self._output.staging_above, ignore_errors=True)
             else:
                 folder = stack.enter_context(self._output.staging())
                 content = self._output.read(f"{STATE_FOLDER}/{JOURNAL_FILE}")
@@ -211,3 +221,124 @@ def _is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+class Journal:
+    """An open journal; a context manager.
+
+    Args:
+        path: the file; made if missing.
+
+    Attributes:
+        path: the file.
+        outcomes: the last one of each video, by name.
+
+    Raises:
+        DatasetError: the file is not a journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.outcomes, num_bytes = _read(path)
+        self._num_lines = len(self.outcomes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = path.open("ab")
+        self._file.truncate(num_bytes)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, outcome: Outcome) -> None:
+        """Add a line, in place of an earlier one of the same video."""
+        self._file.write(_line(outcome))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._num_lines += 1
+        self.outcomes[outcome.name] = outcome
+
+    def close(self) -> None:
+        """Close the file, with one line for each video, by name."""
+        if self._file.closed:
+            return
+        self._file.close()
+        if self._num_lines > len(self.outcomes):
+            with replacing(self.path) as part:
+                part.write_bytes(
+                    b"".join(_line(self.outcomes[key]) for key in sorted(self.outcomes))
+                )
+
+
+def read_journal(path: Path) -> dict[str, Outcome]:
+    """The last outcome of each video, by name; also while a run writes.
+
+    Raises:
+        DatasetError: the file is not a journal.
+    """
+    return _read(path)[0]
+
+
+def _line(outcome: Outcome) -> bytes:
+    # ASCII only: a file name that is not UTF-8 survives as an escaped surrogate.
+    return json.dumps(outcome.to_dict()).encode("ascii") + b"\n"
+
+
+def _read(path: Path) -> tuple[dict[str, Outcome], int]:
+    """The outcomes, and the number of bytes up to the end of the last whole line."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}, 0
+    num_bytes = content.rfind(b"\n") + 1
+    outcomes: dict[str, Outcome] = {}
+    for number, line in enumerate(content[:num_bytes].splitlines(), start=1):
+        try:
+            outcome = Outcome.from_dict(json.loads(line))
+        except (ValueError, DatasetError) as error:
+            raise DatasetError(
+                f"{path}: line {number} is no line of a journal ({error}); remove the file, "
+                "finished results are recognised without it"
+            ) from error
+        outcomes[outcome.name] = outcome
+    return outcomes, num_bytes
+
+
+def write_tables(output: Output, outcomes: Collection[Outcome]) -> None:
+    """Write both tables of all videos that are known; rows of `msqnet predict` are kept.
+
+    Args:
+        output: where they go.
+        outcomes: one for each video.
+
+    Raises:
+        DatasetError: an `index.csv` is there that msqnet did not write.
+        OSError: they cannot be written.
+    """
+    with output.staging() as folder:
+        index, errors = folder / INDEX_FILE, folder / ERRORS_FILE
+        content = output.read(INDEX_FILE)
+        if content is not None:
+            index.write_bytes(content)
+        rows = {row.input: row for row in read_index(index)}
+        rows |= {outcome.source: index_row(outcome) for outcome in outcomes}
+        write_index(index, [rows[key] for key in sorted(rows)])
+        output.publish(INDEX_FILE, index)
+        _write_errors(errors, outcomes)
+        output.publish(ERRORS_FILE, errors)
+
+
+def _write_errors(path: Path, outcomes: Collection[Outcome]) -> None:
+    """One line a video that was not answered, or only in part, by name."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(ERROR_COLUMNS)
+        for item in sorted(outcomes, key=lambda outcome: outcome.name):
+            if item.status != "ok":
+                writer.writerow(
+                    (
+                        *(item.source, item.name, item.status, item.cause, item.message),
+                        *(item.num_attempts, round(item.seconds, 3), item.digest),
+                    )
+                )

@@ -9,25 +9,48 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msqnet.batch.jobs import Outcome
+from msqnet.batch.locations import open_output
 from msqnet.batch.one_video import process_video
-from msqnet.batch.output import open_output
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
+from msqnet.errors import ConfigError
+from msqnet.inference.results import Outcome
 from msqnet.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from multiprocessing.connection import Connection
 
-    from msqnet.batch.jobs import Job
-    from msqnet.batch.settings import BatchSettings, JobSettings
+    from msqnet.batch.one_video import JobSettings
+    from msqnet.config import InferenceOptions
     from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results import Job
 
 _logger = logging.getLogger(__name__)
 _START_SECONDS = 600.0
 _GRACE_SECONDS = 10.0
 _MAX_DEATHS = 2
-_PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.batch.output")
+_PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.batch.locations")
+
+
+def load_predictor(options: InferenceOptions, num_threads: int | None = None) -> Predictor:
+    """Load the model in this process.
+
+    Args:
+        options: which model, and how it predicts.
+        num_threads: of this process on a CPU; None leaves the choice to PyTorch.
+
+    Raises:
+        MsqnetError: see `Predictor.from_pretrained`.
+    """
+    import torch
+
+    from msqnet.inference.predictor import Predictor
+
+    if num_threads is not None:
+        if num_threads < 1:
+            raise ConfigError(f"threads {num_threads}: expected at least 1")
+        torch.set_num_threads(num_threads)
+    return Predictor.from_pretrained(options=options)
 
 
 class InlineRunner:
@@ -48,7 +71,7 @@ class InlineRunner:
         """What becomes of each job, in order."""
         output = open_output(self._settings.out)
         for job in jobs:
-            yield process_video(job, self._predictor, output, self._settings)
+            yield process_video(job, self._predictor, output, self._settings)[0]
 
 
 class ProcessesRunner:
@@ -61,7 +84,7 @@ class ProcessesRunner:
     """
 
     def __init__(
-        self, settings: BatchSettings, load: Callable[[], Predictor], num_processes: int
+        self, settings: JobSettings, load: Callable[[], Predictor], num_processes: int
     ) -> None:
         self._settings = settings
         self._load = load
@@ -124,10 +147,10 @@ class VideoWorker:
         child: the process.
     """
 
-    def __init__(self, settings: BatchSettings, load: Callable[[], Predictor]) -> None:
-        self._settings = settings.job
+    def __init__(self, settings: JobSettings, load: Callable[[], Predictor]) -> None:
+        self._settings = settings
         self.child = ChildProcess(
-            "worker", _run_worker, (settings.job, load), _START_SECONDS, _PRELOADED
+            "worker", _run_worker, (settings, load), _START_SECONDS, _PRELOADED
         )
 
     def outcome(self, job: Job) -> Outcome:
@@ -173,6 +196,6 @@ def _run_worker(
 
     def prepare() -> tuple[None, Any]:
         predictor, output = load(), open_output(settings.out)
-        return None, lambda job, _report: process_video(job, predictor, output, settings)
+        return None, lambda job, _report: process_video(job, predictor, output, settings)[0]
 
     answer_requests(connection, prepare)

@@ -1,7 +1,7 @@
 """Which videos there are to work on: of folders, patterns, single files and manifests, or by URL.
 
-Names of results are those of `msqnet predict`: a file's own name, and below a folder its path in
-that folder. The list is sorted by name, whatever the order of the arguments.
+Results are named after the videos: a file by its own name, and below a folder by its path in that
+folder.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from msqnet.batch.data_set import FOLDER, TABLES, result_names
-from msqnet.batch.jobs import Job
-from msqnet.batch.output import STATE_FOLDER
-from msqnet.batch.remote import as_os_errors, file_system, join, local_path
-from msqnet.batch.tables import ERRORS_FILE
+from msqnet.batch.data_set import FOLDER, TABLES
+from msqnet.batch.locations import STATE_FOLDER, as_os_errors, file_system, join, local_path
+from msqnet.batch.run import ERRORS_FILE
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.inference.results_folder import (
+from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
+    Job,
+    add_job,
     find_videos,
-    short_name,
+    result_names,
 )
 from msqnet.video.reader import VIDEO_SUFFIXES
 
@@ -33,19 +33,20 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 _PATTERN = frozenset("*?[")
 
 
-def find_jobs(inputs: Sequence[str]) -> list[Job]:
+def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Job]:
     """The work list behind command line arguments.
 
-    A local folder is walked as by `msqnet predict`. A remote folder is listed for files with a
-    video suffix, hidden ones left out. A pattern (``*``, ``?``, ``[]``, ``**``) stands for the
-    files it matches. A manifest (CSV, TSV, Parquet) has a column ``path`` of paths or URLs,
-    relative to the manifest, and maybe a column ``name`` for the results.
+    A local folder is walked, see `find_videos`. A remote folder is listed for files with a video
+    suffix, hidden ones left out. A pattern (``*``, ``?``, ``[]``, ``**``) stands for the files it
+    matches. A manifest (CSV, TSV, Parquet) has a column ``path`` of paths or URLs, relative to the
+    manifest, and maybe a column ``name`` for the results.
 
     Args:
         inputs: paths and URLs.
+        with_data_set: whether names are refused that the data set of all results takes.
 
     Returns:
-        One job a video, by name; with ``/`` in names.
+        One job a video, in the order of the inputs; with ``/`` in names.
 
     Raises:
         ConfigError: nothing is named or found, or two videos would have the same results.
@@ -53,18 +54,12 @@ def find_jobs(inputs: Sequence[str]) -> list[Job]:
         OSError: a folder or manifest cannot be read.
     """
     if not inputs:
-        raise ConfigError("no input; name folders, videos or manifests with --inputs")
+        raise ConfigError("no input; name videos, folders or manifests")
     jobs: dict[str, Job] = {}
-    for found in _found(inputs):
-        job = Job(short_name(Path(found.name)).as_posix(), found.source)
-        _check_name(job)
-        other = jobs.setdefault(job.name, job)
-        if other.source != job.source:
-            raise ConfigError(
-                f"{other.source} and {job.source} would both be written as {job.name}; give a "
-                "folder that holds both, or a manifest with a column `name`"
-            )
-    return [jobs[name] for name in sorted(jobs)]
+    for job in _found(inputs):
+        _check_name(job, with_data_set=with_data_set)
+        add_job(jobs, job)
+    return list(jobs.values())
 
 
 def _found(inputs: Sequence[str]) -> Iterator[Job]:
@@ -78,8 +73,7 @@ def _found(inputs: Sequence[str]) -> Iterator[Job]:
         else:
             local += _matching(path)
     if local:
-        for video in find_videos(local):
-            yield Job(video.name.as_posix(), str(video.path))
+        yield from find_videos(local)
 
 
 def _is_manifest(location: str, path: str | None) -> bool:
@@ -190,12 +184,15 @@ def _manifest_rows(location: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in filled.itertuples(index=False)]
 
 
-def _check_name(job: Job) -> None:
+def _check_name(job: Job, *, with_data_set: bool) -> None:
     """Refuse a name whose results would lie elsewhere, or replace what is not a result."""
     path = PurePosixPath(job.name)
     is_outside = path.is_absolute() or ".." in path.parts or not path.parts
     is_ours = path.parts[:1] == (STATE_FOLDER,) or (
-        path.parts[:1] == (FOLDER,) and path.parts[1:2] and path.parts[1] in TABLES
+        with_data_set
+        and path.parts[:1] == (FOLDER,)
+        and bool(path.parts[1:2])
+        and path.parts[1] in TABLES
     )
     replaced = {INDEX_FILE, ERRORS_FILE} & set(result_names(job.name))
     if is_outside or is_ours or replaced:

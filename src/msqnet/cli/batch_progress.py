@@ -7,7 +7,8 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from msqnet.report.style import format_time, printable
+from msqnet.cli.console import say
+from msqnet.report.style import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from msqnet.batch.jobs import Job, Outcome
     from msqnet.batch.run import Runner
+    from msqnet.inference.results import Job, Outcome
 
 _LINE_SECONDS = 30.0
 _NUM_SHOWN_ERRORS = 20
@@ -43,7 +44,7 @@ def show_run(jobs: Sequence[Job], runner: Runner, out: str) -> int:
             for outcome in outcomes:
                 progress.add(outcome)
     finally:
-        _say(Console(), progress.summary(out))
+        say(Console(), progress.summary(out))
     return 0 if progress.is_all_answered else 1
 
 
@@ -61,9 +62,9 @@ def show_status(out: str) -> int:
     console = Console()
     state = {True: "running", False: "not running", None: "unknown whether it runs"}
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
-    _say(console, f"{out}: {state[status.is_running]}; last started {when}")
+    say(console, f"{out}: {state[status.is_running]}; last started {when}")
     counts: Counter[str] = Counter(outcome.status for outcome in status.outcomes)
-    _say(console, f"{len(status.outcomes)} of {status.num_videos} videos: {_counted(counts)}")
+    say(console, f"{len(status.outcomes)} of {status.num_videos} videos: {_counted(counts)}")
     _show_errors(console, status.outcomes)
     return 0 if counts["ok"] == status.num_videos else 1
 
@@ -106,13 +107,13 @@ class _Progress:
         else:
             self._video_seconds += outcome.duration_seconds
         if outcome.status != "ok":
-            _say(self._console, f"msqnet: {_error_line(outcome)}")
+            say(self._console, f"msqnet: {_error_line(outcome)}")
         self._bar.update(self._task, advance=1, details=self._details())
         is_due = time.monotonic() - self._line_at > _LINE_SECONDS
         if is_due and not self._console.is_terminal:
             self._line_at = time.monotonic()
             done = self._statuses.total()
-            _say(self._console, f"msqnet: {done} of {self._num_jobs} videos, {self._details()}")
+            say(self._console, f"msqnet: {done} of {self._num_jobs} videos, {self._details()}")
 
     def _details(self) -> str:
         """Rate, time left and failures; what existed before says nothing of the rate."""
@@ -165,10 +166,6 @@ def _error_line(outcome: Outcome) -> str:
 def _show_errors(console: Console, outcomes: Iterable[Outcome]) -> None:
     failed = [outcome for outcome in outcomes if outcome.status != "ok"]
     for outcome in failed[:_NUM_SHOWN_ERRORS]:
-        _say(console, _error_line(outcome))
+        say(console, _error_line(outcome))
     if len(failed) > _NUM_SHOWN_ERRORS:
-        _say(console, f"and {len(failed) - _NUM_SHOWN_ERRORS} more; errors.csv lists all")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+        say(console, f"and {len(failed) - _NUM_SHOWN_ERRORS} more; errors.csv lists all")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from msqnet.config import ViewChoice, WindowConfig
+from msqnet.config import InferenceOptions, ModelOptions, ViewChoice, WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
-from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,19 +24,15 @@ _LABELS_OF_TABLE = "table"
 
 def evaluate(
     data: str,
-    model: str | None = None,
-    labels: str | None = None,
-    label_table: str | None = None,
+    options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
     split: str | None = None,
     protocol: ProtocolName | None = None,
     views: ViewChoice = ViewChoice(),  # noqa: B008 - frozen
     out: str | None = None,
     timeline: bool = False,
     strict_labels: bool = False,
-    batch_size: int = 8,
+    batch_size: int = WindowConfig.batch_size,
     num_bootstrap: int = 1000,
-    device: str = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> int:
     """Evaluate a finished model on labelled clips.
 
@@ -47,11 +42,7 @@ def evaluate(
 
     Args:
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
-        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
-            `msqnet models`. By default the model that comes with msqnet.
-        labels: What to ask for, `walking|two animals fighting`, or `table` for the labels that the
-            table names: any text for an open-vocabulary model and for clip-zero-shot, some of its
-            own labels for any other. By default all labels of the model, and never the table's.
+        options: Which model, for which labels: `--labels table` asks for those of the table.
         split: Rows to evaluate on, for instance `test`; by default all.
         protocol: How to evaluate. `standard` looks at every row once; `timeline` is the same as
             `--timeline`. Data sets have protocols of their own: `charades_video`,
@@ -64,12 +55,9 @@ def evaluate(
             `--timeline`, timeline.json and the predictions of every video.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
             and end.
-        label_table: CSV with the columns name, description, synonyms of the labels asked for.
         strict_labels: A label that the model does not have is an error.
         batch_size: Clips scored at a time; changes no figure.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
-        device: auto, cpu, cuda, cuda:1, mps, ...
-        precision: Numbers of matrix products, `fp32` or `bf16`, as for `msqnet predict`.
 
     Returns:
         Exit code.
@@ -84,12 +72,10 @@ def evaluate(
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
     table = read_table(data).select(split)
     predictor = Predictor.from_pretrained(
-        model,
-        labels=_asked_labels(labels, table),
-        label_table=label_table,
-        device=device,
-        window=WindowConfig(batch_size=batch_size),
-        precision=precision,
+        options=InferenceOptions(
+            **asdict(replace(options, labels=_asked_labels(options.labels, table))),
+            batch_size=batch_size,
+        )
     )
     console = Console()
     folder = None if out is None else Path(out)
@@ -138,12 +124,12 @@ def _protocol_name(protocol: ProtocolName | None, *, timeline: bool) -> Protocol
     return "timeline"
 
 
-def _asked_labels(labels: str | None, table: ClipTable) -> tuple[str, ...] | None:
+def _asked_labels(
+    labels: str | tuple[str, ...] | None, table: ClipTable
+) -> str | tuple[str, ...] | None:
     """What the model is asked for; None for its own labels."""
-    if labels is None:
-        return None
-    if labels.strip() != _LABELS_OF_TABLE:
-        return split_labels(labels)
+    if labels != _LABELS_OF_TABLE:
+        return labels
     named = {name for record in table.records for name in record.annotated or ()}
     return tuple(sorted(named.union(table.label_names())))
 

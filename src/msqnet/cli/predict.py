@@ -6,11 +6,11 @@ import contextlib
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.cli.console import say
+from msqnet.config import InferenceOptions
 from msqnet.errors import ConfigError, MsqnetError
-from msqnet.labels import split_labels
 from msqnet.report.style import format_time, printable
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from msqnet.batch.results_folder import ResultsFolder
     from msqnet.inference.predictor import Predictor
-    from msqnet.inference.results_folder import IndexRow, ResultsFolder, VideoInput
+    from msqnet.inference.results import IndexRow, Job
     from msqnet.predictions import VideoPredictions
 
 _NUM_SHOWN_SEGMENTS = 40
@@ -29,99 +30,57 @@ _NUM_SHOWN_PEAKS = 3
 def predict(
     videos: list[str],
     out: str | None = None,
-    model: str | None = None,
-    labels: str | None = None,
-    label_table: str | None = None,
-    window_seconds: float | None = WindowConfig.window_seconds,
-    stride_seconds: float | None = WindowConfig.stride_seconds,
-    batch_size: int = WindowConfig.batch_size,
-    threshold: float | None = SegmentConfig.threshold,
-    min_duration_seconds: float = SegmentConfig.min_duration_seconds,
-    max_gap_seconds: float = SegmentConfig.max_gap_seconds,
-    device: str = "auto",
-    runtime: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    options: InferenceOptions = InferenceOptions(),  # noqa: B008 - frozen
     overlay: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Recognise actions over time in videos and folders of videos.
 
     Args:
-        videos: Video files (whatever their suffix), folders of videos (searched recursively) and
-            folders of frame images.
+        videos: Video files (whatever their suffix), folders of videos (searched recursively),
+            folders of frame images, and what else `msqnet batch run --inputs` takes.
         out: Folder for the results: for each video a .json with everything, a .csv with the
             segments and a .scores.parquet with every label over time, and index.csv for all.
             Results of an earlier run with the same model and settings are kept and not computed
             again. Without it, tables are printed and nothing is written.
-        model: A finished model: a folder, also one that `msqnet export` wrote, a Hugging Face Hub
-            id, or a name listed by `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
-        labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
-            model and for clip-zero-shot, some of its own labels for any other. By default all
-            labels of the model.
-        label_table: CSV with the columns name, description, synonyms of the labels asked for, for
-            models that were trained with descriptions or synonyms.
-        window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from one window's start to the next one's; by default about half a
-            window, such that overlapping windows share frames.
-        batch_size: Windows scored at a time.
-        threshold: Score from 0 to 1 from which an action counts as present; by default the model's
-            own threshold of each label.
-        min_duration_seconds: Shorter segments are dropped.
-        max_gap_seconds: Gaps of one label up to this length are closed.
-        device: auto, cpu, cuda, cuda:1, mps, ...
-        runtime: What computes the scores: `torch` for models, `onnxruntime` or `openvino` for what
-            `msqnet export` wrote, on the CPU; `auto` chooses by the folder.
-        precision: Numbers of matrix products: `fp32`, or `bf16` on NVIDIA's GPUs since Ampere and
-            on CPUs with AVX512-BF16 or AMX: faster for large models, with slightly other scores.
+        options: Which model, and how it predicts.
         overlay: Draw beside the results, where it is not there yet: the video with its scores under
             the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
             figure of the scores over time (.timeline.png).
         overwrite: Replace existing results.
 
     Returns:
-        0 if every video is answered; 1 if one could not be read, or only in part, or not be drawn,
-        or if its results exist from another model or other settings.
+        0 if every video was predicted; 1 if any video failed, was only partly readable or could not
+        be drawn, or if its results exist from another model or other settings.
     """
     from rich.console import Console
 
+    from msqnet.batch.results_folder import ResultsFolder
+    from msqnet.batch.work_list import find_jobs
     from msqnet.inference.predictor import Predictor
-    from msqnet.inference.results_folder import ResultsFolder, find_videos
 
-    window = WindowConfig(window_seconds, stride_seconds, batch_size)
-    segments = SegmentConfig(threshold, min_duration_seconds, max_gap_seconds)
+    jobs = find_jobs(videos, with_data_set=False)
     if overlay:
-        _check_can_draw(out)
-    inputs = find_videos([Path(video) for video in videos])
+        _check_can_draw(out, jobs)
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
-    if results:
-        results.check(inputs)
-    chosen = None if labels is None else split_labels(labels)
-    predictor = Predictor.from_pretrained(
-        model,
-        labels=chosen,
-        label_table=label_table,
-        device=device,
-        window=window,
-        segments=segments,
-        runtime=runtime,
-        precision=precision,
-    )
-    return _predict_all(
-        inputs, predictor, results, Console(), Console(stderr=True), overlay=overlay
-    )
+    predictor = Predictor.from_pretrained(options=options)
+    return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), overlay=overlay)
 
 
-def _check_can_draw(out: str | None) -> None:
+def _check_can_draw(out: str | None, jobs: Sequence[Job]) -> None:
+    from msqnet.batch.locations import local_path
     from msqnet.report.drawings import check_can_draw
 
     if out is None:
         raise ConfigError("--overlay draws files beside the results; name their folder with --out")
+    remote = [job.source for job in jobs if local_path(job.source) is None]
+    if remote:
+        raise ConfigError(f"{remote[0]}: --overlay draws local videos only; fetch it first")
     check_can_draw()
 
 
 def _predict_all(
-    inputs: Sequence[VideoInput],
+    jobs: Sequence[Job],
     predictor: Predictor,
     results: ResultsFolder | None,
     console: Console,
@@ -129,46 +88,35 @@ def _predict_all(
     *,
     overlay: bool = False,
 ) -> int:
+    from msqnet.batch.results_folder import predict_into
+
     counts: Counter[str] = Counter()
     video_seconds = taken_seconds = 0.0
-    for number, video in enumerate(inputs, start=1):
-        title = f"{number}/{len(inputs)} {video.name}"
+    for number, job in enumerate(jobs, start=1):
         started = time.perf_counter()
-        row, predictions = _predict_one(video, predictor, results, errors, title)
+        with _bar(errors, f"{number}/{len(jobs)} {job.name}") as progress:
+            row, predictions = predict_into(results, job, predictor, progress)
         if predictions is not None:
             video_seconds += predictions.duration_seconds
             taken_seconds += time.perf_counter() - started
         counts[row.status] += 1
         _show(row, predictions, console, errors)
         if overlay and results and row.status != "error":
-            is_drawn = _draw(video, row, predictions, results, console, errors)
+            is_drawn = _draw(job, row, predictions, results, console, errors)
             counts["not drawn"] += not is_drawn
-    if len(inputs) > 1 or results:
+    if len(jobs) > 1 or results:
         summary = ", ".join(f"{counts[name]} {name}" for name in sorted(+counts))
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
-        console.print(printable(f"{summary}{where}"), soft_wrap=True, highlight=False, markup=False)
+        say(console, f"{summary}{where}")
     if taken_seconds:
         rate = video_seconds / taken_seconds
         taken = f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s"
-        _say(console, f"{taken}: {rate:.{1 if rate < 10 else 0}f} x real time")
+        say(console, f"{taken}: {rate:.{1 if rate < 10 else 0}f} x real time")
     return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
 
 
-def _predict_one(
-    video: VideoInput,
-    predictor: Predictor,
-    results: ResultsFolder | None,
-    errors: Console,
-    title: str,
-) -> tuple[IndexRow, VideoPredictions | None]:
-    from msqnet.inference.results_folder import predict_into
-
-    with _bar(errors, title) as progress:
-        return predict_into(results, video, predictor, progress)
-
-
 def _draw(
-    video: VideoInput,
+    job: Job,
     row: IndexRow,
     predictions: VideoPredictions | None,
     results: ResultsFolder,
@@ -178,28 +126,27 @@ def _draw(
     """Draw what is missing of one video; its results stay whatever happens."""
     from msqnet.report.drawings import draw_missing
 
+    problem = ""
     try:
-        predictions = predictions or results.read(video)
-        with _bar(errors, f"drawing {video.name}") as progress:
-            drawn = draw_missing(predictions, video.path, results.stem(video), progress)
+        predictions = predictions or results.read(job)
+        with _bar(errors, f"drawing {job.name}") as progress:
+            drawn = draw_missing(predictions, Path(job.source), results.folder / job.name, progress)
+        if drawn:
+            _show_drawn(drawn, predictions, console)
     except (MsqnetError, OSError) as error:
         problem = str(error) or type(error).__name__
-        results.record_drawing(video, row, problem)
-        _say(errors, f"msqnet: {row.input}: not drawn: {problem}")
-        return False
-    results.record_drawing(video, row)
-    if drawn:
-        _show_drawn(drawn, predictions, console)
-    return True
+        say(errors, f"msqnet: {row.input}: not drawn: {problem}")
+    results.record_drawing(job, row, problem)
+    return not problem
 
 
 def _show_drawn(drawn: Sequence[Path], predictions: VideoPredictions, console: Console) -> None:
     from msqnet.report.drawings import gif_interval
 
-    _say(console, f"drawn: {', '.join(path.name for path in drawn)}")
+    say(console, f"drawn: {', '.join(path.name for path in drawn)}")
     start, end = gif_interval(predictions)
     if end - start < predictions.duration_seconds and any(path.suffix == ".gif" for path in drawn):
-        _say(
+        say(
             console,
             f"the GIF shows {format_time(start)} to {format_time(end)} "
             f"of {format_time(predictions.duration_seconds)}, around the highest score",
@@ -236,9 +183,9 @@ def _show(
 ) -> None:
     if row.error:
         text = row.error if row.input in row.error else f"{row.input}: {row.error}"
-        _say(errors, f"msqnet: {'note' if row.status == 'ok' else row.status}: {text}")
+        say(errors, f"msqnet: {'note' if row.status == 'ok' else row.status}: {text}")
     if row.status == "exists":
-        _say(console, f"{row.input}: results exist; --overwrite computes them again")
+        say(console, f"{row.input}: results exist; --overwrite computes them again")
     if predictions is not None:
         _show_segments(predictions, console)
 
@@ -255,14 +202,10 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     for item in shown:
         start, end = format_time(item.start_seconds), format_time(item.end_seconds)
         table.add_row(Text(item.label), start, end, f"{item.score:.2f}")
-    _say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)})")
+    say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)})")
     console.print(table)
     if not predictions.segments:
-        _say(console, "no label reaches its threshold; the highest scores are shown")
+        say(console, "no label reaches its threshold; the highest scores are shown")
     elif len(predictions.segments) > len(shown):
         num_left = len(predictions.segments) - len(shown)
-        _say(console, f"and {num_left} more segments; --out DIR writes all of them")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+        say(console, f"and {num_left} more segments; --out DIR writes all of them")

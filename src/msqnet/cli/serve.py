@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from msqnet.config import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
+from msqnet.config import (
+    ModelOptions,
+    ServerLimits,
+    ServerSettings,
+    ServingLimits,
+    WorkerSettings,
+)
 from msqnet.errors import ConfigError, MissingExtra
 from msqnet.labels import split_labels
 
@@ -15,10 +22,7 @@ _TOKEN_VARIABLE = "MSQNET_SERVE_TOKEN"
 
 
 def serve(
-    model: str | None = None,
-    labels: str | None = None,
-    label_table: str | None = None,
-    device: str = "auto",
+    options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
     host: str = "127.0.0.1",
     port: int = 8000,
     public_host: str | None = None,
@@ -30,14 +34,7 @@ def serve(
     """Offer a model as a web page and as an API, until it is interrupted.
 
     Args:
-        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
-            `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without any training.
-        labels: Labels used if a visitor names none, `walking|eating`; by default all labels of the
-            model.
-        label_table: CSV with the columns name, description, synonyms of the labels, for models
-            that were trained with descriptions or synonyms.
-        device: auto, cpu, cuda, cuda:1, mps, ...
+        options: Which model; the labels are those that are used if a visitor names none.
         host: Address to listen on. The default is reached from this machine only; 0.0.0.0 from
             everywhere.
         port: Port to listen on; 0 takes a free one.
@@ -59,9 +56,7 @@ def serve(
     from msqnet.serving.app import serve as run
 
     settings = ServerSettings(
-        worker=WorkerSettings(
-            model, None if labels is None else split_labels(labels), label_table, device
-        ),
+        worker=WorkerSettings(**asdict(options)),
         limits=ServerLimits.from_options(limits),
         host=host,
         port=port,

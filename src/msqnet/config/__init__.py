@@ -8,6 +8,7 @@ from __future__ import annotations
 from msqnet.config.analysis import CalibrationConfig, EmbeddingMapConfig
 from msqnet.config.architecture import ArchConfig
 from msqnet.config.clips import ClipConfig, MotionBoxConfig
+from msqnet.config.inference import InferenceOptions, ModelOptions, Precision, RuntimeName
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.training import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
@@ -18,8 +19,12 @@ __all__ = [
     "CalibrationConfig",
     "ClipConfig",
     "EmbeddingMapConfig",
+    "InferenceOptions",
     "LossConfig",
+    "ModelOptions",
     "MotionBoxConfig",
+    "Precision",
+    "RuntimeName",
     "SegmentConfig",
     "ServerLimits",
     "ServerSettings",

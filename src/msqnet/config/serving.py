@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from msqnet.config.inference import ModelOptions
 from msqnet.errors import check
 
 if TYPE_CHECKING:
@@ -74,21 +75,13 @@ class ServerLimits(ServingLimits):
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """Which model the worker process loads.
+class WorkerSettings(ModelOptions):
+    """Which model the worker process loads; the labels are used where a request names none.
 
     Attributes:
-        model: as for `msqnet.inference.predictor.Predictor.from_pretrained`.
-        labels: used where a request names none; None for all labels of the model.
-        label_table: CSV with descriptions and synonyms of labels.
-        device: `auto`, `cpu`, `cuda`, ...
         scratch: folder for temporary files; None for the system's.
     """
 
-    model: str | None = None
-    labels: tuple[str, ...] | None = None
-    label_table: str | None = None
-    device: str = "auto"
     scratch: Path | None = None
 
 

@@ -12,7 +12,7 @@ from msqnet.data.dataset import read_window
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.errors import ConfigError
-from msqnet.inference.results_folder import find_videos
+from msqnet.inference.results import find_videos
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -56,14 +56,14 @@ def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Rec
     """
     records = []
     for number, item in enumerate(find_videos(videos)):
-        with open_video(item.path) as video:
+        with open_video(item.source) as video:
             last_start = max(0.0, video.duration_seconds - window_seconds)
         starts = np.unique(np.linspace(0.0, last_start, _WINDOWS_PER_VIDEO))
         records += [
             Record(
                 row=number,
-                path=item.path,
-                relative_path=str(item.name),
+                path=Path(item.source),
+                relative_path=item.name,
                 labels=(),
                 start_seconds=float(start),
                 end_seconds=float(start) + window_seconds,

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msqnet.clips import Clip
+    from msqnet.config import RuntimeName
     from msqnet.inference.manifest import ExportFormat
-    from msqnet.inference.runtimes import RuntimeName
     from msqnet.model.msqnet import MSQNet
 
 

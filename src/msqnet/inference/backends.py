@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.clips import ClipBatch
-    from msqnet.config import ClipConfig
+    from msqnet.config import ClipConfig, Precision
     from msqnet.labels import LabelSet
-    from msqnet.model.computing import Precision
     from msqnet.model.msqnet import MSQNet
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray

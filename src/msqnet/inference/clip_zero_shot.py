@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from msqnet.config import Precision
     from msqnet.labels import LabelSet
-    from msqnet.model.computing import Precision
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 

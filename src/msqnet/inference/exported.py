@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from msqnet.config import RuntimeName
     from msqnet.inference.manifest import Manifest
-    from msqnet.inference.runtimes import Graph, RuntimeName
+    from msqnet.inference.runtimes import Graph
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
     from msqnet.prompts import LabelText

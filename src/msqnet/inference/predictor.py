@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msqnet import __version__
-from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.inference.backends import EmbeddingBackend
 from msqnet.inference.loading import load_backend
@@ -19,10 +19,8 @@ from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.read_ahead import ReadAhead
 from msqnet.inference.shared_frames import SharedFrames, seen_windows
 from msqnet.inference.windows import window_lengths
-from msqnet.labels import LabelSet
 from msqnet.model.novelty import UNLIKE_SHARE
 from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
-from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
 
     from msqnet.clips import Box
     from msqnet.inference.backends import Backend
-    from msqnet.inference.runtimes import RuntimeName
     from msqnet.inference.shared_frames import SeenWindow
-    from msqnet.model.computing import Precision
     from msqnet.model.novelty import NoveltyReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
@@ -76,46 +72,33 @@ class Predictor:
     def from_pretrained(
         cls,
         model: str | Path | None = None,
+        options: InferenceOptions | None = None,
         *,
-        labels: Sequence[str] | None = None,
-        label_table: str | Path | None = None,
-        device: str = "auto",
         window: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
-        runtime: RuntimeName = "auto",
-        precision: Precision = "fp32",
+        **changes: Any,
     ) -> Predictor:
         """Load a finished model.
 
         Args:
-            model: a folder, also of an exported model, a Hugging Face Hub id, or the name of a
-                model that comes with msqnet; None for the default one;
-                ``clip-zero-shot:ID_OR_FOLDER`` for CLIP or SigLIP alone.
-            labels: what to ask for; see `msqnet.inference.loading.load_backend`.
-            label_table: CSV with the columns name, description, synonyms, for what is asked.
-            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-            window: how videos are cut into windows.
-            segments: how scores become segments.
-            runtime: what computes; see `msqnet.inference.loading.load_backend`.
-            precision: with which numbers; see there.
+            model: see `InferenceOptions`.
+            options: which model, and how it predicts.
+            window: all options of windows at once.
+            segments: all options of segments at once.
+            changes: single options by their names, such as ``labels=["walking"]`` or
+                ``threshold=0.5``.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: the device, the runtime, the precision or the settings cannot be used.
             MissingExtra: the runtime is not installed.
+            TypeError: there is no such option.
             VocabularyError: labels that the model cannot score.
         """
-        chosen = None if labels is None else LabelSet(tuple(labels))
-        texts = None if label_table is None else read_label_table(label_table)
-        backend = load_backend(
-            model,
-            labels=chosen,
-            texts=texts,
-            device=device,
-            runtime=runtime,
-            precision=precision,
-        )
-        return cls(backend, window, segments)
+        if model is not None:
+            changes["model"] = str(model)
+        chosen = replace(options or InferenceOptions(), **changes)
+        return cls(load_backend(chosen), window or chosen.window, segments or chosen.segments)
 
     @property
     def thresholds(self) -> FloatArray:

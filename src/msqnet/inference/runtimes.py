@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 import torch
 
+from msqnet.config import RuntimeName
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra
 from msqnet.process import signal_stack_kept
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msqnet.inference.manifest import ExportFormat
-
-RuntimeName = Literal["auto", "torch", "onnxruntime", "openvino"]
-"""What scores clips: PyTorch runs model folders, the others run what `msqnet export` writes."""
 
 RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
     "onnx": ("onnxruntime", "openvino"),

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import nn
 
+from msqnet.config import Precision
 from msqnet.errors import ConfigError
 from msqnet.model.folding import Foldable
 from msqnet.model.heads import LogitHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Precision = Literal["fp32", "bf16"]
-"""Numbers of matrix products and convolutions, and of what lies between them; weights that are no
-factors, and logits, are float32 in any case."""
 
 _FIRST_WITH_BF16 = (8, 0)  # CUDA's compute capability of Ampere
 _WITH_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.inference.results_folder import DRAWN_SUFFIXES, drawn_paths
+from msqnet.inference.results import DRAWN_SUFFIXES, drawn_paths
 from msqnet.predictions import replacing
 from msqnet.report.figures import save_figure, timeline_figure
 from msqnet.report.overlay import Overlay, load_font, write_overlay

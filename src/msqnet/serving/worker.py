@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from msqnet.child_process import answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, VocabularyError
-from msqnet.labels import LabelSet
 from msqnet.process import keep_freed_memory
 from msqnet.serving.request_errors import RequestError
 from msqnet.serving.schemas import ModelBody, PredictionOptions
@@ -107,9 +106,10 @@ class Worker:
         self._explainer: tuple[tuple[str, ...] | None, Explainer] | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
-        needs_labels = self._is_clip and settings.labels is None
+        labels = settings.label_names
+        needs_labels = self._is_clip and labels is None
         # Loaded for some labels even then, so that a bad model is noticed at the start.
-        backend = self._load(("walking", "resting") if needs_labels else settings.labels)
+        backend = self._load(("walking", "resting") if needs_labels else labels)
         if not needs_labels:
             self._default = backend
         predictor = Predictor(backend)
@@ -191,15 +191,8 @@ class Worker:
 
     def _load(self, labels: tuple[str, ...] | None) -> Backend:
         from msqnet.inference.loading import load_backend
-        from msqnet.prompts import read_label_table
 
-        table = self._settings.label_table
-        return load_backend(
-            self._settings.model,
-            labels=None if labels is None else LabelSet(labels),
-            texts=None if table is None else read_label_table(table),
-            device=self._settings.device,
-        )
+        return load_backend(replace(self._settings, labels=labels))
 
     def _write_heat_map(self, request: WorkerRequest, report: Report) -> None:
         """JSON: times, size in cells, and the maps of all frames as base64 of bytes."""
@@ -210,7 +203,7 @@ class Worker:
         if self._is_clip:
             message = f"{self._settings.model} has no heat maps; use an msqnet model"
             raise RequestError("not_explained", message)
-        explainer = self._explainer_for(request.options.labels or self._settings.labels)
+        explainer = self._explainer_for(request.options.labels or self._settings.label_names)
         start, end = request.interval_seconds
         length = request.options.window_seconds or self.facts.window_seconds
         # Side by side, without overlap.

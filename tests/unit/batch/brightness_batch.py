@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msqnet.batch.one_video import JobSettings
 from msqnet.batch.runners import InlineRunner, ProcessesRunner
-from msqnet.batch.settings import BatchSettings, JobSettings, ModelSettings
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run
 from msqnet.config import SegmentConfig, WindowConfig
@@ -72,15 +72,14 @@ def runner(out: Path | str, num_processes: int, seconds: float = 0.0, **changes:
     if num_processes == 0:
         return InlineRunner(load(seconds), settings)
     loader = partial(load, seconds)
-    return ProcessesRunner(BatchSettings(ModelSettings(), settings), loader, num_processes)
+    return ProcessesRunner(settings, loader, num_processes)
 
 
 def ray_runner(out: Path | str, seconds: float = 0.0) -> Runner:
     """What works with the brightness backend on a cluster of this machine, with two actors."""
     from msqnet.batch.ray_runner import RayRunner
 
-    settings = BatchSettings(ModelSettings(num_threads=1), job_settings(out))
-    return RayRunner(settings, partial(load, seconds), 2)
+    return RayRunner(job_settings(out), partial(load, seconds), 2)
 
 
 def main(arguments: list[str]) -> int:

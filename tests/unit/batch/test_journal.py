@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.batch.jobs import Outcome
-from msqnet.batch.journal import Journal, read_journal
+from msqnet.batch.run import Journal, read_journal
 from msqnet.errors import DatasetError
+from msqnet.inference.results import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path

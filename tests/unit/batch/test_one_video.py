@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from msqnet.batch.data_set import table_names
-from msqnet.batch.jobs import Job, Outcome
+from msqnet.batch.locations import LocalOutput, open_output
 from msqnet.batch.one_video import process_video
-from msqnet.batch.output import LocalOutput, open_output
+from msqnet.batch.results_folder import ResultsFolder, predict_into
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import ResultsFolder, VideoInput, predict_into
+from msqnet.inference.results import Job, Outcome
 from msqnet.predictions import VideoPredictions
 from tests.unit.batch.brightness_batch import job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_truncated_video, write_video
@@ -32,7 +32,7 @@ def job(tmp_path: Path) -> Job:
 
 def work(job: Job, out: Path, predictor: Predictor | None = None, **settings: object) -> Outcome:
     output = open_output(str(out))
-    return process_video(job, predictor or load(), output, job_settings(out, **settings))
+    return process_video(job, predictor or load(), output, job_settings(out, **settings))[0]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -65,8 +65,7 @@ def counting() -> CountingPredictor:
 
 def test_results_are_those_of_predict_and_nothing_is_left_behind(tmp_path: Path, job: Job) -> None:
     outcome = work(job, tmp_path / "out")
-    video = VideoInput(Path(job.source), Path(job.name))
-    predict_into(ResultsFolder(tmp_path / "single"), video, load())
+    predict_into(ResultsFolder(tmp_path / "single"), job, load())
     written = files(tmp_path / "out")
     for name, content in files(tmp_path / "single").items():
         if name != "index.csv":
@@ -195,8 +194,7 @@ def test_missing_or_damaged_results_are_made_again(
 def test_results_of_predict_are_taken_over(
     tmp_path: Path, job: Job, counting: CountingPredictor
 ) -> None:
-    video = VideoInput(Path(job.source), Path(job.name))
-    predict_into(ResultsFolder(tmp_path / "out"), video, load())
+    predict_into(ResultsFolder(tmp_path / "out"), job, load())
     drawing = tmp_path / "out" / f"{job.name}.timeline.png"
     drawing.write_bytes(b"of these scores")
     outcome = work(job, tmp_path / "out", counting)
@@ -288,14 +286,14 @@ def test_writing_is_tried_again_without_predicting_again(
     tmp_path: Path, job: Job, counting: CountingPredictor
 ) -> None:
     output = FailingOutput(tmp_path / "out", 2)
-    outcome = process_video(job, counting, output, job_settings(tmp_path / "out"))
+    outcome = process_video(job, counting, output, job_settings(tmp_path / "out"))[0]
     assert (outcome.status, outcome.num_attempts, counting.num_calls) == ("ok", 3, 1)
 
 
 def test_writing_that_keeps_failing_is_an_error(tmp_path: Path, job: Job) -> None:
     output = FailingOutput(tmp_path / "out", 99)
     settings = job_settings(tmp_path / "out", num_retries=2)
-    outcome = process_video(job, load(), output, settings)
+    outcome = process_video(job, load(), output, settings)[0]
     assert (outcome.status, outcome.cause, outcome.num_attempts) == ("error", "writing", 3)
     assert "No space left" in outcome.message
     assert "tried 3 times" in outcome.message
@@ -323,7 +321,7 @@ def test_full_disk_while_results_are_written_predicts_once(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("msqnet.batch.one_video.write_tables", fail)
+    monkeypatch.setattr("msqnet.batch.one_video.write_data_set", fail)
     outcome = work(job, tmp_path / "out", counting)
     assert (outcome.status, outcome.cause) == ("error", "writing")
     assert "No space left" in outcome.message

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 import pytest
 
-from msqnet.batch.jobs import Job
+from msqnet.batch.locations import Refused, RemoteOutput, as_os_errors, local_path, open_output
 from msqnet.batch.one_video import process_video
-from msqnet.batch.output import RemoteOutput, open_output
-from msqnet.batch.remote import Refused, as_os_errors, local_path
 from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.errors import ConfigError
+from msqnet.inference.results import Job
 from msqnet.predictions import VideoPredictions
 from tests.unit.batch.brightness_batch import job_settings, load, runner
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from msqnet.batch.jobs import Outcome
+    from msqnet.inference.results import Outcome
 
 EVENT = [BLACK] * 10 + [WHITE] * 10
 
@@ -79,7 +78,7 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 
 def work(source: str, out: str | Path, **settings: Any) -> Outcome:
     job = Job("clip.mov", source)
-    return process_video(job, load(), open_output(str(out)), job_settings(out, **settings))
+    return process_video(job, load(), open_output(str(out)), job_settings(out, **settings))[0]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def test_video_by_http_gives_the_results_of_the_file(tmp_path: Path) -> None:
         outcome = work(f"{address}/clip.mov", tmp_path / "out")
         again = replace(Job("clip.mov", outcome.source), known=outcome)
         num_requests = len(Handler.requests)
-        unchanged = process_video(
+        unchanged, _ = process_video(
             again, load(), open_output(str(tmp_path / "out")), job_settings("out")
         )
         assert unchanged == replace(outcome, existed=True)

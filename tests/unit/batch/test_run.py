@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pyarrow.dataset as ds
 import pytest
 
-from msqnet.batch.jobs import Outcome
 from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run, show_status
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
+from msqnet.inference.results import Outcome
 from tests.unit.batch.brightness_batch import DEADLY_LEVEL, STUCK_LEVEL, runner
 from tests.unit.inference.brightness import BLACK, WHITE, write_truncated_video, write_video
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from msqnet.batch.jobs import Job
+    from msqnet.inference.results import Job
 
 EVENT = [BLACK] * 10 + [WHITE] * 10
 
@@ -241,12 +241,12 @@ def test_interrupt_leaves_tables_and_a_summary(
 def test_help_of_the_command_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys\nfrom msqnet.cli.main import main\n"
-        "try:\n    main(['batch', '--help'])\nexcept SystemExit:\n    pass\n"
+        "try:\n    main(['batch', 'run', '--help'])\nexcept SystemExit:\n    pass\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'fsspec')))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("--inputs", "--processes", "--ray", "--time_limit_seconds"):
+    for word in ("--inputs", "--processes", "--ray", "--time-limit-seconds"):
         assert word in done.stdout
 
 

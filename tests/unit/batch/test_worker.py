@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.batch.jobs import Job
 from msqnet.batch.runners import VideoWorker
-from msqnet.batch.settings import BatchSettings, ModelSettings
 from msqnet.child_process import ChildDied
+from msqnet.inference.results import Job
 from tests.unit.batch.brightness_batch import STUCK_LEVEL, job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
 
@@ -15,13 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def settings(out: Path) -> BatchSettings:
-    return BatchSettings(ModelSettings(num_threads=1), job_settings(out))
-
-
 def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mov", [WHITE, BLACK] * 8)
-    worker = VideoWorker(settings(tmp_path / "out"), load)
+    worker = VideoWorker(job_settings(tmp_path / "out"), load)
     worker.child.kill()
     with pytest.raises(ChildDied, match="stopped while it started"):
         worker.child.start()
@@ -36,9 +31,7 @@ def test_worker_that_is_stopped_over_a_video_leaves_no_file_behind(
     monkeypatch.setattr("msqnet.batch.runners._GRACE_SECONDS", 0.0)
     video = write_video(tmp_path / "clip.mov", [STUCK_LEVEL] * 16)
     out = tmp_path / "out"
-    worker = VideoWorker(
-        BatchSettings(ModelSettings(), job_settings(out, time_limit_seconds=3)), load
-    )
+    worker = VideoWorker(job_settings(out, time_limit_seconds=3), load)
     outcome = worker.outcome(Job("clip.mov", str(video)))
     assert outcome.status == "timeout"
     assert list((out / ".batch" / "staging").iterdir()) == []
@@ -48,7 +41,7 @@ def test_model_that_is_not_loaded_in_time_is_not_the_videos_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("msqnet.batch.runners._START_SECONDS", 0.001)
-    worker = VideoWorker(settings(tmp_path / "out"), load)
+    worker = VideoWorker(job_settings(tmp_path / "out"), load)
     with pytest.raises(ChildDied, match="the worker was not ready in 0"):
         worker.child.start()
     worker.child.kill()

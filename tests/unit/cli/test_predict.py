@@ -4,17 +4,19 @@ import csv
 import io
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
+from msqnet.batch.results_folder import ResultsFolder
 from msqnet.cli.main import main
 from msqnet.cli.predict import _predict_all
-from msqnet.config import SegmentConfig, WindowConfig
+from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import ResultsFolder, find_videos
+from msqnet.inference.results import find_videos
 from msqnet.labels import LabelSet
 from tests.unit.inference.brightness import (
     BLACK,
@@ -304,10 +306,9 @@ def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Let the command load the brightness backend in place of a model folder."""
     seen: dict[str, object] = {}
 
-    def from_pretrained(model: str | None, device: str, **settings: object) -> Predictor:
-        seen.update(model=model, device=device, **settings)
-        windows = {name: settings[name] for name in ("window", "segments")}
-        return Predictor(BrightnessBackend(), **windows)  # type: ignore[arg-type]
+    def from_pretrained(*, options: InferenceOptions) -> Predictor:
+        seen.update(asdict(options))
+        return Predictor(BrightnessBackend(), options.window, options.segments)
 
     monkeypatch.setattr(Predictor, "from_pretrained", from_pretrained)
     return seen
@@ -334,15 +335,9 @@ def test_options_reach_the_predictor(
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
-    assert seen == {
-        "model": "mine",
-        "labels": ("dark", "two cats"),
-        "label_table": "labels.csv",
-        "device": "cpu",
-        "window": WindowConfig(2.0, 0.5, 3),
-        "segments": SegmentConfig(0.7, 0.25, 1.5),
-        "runtime": "torch",
-        "precision": "bf16",
+    assert {name: str(value) for name, value in seen.items()} == {
+        **options,
+        "window_seconds": "2.0",
     }
     assert "bright" in capsys.readouterr().out
 

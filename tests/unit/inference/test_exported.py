@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from msqnet.clips import ClipBatch
+from msqnet.config import ModelOptions
 from msqnet.errors import CheckpointError, ConfigError, ShapeError, VocabularyError
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.loading import load_backend
 from msqnet.inference.manifest import is_exported, read_manifest
 from msqnet.inference.predictor import Predictor
-from msqnet.labels import LabelSet
 from tests.fixtures.exports import LABELS, NUM_FRAMES, SIZE_PIXELS, write_brightness_export
 from tests.unit.inference.brightness import write_video
 
@@ -95,32 +95,32 @@ def test_video_is_predicted_by_every_runtime_and_results_say_which(
 
 def test_some_labels_are_answered_in_the_order_asked_for(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
-    backend = load_backend(folder, labels=LabelSet(("grey", "bright")))
+    backend = load_backend(ModelOptions(str(folder), labels=("grey", "bright")))
     np.testing.assert_allclose(clip_scores(backend, grey_clips(255)), [[0.5, 1]], atol=1e-6)
     np.testing.assert_array_equal(backend.thresholds, np.float32([0.75, 0.25]))
     assert backend.train_positive_windows == [1, 3]
     with pytest.raises(VocabularyError, match="green"):
-        load_backend(folder, labels=LabelSet(("green",)))
+        load_backend(ModelOptions(str(folder), labels=("green",)))
 
 
 def test_runtime_that_does_not_run_the_model_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="'torch' does not run models exported as 'onnx'"):
-        load_backend(folder, runtime="torch")
+        load_backend(ModelOptions(str(folder), runtime="torch"))
     with pytest.raises(ConfigError, match=r"'onnxruntime' runs exported models.*msqnet export"):
-        load_backend(runtime="onnxruntime")
+        load_backend(ModelOptions(runtime="onnxruntime"))
     wrong: Any = "tensorrt"
     with pytest.raises(ConfigError, match="'tensorrt': expected one of auto, torch"):
-        load_backend(folder, runtime=wrong)
+        load_backend(ModelOptions(str(folder), runtime=wrong))
 
 
 def test_exported_model_keeps_its_numbers(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"precision 'bf16': .* is an exported model"):
-        load_backend(folder, precision="bf16")
+        load_backend(ModelOptions(str(folder), precision="bf16"))
 
 
 def test_accelerator_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="'cuda': exported models run on the CPU"):
-        load_backend(folder, device="cuda")
+        load_backend(ModelOptions(str(folder), device="cuda"))
 
 
 def test_frames_and_looks_of_another_form_are_refused(folder: Path) -> None:
@@ -178,10 +178,10 @@ def test_missing_and_changed_files_are_named(folder: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content + b"\0")
     with pytest.raises(CheckpointError, match=r"clip_graph.onnx: found SHA-256"):
-        load_backend(folder)
+        load_backend(ModelOptions(str(folder)))
     path.unlink()
     with pytest.raises(CheckpointError, match=r"'clip_graph.onnx' is missing"):
-        load_backend(folder)
+        load_backend(ModelOptions(str(folder)))
 
 
 def test_file_outside_of_the_folder_is_refused(folder: Path) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
+from msqnet.batch.results_folder import ResultsFolder, predict_into
 from msqnet.clips import ClipBatch
 from msqnet.config import WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.inference.backends import ClipAnswers, TorchBackend, answer_frames, clip_scores
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import ResultsFolder, VideoInput, predict_into
+from msqnet.inference.results import Job
 from msqnet.model.novelty import NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.predictions import Novelty
@@ -23,6 +23,8 @@ from tests.fixtures.models import random_inputs, tiny_model
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from msqnet.model.video_encoders.encoder import FrameFeatures
 
 
@@ -65,7 +67,7 @@ def test_a_video_beyond_nearly_all_training_videos_is_warned_of_everywhere(tmp_p
     results = ResultsFolder(tmp_path / "results")
     predictor = Predictor(BrightIsNewBackend(novelty=reference()))
 
-    row, predictions = predict_into(results, VideoInput(video, Path(video.name)), predictor)
+    row, predictions = predict_into(results, Job(video.name, str(video)), predictor)
 
     assert predictions is not None
     assert predictions.novelty == Novelty(1.0, 1.0, is_unlike=True)

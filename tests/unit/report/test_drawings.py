@@ -11,7 +11,7 @@ from PIL import Image
 
 from msqnet.errors import UnreadableVideo
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import drawn_paths
+from msqnet.inference.results import drawn_paths
 from msqnet.report.drawings import draw_missing, gif_interval, write_gif
 from tests.fixtures.videos import encode
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msqnet.batch.patience import GaveUp, Patience, TookTooLong
-from msqnet.batch.remote import Refused
+from msqnet.batch.locations import Refused
+from msqnet.batch.one_video import GaveUp, RetryPolicy, TookTooLong
 from tests.unit.batch.brightness_batch import job_settings
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def failing(*errors: Exception) -> Callable[[], str]:
     return action
 
 
-def patience(name: str = "a.mp4", **settings: Any) -> Patience:
-    return Patience(name, job_settings("out", first_wait_seconds=1.0, **settings))
+def policy(name: str = "a.mp4", **settings: Any) -> RetryPolicy:
+    return RetryPolicy(name, job_settings("out", first_wait_seconds=1.0, **settings))
 
 
 def test_reading_is_tried_again_after_waits_that_double(waits: list[float]) -> None:
     errors = [OSError("reset"), TimeoutError("late"), ConnectionError("gone")]
-    tried = patience()
+    tried = policy()
     assert tried.retried("reading", failing(*errors)) == "done"
     assert tried.num_retries == 3
     for wait, longest in zip(waits, (1, 2, 4), strict=True):
@@ -47,12 +47,12 @@ def test_reading_is_tried_again_after_waits_that_double(waits: list[float]) -> N
 
 def test_waits_are_the_same_in_every_run_and_differ_between_videos(waits: list[float]) -> None:
     for name in ("a.mp4", "a.mp4", "b.mp4"):
-        patience(name).retried("reading", failing(OSError("reset")))
+        policy(name).retried("reading", failing(OSError("reset")))
     assert waits[0] == waits[1] != waits[2]
 
 
 def test_number_of_retries_is_that_of_the_whole_video(waits: list[float]) -> None:
-    tried = patience(num_retries=2)
+    tried = policy(num_retries=2)
     tried.retried("reading", failing(OSError("one")))
     with pytest.raises(GaveUp, match=r"three \(tried 3 times\)") as caught:
         tried.retried("writing", failing(OSError("two"), OSError("three")))
@@ -66,26 +66,26 @@ def test_number_of_retries_is_that_of_the_whole_video(waits: list[float]) -> Non
 )
 def test_what_stays_is_not_tried_again(error: OSError, waits: list[float]) -> None:
     with pytest.raises(GaveUp):
-        patience().retried("reading", failing(error))
+        policy().retried("reading", failing(error))
     assert waits == []
 
 
 def test_what_is_no_reading_error_is_passed_on(waits: list[float]) -> None:
     with pytest.raises(ValueError, match="a mistake"):
-        patience().retried("reading", failing(ValueError("a mistake")))
+        policy().retried("reading", failing(ValueError("a mistake")))
     assert waits == []
 
 
 def test_wait_ends_with_the_time(waits: list[float]) -> None:
-    tried = patience(time_limit_seconds=0.25)
+    tried = policy(time_limit_seconds=0.25)
     tried.retried("reading", failing(OSError("reset")))
     assert waits[0] <= 0.25
 
 
 def test_time_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = patience(time_limit_seconds=5)
+    tried = policy(time_limit_seconds=5)
     tried.check_time()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 6)
     with pytest.raises(TookTooLong, match="longer than 5 s"):
-        tried.check_time(0.5)
+        tried.check_time()

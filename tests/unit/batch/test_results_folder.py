@@ -2,21 +2,16 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from msqnet.batch.results_folder import ResultsFolder, predict_into
+from msqnet.batch.work_list import find_jobs
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results_folder import (
-    IndexRow,
-    ResultsFolder,
-    VideoInput,
-    find_videos,
-    predict_into,
-    read_index,
-)
+from msqnet.inference.results import IndexRow, Job, find_videos, read_index
 from msqnet.predictions import VideoPredictions
 from tests.unit.inference.brightness import (
     BLACK,
@@ -26,6 +21,9 @@ from tests.unit.inference.brightness import (
     write_video,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +32,7 @@ def touch(path: Path) -> Path:
 
 
 def names(*arguments: Path) -> list[str]:
-    return [video.name.as_posix() for video in find_videos(arguments)]
+    return [video.name for video in find_videos(arguments)]
 
 
 def index(folder: Path) -> list[dict[str, str]]:
@@ -48,9 +46,9 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> VideoInput:
+def video(tmp_path: Path) -> Job:
     path = write_video(tmp_path / "in" / "a" / "clip.mov", [BLACK] * 10 + [WHITE] * 10)
-    return VideoInput(path, Path("a/clip.mov"))
+    return Job("a/clip.mov", str(path))
 
 
 def test_folder_is_walked_in_sorted_order_for_video_suffixes(tmp_path: Path) -> None:
@@ -117,23 +115,21 @@ def test_no_argument_is_an_error() -> None:
 
 
 def test_files_mirror_the_input_and_the_index_lists_them(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     out = tmp_path / "out"
     row, predictions = predict_into(ResultsFolder(out), video, predictor)
-    assert predictions == predictor(video.path)
+    assert predictions == predictor(video.source)
     text = (out / "a" / "clip.mov.json").read_text(encoding="utf-8")
     assert VideoPredictions.from_json(text) == predictions
     outputs = "a/clip.mov.json|a/clip.mov.csv|a/clip.mov.scores.parquet"
-    assert row == IndexRow(str(video.path), outputs, "ok", "")
+    assert row == IndexRow(video.source, outputs, "ok", "")
     assert all((out / name).is_file() for name in outputs.split("|"))
-    assert index(out) == [
-        {"input": str(video.path), "outputs": outputs, "status": "ok", "error": ""}
-    ]
+    assert index(out) == [{"input": video.source, "outputs": outputs, "status": "ok", "error": ""}]
 
 
 def test_without_a_results_folder_nothing_is_written(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     row, predictions = predict_into(None, video, predictor)
@@ -146,7 +142,7 @@ def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     results = ResultsFolder(tmp_path / "out")
-    row, predictions = predict_into(results, VideoInput(broken, Path("broken.mp4")), predictor)
+    row, predictions = predict_into(results, Job("broken.mp4", str(broken)), predictor)
     assert predictions is None
     assert (row.status, row.outputs) == ("error", "")
     assert "broken.mp4" in row.error
@@ -156,7 +152,7 @@ def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor:
 def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predictor) -> None:
     path = write_truncated_video(tmp_path / "cut.mov", [WHITE] * 40)
     row, predictions = predict_into(
-        ResultsFolder(tmp_path / "out"), VideoInput(path, Path("cut.mov")), predictor
+        ResultsFolder(tmp_path / "out"), Job("cut.mov", str(path)), predictor
     )
     assert row.status == "partial"
     assert row.outputs
@@ -165,7 +161,7 @@ def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predict
 
 
 def test_second_run_with_the_same_settings_computes_nothing(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     out = tmp_path / "out"
     first, _ = predict_into(ResultsFolder(out), video, predictor)
@@ -178,7 +174,7 @@ def test_second_run_with_the_same_settings_computes_nothing(
 
 
 def test_results_of_other_settings_are_not_replaced_unless_asked(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
@@ -190,12 +186,12 @@ def test_results_of_other_settings_are_not_replaced_unless_asked(
     assert (out / "a" / "clip.mov.json").read_bytes() == before
     row, predictions = predict_into(ResultsFolder(out, overwrite=True), video, other)
     assert row.status == "ok"
-    assert predictions == other(video.path)
+    assert predictions == other(video.source)
     assert (out / "a" / "clip.mov.json").read_bytes() != before
 
 
 def test_file_of_the_user_in_the_way_is_not_replaced(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     mine = touch(tmp_path / "out" / "a" / "clip.mov.csv")
     mine.write_text("my notes")
@@ -206,7 +202,7 @@ def test_file_of_the_user_in_the_way_is_not_replaced(
 
 
 def test_unreadable_result_is_not_taken_for_an_existing_one(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
+    tmp_path: Path, predictor: Predictor, video: Job
 ) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
@@ -215,15 +211,13 @@ def test_unreadable_result_is_not_taken_for_an_existing_one(
     assert row.status == "error"
 
 
-def test_index_keeps_rows_of_earlier_runs(
-    tmp_path: Path, predictor: Predictor, video: VideoInput
-) -> None:
+def test_index_keeps_rows_of_earlier_runs(tmp_path: Path, predictor: Predictor, video: Job) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
-    odd = VideoInput(Path(b"caf\xe9.mp4".decode("utf-8", "surrogateescape")), Path("other.mp4"))
+    odd = Job("other.mp4", b"caf\xe9.mp4".decode("utf-8", "surrogateescape"))
     predict_into(ResultsFolder(out), odd, predictor)
     results = ResultsFolder(out)
-    results.record(IndexRow(str(video.path), "", "error", "gone"))
+    results.record(IndexRow(video.source, "", "error", "gone"))
     content = (out / "index.csv").read_bytes().splitlines()
     assert len(content) == 3
     assert content[1].endswith(b",error,gone")
@@ -243,9 +237,9 @@ def test_results_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_video_that_would_replace_the_index_is_refused(tmp_path: Path) -> None:
-    videos = find_videos([touch(tmp_path / "index" / "1.png").parent])
-    with pytest.raises(ConfigError, match="would replace"):
-        ResultsFolder(tmp_path / "out").check(videos)
+    folder = touch(tmp_path / "index" / "1.png").parent
+    with pytest.raises(ConfigError, match="a file of the run itself"):
+        find_jobs([str(folder)], with_data_set=False)
 
 
 def row_of(number: int, error: str = "cause") -> IndexRow:

@@ -1,0 +1,85 @@
+"""What predicts, and how: the options that all commands with a finished model share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from msqnet.config.windows import SegmentConfig, WindowConfig
+from msqnet.labels import split_labels
+
+RuntimeName = Literal["auto", "torch", "onnxruntime", "openvino"]
+"""What scores clips: PyTorch runs model folders, the others run what `msqnet export` writes."""
+
+Precision = Literal["fp32", "bf16"]
+"""Numbers of matrix products and convolutions, and of what lies between them; weights that are no
+factors, and logits, are float32 in any case."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model predicts, for which labels, and what computes it.
+
+    Attributes:
+        model: A finished model: a folder, also one that `msqnet export` wrote, a Hugging Face Hub
+            id, or a name listed by `msqnet models`. By default the model that comes with msqnet.
+            `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
+        labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
+            model and for clip-zero-shot, some of its own labels for any other. By default all
+            labels of the model.
+        label_table: CSV with the columns name, description, synonyms of these labels, for models
+            that were trained with descriptions or synonyms.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+        runtime: What computes the scores: `torch` for models, `onnxruntime` or `openvino` for what
+            `msqnet export` wrote, on the CPU; `auto` chooses by the folder.
+        precision: Numbers of matrix products: `fp32`, or `bf16` on NVIDIA's GPUs since Ampere and
+            on CPUs with AVX512-BF16 or AMX: faster for large models, with slightly other scores.
+    """
+
+    model: str | None = None
+    labels: str | tuple[str, ...] | None = None
+    label_table: str | None = None
+    device: str = "auto"
+    runtime: RuntimeName = "auto"
+    precision: Precision = "fp32"
+
+    @property
+    def label_names(self) -> tuple[str, ...] | None:
+        """The labels one by one; None for all labels of the model."""
+        return split_labels(self.labels) if isinstance(self.labels, str) else self.labels
+
+
+@dataclass(frozen=True)
+class InferenceOptions(ModelOptions):
+    """Which model predicts, how videos are cut into windows, and how scores become segments.
+
+    Attributes:
+        window_seconds: Length of a window; by default the length the model was trained on.
+        stride_seconds: Time from one window's start to the next one's; by default about half a
+            window, such that overlapping windows share frames.
+        batch_size: Windows scored at a time.
+        threshold: Score from 0 to 1 from which an action counts as present; by default the model's
+            own threshold of each label.
+        min_duration_seconds: Shorter segments are dropped.
+        max_gap_seconds: Gaps of one label up to this length are closed.
+    """
+
+    window_seconds: float | None = WindowConfig.window_seconds
+    stride_seconds: float | None = WindowConfig.stride_seconds
+    batch_size: int = WindowConfig.batch_size
+    threshold: float | None = SegmentConfig.threshold
+    min_duration_seconds: float = SegmentConfig.min_duration_seconds
+    max_gap_seconds: float = SegmentConfig.max_gap_seconds
+
+    def __post_init__(self) -> None:
+        _ = (self.window, self.segments)  # which check their values
+
+    @property
+    def window(self) -> WindowConfig:
+        """How a video is cut into windows."""
+        return WindowConfig(self.window_seconds, self.stride_seconds, self.batch_size)
+
+    @property
+    def segments(self) -> SegmentConfig:
+        """How scores become segments."""
+        return SegmentConfig(self.threshold, self.min_duration_seconds, self.max_gap_seconds)

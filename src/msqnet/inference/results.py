@@ -1,0 +1,274 @@
+"""Many videos: which ones there are, what became of each, and the index of their results."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.predictions import RESULT_SUFFIXES, csv_writer, replacing
+from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+INDEX_FILE = "index.csv"
+OUTPUT_SEPARATOR = "|"
+DRAWN_SUFFIXES = (".timeline.png", ".overlay.mp4", ".overlay.gif")
+"""Of what `msqnet predict --overlay` draws beside the results of a video."""
+
+# File systems allow 255; suffixes, and what a file is called while it is written, need the rest.
+_MAX_NAME_BYTES = 215
+_DIGEST_DIGITS = 8
+
+Status = Literal["ok", "partial", "error", "timeout"]
+Cause = Literal[
+    "", "bad_file", "reading", "writing", "other_results", "time_limit", "process_died", "damaged"
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video.
+
+    Attributes:
+        name: of its results below the results folder.
+        source: the video as it was given: a path or a URL.
+        status: ``ok``; ``partial`` (only a part of the video could be decoded); ``error``;
+            ``timeout``.
+        cause: why not ``ok``: ``damaged`` (where ``partial``), ``bad_file`` (no video, or none that
+            decodes), ``reading`` or ``writing`` (of files, after all retries), ``other_results``
+            (of another video, model or settings are there), ``time_limit``, ``process_died``.
+        message: in words.
+        seconds: that it took, retries included.
+        num_attempts: how often it was tried.
+        digest: SHA-256 of the content; empty where it could not be read.
+        num_bytes: of the content; of a folder of frame images 0.
+        duration_seconds: of the video, as far as it decodes.
+        source_state: tells whether the source was changed since; empty where that is unknown.
+        output_state: tells whether the result files were changed since; empty where there are none.
+        provenance_digest: identifies the model and the settings.
+        existed: whether the results were there, from this video, model and settings.
+    """
+
+    name: str
+    source: str
+    status: Status
+    cause: Cause = ""
+    message: str = ""
+    seconds: float = 0.0
+    num_attempts: int = 1
+    digest: str = ""
+    num_bytes: int = 0
+    duration_seconds: float = 0.0
+    source_state: str = ""
+    output_state: str = ""
+    provenance_digest: str = ""
+    existed: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there are results, if only of a part."""
+        return self.status in ("ok", "partial")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values by field."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> Outcome:
+        """Rebuild from `to_dict`; fields of a newer msqnet are left out.
+
+        Raises:
+            DatasetError: not such a document.
+        """
+        names = {item.name for item in fields(cls)}
+        try:
+            return cls(**{name: value for name, value in document.items() if name in names})
+        except (AttributeError, TypeError) as error:
+            raise DatasetError(f"not a line of a journal: {error}") from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to work on.
+
+    Attributes:
+        name: of its results below the results folder, with ``/`` and the extension of the input.
+        source: local path or URL.
+        known: what an earlier run found, if any did.
+    """
+
+    name: str
+    source: str
+    known: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One line of `index.csv`.
+
+    Attributes:
+        input: the video as it was given.
+        outputs: result files relative to the results folder, joined by ``|``; empty after an error.
+        status: ``ok``; ``partial`` (only a part of the video could be decoded); ``exists`` (done by
+            an earlier run with the same model and settings); ``error``.
+        error: what went wrong, or what a reader must know; ``not drawn: ...`` where the results are
+            complete and only drawing them failed.
+    """
+
+    input: str
+    outputs: str
+    status: Literal["ok", "partial", "exists", "error"]
+    error: str
+
+
+def find_videos(arguments: Sequence[Path]) -> list[Job]:
+    """The videos behind command line arguments.
+
+    A file stands for itself, whatever its suffix, and its results are named after it. A folder is
+    walked, in sorted order, for files with a video suffix and for folders that hold images only
+    (each is one video of frames); results mirror the path below that folder. Hidden entries and
+    what msqnet drew itself are left out, links are followed except back into a folder they lie in.
+    What does not exist, and a folder without any video, stays in the list, so that reading it
+    reports the reason. A name that leaves no room for the suffixes of results is cut, and ends with
+    ``~`` and a digest of it.
+
+    Args:
+        arguments: files and folders.
+
+    Raises:
+        ConfigError: no argument, or results of two videos would have the same name.
+    """
+    if not arguments:
+        raise ConfigError("no video given; name video files or folders")
+    found: dict[str, Job] = {}
+    for argument in arguments:
+        paths = [argument]
+        names = [Path(argument.resolve().name if argument.is_dir() else argument.name)]
+        if argument.is_dir() and not _is_image_folder(argument):
+            walked = list(_walk(argument, ()))
+            paths = walked or paths
+            names = [path.relative_to(argument) for path in walked] or names
+        for path, name in zip(paths, names, strict=True):
+            add_job(found, Job(name.as_posix(), str(path)))
+    return list(found.values())
+
+
+def add_job(jobs: dict[str, Job], job: Job) -> None:
+    """Add a video by the name of its results, which is cut where it is too long.
+
+    Raises:
+        ConfigError: the results of another video would have the same name.
+    """
+    name = short_name(Path(job.name)).as_posix()
+    other = jobs.setdefault(name, Job(name, job.source))
+    if other.source != job.source and Path(other.source).resolve() != Path(job.source).resolve():
+        raise ConfigError(
+            f"{other.source} and {job.source} would both be written as {name}; give a folder that "
+            "holds both, name them in a manifest, or predict them one by one"
+        )
+
+
+def short_name(name: Path) -> Path:
+    """A name of results that is short enough for file systems, with the suffixes of results."""
+    raw = os.fsencode(name.name)
+    if len(raw) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
+    kept = raw[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode("utf-8", "ignore")
+    return name.with_name(f"{kept}~{digest}")
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if not entry.is_dir():
+            if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.endswith(DRAWN_SUFFIXES):
+                yield entry
+        elif _is_image_folder(entry):
+            yield entry
+        else:
+            yield from _walk(entry, (*above, real))
+
+
+def _is_image_folder(folder: Path) -> bool:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(
+        entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir() for entry in entries
+    )
+
+
+def result_names(name: str) -> tuple[str, ...]:
+    """Names of the result files of a video, in the order of `RESULT_SUFFIXES`."""
+    return tuple(name + suffix for suffix in RESULT_SUFFIXES)
+
+
+def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
+    """The line of a video in `index.csv`.
+
+    Args:
+        outcome: what became of it.
+        drawn: names of its drawings.
+    """
+    names = (*result_names(outcome.name), *drawn) if outcome.is_answered else ()
+    status: Any = "error" if outcome.status == "timeout" else outcome.status
+    if outcome.existed:
+        status = "exists"
+    return IndexRow(outcome.source, OUTPUT_SEPARATOR.join(names), status, outcome.message)
+
+
+def drawn_paths(stem: Path) -> tuple[Path, ...]:
+    """The drawings of one video: ``stem`` with each of `DRAWN_SUFFIXES` appended."""
+    return tuple(stem.with_name(stem.name + suffix) for suffix in DRAWN_SUFFIXES)
+
+
+_INDEX_COLUMNS = [item.name for item in fields(IndexRow)]
+
+
+def read_index(path: Path) -> list[IndexRow]:
+    """The rows of an index; none where the file does not exist.
+
+    Raises:
+        DatasetError: it is not an index of predictions.
+    """
+    if not path.exists():
+        return []
+    with open_index(path, "r") as file:
+        text = file.read()
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows = list(reader)
+    if rows and (not text.endswith("\n") or text.count('"') % 2):
+        rows.pop()  # a run was killed while it appended this row
+    is_whole = all(None not in row and None not in row.values() for row in rows)
+    if reader.fieldnames != _INDEX_COLUMNS or not is_whole:
+        raise DatasetError(
+            f"{path}: found columns {reader.fieldnames}, expected {_INDEX_COLUMNS}; "
+            "it is not an index of predictions, so choose another folder"
+        )
+    return [
+        IndexRow(row["input"], row["outputs"], cast("Any", row["status"]), row["error"])
+        for row in rows
+    ]
+
+
+def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
+    """Write an index, replacing what is there at once."""
+    with replacing(path) as part, open_index(part, "w") as file:
+        csv_writer(file).writerow(_INDEX_COLUMNS)
+        for row in rows:
+            csv_writer(file, row.input + row.error).writerow(astuple(row))
+
+
+def open_index(path: Path, mode: str) -> TextIO:
+    """An index as text; names of files that are not Unicode pass through."""
+    return cast("TextIO", path.open(mode, encoding="utf-8", errors="surrogateescape", newline=""))
