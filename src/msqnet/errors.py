@@ -12,7 +12,7 @@ MsqnetError
 ├── TrainingError          a training run that cannot go on
 ├── ExportError            a model that cannot be exported, or graphs that differ from it
 ├── MissingExtra           an optional dependency that is not installed
-└── ServiceError           a request that a server refuses
+└── ServiceError           a request that a server rejects
 
 A message names the thing, what was found, what was expected, and the next step. The library raises;
 only `msqnet.cli` turns errors into one line and an exit code.
@@ -79,7 +79,7 @@ class MissingExtra(MsqnetError, ImportError):
 
 
 class ServiceError(MsqnetError):
-    """A request that a server refuses."""
+    """A request that a server rejects."""
 
 
 def check(condition: bool, message: str) -> None:

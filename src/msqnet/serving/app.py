@@ -117,12 +117,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def create_app(settings: ServerSettings, service: Service) -> ASGIApp:
-    """The application.
-
-    Args:
-        settings: who may use it, and its limits.
-        service: what it does; started and stopped with the application.
-    """
+    """The application; the service is started and stopped with it."""
     access = Access.from_settings(settings)
 
     @contextlib.asynccontextmanager

@@ -45,22 +45,8 @@ _PLAYABLE = {
 _PLAYABLE_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
 
-class VideoFacts(VideoFactsBody):
-    """What the checker found out about a video.
-
-    Attributes:
-        media_type: type under which browsers play the file as it is; None if they do not.
-    """
-
-    media_type: str | None
-
-
 class Checker:
-    """The checker process, seen from the server. It does one check at a time.
-
-    Args:
-        limits: what is accepted, and how long a check may take.
-    """
+    """The checker process, seen from the server. It does one check at a time."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -72,7 +58,7 @@ class Checker:
         """Process number of the checker."""
         return self._child.pid
 
-    def submit(self, path: Path, name: str) -> Future[VideoFacts]:
+    def submit(self, path: Path, name: str) -> Future[VideoFactsBody]:
         """Have a file checked that messages call by this name; the result may be `RequestError`."""
         return self._thread.submit(self._check, path, name)
 
@@ -81,24 +67,22 @@ class Checker:
         self._thread.shutdown(cancel_futures=True, wait=False)
         self._child.kill()
 
-    def _check(self, path: Path, name: str) -> VideoFacts:
+    def _check(self, path: Path, name: str) -> VideoFactsBody:
         try:
             if not self._child.is_running:
                 self._child.start()
-            facts = self._child.ask(path, self._limits.check_seconds)
+            facts: VideoFactsBody = self._child.ask(path, self._limits.check_seconds)
         except (ChildDied, ChildTimedOut) as error:
             ending = str(error) if isinstance(error, ChildTimedOut) else "crashes the decoder"
             message = f"{name}: opening it {ending}; re-encode the file"
             raise RequestError("check_failed", message) from error
         except (MsqnetError, OSError) as error:
             raise RequestError(**detail_of(error, path, name).model_dump()) from error
-        if not isinstance(facts, VideoFacts):
-            raise TypeError(f"the checker returned {facts!r}")
         return facts
 
 
 def run_checker(connection: Connection, limits: ServerLimits) -> None:
-    """The process: returns the `VideoFacts` of each path that it is sent, or raises."""
+    """The process: returns the `VideoFactsBody` of each path that it is sent, or raises."""
     if importlib.util.find_spec("resource"):  # not on Windows
         import resource
 
@@ -106,13 +90,13 @@ def run_checker(connection: Connection, limits: ServerLimits) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     av.logging.set_level(None)
 
-    def check(path: Path, _report: Any) -> VideoFacts:
+    def check(path: Path, _report: Any) -> VideoFactsBody:
         return inspect_video(path, limits)
 
     answer_requests(connection, lambda: (None, check))
 
 
-def inspect_video(path: Path, limits: ServerLimits) -> VideoFacts:
+def inspect_video(path: Path, limits: ServerLimits) -> VideoFactsBody:
     """Open a file, read its packets and decode its first frame.
 
     Raises:
@@ -137,7 +121,7 @@ def inspect_video(path: Path, limits: ServerLimits) -> VideoFacts:
                 f"({decoder.problem or 'no error named'}); re-encode the file"
             )
         _check_size(frame.width, frame.height, limits)
-        return VideoFacts(
+        return VideoFactsBody(
             width=frame.width,
             height=frame.height,
             num_frames=num_frames,

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from msqnet.child_process import Target
     from msqnet.config import ServerLimits, WorkerSettings
-    from msqnet.serving.checker import VideoFacts
-    from msqnet.serving.schemas import ModelBody
+    from msqnet.serving.schemas import ModelBody, VideoFactsBody
     from msqnet.serving.storage import Storage
 
 _ID_BYTES = 18
@@ -87,7 +86,7 @@ class Job:
 
     id: str
     folder: Path
-    facts: VideoFacts
+    facts: VideoFactsBody
     prediction: Task
     extras: dict[tuple[str, ...], Task] = field(default_factory=dict)
     finished_at: float | None = None
@@ -110,10 +109,6 @@ def new_id() -> str:
 
 class Jobs:
     """The jobs of a server. Methods raise `RequestError` for a full queue or an unknown job.
-
-    Args:
-        limits: what is accepted and kept.
-        storage: where the jobs' folders lie.
 
     Attributes:
         num_finished: how many tasks ended, by kind and state.
@@ -320,7 +315,7 @@ class WorkerHost:
         limits: how long a task may take.
         jobs: where tasks come from.
         on_failure: called if the worker cannot be started in the first place.
-        target: what runs in the process.
+        target: runs in the process; another one in tests.
 
     Attributes:
         facts: what clients are told of the model; None until it is loaded.

@@ -52,6 +52,8 @@ class VideoFactsBody(BaseModel):
     num_frames: int = Field(description="Frames that the file holds.", examples=[100])
     duration_seconds: float = Field(examples=[4.0])
     codec: str = Field(examples=["h264"])
+    # Type under which browsers play the file as it is; None if they do not. Not sent.
+    media_type: str | None = Field(exclude=True)
 
 
 class PredictionStatus(BaseModel):

@@ -130,13 +130,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: checks every request before its body is read, adds headers to responses.
-
-    Args:
-        app: the application.
-        access: who may use it.
-        error_response: the response to a rejected request.
-    """
+    """ASGI middleware: checks every request before its body is read, adds headers to responses."""
 
     def __init__(
         self, app: ASGIApp, access: Access, error_response: Callable[[RequestError], ASGIApp]

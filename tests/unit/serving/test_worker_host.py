@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.config import ServerLimits, WorkerSettings
-from msqnet.serving.checker import VideoFacts
 from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
+from msqnet.serving.schemas import VideoFactsBody
 from msqnet.serving.storage import Storage
 from msqnet.serving.worker import Kind, WorkerRequest
 from tests.unit.serving.children import run_worker_like
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WAIT_SECONDS = 60
-_FACTS = VideoFacts(
+_FACTS = VideoFactsBody(
     width=64,
     height=48,
     num_frames=10,

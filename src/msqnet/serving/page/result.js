@@ -258,8 +258,8 @@ export class ResultView {
     byId("heat-label").value = segments[0]?.label ?? labels[0];
   }
 
-  /** The stretch to explain: of the segment at the play head, at most some seconds around it. */
-  _heatStretch(label) {
+  /** The interval to explain: of the segment at the play head, at most some seconds around it. */
+  _heatInterval(label) {
     const now = this._ethogram.seconds;
     const duration = this._result.duration_seconds;
     const around = this._ethogram.segments.find(
@@ -276,7 +276,7 @@ export class ResultView {
     this._heatLoading = new AbortController();
     const signal = AbortSignal.any([this._heatLoading.signal, this._loading.signal]);
     const label = byId("heat-label").value;
-    const [start, end] = this._heatStretch(label);
+    const [start, end] = this._heatInterval(label);
     const note = byId("heat-note");
     this._isHeatShown = true;
     byId("heat-button").setAttribute("aria-pressed", "true");
