@@ -224,7 +224,7 @@ def check_resources(folder: Path) -> Iterator[CheckResult]:
         "resources",
         "memory",
         f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB free",
-        "close other programs, or use a smaller --batch_size",
+        "close other programs, or use a smaller --batch-size",
     )
     yield check_disk("disk here", folder)
     yield check_disk("disk for temporary files", Path(tempfile.gettempdir()))
@@ -238,7 +238,7 @@ def check_resources(folder: Path) -> Iterator[CheckResult]:
             "resources",
             "shared memory",
             f"{room / _GIB:.2f} GiB free",
-            "training with --train.num_workers above 0 can fail: docker run --shm-size=1g",
+            "training with --train.num-workers above 0 can fail: docker run --shm-size=1g",
         )
 
 

@@ -71,7 +71,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
     if not is_loopback(host) and settings.token is None:
         _logger.warning(
             "listening on %s without a token: everybody who reaches it can use it; set one with "
-            "--token_file",
+            "--token-file",
             host,
         )
     try:

@@ -82,7 +82,7 @@ class Access:
         if self.host_names is not None and name not in self.host_names:
             raise RequestError(
                 "host_not_allowed",
-                f"this server does not answer as {host[:80]!r}; start it with --public_host to "
+                f"this server does not answer as {host[:80]!r}; start it with --public-host to "
                 "allow that name",
             )
 

@@ -99,7 +99,7 @@ def _make_private(folder: Path) -> None:
         raise ServiceError(
             f"{folder}: found owner {found.st_uid} and mode {stat.filemode(found.st_mode)}, "
             f"expected a folder of user {os.getuid()} that nobody else can enter (chmod 700); "
-            "name another one with --work_folder"
+            "name another one with --work-folder"
         )
 
 
