@@ -97,6 +97,10 @@ class AnnotatedVideo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "events", tuple(sorted(self.events, key=_order)))
 
+    def is_checked(self, label: str) -> bool:
+        """Whether somebody looked for a label of the ethogram in this video."""
+        return self.checked is None or label in self.checked
+
 
 def _order(event: Event) -> tuple[float, float, str, str]:
     end = math.inf if event.end_seconds is None else event.end_seconds
@@ -190,6 +194,22 @@ def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> Annotat
     )
     checked = frozenset(labels) if video.checked is None else video.checked
     return replace(video, events=events, checked=checked - opened)
+
+
+def free_name(wanted: str, taken: set[str], mark: str = " #") -> str:
+    """A name of its own: the one that is wanted, with a number if that is taken.
+
+    Args:
+        wanted: name.
+        taken: names that were given; gets this one, too.
+        mark: before the number.
+    """
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}{mark}{number}"
+    taken.add(name)
+    return name
 
 
 def count_notes(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from msqnet.formats.annotations import (
     comment_with_score,
     count_notes,
 )
-from msqnet.formats.boris.observations import (
+from msqnet.formats.boris.boris_observations import (
     CHECKED,
     NO_FOCAL_SUBJECT,
     VARIABLES,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, clean_label, count_notes
-from msqnet.formats.boris.observations import (
+from msqnet.formats.boris.boris_observations import (
     VARIABLES,
     Coded,
     Medium,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import comment_with_score, count_notes
-from msqnet.formats.boris.observations import (
+from msqnet.formats.boris.boris_observations import (
     ALL_CHECKED,
     CHECKED,
     NO_MODIFIER,

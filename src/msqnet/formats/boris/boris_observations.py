@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import av
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
-from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label, split_comment
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Event,
+    clean_label,
+    free_name,
+    split_comment,
+)
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.intervals import covers, intersect
 from msqnet.labels import SEPARATOR
@@ -280,15 +286,8 @@ def written_medium(video: AnnotatedVideo, folder: Path) -> WrittenMedium:
 
 def observation_names(videos: Sequence[AnnotatedVideo]) -> list[str]:
     """A name of its own for each video: that of its file, with a number if it is not the first."""
-    taken: dict[str, None] = {}
-    for video in videos:
-        name = full = video.path.name.strip() or "video"
-        number = 1
-        while full in taken:
-            number += 1
-            full = f"{name} #{number}"
-        taken[full] = None
-    return list(taken)
+    taken: set[str] = set()
+    return [free_name(video.path.name.strip() or "video", taken) for video in videos]
 
 
 def written_variables(annotations: Annotations) -> dict[str, list[str]]:

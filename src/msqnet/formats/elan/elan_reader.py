@@ -1,0 +1,403 @@
+"""Reads files of ELAN.
+
+What a tier says depends on who made it. Unless ``tiers`` says otherwise:
+
+- a tier whose annotations are empty, or all have the tier's name for their value, is a label;
+- of any other tier the values are labels, and the tier is a subject: its participant, or its name.
+
+Tiers that say more about annotations of others are their comments, scores or modifiers, as their
+linguistic type is called; of any other type, they are modifiers ``TIER: VALUE``. The linguistic
+types `POINT`, `NO_END` and `OBSERVED` have the meaning that `elan_writer` gives them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from msqnet.errors import DatasetError
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+)
+from msqnet.formats.elan.elan_writer import (
+    COMMENT,
+    KINDS,
+    MODIFIERS,
+    NO_END,
+    NO_SUBJECT,
+    OBSERVED,
+    POINT,
+    SCORE,
+)
+from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.options import choose
+from msqnet.formats.xml_files import XmlElement, read_xml
+from msqnet.labels import SEPARATOR, LabelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from msqnet.formats import Reading
+
+_ADVICE = "open the file in ELAN and save it again"
+_LAYOUTS = ("by their values", "labels", "subjects")
+_SUFFIX = re.compile(r"(?: \(no end\))?(?: #\d+)?$")
+"""What `elan_writer` puts behind the name of a tier to keep events from overlapping."""
+_ORIGIN = re.compile(r"-?\d{1,15}", re.ASCII)
+
+
+def read_elan(path: Path, reading: Reading) -> Annotations:
+    """The videos of a file, or of all files in a folder.
+
+    Raises:
+        DatasetError: not a file of ELAN, or a part of it that is not as it should be.
+        ConfigError: an option that does not fit.
+    """
+    paths = [path] if path.is_file() else sorted(path.rglob("*.eaf"))
+    if not paths:
+        raise DatasetError(f"{path}: no file that ends in .eaf in it; name the folder of them")
+    layout = choose(reading.options, "tiers", _LAYOUTS)
+    labels: dict[str, None] = {}
+    points: set[str] = set()
+    videos: list[AnnotatedVideo] = []
+    notes: list[str] = []
+    for place in paths:
+        file = _File(place, layout)
+        videos.append(file.read(reading))
+        labels |= file.labels
+        points |= file.points
+        notes += [f"{place.name}: {text}" for text in file.notes()]
+    everything = frozenset(labels)
+    return Annotations(
+        tuple(replace(v, checked=None) if v.checked == everything else v for v in videos),
+        LabelSet(tuple(labels)),
+        frozenset(points),
+        tuple(notes),
+    )
+
+
+class _Annotation(NamedTuple):
+    """An annotation with times, in seconds on the clock of the file."""
+
+    name: str
+    value: str
+    start_seconds: float
+    end_seconds: float
+
+
+class _Tier(NamedTuple):
+    """A tier with annotations of its own times, or one that says more about another's.
+
+    Attributes:
+        name: its id.
+        participant: who it is about; empty where nothing is said.
+        kind: name of its linguistic type.
+        vocabulary: values of its controlled vocabulary in order.
+        annotations: with times.
+        references: (id of another annotation, value) of those without times.
+    """
+
+    name: str
+    participant: str
+    kind: str
+    vocabulary: tuple[str, ...]
+    annotations: list[_Annotation]
+    references: list[tuple[str, str]]
+
+    @property
+    def own_label(self) -> str:
+        """What its name says, without what `elan_writer` puts behind a label."""
+        names = [self.name, *([_SUFFIX.sub("", self.name)] if self.kind in KINDS else [])]
+        if self.participant:
+            names = [name.removesuffix(f"@{self.participant}") for name in names]
+        values = {item.value for item in self.annotations} - {""}
+        fitting = [name for name in names if values == {name} or name in self.vocabulary]
+        return (fitting or names[::-1])[0]
+
+
+@dataclass
+class _About:
+    """What other tiers say about an annotation."""
+
+    modifiers: list[str] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    score: float | None = None
+
+
+class _File:
+    """Reads one file.
+
+    Attributes:
+        labels: that were looked for, in order.
+        points: labels of events without length.
+    """
+
+    def __init__(self, path: Path, layout: str) -> None:
+        self.labels: dict[str, None] = {}
+        self.points: set[str] = set()
+        self._path, self._layout = path, layout
+        self._events: list[Event] = []
+        self._observed: tuple[tuple[float, float], ...] | None = None
+        self._tiers_by_values: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._about: dict[str, _About] = {}
+        self._origin_seconds = 0.0
+
+    def notes(self) -> Iterator[str]:
+        """What a user should know."""
+        if self._tiers_by_values and self._layout == _LAYOUTS[0]:
+            yield (
+                f"values are labels on the tiers {', '.join(self._tiers_by_values)}; --option "
+                "tiers=labels takes the names of tiers for labels"
+            )
+        yield from count_notes(self._counts)
+
+    def read(self, reading: Reading) -> AnnotatedVideo:
+        """Its video, of which `labels` were looked for."""
+        root = read_xml(self._path, _ADVICE)
+        if root.tag != "ANNOTATION_DOCUMENT":
+            raise root.error(root.tag, "ANNOTATION_DOCUMENT")
+        header = root.find("HEADER")
+        if header is None:
+            raise root.error(", ".join(child.tag for child in root.children()), "a HEADER")
+        units = header.get("TIME_UNITS") or "milliseconds"
+        if units != "milliseconds":
+            raise header.error(units, "milliseconds for TIME_UNITS")
+        tiers = list(_tiers(root))
+        video = self._video(header, reading)
+        for tier in tiers:
+            for name, value in tier.references:
+                self._note(self._about.setdefault(name, _About()), tier, value)
+        known = {item.name for tier in tiers for item in tier.annotations}
+        self._counts["notes on annotations that are notes themselves, which are left out"] = len(
+            set(self._about) - known
+        )
+        for tier in tiers:
+            if tier.kind == OBSERVED:
+                times = [self._times(item) for item in tier.annotations]
+                self._observed = tuple(sorted((max(0.0, a), max(0.0, b)) for a, b in times))
+            elif tier.annotations or not tier.references:
+                self._read_tier(tier)
+        properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
+        return AnnotatedVideo(
+            video,
+            tuple(self._events),
+            duration_seconds(video),
+            frozenset(self.labels),
+            self._observed,
+            properties.get("split", ""),
+            properties.get("group", ""),
+        )
+
+    def _video(self, header: XmlElement, reading: Reading) -> Path:
+        """Where the linked video belongs; its time at the start of the file's clock is kept."""
+        media = list(_media(header))
+        if "video" in reading.options:
+            return reading.video_path(reading.options["video"])
+        if not media:
+            raise DatasetError(
+                f"{self._path}: it links no media file; link it in ELAN (Edit, Linked Files) or "
+                "take --option video=NAME"
+            )
+        self._counts["further linked files, which are left out"] += len(media) - 1
+        urls, _, self._origin_seconds = next((item for item in media if item[1]), media[0])
+        # A relative link starts at the file that has it, wherever the videos are.
+        folder = self._path.parent.absolute().as_posix()
+        links = [f"{folder}/{url}" if url.startswith(".") else url for url in urls]
+        names = [name for link in links for name in _names(link)]
+        # Links of ELAN go up by `..`, which a path in a table should not.
+        places = [Path(os.path.normpath(reading.video_path(name))) for name in names]
+        return next((place for place in places if place.is_file()), places[0])
+
+    def _note(self, about: _About, tier: _Tier, value: str) -> None:
+        if not value:
+            return
+        if tier.kind == COMMENT:
+            about.comments.append(value)
+        elif tier.kind == MODIFIERS:
+            about.modifiers += [part.strip() for part in value.split(SEPARATOR)]
+        elif tier.kind == SCORE:
+            try:
+                about.score = float(value)
+            except ValueError:
+                about.score = -1.0
+            if not 0 <= about.score <= 1:
+                raise DatasetError(
+                    f"{self._path}: tier {tier.name!r}: found score {value[:40]!r}, expected 0 to "
+                    f"1; {_ADVICE}"
+                )
+        else:
+            about.modifiers.append(f"{tier.name}: {value}")
+
+    def _read_tier(self, tier: _Tier) -> None:
+        own = tier.own_label
+        is_ours = tier.kind in KINDS
+        # On a tier with a vocabulary, an annotation without a value is one that nobody finished.
+        is_label = self._layout == "labels" or (
+            self._layout == _LAYOUTS[0]
+            and (not tier.vocabulary or own in tier.vocabulary or is_ours)
+            and {item.value for item in tier.annotations} <= {own, ""}
+        )
+        subject = tier.participant
+        names: Sequence[str] = [own]
+        if is_label:
+            # What a vocabulary of ours does not have was seen, but not looked for.
+            if tier.vocabulary and (own in tier.vocabulary or is_ours):
+                names = tier.vocabulary
+            self.points |= {clean_label(own)} if tier.kind == POINT else set()
+        else:
+            self._tiers_by_values += [] if is_ours else [tier.name]
+            subject = subject or ("" if own == NO_SUBJECT else tier.name)
+            names = tier.vocabulary or [item.value for item in tier.annotations]
+        self.labels |= dict.fromkeys(filter(None, map(clean_label, names)))
+        for item in tier.annotations:
+            label = clean_label(own if is_label else item.value)
+            if not label:
+                self._counts["annotations without a value, which are left out"] += 1
+                continue
+            self._add(label, subject, tier.kind, item, own if is_label else item.value)
+
+    def _add(self, label: str, subject: str, kind: str, item: _Annotation, value: str) -> None:
+        """Note an event; a value other than the usual one is a comment."""
+        start, end = self._times(item)
+        if end <= 0 and start < 0:
+            self._counts["annotations before the start of the video, which are left out"] += 1
+            return
+        start = max(0.0, start)
+        about = self._about.get(item.name, _About())
+        comments = [*([item.value] if item.value not in ("", value) else []), *about.comments]
+        stop = start if kind == POINT else None if kind == NO_END else end
+        modifiers = tuple(about.modifiers)
+        comment = "; ".join(comments)
+        self._events.append(Event(label, start, stop, subject, modifiers, about.score, comment))
+
+    def _times(self, item: _Annotation) -> tuple[float, float]:
+        """Start and end on the clock of the video."""
+        origin = self._origin_seconds
+        return round(item.start_seconds + origin, 6), round(item.end_seconds + origin, 6)
+
+
+def _media(header: XmlElement) -> Iterator[tuple[tuple[str, ...], bool, float]]:
+    """Linked files: ways to each, the relative one first; whether it is a video; its origin."""
+    for item in header.iter("MEDIA_DESCRIPTOR"):
+        urls = (item.get("RELATIVE_MEDIA_URL") or "").strip(), item.require("MEDIA_URL").strip()
+        origin = item.get("TIME_ORIGIN") or "0"
+        if not _ORIGIN.fullmatch(origin):
+            raise item.error(origin, "whole milliseconds for TIME_ORIGIN")
+        if any(urls):
+            is_video = (item.get("MIME_TYPE") or "").startswith("video")
+            yield tuple(filter(None, urls)), is_video, int(origin) / 1000
+    old = (header.get("MEDIA_FILE") or "").strip()
+    if old:
+        yield (old,), True, 0.0
+
+
+def _names(url: str) -> list[str]:
+    """Paths that a link can stand for: ELAN writes spaces and other letters as they are."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    path = url
+    if parts.scheme == "file":
+        path = url.removeprefix("file:")
+        host = re.match(r"//[^/]", path)
+        # file://server/share has a host, file:///C:/ a drive behind the third stroke.
+        path = path if host else "/" + path.lstrip("/")
+        path = path[1:] if re.match(r"/[A-Za-z]:", path) else path
+    elif len(parts.scheme) > 1:
+        path = parts.path.rpartition("/")[2] or url
+    plain = unquote(path, errors="replace")
+    # A percent sign may be one of the name's own.
+    return [path, plain] if "%" not in path else [plain, path]
+
+
+def _tiers(root: XmlElement) -> Iterator[_Tier]:
+    slots = {
+        slot.require("TIME_SLOT_ID"): slot.whole("TIME_VALUE") / 1000
+        if slot.get("TIME_VALUE") is not None
+        else None
+        for slot in root.iter("TIME_SLOT")
+    }
+    vocabularies = _vocabularies(root)
+    for tier in root.iter("TIER"):
+        name = tier.require("TIER_ID").strip()
+        if not name:
+            raise tier.error(name, "a name for TIER_ID")
+        kind = tier.get("LINGUISTIC_TYPE_REF")
+        yield _Tier(
+            name,
+            (tier.get("PARTICIPANT") or "").strip(),
+            (kind or "").strip(),
+            vocabularies.get(kind, ()),
+            _annotations(tier, slots),
+            [
+                (item.require("ANNOTATION_REF"), _value(item))
+                for item in tier.iter("REF_ANNOTATION")
+            ],
+        )
+
+
+def _vocabularies(root: XmlElement) -> dict[str | None, tuple[str, ...]]:
+    """Values of vocabularies by the linguistic type, in the first language that each has."""
+    found = {}
+    for item in root.iter("CONTROLLED_VOCABULARY"):
+        values = [entry.text for entry in item.iter("CV_ENTRY")]
+        for entry in item.iter("CV_ENTRY_ML"):
+            first = entry.find("CVE_VALUE")
+            values.append("" if first is None else first.text)
+        found[item.get("CV_ID") or ""] = tuple(dict.fromkeys(filter(None, values)))
+    return {
+        kind.get("LINGUISTIC_TYPE_ID"): found.get(kind.get("CONTROLLED_VOCABULARY_REF") or "", ())
+        for kind in root.iter("LINGUISTIC_TYPE")
+    }
+
+
+def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:
+    """Annotations of a tier that have times.
+
+    A slot without a time lies evenly between the aligned slots before and after it, as ELAN shows
+    it.
+    """
+    aligned = list(tier.iter("ALIGNABLE_ANNOTATION"))
+    ends = [(item.require("TIME_SLOT_REF1"), item.require("TIME_SLOT_REF2")) for item in aligned]
+    times = {slot: time for pair in ends for slot in pair if (time := slots.get(slot)) is not None}
+    after = {first: last for first, last in ends if first != last}
+    for first, start in list(times.items()):
+        between: dict[str, None] = {}
+        slot = after.get(first)
+        while slot is not None and slot not in times and slot not in between:
+            between[slot] = None
+            slot = after.get(slot)
+        end = None if slot is None else times.get(slot)
+        if end is not None:
+            for number, name in enumerate(between, start=1):
+                times[name] = start + (end - start) * number / (len(between) + 1)
+    found = []
+    for item, pair in zip(aligned, ends, strict=True):
+        for slot in pair:
+            if slot not in slots:
+                raise item.error(slot, "a time slot of TIME_ORDER")
+            if slot not in times:
+                raise item.error(
+                    f"{slot} without a TIME_VALUE", "annotations with times before and after it"
+                )
+        start, stop = (times[slot] for slot in pair)
+        if stop < start:
+            raise item.error(f"{start} to {stop} s", "an end that is not before the start")
+        found.append(_Annotation(item.get("ANNOTATION_ID") or "", _value(item), start, stop))
+    return found
+
+
+def _value(annotation: XmlElement) -> str:
+    found = annotation.find("ANNOTATION_VALUE")
+    return "" if found is None else found.text
