@@ -58,6 +58,11 @@ class XmlElement:
         """The text in it, without white space around it."""
         return (self.element.text or "").strip()
 
+    @property
+    def content(self) -> Value:
+        """The text in it, and its place."""
+        return Value(self.text, self._place, self.advice)
+
     def error(self, found: str, expected: str) -> DatasetError:
         """The error about something in it that is not as expected."""
         return Value(found, self._place, self.advice).error(expected)
@@ -90,13 +95,13 @@ class XmlElement:
             raise self.error(", ".join(self.element.keys()), f"an attribute {name}")
         return value
 
-    def whole(self, name: str) -> int:
-        """An attribute that is a whole number of at least 0.
+    def value(self, name: str) -> Value:
+        """An attribute that has to be there, and its place.
 
         Raises:
-            DatasetError: it is none.
+            DatasetError: it is not.
         """
-        return Value(self.require(name), f"{self._place} {name}", self.advice).whole()
+        return Value(self.require(name), f"{self._place} {name}", self.advice)
 
     @property
     def _place(self) -> str:

@@ -177,7 +177,7 @@ def test_frames_have_the_time_stamps_of_the_file(
     found = read(path)
 
     assert spans(found) == [("dark", 0.2, 0.8)]
-    assert found.notes == ("stretches after the end of their video, which are left out: 1",)
+    assert found.notes == ("events after the end of their video, which are left out: 1",)
 
 
 def test_videos_that_are_not_there_need_a_rate(exported: Callable[..., Path]) -> None:
@@ -269,7 +269,7 @@ def test_shapes_of_single_frames_are_counted(exported: Callable[..., Path]) -> N
         (document(meta=META.replace("<stop_frame>19", "<stop_frame>x")), "found 'x', expected a"),
         (
             document(meta=META.replace("<stop_frame>19", "<stop_frame>" + "0" * 10 + "9" * 10)),
-            "expected a whole number up to 10000000",
+            "expected a whole number of at least 0",
         ),
         (
             document(meta=META.replace("<frame_filter>", "<frame_filter>step=0")),

@@ -25,13 +25,13 @@ def test_elements_know_their_lines_texts_and_attributes(tmp_path: Path) -> None:
     assert [child.tag for child in root.children()] == ["b", "c"]
     assert [element.text for element in root.iter("b")] == ["one", "two"]
     [first, second] = root.iter("b")
-    assert (first.whole("n"), first.get("m")) == (7, None)
+    assert (first.value("n").whole(), first.get("m")) == (7, None)
     found = root.find("c/b")
     assert found is not None
     assert found.text == "two"
     assert root.find("d") is None
     with pytest.raises(DatasetError, match=r"a\.xml, line 3, <b> n: found 'x', expected a whole"):
-        second.whole("n")
+        second.value("n").whole()
     with pytest.raises(DatasetError, match="found 'n', expected an attribute m; get it again"):
         second.require("m")
 

@@ -323,7 +323,7 @@ def _names(url: str) -> list[str]:
 
 def _tiers(root: XmlElement) -> Iterator[_Tier]:
     slots = {
-        slot.require("TIME_SLOT_ID"): slot.whole("TIME_VALUE") / 1000
+        slot.require("TIME_SLOT_ID"): slot.value("TIME_VALUE").whole() / 1000
         if slot.get("TIME_VALUE") is not None
         else None
         for slot in root.iter("TIME_SLOT")
