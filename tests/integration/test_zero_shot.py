@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from msqnet.cli.main import EXIT_FAILED, EXIT_USAGE, main
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
@@ -33,17 +34,28 @@ def write_table(folder: Path, *, shares_a_video: bool = False) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Settings of tiny encoders and one epoch, without data and output."""
+    """A file with settings of tiny encoders and one epoch, without data and output."""
     folder = tmp_path_factory.mktemp("weights")
     clip = write_clip_folder(folder / "clip")
     video = write_timesformer_folder(folder / "timesformer")
-    return [
-        *("--arch.video_encoder", "timesformer", "--arch.video_weights", str(video)),
-        *("--arch.image_encoder", str(clip), "--arch.text_encoder", f"clip:{clip}"),
-        *("--arch.num_frames", "4", "--arch.size_pixels", "32", "--arch.width", "16"),
-        *("--arch.decoder_layers", "1", "--arch.decoder_heads", "2"),
-        *("--arch.decoder_feedforward", "16", "--train.epochs", "1", "--train.num_workers", "0"),
-    ]
+    settings = {
+        "arch": {
+            "video_encoder": "timesformer",
+            "video_weights": str(video),
+            "image_encoder": str(clip),
+            "text_encoder": f"clip:{clip}",
+            "num_frames": 4,
+            "size_pixels": 32,
+            "width": 16,
+            "decoder_layers": 1,
+            "decoder_heads": 2,
+            "decoder_feedforward": 16,
+        },
+        "train": {"epochs": 1, "num_workers": 0},
+    }
+    path = folder / "train.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return ["--settings", str(path)]
 
 
 def test_zero_shot_scores_unseen_labels_and_does_nothing_twice(
@@ -71,6 +83,9 @@ def test_zero_shot_scores_unseen_labels_and_does_nothing_twice(
         assert row["unseen"] in (0.0, 0.25, 0.5, 0.75, 1.0)
     splits = json.loads((out / "splits.json").read_text())
     model = json.loads((out / "split_0" / "open_full" / "best" / "config.json").read_text())
+    run = yaml.safe_load((out / "split_0" / "open_full" / "run.yaml").read_text())
+    assert (run["train"]["folds"], run["train"]["validation_share"]) == (0, 0.0)
+    assert (run["train"]["epochs"], run["arch"]["width"]) == (1, 16)
     assert sorted(model["labels"]) == sorted(splits[0]["seen"])
     files = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     assert len(files) >= 6
@@ -114,6 +129,24 @@ def test_unknown_variant_is_named(
     command = ["zero-shot", "--data", "x.csv", "--out", str(tmp_path), "--variants", "fuller"]
     assert main([*command, *arguments]) == EXIT_USAGE
     assert "fuller: expected some of vanilla" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("init_from: runs/mine", "zero-shot has no init_from"),
+        ("arch: {widht: 16}", "widht"),
+        (None, "no such file"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    text: str | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert main(["zero-shot", "--data", "x.csv", "--settings", str(path)]) == EXIT_USAGE
+    assert words in capsys.readouterr().err
 
 
 def test_training_free_baseline_scores_any_labels(

@@ -138,7 +138,7 @@ COMMANDS: Mapping[str, Command] = {
     "zero-shot": Command(
         "train on some labels of a data set, ask for the others",
         "msqnet.cli.zero_shot:zero_shot",
-        defaults="msqnet.cli.zero_shot:defaults",
+        example="msqnet zero-shot --data clips.csv --settings train.yaml --out runs/zero",
     ),
     "serve": Command("offer a model as a web page and as an API", "msqnet.cli.serve:serve"),
     "embed": Command(
