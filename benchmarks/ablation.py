@@ -19,9 +19,9 @@ import numpy as np
 
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.table import read_table
-from msqnet.evaluation.result import EvaluationRows, evaluate_rows
-from msqnet.evaluation.zero_shot import mean_and_deviation
-from msqnet.evaluation.zero_shot_runs import table_scores
+from msqnet.evaluation.row_metrics import evaluate_rows
+from msqnet.evaluation.scored_rows import EvaluationRows
+from msqnet.evaluation.zero_shot_protocol import mean_and_deviation, table_scores
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings
 from msqnet.model.msqnet import MSQNet

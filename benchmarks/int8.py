@@ -23,8 +23,8 @@ import torch
 from benchmarks.speed.harness import Contender, StageClock, run_rounds
 from msqnet.clips import ClipBatch
 from msqnet.data.table import read_table
-from msqnet.evaluation.evaluate import evaluate_scores
-from msqnet.evaluation.rows import evaluation_rows
+from msqnet.evaluation.row_metrics import evaluate_rows
+from msqnet.evaluation.scored_rows import evaluation_rows
 from msqnet.export.clips import iter_clips, spread
 from msqnet.export.exporter import ExportSettings, export_model
 from msqnet.inference.backends import TorchBackend, clip_scores
@@ -54,7 +54,13 @@ def export_both(model: str | None, table: ClipTable, out: Path) -> tuple[Path, P
 def macro_map(table: ClipTable, backend: Backend, scores: np.ndarray) -> float:
     """Macro mAP as `msqnet evaluate` prints it."""
     rows = evaluation_rows(table, backend.labels, scores, table.targets(backend.labels))
-    return float(evaluate_scores(rows, backend, num_bootstrap=0).metrics["macro_map"])
+    result = evaluate_rows(
+        rows,
+        thresholds=backend.thresholds,
+        train_positive_windows=backend.train_positive_windows,
+        num_bootstrap=0,
+    )
+    return float(result.metrics["macro_map"])
 
 
 def compare_scores(table: ClipTable, before: Backend, after: dict[str, Backend]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 import msqnet.models
 from msqnet.data.table import read_table
-from msqnet.evaluation.evaluate import score_rows
+from msqnet.evaluation.views import score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.model.msqnet import MSQNet, save_in_half
 from msqnet.models import model_folder

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from ablation import add_settings, new_run
 
 from msqnet.data.table import read_table
-from msqnet.evaluation.zero_shot import LabelSplit, random_splits
-from msqnet.evaluation.zero_shot_runs import (
+from msqnet.evaluation.zero_shot_protocol import (
     CLOSED_SET_NOTE,
     SHUFFLED,
+    LabelSplit,
     ZeroShotTask,
+    random_splits,
     run_split,
     summary_rows,
 )

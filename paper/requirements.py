@@ -19,7 +19,7 @@ from transformers import CLIPVisionConfig
 
 from msqnet.data.table import read_table
 from msqnet.errors import DatasetError
-from msqnet.evaluation.zero_shot import check_labels, check_no_leakage, training_part
+from msqnet.evaluation.zero_shot_protocol import check_labels, check_no_leakage, training_part
 from msqnet.labels import LabelSet
 from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, licences_of, model_config
 from msqnet.model.msqnet import MSQNet
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from experiments import ExperimentSettings, PaperDataSet
     from msqnet.config import ArchConfig
     from msqnet.data.records import ClipTable
-    from msqnet.evaluation.zero_shot import LabelSplit
+    from msqnet.evaluation.zero_shot_protocol import LabelSplit
 
 MEMORY_FORMULA = (
     "4 bytes x (parameters + trained parameters x 3) + batch size x what autograd keeps of one "

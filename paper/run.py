@@ -37,14 +37,16 @@ from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.evaluation.by_protocol import evaluate_protocol
 from msqnet.evaluation.protocols import PROTOCOLS
-from msqnet.evaluation.zero_shot import (
+from msqnet.evaluation.zero_shot_protocol import (
+    CLOSED_SET_NOTE,
+    ZeroShotTask,
     check_labels,
     mean_and_deviation,
     random_splits,
     read_splits,
+    run_split,
     write_splits,
 )
-from msqnet.evaluation.zero_shot_runs import CLOSED_SET_NOTE, ZeroShotTask, run_split
 from msqnet.inference.predictor import Predictor
 from msqnet.model.builder import licences_of
 from msqnet.predictions import replacing
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 
     from experiments import Experiment, Measure
     from msqnet.data.records import ClipTable
-    from msqnet.evaluation.zero_shot import LabelSplit
+    from msqnet.evaluation.zero_shot_protocol import LabelSplit
     from msqnet.training.run import Run
     from requirements import Line
 

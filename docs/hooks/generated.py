@@ -14,9 +14,9 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from msqnet.cli.main import command_parser, in_kebab_case, runnable_commands
-from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
+from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.protocols import PROTOCOLS
-from msqnet.evaluation.result import DEFINITIONS
+from msqnet.evaluation.row_metrics import DEFINITIONS
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -35,10 +35,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown
 
 
-def figures() -> str:
-    """What every figure of an evaluation means."""
-    of_protocols = {name: figure.definition for name, figure in PROTOCOL_FIGURES.items()}
-    return _table(("figure", "meaning"), {**DEFINITIONS, **of_protocols}.items())
+def metrics() -> str:
+    """The meaning of every metric of an evaluation."""
+    of_protocols = {name: meaning for name, (_, meaning) in PROTOCOL_METRICS.items()}
+    return _table(("metric", "meaning"), {**DEFINITIONS, **of_protocols}.items())
 
 
 def protocols() -> str:
@@ -176,6 +176,6 @@ def _lower_first(text: str | None) -> str:
 
 PLACES: Mapping[str, Callable[[], str]] = {
     "commands": all_commands,
-    "figures": figures,
+    "metrics": metrics,
     "protocols": protocols,
 }

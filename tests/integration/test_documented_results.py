@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from msqnet.cli import main as cli
-from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
-from msqnet.evaluation.result import DEFINITIONS
+from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
+from msqnet.evaluation.row_metrics import DEFINITIONS
 from msqnet.inference.backends import ClipAnswers
 from msqnet.inference.predictor import Predictor
 from msqnet.model.novelty import NoveltyReference
@@ -168,7 +168,7 @@ def test_metrics_have_the_documented_fields(written: Path) -> None:
     document = json.loads((written / "rows/metrics.json").read_text(encoding="utf-8"))
     figures = {
         name: document.pop(name)
-        for name in (*DEFINITIONS, *PROTOCOL_FIGURES)
+        for name in (*DEFINITIONS, *PROTOCOL_METRICS)
         if name in document and name != "intervals"
     }
 

@@ -22,12 +22,11 @@ from experiments import (
 )
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS
-from msqnet.evaluation.result import DEFINITIONS
-from msqnet.evaluation.zero_shot import LabelSplit, figures
+from msqnet.evaluation.row_metrics import DEFINITIONS
 from msqnet.formats import load_format
 from msqnet.formats.data_sets.animal_kingdom import NUM_CLIPS
 from msqnet.formats.data_sets.list_files import official_labels
-from msqnet.labels import LabelSet
+from msqnet.metrics.classification import zero_shot_metrics
 from tests.fixtures.data_sets import DataSet
 
 if TYPE_CHECKING:
@@ -225,9 +224,8 @@ def test_measures_exist_and_exactly_one_is_the_paper_figure(data_set: PaperDataS
     assert not next(p for p in PROTOCOLS.values() if p.name == first.protocol).is_reference
 
 
-def test_zero_shot_measures_are_the_figures_of_a_split() -> None:
-    split = LabelSplit(("a",), ("b",), "s", "by hand")
-    found = figures(np.eye(2), np.eye(2), LabelSet(("a", "b")), split, single_label=True)
+def test_zero_shot_measures_are_the_metrics_of_a_split() -> None:
+    found = zero_shot_metrics(np.eye(2), np.eye(2), [0], [1], single_label=True)
     measures = find_experiment("table3/thumos14_50_full").measures
     assert {measure.metric for measure in measures} == set(found)
     assert [measure.metric for measure in measures if measure.of_paper] == ["unseen"]

@@ -10,7 +10,7 @@ import torch
 
 from experiments import data_sets, find_experiment, resolve
 from msqnet.data.table import read_table, write_table
-from msqnet.evaluation.zero_shot import LabelSplit
+from msqnet.evaluation.zero_shot_protocol import LabelSplit
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.training.recipes import RECIPES

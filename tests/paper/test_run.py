@@ -16,8 +16,8 @@ import run as script
 import table as table_script
 from experiments import experiments, find_experiment, resolve
 from msqnet.data.table import read_table
-from msqnet.evaluation.evaluate import score_rows
-from msqnet.evaluation.zero_shot import LabelSplit
+from msqnet.evaluation.views import score_rows
+from msqnet.evaluation.zero_shot_protocol import LabelSplit
 from msqnet.inference.predictor import Predictor
 from msqnet.model.msqnet import MSQNet
 from tests.fixtures.models import fill_with_noise, write_clip_folder, write_timesformer_folder

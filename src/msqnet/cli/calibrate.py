@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +14,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
-    from msqnet.evaluation.calibration_figures import CalibrationFigures
-    from msqnet.evaluation.row_outputs import RowOutputs
+    from msqnet.evaluation.calibration_results import CalibrationResult
     from msqnet.model.msqnet import MSQNet
+    from msqnet.predictions import FloatArray
+
+    Outputs = Callable[[ClipTable, str], tuple[FloatArray, FloatArray]]
+    """Logits and embeddings of a table; the text is the title of the progress bar."""
 
 CALIBRATION_FOLDER = "calibration"
 PLOT_FILE = "reliability.png"
@@ -41,8 +46,8 @@ def calibrate(
 ) -> int:
     """Fit a finished model's scores and thresholds to your own labelled clips.
 
-    The weights stay as they are, and so does the order of a label's scores. What was gained is
-    measured on groups of rows that were not fitted on. Use rows that the model was not trained on.
+    The weights do not change, nor does the order of a label's scores. The gain is measured on
+    groups of rows that were not fitted on. Use rows that the model was not trained on.
 
     Args:
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
@@ -52,22 +57,21 @@ def calibrate(
         split: Rows to fit on, for instance `val`; by default all.
         thresholds: `f1` takes each label's threshold of the highest F1, `precision` the lowest one
             that is precise enough.
-        min_precision: How precise a threshold has to be on these rows, from 0 to 1; by default 0.3
-            for `f1` and 0.9 for `precision`.
+        min_precision: Precision that a threshold must reach on these rows, from 0 to 1; by default
+            0.3 for `f1` and 0.9 for `precision`.
         method: `platt` fits a scale and a bias for each label, `temperature` a scale alone; by
             default `platt`, and `temperature` for models with exactly one label at a time.
         min_windows: A label with fewer known positive or negative windows, or with positive ones of
-            one group only, keeps what it had and is listed.
-        num_folds: Parts of the rows, by groups, for the figures of rows that were not fitted on.
+            one group only, is not changed and is listed.
+        num_folds: Parts of the rows, by groups, for the metrics on rows that were not fitted on.
         num_bins: Bins of the calibration error.
         num_bootstrap: Resamples of groups for the 95 % intervals.
-        seed: Of parts and resamples.
-        training_data: Table of the rows that the model was trained on: stores what they look like,
-            so that predictions say where a video looks unlike them. `msqnet train` does that by
-            itself.
+        seed: Seed of parts and resamples.
+        training_data: Table of the rows that the model was trained on. Their statistics are stored,
+            so that predictions warn of videos that are unlike them. `msqnet train` does so too.
         training_split: Rows of that table to take, for instance `train`; by default all.
         overwrite: Replace the model in `--out`.
-        batch_size: Clips looked at at a time; changes no figure.
+        batch_size: Clips scored at a time; changes no metric.
         device: auto, cpu, cuda, cuda:1, mps, ...
 
     Returns:
@@ -76,7 +80,6 @@ def calibrate(
     from rich.console import Console
 
     from msqnet.data.table import read_table
-    from msqnet.evaluation.row_outputs import changeable_folder
     from msqnet.model.msqnet import MSQNet
     from msqnet.models.rewriting import changed_model, check_target
 
@@ -91,23 +94,47 @@ def calibrate(
         seed,
     )
     _check_tables(data, split, training_data, training_split)
-    source = changeable_folder(model)
+    source = _changeable_folder(model)
     target = _target(model, out, source)
     check_target(source, target, overwrite=overwrite)
     table = None if data is None else read_table(data).select(split)
     training = None if training_data is None else read_table(training_data).select(training_split)
     loaded = MSQNet.from_pretrained(source)
     console = Console()
-    looked = _Looker(loaded, batch_size, device)
-    figures = None if table is None else _calibrated(looked, table, config)
+    outputs = partial(_outputs, loaded, batch_size, device)
+    result = None if table is None else _calibrated(outputs, loaded, table, config)
     with changed_model(source, target, overwrite=overwrite) as draft:
-        if table is not None and figures is not None:
-            _write_calibration(draft, loaded, table, split, figures)
-            _show(console, figures, target)
+        if table is not None and result is not None:
+            _write_calibration(draft, loaded, table, split, result)
+            _show(console, result, target)
         if training is not None:
-            _write_novelty(console, draft, looked, training)
+            _write_novelty(console, draft, outputs, training)
     console.print(f"written: {target}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _changeable_folder(model: str | None) -> Path:
+    """The folder of a model whose calibration can be changed.
+
+    Raises:
+        CheckpointError: there is no such model.
+        ConfigError: an exported model, or the training-free baseline.
+    """
+    from msqnet.inference.clip_zero_shot import PREFIX
+    from msqnet.inference.manifest import is_exported
+    from msqnet.models import model_folder
+
+    if model is not None and is_exported(model):
+        raise ConfigError(
+            f"{model}: an exported model, whose calibration is fixed in its graphs; calibrate the "
+            "model that it was made of, then run msqnet export with that one"
+        )
+    if str(model or "").startswith(PREFIX):
+        raise ConfigError(
+            f"{model}: the training-free baseline has no folder that could keep a calibration; "
+            "train a model with msqnet train, or set --threshold of msqnet predict"
+        )
+    return model_folder(model)
 
 
 def _check_tables(
@@ -139,48 +166,38 @@ def _target(model: str | None, out: str | None, source: Path) -> Path:
     return source
 
 
-class _Looker:
-    """Looks at the rows of tables with one model.
+def _outputs(
+    model: MSQNet, batch_size: int, device: str, table: ClipTable, title: str
+) -> tuple[FloatArray, FloatArray]:
+    """Logits and embeddings of the rows of a table, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import Progress
 
-    Args:
-        model: a finished one.
-        batch_size: clips at a time.
-        device: where it runs.
-    """
+    from msqnet.evaluation.views import row_outputs
 
-    def __init__(self, model: MSQNet, batch_size: int, device: str) -> None:
-        self.model = model
-        self._batch_size = batch_size
-        self._device = device
-
-    def __call__(self, table: ClipTable, title: str) -> RowOutputs:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from msqnet.evaluation.row_outputs import row_outputs
-
-        with Progress(console=Console(stderr=True), transient=True) as bars:
-            bar = bars.add_task(title, total=None)
-            return row_outputs(
-                table,
-                self.model,
-                device=self._device,
-                batch_size=self._batch_size,
-                progress=lambda done, total: bars.update(bar, completed=done, total=total),
-            )
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(title, total=None)
+        return row_outputs(
+            table,
+            model,
+            device=device,
+            batch_size=batch_size,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
 
 
-def _calibrated(looked: _Looker, table: ClipTable, config: CalibrationConfig) -> CalibrationFigures:
+def _calibrated(
+    outputs: Outputs, model: MSQNet, table: ClipTable, config: CalibrationConfig
+) -> CalibrationResult:
     import numpy as np
 
-    from msqnet.evaluation.calibration_figures import calibrate_rows, calibration_rows
+    from msqnet.evaluation.calibration_results import calibrate_rows, calibration_rows
     from msqnet.evaluation.recalibration import Calibration, method_for
 
-    now = Calibration.of_model(looked.model.config)
-    method_for(now.kind, config)  # what can fail at once comes before what takes long
-    outputs = looked(table, "clips")
-    logits = outputs.logits.astype(np.float64)
-    rows = calibration_rows(table, looked.model.config.label_set, logits, config)
+    now = Calibration.of_model(model.config)
+    method_for(now.kind, config)  # quick failures come before slow work
+    logits = outputs(table, "clips")[0].astype(np.float64)
+    rows = calibration_rows(table, model.config.label_set, logits, config)
     return calibrate_rows(rows, now, config)
 
 
@@ -189,23 +206,23 @@ def _write_calibration(
     model: MSQNet,
     table: ClipTable,
     split: str | None,
-    figures: CalibrationFigures,
+    result: CalibrationResult,
 ) -> None:
-    from msqnet.evaluation.calibration_figures import store_calibration
+    from msqnet.evaluation.calibration_results import store_calibration
     from msqnet.report.figures import reliability_figure, save_figure
 
-    store_calibration(draft, model.config, figures, data=table.path.name, split=split)
+    store_calibration(draft, model.config, result, data=table.path.name, split=split)
     folder = draft / CALIBRATION_FOLDER
     folder.mkdir(exist_ok=True)
-    figures.write(folder)
-    save_figure(reliability_figure(figures), folder / PLOT_FILE)
+    result.write(folder)
+    save_figure(reliability_figure(result), folder / PLOT_FILE)
 
 
-def _write_novelty(console: Console, draft: Path, looked: _Looker, training: ClipTable) -> None:
+def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: ClipTable) -> None:
     from msqnet.model.novelty import NoveltyReference
 
-    outputs = looked(training, "training clips")
-    reference = NoveltyReference.fit(outputs.embeddings, training.clip_ids(), training.group_ids())
+    _, embeddings = outputs(training, "training clips")
+    reference = NoveltyReference.fit(embeddings, training.clip_ids(), training.group_ids())
     if reference is None:
         raise ConfigError(
             f"{training.path}: all rows are of one group; expected at least 2, as nothing says how "
@@ -220,10 +237,10 @@ def _write_novelty(console: Console, draft: Path, looked: _Looker, training: Cli
     )
 
 
-def _show(console: Console, figures: CalibrationFigures, target: Path) -> None:
+def _show(console: Console, result: CalibrationResult, target: Path) -> None:
     from rich.table import Table
 
-    summary = figures.summary
+    summary = result.summary
     table = Table(
         title=f"{summary['num_windows']} windows of {summary['num_groups']} groups; "
         "after: held out by groups"
@@ -234,7 +251,7 @@ def _show(console: Console, figures: CalibrationFigures, target: Path) -> None:
         *("threshold before", "after", "F1 before", "after", "precision", "recall"),
     ):
         table.add_column(heading, justify="right")
-    for item in figures.per_label:
+    for item in result.per_label:
         if item["is_fitted"]:
             table.add_row(item["label"], *_cells(item))
     console.print(table)
@@ -244,13 +261,13 @@ def _show(console: Console, figures: CalibrationFigures, target: Path) -> None:
         "macro_f1": "macro F1",
     }
     for name, title in titles.items():
-        _show_figure(console, title, summary["overall"][name])
-    for item in figures.per_label:
+        _show_metric(console, title, summary["overall"][name])
+    for item in result.per_label:
         if item["kept"]:
             _say(console, f"kept: {item['label']}: {item['kept']}")
     for note in summary["notes"]:
         _say(console, f"note: {note}")
-    _say(console, f"figures: {target / CALIBRATION_FOLDER}")
+    _say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
 
 
 def _cells(item: dict[str, Any]) -> list[str]:
@@ -263,7 +280,7 @@ def _cells(item: dict[str, Any]) -> list[str]:
     return [*counts, *("-" if item[name] is None else f"{item[name]:.2f}" for name in names)]
 
 
-def _show_figure(console: Console, title: str, values: dict[str, Any]) -> None:
+def _show_metric(console: Console, title: str, values: dict[str, Any]) -> None:
     parts = []
     for side, sign in (("before", ""), ("after", ""), ("difference", "+")):
         low, high = values[f"{side}_interval"]

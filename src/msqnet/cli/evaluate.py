@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
-    from msqnet.evaluation.result import EvaluationResult
+    from msqnet.evaluation.row_metrics import EvaluationResult
     from msqnet.inference.predictor import Predictor
 
 _LABELS_OF_TABLE = "table"
@@ -44,19 +45,19 @@ def evaluate(
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
         options: Which model, for which labels: `--labels table` asks for those of the table.
         split: Rows to evaluate on, for instance `test`; by default all.
-        protocol: How to evaluate. `standard` looks at every row once; `timeline` is the same as
-            `--timeline`. Data sets have protocols of their own: `charades_video`,
+        protocol: How to evaluate. `standard` scores one view of every row; `timeline` is the same
+            as `--timeline`. Data sets have protocols of their own: `charades_video`,
             `charades_localisation`, `hmdb51` (top-1 of one split), `hockey_part`,
-            `thumos14_trimmed`, `thumos14_untrimmed`. What starts with `reference_` is the paper's
-            released code's protocol, not comparable with the others. The output says in a sentence
-            what the chosen one is.
-        views: How often each row is looked at; by default as the protocol has it.
+            `thumos14_trimmed`, `thumos14_untrimmed`. Those that start with `reference_` are the
+            protocols of the paper's released code, not comparable with the others. The output
+            describes the chosen one in a sentence.
+        views: Views of each row; by default those of the protocol.
         out: Folder for metrics.json, per_label.csv, scores.parquet, targets.parquet and, with
             `--timeline`, timeline.json and the predictions of every video.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
             and end.
         strict_labels: A label that the model does not have is an error.
-        batch_size: Clips scored at a time; changes no figure.
+        batch_size: Clips scored at a time; changes no metric.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
 
     Returns:
@@ -90,7 +91,7 @@ def evaluate(
             _evaluate_timeline(console, table, predictor, folder, progress, strict_labels, origin)
             return 0
         from msqnet.evaluation.by_protocol import evaluate_protocol
-        from msqnet.evaluation.score_tables import write_score_tables
+        from msqnet.evaluation.scored_rows import write_score_tables
 
         result, scored = evaluate_protocol(
             table,
@@ -173,20 +174,20 @@ def _print_result(console: Console, result: EvaluationResult, beside: tuple[str,
         )
     console.print(per_label)
     _print_protocol(console, metrics["protocol"])
-    _print_figures(console, metrics, beside)
+    _print_metrics(console, metrics, beside)
     for note in metrics["notes"]:
         console.print(note, highlight=False)
     for item in metrics["not_scored"]:
         console.print(f"not scored: {item['label']}: {item['reason']}", highlight=False)
 
 
-def _print_figures(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
-    """The protocol's figures first, its headline before all."""
-    from msqnet.evaluation.titles import FIGURE_TITLES, PROTOCOL_TITLES, shown_figures
+def _print_metrics(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
+    """The protocol's metrics first, its headline before all."""
+    from msqnet.evaluation.protocols import METRIC_TITLES, PROTOCOL_TITLES, shown_metrics
 
-    protocol, titles = metrics["protocol"], PROTOCOL_TITLES | FIGURE_TITLES
+    protocol, titles = metrics["protocol"], PROTOCOL_TITLES | METRIC_TITLES
     mark = ", by the paper's released code's protocol" if protocol["is_reference"] else ""
-    for name in shown_figures(protocol, beside):
+    for name in shown_metrics(protocol, beside):
         if metrics.get(name) is None:
             continue
         interval = metrics["intervals"].get(name)
@@ -203,16 +204,17 @@ def _evaluate_timeline(
     strict_labels: bool,
     origin: dict[str, Any],
 ) -> None:
-    from msqnet.evaluation.timeline import evaluate_timelines, write_figures
+    from msqnet.evaluation.by_protocol import evaluate_timelines
+    from msqnet.predictions import replacing
 
-    figures, results = evaluate_timelines(
+    metrics, results = evaluate_timelines(
         table, predictor, strict_labels=strict_labels, progress=progress
     )
-    seconds, segments = figures["per_second"], figures["segments"]
-    _print_protocol(console, figures["protocol"])
+    seconds, segments = metrics["per_second"], metrics["segments"]
+    _print_protocol(console, metrics["protocol"])
     console.print(
-        f"{figures['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
-        f"windows of {figures['window_seconds']:g} s every {figures['stride_seconds']:g} s"
+        f"{metrics['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
+        f"windows of {metrics['window_seconds']:g} s every {metrics['stride_seconds']:g} s"
     )
     console.print(
         f"per second: macro AP {_shown(seconds['macro_map'])}, "
@@ -226,11 +228,12 @@ def _evaluate_timeline(
         console.print(f"  mAP at tIoU {overlap}: {_shown(value)}", highlight=False)
     for overlap, value in segments["f1_at"].items():
         console.print(f"  F1@{overlap}: {_shown(value)}", highlight=False)
-    for label, reason in figures["not_scored"].items():
+    for label, reason in metrics["not_scored"].items():
         console.print(f"not scored: {label}: {reason}", highlight=False)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        write_figures(origin | figures, folder / "timeline.json")
+        with replacing(folder / "timeline.json") as part:
+            part.write_text(json.dumps(origin | metrics, indent=2, allow_nan=False) + "\n")
         for number, result in enumerate(results):
             result.write(folder / "videos" / f"{number:04d}-{Path(result.path).name}")
         console.print(f"written: {folder}", soft_wrap=True)

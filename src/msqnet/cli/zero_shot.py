@@ -12,7 +12,7 @@ from msqnet.labels import split_labels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msqnet.evaluation.zero_shot import LabelSplit
+    from msqnet.evaluation.zero_shot_protocol import LabelSplit
 
 _ALL_VARIANTS = "vanilla|text_init|full|open_text|open_full|open_full_shuffled"
 _SHOWN = (
@@ -68,8 +68,14 @@ def zero_shot(
     from rich.console import Console
 
     from msqnet.cli.train import Request, prepare, readable_rows
-    from msqnet.evaluation.zero_shot import check_labels, random_splits, read_splits, write_splits
-    from msqnet.evaluation.zero_shot_runs import ZeroShotTask, run_split
+    from msqnet.evaluation.zero_shot_protocol import (
+        ZeroShotTask,
+        check_labels,
+        random_splits,
+        read_splits,
+        run_split,
+        write_splits,
+    )
 
     console = Console(stderr=True)
     folder = Path(out)
@@ -149,7 +155,7 @@ def _write_and_show(
     from rich.console import Console
     from rich.table import Table
 
-    from msqnet.evaluation.zero_shot_runs import CLOSED_SET_NOTE, summary_rows
+    from msqnet.evaluation.zero_shot_protocol import CLOSED_SET_NOTE, summary_rows
     from msqnet.predictions import replacing
     from msqnet.training.variants import VARIANTS
 

@@ -1,26 +1,88 @@
-"""A model under a named protocol: what is scored, the figures, and the protocol's name on them."""
+"""Evaluate a model by a named protocol: rows of a table, or the timelines of whole videos."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import ConfigError, DatasetError
-from msqnet.evaluation.evaluate import evaluate_scores, missing_labels, score_rows
-from msqnet.evaluation.oracle import score_oracle
-from msqnet.evaluation.plain import plain
-from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES, protocol_figures
-from msqnet.evaluation.rows import ScoredRows, evaluation_rows
-from msqnet.evaluation.whole_videos import score_points, score_windows
+import numpy as np
+
+from msqnet.errors import ConfigError, DatasetError, VocabularyError
+from msqnet.evaluation.protocols import PROTOCOLS
+from msqnet.evaluation.row_metrics import evaluate_rows, plain
+from msqnet.evaluation.scored_rows import ScoredRows, evaluation_rows, rows_by_video
+from msqnet.evaluation.views import score_rows
+from msqnet.evaluation.whole_videos import score_oracle, score_points, score_windows
+from msqnet.intervals import SAME_TIME_SECONDS, subtract, union
+from msqnet.metrics.average_precision import (
+    FloatArray,
+    charades_classify_map,
+    charades_localize_map,
+)
+from msqnet.metrics.classification import hit_at_1
+from msqnet.metrics.timed_labels import (
+    TimedLabel,
+    per_second_metrics,
+    per_second_scores,
+    per_second_targets,
+    segment_metrics,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from msqnet.config import ViewChoice, ViewConfig
-    from msqnet.data.records import ClipTable
+    from msqnet.data.records import ClipTable, Record
     from msqnet.evaluation.protocols import Protocol
-    from msqnet.evaluation.result import EvaluationResult
+    from msqnet.evaluation.row_metrics import EvaluationResult
+    from msqnet.inference.backends import Backend
     from msqnet.inference.predictor import Predictor
+    from msqnet.labels import LabelSet
+    from msqnet.predictions import VideoPredictions
+
+PROTOCOL_METRICS: dict[str, tuple[Callable[[FloatArray, FloatArray], float], str]] = {
+    "hit_at_1": (
+        hit_at_1,
+        "Share of rows with a label whose highest score is that of one of their labels.",
+    ),
+    "charades_classify_map": (
+        charades_classify_map,
+        "Mean average precision over the model's labels that the rows show, as "
+        "Charades_v1_classify.m computes it: videos without an action rank below all others.",
+    ),
+    "charades_localize_map": (
+        charades_localize_map,
+        "Mean average precision over points and the model's labels that they show, as "
+        "Charades_v1_localize.m computes it: actions at impossible times count as absent.",
+    ),
+}
+"""Metrics that are given only where a protocol names them, by their key in `metrics.json`: a
+function of scores (V, K) and targets (V, K) of 1, 0 and `UNKNOWN`, and its meaning."""
+
+_NOT_IN_MODEL = (
+    "the model does not have this label (an open-vocabulary model is asked for it by --labels)"
+)
+
+
+def missing_labels(table: ClipTable, backend: Backend, *, strict: bool) -> dict[str, str]:
+    """Labels of the table that the model lacks, with the reason.
+
+    Args:
+        table: the rows to evaluate.
+        backend: the model.
+        strict: raise instead.
+
+    Raises:
+        VocabularyError: with ``strict``, where there are any.
+    """
+    missing = [name for name in table.label_names() if name not in backend.labels]
+    if missing and strict:
+        raise VocabularyError(
+            f"{table.path}: the model does not have the label(s) {', '.join(missing)}; "
+            "train it on them, or leave --strict_labels off to have them listed as not scored"
+        )
+    return dict.fromkeys(missing, _NOT_IN_MODEL)
 
 
 def evaluate_protocol(
@@ -39,16 +101,16 @@ def evaluate_protocol(
     Args:
         table: the rows.
         predictor: the model with its windows.
-        protocol: one of `msqnet.evaluation.protocols.PROTOCOLS`, but for `timeline`, which
-            `evaluate_timelines` gives.
+        protocol: one of `msqnet.evaluation.protocols.PROTOCOLS`, except `timeline`, see
+            `evaluate_timelines`.
         views: instead of the protocol's own, where its scores are not over time.
-        batch_size: clips at a time; changes no figure.
+        batch_size: clips at a time; changes no metric.
         strict_labels: a label that the model lacks is an error.
         num_bootstrap: resamples for the intervals.
         progress: called with (rows or videos done, rows or videos in all).
 
     Returns:
-        The figures with ``protocol`` among them, and the scores behind them.
+        The metrics with ``protocol`` among them, and the scores behind them.
 
     Raises:
         ConfigError: views that the protocol or the model has no use for.
@@ -60,10 +122,13 @@ def evaluate_protocol(
     backend = predictor.backend
     missing = missing_labels(table, backend, strict=strict_labels)
     scored = _score(table, predictor, protocol, chosen, batch_size, progress)
-    result = evaluate_scores(
+    has_top_k = backend.single_label if protocol.has_top_k is None else protocol.has_top_k
+    result = evaluate_rows(
         scored.rows,
-        backend,
-        has_top_k=protocol.has_top_k,
+        thresholds=backend.thresholds,
+        train_positive_windows=backend.train_positive_windows,
+        train_negative_windows=backend.train_negative_windows,
+        single_label=has_top_k,
         num_bootstrap=num_bootstrap,
         labels_not_in_model=missing,
     )
@@ -71,7 +136,20 @@ def evaluate_protocol(
     if protocol.unit in ("windows", "points"):
         description["window_seconds"] = predictor.window_seconds
         description["stride_seconds"] = predictor.stride_seconds
-    return _named(result, scored, protocol, description), scored
+    names = [n for n in (protocol.headline, *protocol.beside) if n in PROTOCOL_METRICS]
+    metrics = {
+        "protocol": description,
+        **result.metrics,
+        **{n: PROTOCOL_METRICS[n][0](scored.rows.scores, scored.rows.targets) for n in names},
+        "notes": scored.notes,
+        "definitions": {
+            **result.metrics["definitions"],
+            **{name: PROTOCOL_METRICS[name][1] for name in names},
+        },
+    }
+    note = {"protocol": protocol.name, "protocol_definition": protocol.definition}
+    per_label = [row | note for row in result.per_label]
+    return replace(result, metrics=plain(metrics), per_label=per_label), scored
 
 
 def _score(
@@ -88,11 +166,17 @@ def _score(
     if protocol.unit == "points":
         return score_points(table, predictor, progress=progress)
     if views is None:
-        raise ConfigError(f"protocol {protocol.name}: evaluate_timelines gives its figures")
+        raise ConfigError(f"protocol {protocol.name}: evaluate_timelines gives its metrics")
     if protocol.unit == "windows":
         return score_windows(table, predictor, views.merge, progress)
     if protocol.unit == "videos":
-        _need_whole_videos(table, protocol)
+        timed = [r.row for r in table.records if (r.start_seconds, r.end_seconds) != (None, None)]
+        if timed:
+            raise DatasetError(
+                f"{table.path}: row {timed[0]} has start or end, and so have {len(timed)} rows in "
+                f"all; protocol {protocol.name} scores whole videos, for instance from "
+                "'msqnet convert ... --option level=videos'"
+            )
     scores = score_rows(table, backend, batch_size=batch_size, views=views, progress=progress)
     records = table.records
     return ScoredRows(
@@ -103,33 +187,109 @@ def _score(
     )
 
 
-def _need_whole_videos(table: ClipTable, protocol: Protocol) -> None:
-    timed = [r.row for r in table.records if (r.start_seconds, r.end_seconds) != (None, None)]
-    if timed:
-        raise DatasetError(
-            f"{table.path}: row {timed[0]} has start or end, and so have {len(timed)} rows in all; "
-            f"protocol {protocol.name} scores whole videos, for instance from 'msqnet convert ... "
-            "--option level=videos'"
+def video_truth(
+    name: str,
+    records: Sequence[Record],
+    labels: LabelSet,
+    duration_seconds: float,
+    *,
+    scored: Collection[str],
+) -> tuple[list[TimedLabel], list[TimedLabel]]:
+    """The truth of one video from its rows; rows without times hold for the whole video.
+
+    Args:
+        name: of the video.
+        records: its rows.
+        labels: columns.
+        duration_seconds: of the video.
+        scored: labels that count; the others are unknown throughout.
+
+    Returns:
+        Intervals in which a label holds, touching and overlapping rows joined; and intervals that
+        no row covers, or only rows that do not know the label.
+    """
+    truths: list[TimedLabel] = []
+    unknown: list[TimedLabel] = []
+    for index, label in enumerate(labels):
+        positive, known = [], []
+        for record in records if label in scored else ():
+            end = duration_seconds if record.end_seconds is None else record.end_seconds
+            interval = (record.start_seconds or 0.0, min(end, duration_seconds))
+            if label in record.labels:
+                positive.append(interval)
+            if record.annotated is None or label in record.labels or label in record.annotated:
+                known.append(interval)
+        truths += [TimedLabel(name, index, *interval) for interval in union(positive)]
+        gaps = subtract([(0.0, duration_seconds)], known)
+        unknown += [TimedLabel(name, index, *interval) for interval in gaps]
+    return truths, unknown
+
+
+def evaluate_timelines(
+    table: ClipTable,
+    predictor: Predictor,
+    *,
+    strict_labels: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], list[VideoPredictions]]:
+    """Predict whole videos and score their timelines against rows with start and end.
+
+    Only labels that the model was trained on count. Time that no row covers was not annotated: it
+    counts neither as right nor as wrong. Neither do labels that the rows of that time do not know.
+
+    Args:
+        table: rows, of which at least one has a start or an end.
+        predictor: the model with its window and segment settings.
+        strict_labels: a label of the table that the model lacks is an error.
+        progress: called with (videos done, videos in all).
+
+    Returns:
+        Metrics as plain values: per second, by segments, with counts; and the predictions.
+
+    Raises:
+        DatasetError: no row has times.
+        VideoError: a video cannot be read.
+    """
+    if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
+        raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")
+    by_name = rows_by_video(table)
+    not_scored = missing_labels(table, predictor.backend, strict=strict_labels)
+    labels = predictor.backend.labels
+    counts = predictor.backend.train_positive_windows
+    trained = [name for name, n in zip(labels, counts or [1] * len(labels), strict=True) if n]
+    scores, targets, results = [], [], []
+    predicted: list[TimedLabel] = []
+    truths: list[TimedLabel] = []
+    unknown: list[TimedLabel] = []
+    for number, (name, rows) in enumerate(by_name.items(), start=1):
+        result = predictor(rows.records[0].path)
+        end = result.duration_seconds
+        true, masked = video_truth(name, rows.records, labels, end, scored=trained)
+        num_seconds = math.ceil(end - SAME_TIME_SECONDS)
+        timeline = result.timeline
+        scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))
+        targets.append(
+            per_second_targets(true, masked, num_seconds=num_seconds, num_labels=len(labels))
         )
-
-
-def _named(
-    result: EvaluationResult, scored: ScoredRows, protocol: Protocol, description: dict[str, Any]
-) -> EvaluationResult:
-    """The figures with the protocol's own ones, its name and its definition in every file."""
-    rows = scored.rows
-    extra = protocol_figures((protocol.headline, *protocol.beside), rows.scores, rows.targets)
-    definitions = {name: PROTOCOL_FIGURES[name].definition for name in extra}
-    metrics = {
-        "protocol": description,
-        **result.metrics,
-        **extra,
-        "notes": scored.notes,
-        "definitions": {**result.metrics["definitions"], **definitions},
-    }
-    note = {"protocol": protocol.name, "protocol_definition": protocol.definition}
-    return replace(
-        result,
-        metrics=plain(metrics),
-        per_label=[row | note for row in result.per_label],
+        truths += true
+        unknown += masked
+        predicted += [
+            TimedLabel(name, labels.index(s.label), s.start_seconds, s.end_seconds, s.score)
+            for s in result.segments
+        ]
+        results.append(result)
+        if progress is not None:
+            progress(number, len(by_name))
+    seconds = per_second_metrics(
+        np.concatenate(scores), np.concatenate(targets), predictor.thresholds
     )
+    metrics = {
+        "protocol": PROTOCOLS["timeline"].describe(None),
+        "num_videos": len(by_name),
+        "not_scored": not_scored,
+        "window_seconds": predictor.window_seconds,
+        "stride_seconds": predictor.stride_seconds,
+        "per_second": seconds | {"label_ap": dict(zip(labels, seconds["label_ap"], strict=True))},
+        "segments": segment_metrics(predicted, truths, unknown, num_labels=len(labels)),
+    }
+    return plain(metrics), results

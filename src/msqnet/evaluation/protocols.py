@@ -1,4 +1,4 @@
-"""Named evaluation protocols: what is scored, how often it is looked at, which figure counts.
+"""Named evaluation protocols: unit that is scored, views of each, metric that counts.
 
 Nothing but settings is imported here, so that the command line can list them at once.
 """
@@ -37,14 +37,14 @@ class Protocol:
     """How a model is evaluated.
 
     Attributes:
-        name: What it is asked for by.
-        what: What it is, in one sentence.
-        headline: Key in `metrics.json` of the figure that counts.
-        beside: Keys of figures that should be read with it.
-        unit: What is scored: `rows` of any kind; `videos`, rows without times; `windows` over whole
-            videos, merged; `points` in time; `oracle`, annotated stretches of videos alone;
+        name: Its name.
+        what: Description in one sentence.
+        headline: Key in `metrics.json` of the metric that counts.
+        beside: Keys of metrics that should be read with it.
+        unit: Unit that is scored: `rows` of any kind; `videos`, rows without times; `windows` over
+            whole videos, merged; `points` in time; `oracle`, annotated intervals of videos alone;
             `timeline`, seconds and segments of whole videos.
-        views: How often each row is looked at; None where scores are over time.
+        views: Views of each row; None where scores are over time.
         has_top_k: Whether rows count as having one label each, so that top-1 and top-5 are given;
             None takes it from the model.
         is_reference: Whether this reproduces the paper's released code (R) instead of being sound.
@@ -142,7 +142,7 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
     "hmdb51": Protocol(
         "hmdb51",
-        "Top-1 accuracy on the test rows of one official split; the figure to report is the mean "
+        "Top-1 accuracy on the test rows of one official split; the result to report is the mean "
         "over the three splits.",
         "top_1_accuracy",
         ("top_5_accuracy", "macro_map"),
@@ -193,3 +193,39 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     ),
 }
 """Every protocol by its name."""
+
+METRIC_TITLES: dict[str, str] = {
+    "macro_map": "macro mAP",
+    "well_supported_macro_map": "macro mAP, well-supported labels",
+    "within_source_macro_map": "macro mAP within source",
+    "within_actor_macro_map": "macro mAP within actor",
+    "micro_ap": "micro AP",
+    "weighted_map": "weighted mAP",
+    "reference_micro_ap": "reference micro-AP (mean over batches)",
+    "macro_f1": "macro F1 at the stored thresholds",
+    "micro_f1": "micro F1 at the stored thresholds",
+    "subset_accuracy": "subset accuracy, rows with all labels known",
+    "top_1_accuracy": "top-1 accuracy",
+    "top_5_accuracy": "top-5 accuracy",
+}
+"""Titles of metrics of every evaluation, in the order of reading."""
+
+PROTOCOL_TITLES: dict[str, str] = {
+    "hit_at_1": "hit@1, rows of one or several labels",
+    "label_accuracy": "label accuracy (TP + TN) / (N K) at 0.5",
+    "all_negative_label_accuracy": "label accuracy of an answer that never names a label",
+    "charades_classify_map": "mAP as Charades_v1_classify.m computes it",
+    "charades_localize_map": "mAP as Charades_v1_localize.m computes it",
+}
+"""Titles of metrics that a protocol adds, or puts first."""
+
+
+def shown_metrics(protocol: dict[str, object], beside: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Keys of the metrics to show: those that the protocol counts, then those of every evaluation.
+
+    Args:
+        protocol: its entry in `metrics.json`.
+        beside: keys of metrics that are read with its headline.
+    """
+    named = (str(protocol["headline"]), *beside)
+    return (*named, *(name for name in METRIC_TITLES if name not in named))

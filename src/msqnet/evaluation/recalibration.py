@@ -1,10 +1,7 @@
-"""Calibrates a finished model on other rows, and says honestly what that gains.
+"""Fits the calibration of a finished model on other rows.
 
-What a model stores is one pair (scale, bias) and one threshold a label. They are fitted anew around
-what is stored, over the rows where the label is known. Figures "after" are cross-validated: each
-group of rows is scored by a calibration that was fitted without it.
-
-Axes: V rows, K labels, R resamples.
+A model stores one pair (scale, bias) and one threshold per label. They are fitted again around the
+stored ones, over the rows where the label is known. Axes: V rows, K labels.
 """
 
 from __future__ import annotations
@@ -17,15 +14,16 @@ import numpy as np
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import FloatArray, known_cells
-from msqnet.metrics.calibration import (
+from msqnet.metrics.scaling import (
     PlattScaling,
     best_f1_thresholds,
     fit_platt,
+    fit_softmax_temperature,
     fit_temperatures,
     precise_thresholds,
     sigmoid,
+    softmax,
 )
-from msqnet.metrics.softmax import fit_softmax_temperature, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +56,7 @@ class Calibration:
 
     @classmethod
     def of_model(cls, config: MSQNetConfig) -> Calibration:
-        """What a model stores."""
+        """The calibration that a model stores."""
         num_labels = len(config.label_set)
         scale = np.asarray(config.calibration_scale, dtype=np.float64)
         bias = np.asarray(config.calibration_bias, dtype=np.float64)
@@ -102,7 +100,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CalibrationRows:
-    """Rows that a model was not fitted on, and what it says of them.
+    """Rows that a model was not fitted on, with its logits.
 
     Attributes:
         labels: K names.
@@ -117,21 +115,6 @@ class CalibrationRows:
     targets: FloatArray
     groups: Sequence[str]
     folds: np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A calibration, and which labels it is of.
-
-    Attributes:
-        calibration: what to store.
-        is_scaled: (K,) bool, labels whose scale and bias were fitted.
-        has_threshold: (K,) bool, labels whose threshold was fitted.
-    """
-
-    calibration: Calibration
-    is_scaled: BoolArray
-    has_threshold: BoolArray
 
 
 def method_for(kind: Kind, config: CalibrationConfig) -> Literal["platt", "temperature"]:
@@ -174,25 +157,23 @@ def enough_rows(rows: CalibrationRows, config: CalibrationConfig) -> dict[str, s
 
 def fit(
     rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
-) -> Fitted:
+) -> tuple[Calibration, BoolArray]:
     """Fit scaling and thresholds.
 
     Args:
         rows: to fit on.
-        now: what the model stores.
+        now: the calibration that the model stores.
         is_chosen: (K,) bool, labels that may change.
-        config: how.
+        config: how to fit.
 
     Returns:
-        The calibration; a label that is not chosen, or of which no positive or no negative is known
-        here, has what it had.
+        The new calibration, and (K,) bool, labels whose threshold was fitted. A label that is not
+        chosen, or of which no positive or no negative is known here, keeps what it had.
     """
     targets = np.where(is_chosen, rows.targets, UNKNOWN)
-    is_scaled = known_cells(rows.logits, targets).is_scorable
-    scaling = _fit_scaling(rows.logits, targets, now, method_for(now.kind, config))
-    if now.kind != "each":  # one for all, as far as there was anything to fit on
-        is_scaled = np.full(len(is_chosen), bool(is_scaled.any()))
-    new = replace(now, scaling=scaling)
+    new = replace(
+        now, scaling=_fit_scaling(rows.logits, targets, now, method_for(now.kind, config))
+    )
     scores = new.scores(rows.logits)
     wanted = config.wanted_precision
     thresholds = precise_thresholds(scores, targets, min_precision=wanted)
@@ -200,7 +181,7 @@ def fit(
     if config.thresholds == "f1":
         thresholds = best_f1_thresholds(scores, targets, min_precision=wanted)
     thresholds = np.where(has_threshold, thresholds, now.carried_thresholds(new))
-    return Fitted(replace(new, thresholds=thresholds), is_scaled, has_threshold)
+    return replace(new, thresholds=thresholds), has_threshold
 
 
 def _fit_scaling(
@@ -224,45 +205,35 @@ def _fit_scaling(
     return PlattScaling(np.repeat(shared.scale, num_labels), np.repeat(shared.bias, num_labels))
 
 
-@dataclass(frozen=True)
-class HeldOutScores:
-    """Scores and thresholds of each row, from calibrations that were fitted without its group.
-
-    Attributes:
-        scores: (V, K) float64 in [0, 1].
-        thresholds: (V, K) float64.
-    """
-
-    scores: FloatArray
-    thresholds: FloatArray
-
-
 def cross_validated(
     rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
-) -> HeldOutScores:
+) -> tuple[FloatArray, FloatArray]:
     """Score every row by a calibration that was fitted on other groups.
 
-    A label of which no positive or no negative is known in the other groups has what the model
+    A label of which no positive or no negative is known in the other groups keeps what the model
     stores.
 
     Args:
         rows: all rows, with their folds.
-        now: what the model stores.
+        now: the calibration that the model stores.
         is_chosen: (K,) bool, labels that may change.
-        config: how.
+        config: how to fit.
+
+    Returns:
+        Scores and thresholds of each row, (V, K) float64 each.
     """
     scores = now.scores(rows.logits)
     thresholds = np.tile(now.thresholds, (len(scores), 1))
     for fold in np.unique(rows.folds):
         inside, outside = rows.folds == fold, np.flatnonzero(rows.folds != fold)
-        others = CalibrationRows(
-            rows.labels,
-            rows.logits[outside],
-            rows.targets[outside],
-            [rows.groups[row] for row in outside.tolist()],
-            rows.folds[outside],
+        others = replace(
+            rows,
+            logits=rows.logits[outside],
+            targets=rows.targets[outside],
+            groups=[rows.groups[row] for row in outside.tolist()],
+            folds=rows.folds[outside],
         )
-        found = fit(others, now, is_chosen, config).calibration
+        found, _ = fit(others, now, is_chosen, config)
         scores[inside] = found.scores(rows.logits[inside])
         thresholds[inside] = found.thresholds
-    return HeldOutScores(scores, thresholds)
+    return scores, thresholds

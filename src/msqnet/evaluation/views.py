@@ -1,4 +1,6 @@
-"""Several views of a row: clips spread over its time, crops spread over its frames.
+"""Scores of the rows of a table, of one or several views each.
+
+Views are clips spread over the time of a row, and crops spread over its frames.
 
 In time, a row is cut into T equal segments, as for one clip. View i of n takes from each of them
 the frame at (i + 0.5) / n of the segment: every view covers the whole time, and together they cover
@@ -19,11 +21,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from msqnet.clips import WHOLE_FRAME, Clip, ClipBatch, Frames
+from msqnet.config import ViewConfig
 from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.inference.backends import clip_scores
+from msqnet.model.computing import resolve_device
+from msqnet.model.novelty import clip_embeddings
 from msqnet.video.transforms import evaluation_clip, resize
 
 if TYPE_CHECKING:
@@ -31,9 +37,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.config import ClipConfig, ViewConfig
-    from msqnet.data.records import Record
+    from msqnet.config import ClipConfig
+    from msqnet.data.records import ClipTable, Record
     from msqnet.inference.backends import Backend
+    from msqnet.model.msqnet import MSQNet
     from msqnet.predictions import FloatArray
 
 
@@ -121,18 +128,48 @@ def _three_squares(pixels: Tensor, config: ClipConfig) -> list[Tensor]:
     ]
 
 
-def row_clips(record: Record, config: ClipConfig, views: ViewConfig) -> list[Clip]:
-    """All views of a row: the crops of the first temporal view, then those of the second, ...
+def score_rows(
+    table: ClipTable,
+    backend: Backend,
+    *,
+    batch_size: int = 8,
+    views: ViewConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatArray:
+    """Scores of every row, from the same clips and the same backend as prediction.
+
+    Args:
+        table: the rows.
+        backend: the model.
+        batch_size: clips at a time; changes no score.
+        views: views of each row; by default one, T frames at the centres of T equal segments.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        (V, K) float32 in [0, 1].
 
     Raises:
-        VideoError: the video cannot be read.
-        DatasetError: the row starts after the end of the video.
+        ConfigError: views that the model cannot be given.
+        VideoError: a video cannot be read; no row is left out silently.
+        DatasetError: a row starts after the end of its video.
     """
-    return [
+    views = views or ViewConfig()
+    config = backend.clip_config
+    check_views(views, config)
+
+    def clips_done(num_clips: int) -> None:
+        if progress is not None:
+            progress(num_clips // views.num_views, len(table))
+
+    # The crops of the first temporal view of a row, then those of the second, ...
+    clips = (
         clip
+        for record in table.records
         for frames in read_views(record, config, views.num_clips)
         for clip in view_clips(frames, config, views.crops)
-    ]
+    )
+    scores = score_clips(clips, backend, batch_size=batch_size, progress=clips_done)
+    return merge_views(scores, views)
 
 
 def score_clips(
@@ -183,3 +220,49 @@ def merge_views(scores: FloatArray, views: ViewConfig) -> FloatArray:
     if views.merge == "max":
         return np.asarray(grouped.max(axis=1))
     return np.asarray(grouped.mean(axis=1, dtype=np.float64), dtype=np.float32)
+
+
+def row_outputs(
+    table: ClipTable,
+    model: MSQNet,
+    *,
+    device: str = "auto",
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Outputs of a model for every row before calibration, one view per row.
+
+    Args:
+        table: V rows.
+        model: a finished model; prepared for inference here.
+        device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        batch_size: clips at a time; changes nothing but rounding.
+        progress: called with (rows done, rows in all).
+
+    Returns:
+        Logits (V, K) float32, not calibrated, and embeddings (V, D) float32, see
+        `msqnet.model.novelty.clip_embeddings`.
+
+    Raises:
+        ConfigError: the device cannot be used.
+        VideoError: a video cannot be read; no row is left out silently.
+        DatasetError: a row starts after the end of its video.
+    """
+    place = resolve_device(device)
+    torch.nn.Module.to(model, place)
+    model.prepare_for_inference()
+    logits, embeddings = [], []
+    config = model.config.clip_config
+    clips = (evaluation_clip(read_window(record, config), config) for record in table.records)
+    num_done = 0
+    while chunk := list(islice(clips, batch_size)):
+        batch = ClipBatch.stack(chunk)
+        with torch.inference_mode():
+            closeups = None if batch.closeups is None else batch.closeups.to(place)
+            found = model(pixels=batch.pixels.to(place), closeups=closeups)
+        logits.append(found.logits.float().cpu().numpy())
+        embeddings.append(clip_embeddings(found))
+        num_done += len(batch.pixels)
+        if progress is not None:
+            progress(num_done, len(table))
+    return np.concatenate(logits), np.concatenate(embeddings)

@@ -1,6 +1,6 @@
-"""Figures of a whole evaluation set: pure functions on numpy arrays. Nothing here imports torch.
+"""Metrics of a whole evaluation set: pure functions on numpy arrays. Nothing here imports torch.
 
-`average_precision` and `classification` score windows, `timeline` seconds, `segments` what was
-predicted from a start to an end; `bootstrap` says how sure a figure is, `calibration` fits
-thresholds and scales. Import from these modules: some share their name with a function.
+`average_precision` and `classification` score windows, `timed_labels` seconds and segments;
+`bootstrap` gives intervals, `scaling` fits calibrations and thresholds, `reliability` says how well
+scores are calibrated. Import from these modules: some share their name with a function.
 """

@@ -1,7 +1,7 @@
 """Average precision over a whole evaluation set, with row weights for the bootstrap.
 
 Axes: V windows (rows), K labels, R resamples. Targets hold 1 (seen), 0 (known to be absent) and
-`UNKNOWN` (not annotated): every figure is over the rows where the label is known.
+`UNKNOWN` (not annotated): every metric is over the rows where the label is known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
@@ -51,6 +51,28 @@ class KnownCells:
     def is_scorable(self) -> BoolArray:
         """(K,) bool, whether both a positive and a negative are known."""
         return np.asarray(self.is_positive.any(axis=0) & self.is_negative.any(axis=0))
+
+    def of_labels(self, is_chosen: BoolArray) -> KnownCells:
+        """The columns that (K,) ``is_chosen`` marks."""
+        return KnownCells(
+            self.scores[:, is_chosen], self.is_positive[:, is_chosen], self.is_known[:, is_chosen]
+        )
+
+    def within(self, names: Sequence[str]) -> KnownCells:
+        """Each label known only in rows of those names that show it at least once.
+
+        A background that gives away the source of a video does not help within a source.
+
+        Args:
+            names: V sources, or actors; rows without a name are left out.
+        """
+        values = np.asarray(names)
+        is_known = np.zeros_like(self.is_known)
+        for name in np.unique(values[values != ""]):
+            of_name = values == name
+            shows = np.any(self.is_positive[of_name], axis=0)  # (K,)
+            is_known |= of_name[:, None] & shows & self.is_known
+        return KnownCells(self.scores, self.is_positive & is_known, is_known)
 
     def ranked(self, label_index: int) -> RankedCells:
         """The known cells of one label, ranked."""
@@ -94,27 +116,13 @@ def known_cells(scores: ArrayLike, targets: ArrayLike) -> KnownCells:
     return KnownCells(score_values, is_positive, is_known)
 
 
-def label_mask(select: ArrayLike | None, num_labels: int) -> BoolArray:
-    """A (K,) bool mask of labels; None selects all.
-
-    Raises:
-        ShapeError: the mask is not (K,).
-    """
-    if select is None:
-        return np.ones(num_labels, dtype=np.bool_)
-    mask = np.asarray(select, dtype=np.bool_)
-    if mask.shape != (num_labels,):
-        raise ShapeError(f"select: found shape {mask.shape}, expected ({num_labels},)")
-    return mask
-
-
-def row_weights(weights: ArrayLike, num_rows: int) -> FloatArray:
-    """Weights of every row in R resamples, as (R, V) float64.
+def row_weights(weights: ArrayLike | None, num_rows: int) -> FloatArray:
+    """Weights of every row in R resamples, as (R, V) float64; None counts every row once.
 
     Raises:
         ShapeError: not (R, V), or a weight is negative or not finite.
     """
-    values = np.asarray(weights, dtype=np.float64)
+    values = np.ones((1, num_rows)) if weights is None else np.asarray(weights, dtype=np.float64)
     is_right = values.ndim == 2 and values.shape[1] == num_rows
     if not is_right or not bool((np.isfinite(values) & (values >= 0)).all()):
         raise ShapeError(
@@ -203,16 +211,16 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
         ShapeError: see `known_cells`.
     """
     cells = known_cells(scores, targets)
-    values = label_average_precisions(cells, np.ones((1, len(cells.scores))))
-    return values.ravel()  # (1, K) -> (K,)
+    return label_average_precisions(cells).ravel()  # (1, K) -> (K,)
 
 
-def label_average_precisions(cells: KnownCells, weights: ArrayLike) -> FloatArray:
+def label_average_precisions(cells: KnownCells, weights: ArrayLike | None = None) -> FloatArray:
     """Average precision of each label in each resample; `average_precision` with row weights.
 
     Args:
         cells: the evaluation set.
-        weights: (R, V) float, how often each row counts; a whole number is that many copies.
+        weights: (R, V) float, how often each row counts; a whole number is that many copies. None
+            counts every row once.
 
     Returns:
         (R, K) float64; NaN where no positive or no negative has weight.
@@ -239,37 +247,36 @@ def mean_over_labels(values: FloatArray, select: BoolArray) -> FloatArray:
     return np.asarray(np.where(num > 0, total / np.maximum(num, 1), np.nan))
 
 
-def macro_map(ap: ArrayLike, select: ArrayLike | None = None) -> float:
+def weighted_map(ap: FloatArray, num_positives: FloatArray, select: BoolArray) -> FloatArray:
+    """Mean average precision in which a label counts as often as it has positives.
+
+    Args:
+        ap: (R, K) from `label_average_precisions`.
+        num_positives: (R, K) weight of the positives of each label.
+        select: (K,) bool, the labels that count.
+
+    Returns:
+        (R,) float64; NaN where no selected label has an AP.
+    """
+    counts = select & ~np.isnan(ap)
+    weights = np.where(counts, num_positives, 0.0)
+    total = weights.sum(axis=1)
+    summed = (np.where(counts, ap, 0.0) * weights).sum(axis=1)
+    return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
+
+
+def macro_map(ap: ArrayLike) -> float:
     """Macro mean average precision: every label counts the same.
 
     Args:
         ap: (K,) from `average_precision`.
-        select: (K,) bool, the labels that count; by default all.
 
     Returns:
-        The mean over selected labels whose AP is not NaN; NaN where there is none. A caller that
-        reports it says which labels fell out.
+        The mean over labels whose AP is not NaN; NaN where there is none. A caller that reports it
+        says which labels fell out.
     """
     values = np.asarray(ap, dtype=np.float64)
-    return float(mean_over_labels(values[None], label_mask(select, values.size))[0])
-
-
-def weighted_map(ap: ArrayLike, num_positives: ArrayLike, select: ArrayLike | None = None) -> float:
-    """Mean average precision in which a label counts as often as it has positives.
-
-    Args:
-        ap: (K,) from `average_precision`.
-        num_positives: (K,) positives of each label in the evaluated rows.
-        select: (K,) bool, the labels that count; by default all.
-
-    Returns:
-        NaN where no selected label has an AP.
-    """
-    values = np.asarray(ap, dtype=np.float64)
-    counts = label_mask(select, values.size) & ~np.isnan(values)
-    weights = np.where(counts, np.asarray(num_positives, dtype=np.float64), 0.0)
-    total = float(weights.sum())
-    return float(np.where(counts, values, 0.0) @ weights) / total if total else float("nan")
+    return float(mean_over_labels(values[None], np.ones(values.size, dtype=np.bool_))[0])
 
 
 def micro_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
@@ -286,11 +293,6 @@ def micro_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
     """
     cells = known_cells(scores, targets)
     return float(cells.ranked_together().average_precision(np.ones((1, len(cells.scores))))[0])
-
-
-def _batches(num_rows: int, batch_size: int) -> Iterator[slice]:
-    for start in range(0, num_rows, batch_size):
-        yield slice(start, min(start + batch_size, num_rows))
 
 
 def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -> float:
@@ -313,12 +315,39 @@ def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -
     score_values, target_values = np.asarray(scores), np.asarray(targets)
     known_cells(score_values, target_values)
     total = num_counted = 0.0
-    for batch in _batches(len(score_values), batch_size):
-        value = micro_average_precision(score_values[batch], target_values[batch])
+    for start in range(0, len(score_values), batch_size):
+        scores_of_batch = score_values[start : start + batch_size]
+        value = micro_average_precision(scores_of_batch, target_values[start : start + batch_size])
         if not np.isnan(value):
-            total += value * (batch.stop - batch.start)
-            num_counted += batch.stop - batch.start
+            total += value * len(scores_of_batch)
+            num_counted += len(scores_of_batch)
     return total / num_counted if num_counted else float("nan")
+
+
+def charades_classify_map(scores: FloatArray, targets: FloatArray) -> float:
+    """Macro mAP as `Charades_v1_classify.m` computes it.
+
+    That script loses the names of videos without an action and so ranks them below all others.
+
+    Args:
+        scores: (V, K) float in [0, 1], a row per video.
+        targets: (V, K) of 1 and 0; an unknown label counts as 0, as the script knows no such thing.
+    """
+    positive = np.asarray(targets) == 1
+    lowered = np.where(positive.any(axis=1, keepdims=True), scores, -1.0)
+    return macro_map(average_precision(lowered, positive))
+
+
+def charades_localize_map(scores: FloatArray, targets: FloatArray) -> float:
+    """Per-frame mAP as `Charades_v1_localize.m` computes it.
+
+    Points of videos without an action count as negatives like any other there.
+
+    Args:
+        scores: (V, K) float, a row per point.
+        targets: (V, K) of 1 and 0; an unknown label counts as 0, as the script knows no such thing.
+    """
+    return macro_map(average_precision(scores, np.asarray(targets) == 1))
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,20 @@
-"""Bootstrap over clips: how far a figure would move with other clips of the same kind.
+"""Bootstrap over clips: how far a metric would move with other clips of the same kind.
 
 Windows of one clip are alike, so whole clips (or any other groups) are drawn with replacement. A
 resample is a (V,) vector of whole-number row weights; no rows are copied.
 
-Axes: V windows, K labels, R resamples, M figures, G clips.
+Axes: V windows, K labels, R resamples, M metrics, G clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msqnet.errors import ShapeError
-from msqnet.metrics.average_precision import (
-    FloatArray,
-    known_cells,
-    label_average_precisions,
-    label_mask,
-    mean_over_labels,
-)
+from msqnet.metrics.average_precision import FloatArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 NUM_RESAMPLES = 1000
-CONFIDENCE = 0.95
+_TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
 
 Statistic = Callable[[FloatArray], FloatArray]
-"""Figures of an evaluation set from row weights: (R, V) float64 to (R,) or (R, M) float64."""
-
-StatisticMaker = Callable[["ArrayLike", "ArrayLike", "ArrayLike | None"], Statistic]
-"""A `Statistic` from scores (V, K), targets (V, K) and a selection of labels (K,)."""
+"""Metrics of an evaluation set from row weights: (R, V) float64 to (R, M) float64."""
 
 # Bounds the memory of the weights: 4 million float64 are 32 MB.
 _NUM_WEIGHTS_AT_ONCE = 4_000_000
@@ -75,48 +65,21 @@ def resampled_weights(
         yield drawn[:, group_of_row].astype(np.float64)  # (r, V)
 
 
-def _two_dimensional(values: FloatArray) -> FloatArray:
-    return values[:, None] if values.ndim == 1 else values
-
-
-def percentile_interval(
-    samples: FloatArray, confidence: float = CONFIDENCE
-) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper bound that hold the middle share of the samples.
+def percentile_interval(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper bound of the middle 95 % of the samples.
 
     Args:
         samples: (R, M) float64; NaN (undefined in that resample) is left out.
-        confidence: share of samples between the bounds.
 
     Returns:
         Two (M,) float64 arrays; NaN where no sample is defined.
     """
     bounds = np.full((2, samples.shape[1]), np.nan)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     for index, column in enumerate(samples.T):
         defined = column[~np.isnan(column)]
         if defined.size:
-            bounds[:, index] = np.quantile(defined, tails)
+            bounds[:, index] = np.quantile(defined, _TAILS)
     return bounds[0], bounds[1]
-
-
-@dataclass(frozen=True)
-class BootstrapResult:
-    """Figures with their intervals.
-
-    Attributes:
-        estimate: (M,) float64, over all rows once.
-        low: (M,) float64, lower bound of the interval.
-        high: (M,) float64, upper bound.
-        num_defined: (M,) int, resamples in which the figure could be computed.
-        samples: (R, M) float64, NaN where it could not.
-    """
-
-    estimate: FloatArray
-    low: FloatArray
-    high: FloatArray
-    num_defined: np.ndarray[tuple[int], np.dtype[np.intp]]
-    samples: FloatArray
 
 
 def bootstrap(
@@ -125,124 +88,25 @@ def bootstrap(
     *,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> BootstrapResult:
-    """Percentile intervals of any figures over resampled clips.
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Metrics over all rows, with percentile intervals over resampled clips.
 
     Args:
-        statistic: from row weights to figures.
+        statistic: from row weights to M metrics.
         groups: (V,) the clip of each row.
-        num_resamples: how many.
+        num_resamples: how many; 0 for no intervals.
         seed: the same seed gives the same intervals.
-        confidence: share of resamples between the bounds.
+
+    Returns:
+        Estimate over all rows, lower and upper bound of its 95 % interval; each (M,) float64, NaN
+        where it is not defined.
 
     Raises:
-        ShapeError: there is no row, or no resample is asked for.
+        ShapeError: there is no row.
     """
-    parts = [
-        _two_dimensional(statistic(weights))
-        for weights in resampled_weights(groups, num_resamples=num_resamples, seed=seed)
-    ]
-    samples = np.concatenate(parts)  # (R, M)
-    low, high = percentile_interval(samples, confidence)
-    estimate = _two_dimensional(statistic(np.ones((1, len(np.asarray(groups))))))[0]
-    return BootstrapResult(estimate, low, high, (~np.isnan(samples)).sum(axis=0), samples)
-
-
-def macro_map_statistic(
-    scores: ArrayLike, targets: ArrayLike, select: ArrayLike | None = None
-) -> Statistic:
-    """Macro mAP as a function of row weights.
-
-    In a resample that drew no positive, or no negative, of a label, that label is left out.
-    """
-    cells = known_cells(scores, targets)
-    mask = label_mask(select, cells.scores.shape[1])
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        return mean_over_labels(label_average_precisions(cells, weights), mask)
-
-    return statistic
-
-
-def micro_ap_statistic(
-    scores: ArrayLike, targets: ArrayLike, select: ArrayLike | None = None
-) -> Statistic:
-    """Micro average precision of the selected labels as a function of row weights."""
-    cells = known_cells(scores, targets)
-    mask = label_mask(select, cells.scores.shape[1])
-    chosen = known_cells(cells.scores[:, mask], np.asarray(targets)[:, mask])
-    return chosen.ranked_together().average_precision
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How much better A is than B on the same resampled clips.
-
-    Attributes:
-        figure_a: A's figure over all rows.
-        figure_b: B's figure over all rows.
-        difference: A's figure minus B's over all rows.
-        mean_difference: mean over resamples.
-        low: lower bound of the 95 % interval of the difference.
-        high: upper bound.
-        share_not_better: share of resamples in which A is at most as good as B.
-        num_defined: resamples in which both figures could be computed.
-    """
-
-    figure_a: float
-    figure_b: float
-    difference: float
-    mean_difference: float
-    low: float
-    high: float
-    share_not_better: float
-    num_defined: int
-
-
-def paired_bootstrap(
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    targets: ArrayLike,
-    groups: Sequence[str] | ArrayLike,
-    *,
-    select: ArrayLike | None = None,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-    make_statistic: StatisticMaker = macro_map_statistic,
-) -> PairedDifference:
-    """Compare two scorers on the same rows, resampling clips for both alike.
-
-    Args:
-        scores_a: (V, K) float.
-        scores_b: (V, K) float, same rows and columns.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        groups: (V,) the clip of each row.
-        select: (K,) bool, the labels that count; by default all.
-        num_resamples: how many.
-        seed: the same seed gives the same answer.
-        make_statistic: what is compared, by default macro mAP.
-
-    Raises:
-        ShapeError: arrays that do not fit together; see `known_cells`.
-    """
-    statistics = [make_statistic(scores, targets, select) for scores in (scores_a, scores_b)]
-
-    def both(weights: FloatArray) -> FloatArray:
-        return np.stack([statistic(weights) for statistic in statistics], axis=1)  # (R, 2)
-
-    result = bootstrap(both, groups, num_resamples=num_resamples, seed=seed)
-    differences = result.samples[:, 0] - result.samples[:, 1]  # (R,)
-    defined = differences[~np.isnan(differences)]
-    low, high = percentile_interval(differences[:, None])
-    figure_a, figure_b = (float(value) for value in result.estimate)
-    return PairedDifference(
-        figure_a=figure_a,
-        figure_b=figure_b,
-        difference=figure_a - figure_b,
-        mean_difference=float(defined.mean()) if defined.size else float("nan"),
-        low=float(low[0]),
-        high=float(high[0]),
-        share_not_better=float((defined <= 0).mean()) if defined.size else float("nan"),
-        num_defined=int(defined.size),
-    )
+    estimate = statistic(np.ones((1, len(np.asarray(groups)))))[0]
+    if not num_resamples:
+        return estimate, np.full(len(estimate), np.nan), np.full(len(estimate), np.nan)
+    drawn = resampled_weights(groups, num_resamples=num_resamples, seed=seed)
+    samples = np.concatenate([statistic(weights) for weights in drawn])  # (R, M)
+    return estimate, *percentile_interval(samples)

@@ -1,11 +1,12 @@
-"""Decisions at a threshold: F1, accuracies. Every figure is over known cells only.
+"""Decisions at a threshold: F1, accuracies. Every metric is over known cells only.
 
-A label counts as predicted from its threshold on (score >= threshold). Axes: V windows, K labels,
-R resamples.
+A label counts as predicted from its threshold on (score >= threshold). ``weights`` are (R, V) row
+weights of R resamples, see `bootstrap`; None counts every row once. Axes: V windows, K labels.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ from msqnet.metrics.average_precision import (
     BoolArray,
     FloatArray,
     KnownCells,
+    average_precision,
     known_cells,
-    label_mask,
-    mean_over_labels,
+    macro_map,
     row_weights,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
 
 
@@ -41,10 +44,6 @@ def label_thresholds(thresholds: ArrayLike, num_labels: int) -> FloatArray:
     return np.broadcast_to(values, (num_labels,))
 
 
-def _mean_or_nan(values: BoolArray) -> float:
-    return float(values.mean()) if values.size else float("nan")
-
-
 @dataclass(frozen=True)
 class ConfusionCounts:
     """Weighted counts of each label in each resample; all arrays are (R, K) float64."""
@@ -54,7 +53,10 @@ class ConfusionCounts:
     false_negatives: FloatArray
 
     def f1_per_label(self) -> FloatArray:
-        """(R, K), 2 TP / (2 TP + FP + FN); NaN where no positive has weight."""
+        """(R, K), 2 TP / (2 TP + FP + FN).
+
+        Unlike scikit-learn's, a label without a positive is NaN, not 0.
+        """
         return _f1(self.true_positives, self.false_positives, self.false_negatives)
 
     def f1_micro(self, select: BoolArray) -> FloatArray:
@@ -73,14 +75,17 @@ def _f1(true_pos: FloatArray, false_pos: FloatArray, false_neg: FloatArray) -> F
 
 
 def confusion_counts(
-    cells: KnownCells, thresholds: ArrayLike, weights: ArrayLike
+    cells: KnownCells, thresholds: ArrayLike = 0.5, weights: ArrayLike | None = None
 ) -> ConfusionCounts:
     """Count hits, false alarms and misses of every label.
 
     Args:
         cells: the evaluation set.
         thresholds: one number or (K,).
-        weights: (R, V) float, how often each row counts.
+        weights: (R, V) float.
+
+    Raises:
+        ShapeError: thresholds or weights that do not fit.
     """
     checked = row_weights(weights, len(cells.scores))
     is_predicted = cells.scores >= label_thresholds(thresholds, cells.scores.shape[1])
@@ -92,167 +97,155 @@ def confusion_counts(
     return ConfusionCounts(*(checked @ kind.astype(np.float64) for kind in kinds))
 
 
-@dataclass(frozen=True)
-class F1Scores:
-    """F1 at given thresholds.
-
-    Attributes:
-        per_label: (K,) float64; NaN where no positive is known.
-        macro: mean over the selected labels that have an F1.
-        micro: F1 of the counts summed over the selected labels.
-    """
-
-    per_label: FloatArray
-    macro: float
-    micro: float
-
-
-def f1_scores(
-    scores: ArrayLike,
-    targets: ArrayLike,
-    thresholds: ArrayLike = 0.5,
-    select: ArrayLike | None = None,
-) -> F1Scores:
-    """F1 of each label, and over labels.
-
-    F1 = 2 TP / (2 TP + FP + FN). Unlike scikit-learn's, a label without a known positive is NaN
-    and left out of the macro mean instead of entering it as 0.
-
-    Args:
-        scores: (V, K) float.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        thresholds: one number or (K,).
-        select: (K,) bool, the labels in macro and micro; by default all.
-
-    Raises:
-        ShapeError: arrays that do not fit together; see `known_cells`.
-    """
-    cells = known_cells(scores, targets)
-    mask = label_mask(select, cells.scores.shape[1])
-    counts = confusion_counts(cells, thresholds, np.ones((1, len(cells.scores))))
-    per_label = counts.f1_per_label()  # (1, K)
-    macro = float(mean_over_labels(per_label, mask)[0])
-    return F1Scores(per_label[0], macro, float(counts.f1_micro(mask)[0]))
-
-
-def _correct_cells(cells: KnownCells, thresholds: ArrayLike) -> BoolArray:
-    is_predicted = cells.scores >= label_thresholds(thresholds, cells.scores.shape[1])
-    return np.asarray(is_predicted == cells.is_positive)
-
-
-@dataclass(frozen=True)
-class SubsetAccuracy:
-    """Share of rows whose labels are all right.
-
-    Attributes:
-        complete: over rows in which every label is known; NaN where there is none.
-        num_complete: number of those rows.
-        known: over rows with at least one known label, of which only the known ones are looked at.
-        num_known: number of those rows.
-    """
-
-    complete: float
-    num_complete: int
-    known: float
-    num_known: int
+def _share(weights: FloatArray, is_hit: BoolArray, counts: BoolArray) -> FloatArray:
+    """(R,) weighted share of hits among the rows that count; NaN where none does."""
+    total = weights @ counts.astype(np.float64)
+    hits = weights @ (is_hit & counts).astype(np.float64)
+    return np.asarray(np.where(total > 0, hits / np.where(total > 0, total, 1.0), np.nan))
 
 
 def subset_accuracy(
-    scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike = 0.5
-) -> SubsetAccuracy:
-    """Share of rows in which every label is decided rightly.
+    cells: KnownCells, thresholds: ArrayLike = 0.5, weights: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Share of rows in which every label is decided correctly.
 
     Args:
-        scores: (V, K) float.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        cells: the evaluation set.
         thresholds: one number or (K,).
+        weights: (R, V) float.
 
-    Raises:
-        ShapeError: arrays that do not fit together; see `known_cells`.
+    Returns:
+        Two (R,) float64 arrays: over rows in which every label is known, and over rows with at
+        least one known label, of which only the known ones count. NaN where there is no such row.
     """
-    cells = known_cells(scores, targets)
-    is_right = np.all(_correct_cells(cells, thresholds) | ~cells.is_known, axis=1)
+    checked = row_weights(weights, len(cells.scores))
+    limits = label_thresholds(thresholds, cells.scores.shape[1])
+    is_right = np.all(((cells.scores >= limits) == cells.is_positive) | ~cells.is_known, axis=1)
     is_complete, has_known = np.all(cells.is_known, axis=1), np.any(cells.is_known, axis=1)
-    return SubsetAccuracy(
-        complete=_mean_or_nan(is_right[is_complete]),
-        num_complete=int(is_complete.sum()),
-        known=_mean_or_nan(is_right[has_known]),
-        num_known=int(has_known.sum()),
-    )
+    return _share(checked, is_right, is_complete), _share(checked, is_right, has_known)
 
 
-@dataclass(frozen=True)
-class LabelAccuracy:
-    """Share of single decisions that are right, beside what saying "no" to everything gets.
-
-    Attributes:
-        accuracy: (TP + TN) / number of known cells.
-        all_negative: the same for an answer in which no label is ever present.
-        num_cells: number of known cells.
-    """
-
-    accuracy: float
-    all_negative: float
-    num_cells: int
-
-
-def label_accuracy(
-    scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike = 0.5
-) -> LabelAccuracy:
-    """Share of label decisions that are right: (TP + TN) / (V K), over known cells.
+def label_accuracy(cells: KnownCells, thresholds: ArrayLike = 0.5) -> tuple[float, float]:
+    """Share of label decisions that are correct: (TP + TN) / (V K), over known cells.
 
     The "multilabel accuracy" of the Hockey data set (at 0.5). Rare labels make it meaningless by
-    itself, so the all-negative answer comes with it.
+    itself, so that of an answer in which no label is ever present comes with it.
 
     Args:
-        scores: (V, K) float.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        cells: the evaluation set.
         thresholds: one number or (K,).
 
-    Raises:
-        ShapeError: arrays that do not fit together; see `known_cells`.
+    Returns:
+        The model's accuracy and that of the all-negative answer; NaN where nothing is known.
     """
-    cells = known_cells(scores, targets)
-    return LabelAccuracy(
-        accuracy=_mean_or_nan(_correct_cells(cells, thresholds)[cells.is_known]),
-        all_negative=_mean_or_nan(~cells.is_positive[cells.is_known]),
-        num_cells=int(cells.is_known.sum()),
-    )
+    if not cells.is_known.any():
+        return math.nan, math.nan
+    limits = label_thresholds(thresholds, cells.scores.shape[1])
+    is_right = (cells.scores >= limits) == cells.is_positive
+    known = cells.is_known
+    return float(is_right[known].mean()), float((~cells.is_positive[known]).mean())
 
 
-def top_k_hits(cells: KnownCells, num_guesses: int) -> tuple[BoolArray, BoolArray]:
-    """Rows whose label is among the best guesses, and rows that count.
+def top_k_accuracy(
+    cells: KnownCells, num_guesses: int, weights: ArrayLike | None = None
+) -> FloatArray:
+    """Share of single-label rows whose label is among the best guesses.
+
+    A row counts if it has exactly one positive and a known negative. Its label competes with the
+    labels known for the row; of equal scores it is taken as the last, so that constant scores earn
+    nothing.
 
     Args:
         cells: the evaluation set.
         num_guesses: how many labels may be named.
+        weights: (R, V) float.
 
     Returns:
-        Two (V,) bool arrays. A row counts if it has exactly one positive and a known negative. Its
-        label competes with the labels known for the row; of equal scores it is taken as the last,
-        so that constant scores earn nothing.
-    """
-    counts = (cells.is_positive.sum(axis=1) == 1) & cells.is_negative.any(axis=1)
-    own = np.where(cells.is_positive, cells.scores, -np.inf).max(axis=1, initial=-np.inf)
-    num_ahead = (cells.is_negative & (cells.scores >= own[:, None])).sum(axis=1)
-    return np.asarray(counts & (num_ahead < num_guesses)), counts
-
-
-def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, num_guesses: int) -> float:
-    """Share of single-label rows whose label is among the best guesses; see `top_k_hits`.
-
-    Args:
-        scores: (V, K) float.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        num_guesses: how many labels may be named.
-
-    Returns:
-        NaN where no row has exactly one positive and a known negative.
+        (R,) float64; NaN where no row counts.
 
     Raises:
-        ShapeError: `num_guesses` is not at least 1, or see `known_cells`.
+        ShapeError: `num_guesses` is not at least 1.
     """
     if num_guesses < 1:
         raise ShapeError(f"num_guesses: found {num_guesses}, expected at least 1")
-    is_hit, counts = top_k_hits(known_cells(scores, targets), num_guesses)
-    return _mean_or_nan(is_hit[counts])
+    counts = (cells.is_positive.sum(axis=1) == 1) & cells.is_negative.any(axis=1)
+    own = np.where(cells.is_positive, cells.scores, -np.inf).max(axis=1, initial=-np.inf)
+    num_ahead = (cells.is_negative & (cells.scores >= own[:, None])).sum(axis=1)
+    return _share(row_weights(weights, len(counts)), num_ahead < num_guesses, counts)
+
+
+def hit_at_1(scores: FloatArray, targets: FloatArray) -> float:
+    """Share of rows with a label whose highest score is that of one of their labels.
+
+    Args:
+        scores: (V, K) float.
+        targets: (V, K) of 1, 0 and `UNKNOWN`; only known labels compete.
+
+    Returns:
+        NaN where no row has both a positive and a known negative. Of equal scores a negative one
+        is taken, so that constant scores earn nothing.
+    """
+    cells = known_cells(scores, targets)
+    counts = cells.is_positive.any(axis=1) & cells.is_negative.any(axis=1)
+    if not counts.any():
+        return math.nan
+    own, other = (
+        np.where(chosen, cells.scores, -np.inf).max(axis=1)
+        for chosen in (cells.is_positive, cells.is_negative)
+    )
+    return float((own > other)[counts].mean())
+
+
+def zero_shot_metrics(
+    scores: FloatArray,
+    targets: FloatArray,
+    seen: Sequence[int],
+    unseen: Sequence[int],
+    *,
+    single_label: bool,
+) -> dict[str, float]:
+    """Zero-shot and generalised metrics of one split of the labels.
+
+    Single-label sets: top-1 accuracy; ``unseen`` among the unseen labels over rows that show one,
+    ``generalised_*`` among all labels. Multi-label sets: macro mAP over all rows. There the score
+    of a label does not depend on the labels asked for beside it, so ``generalised_unseen`` is
+    ``unseen``; the harmonic mean with the seen labels is what the generalised setting adds.
+
+    Args:
+        scores: (V, K), the test rows.
+        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        seen: columns of the seen labels.
+        unseen: columns of the unseen labels.
+        single_label: whether each row shows one label.
+
+    Returns:
+        ``unseen``, ``chance_unseen``, ``generalised_seen``, ``generalised_unseen``, ``harmonic``
+        (their harmonic mean, Xian et al. 2017, arXiv:1707.00600); NaN where a side has nothing to
+        score. Chance is an answer that ignores the video: one of the unseen labels at random, or a
+        constant score (its AP is the share of positives).
+    """
+
+    def top_1(shown: Sequence[int], candidates: Sequence[int]) -> float:
+        rows = (targets[:, shown] == 1).any(axis=1)
+        if not rows.any():
+            return math.nan
+        best = np.asarray(candidates)[scores[np.ix_(rows, candidates)].argmax(axis=1)]
+        return float((targets[rows, best] == 1).mean())
+
+    if single_label:
+        everything = [*seen, *unseen]
+        of_unseen, chance = top_1(unseen, unseen), 1 / len(unseen)
+        first, second = top_1(seen, everything), top_1(unseen, everything)
+    else:
+        ap = average_precision(scores, targets)
+        of_unseen = macro_map(ap[unseen])
+        chance = macro_map(average_precision(np.zeros_like(scores), targets)[unseen])
+        first, second = macro_map(ap[seen]), of_unseen
+    total = first + second
+    return {
+        "unseen": of_unseen,
+        "chance_unseen": chance,
+        "generalised_seen": first,
+        "generalised_unseen": second,
+        "harmonic": 2 * first * second / total if total > 0 else math.nan,
+    }

@@ -1,6 +1,6 @@
 """Whether scores mean what they say: shares of positives by score, with their uncertainty.
 
-Every figure is over the rows where the label is known. Axes: V windows (rows), K labels, R
+Every metric is over the rows where the label is known. Axes: V windows (rows), K labels, R
 resamples, N bins.
 """
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msqnet.errors import ShapeError
-from msqnet.metrics.average_precision import FloatArray, known_cells, label_mask
-from msqnet.metrics.calibration import expected_calibration_error
+from msqnet.metrics.average_precision import FloatArray, known_cells
+from msqnet.metrics.scaling import check_range
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from msqnet.metrics.average_precision import BoolArray
+    from msqnet.metrics.average_precision import BoolArray, IndexArray
     from msqnet.metrics.bootstrap import Statistic
 
 NUM_BINS = 10
@@ -46,12 +46,57 @@ class ReliabilityBins:
     high: FloatArray
 
 
+def _binned(
+    scores: ArrayLike, targets: ArrayLike, num_bins: int, select: BoolArray | None = None
+) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray]:
+    """Row, bin, 1 or 0 for positive or not, and score of each known cell, (n,) each.
+
+    Raises:
+        ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
+    """
+    if num_bins < 1:
+        raise ShapeError(f"num_bins: found {num_bins}, expected at least 1")
+    cells = known_cells(scores, targets)
+    check_range(cells.scores)
+    is_chosen = cells.is_known if select is None else cells.is_known & select
+    known = cells.scores[is_chosen]
+    bins = np.minimum((known * num_bins).astype(np.intp), num_bins - 1)
+    positive = cells.is_positive[is_chosen].astype(np.float64)
+    return np.nonzero(is_chosen)[0], bins, positive, known
+
+
+def expected_calibration_error(
+    scores: ArrayLike, targets: ArrayLike, *, num_bins: int = NUM_BINS
+) -> float:
+    """How far scores are from the share of positives among rows scored alike.
+
+    ECE = sum_b n_b / n |mean score_b - share of positives_b| over equally wide bins of the score
+    (Naeini et al. 2015; Guo et al. 2017), over the known cells of all labels together.
+
+    Args:
+        scores: (V, K) float in [0, 1].
+        targets: (V, K) of 1, 0 and `UNKNOWN`.
+        num_bins: number of bins; each holds its lower bound, the last one also 1.
+
+    Returns:
+        0 for perfect calibration, at most 1; NaN where nothing is known.
+
+    Raises:
+        ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
+    """
+    _, bins, is_positive, known = _binned(scores, targets, num_bins)
+    if not known.size:
+        return float("nan")
+    summed = np.bincount(bins, weights=known - is_positive, minlength=num_bins)
+    return float(np.abs(summed).sum() / known.size)
+
+
 def reliability_bins(
     scores: ArrayLike,
     targets: ArrayLike,
     *,
     num_bins: int = NUM_BINS,
-    select: ArrayLike | None = None,
+    select: BoolArray | None = None,
 ) -> ReliabilityBins:
     """Known cells by score, in equally wide bins.
 
@@ -64,7 +109,7 @@ def reliability_bins(
     Raises:
         ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
     """
-    bin_of_cell, is_positive, known = _binned(scores, targets, num_bins, select)
+    _, bin_of_cell, is_positive, known = _binned(scores, targets, num_bins, select)
     count = np.bincount(bin_of_cell, minlength=num_bins).astype(np.float64)
     num_positive = np.bincount(bin_of_cell, weights=is_positive, minlength=num_bins)
     summed = np.bincount(bin_of_cell, weights=known, minlength=num_bins)
@@ -72,18 +117,6 @@ def reliability_bins(
     low, high = wilson_interval(num_positive, count)
     edges = np.linspace(0, 1, num_bins + 1)
     return ReliabilityBins(edges, count, summed / some, num_positive / some, low, high)
-
-
-def _binned(
-    scores: ArrayLike, targets: ArrayLike, num_bins: int, select: ArrayLike | None
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], FloatArray, FloatArray]:
-    """Bin, 1 or 0 for positive or not, and score of each known cell, (n,) each."""
-    cells = known_cells(scores, targets)
-    expected_calibration_error(scores, targets, num_bins=num_bins)  # checks ranges
-    is_chosen = cells.is_known & label_mask(select, cells.scores.shape[1])
-    known = cells.scores[is_chosen]
-    bins = np.minimum((known * num_bins).astype(np.intp), num_bins - 1)
-    return bins, cells.is_positive[is_chosen].astype(np.float64), known
 
 
 def wilson_interval(num_hits: ArrayLike, num: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -150,12 +183,10 @@ def calibration_error_statistic(
     Raises:
         ShapeError: no label is selected, or see `reliability_bins`.
     """
-    cells = known_cells(scores, targets)
     if not select.any():
         raise ShapeError("select: found no label, expected at least one")
-    bin_of_cell, is_positive, known = _binned(scores, targets, num_bins, select)
-    row_of_cell = np.nonzero(cells.is_known & select)[0]
-    num_rows = len(cells.scores)
+    row_of_cell, bin_of_cell, is_positive, known = _binned(scores, targets, num_bins, select)
+    num_rows = len(np.asarray(scores))
     gaps, squares, counts = np.zeros((num_rows, num_bins)), np.zeros(num_rows), np.zeros(num_rows)
     np.add.at(gaps, (row_of_cell, bin_of_cell), known - is_positive)
     np.add.at(squares, row_of_cell, (known - is_positive) ** 2)

@@ -1,35 +1,53 @@
-"""Labels over stretches of videos, and what segments and seconds need of them alike.
+"""Metrics of labels in time: by the second, and by segments.
 
-Intervals are [start_seconds, end_seconds). What was not annotated is masked by spans in which a
-label is unknown.
+Intervals are [start_seconds, end_seconds). Time without annotation does not count: seconds there
+have the target `UNKNOWN`, and predictions that lie mostly there are left out. Axes: S seconds, K
+labels.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
 from msqnet.intervals import covered_seconds
+from msqnet.metrics.average_precision import (
+    FloatArray,
+    RankedCells,
+    average_precision,
+    known_cells,
+    macro_map,
+    mean_over_labels,
+)
+from msqnet.metrics.classification import confusion_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike
 
     from msqnet.intervals import Interval
-    from msqnet.metrics.average_precision import FloatArray
+    from msqnet.metrics.average_precision import BoolArray
 
-MASKED_SHARE = 0.5
-"""What lies in unannotated spans by more than this share does not count."""
-OVERLAP_TOLERANCE = 1e-9
-"""Overlaps are quotients of differences of times: one that misses its bound by this meets it."""
+SEGMENT_MAP_OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+SEGMENTAL_F1_OVERLAPS = (0.1, 0.25, 0.5)
+# More than this share of a second or a prediction without annotation: it does not count.
+_MASKED_SHARE = 0.5
+# Overlaps are quotients of differences of times: one that misses its bound by this meets it.
+_OVERLAP_TOLERANCE = 1e-9
+
+Place = tuple[str, int]
+"""A video and the column of a label."""
 
 
 @dataclass(frozen=True)
 class TimedLabel:
-    """One label over one stretch of one video: predicted, true, or not annotated.
+    """One label over one interval of one video: predicted, true, or not annotated.
 
     Attributes:
         video: name of the video.
@@ -54,43 +72,35 @@ class TimedLabel:
             raise ShapeError(f"{self}: expected finite numbers and start_seconds < end_seconds")
 
     @property
+    def duration_seconds(self) -> float:
+        """Length."""
+        return self.end_seconds - self.start_seconds
+
+    @property
     def interval(self) -> Interval:
         """Start and end."""
         return self.start_seconds, self.end_seconds
 
     @property
-    def duration_seconds(self) -> float:
-        """Length."""
-        return self.end_seconds - self.start_seconds
-
-    def overlap_seconds(self, other: TimedLabel) -> float:
-        """Length of the common stretch."""
-        start = max(self.start_seconds, other.start_seconds)
-        return max(0.0, min(self.end_seconds, other.end_seconds) - start)
+    def place(self) -> Place:
+        """Video and label: segments are matched only within one."""
+        return self.video, self.label_index
 
     def overlap_share(self, other: TimedLabel) -> float:
         """Temporal intersection over union, 0 to 1."""
-        common = self.overlap_seconds(other)
+        start = max(self.start_seconds, other.start_seconds)
+        common = max(0.0, min(self.end_seconds, other.end_seconds) - start)
         return common / (self.duration_seconds + other.duration_seconds - common)
 
 
-Place = tuple[str, int]
-"""A video and a label: what is matched only within itself."""
-
-
 def by_place(items: Iterable[TimedLabel]) -> dict[Place, list[TimedLabel]]:
-    """Stretches by video and label, each list sorted by start."""
+    """Intervals by video and label, each list sorted by start."""
     grouped: dict[Place, list[TimedLabel]] = defaultdict(list)
     for item in items:
-        grouped[item.video, item.label_index].append(item)
+        grouped[item.place].append(item)
     for group in grouped.values():
         group.sort(key=lambda item: (item.start_seconds, item.end_seconds))
     return dict(grouped)
-
-
-def masked_seconds(item: TimedLabel, spans: Iterable[TimedLabel]) -> float:
-    """Length of the part of `item` that spans cover, counted once where they overlap."""
-    return covered_seconds((span.interval for span in spans), item.interval)
 
 
 def without_masked(
@@ -101,13 +111,13 @@ def without_masked(
     return [
         item
         for item in predictions
-        if masked_seconds(item, spans.get((item.video, item.label_index), ()))
-        <= MASKED_SHARE * item.duration_seconds
+        if covered_seconds((span.interval for span in spans.get(item.place, ())), item.interval)
+        <= _MASKED_SHARE * item.duration_seconds
     ]
 
 
 def num_by_label(items: Iterable[TimedLabel], num_labels: int) -> FloatArray:
-    """(K,) float64, stretches of each label.
+    """(K,) float64, intervals of each label.
 
     Raises:
         ShapeError: a label index outside 0 to K - 1.
@@ -118,3 +128,286 @@ def num_by_label(items: Iterable[TimedLabel], num_labels: int) -> FloatArray:
             f"label_index: found {min(indices)} to {max(indices)}, expected 0 to {num_labels - 1}"
         )
     return np.bincount(np.asarray(indices, dtype=np.intp), minlength=num_labels).astype(np.float64)
+
+
+def per_second_scores(edges_seconds: ArrayLike, scores: ArrayLike, num_seconds: int) -> FloatArray:
+    """Scores of whole seconds from a timeline: its mean over [s, s + 1), by length of the steps.
+
+    Args:
+        edges_seconds: (N + 1,) rising, the bounds of the timeline's steps.
+        scores: (N, K) float, constant within a step.
+        num_seconds: S.
+
+    Returns:
+        (S, K) float64. A second that the timeline touches in part takes the mean over that part;
+        one outside of it takes the nearest step.
+
+    Raises:
+        ShapeError: edges and scores do not fit together, or edges do not rise.
+    """
+    edges = np.asarray(edges_seconds, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 2 or edges.shape != (len(values) + 1,) or bool((np.diff(edges) <= 0).any()):
+        raise ShapeError(
+            f"edges_seconds {edges.shape} and scores {values.shape}: expected (N + 1,) rising "
+            "and (N, K)"
+        )
+    starts = np.arange(num_seconds, dtype=np.float64)[:, None]  # (S, 1)
+    common = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
+    weights = np.clip(common, 0.0, None)  # (S, N)
+    covered = weights.sum(axis=1)  # (S,)
+    nearest = np.clip(np.searchsorted(edges, starts[:, 0], side="right") - 1, 0, len(values) - 1)
+    means = weights @ values / np.where(covered > 0, covered, 1.0)[:, None]  # (S, K)
+    return np.where(covered[:, None] > 0, means, values[nearest])
+
+
+def per_second_targets(
+    truths: Iterable[TimedLabel],
+    unknown: Iterable[TimedLabel] = (),
+    *,
+    num_seconds: int,
+    num_labels: int,
+) -> FloatArray:
+    """Targets of the whole seconds of one video.
+
+    A second [s, s + 1) is positive where a true segment covers at least half of it, or where it
+    holds at least half of a true segment, so that every segment is positive somewhere. Of the
+    others, a second is `UNKNOWN` where more than half of it was not annotated.
+
+    Args:
+        truths: true segments of this video.
+        unknown: spans of this video in which a label was not annotated.
+        num_seconds: S; what lies after it is left out.
+        num_labels: K.
+
+    Returns:
+        (S, K) float64 of 1, 0 and `UNKNOWN`.
+
+    Raises:
+        ShapeError: segments of more than one video, or a label index outside 0 to K - 1.
+    """
+    truths, unknown = list(truths), list(unknown)
+    videos = sorted({item.video for item in (*truths, *unknown)})
+    if len(videos) > 1:
+        raise ShapeError(f"segments of {len(videos)} videos ({', '.join(videos[:4])}), expected 1")
+    num_by_label((*truths, *unknown), num_labels)
+    targets = np.zeros((num_seconds, num_labels))
+    for (_, label), spans in by_place(unknown).items():
+        intervals = [span.interval for span in spans]
+        for second in range(num_seconds):
+            if covered_seconds(intervals, (second, second + 1)) > _MASKED_SHARE:
+                targets[second, label] = UNKNOWN
+    for truth in truths:
+        enough = min(0.5, truth.duration_seconds / 2) - _OVERLAP_TOLERANCE
+        starts = np.arange(num_seconds)
+        common = np.minimum(truth.end_seconds, starts + 1) - np.maximum(truth.start_seconds, starts)
+        targets[common >= enough, truth.label_index] = 1.0
+    return targets
+
+
+def per_second_metrics(
+    scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike = 0.5
+) -> dict[str, Any]:
+    """Macro AP and F1 over seconds.
+
+    Args:
+        scores: (S, K) float, the seconds of all videos one below the other.
+        targets: (S, K) of 1, 0 and `UNKNOWN`.
+        thresholds: one number or (K,).
+
+    Returns:
+        ``macro_map`` and ``macro_f1`` over the labels that have an AP, ``num_known_seconds`` of the
+        label that is known longest, ``num_labels_scored``, and ``label_ap``, (K,) float64: NaN
+        where no positive or no negative second is known.
+
+    Raises:
+        ShapeError: arrays that do not fit together.
+    """
+    cells = known_cells(scores, targets)
+    ap = average_precision(scores, targets)
+    is_scored = ~np.isnan(ap)
+    f1 = confusion_counts(cells, thresholds).f1_per_label()
+    return {
+        "macro_map": macro_map(ap),
+        "macro_f1": float(mean_over_labels(f1, is_scored)[0]),
+        "num_known_seconds": int(cells.is_known.sum(axis=0).max(initial=0)),
+        "num_labels_scored": int(is_scored.sum()),
+        "label_ap": ap,
+    }
+
+
+def _largest_overlap(prediction: TimedLabel, candidates: Iterable[TimedLabel]) -> tuple[float, int]:
+    """The largest intersection over union with a candidate, and its place; the first of equals."""
+    shares = [prediction.overlap_share(truth) for truth in candidates]
+    best = int(np.argmax(shares)) if shares else 0
+    return (shares[best] if shares else 0.0), best
+
+
+def _is_enough(overlap: float, min_overlap: float) -> bool:
+    return overlap > 0 and overlap >= min_overlap - _OVERLAP_TOLERANCE
+
+
+def _match_by_score(
+    predictions: Sequence[TimedLabel], truths: dict[Place, list[TimedLabel]], min_overlap: float
+) -> BoolArray:
+    """Whether each prediction finds a truth of its own, the best first; (n,) bool."""
+    free = {place: list(group) for place, group in truths.items()}
+    is_hit = np.zeros(len(predictions), dtype=np.bool_)
+    for position, prediction in enumerate(predictions):
+        candidates = free.get(prediction.place, [])
+        overlap, index = _largest_overlap(prediction, candidates)
+        if _is_enough(overlap, min_overlap):
+            del candidates[index]
+            is_hit[position] = True
+    return is_hit
+
+
+def segment_average_precision(
+    predictions: Iterable[TimedLabel],
+    truths: Iterable[TimedLabel],
+    unknown: Iterable[TimedLabel] = (),
+    *,
+    num_labels: int,
+    min_overlap: float,
+) -> FloatArray:
+    """Average precision of predicted segments, per label.
+
+    Predictions are taken by falling score; each takes the free truth of its video and label that it
+    overlaps most, if their intersection over union is at least `min_overlap`. Each truth is taken
+    once; a prediction without a truth is a false alarm. AP_k = sum over hits of the precision
+    there, divided by the number of truths (not interpolated; equal scores are one step).
+
+    Args:
+        predictions: predicted segments of the evaluated videos only.
+        truths: true segments.
+        unknown: spans in which a label was not annotated; a prediction that lies more than half in
+            them is left out.
+        num_labels: K.
+        min_overlap: smallest intersection over union of a hit.
+
+    Returns:
+        (K,) float64 in [0, 1]; NaN where a label has no true segment.
+
+    Raises:
+        ShapeError: a label index outside 0 to K - 1.
+    """
+    truths = list(truths)
+    num_truths = num_by_label(truths, num_labels)
+    kept = sorted(
+        without_masked(predictions, unknown),
+        key=lambda item: (-item.score, item.video, item.start_seconds, item.end_seconds),
+    )
+    num_by_label(kept, num_labels)
+    is_hit = _match_by_score(kept, by_place(truths), min_overlap)
+    labels = np.array([item.label_index for item in kept], dtype=np.intp)
+    scores = np.array([item.score for item in kept], dtype=np.float64)
+    result = np.full(num_labels, np.nan)
+    for label in np.flatnonzero(num_truths):
+        own = labels == label
+        result[label] = _summed_precision(scores[own], is_hit[own]) / num_truths[label]
+    return result
+
+
+def _summed_precision(scores: FloatArray, is_hit: BoolArray) -> float:
+    """Sum over hits of the precision at their score."""
+    if not is_hit.any():
+        return 0.0
+    if is_hit.all():
+        return float(is_hit.sum())
+    ranked = RankedCells.sort(np.arange(len(scores)), scores, is_hit)
+    return float(ranked.average_precision(np.ones((1, len(scores))))[0] * is_hit.sum())
+
+
+def segmental_f1(
+    predictions: Iterable[TimedLabel],
+    truths: Iterable[TimedLabel],
+    unknown: Iterable[TimedLabel] = (),
+    *,
+    num_labels: int,
+    min_overlap: float,
+) -> tuple[float, FloatArray]:
+    """Segmental F1 (Lea et al. 2017, "Temporal Convolutional Networks", section 4).
+
+    A prediction belongs to the truth of its video and label that it overlaps most. A truth is hit
+    if one of its predictions has an intersection over union of at least `min_overlap`; any further
+    prediction is a false alarm, and so splitting one action into parts costs. Scores play no part.
+
+    Args:
+        predictions: predicted segments of the evaluated videos only.
+        truths: true segments.
+        unknown: spans in which a label was not annotated, see `segment_average_precision`.
+        num_labels: K.
+        min_overlap: 0.1, 0.25 and 0.5 give F1@10, F1@25 and F1@50.
+
+    Returns:
+        F1 of the counts summed over all labels, NaN without any true segment; and that of each
+        label, (K,) float64, NaN where it has no true segment.
+
+    Raises:
+        ShapeError: a label index outside 0 to K - 1.
+    """
+    truths, kept = list(truths), without_masked(predictions, unknown)
+    num_truths, num_kept = num_by_label(truths, num_labels), num_by_label(kept, num_labels)
+    truths_at = by_place(truths)
+    hits: set[tuple[Place, int]] = set()
+    for prediction in kept:
+        candidates = truths_at.get(prediction.place, ())
+        overlap, index = _largest_overlap(prediction, candidates)
+        if _is_enough(overlap, min_overlap):
+            hits.add((prediction.place, index))
+    num_hits = np.bincount([label for (_, label), _ in hits], minlength=num_labels)
+    total = num_truths + num_kept
+    per_label = np.divide(
+        2 * num_hits, total, out=np.full(num_labels, np.nan), where=num_truths > 0
+    )
+    return float(2 * num_hits.sum() / total.sum()) if truths else float("nan"), per_label
+
+
+def segment_metrics(
+    predictions: Iterable[TimedLabel],
+    truths: Iterable[TimedLabel],
+    unknown: Iterable[TimedLabel] = (),
+    *,
+    num_labels: int,
+) -> dict[str, Any]:
+    """Segment mAP at overlaps 0.1 to 0.7 and segmental F1@10/25/50.
+
+    Args:
+        predictions: predicted segments of the evaluated videos only.
+        truths: true segments.
+        unknown: spans in which a label was not annotated.
+        num_labels: K.
+
+    Returns:
+        ``map_at``, macro mAP over labels that have a true segment, by intersection over union, and
+        ``mean_map`` over these; ``f1_at``, micro segmental F1, by intersection over union in
+        percent; the numbers of true segments, of predicted ones that count and of those left out
+        (``num_masked``), and ``num_labels_scored`` that have a true segment. NaN where there is no
+        true segment at all.
+
+    Raises:
+        ShapeError: a label index outside 0 to K - 1.
+    """
+    predictions, truths = list(predictions), list(truths)
+    kept = without_masked(predictions, unknown)
+    map_at = {
+        f"{overlap:.1f}": macro_map(
+            segment_average_precision(kept, truths, num_labels=num_labels, min_overlap=overlap)
+        )
+        for overlap in SEGMENT_MAP_OVERLAPS
+    }
+    f1_at = {
+        f"{100 * overlap:.0f}": segmental_f1(
+            kept, truths, num_labels=num_labels, min_overlap=overlap
+        )[0]
+        for overlap in SEGMENTAL_F1_OVERLAPS
+    }
+    return {
+        "map_at": map_at,
+        "mean_map": float(np.mean(list(map_at.values()))),
+        "f1_at": f1_at,
+        "num_truths": len(truths),
+        "num_predictions": len(kept),
+        "num_masked": len(predictions) - len(kept),
+        "num_labels_scored": len({truth.label_index for truth in truths}),
+    }

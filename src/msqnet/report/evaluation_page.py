@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from msqnet.data.records import UNKNOWN
-from msqnet.evaluation.titles import FIGURE_TITLES, PROTOCOL_TITLES, shown_figures
+from msqnet.evaluation.protocols import METRIC_TITLES, PROTOCOL_TITLES, shown_metrics
 from msqnet.metrics.average_precision import precision_recall_curve
 from msqnet.report.media import clip_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from msqnet.evaluation.score_tables import ScoreTables
+    from msqnet.evaluation.scored_rows import ScoreTables
     from msqnet.metrics.average_precision import BoolArray, FloatArray
     from msqnet.report.results_reader import EvaluationFolder
 
@@ -122,8 +122,8 @@ def evaluation_page(
 def _metrics_of(metrics: dict[str, Any]) -> tuple[list[Metric], list[Metric]]:
     """The metrics to read first, macro mAP before all, and every defined metric."""
     protocol = metrics.get("protocol") or {"headline": "macro_map", "is_reference": False}
-    titles = PROTOCOL_TITLES | FIGURE_TITLES
-    keys = ["macro_map", *(key for key in shown_figures(protocol) if key != "macro_map")]
+    titles = PROTOCOL_TITLES | METRIC_TITLES
+    keys = ["macro_map", *(key for key in shown_metrics(protocol) if key != "macro_map")]
     found = {
         key: Metric(
             key=key,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from msqnet.evaluation.calibration_figures import CalibrationFigures
+    from msqnet.evaluation.calibration_results import CalibrationResult
     from msqnet.explain.embedding_panels import EmbeddingPanels, Panel
     from msqnet.metrics.reliability import ReliabilityBins
     from msqnet.predictions import VideoPredictions
@@ -212,7 +212,7 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool) -> None:
     )
 
 
-def reliability_figure(figures: CalibrationFigures) -> Figure:
+def reliability_figure(figures: CalibrationResult) -> Figure:
     """Shares of positives by score, how many scores there are, and the error of each label.
 
     Raises:
@@ -246,7 +246,7 @@ def reliability_figure(figures: CalibrationFigures) -> Figure:
     return figure
 
 
-def _draw_diagram(axes: Axes, figures: CalibrationFigures) -> None:
+def _draw_diagram(axes: Axes, figures: CalibrationResult) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED_INK, linewidth=0.8, linestyle=":", label="ideal")
     overall = figures.summary["overall"]["expected_calibration_error"]
     sides: tuple[tuple[float, str, str, ReliabilityBins], ...] = (
@@ -275,7 +275,7 @@ def _draw_diagram(axes: Axes, figures: CalibrationFigures) -> None:
     _quiet(axes)
 
 
-def _draw_counts(axes: Axes, figures: CalibrationFigures) -> None:
+def _draw_counts(axes: Axes, figures: CalibrationResult) -> None:
     for side, bins in (("before", figures.before), ("after", figures.after)):
         style = _SIDES[side]
         axes.stairs(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import DatasetError
-from msqnet.evaluation.result import METRICS_FILE, PER_LABEL_FILE
-from msqnet.evaluation.score_tables import SCORES_FILE, ScoreTables, read_score_tables
+from msqnet.evaluation.row_metrics import METRICS_FILE, PER_LABEL_FILE
+from msqnet.evaluation.scored_rows import SCORES_FILE, ScoreTables, read_score_tables
 from msqnet.inference.results import INDEX_FILE, OUTPUT_SEPARATOR, IndexRow, read_index
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 

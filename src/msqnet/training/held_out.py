@@ -12,7 +12,7 @@ import numpy as np
 from msqnet.data.records import UNKNOWN
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.metrics.average_precision import average_precision, macro_map
-from msqnet.metrics.calibration import PlattScaling, best_f1_thresholds, fit_platt
+from msqnet.metrics.scaling import PlattScaling, best_f1_thresholds, fit_platt
 from msqnet.training.run import typical_window
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from msqnet.errors import ConfigError
-from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.metrics.average_precision import average_precision, known_cells, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
 from msqnet.training.features import FeatureDataset, collate
@@ -331,7 +331,7 @@ def validation_metrics(prediction: EvalPrediction, *, task: str) -> dict[str, fl
     logits = np.asarray(prediction.predictions)
     targets = np.asarray(prediction.label_ids)
     if task == "single_label":
-        value = top_k_accuracy(logits, targets, 1)
+        value = float(top_k_accuracy(known_cells(logits, targets), 1)[0])
     else:
         value = macro_map(average_precision(logits, targets))
     return {_BEST_BY[task]: 0.0 if np.isnan(value) else value}

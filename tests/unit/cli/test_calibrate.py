@@ -10,9 +10,8 @@ import pytest
 from msqnet.cli.main import main
 from msqnet.config import CalibrationConfig
 from msqnet.data.table import read_table, write_table
-from msqnet.evaluation.evaluate import score_rows
 from msqnet.evaluation.recalibration import Calibration
-from msqnet.evaluation.row_outputs import row_outputs
+from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.msqnet import MSQNet
@@ -81,13 +80,13 @@ def test_label_that_the_rows_never_show_has_what_it_had(model: Path, calibrated:
 
 def test_predictions_use_what_was_fitted(model: Path, calibrated: Path, table: Path) -> None:
     rows = read_table(table)
-    outputs = row_outputs(rows, MSQNet.from_pretrained(model), device="cpu")
+    logits, _ = row_outputs(rows, MSQNet.from_pretrained(model), device="cpu")
     stored = Calibration.of_model(MSQNetConfig.from_pretrained(calibrated))
     backend = TorchBackend.from_pretrained(calibrated, "cpu")
 
     scores = score_rows(rows, backend)
 
-    assert scores == pytest.approx(stored.scores(outputs.logits.astype(np.float64)), abs=1e-5)
+    assert scores == pytest.approx(stored.scores(logits.astype(np.float64)), abs=1e-5)
     assert backend.thresholds == pytest.approx(stored.thresholds)
     assert backend.provenance["calibration"]["data"] == "val.csv"
 

@@ -13,17 +13,18 @@ import pytest
 from msqnet.config import ViewChoice, WindowConfig
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.evaluation.by_protocol import evaluate_protocol
-from msqnet.evaluation.evaluate import evaluate_table
+from msqnet.evaluation.by_protocol import evaluate_protocol, evaluate_timelines
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
-from msqnet.evaluation.timeline import evaluate_timelines
+from msqnet.evaluation.row_metrics import evaluate_rows
+from msqnet.evaluation.scored_rows import evaluation_rows
+from msqnet.evaluation.views import score_rows
 from msqnet.inference.predictor import Predictor
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.evaluation.result import EvaluationResult
+    from msqnet.evaluation.row_metrics import EvaluationResult
 
 
 @dataclass
@@ -66,17 +67,23 @@ def evaluated(table: ClipTable, name: ProtocolName, **settings: Any) -> Evaluati
     return evaluate_protocol(table, predictor, PROTOCOLS[name], num_bootstrap=0, **settings)[0]
 
 
-def test_standard_gives_the_figures_of_the_rows(table: ClipTable) -> None:
-    plain, scores = evaluate_table(table, TrainedBackend(), num_bootstrap=10)
+def test_standard_gives_the_metrics_of_the_rows(table: ClipTable) -> None:
+    backend = TrainedBackend()
+    scores = score_rows(table, backend)
+    rows = evaluation_rows(table, backend.labels, scores, table.targets(backend.labels))
+    expected = evaluate_rows(
+        rows,
+        thresholds=backend.thresholds,
+        train_positive_windows=(20, 20),
+        num_bootstrap=10,
+    ).metrics
     predictor = Predictor(TrainedBackend())
     result, scored = evaluate_protocol(table, predictor, PROTOCOLS["standard"], num_bootstrap=10)
     assert np.array_equal(scored.rows.scores, scores)
     assert scored.rows.scores.dtype == np.float32
     assert scored.row_numbers == [2, 3, 4, 5]
     added = {"protocol", "notes"}
-    assert {key: value for key, value in result.metrics.items() if key not in added} == (
-        plain.metrics
-    )
+    assert {key: value for key, value in result.metrics.items() if key not in added} == expected
     assert result.metrics["protocol"] == {
         "name": "standard",
         "definition": PROTOCOLS["standard"].definition,

@@ -10,8 +10,12 @@ import pytest
 
 from msqnet.data.records import UNKNOWN, ClipTable, Record
 from msqnet.errors import DatasetError
-from msqnet.evaluation.oracle import annotated_spans, oracle_times, score_oracle
-from msqnet.evaluation.whole_videos import VideoRows
+from msqnet.evaluation.whole_videos import (
+    VideoRows,
+    annotated_spans,
+    oracle_times,
+    score_oracle,
+)
 from tests.unit.inference.brightness import BLACK, LABELS, WHITE, BrightnessBackend, write_video
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import pytest
 
 from msqnet.config import ViewChoice, ViewConfig
 from msqnet.errors import ConfigError
-from msqnet.evaluation.protocol_figures import PROTOCOL_FIGURES
+from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
-from msqnet.evaluation.result import DEFINITIONS
+from msqnet.evaluation.row_metrics import DEFINITIONS
 
 
 def test_every_name_is_a_protocol_that_says_what_it_is():
@@ -19,7 +19,7 @@ def test_every_name_is_a_protocol_that_says_what_it_is():
 
 
 def test_headlines_and_figures_beside_them_are_defined():
-    defined = {*DEFINITIONS, *PROTOCOL_FIGURES}
+    defined = {*DEFINITIONS, *PROTOCOL_METRICS}
     for protocol in PROTOCOLS.values():
         if protocol.unit != "timeline":
             assert {protocol.headline, *protocol.beside} <= defined

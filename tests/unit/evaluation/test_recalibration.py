@@ -10,7 +10,7 @@ import pytest
 
 from msqnet.config import CalibrationConfig
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.evaluation.calibration_figures import CalibrationFigures, calibrate_rows
+from msqnet.evaluation.calibration_results import CalibrationResult, calibrate_rows
 from msqnet.evaluation.recalibration import (
     Calibration,
     CalibrationRows,
@@ -18,8 +18,7 @@ from msqnet.evaluation.recalibration import (
     enough_rows,
     fit,
 )
-from msqnet.metrics.calibration import PlattScaling, sigmoid
-from msqnet.metrics.softmax import softmax
+from msqnet.metrics.scaling import PlattScaling, sigmoid, softmax
 from tests.fixtures.models import tiny_config
 
 UNKNOWN = -100.0
@@ -49,7 +48,7 @@ def everything(rows: CalibrationRows) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def test_the_scale_and_bias_that_were_spoilt_are_found_again() -> None:
     rows = overconfident_rows(3000)
 
-    scaling = fit(rows, unscaled(), everything(rows), QUICK).calibration.scaling
+    scaling = fit(rows, unscaled(), everything(rows), QUICK)[0].scaling
 
     assert scaling.scale == pytest.approx([1 / 3] * 2, abs=0.06)
     assert scaling.bias == pytest.approx([-2 / 3] * 2, abs=0.15)
@@ -59,11 +58,11 @@ def test_labels_that_are_not_chosen_have_what_they_had() -> None:
     rows = overconfident_rows()
     now = replace(unscaled(), thresholds=np.array([0.5, 0.7]))
 
-    fitted = fit(rows, now, np.array([True, False]), QUICK)
+    new, has_threshold = fit(rows, now, np.array([True, False]), QUICK)
 
-    assert (fitted.calibration.scaling.scale[1], fitted.calibration.thresholds[1]) == (1.0, 0.7)
-    assert fitted.is_scaled.tolist() == [True, False]
-    assert fitted.has_threshold.tolist() == [True, False]
+    assert (new.scaling.scale[1], new.thresholds[1]) == (1.0, 0.7)
+    assert (new.scaling.scale != 1).tolist() == [True, False]
+    assert has_threshold.tolist() == [True, False]
 
 
 def test_a_threshold_that_is_kept_decides_as_before_although_scores_change() -> None:
@@ -72,10 +71,9 @@ def test_a_threshold_that_is_kept_decides_as_before_although_scores_change() -> 
     precise = CalibrationConfig(thresholds="precision", min_precision=1.0)
     spoilt = replace(rows, targets=np.where(rows.logits > 9, 0.0, rows.targets))
 
-    fitted = fit(spoilt, now, everything(rows), precise)
+    new, has_threshold = fit(spoilt, now, everything(rows), precise)
 
-    assert fitted.has_threshold.tolist() == [False, False]
-    new = fitted.calibration
+    assert has_threshold.tolist() == [False, False]
     assert not np.allclose(new.scaling.scale, 1)
     before = now.scores(rows.logits) >= now.thresholds
     assert np.array_equal(new.scores(rows.logits) >= new.thresholds, before)
@@ -85,7 +83,7 @@ def test_temperature_keeps_the_place_where_the_model_says_one_half() -> None:
     rows = overconfident_rows()
     now = replace(unscaled(), scaling=PlattScaling(np.array([0.5, 2.0]), np.array([1.0, -3.0])))
 
-    new = fit(rows, now, everything(rows), CalibrationConfig(method="temperature")).calibration
+    new = fit(rows, now, everything(rows), CalibrationConfig(method="temperature"))[0]
 
     assert new.scaling.bias / new.scaling.scale == pytest.approx([2.0, -1.5])
     assert not np.allclose(new.scaling.scale, now.scaling.scale)
@@ -94,7 +92,7 @@ def test_temperature_keeps_the_place_where_the_model_says_one_half() -> None:
 def test_labels_of_an_open_vocabulary_share_one_scaling() -> None:
     rows = overconfident_rows(3000)
 
-    new = fit(rows, unscaled(kind="shared"), everything(rows), QUICK).calibration
+    new = fit(rows, unscaled(kind="shared"), everything(rows), QUICK)[0]
 
     assert len(set(new.scaling.scale)) == len(set(new.scaling.bias)) == 1
     assert new.scaling.scale[0] == pytest.approx(1 / 3, abs=0.05)
@@ -111,7 +109,7 @@ def single_label_rows() -> CalibrationRows:
 def test_a_softmax_gets_one_temperature_and_its_order_stays() -> None:
     rows = single_label_rows()
 
-    new = fit(rows, unscaled(3, "softmax"), everything(rows), QUICK).calibration
+    new = fit(rows, unscaled(3, "softmax"), everything(rows), QUICK)[0]
 
     assert new.scaling.scale == pytest.approx([1 / 3] * 3, abs=0.05)
     best = new.scores(rows.logits).argmax(axis=1)
@@ -129,13 +127,13 @@ def test_no_row_is_scored_by_a_calibration_that_saw_its_group() -> None:
     rows = overconfident_rows(100)
     now, chosen = unscaled(), everything(rows)
 
-    held_out = cross_validated(rows, now, chosen, QUICK)
+    held_out, _ = cross_validated(rows, now, chosen, QUICK)
 
     lies = replace(rows, targets=np.where((rows.folds == 0)[:, None], 1.0, rows.targets))
-    told = cross_validated(lies, now, chosen, QUICK)
+    told, _ = cross_validated(lies, now, chosen, QUICK)
     first = rows.folds == 0
-    assert np.array_equal(held_out.scores[first], told.scores[first])
-    assert not np.array_equal(held_out.scores[~first], told.scores[~first])
+    assert np.array_equal(held_out[first], told[first])
+    assert not np.array_equal(held_out[~first], told[~first])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +154,7 @@ def test_labels_with_too_few_windows_or_groups_are_kept(
     assert enough_rows(rows, CalibrationConfig(min_windows=3)) == {"few": reason}
 
 
-def calibrated(**changes: Any) -> CalibrationFigures:
+def calibrated(**changes: Any) -> CalibrationResult:
     return calibrate_rows(overconfident_rows(), unscaled(), replace(QUICK, **changes))
 
 

@@ -9,12 +9,8 @@ import pytest
 
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
-from msqnet.evaluation.result import (
-    DEFINITIONS,
-    REFERENCE_BATCH_SIZE,
-    EvaluationRows,
-    evaluate_rows,
-)
+from msqnet.evaluation.row_metrics import DEFINITIONS, REFERENCE_BATCH_SIZE, evaluate_rows, plain
+from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.labels import LabelSet, split_labels
 from msqnet.metrics.average_precision import (
     average_precision,
@@ -340,3 +336,46 @@ def test_mixed_actor_benchmark_has_its_16_headline_and_12_well_supported_labels(
     assert set(result.metrics["well_supported_labels"]) == BENCHMARK_WELL_SUPPORTED
     low, high = result.metrics["intervals"]["macro_map"]
     assert low < result.metrics["macro_map"] < high
+
+
+# Four rows; a label is positive in the first one alone, and `rank` says how many rows are scored
+# above it: AP = 1 / (rank + 1). Label h has no positive here, label i none in training.
+NAMES_OF_THIRDS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
+RANK = [0, 1, 3, 0, 1, 3, 1, 0, 0]
+TRAIN = [5, 100, 40, 7, 40, 3, 60, 500, 0]
+
+
+def thirds_by_frequency(train_positives: list[int] | None) -> dict[str, float | None]:
+    targets = np.zeros((4, len(NAMES_OF_THIRDS)))
+    targets[0] = [name != "h" for name in NAMES_OF_THIRDS]
+    scores = np.tile(np.array([[0.5], [0.1], [0.1], [0.1]]), len(NAMES_OF_THIRDS))
+    for label, rank in enumerate(RANK):
+        scores[1 : 1 + rank, label] = 0.9
+    rows = EvaluationRows(
+        LabelSet(NAMES_OF_THIRDS), scores, targets, list("wxyz"), [""] * 4, [""] * 4, [""] * 4
+    )
+    metrics = evaluate_rows(
+        rows, thresholds=0.5, train_positive_windows=train_positives, num_bootstrap=0
+    ).metrics
+    return {name: metrics[f"{name}_macro_map"] for name in ("head", "middle", "tail")}
+
+
+def test_thirds_by_training_frequency_worked_by_hand():
+    # By training windows: b 100, g 60, c 40, e 40 | d 7, a 5, f 3; of equals the first label leads.
+    # Seven labels make thirds of 3, 2 and 2: the first one takes what is left over.
+    assert thirds_by_frequency(TRAIN) == {
+        "head": pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),  # b, g, c
+        "middle": pytest.approx((1 / 2 + 1) / 2),  # e, d
+        "tail": pytest.approx((1 + 1 / 4) / 2),  # a, f
+    }
+
+
+def test_thirds_need_training_counts():
+    assert set(thirds_by_frequency(None).values()) == {None}
+
+
+def test_plain_values_are_strict_json_whatever_they_were():
+    given = {"a": (np.float32(0.5), np.nan), "b": np.array([1, 2]), "c": [np.bool_(True), "x"]}
+    found = plain(given)
+    assert found == {"a": [0.5, None], "b": [1, 2], "c": [True, "x"]}
+    assert [type(item) for item in (*found["b"], found["c"][0])] == [int, int, bool]

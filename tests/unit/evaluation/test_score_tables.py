@@ -7,8 +7,12 @@ import pytest
 
 from msqnet.data.records import UNKNOWN, ClipTable, Record
 from msqnet.errors import DatasetError
-from msqnet.evaluation.rows import ScoredRows, evaluation_rows
-from msqnet.evaluation.score_tables import read_score_tables, write_score_tables
+from msqnet.evaluation.scored_rows import (
+    ScoredRows,
+    evaluation_rows,
+    read_score_tables,
+    write_score_tables,
+)
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Timelines of whole videos against rows with times: one known event, known figures."""
+"""Timelines of whole videos against rows with times: one known event, known metrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import DatasetError, VocabularyError
-from msqnet.evaluation.timeline import evaluate_timelines, video_truth, write_figures
+from msqnet.evaluation.by_protocol import evaluate_timelines, video_truth
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msqnet.metrics.timed_labels import TimedLabel
 
 LABELS = LabelSet(("bright", "dark"))
 
@@ -64,15 +66,15 @@ def test_one_known_event_found_exactly_scores_one(event: Path, predictor: Predic
         record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
         record(event, 4, labels=("dark",), start_seconds=6.0, end_seconds=10.0),
     )
-    figures, results = evaluate_timelines(table, predictor)
+    metrics, results = evaluate_timelines(table, predictor)
     found = [(s.label, s.start_seconds, s.end_seconds) for s in results[0].segments]
     assert sorted(found) == [("bright", 3.0, 6.0), ("dark", 0.0, 3.0), ("dark", 6.0, 10.0)]
-    assert figures["num_videos"] == 1
-    assert figures["per_second"]["label_ap"] == {"bright": 1.0, "dark": 1.0}
-    assert figures["per_second"]["macro_f1"] == 1.0
-    assert figures["per_second"]["num_known_seconds"] == 10
-    assert set(figures["segments"]["map_at"].values()) == {1.0}
-    assert set(figures["segments"]["f1_at"].values()) == {1.0}
+    assert metrics["num_videos"] == 1
+    assert metrics["per_second"]["label_ap"] == {"bright": 1.0, "dark": 1.0}
+    assert metrics["per_second"]["macro_f1"] == 1.0
+    assert metrics["per_second"]["num_known_seconds"] == 10
+    assert set(metrics["segments"]["map_at"].values()) == {1.0}
+    assert set(metrics["segments"]["f1_at"].values()) == {1.0}
 
 
 def test_seconds_that_no_row_covers_do_not_count(event: Path, predictor: Predictor) -> None:
@@ -82,15 +84,15 @@ def test_seconds_that_no_row_covers_do_not_count(event: Path, predictor: Predict
         record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
         record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
     )
-    figures, _ = evaluate_timelines(table, predictor)
-    assert figures["per_second"]["num_known_seconds"] == 5
-    assert figures["per_second"]["macro_map"] == 1.0
-    assert figures["per_second"]["macro_f1"] == 1.0
+    metrics, _ = evaluate_timelines(table, predictor)
+    assert metrics["per_second"]["num_known_seconds"] == 5
+    assert metrics["per_second"]["macro_map"] == 1.0
+    assert metrics["per_second"]["macro_f1"] == 1.0
     # The dark segment from 6 s on is neither right nor wrong; the bright one overlaps by 2 / 3.
-    assert figures["segments"]["num_masked"] == 1
-    assert figures["segments"]["num_predictions"] == 2
-    assert figures["segments"]["f1_at"]["50"] == 1.0
-    assert figures["segments"]["map_at"]["0.7"] == 0.5
+    assert metrics["segments"]["num_masked"] == 1
+    assert metrics["segments"]["num_predictions"] == 2
+    assert metrics["segments"]["f1_at"]["50"] == 1.0
+    assert metrics["segments"]["map_at"]["0.7"] == 0.5
 
 
 def test_wrong_truth_costs_score(event: Path, predictor: Predictor) -> None:
@@ -99,14 +101,14 @@ def test_wrong_truth_costs_score(event: Path, predictor: Predictor) -> None:
         record(event, 2, labels=("bright",), start_seconds=0.0, end_seconds=3.0),
         record(event, 3, labels=("dark",), start_seconds=3.0, end_seconds=10.0),
     )
-    figures, _ = evaluate_timelines(table, predictor)
+    metrics, _ = evaluate_timelines(table, predictor)
     # All three bright seconds are called dark, and three dark ones bright.
-    assert figures["per_second"]["macro_f1"] == pytest.approx((0 + 8 / 14) / 2)
-    assert figures["per_second"]["macro_map"] < 0.7
+    assert metrics["per_second"]["macro_f1"] == pytest.approx((0 + 8 / 14) / 2)
+    assert metrics["per_second"]["macro_map"] < 0.7
 
 
-def spans(truth: Any, kind: str) -> list[tuple[int, float, float]]:
-    return [(i.label_index, i.start_seconds, i.end_seconds) for i in getattr(truth, kind)]
+def spans(items: list[TimedLabel]) -> list[tuple[int, float, float]]:
+    return [(i.label_index, i.start_seconds, i.end_seconds) for i in items]
 
 
 def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
@@ -117,17 +119,17 @@ def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
         record(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
         record(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
     ]
-    truth = video_truth("a", records, LABELS, 8.0, scored=LABELS)
-    assert spans(truth, "truths") == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
-    assert spans(truth, "unknown") == [(k, *s) for k in (0, 1) for s in ((3.0, 4.0), (6.0, 8.0))]
+    truths, unknown = video_truth("a", records, LABELS, 8.0, scored=LABELS)
+    assert spans(truths) == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
+    assert spans(unknown) == [(k, *s) for k in (0, 1) for s in ((3.0, 4.0), (6.0, 8.0))]
 
 
 def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     bright = record(path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0)
-    truth = video_truth("a", [bright], LABELS, 5.0, scored=LABELS)
-    assert spans(truth, "truths") == [(0, 0.0, 5.0)]
-    assert spans(truth, "unknown") == [(1, 0.0, 5.0)]
+    truths, unknown = video_truth("a", [bright], LABELS, 5.0, scored=LABELS)
+    assert spans(truths) == [(0, 0.0, 5.0)]
+    assert spans(unknown) == [(1, 0.0, 5.0)]
 
 
 def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: Path) -> None:
@@ -137,9 +139,9 @@ def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: P
         record(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
         record(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
     ]
-    truth = video_truth("a", records, LABELS, 4.0, scored=LABELS)
-    assert spans(truth, "truths") == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
-    assert spans(truth, "unknown") == []
+    truths, unknown = video_truth("a", records, LABELS, 4.0, scored=LABELS)
+    assert spans(truths) == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
+    assert spans(unknown) == []
 
 
 def test_labels_that_were_never_trained_do_not_count(event: Path) -> None:
@@ -149,15 +151,15 @@ def test_labels_that_were_never_trained_do_not_count(event: Path) -> None:
         record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
     )
     predictor = predictor_of(TrainedBackend(train_positive_windows=[5, 0]))
-    figures, _ = evaluate_timelines(table, predictor)
-    assert figures["per_second"]["label_ap"] == {"bright": 1.0, "dark": None}
-    assert figures["segments"]["num_truths"] == 1
+    metrics, _ = evaluate_timelines(table, predictor)
+    assert metrics["per_second"]["label_ap"] == {"bright": 1.0, "dark": None}
+    assert metrics["segments"]["num_truths"] == 1
 
 
 def test_labels_the_model_lacks_are_listed_or_refused(event: Path, predictor: Predictor) -> None:
     row = record(event, 2, labels=("bright", "sit"), start_seconds=3.0, end_seconds=6.0)
-    figures, _ = evaluate_timelines(table_of(event, row), predictor)
-    assert list(figures["not_scored"]) == ["sit"]
+    metrics, _ = evaluate_timelines(table_of(event, row), predictor)
+    assert list(metrics["not_scored"]) == ["sit"]
     with pytest.raises(VocabularyError, match="sit"):
         evaluate_timelines(table_of(event, row), predictor, strict_labels=True)
 
@@ -167,14 +169,11 @@ def test_table_without_times_is_refused(event: Path, predictor: Predictor) -> No
         evaluate_timelines(table_of(event, record(event, labels=("bright",))), predictor)
 
 
-def test_figures_are_written_as_strict_json(
-    event: Path, predictor: Predictor, tmp_path: Path
-) -> None:
-    # Nothing is known of "dark" here, so that its figures are undefined.
+def test_metrics_are_strict_json(event: Path, predictor: Predictor) -> None:
+    # Nothing is known of "dark" here, so that its metrics are undefined.
     only_bright = record(
         event, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=10.0
     )
-    figures, _ = evaluate_timelines(table_of(event, only_bright), predictor)
-    write_figures(figures, tmp_path / "timeline.json")
-    assert json.loads((tmp_path / "timeline.json").read_text()) == figures
-    assert figures["per_second"]["label_ap"]["dark"] is None
+    metrics, _ = evaluate_timelines(table_of(event, only_bright), predictor)
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert metrics["per_second"]["label_ap"]["dark"] is None

@@ -16,8 +16,7 @@ from msqnet.data import dataset
 from msqnet.data.dataset import read_window
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.evaluation.evaluate import score_rows
-from msqnet.evaluation.views import check_views, merge_views, read_views, row_clips
+from msqnet.evaluation.views import check_views, merge_views, read_views, score_rows, view_clips
 from msqnet.inference.backends import clip_scores
 from msqnet.video.transforms import evaluation_clip
 from tests.unit.inference.brightness import BrightnessBackend
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from msqnet.clips import Clip
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
@@ -80,6 +80,14 @@ def table_of(*records: Record) -> ClipTable:
     return ClipTable(records[0].path.parent / "clips.csv", records)
 
 
+def row_clips(record: Record, views: ViewConfig) -> list[Clip]:
+    return [
+        clip
+        for frames in read_views(record, CROP, views.num_clips)
+        for clip in view_clips(frames, CROP, views.crops)
+    ]
+
+
 def brightness(frames: Sequence[int], place: int) -> float:
     return float(np.mean([level(frame, place) for frame in frames]) / 255)
 
@@ -93,7 +101,7 @@ THIRDS = [[1, 10, 19, 28], CENTRES, [7, 16, 25, 34]]
 @pytest.mark.parametrize("portrait", [False, True])
 def test_views_show_their_own_times_and_places(tmp_path: Path, portrait: bool) -> None:
     record = row_of(write(tmp_path / "a.mov", portrait=portrait))
-    clips = row_clips(record, CROP, ViewConfig(num_clips=3, crops=3))
+    clips = row_clips(record, ViewConfig(num_clips=3, crops=3))
     found = clip_scores(BrightnessBackend(), ClipBatch.stack(clips))[:, 0]
     expected = [brightness(frames, place) for frames in THIRDS for place in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)  # the backend's float32
@@ -128,8 +136,8 @@ def test_one_view_is_what_training_and_prediction_see_to_the_bit(tmp_path: Path)
 
 def test_the_middle_one_of_three_crops_is_the_centre_crop(tmp_path: Path) -> None:
     record = row_of(write(tmp_path / "a.mov"))
-    crops = row_clips(record, CROP, ViewConfig(crops=3))
-    (centre,) = row_clips(record, CROP, ViewConfig())
+    crops = row_clips(record, ViewConfig(crops=3))
+    (centre,) = row_clips(record, ViewConfig())
     assert torch.equal(crops[1].pixels, centre.pixels)
 
 

@@ -1,4 +1,4 @@
-"""The zero-shot protocol: splits, leakage, figures worked by hand."""
+"""The zero-shot protocol: splits, leakage, metrics worked by hand."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ import pytest
 
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.evaluation.zero_shot import (
+from msqnet.evaluation.zero_shot_protocol import (
     LabelSplit,
     check_labels,
     check_no_leakage,
-    figures,
     mean_and_deviation,
     random_splits,
     read_splits,
     training_part,
     write_splits,
 )
-from msqnet.labels import LabelSet
+from msqnet.metrics.classification import zero_shot_metrics
 
 NAMES = ("dig", "eat", "run", "sit", "walk")
 SPLIT = LabelSplit(("dig", "eat"), ("run", "sit"), "split_0", "by hand")
@@ -165,8 +164,7 @@ def test_leakage_stops_loudly(train: Record, test: Record, message: str) -> None
         check_no_leakage(table(train), table(test), SPLIT)
 
 
-def test_top_1_figures_by_hand() -> None:
-    labels = LabelSet(("dig", "eat", "run", "sit"))
+def test_top_1_by_hand() -> None:
     targets = np.eye(4)[[0, 1, 2, 2, 3]]
     scores = np.array(
         [
@@ -177,7 +175,7 @@ def test_top_1_figures_by_hand() -> None:
             [0.0, 0.1, 0.2, 0.7],  # sit: right
         ]
     )
-    found = figures(scores, targets, labels, SPLIT, single_label=True)
+    found = zero_shot_metrics(scores, targets, [0, 1], [2, 3], single_label=True)
     assert found["unseen"] == pytest.approx(2 / 3)
     assert found["chance_unseen"] == 0.5
     assert found["generalised_seen"] == 0.5
@@ -185,13 +183,12 @@ def test_top_1_figures_by_hand() -> None:
     assert found["harmonic"] == pytest.approx(2 * 0.5 * (1 / 3) / (0.5 + 1 / 3))
 
 
-def test_map_figures_by_hand_over_known_rows() -> None:
-    labels = LabelSet(("dig", "eat", "run", "sit"))
+def test_map_by_hand_over_known_rows() -> None:
     targets = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, -100, 1], [0, 0, 1, 0]], dtype=float)
     scores = np.array(
         [[0.9, 0.1, 0.2, 0.3], [0.1, 0.9, 0.6, 0.1], [0.8, 0.2, 1.0, 0.2], [0.2, 0.3, 0.8, 0.1]]
     )
-    found = figures(scores, targets, labels, SPLIT, single_label=False)
+    found = zero_shot_metrics(scores, targets, [0, 1], [2, 3], single_label=False)
     # run over rows 0, 1, 3: ranked + - +, so (1 + 2/3) / 2; sit ranked - + - -: 1/2.
     assert found["unseen"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
     assert found["generalised_unseen"] == found["unseen"]
@@ -201,8 +198,7 @@ def test_map_figures_by_hand_over_known_rows() -> None:
 
 
 def test_side_without_anything_to_score_is_nan() -> None:
-    labels = LabelSet(("dig", "eat", "run", "sit"))
-    found = figures(np.zeros((1, 4)), np.eye(4)[[0]], labels, SPLIT, single_label=True)
+    found = zero_shot_metrics(np.zeros((1, 4)), np.eye(4)[[0]], [0, 1], [2, 3], single_label=True)
     assert math.isnan(found["unseen"])
     assert math.isnan(found["harmonic"])
 

@@ -12,6 +12,7 @@ from msqnet.metrics.average_precision import (
     known_cells,
     label_average_precisions,
     macro_map,
+    mean_over_labels,
     micro_average_precision,
     precision_recall_curve,
     reference_micro_ap,
@@ -127,17 +128,34 @@ def test_many_resamples_are_computed_in_parts_with_the_same_result(monkeypatch):
     assert label_average_precisions(cells, weights) == pytest.approx(at_once, abs=1e-14)
 
 
-def test_macro_leaves_out_unselected_labels_and_nan():
+def test_means_leave_out_unselected_labels_and_nan():
     ap = [0.2, np.nan, 0.6, 1.0]
     assert macro_map(ap) == pytest.approx(0.6)
-    assert macro_map(ap, [True, True, True, False]) == pytest.approx(0.4)
-    assert np.isnan(macro_map(ap, [False, True, False, False]))
+    assert np.isnan(macro_map([np.nan]))
+    values = np.array([ap, ap])
+    select = np.array([True, True, True, False])
+    assert mean_over_labels(values, select).tolist() == pytest.approx([0.4, 0.4])
+    assert np.isnan(mean_over_labels(values, np.array([False, True, False, False]))).all()
 
 
-def test_weighted_map_counts_positives():
-    assert weighted_map([0.5, 1.0, np.nan], [3, 1, 9]) == pytest.approx((3 * 0.5 + 1.0) / 4)
-    assert weighted_map([0.5, 1.0], [3, 1], [False, True]) == pytest.approx(1.0)
-    assert np.isnan(weighted_map([np.nan], [3]))
+def test_weighted_map_counts_positives_of_each_resample():
+    ap = np.array([[0.5, 1.0, np.nan], [0.5, 1.0, np.nan], [np.nan] * 3])
+    positives = np.array([[3.0, 1.0, 9.0], [1.0, 0.0, 0.0], [3.0, 1.0, 9.0]])
+    found = weighted_map(ap, positives, np.array([True] * 3))
+    assert found[:2].tolist() == pytest.approx([(3 * 0.5 + 1.0) / 4, 0.5])
+    assert np.isnan(found[2])
+    assert weighted_map(ap, positives, np.array([False, True, True]))[0] == pytest.approx(1.0)
+
+
+def test_labels_are_known_within_the_names_that_show_them():
+    scores = np.tile(np.arange(5.0)[:, None], 2)
+    targets = np.array([[1, 0], [0, 0], [0, 1], [0, UNKNOWN], [1, 1]])
+    cells = known_cells(scores, targets).within(["farm", "farm", "lab", "lab", ""])
+    assert cells.is_known.T.tolist() == [
+        [True, True, False, False, False],
+        [False, False, True, False, False],
+    ]
+    assert cells.is_positive.sum() == 2
 
 
 def test_reference_micro_ap_of_one_batch_is_micro_ap():
@@ -209,8 +227,6 @@ def test_wrong_weights_are_refused(weights):
         label_average_precisions(known_cells(*random_set(0)), weights)
 
 
-def test_wrong_selection_and_batch_size_are_refused():
-    with pytest.raises(ShapeError, match=r"select: found shape \(2,\), expected \(3,\)"):
-        macro_map([0.1, 0.2, 0.3], [True, False])
+def test_wrong_batch_size_is_refused():
     with pytest.raises(ShapeError, match="batch_size: found 0"):
         reference_micro_ap([[0.1]], [[1]], 0)

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ShapeError
-from msqnet.metrics.average_precision import known_cells
+from msqnet.metrics.average_precision import known_cells, mean_over_labels
 from msqnet.metrics.classification import (
     confusion_counts,
-    f1_scores,
     label_accuracy,
     subset_accuracy,
     top_k_accuracy,
@@ -27,37 +26,45 @@ def random_set(seed: int, unknown_share: float = 0.0):
     return scores, targets
 
 
+def f1_scores(scores, targets, thresholds=0.5, select=None):
+    """F1 of each label, macro over those that have one, micro over the selected ones."""
+    counts = confusion_counts(known_cells(scores, targets), thresholds)
+    per_label = counts.f1_per_label()
+    select = np.ones(per_label.shape[1], bool) if select is None else np.array(select)
+    return per_label[0], mean_over_labels(per_label, select)[0], counts.f1_micro(select)[0]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_f1_equals_scikit_learn(seed):
     scores, targets = random_set(seed)
     thresholds = np.array([0.25, 0.5, 0.75, 1.0])
     predicted = scores >= thresholds
-    result = f1_scores(scores, targets, thresholds)
-    assert result.per_label == pytest.approx(reference.f1_score(targets, predicted, average=None))
-    assert result.macro == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
-    assert result.micro == pytest.approx(reference.f1_score(targets, predicted, average="micro"))
+    per_label, macro, micro = f1_scores(scores, targets, thresholds)
+    assert per_label == pytest.approx(reference.f1_score(targets, predicted, average=None))
+    assert macro == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
+    assert micro == pytest.approx(reference.f1_score(targets, predicted, average="micro"))
 
 
 def test_f1_looks_at_known_rows_only():
     scores, targets = random_set(0, unknown_share=0.4)
-    result = f1_scores(scores, targets, 0.5)
+    per_label, _, _ = f1_scores(scores, targets, 0.5)
     for label in range(4):
         known = targets[:, label] != UNKNOWN
         expected = reference.f1_score(targets[known, label], scores[known, label] >= 0.5)
-        assert result.per_label[label] == pytest.approx(expected)
+        assert per_label[label] == pytest.approx(expected)
 
 
 def test_label_without_positive_has_no_f1_and_stays_out_of_the_macro_mean():
-    result = f1_scores([[0.9, 0.9], [0.1, 0.1]], [[1, 0], [0, UNKNOWN]])
-    assert result.per_label[0] == 1
-    assert np.isnan(result.per_label[1])
-    assert result.macro == 1
-    assert result.micro == pytest.approx(2 / 3)
+    per_label, macro, micro = f1_scores([[0.9, 0.9], [0.1, 0.1]], [[1, 0], [0, UNKNOWN]])
+    assert per_label[0] == 1
+    assert np.isnan(per_label[1])
+    assert macro == 1
+    assert micro == pytest.approx(2 / 3)
 
 
-def test_selection_holds_for_macro_and_micro():
-    result = f1_scores([[0.9, 0.1], [0.1, 0.9]], [[1, 1], [0, 0]], select=[True, False])
-    assert (result.macro, result.micro) == (1, 1)
+def test_selection_holds_for_micro():
+    _, _, micro = f1_scores([[0.9, 0.1], [0.1, 0.9]], [[1, 1], [0, 0]], select=[True, False])
+    assert micro == 1
 
 
 @given(seed=st.integers(0, 10_000))
@@ -77,36 +84,38 @@ def test_weighted_counts_equal_repeated_rows(seed):
 
 def test_subset_accuracy_equals_scikit_learn_where_all_is_known():
     scores, targets = random_set(1)
-    result = subset_accuracy(scores, targets, 0.5)
+    complete, known = subset_accuracy(known_cells(scores, targets), 0.5)
     expected = reference.accuracy_score(targets, scores >= 0.5)
-    assert (result.complete, result.known) == pytest.approx((expected, expected))
-    assert (result.num_complete, result.num_known) == (50, 50)
+    assert (complete[0], known[0]) == pytest.approx((expected, expected))
 
 
 def test_subset_accuracy_counts_complete_and_partly_known_rows_apart():
     scores = np.array([[0.9, 0.9], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9]])
     targets = np.array([[1, 1], [1, 0], [1, UNKNOWN], [UNKNOWN, UNKNOWN]])
-    result = subset_accuracy(scores, targets)
-    assert (result.complete, result.num_complete) == (0.5, 2)
-    assert (result.known, result.num_known) == (pytest.approx(2 / 3), 3)
+    complete, known = subset_accuracy(known_cells(scores, targets))
+    assert complete[0] == 0.5
+    assert known[0] == pytest.approx(2 / 3)
 
 
 def test_subset_accuracy_without_a_complete_row_is_nan():
-    assert np.isnan(subset_accuracy([[0.9, 0.1]], [[1, UNKNOWN]]).complete)
+    assert np.isnan(subset_accuracy(known_cells([[0.9, 0.1]], [[1, UNKNOWN]]))[0])
 
 
 def test_label_accuracy_stands_beside_the_all_negative_answer():
     targets = np.eye(12)
-    result = label_accuracy(np.zeros((12, 12)), targets)
-    assert result.accuracy == pytest.approx(11 / 12)
-    assert result.all_negative == pytest.approx(11 / 12)
-    assert label_accuracy(targets, targets).accuracy == 1
+    accuracy, all_negative = label_accuracy(known_cells(np.zeros((12, 12)), targets))
+    assert accuracy == all_negative == pytest.approx(11 / 12)
+    assert label_accuracy(known_cells(targets, targets))[0] == 1
 
 
 def test_label_accuracy_leaves_out_unknown_cells():
-    result = label_accuracy([[0.9, 0.9], [0.1, 0.9]], [[1, UNKNOWN], [0, 0]])
-    assert result.accuracy == pytest.approx(2 / 3)
-    assert result.num_cells == 3
+    cells = known_cells([[0.9, 0.9], [0.1, 0.9]], [[1, UNKNOWN], [0, 0]])
+    assert label_accuracy(cells)[0] == pytest.approx(2 / 3)
+    assert np.isnan(label_accuracy(known_cells([[0.9]], [[UNKNOWN]]))).all()
+
+
+def top_k(scores, targets, num_guesses):
+    return top_k_accuracy(known_cells(scores, targets), num_guesses)[0]
 
 
 @pytest.mark.parametrize("num_guesses", [1, 2, 3])
@@ -114,20 +123,32 @@ def test_top_k_equals_scikit_learn_without_ties(num_guesses):
     generator = np.random.default_rng(0)
     scores, classes = generator.random((40, 5)), generator.integers(0, 5, 40)
     expected = reference.top_k_accuracy_score(classes, scores, k=num_guesses, labels=range(5))
-    value = top_k_accuracy(scores, np.eye(5)[classes], num_guesses)
+    value = top_k(scores, np.eye(5)[classes], num_guesses)
     assert value == pytest.approx(expected)
 
 
 def test_constant_scores_earn_nothing_in_top_1():
-    assert top_k_accuracy(np.full((3, 3), 0.5), np.eye(3), 1) == 0
-    assert top_k_accuracy(np.full((3, 3), 0.5), np.eye(3), 3) == 1
+    assert top_k(np.full((3, 3), 0.5), np.eye(3), 1) == 0
+    assert top_k(np.full((3, 3), 0.5), np.eye(3), 3) == 1
 
 
 def test_top_k_counts_rows_with_one_positive_and_labels_that_are_known():
     scores = [[0.5, 0.9, 0.1], [0.9, 0.8, 0.1], [0.9, 0.1, 0.2], [0.9, 0.1, 0.1]]
     targets = [[1, UNKNOWN, 0], [1, 1, 0], [0, 0, 1], [1, UNKNOWN, UNKNOWN]]
-    assert top_k_accuracy(scores, targets, 1) == 0.5
-    assert np.isnan(top_k_accuracy([[0.5, 0.1]], [[1, UNKNOWN]], 1))
+    assert top_k(scores, targets, 1) == 0.5
+    assert np.isnan(top_k([[0.5, 0.1]], [[1, UNKNOWN]], 1))
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_weighted_shares_equal_those_of_repeated_rows(seed):
+    scores, targets = random_set(seed, unknown_share=0.3)
+    weights = np.random.default_rng(seed).integers(0, 3, (1, 50))
+    rows = np.repeat(np.arange(50), weights[0])
+    cells, repeated = known_cells(scores, targets), known_cells(scores[rows], targets[rows])
+    found = [*subset_accuracy(cells, 0.5, weights), top_k_accuracy(cells, 2, weights)]
+    expected = [*subset_accuracy(repeated, 0.5), top_k_accuracy(repeated, 2)]
+    assert np.concatenate(found) == pytest.approx(np.concatenate(expected), nan_ok=True)
 
 
 def test_wrong_thresholds_and_guesses_are_refused():
@@ -136,4 +157,4 @@ def test_wrong_thresholds_and_guesses_are_refused():
     with pytest.raises(ShapeError, match="none NaN"):
         f1_scores([[0.1, 0.2]], [[1, 0]], np.nan)
     with pytest.raises(ShapeError, match="num_guesses: found 0"):
-        top_k_accuracy([[0.1, 0.2]], [[1, 0]], 0)
+        top_k([[0.1, 0.2]], [[1, 0]], 0)

@@ -7,9 +7,9 @@ import pytest
 
 from msqnet.errors import ShapeError
 from msqnet.metrics.bootstrap import resampled_weights
-from msqnet.metrics.calibration import expected_calibration_error
 from msqnet.metrics.reliability import (
     calibration_error_statistic,
+    expected_calibration_error,
     label_calibration_errors,
     reliability_bins,
     wilson_interval,
@@ -34,7 +34,7 @@ def test_bins_hold_mean_score_and_share_of_positives() -> None:
 
 
 def test_bins_of_some_labels_leave_the_others_out() -> None:
-    bins = reliability_bins(SCORES, TARGETS, select=[True, False])
+    bins = reliability_bins(SCORES, TARGETS, select=np.array([True, False]))
 
     assert bins.count.sum() == 3
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.evaluation.score_tables import ScoreTables, read_score_tables
+from msqnet.evaluation.scored_rows import ScoreTables, read_score_tables
 from msqnet.report.evaluation_page import (
     cooccurrence,
     draw_curve,

@@ -12,9 +12,9 @@ from PIL import Image
 
 from msqnet.config import CalibrationConfig
 from msqnet.errors import ConfigError
-from msqnet.evaluation.calibration_figures import CalibrationFigures, calibrate_rows
+from msqnet.evaluation.calibration_results import CalibrationResult, calibrate_rows
 from msqnet.evaluation.recalibration import Calibration, CalibrationRows
-from msqnet.metrics.calibration import PlattScaling
+from msqnet.metrics.scaling import PlattScaling
 from msqnet.report.figures import (
     MAX_NAMED_LABELS,
     embedding_figure,
@@ -117,7 +117,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         save_figure(timeline_figure(predictions), tmp_path / "a.bmp")
 
 
-def figures_of(names: tuple[str, ...]) -> CalibrationFigures:
+def figures_of(names: tuple[str, ...]) -> CalibrationResult:
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 3, (200, len(names)))
     targets = (generator.random(logits.shape) < 0.3).astype(np.float64)

@@ -15,8 +15,7 @@ from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError
-from msqnet.evaluation.evaluate import score_rows
-from msqnet.evaluation.row_outputs import row_outputs
+from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
@@ -113,8 +112,10 @@ def test_both_models_know_what_the_training_videos_look_like(
         reference = NoveltyReference.load(run.folder / name)
         assert reference is not None
         assert len(reference.distances) == len(run.table)
-    outputs = row_outputs(run.table, MSQNet.from_pretrained(run.folder / "best"), device="cpu")
-    again = NoveltyReference.fit(outputs.embeddings, run.table.clip_ids(), run.table.group_ids())
+    _, embeddings = row_outputs(
+        run.table, MSQNet.from_pretrained(run.folder / "best"), device="cpu"
+    )
+    again = NoveltyReference.fit(embeddings, run.table.clip_ids(), run.table.group_ids())
     assert again is not None
     # Training sees features that were kept in half precision.
     assert reference.distances == pytest.approx(again.distances, abs=0.05)

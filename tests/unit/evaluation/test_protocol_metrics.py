@@ -1,4 +1,4 @@
-"""Figures of single protocols: by hand, and against the official Charades definitions.
+"""Metrics of single protocols: by hand, and against the official Charades definitions.
 
 `Charades_v1_classify.m` and `Charades_v1_localize.m` are written again here from their rules: a
 class's AP is the mean over its positives of the precision at each, in falling order of score.
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from msqnet.data.records import UNKNOWN, ClipTable
-from msqnet.evaluation.protocol_figures import (
+from msqnet.evaluation.scored_rows import rows_by_video
+from msqnet.evaluation.whole_videos import VideoRows, point_times
+from msqnet.metrics.average_precision import (
+    average_precision,
     charades_classify_map,
     charades_localize_map,
-    hit_at_1,
-    protocol_figures,
+    macro_map,
 )
-from msqnet.evaluation.rows import rows_by_video
-from msqnet.evaluation.whole_videos import VideoRows, point_times
-from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.metrics.classification import hit_at_1
 from tests.fixtures.data_sets import CHARADES
 
 if TYPE_CHECKING:
@@ -141,8 +141,3 @@ def test_hit_at_1_takes_any_label_of_a_row() -> None:
     )
     assert hit_at_1(scores, targets) == pytest.approx(2 / 3)
     assert np.isnan(hit_at_1(scores[3:], targets[3:]))
-
-
-def test_only_figures_of_protocols_are_added() -> None:
-    scores, targets = np.array([[0.9, 0.1]]), np.array([[1, 0]])
-    assert protocol_figures(("macro_map", "hit_at_1"), scores, targets) == {"hit_at_1": 1.0}

@@ -10,7 +10,10 @@ import pytest
 
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import VideoError, VocabularyError
-from msqnet.evaluation.evaluate import evaluate_table, missing_labels, score_rows
+from msqnet.evaluation.by_protocol import evaluate_protocol, missing_labels
+from msqnet.evaluation.protocols import PROTOCOLS
+from msqnet.evaluation.views import score_rows
+from msqnet.inference.predictor import Predictor
 from tests.unit.inference.brightness import BrightnessBackend, write_video
 
 if TYPE_CHECKING:
@@ -80,13 +83,14 @@ def test_labels_the_model_lacks_are_named_or_refused(table: ClipTable) -> None:
 def test_strict_labels_stop_before_any_video_is_scored(table: ClipTable) -> None:
     backend = TrainedBackend()
     with pytest.raises(VocabularyError):
-        evaluate_table(table, backend, strict_labels=True)
+        evaluate_protocol(table, Predictor(backend), PROTOCOLS["standard"], strict_labels=True)
     assert backend.batch_sizes == []
 
 
 def test_perfect_scores_give_a_perfect_headline(table: ClipTable) -> None:
-    result, scores = evaluate_table(table, TrainedBackend(), num_bootstrap=10)
-    assert scores.shape == (4, 2)
+    predictor = Predictor(TrainedBackend())
+    result, scored = evaluate_protocol(table, predictor, PROTOCOLS["standard"], num_bootstrap=10)
+    assert scored.rows.scores.shape == (4, 2)
     assert result.metrics["macro_map"] == 1.0
     assert "sit" in str(result.metrics)
 

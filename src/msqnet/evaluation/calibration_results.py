@@ -1,4 +1,4 @@
-"""What a calibration gains, on rows that it was not fitted on, with intervals over groups.
+"""The gain of a calibration on rows that it was not fitted on, with intervals over groups.
 
 Axes: V rows, K labels, R resamples.
 """
@@ -15,19 +15,17 @@ import numpy as np
 from msqnet import __version__
 from msqnet.data.splits import grouped_folds
 from msqnet.errors import DatasetError
-from msqnet.evaluation.plain import plain
 from msqnet.evaluation.recalibration import (
     Calibration,
     CalibrationRows,
-    Fitted,
-    HeldOutScores,
     cross_validated,
     enough_rows,
     fit,
     method_for,
 )
-from msqnet.metrics.average_precision import known_cells, mean_over_labels
-from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
+from msqnet.evaluation.row_metrics import plain
+from msqnet.metrics.average_precision import FloatArray, known_cells, mean_over_labels
+from msqnet.metrics.bootstrap import bootstrap
 from msqnet.metrics.classification import confusion_counts
 from msqnet.metrics.reliability import (
     ReliabilityBins,
@@ -44,11 +42,11 @@ if TYPE_CHECKING:
     from msqnet.config import CalibrationConfig
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
-    from msqnet.metrics.average_precision import BoolArray, FloatArray, KnownCells
+    from msqnet.metrics.average_precision import BoolArray, KnownCells
     from msqnet.model.configuration import MSQNetConfig
 
 CALIBRATION_FILE = "calibration.json"
-FIGURES = ("expected_calibration_error", "brier_score", "macro_f1")
+METRICS = ("expected_calibration_error", "brier_score", "macro_f1")
 DEFINITIONS = {
     "expected_calibration_error": "Mean distance of scores from the share of positives among cells "
     "scored alike, over the known cells of the fitted labels in equally wide bins of the score.",
@@ -56,7 +54,7 @@ DEFINITIONS = {
     "macro_f1": "Mean over the fitted labels of F1 at the thresholds.",
     "before": "The model as it was given.",
     "after": "Cross-validated: each group of rows is scored by a calibration that was fitted on "
-    "other groups. What is stored was fitted on all rows, and is measured by no figure here.",
+    "other groups. The stored calibration was fitted on all rows; no metric here measures it.",
     "intervals": "95 % percentile bootstrap over groups; the folds are not drawn anew.",
 }
 
@@ -65,18 +63,18 @@ _FEW_GROUPS = 10
 
 
 @dataclass(frozen=True)
-class CalibrationFigures:
-    """A calibration with every figure about it.
+class CalibrationResult:
+    """A calibration with every metric of it.
 
     Attributes:
-        fitted: what to store.
+        calibration: what to store.
         summary: plain values for `calibration.json`.
-        per_label: one entry a label; None where a figure is not defined.
+        per_label: one entry per label; None where a metric is not defined.
         before: scores of the model as it was, in bins.
         after: held-out scores, in bins.
     """
 
-    fitted: Fitted
+    calibration: Calibration
     summary: dict[str, Any]
     per_label: list[dict[str, Any]]
     before: ReliabilityBins
@@ -117,7 +115,7 @@ def calibration_rows(
     if num_groups < 2:
         raise DatasetError(
             f"{table.path}: all {len(table)} rows are of one group, {groups[0]!r}; expected at "
-            "least 2, as what is gained is measured on groups that were not fitted on; name the "
+            "least 2, as the gain is measured on groups that were not fitted on; name the "
             "recordings in the column 'group', or add videos"
         )
     num_folds = min(config.num_folds, num_groups)
@@ -128,7 +126,7 @@ def calibration_rows(
 
 def calibrate_rows(
     rows: CalibrationRows, now: Calibration, config: CalibrationConfig
-) -> CalibrationFigures:
+) -> CalibrationResult:
     """Fit on all rows, and measure by cross-validation.
 
     Args:
@@ -148,117 +146,111 @@ def calibrate_rows(
         raise DatasetError(
             f"no label can be calibrated ({listed}); add annotated rows, or lower --min_windows"
         )
-    fitted = fit(rows, now, is_chosen, config)
-    held_out = cross_validated(rows, now, is_chosen, config)
-    before = now.scores(rows.logits)
-    overall = _overall(rows, before, held_out, now, is_chosen, config)
-    settings = {
-        "method": method,
-        "threshold_rule": config.thresholds,
-        "min_precision": config.wanted_precision,
-        "min_windows": config.min_windows,
-        "num_folds": len(np.unique(rows.folds)),
-        "num_bins": config.num_bins,
-        "num_bootstrap": config.num_bootstrap,
-        "seed": config.seed,
+    new, has_threshold = fit(rows, now, is_chosen, config)
+    for label in np.flatnonzero(is_chosen & ~has_threshold):
+        kept[rows.labels[label]] = (
+            f"no threshold reaches a precision of {config.wanted_precision:g}: it decides as before"
+        )
+    sides = {
+        "before": (now.scores(rows.logits), np.broadcast_to(now.thresholds, rows.targets.shape)),
+        "after": cross_validated(rows, now, is_chosen, config),
     }
-    per_label = _per_label(rows, now, fitted, held_out, kept, config)
+    overall = _overall(rows, sides, is_chosen, config)
+    per_label = _per_label(rows, now, new, sides, kept, is_chosen, config)
+    num_groups = len(set(rows.groups))
     summary = {
-        "settings": settings,
+        "settings": {
+            "method": method,
+            "threshold_rule": config.thresholds,
+            "min_precision": config.wanted_precision,
+            "min_windows": config.min_windows,
+            "num_folds": len(np.unique(rows.folds)),
+            "num_bins": config.num_bins,
+            "num_bootstrap": config.num_bootstrap,
+            "seed": config.seed,
+        },
         "num_windows": len(rows.groups),
-        "num_groups": len(set(rows.groups)),
+        "num_groups": num_groups,
         "num_fitted_labels": int(is_chosen.sum()),
         "overall": overall,
-        "notes": _notes(per_label, len(set(rows.groups)), overall, config),
+        "notes": _notes(per_label, num_groups, overall, config),
     }
     bins = [
-        reliability_bins(values, rows.targets, num_bins=config.num_bins, select=is_chosen)
-        for values in (before, held_out.scores)
+        reliability_bins(scores, rows.targets, num_bins=config.num_bins, select=is_chosen)
+        for scores, _ in sides.values()
     ]
-    return CalibrationFigures(fitted, plain(summary), plain(per_label), *bins)
+    return CalibrationResult(new, plain(summary), plain(per_label), *bins)
 
 
-def _margins(scores: FloatArray, thresholds: FloatArray, targets: FloatArray) -> KnownCells:
+Sides = dict[str, tuple[FloatArray, FloatArray]]
+"""Scores (V, K) and thresholds (V, K) ``before`` and ``after``."""
+
+
+def _margins(side: tuple[FloatArray, FloatArray], targets: FloatArray) -> KnownCells:
     """Scores less thresholds, which may differ from row to row: 0 decides."""
+    scores, thresholds = side
     return known_cells(scores - thresholds, targets)
 
 
 def _overall(
-    rows: CalibrationRows,
-    before: FloatArray,
-    held_out: HeldOutScores,
-    now: Calibration,
-    is_chosen: BoolArray,
-    config: CalibrationConfig,
+    rows: CalibrationRows, sides: Sides, is_chosen: BoolArray, config: CalibrationConfig
 ) -> dict[str, Any]:
-    """Every figure of `FIGURES` before and after, with intervals, and their differences."""
+    """Every metric of `METRICS` before and after, with intervals, and their differences."""
     errors = [
         calibration_error_statistic(
             scores, rows.targets, select=is_chosen, num_bins=config.num_bins
         )
-        for scores in (before, held_out.scores)
+        for scores, _ in sides.values()
     ]
-    decisions = [
-        _margins(before, now.thresholds, rows.targets),
-        _margins(held_out.scores, held_out.thresholds, rows.targets),
-    ]
+    decisions = [_margins(side, rows.targets) for side in sides.values()]
 
-    def figures(weights: FloatArray) -> FloatArray:
-        """(R, V) to (R, 3 figures * before, after, difference)."""
-        sides = []
+    def metrics(weights: FloatArray) -> FloatArray:
+        """(R, V) to (R, 3 metrics * before, after, difference)."""
+        found = []
         for error, cells in zip(errors, decisions, strict=True):
             f1 = confusion_counts(cells, 0.0, weights).f1_per_label()
-            sides.append(np.column_stack([error(weights), mean_over_labels(f1, is_chosen)]))
-        return np.concatenate([*sides, sides[1] - sides[0]], axis=1)
+            found.append(np.column_stack([error(weights), mean_over_labels(f1, is_chosen)]))
+        return np.concatenate([*found, found[1] - found[0]], axis=1)
 
-    estimate = figures(np.ones((1, len(before))))[0]
-    drawn = resampled_weights(rows.groups, num_resamples=config.num_bootstrap, seed=config.seed)
-    low, high = percentile_interval(np.concatenate([figures(weights) for weights in drawn]))
+    estimate, low, high = bootstrap(
+        metrics, rows.groups, num_resamples=config.num_bootstrap, seed=config.seed
+    )
     result: dict[str, Any] = {}
     for place, side in enumerate(("before", "after", "difference")):
-        for offset, name in enumerate(FIGURES):
-            column = place * len(FIGURES) + offset
-            values = [float(part[column]) for part in (estimate, low, high)]
-            result.setdefault(name, {})[side] = values[0]
-            result[name][f"{side}_interval"] = values[1:]
+        for offset, name in enumerate(METRICS):
+            column = place * len(METRICS) + offset
+            result.setdefault(name, {})[side] = float(estimate[column])
+            result[name][f"{side}_interval"] = [float(low[column]), float(high[column])]
     return result
 
 
 def _per_label(
     rows: CalibrationRows,
     now: Calibration,
-    fitted: Fitted,
-    held_out: HeldOutScores,
+    new: Calibration,
+    sides: Sides,
     kept: dict[str, str],
+    is_chosen: BoolArray,
     config: CalibrationConfig,
 ) -> list[dict[str, Any]]:
-    cells, ones = known_cells(rows.logits, rows.targets), np.ones((1, len(rows.logits)))
-    before = now.scores(rows.logits)
+    cells = known_cells(rows.logits, rows.targets)
     groups = np.asarray(rows.groups)
     errors = [
         label_calibration_errors(scores, rows.targets, num_bins=config.num_bins)
-        for scores in (before, held_out.scores)
+        for scores, _ in sides.values()
     ]
-    counts = [
-        confusion_counts(_margins(scores, thresholds, rows.targets), 0.0, ones)
-        for scores, thresholds in (
-            (before, now.thresholds),
-            (held_out.scores, held_out.thresholds),
-        )
-    ]
+    counts = [confusion_counts(_margins(side, rows.targets), 0.0) for side in sides.values()]
     f1_before, f1_after = (part.f1_per_label()[0] for part in counts)
-    hits, false_alarms, misses = (
-        getattr(counts[1], name)[0]
-        for name in ("true_positives", "false_positives", "false_negatives")
+    hits = counts[1].true_positives[0]
+    named, present = (
+        np.where(total > 0, total, np.nan)
+        for total in (hits + counts[1].false_positives[0], hits + counts[1].false_negatives[0])
     )
-    named = np.where(hits + false_alarms > 0, hits + false_alarms, np.nan)
-    present = np.where(hits + misses > 0, hits + misses, np.nan)
-    new = fitted.calibration
     return [
         {
             "label": name,
-            "kept": kept.get(name) or _threshold_kept(fitted, label, config),
-            "is_fitted": name not in kept,
+            "kept": kept.get(name),
+            "is_fitted": bool(is_chosen[label]),
             "positive_windows": int(cells.is_positive[:, label].sum()),
             "negative_windows": int(cells.is_negative[:, label].sum()),
             "positive_groups": len(set(groups[cells.is_positive[:, label]])),
@@ -279,20 +271,13 @@ def _per_label(
     ]
 
 
-def _threshold_kept(fitted: Fitted, label: int, config: CalibrationConfig) -> str | None:
-    """Why a label that was fitted decides as before all the same; None if it does not."""
-    if fitted.has_threshold[label]:
-        return None
-    return f"no threshold reaches a precision of {config.wanted_precision:g}: it decides as before"
-
-
 def _notes(
     per_label: list[dict[str, Any]],
     num_groups: int,
     overall: dict[str, Any],
     config: CalibrationConfig,
 ) -> list[str]:
-    """What a reader must know."""
+    """Warnings for the reader."""
     notes = []
     few = [
         f"{item['label']} ({item['positive_windows']})"
@@ -309,13 +294,13 @@ def _notes(
     low, high = overall["expected_calibration_error"]["difference_interval"]
     if low <= 0 <= high:
         notes.append(
-            "the calibration error after is not surely another than before: the interval of the "
-            f"difference is {low:+.3f} to {high:+.3f}"
+            "the calibration error may not have changed: the interval of the difference is "
+            f"{low:+.3f} to {high:+.3f}"
         )
     elif low > 0:
         notes.append(
-            "held out, the calibration error is HIGHER than before: these rows do not make the "
-            "model's scores better for their like; keep the model as it was"
+            "on held-out rows the calibration error is HIGHER than before: these rows do not "
+            "improve the model's scores for similar ones; keep the model as it was"
         )
     if config.thresholds == "precision":
         missed = [
@@ -328,7 +313,8 @@ def _notes(
         ]
         if missed:
             notes.append(
-                f"held out, less precise than {config.wanted_precision:g}: {', '.join(missed)}"
+                f"on held-out rows, less precise than {config.wanted_precision:g}: "
+                f"{', '.join(missed)}"
             )
     return notes
 
@@ -336,24 +322,24 @@ def _notes(
 def store_calibration(
     folder: Path,
     config: MSQNetConfig,
-    figures: CalibrationFigures,
+    result: CalibrationResult,
     *,
     data: str,
     split: str | None,
 ) -> None:
     """Write a calibration into the configuration of a model's folder.
 
-    Its provenance then says what it was calibrated on, so that results of before and after are
-    told apart.
+    Its provenance then names the rows that it was calibrated on, so that results of before and
+    after can be told apart.
 
     Args:
         folder: of the model, not in use.
         config: of the model as it was.
-        figures: of the calibration.
+        result: the calibration.
         data: name of the table.
         split: its part; None for all.
     """
-    new = figures.fitted.calibration
+    new = result.calibration
     pair = {
         "calibration_scale": new.scaling.scale.tolist(),
         "calibration_bias": new.scaling.bias.tolist(),
@@ -363,10 +349,10 @@ def store_calibration(
     record = {
         "data": data,
         "split": split,
-        "num_windows": figures.summary["num_windows"],
-        "num_groups": figures.summary["num_groups"],
-        "labels": [item["label"] for item in figures.per_label if item["is_fitted"]],
-        "settings": figures.summary["settings"],
+        "num_windows": result.summary["num_windows"],
+        "num_groups": result.summary["num_groups"],
+        "labels": [item["label"] for item in result.per_label if item["is_fitted"]],
+        "settings": result.summary["settings"],
         "digest": digest[:16],
         "msqnet": __version__,
     }

@@ -9,14 +9,16 @@ from sklearn.metrics import f1_score
 
 from msqnet.errors import ShapeError
 from msqnet.metrics.average_precision import average_precision
-from msqnet.metrics.calibration import (
+from msqnet.metrics.reliability import expected_calibration_error
+from msqnet.metrics.scaling import (
     PlattScaling,
     best_f1_thresholds,
-    expected_calibration_error,
     fit_platt,
+    fit_softmax_temperature,
     fit_temperatures,
     precise_thresholds,
     sigmoid,
+    softmax,
 )
 
 UNKNOWN = -100
@@ -251,3 +253,53 @@ def test_precision_that_no_threshold_reaches_gives_none():
 
     # The first label's best is one of two; of the second no negative is known.
     assert np.isnan(thresholds).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
+def test_the_true_factor_is_found(factor: float) -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (3000, 4))
+    chances = softmax(factor * logits)
+    drawn = (chances.cumsum(axis=1) < generator.random((3000, 1))).sum(axis=1)
+
+    found = fit_softmax_temperature(logits, np.eye(4)[drawn])
+
+    # The standard error at 3000 rows is below 0.05.
+    assert found == pytest.approx(factor, rel=0.1)
+
+
+def test_logits_that_tell_nothing_lose_their_weight() -> None:
+    generator = np.random.default_rng(1)
+    logits = generator.normal(0, 3, (500, 3))
+
+    assert fit_softmax_temperature(logits, np.eye(3)[generator.integers(0, 3, 500)]) < 0.1
+
+
+def test_labels_that_are_not_known_do_not_compete() -> None:
+    generator = np.random.default_rng(2)
+    logits = generator.normal(0, 2, (100, 3))
+    targets = np.eye(3)[generator.integers(0, 2, 100)]
+    logits_without, targets_without = logits[:, :2], targets[:, :2]
+    targets[:, 2] = UNKNOWN
+
+    found = fit_softmax_temperature(logits, targets)
+
+    assert found == pytest.approx(fit_softmax_temperature(logits_without, targets_without))
+
+
+def test_rows_without_exactly_one_label_teach_nothing() -> None:
+    assert fit_softmax_temperature(np.ones((2, 2)), np.array([[1, 1], [0, 0]])) == 1.0
+
+
+def test_strength_has_to_be_positive() -> None:
+    with pytest.raises(ShapeError, match="strength 0"):
+        fit_softmax_temperature(np.ones((1, 2)), np.array([[1, 0]]), strength=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fits_are_where_the_penalised_likelihood_is_flat(seed):
+    logits, targets = logistic_set([0.4 + seed], [seed - 2.0], num_rows=50, seed=seed)
+    platt = fit_platt(logits, targets)
+    excess = (platt.apply(logits) - targets)[:, 0]
+    assert excess @ logits[:, 0] + 2.0 * (platt.scale[0] - 1) == pytest.approx(0, abs=1e-6)
+    assert excess.sum() + 0.05 * platt.bias[0] == pytest.approx(0, abs=1e-6)

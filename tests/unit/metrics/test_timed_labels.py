@@ -6,13 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ShapeError
-from msqnet.metrics.segments import (
+from msqnet.metrics.timed_labels import (
     SEGMENT_MAP_OVERLAPS,
+    TimedLabel,
+    per_second_metrics,
+    per_second_scores,
+    per_second_targets,
     segment_average_precision,
     segment_metrics,
     segmental_f1,
+    without_masked,
 )
-from msqnet.metrics.timed_labels import TimedLabel, without_masked
+
+UNKNOWN = -100
 
 
 def timed(start, end, *, label=0, score=1.0, video="v"):
@@ -27,7 +33,7 @@ def one_label_ap(predictions, truths, min_overlap=0.5, unknown=()):
 
 
 def one_label_f1(predictions, truths, min_overlap=0.5, unknown=()):
-    return segmental_f1(predictions, truths, unknown, num_labels=1, min_overlap=min_overlap).micro
+    return segmental_f1(predictions, truths, unknown, num_labels=1, min_overlap=min_overlap)[0]
 
 
 def test_overlap_share_of_half_open_intervals():
@@ -44,13 +50,13 @@ def test_a_segment_that_does_not_end_after_its_start_is_refused(times):
 
 def test_known_event_found_at_share_0_5_counts_up_to_that_overlap():
     result = segment_metrics([timed(0, 5, score=0.9)], [timed(0, 10)], num_labels=1)
-    assert result.map_at == {
+    assert result["map_at"] == {
         "0.1": 1, "0.2": 1, "0.3": 1, "0.4": 1, "0.5": 1, "0.6": 0, "0.7": 0
     }  # fmt: skip
-    assert result.mean_map == pytest.approx(5 / 7)
-    assert result.f1_at == {"10": 1, "25": 1, "50": 1}
-    assert (result.num_truths, result.num_predictions, result.num_masked) == (1, 1, 0)
-    assert set(result.to_dict()) >= {"map_at", "f1_at", "num_labels_scored"}
+    assert result["mean_map"] == pytest.approx(5 / 7)
+    assert result["f1_at"] == {"10": 1, "25": 1, "50": 1}
+    assert (result["num_truths"], result["num_predictions"], result["num_masked"]) == (1, 1, 0)
+    assert result["num_labels_scored"] == 1
 
 
 @pytest.mark.parametrize("overlap", SEGMENT_MAP_OVERLAPS)
@@ -96,7 +102,8 @@ def test_videos_and_labels_are_never_mixed():
     predictions = [timed(0, 10, label=1), timed(0, 10, video="w")]
     values = segment_average_precision(predictions, truths, num_labels=2, min_overlap=0.1)
     assert values.tolist() == [0, 0]
-    assert segmental_f1(predictions, truths, num_labels=2, min_overlap=0.1).macro == 0
+    micro, per_label = segmental_f1(predictions, truths, num_labels=2, min_overlap=0.1)
+    assert (micro, per_label.tolist()) == (0, [0, 0])
 
 
 def test_label_without_a_true_segment_is_nan_and_out_of_the_mean():
@@ -104,10 +111,10 @@ def test_label_without_a_true_segment_is_nan_and_out_of_the_mean():
     values = segment_average_precision(predictions, [timed(0, 10)], num_labels=3, min_overlap=0.5)
     assert values[0] == 1
     assert np.isnan(values[1:]).all()
-    result = segmental_f1(predictions, [timed(0, 10)], num_labels=3, min_overlap=0.5)
-    assert np.isnan(result.per_label).tolist() == [False, True, True]
-    assert result.macro == 1
-    assert result.micro == pytest.approx(2 / 3)
+    micro, per_label = segmental_f1(predictions, [timed(0, 10)], num_labels=3, min_overlap=0.5)
+    assert per_label[0] == 1
+    assert np.isnan(per_label[1:]).all()
+    assert micro == pytest.approx(2 / 3)
 
 
 def test_no_prediction_scores_zero_and_no_truth_is_nan():
@@ -128,7 +135,7 @@ def test_predictions_mostly_in_unannotated_spans_are_left_out():
     assert one_label_ap(best_is_masked, truths) == pytest.approx(1 / 2)
     assert one_label_ap(best_is_masked, truths, unknown=unknown) == 1
     result = segment_metrics([timed(0, 10), masked], truths, unknown, num_labels=1)
-    assert (result.num_predictions, result.num_masked) == (1, 1)
+    assert (result["num_predictions"], result["num_masked"]) == (1, 1)
 
 
 def test_spans_that_contain_one_another_are_counted_once():
@@ -159,16 +166,16 @@ def test_order_of_segments_never_matters(seed):
     generator.shuffle(predictions)
     generator.shuffle(truths)
     assert segment_metrics(predictions, truths, num_labels=2) == plain
-    assert all(0 <= value <= 1 for value in (*plain.map_at.values(), *plain.f1_at.values()))
-    falling = list(plain.f1_at.values())
+    assert all(0 <= value <= 1 for value in (*plain["map_at"].values(), *plain["f1_at"].values()))
+    falling = list(plain["f1_at"].values())
     assert falling == sorted(falling, reverse=True)
 
 
 def test_truth_as_prediction_is_perfect():
     truths = [timed(0, 2), timed(1, 3), timed(5, 6, label=1), timed(0, 1, video="w")]
     result = segment_metrics(truths, truths, num_labels=2)
-    assert set(result.map_at.values()) == {1}
-    assert set(result.f1_at.values()) == {1}
+    assert set(result["map_at"].values()) == {1}
+    assert set(result["f1_at"].values()) == {1}
 
 
 def test_label_index_out_of_range_is_refused():
@@ -177,3 +184,64 @@ def test_label_index_out_of_range_is_refused():
             segment_average_precision(*arguments, num_labels=2, min_overlap=0.5)
         with pytest.raises(ShapeError, match="expected 0 to 1"):
             segmental_f1(*arguments, num_labels=2, min_overlap=0.5)
+
+
+def test_per_second_scores_are_means_by_length():
+    scores = per_second_scores([0, 0.5, 2.0, 2.25], [[0.2], [0.6], [1.0]], 4)
+    # Second 2 is touched for a quarter, second 3 not at all: both take the last step.
+    assert scores[:, 0] == pytest.approx([0.4, 0.6, 1.0, 1.0])
+
+
+def test_seconds_before_the_timeline_take_its_first_step():
+    assert per_second_scores([2, 3], [[0.3]], 2).tolist() == [[0.3], [0.3]]
+
+
+@pytest.mark.parametrize(
+    ("edges", "scores"), [([0, 1], [[0.1], [0.2]]), ([0, 1, 1], [[0.1], [0.2]]), ([0, 1], [0.1])]
+)
+def test_edges_that_do_not_fit_are_refused(edges, scores):
+    with pytest.raises(ShapeError, match="edges_seconds"):
+        per_second_scores(edges, scores, 2)
+
+
+def test_second_is_positive_where_a_segment_covers_half_of_it():
+    targets = per_second_targets([timed(0.5, 2.4)], num_seconds=4, num_labels=2)
+    assert targets[:, 0].tolist() == [1, 1, 0, 0]
+    assert targets[:, 1].tolist() == [0, 0, 0, 0]
+
+
+@given(start=st.floats(0, 8), duration=st.floats(0.01, 2))
+def test_every_segment_is_positive_in_some_second(start, duration):
+    targets = per_second_targets([timed(start, start + duration)], num_seconds=11, num_labels=1)
+    assert targets.sum() >= 1
+
+
+def test_unannotated_seconds_are_unknown_unless_something_is_seen_there():
+    targets = per_second_targets(
+        [timed(1, 2)], [timed(0, 3.5), timed(3, 9, label=1)], num_seconds=5, num_labels=2
+    )
+    assert targets[:, 0].tolist() == [UNKNOWN, 1, UNKNOWN, 0, 0]
+    assert targets[:, 1].tolist() == [0, 0, 0, UNKNOWN, UNKNOWN]
+
+
+def test_seconds_of_two_videos_are_refused():
+    with pytest.raises(ShapeError, match="2 videos"):
+        per_second_targets([timed(0, 1), timed(0, 1, video="w")], num_seconds=1, num_labels=1)
+
+
+def test_per_second_metrics_of_a_known_event():
+    targets = per_second_targets(
+        [timed(2, 4), timed(2, 4, label=2)],
+        [timed(0, 5, label=1)],
+        num_seconds=5,
+        num_labels=3,
+    )
+    scores = np.array(
+        [[0.1, 0.9, 0.0], [0.6, 0.9, 0.0], [0.9, 0.9, 0.9], [0.7, 0.9, 0.8], [0.2, 0.9, 0.1]]
+    )
+    result = per_second_metrics(scores, targets)
+    assert result["label_ap"][[0, 2]].tolist() == [1, 1]
+    assert np.isnan(result["label_ap"][1])
+    assert result["macro_map"] == 1
+    assert result["macro_f1"] == pytest.approx((0.8 + 1) / 2)
+    assert (result["num_known_seconds"], result["num_labels_scored"]) == (5, 2)
