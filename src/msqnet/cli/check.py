@@ -1,4 +1,4 @@
-"""`msqnet check`: everything that is wrong with a table of labelled clips, with row numbers."""
+"""`msqnet check`: list all problems of a table of labelled clips, with row numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MAX_SHOWN = 20
-"""Problems of each kind that are printed; a file of them holds all."""
+"""Problems of each kind that are printed; the file of `--out` holds all."""
 
 
 def check(table: str, decode: bool = True, out: str | None = None) -> int:
@@ -29,8 +29,8 @@ def check(table: str, decode: bool = True, out: str | None = None) -> int:
 
     Args:
         table: A table of clips (CSV or Parquet), or a folder with one folder a label.
-        decode: Open every video and decode the first and the last frame that is needed of it. If
-            false, a video must only exist.
+        decode: Open every video and decode its first and last needed frame. If false, a video only
+            has to exist.
         out: A CSV file to write the problems to.
 
     Returns:

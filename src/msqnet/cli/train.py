@@ -1,4 +1,4 @@
-"""`msqnet train`: a model from a table of labelled clips."""
+"""`msqnet train`: train a model on a table of labelled clips."""
 
 from __future__ import annotations
 
@@ -46,22 +46,23 @@ def train(
 ) -> int:
     """Train a model on a table of labelled clips.
 
-    Settings left out are taken from the recipe of the video encoder (`--arch.video_encoder`) and
-    printed; `run.yaml` in the output folder holds every one of them.
+    Settings that you leave out come from the recipe of the video encoder
+    (`--arch.video_encoder`). The command prints all settings and writes them to `run.yaml` in the
+    run folder.
 
     Args:
         data: Table (.csv, .tsv, .parquet) with the columns path, labels and, where they are known,
             start, end, annotated, split, group; or a folder per label.
         out: Run folder; the finished model is in its `best/`, and `--model OUT` finds it.
-        arch: What a new model is made of.
-        train: How it is trained.
+        arch: Architecture of a new model.
+        train: How the model is trained.
         task: `multi_label` (several actions at once) or `single_label` (exactly one).
         augmentation: Random changes to training clips.
         split: Rows to train on; by default those of split `train` where the table has one.
-        init_from: Start from this finished model; rows of labels of the same name are kept.
-        features: Folder for the features of frozen encoders, kept so that other runs on the same
-            clips find them, also at the same time; by default they are removed at the end.
-        resume: Go on with a run that was stopped or killed, to the same result.
+        init_from: Finished model to start from; weights of labels of the same name are kept.
+        features: Folder that keeps the features of frozen encoders for other runs on the same
+            clips, also simultaneous ones; by default they are removed at the end.
+        resume: Continue a run that was stopped or killed; the result is the same.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
 
     Returns:
@@ -137,7 +138,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, as the command line gives it."""
+    """The arguments of a training command."""
 
     data: Path
     out: Path
@@ -152,7 +153,7 @@ class Request:
 
 
 def prepare(console: Console, request: Request) -> Run:
-    """Read and check the rows, resolve every setting, and say what will be done.
+    """Read and check the rows, resolve every setting, and print both.
 
     Args:
         console: for the user.

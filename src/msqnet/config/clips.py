@@ -10,7 +10,7 @@ from msqnet.errors import check
 
 @dataclass(frozen=True)
 class MotionBoxConfig:
-    """How the square around what moves is found.
+    """How the motion crop, the square around what moves, is found.
 
     Attributes:
         energy_share: Share of the difference energy that the square keeps along x and along y.
@@ -42,13 +42,13 @@ class ClipConfig:
 
     Attributes:
         num_frames: Frames per clip, T.
-        size_pixels: Side of the square that the encoders see.
+        size_pixels: Side of the square input of the encoders.
         resize: `crop` scales the short side to `short_side_pixels` and cuts the centre (the paper);
             `stretch` scales the whole frame to the square, so that nothing is cut off.
         short_side_pixels: Short side before the centre crop.
         decode_short_side_pixels: Frames are scaled down to this short side while decoding.
-        closeup: Whether the model takes a second look at what moves.
-        motion: How the place of the second look is found.
+        closeup: Whether the model also gets a motion crop: the square around what moves.
+        motion: How the motion crop is found.
     """
 
     num_frames: int = 16

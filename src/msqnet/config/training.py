@@ -10,7 +10,7 @@ from msqnet.errors import check
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What training minimises; `msqnet.training.losses` has the losses and their options.
+    """The loss that training minimises; `msqnet.training.losses` has all losses and options.
 
     Attributes:
         name: `cross_entropy`, as in the paper (binary for multi_label); `focal` counts what is
@@ -32,43 +32,44 @@ class TrainConfig:
 
     Attributes:
         epochs: Passes over the training rows.
-        learning_rate: Of everything but the video encoder.
-        encoder_learning_rate: Of the video encoder.
-        weight_decay: Decoupled, on weight matrices.
+        learning_rate: Learning rate of everything except the video encoder.
+        encoder_learning_rate: Learning rate of the video encoder.
+        weight_decay: Decoupled weight decay of weight matrices.
         batch_size: Clips per device and step.
         accumulation_steps: Steps whose gradients are added before an update.
-        warmup_share: Share of the steps in which the rate rises.
-        finetune: What is trained: `full` the whole video encoder too, `after_trunk` all but the
-            convolutional trunk (`lite`), `decoder` only what follows the video encoder.
+        warmup_share: Share of the steps in which the learning rate rises.
+        finetune: Parts to train: `full` trains the video encoder too, `after_trunk` all but its
+            convolutional backbone (`lite`), `decoder` only what follows the video encoder.
         gradient_checkpointing: Trade time for memory in the video encoder.
-        precision: `bf16` on NVIDIA's GPUs since Ampere; `auto` uses it there.
+        precision: `bf16` needs an NVIDIA GPU since Ampere; `auto` uses it there.
         compile: `on` compiles the model (torch.compile), which takes minutes and a C++ compiler
             before the first step; `auto` does so for `finetune` `full` on a GPU.
-        loss: What is minimised.
+        loss: The loss and its options.
         class_balance: `inverse` weights positives of a label by known negatives / known positives,
             at most 10; with the loss `cross_entropy` only.
-        sampling: `rows` shows every row once in an epoch; `class_aware` draws a label, all alike,
-            and then one of its rows.
-        samples_per_epoch: Rows drawn for each epoch, as the paper's released code does; 0 shows
-            every row once.
+        sampling: `rows` shows every row once in an epoch; `class_aware` draws a label, all with the
+            same probability, and then one of its rows.
+        samples_per_epoch: Rows drawn for each epoch, as in the paper's released code; 0 shows every
+            row once.
         restart_epochs: Epochs between two restarts of the learning rate, which falls as a cosine;
             0 for one cosine from full to 0.
         validation_share: Share of the rows kept aside, by whole groups, to choose the best epoch,
             to calibrate and to set thresholds; 0 trains on all rows for all epochs, without
             calibration.
-        folds: Instead of one validation part, train once per fold to calibrate on all rows, then
-            once more on everything; 0 for none. Never more than there are groups of clips.
-        early_stopping_patience: Epochs without a better validation figure before the end; 0 never.
-            Needs `folds` 0.
+        folds: Cross-validation folds in place of one validation part: one training per fold
+            calibrates on all rows, a last one uses everything; 0 for none. Never more than there
+            are groups of clips.
+        early_stopping_patience: Epochs without a better validation result before training stops;
+            0 never stops it. Needs `folds` 0.
         cached_views: Augmented views of each row, beside the unchanged one, whose features are kept
-            on disk: of the trunk with `finetune` `after_trunk`, of the whole video encoder with
+            on disk: of the backbone with `finetune` `after_trunk`, of the whole video encoder with
             `decoder`. 0 decodes and augments anew in every epoch.
-        probe_strength: Inverse regularisation of the linear fit with which the path from the video
-            query to the scores starts; 0 starts it at zero and trains it with the rest. A run
-            that starts from another model goes on from that model's path instead.
-        max_gradient_norm: Longer gradients are scaled down to this; 0 leaves them.
-        seed: Of everything random; a run on CPU repeats exactly.
-        num_workers: Processes that decode.
+        probe_strength: Inverse regularisation of the linear fit that initializes the path from the
+            video query to the scores; 0 starts it at zero and trains it with the rest. A run that
+            starts from another model keeps that model's path.
+        max_gradient_norm: Longer gradients are scaled down to this norm; 0 leaves them.
+        seed: Seed of every random choice; a run on a CPU repeats exactly.
+        num_workers: Processes that decode videos.
     """
 
     epochs: int = 8
@@ -128,15 +129,15 @@ class AugmentationConfig:
     """Random changes to training clips; one draw holds for all frames of a clip.
 
     Attributes:
-        crop_scales: Each side of the random crop is one of these shares (multi-scale crop).
-        colour_probability: How often brightness, contrast, saturation and hue change.
+        crop_scales: Sides of the random crop, as shares of the frame's (multi-scale crop).
+        colour_probability: Share of the clips whose colours and brightness change.
         colour_strength: Factor on the largest changes, which are 40 % of brightness and of
             contrast, 20 % of saturation, and a tenth of the circle of hues.
-        grey_probability: How often the clip becomes grey.
-        horizontal_flip: Mirror half of the clips; never done where a label speaks of left or right.
-        closeup_jitter: Largest move of each edge of the close-up, as a share of its side.
-        random_frames: Take a random frame of each of the T equal segments of time; else the centre
-            one, as when predicting.
+        grey_probability: Share of the clips that become grey.
+        horizontal_flip: Mirror half of the clips, unless a label names a side (left, right).
+        closeup_jitter: Largest shift of each edge of the motion crop, as a share of its side.
+        random_frames: Take a random frame of each of the T equal segments of time; otherwise the
+            centre one, as in prediction.
     """
 
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)

@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a table of labelled clips in one go.
+"""Finds all problems of a table of labelled clips in one pass.
 
 Errors (rows that cannot be used): ``malformed``, ``missing``, ``unreadable``, ``empty`` (0 bytes or
 no picture), ``outside`` (the window starts after the video's end), ``duplicate``.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,15 +107,11 @@ def fit(
     """
     processes = Processes.current()
     if not processes.is_first:
-        report, progress = _silent, None
+        report, progress = (lambda _line: None), None
     with lost_processes_named():
         folder = _fit(run, processes, report, progress, resume=resume)
         processes.wait()
     return folder
-
-
-def _silent(_line: str) -> None:
-    """What all processes but the first say."""
 
 
 def _fit(
@@ -137,14 +132,14 @@ def _fit(
     data = _TrainingData(run, model, progress, processes)
     if run.train.folds:
         held_out = _cross_validated(run, parts, data, report)
-        trained = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
-        best = last = trained.model
+        best, _, _ = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
+        last = best
     else:
         train_rows, rows = parts[0]
         report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
-        trained = _train_once(run, data, train_rows, rows if len(rows) else None, run.folder)
-        best, last = trained.model, trained.last
-        held_out = HeldOut(rows, trained.logits, scorable_targets(run, train_rows, rows))
+        validation_rows = rows if len(rows) else None
+        best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
+        held_out = HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
     if processes.is_first:
         _finish(run, data, held_out, (best, last), report)
     return run.folder / "best"
@@ -206,11 +201,7 @@ class _TrainingData:
     def _clips(self, table: ClipTable, augmentation: AugmentationConfig | None) -> ClipDataset:
         run = self.run
         return ClipDataset(
-            table,
-            run.labels,
-            run.clip,
-            augmentation=augmentation,
-            seed=run.train.seed,
+            table, run.labels, run.clip, augmentation=augmentation, seed=run.train.seed
         )
 
     def fresh_model(self) -> MSQNet:
@@ -306,13 +297,6 @@ def stored_features(
     return store
 
 
-@dataclass(frozen=True)
-class _Trained:
-    model: MSQNet
-    last: MSQNet
-    logits: np.ndarray  # (2, V, K) of the held-out rows, see `part_logits`; V is 0 without any
-
-
 def _train_once(
     run: Run,
     data: _TrainingData,
@@ -321,7 +305,13 @@ def _train_once(
     folder: Path,
     *,
     choose_epoch: bool = True,
-) -> _Trained:
+) -> tuple[MSQNet, MSQNet, np.ndarray]:
+    """Train the model on some rows.
+
+    Returns:
+        The model of the best epoch and that of the last one, and logits (2, V, K) of the held-out
+        rows, see `part_logits`; V is 0 without any.
+    """
     model = data.fresh_model()
     if run.init_from is None:
         _prepare_query(run, model, data, train_rows)
@@ -336,9 +326,10 @@ def _train_once(
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)
-    last = _last_epoch(model, folder)
+    checkpoint = last_whole_checkpoint(folder)
+    last = model if checkpoint is None else MSQNet.from_pretrained(checkpoint)
     data.processes.wait()  # until nobody reads the checkpoints any more
-    return _Trained(model, last, logits)
+    return model, last, logits
 
 
 def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.ndarray) -> None:
@@ -352,14 +343,6 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
     standardise_query(model, queries)
     if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
-
-
-def _last_epoch(model: MSQNet, folder: Path) -> MSQNet:
-    """The model after the last epoch, where another one was the best."""
-    checkpoint = last_whole_checkpoint(folder)
-    if checkpoint is None:
-        return model
-    return MSQNet.from_pretrained(checkpoint)
 
 
 def _cross_validated(
@@ -376,12 +359,11 @@ def _cross_validated(
             logits[:, held_out] = np.load(stored)
             continue
         report(f"fold {fold + 1} of {len(folds)}: {len(held_out)} rows held out")
-        trained = _train_once(run, data, train_rows, held_out, folder, choose_epoch=False)
-        logits[:, held_out] = trained.logits
-        if not data.processes.is_first:
-            continue
-        partial = folder / "logits.partial.npy"
-        np.save(partial, trained.logits)
-        partial.replace(stored)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        *_, found = _train_once(run, data, train_rows, held_out, folder, choose_epoch=False)
+        logits[:, held_out] = found
+        if data.processes.is_first:
+            partial_file = folder / "logits.partial.npy"
+            np.save(partial_file, found)
+            partial_file.replace(stored)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return HeldOut(np.arange(len(run.table)), logits, targets)

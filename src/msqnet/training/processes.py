@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import DistributedType
 from torch.utils.data import Dataset, Sampler
 
@@ -113,11 +112,8 @@ class PaddedRows(Dataset["dict[str, Any]"]):
     what it is divided by.
 
     Args:
-        rows: items with "labels" (K,), and an ``epoch``.
+        rows: items with "labels" (K,).
         multiple: the length becomes a multiple of this.
-
-    Attributes:
-        rows: as given.
     """
 
     def __init__(self, rows: Any, multiple: int):
@@ -126,16 +122,6 @@ class PaddedRows(Dataset["dict[str, Any]"]):
 
     def __len__(self) -> int:
         return self._length
-
-    @property
-    def epoch(self) -> int:
-        """Of the rows' draws."""
-        epoch: int = self.rows.epoch
-        return epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self.rows.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         count = len(self.rows)
@@ -149,26 +135,15 @@ class PaddedSampler(Sampler[int]):
     """An epoch in the order that one process would have, then the rows that fill the last batch.
 
     Args:
-        sampler: the order, with an ``epoch``; None for each row once, as the Trainer shuffles them.
+        sampler: the order, with an ``epoch``.
         num_rows: without padding.
         multiple: the length becomes a multiple of this.
-        seed: of the shuffling.
     """
 
-    def __init__(self, sampler: Any, num_rows: int, multiple: int, seed: int):
-        self._sampler = sampler or SeedableRandomSampler(range(num_rows), data_seed=seed)
+    def __init__(self, sampler: Any, num_rows: int, multiple: int):
+        self._sampler = sampler
         self._num_rows = num_rows
         self._multiple = multiple
-
-    @property
-    def epoch(self) -> int:
-        """Of the order's draws."""
-        epoch: int = self._sampler.epoch
-        return epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._sampler.epoch = epoch
 
     def __len__(self) -> int:
         return -(-len(self._sampler) // self._multiple) * self._multiple

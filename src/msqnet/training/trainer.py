@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
@@ -198,10 +199,10 @@ class ActionTrainer(Trainer):
 
 
 def _with_own_draws(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Let processes that live on draw their seed apart.
+    """Let persistent workers draw their seed from a generator of their own.
 
-    They do so once, in whichever epoch they start: a resumed run's next random numbers would be
-    others than those of an unbroken one.
+    They draw it once, in the epoch in which they start: from the shared generator, a resumed run
+    would get other random numbers than an unbroken one.
     """
     base: Any = getattr(loader, "base_dataloader", loader)
     if base.persistent_workers:
@@ -259,15 +260,15 @@ def training_arguments(
     num_workers: int,
     is_joined: bool = False,
 ) -> TrainingArguments:
-    """Our settings in the Trainer's terms.
+    """Translate our settings to those of the Trainer.
 
     Args:
         config: how to train.
-        folder: checkpoints and events go there.
-        best_by: the figure of `validation_metrics` that chooses the best epoch; None where nothing
-            is validated.
+        folder: of checkpoints and events.
+        best_by: the metric of `validation_metrics` that chooses the best epoch; None without
+            validation.
         num_workers: decoding processes.
-        is_joined: whether this process has found those that it trains with.
+        is_joined: whether this process has joined others that train the same model.
 
     Raises:
         ConfigError: a precision that the device lacks.
@@ -319,14 +320,14 @@ def training_arguments(
 
 
 def validation_metrics(prediction: EvalPrediction, *, task: str) -> dict[str, float]:
-    """What chooses the best epoch, from the validation part; 0 where nothing can be scored.
+    """The metric that chooses the best epoch; 0 where nothing can be scored.
 
     Args:
         prediction: logits (V, K), and targets (V, K) of 1, 0 and -100.
         task: "multi_label" for macro mAP, or "single_label" for top-1 accuracy.
 
     Returns:
-        The one figure, by its name.
+        One metric by its name.
     """
     logits = np.asarray(prediction.predictions)
     targets = np.asarray(prediction.label_ids)
@@ -343,7 +344,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     The Trainer writes its state last, so a checkpoint is whole where that file can be read.
     """
     found = sorted(
-        (path for path in (folder / "checkpoints").glob("checkpoint-*")),
+        (folder / "checkpoints").glob("checkpoint-*"),
         key=lambda path: int(path.name.rpartition("-")[2]),
         reverse=True,
     )
@@ -400,12 +401,15 @@ def run_trainer(
     sampler = _sampler(config, targets)
     # Stored features need no decoding, and some systems would copy them to each process.
     num_workers = 0 if isinstance(train_data, FeatureDataset) else config.num_workers
-    if processes.count > 1:
-        multiple = processes.count * config.batch_size
-        sampler = PaddedSampler(sampler, len(targets), multiple, config.seed)
-        train_data = PaddedRows(train_data, multiple)
+    if processes.count > 1 and sampler is None:
+        # The order of the Trainer's own shuffling.
+        sampler = SeedableRandomSampler(range(len(targets)), data_seed=config.seed)
     drawing = [train_data] if sampler is None else [train_data, sampler]
     callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
+    if processes.count > 1:
+        multiple = processes.count * config.batch_size
+        sampler = PaddedSampler(sampler, len(targets), multiple)
+        train_data = PaddedRows(train_data, multiple)
     if validation_data is not None and config.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(config.early_stopping_patience))
     trainer = ActionTrainer(
