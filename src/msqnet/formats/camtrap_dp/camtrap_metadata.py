@@ -25,10 +25,10 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
     TABLES,
     TIME_HELP,
     VERSION,
-    TableRow,
     format_time,
     parse_time,
     read_rows,
+    time_of,
 )
 from msqnet.formats.options import choose, count_note
 from msqnet.labels import join_labels
@@ -37,6 +37,7 @@ from msqnet.video.decoding import open_stream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from msqnet.documents import TableRow
     from msqnet.formats.annotations import AnnotatedVideo, Annotations
 
     Videos = Sequence[AnnotatedVideo]
@@ -150,7 +151,7 @@ def _rows_by_path(
     by_place: dict[Path, list[TableRow]] = {}
     by_name: dict[str, list[TableRow]] = {}
     for row in media:
-        row.time("timestamp")
+        time_of(row, "timestamp")
         written = row["filePath"].replace("\\", "/").rsplit("/", maxsplit=1)[-1]
         for name in {written, row["fileName"]} - {""}:
             by_name.setdefault(name, []).append(row)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
-from msqnet.formats.camtrap_dp.camtrap_tables import read_rows
+from msqnet.formats.camtrap_dp.camtrap_tables import read_rows, time_of
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import choose, count_note
 from msqnet.labels import SEPARATOR, LabelSet, split_labels
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from msqnet.documents import TableRow
     from msqnet.formats import Reading
-    from msqnet.formats.camtrap_dp.camtrap_tables import TableRow
 
 OPTIONS = {
     "label": "when reading: behavior, or scientificName where species are what you look for",
@@ -188,7 +188,7 @@ def _read_media(path: Path, reading: Reading) -> dict[str, _Video | None]:
         name = row.require("mediaID")
         if name in media:
             raise row.error("mediaID", "an identifier that no other row has")
-        start, written = row.time("timestamp"), row.require("filePath")
+        start, written = time_of(row, "timestamp"), row.require("filePath")
         media[name] = None
         if row["fileMediatype"].startswith("video/"):
             place, deployment = reading.video_path(written), row.require("deploymentID")
@@ -252,7 +252,7 @@ class _ObservationReader:
             DatasetError: a cell that the standard does not allow.
         """
         kind = row.require("observationType")
-        start, end = row.time("eventStart"), row.time("eventEnd")
+        start, end = time_of(row, "eventStart"), time_of(row, "eventEnd")
         if end < start:
             raise row.error("eventEnd", f"a time not before eventStart, {row['eventStart']}")
         video = self._video_of(row, start, end)
@@ -321,10 +321,14 @@ class _ObservationReader:
             values["observationType"] = row["observationType"]
         modifiers = [f"{name}:{value}" for name, value in values.items() if value]
         modifiers += [tag for tag in tags if not tag.startswith((START_TAG, END_TAG))]
-        score = row.probability("classificationProbability")
-        if score is not None and row["classificationMethod"] != "machine":
-            self.counts["probabilities that no model gave, which are left out"] += 1
-            score = None
+        score = None
+        if row["classificationProbability"]:
+            score = row.number("classificationProbability")
+            if not 0 <= score <= 1:
+                raise row.error("classificationProbability", "a number from 0 to 1")
+            if row["classificationMethod"] != "machine":
+                self.counts["probabilities that no model gave, which are left out"] += 1
+                score = None
         return Event(
             label,
             *times,
