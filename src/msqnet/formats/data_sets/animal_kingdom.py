@@ -32,12 +32,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from msqnet.data.records import Record
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.data_sets.list_files import (
     VIDEOS_HELP,
     VIDEOS_OPTION,
+    clip_record,
     clip_rows,
     find_file,
     malformed,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from msqnet.data.records import Record
     from msqnet.formats import Reading
     from msqnet.formats.table import ClipRows
 
@@ -98,17 +99,15 @@ def _read(root: Path, reading: Reading) -> ClipRows:
     candidates = (f"action_recognition/dataset/{kind}", f"dataset/{kind}", kind)
     folder = video_folder(root, options, candidates)
     records = [
-        Record(
-            row=0,
-            path=folder / (clip.frame_folder or clip.name if is_image else f"{clip.name}.mp4"),
-            relative_path="",
-            labels=clip.labels,
-            split=clip.split,
-            group=clip.name[-_RECORDING_LETTERS:],
-            actor="|".join(clip.animals),
+        clip_record(
+            folder / (each.frame_folder or each.name if is_image else f"{each.name}.mp4"),
+            each.labels,
             source="animal_kingdom",
+            split=each.split,
+            group=each.name[-_RECORDING_LETTERS:],
+            actor="|".join(each.animals),
         )
-        for clip in clips
+        for each in clips
     ]
     others = _differences(labels.names, official_labels("animal_kingdom"))
     if others:

@@ -43,13 +43,13 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from msqnet.data.records import Record
 from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
 from msqnet.formats.data_sets.list_files import (
     VIDEOS_HELP,
     VIDEOS_OPTION,
+    clip_record,
     clip_rows,
     find_file,
     malformed,
@@ -66,26 +66,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from msqnet.data.records import Record
     from msqnet.formats import Reading
     from msqnet.formats.table import ClipRows
 
 _SPLIT_NUMBERS = ("1", "2", "3")
 _SPLIT_HELP = "1, 2 or 3: which of the official splits; 1 by default"
 _NUM_NAMED = 5
-
-
-def _clip(path: Path, label: str, split: str, group: str, source: str, actor: str) -> Record:
-    """The row of a clip; it has its number and its relative path later."""
-    return Record(
-        row=0,
-        path=path,
-        relative_path="",
-        labels=(label,),
-        split=split,
-        group=group,
-        actor=actor,
-        source=source,
-    )
 
 
 _HMDB51_FOLDERS = ("testTrainMulti_7030_splits/", "annotations/", "")
@@ -117,8 +104,10 @@ def _read_hmdb51(root: Path, reading: Reading) -> ClipRows:
                 continue
             film = film_of(name, label)
             splits_of[film].add(part)
-            place = folder / label / name
-            records.append(_clip(place, label, _HMDB51_PARTS[part], film, "hmdb51", "human"))
+            place, split_name = folder / label / name, _HMDB51_PARTS[part]
+            records.append(
+                clip_record(place, [label], source="hmdb51", split=split_name, group=film)
+            )
     notes = (
         *count_note(num_unused, f"clips that split {split} does not use, which are left out"),
         *count_note(
@@ -208,7 +197,7 @@ def _ucf101_records(root: Path, split: str, labels: LabelSet, folder: Path) -> l
 
 def _ucf101_clip(path: Path, label: str, split: str) -> Record:
     group = path.stem.rpartition("_c")[0] or path.stem
-    return _clip(path, label, split, group, "ucf101", "human")
+    return clip_record(path, [label], source="ucf101", split=split, group=group)
 
 
 def ucf101_clips(root: Path, labels: LabelSet) -> list[Record]:
@@ -297,7 +286,7 @@ def _read_kinetics(root: Path, reading: Reading) -> ClipRows:
     clips = [clip for split, path in lists.items() for clip in _numbered(path, split, labels)]
     distinct = list(dict.fromkeys(clips))
     records = [
-        _clip(folder / name, label, split, video, "kinetics", "human")
+        clip_record(folder / name, [label], source="kinetics", split=split, group=video)
         for name, label, split, video in distinct
     ]
     return clip_rows(records, labels, count_note(len(clips) - len(distinct), _REPEATED), root)
@@ -351,9 +340,12 @@ def _read_official_lists(
         place_of[split] = video_folder(folder, {}, dict.fromkeys((split, *spellings)))
     is_flat = {split: any(True for _ in place.glob("*.mp4")) for split, place in place_of.items()}
     records = [
-        _clip(
+        clip_record(
             place_of[split] / ("" if is_flat[split] else label) / name,
-            *(label, split, video, "kinetics", "human"),
+            [label],
+            source="kinetics",
+            split=split,
+            group=video,
         )
         for name, label, split, video in labelled
     ]
@@ -440,9 +432,18 @@ def _read_mammalnet(root: Path, reading: Reading) -> ClipRows:
                     f"{len(genera) - 1}"
                 )
                 raise malformed(path, number, line, expected)
-            video, label, actor = name[:_VIDEO_ID_LETTERS], behaviours[ids[0]], genera[ids[1]]
-            records.append(_clip(folder / name, label, split, video, "mammalnet", actor))
+            video = name[:_VIDEO_ID_LETTERS]
             videos[split].add(video)
+            records.append(
+                clip_record(
+                    folder / name,
+                    [behaviours[ids[0]]],
+                    source="mammalnet",
+                    split=split,
+                    group=video,
+                    actor=genera[ids[1]],
+                )
+            )
     num_shared = len(videos["train"] & videos["test"])
     notes = count_note(num_shared, "video(s) with clips in both train and test")
     return clip_rows(records, LabelSet(behaviours), notes, root)

@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.data.records import Record
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
 from msqnet.formats.data_sets.list_files import (
+    clip_record,
     clip_rows,
     malformed,
     numbered_lines,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msqnet.data.records import Record
     from msqnet.formats import Reading
     from msqnet.formats.table import ClipRows
     from msqnet.labels import LabelSet
@@ -79,21 +81,15 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
         last = len(frames) - HOCKEY_CLIP_FRAMES
         for start in range(0, last + 1, numbers[f"{split}_stride"]):
             end = start + HOCKEY_CLIP_FRAMES
-            clip = frames[start:end]
-            seen = clip.any(axis=0) if is_any else clip[HOCKEY_CLIP_FRAMES // 2]
+            shown = frames[start:end]
+            seen = shown.any(axis=0) if is_any else shown[HOCKEY_CLIP_FRAMES // 2]
             periods[split].add(found["period"])
+            names = [labels.names[column] for column in np.flatnonzero(seen)]
             records.append(
-                Record(
-                    row=0,
-                    path=folder,
-                    relative_path="",
-                    labels=tuple(labels.names[column] for column in np.flatnonzero(seen)),
+                replace(
+                    clip_record(folder, names, source="hockey", split=split, group=found["period"]),
                     start_seconds=float(start / FALLBACK_FPS),
                     end_seconds=float(end / FALLBACK_FPS),
-                    split=split,
-                    group=found["period"],
-                    actor="human",
-                    source="hockey",
                 )
             )
     notes = (
@@ -178,17 +174,9 @@ def _read_volleyball(root: Path, reading: Reading) -> ClipRows:
                 notes.append(f"left out: {error}")
                 continue
             seen.add(frame)
+            place, split = path.parent / frame, split_of[video]
             records.append(
-                Record(
-                    row=0,
-                    path=path.parent / frame,
-                    relative_path="",
-                    labels=names,
-                    split=split_of[video],
-                    group=str(video),
-                    actor="human",
-                    source="volleyball",
-                )
+                clip_record(place, names, source="volleyball", split=split, group=str(video))
             )
     return clip_rows(records, labels, notes, root)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
+from msqnet.data.records import Record
 from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
 from msqnet.formats.options import choose, choose_seconds
@@ -19,7 +20,9 @@ from msqnet.labels import LabelSet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from msqnet.data.records import Record
+
+GET_AGAIN = "correct the line or get the file again"
+"""What to do about a malformed list."""
 
 VIDEOS_OPTION = "videos"
 PIECES = "pieces"
@@ -30,6 +33,22 @@ VIDEOS_HELP = "folder of the videos, absolute or relative to the data set's fold
 
 _FIRST_ROW = 2
 _NUM_NAMED = 5
+
+
+def clip_record(
+    path: Path, labels: Iterable[str], *, source: str, split: str, group: str, actor: str = "human"
+) -> Record:
+    """The row of a whole clip; `clip_rows` gives it its number and its relative path."""
+    return Record(
+        row=0,
+        path=path,
+        relative_path="",
+        labels=tuple(labels),
+        split=split,
+        group=group,
+        actor=actor,
+        source=source,
+    )
 
 
 def clip_rows(
@@ -102,10 +121,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def malformed(path: Path, line: int, found: str, expected: str) -> DatasetError:
     """The error about a line that does not look as documented."""
-    return DatasetError(
-        f"{path}, line {line}: found {found!r}, expected {expected}; "
-        "correct the line or get the file again"
-    )
+    return DatasetError(f"{path}, line {line}: found {found!r}, expected {expected}; {GET_AGAIN}")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -32,23 +32,22 @@ which, so `msqnet check` names them.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from msqnet.data.records import Record
-from msqnet.documents import read_text
+from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.data_sets.clip_lists import ucf101_clips
 from msqnet.formats.data_sets.list_files import (
+    GET_AGAIN,
     MIN_SECONDS_HELP,
     PIECES,
     VIDEOS_HELP,
     VIDEOS_OPTION,
     choose_level,
+    clip_record,
     clip_rows,
     find_file,
     in_order,
@@ -66,26 +65,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from msqnet.data.records import Record
+    from msqnet.documents import TableRow
     from msqnet.formats import Reading
     from msqnet.formats.table import ClipRows
 
 _CHARADES_FOLDERS = ("", "Charades/")
 _CHARADES_VIDEOS = ("Charades_v1_480", "Charades_v1")
 _CHARADES_COLUMNS = ("id", "subject", "actions", "length")
-
-
-def _video_row(path: Path, split: str, group: str, source: str) -> Record:
-    """The row of a whole video, without labels."""
-    return Record(
-        row=0,
-        path=path,
-        relative_path="",
-        labels=(),
-        split=split,
-        group=group,
-        actor="human",
-        source=source,
-    )
 
 
 def _without(labels: LabelSet, unknown: set[str]) -> frozenset[str] | None:
@@ -102,14 +89,18 @@ def _read_charades(root: Path, reading: Reading) -> ClipRows:
     num_without: Counter[str] = Counter()
     num_beyond = num_untimed = 0
     for split in ("train", "test"):
-        path = _charades_file(root, f"Charades_v1_{split}.csv")
-        for line, cells in _charades_lines(path):
-            length, spans, untimed = _charades_actions(path, line, cells, name_of)
+        table = read_delimited(_charades_file(root, f"Charades_v1_{split}.csv"), GET_AGAIN)
+        if table is None:
+            raise DatasetError(f"{root}: the list of the {split} videos is empty; {GET_AGAIN}")
+        table.require(_CHARADES_COLUMNS)
+        for row in table.rows:
+            length, spans, untimed = _charades_actions(row, name_of)
             names = untimed.union(span.label for span in spans)
             num_without[split] += not names
             if not names and split == "train":
                 continue
-            blank = _video_row(folder / f"{cells['id']}.mp4", split, cells["subject"], "charades")
+            place, subject = folder / f"{row.require('id')}.mp4", row["subject"]
+            blank = clip_record(place, (), source="charades", split=split, group=subject)
             if level == "videos":
                 records.append(replace(blank, labels=in_order(names, labels)))
                 continue
@@ -160,36 +151,22 @@ def _charades_classes(path: Path) -> dict[str, str]:
     return name_of
 
 
-def _charades_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    missing = [name for name in _CHARADES_COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DatasetError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}"
-        )
-    for cells in reader:
-        if not cells["id"] or any(cells[name] is None for name in _CHARADES_COLUMNS):
-            expected = "an id and as many cells as the header has"
-            raise malformed(path, reader.line_num, str(cells["id"]), expected)
-        yield reader.line_num, cells
-
-
 def _charades_actions(
-    path: Path, line: int, cells: Mapping[str, str], name_of: Mapping[str, str]
+    row: TableRow, name_of: Mapping[str, str]
 ) -> tuple[float, list[Span], set[str]]:
     """Length in seconds, actions with usable times, and labels of those with impossible ones."""
     try:
-        length = parse_seconds(cells["length"])
+        length = parse_seconds(row["length"])
     except ValueError as error:
-        raise malformed(path, line, cells["length"], "a length in seconds") from error
+        raise row.error("length", "a length in seconds") from error
     spans, untimed = [], set()
-    for text in filter(None, cells["actions"].split(";")):
+    for text in filter(None, row["actions"].split(";")):
         try:
             code, start_text, end_text = text.split()
             span = Span(name_of[code], parse_seconds(start_text), parse_seconds(end_text))
         except (ValueError, KeyError) as error:
             expected = "a code of the classes file, start and end such as c092 11.90 21.20"
-            raise malformed(path, line, text, expected) from error
+            raise malformed(row.path, row.line, text, expected) from error
         if span.start_seconds < min(span.end_seconds, length):
             spans.append(span)
         else:
@@ -271,7 +248,9 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
             counts[_NOTHING_LEFT] += not clear
             if not clear:
                 continue
-            blank = _video_row(folder / f"{name}.mp4", split, name, "thumos14")
+            blank = clip_record(
+                folder / f"{name}.mp4", (), source="thumos14", split=split, group=name
+            )
             if level == "instances":
                 records += _instance_rows(video, blank, labels, counts)
             elif level == PIECES:
