@@ -106,8 +106,8 @@ def test_other_folders_are_found(write: Callable[..., Path]) -> None:
         ("AA,S1,Hall,c001 1.00,9.5", "line 3: found 'c001 1.00', expected a code"),
         ("AA,S1,Hall,c009 1.00 2.00,9.5", "line 3: found 'c009 1.00 2.00', expected a code"),
         ("AA,S1,Hall,c001 1.00 x,9.5", "line 3: found 'c001 1.00 x'"),
-        ("AA,S1,Hall,c001 1.00 2.00,long", "line 3: found 'long', expected a length"),
-        ("AA,S1", "line 3: found 'AA', expected an id and as many cells"),
+        ("AA,S1,Hall,c001 1.00 2.00,long", "line 3, length: found 'long', expected a length"),
+        ("AA,S1", "line 3: found 2 cells, expected 5, one for each column"),
     ],
 )
 def test_malformed_line_is_named(write: Callable[..., Path], line: str, words: str) -> None:
@@ -156,7 +156,7 @@ def test_real_files_have_their_documented_size(real_data: Path) -> None:
     assert converted.labels.names[156] == "Someone is eating something"
     first = converted.records[0]
     assert first.labels == ("Watching/Looking outside of a window", "Someone is cooking something")
-    report = check_table(ClipTable(root, converted.records), decode=False, num_workers=0)
+    report = check_table(ClipTable(root, converted.records), decode=False)
     assert {problem.kind for problem in report.problems} == {"missing"}
     assert len(report.problems) == len(converted.records)
 

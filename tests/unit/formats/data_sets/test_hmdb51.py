@@ -117,6 +117,6 @@ def test_real_table_has_no_problem_but_missing_videos_and_shared_films(real_data
     root = real_data / "annotations" / "hmdb51"
     table = ClipTable(root, HMDB51.read(root).records)
 
-    problems = check_table(table, decode=False, num_workers=0).problems
+    problems = check_table(table, decode=False).problems
 
     assert Counter(problem.kind for problem in problems) == {"missing": 5100, "split_leak": 133}
