@@ -228,18 +228,16 @@ class Worker:
     def _explainer_for(self, labels: tuple[str, ...] | None) -> Explainer:
         """The explaining model for these labels; the last one stays loaded."""
         from msqnet.explain.explainer import Explainer
-        from msqnet.model.msqnet import MSQNet
-        from msqnet.model.vocabulary import ask_for
-        from msqnet.models import model_folder
         from msqnet.prompts import read_label_table
 
         if self._explainer is None or self._explainer[0] != labels:
             self._explainer = None  # frees its memory before the next one is loaded
-            model = MSQNet.from_pretrained(model_folder(self._settings.model))
-            if labels is not None and model.config.is_open:
-                table = self._settings.label_table
-                ask_for(model, labels, None if table is None else read_label_table(table))
-            self._explainer = (labels, Explainer(model, self._settings.device))
+            model, table = self._settings.model, self._settings.label_table
+            texts = None if table is None else read_label_table(table)
+            explainer = Explainer.from_pretrained(
+                model, self._settings.device, labels=labels, texts=texts
+            )
+            self._explainer = (labels, explainer)
         return self._explainer[1]
 
 
