@@ -1,4 +1,4 @@
-"""Processes that behave in one particular way, to be started by tests."""
+"""Processes that behave in one particular way, and facts of a model and a video, for tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.child_process import answer_requests
 from msqnet.errors import CheckpointError, ConfigError, UnreadableVideo
-from msqnet.serving.schemas import ModelBody
+from msqnet.serving.schemas import ModelBody, VideoFactsBody
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from msqnet.config import WorkerSettings
     from msqnet.serving.worker import WorkerRequest
+
+MODEL = ModelBody(
+    name="tiny",
+    labels=("walking", "eating"),
+    is_open_vocabulary=False,
+    has_heat_maps=True,
+    window_seconds=2.0,
+    stride_seconds=1.0,
+)
+FACTS = VideoFactsBody(
+    width=64,
+    height=48,
+    num_frames=10,
+    duration_seconds=1.0,
+    codec="h264",
+    media_type="video/mp4",
+)
 
 
 def run_child(connection: Connection, greeting: str) -> None:
@@ -34,15 +51,7 @@ def run_worker_like(connection: Connection, settings: WorkerSettings) -> None:
     def prepare() -> tuple[ModelBody, Any]:
         if settings.model == "none":
             raise CheckpointError("no such model")
-        facts = ModelBody(
-            name="tiny",
-            labels=("walking",),
-            is_open_vocabulary=False,
-            has_heat_maps=True,
-            window_seconds=2.0,
-            stride_seconds=1.0,
-        )
-        return facts, _make
+        return MODEL, _make
 
     answer_requests(connection, prepare)
 

@@ -15,24 +15,18 @@ from msqnet.config import ServerLimits, ServerSettings
 from msqnet.serving.app import create_app
 from msqnet.serving.checker import Checker
 from msqnet.serving.jobs import State
-from msqnet.serving.schemas import ModelBody
 from msqnet.serving.service import Service
 from msqnet.serving.worker import Kind
+from tests.unit.serving.children import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from msqnet.serving.schemas import ModelBody
+
 # One checker for all tests; its limits are the usual ones.
 _CHECKER = Checker(ServerLimits())
-_MODEL = ModelBody(
-    name="tiny",
-    labels=("walking", "eating"),
-    is_open_vocabulary=False,
-    has_heat_maps=True,
-    window_seconds=2.0,
-    stride_seconds=1.0,
-)
 
 
 class Api:
@@ -72,7 +66,7 @@ def _checker_ends_with_the_module() -> Iterator[None]:
 
 
 @contextmanager
-def _api(folder: Path, model: ModelBody | None = _MODEL, **settings: Any) -> Iterator[Api]:
+def _api(folder: Path, model: ModelBody | None = MODEL, **settings: Any) -> Iterator[Api]:
     api = Api(ServerSettings(work_folder=folder, **settings), model)
     try:
         yield api
@@ -169,7 +163,7 @@ def test_open_model_takes_any_label_and_one_without_labels_needs_some(
 ) -> None:
     path = write_video()
     with _api(
-        tmp_path / "work", _MODEL.model_copy(update={"labels": (), "is_open_vocabulary": True})
+        tmp_path / "work", MODEL.model_copy(update={"labels": (), "is_open_vocabulary": True})
     ) as api:
         assert api.send(path, labels="two mice fighting").status_code == 202
         assert "labels" in _error(api.send(path))["message"]
