@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from msqnet.data.check import CheckReport
     from msqnet.data.records import Problem
+    from msqnet.data.table_check import CheckReport
 
 
 MAX_SHOWN = 20
@@ -39,7 +39,7 @@ def check(table: str, decode: bool = True, out: str | None = None) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from msqnet.data.check import check_path
+    from msqnet.data.table_check import check_path
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("checking videos", total=None)

@@ -251,8 +251,8 @@ def readable_rows(console: Console, data: Path, split: str | None, skip_errors: 
     """
     from rich.progress import Progress
 
-    from msqnet.data.check import check_table
     from msqnet.data.table import scan_table
+    from msqnet.data.table_check import check_table
     from msqnet.errors import DatasetError
 
     table, malformed = scan_table(data)

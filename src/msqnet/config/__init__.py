@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from msqnet.config.analysis import CalibrationConfig, EmbeddingMapConfig
 from msqnet.config.architecture import ArchConfig
-from msqnet.config.clips import ClipConfig, MotionBoxConfig
 from msqnet.config.inference import InferenceOptions, ModelOptions, Precision, RuntimeName
+from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.training import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig

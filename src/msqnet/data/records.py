@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
 
 UNKNOWN = -100
-"""Target of a label that was not annotated: it counts neither in the loss nor in a metric."""
+"""Target of a label that was not annotated; it counts neither in the loss nor in a metric."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Record:
             In a folder per label, which has no rows, the clips are counted in the same way.
         path: Absolute place of the video, a relative path being taken from the table's folder.
         relative_path: The path as it was written.
-        labels: What is seen in the window.
+        labels: Labels seen in the window.
         annotated: Labels whose presence or absence is known, `labels` included; None where every
             label was checked.
         start_seconds: Start of the window; None is the start of the video.
@@ -63,7 +63,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a table.
+    """One problem of a table.
 
     Attributes:
         row: Number of the row as a spreadsheet shows it; None where the table as a whole is meant.
@@ -130,7 +130,7 @@ class ClipTable:
         return tuple(sorted({name for record in self.records for name in record.labels}))
 
     def targets(self, label_set: LabelSet) -> NDArray[np.float32]:
-        """What is known about every label in every row.
+        """Targets of every label in every row.
 
         Labels of the table that the set does not have are left out.
 
@@ -159,7 +159,7 @@ class ClipTable:
         ]
 
     def group_ids(self) -> list[str]:
-        """What must stay together when rows are split: the group, or the file where none is given.
+        """The group of each row, or its file where none is given: the unit when rows are split.
 
         Rows of one file always share one id, and so do groups that share a file. An id is the name
         of the group, or of the file, that comes first in the table.

@@ -47,7 +47,7 @@ class Processes:
 
     @classmethod
     def current(cls) -> Processes:
-        """As the environment says; joins the others where there are any.
+        """This process as the environment describes it; joins the others where there are any.
 
         Raises:
             ConfigError: started in a way that is not data parallel.
@@ -80,14 +80,14 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             PartialState().wait_for_everyone()
 
 
 @contextmanager
 def lost_processes_named() -> Iterator[None]:
-    """Say in one line that another process is gone, where its silence ends the block.
+    """Name the reason in one line where the loss of another process ends the block.
 
     Raises:
         TrainingError: another process of this run ended.
@@ -158,7 +158,7 @@ class PaddedSampler(Sampler[int]):
 
 
 class FewRowsSampler(Sampler[int]):
-    """Some rows, drawn anew for every epoch: what the paper's released code calls an epoch.
+    """Some rows, drawn anew for every epoch, as in the paper's released code.
 
     A function of (seed, epoch) alone, as `ClassAwareSampler` is. No row comes twice in an epoch
     before every row has come once.

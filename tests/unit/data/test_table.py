@@ -306,7 +306,7 @@ def test_backslash_in_the_name_of_a_file_is_kept(
 
 def test_reading_a_table_needs_no_torch(write: Callable[[str], Path]) -> None:
     code = (
-        "import sys; from msqnet.data import check, records, splits, table;"
+        "import sys; from msqnet.data import records, splits, table, table_check;"
         f"table.read_table({str(write('path,labels' + chr(10) + 'a.mp4,x'))!r});"
         "sys.exit('torch' in sys.modules)"
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable
+from msqnet.data.table_check import check_table
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
 from msqnet.formats.data_sets.list_files import official_labels, read_sheet
 from tests.fixtures.data_sets import ANIMAL_KINGDOM

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable, Record
+from msqnet.data.table_check import check_table
 from msqnet.errors import ConfigError, DatasetError
 from tests.fixtures.data_sets import CHARADES
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable
+from msqnet.data.table_check import check_table
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.data_sets.clip_lists import film_of
 from msqnet.formats.data_sets.list_files import official_labels

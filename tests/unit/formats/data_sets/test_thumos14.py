@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.check import check_table
 from msqnet.data.records import ClipTable, Record
+from msqnet.data.table_check import check_table
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.data_sets.list_files import official_labels
 from tests.fixtures.data_sets import THUMOS14

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.data.check import CheckReport, check_path, check_table
 from msqnet.data.table import read_table
+from msqnet.data.table_check import CheckReport, check_path, check_table
 from msqnet.errors import DatasetError
 
 if TYPE_CHECKING:
