@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msqnet.data.records import ClipTable, Record
+from msqnet.evaluation.oracle import annotated_spans
+from msqnet.evaluation.timeline import video_truth
+from msqnet.evaluation.whole_videos import VideoRows
+from msqnet.formats.annotations import Event
+from msqnet.formats.rows import RowSettings, rows_of
+from msqnet.formats.table import ClipRows
 from msqnet.intervals import (
     Piece,
     Span,
@@ -17,6 +25,10 @@ from msqnet.intervals import (
     subtract,
     union,
 )
+from msqnet.labels import LabelSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 times = st.integers(0, 40).map(lambda step: step / 4)
 
@@ -60,6 +72,25 @@ def test_half_a_millisecond_is_no_time_in_any_of_them() -> None:
         Piece(0.0, 2.0, frozenset("a"))
     ]
     assert cut([Span("a", 0, 2)], 2.0, unknown=[(0.0, 1.0), (1.0005, 2.0)]) == []
+
+
+def test_rows_half_a_millisecond_apart_are_one_for_every_reader_of_them(tmp_path: Path) -> None:
+    path, labels = tmp_path / "a.mp4", LabelSet(("a",))
+    times = ((0.0, 1.0), (1.0005, 2.0))
+    records = tuple(
+        Record(row, path, path.name, labels=("a",), start_seconds=start, end_seconds=end)
+        for row, (start, end) in enumerate(times, start=2)
+    )
+
+    [video] = ClipRows(records, labels).annotations().videos
+    truth = video_truth(path.name, list(records), labels, 2.0, scored={"a"})
+    rows = VideoRows.gather(ClipTable(tmp_path / "clips.csv", records), labels, 2.0)
+    [again] = rows_of(video, frozenset(labels), RowSettings())
+
+    assert video.events == (Event("a", 0.0, 2.0),)
+    assert ([item.interval for item in truth.truths], truth.unknown) == ([(0.0, 2.0)], ())
+    assert annotated_spans(rows, 2.0) == [(0.0, 2.0)]
+    assert again.labels == {"a"}
 
 
 def test_two_milliseconds_are() -> None:

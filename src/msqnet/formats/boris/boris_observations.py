@@ -45,6 +45,7 @@ NO_MODIFIER = "None"
 _ALLOWED = str.maketrans({"|": "/", "(": "[", ")": "]", "`": "'", "~": "-"})
 """What BORIS does not allow in modifiers, and what stands for it."""
 _NUM_NAMES_SHOWN = 8
+_MAX_SECONDS = 1e9
 _T = TypeVar("_T")
 
 
@@ -160,8 +161,9 @@ def queue(
                     f"{place}: found no length of {path.name}, which the next file follows; put "
                     "the video there, or open the observation in BORIS and save the project again"
                 )
-            # BORIS counts whole milliseconds.
-            end = round(start_seconds + math.floor(length * 1000 + 1e-6) / 1000, 3)
+            # BORIS counts whole milliseconds. Longer lengths are no videos, and overflow.
+            milliseconds = math.floor(min(length, _MAX_SECONDS) * 1000 + 1e-6)
+            end = round(start_seconds + milliseconds / 1000, 3)
         media.append(Medium(path, start_seconds, end, length))
         start_seconds = end
     return media

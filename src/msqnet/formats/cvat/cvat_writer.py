@@ -18,6 +18,7 @@ from msqnet.formats.frame_times import (
     parse_rate,
     read_frame_times,
 )
+from msqnet.formats.options import video_address
 from msqnet.formats.xml_files import xml_text
 from msqnet.predictions import replacing
 from msqnet.video.reader import open_video
@@ -74,7 +75,7 @@ def write_cvat(annotations: Annotations, path: Path, options: Mapping[str, str])
         for file, document in documents.items():
             part = stack.enter_context(replacing(file))
             labels = stack.enter_context(replacing(file.with_suffix(_LABELS_SUFFIX)))
-            document.write_tags(part, file.absolute().parent)
+            document.write_tags(part, file)
             document.write_labels(labels)
     notes = [
         "a task in CVAT needs its labels before tags are imported (as CVAT 1.1): they stand in "
@@ -119,16 +120,11 @@ class _Document:
             self.moved_seconds = max(self.moved_seconds, *moved)
         return range(first, end)
 
-    def write_tags(self, part: Path, home: Path) -> None:
-        """Write the file of tags.
-
-        Args:
-            part: where it is written.
-            home: its folder; a video in it is named relative to it.
-        """
+    def write_tags(self, part: Path, file: Path) -> None:
+        """Write the tags into a part of the file, which names a video below it relative to it."""
         root = Element("annotations")
         _add_texts(root, {"version": "1.1"})
-        self._add_meta(SubElement(root, "meta"), home)
+        self._add_meta(SubElement(root, "meta"), file)
         for frame in sorted(self._tags):
             place = {"id": str(frame), "name": f"frame_{frame:06d}"}
             image = SubElement(root, "image", place | self._size_pixels)
@@ -153,7 +149,7 @@ class _Document:
         text = json.dumps(document, indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
 
-    def _add_meta(self, meta: Element, home: Path) -> None:
+    def _add_meta(self, meta: Element, file: Path) -> None:
         video, times = self._video, self._times
         task = SubElement(meta, "task")
         count = len(times.starts_seconds)
@@ -181,9 +177,7 @@ class _Document:
         for start, end in observed:
             first, last = times.frame_at(start), times.end_frame(end) - 1
             _add_texts(SubElement(segments, "segment"), {"start": str(first), "stop": str(last)})
-        is_inside = video.path.is_relative_to(home)
-        source = video.path.relative_to(home).as_posix() if is_inside else str(video.path)
-        _add_texts(task, {"source": source})
+        _add_texts(task, {"source": video_address(video.path, file, {})})
 
 
 def _add_texts(parent: Element, texts: Mapping[str, str]) -> None:
