@@ -95,16 +95,20 @@ class AnnotatedVideo:
     group: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "events", tuple(sorted(self.events, key=_order)))
+        events = sorted(
+            self.events,
+            key=lambda event: (
+                event.start_seconds,
+                math.inf if event.end_seconds is None else event.end_seconds,
+                event.label,
+                event.subject,
+            ),
+        )
+        object.__setattr__(self, "events", tuple(events))
 
     def is_checked(self, label: str) -> bool:
         """Whether somebody looked for a label of the ethogram in this video."""
         return self.checked is None or label in self.checked
-
-
-def _order(event: Event) -> tuple[float, float, str, str]:
-    end = math.inf if event.end_seconds is None else event.end_seconds
-    return event.start_seconds, end, event.label, event.subject
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import (
     FrameTimes,
-    check_num_frames,
+    check_frame_count,
     parse_rate,
     read_frame_times,
 )
@@ -210,7 +210,7 @@ def _frames(
         rate = _rate(options, str(video.path))
         if video.duration_seconds is None:
             raise DatasetError(f"{video.path}: its length is not known; put the video there")
-        check_num_frames(video.path, video.duration_seconds, rate)
+        check_frame_count(video.path, video.duration_seconds, rate)
         counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
         times = FrameTimes.at_rate(rate, max(1, round(video.duration_seconds * rate)))
     present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)

@@ -110,7 +110,7 @@ def parse_rate(written: str) -> float:
     return rate
 
 
-def check_num_frames(path: Path, length_seconds: float, rate: float) -> None:
+def check_frame_count(path: Path, length_seconds: float, rate: float) -> None:
     """Refuse a length from a file that would fill the memory with frames.
 
     Raises:

@@ -27,7 +27,6 @@ from msqnet.intervals import (
     covered_seconds,
     covers,
     cut,
-    intersect,
     subtract,
 )
 from msqnet.labels import SEPARATOR
@@ -93,9 +92,10 @@ def rows_of(
     checked = ethogram if video.checked is None else video.checked
     spans = [_span(event, video.duration_seconds, settings) for event in video.events]
     if settings.level == "videos":
-        whole = _whole(video, spans, checked)
-        if whole.annotated:
-            yield whole
+        labels = frozenset(span.label.removeprefix(_OPEN) for span in spans)
+        known = labels if video.observed is not None else checked | labels
+        if known:
+            yield Row(None, None, labels, known)
     elif settings.level == "pieces":
         yield from _pieces(video, spans, checked, settings.min_seconds)
     else:
@@ -133,12 +133,6 @@ def _pieces(
         yield Row(piece.start_seconds, piece.end_seconds, labels, checked - unknown | labels)
 
 
-def _whole(video: AnnotatedVideo, spans: list[Span], checked: frozenset[str]) -> Row:
-    labels = frozenset(span.label.removeprefix(_OPEN) for span in spans)
-    known = checked if video.observed is None else frozenset()
-    return Row(None, None, labels, known | labels)
-
-
 def _events(spans: list[Span], duration_seconds: float | None) -> list[Interval]:
     end_of_video = math.inf if duration_seconds is None else duration_seconds
     closed = [span for span in spans if not span.label.startswith(_OPEN)]
@@ -167,12 +161,12 @@ def _row(
     by_label: dict[str, list[Interval]] = {}
     for span in spans:
         by_label.setdefault(span.label, []).append(span.interval)
-    seen = {name: parts for name, parts in by_label.items() if intersect(parts, [(start, end)])}
+    covered = {name: covered_seconds(parts, (start, end)) for name, parts in by_label.items()}
+    # Rows can be shorter than what counts as a time of its own.
+    seen = [name for name in covered if covered[name] > min(SAME_TIME_SECONDS, (end - start) / 2)]
     least = min_share * (end - start) - SAME_TIME_SECONDS
     labels = frozenset(
-        name
-        for name, parts in seen.items()
-        if not name.startswith(_OPEN) and covered_seconds(parts, (start, end)) >= least
+        name for name in seen if not name.startswith(_OPEN) and covered[name] >= least
     )
     unknown = {name.removeprefix(_OPEN) for name in seen}
     return Row(start, end, labels, checked - unknown | labels)

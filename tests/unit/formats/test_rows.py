@@ -210,3 +210,18 @@ def test_pieces_cover_the_video_and_say_what_holds_in_the_middle_of_them(
             for event in events
             if event.end_seconds is not None and event.start_seconds <= middle < event.end_seconds
         }
+
+
+def test_events_are_rows_of_their_label_however_short_they_are() -> None:
+    events = [Event("groom", 1, 1.0004), Event("rear", 1.0003, 4), Event("call", 0.9, 1.0)]
+
+    assert rows(events, "events")[1:] == [
+        row(1, 1.0004, "groom", "call groom rear"),
+        row(1.0003, 4, "rear"),
+    ]
+
+
+def test_a_label_that_misses_half_a_millisecond_of_a_row_holds_in_it() -> None:
+    events = [Event("groom", 1, 2), Event("rear", 1.0005, 2), Event("call", 1.003, 2)]
+
+    assert rows(events, "events")[0] == row(1, 2, "groom rear", "groom rear")

@@ -14,7 +14,7 @@ from msqnet.errors import DatasetError
 from msqnet.formats.annotations import comment_with_score, free_name, without_open_states
 from msqnet.formats.frame_times import (
     FrameTimes,
-    check_num_frames,
+    check_frame_count,
     parse_rate,
     read_frame_times,
 )
@@ -200,7 +200,7 @@ def _times(video: AnnotatedVideo, options: Mapping[str, str]) -> tuple[FrameTime
     ends = [event.end_seconds or event.start_seconds for event in video.events]
     ends += [end for _, end in video.observed or ()]
     length = max([video.duration_seconds or 0.0, *ends])
-    check_num_frames(video.path, length, rate)
+    check_frame_count(video.path, length, rate)
     return FrameTimes.at_rate(rate, max(1, round(length * rate + 0.499))), {}
 
 
