@@ -24,9 +24,9 @@ from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.evaluation.zero_shot_protocol import mean_and_deviation, table_scores
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.registry import encoder_spec
 from msqnet.training.fit import fit
-from msqnet.training.recipes import RECIPES
 from msqnet.training.run import (
     Run,
     rows_digest,
@@ -79,7 +79,7 @@ def new_run(whole: ClipTable, options: argparse.Namespace) -> Run:
         table=rows,
         labels=labels,
         arch=arch,
-        clip=clip_settings(arch, RECIPES["lite"].clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
         augmentation=without_flip_where_sides_matter(AugmentationConfig(), labels),
         train=train,
         task="multi_label",

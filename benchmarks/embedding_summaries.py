@@ -28,12 +28,12 @@ from msqnet.explain.embedding_map import label_silhouette, shown_labels
 from msqnet.explain.neighbours import neighbour_accuracy, unit_rows
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings, new_model
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
 from msqnet.training.held_out import describe_training
 from msqnet.training.probe import standardise_query
-from msqnet.training.recipes import RECIPES
 from msqnet.training.run import Run, save_model, trainable_labels
 from msqnet.training.trainer import freeze, run_trainer
 from msqnet.training.variants import variant
@@ -75,7 +75,7 @@ def new_run(options: argparse.Namespace, name: str) -> Run:
         table=table,
         labels=LabelSet(trainable_labels(table)),
         arch=arch,
-        clip=clip_settings(arch, RECIPES["lite"].clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
         augmentation=AugmentationConfig(),
         train=replace(
             TrainConfig(), epochs=options.epochs, folds=0, validation_share=0.0, cached_views=1

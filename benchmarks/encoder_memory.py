@@ -14,16 +14,17 @@ import resource
 import torch
 from transformers import CLIPVisionConfig, TimesformerConfig
 
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.msqnet import MSQNet
-from msqnet.training.recipes import RECIPES
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.registry import VIDEO_ENCODERS, encoder_spec
+from msqnet.model.video_encoders.lite import LiteConfig
 
 NUM_LABELS = 18
 
 
 def configuration(encoder: str) -> MSQNetConfig:
     """The recipe's sizes."""
-    arch = RECIPES[encoder].arch
+    arch = encoder_spec(encoder).recipe.arch
     is_lite = encoder == "lite"
     vision = CLIPVisionConfig(
         hidden_size=768,
@@ -36,7 +37,7 @@ def configuration(encoder: str) -> MSQNetConfig:
         video_encoder=LiteConfig() if is_lite else TimesformerConfig(num_frames=arch.num_frames),
         image_encoder=None if is_lite else vision,
         video_query="trunk" if is_lite else "image",
-        video_query_to_scores=is_lite,
+        direct_path=is_lite,
         labels=[f"label {number}" for number in range(NUM_LABELS)],
         label_width=384 if is_lite else 512,
         width=arch.width,
@@ -49,7 +50,7 @@ def configuration(encoder: str) -> MSQNetConfig:
 def main() -> None:
     """Score one clip and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("encoder", choices=sorted(RECIPES))
+    parser.add_argument("encoder", choices=sorted(VIDEO_ENCODERS))
     encoder = parser.parse_args().encoder
     model = MSQNet(configuration(encoder)).eval()
     pixels = torch.randint(0, 256, (1, 16, 3, 224, 224), dtype=torch.uint8)

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from msqnet.model.video_encoders import VIDEO_ENCODERS, video_encoder_class
+from msqnet.model.registry import VIDEO_ENCODERS, encoder_spec
 from msqnet.model.video_encoders.encoder import time_positions
-from msqnet.training.recipes import RECIPES
 
 
 def main() -> None:
@@ -21,8 +20,8 @@ def main() -> None:
     print("| encoder | frames, pixels | parameters | memory of a clip | weights, licence |")
     print("|---|---|---|---|---|")
     for name in VIDEO_ENCODERS:
-        arch = RECIPES[name].arch
-        kind: Any = video_encoder_class(name)
+        arch = encoder_spec(name).recipe.arch
+        kind: Any = encoder_spec(name).load()
         with torch.device("meta"):
             encoder = kind(kind.default_config(arch.num_frames, arch.size_pixels))
         num_parameters = sum(parameter.numel() for parameter in encoder.parameters())

@@ -40,7 +40,7 @@ from msqnet.data.dataset import read_window
 from msqnet.data.table import read_table
 from msqnet.explain.explainer import Explainer
 from msqnet.inference.backends import TorchBackend, clip_scores
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.models import model_folder
 from msqnet.video.transforms import clip_with_crop, evaluation_clip
 

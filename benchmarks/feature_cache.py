@@ -27,15 +27,15 @@ from msqnet.data.table import read_table
 from msqnet.labels import LabelSet
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.model.builder import clip_settings, new_model
+from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import stored_features
 from msqnet.training.probe import fit_query_head, standardise_query
-from msqnet.training.recipes import RECIPES
 from msqnet.training.run import Run, trainable_labels
 from msqnet.training.trainer import freeze, part_logits, run_trainer
 
 if TYPE_CHECKING:
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.training.features import FeatureStore
 
 KINDS = ("stored", "videos", "stored again")
@@ -75,7 +75,7 @@ def new_run(options: argparse.Namespace) -> Run:
         table=table,
         labels=LabelSet(trainable_labels(table)),
         arch=ArchConfig(),
-        clip=clip_settings(ArchConfig(), RECIPES["lite"].clip),
+        clip=clip_settings(ArchConfig(), encoder_spec("lite").recipe.clip),
         augmentation=AugmentationConfig(),
         train=train,
         task="multi_label",

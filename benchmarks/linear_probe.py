@@ -32,10 +32,14 @@ from msqnet.evaluation.views import score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.metrics.average_precision import known_cells, label_average_precisions, mean_over_labels
 from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
-from msqnet.model.efficientnet_lite import load_published_state_dict, pretrained_state_dict
-from msqnet.model.video_encoders.lite import LiteTrunk, video_statistics
+from msqnet.model.registry import encoder_spec
+from msqnet.model.video_encoders.lite import (
+    LiteTrunk,
+    load_published_state_dict,
+    pretrained_state_dict,
+    video_statistics,
+)
 from msqnet.models import model_folder
-from msqnet.training.recipes import RECIPES
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
@@ -50,7 +54,7 @@ def probe_features(table: ClipTable) -> np.ndarray:
     """(V, 2 * 3 * 1280) statistics: whole frames first, then the close-up."""
     trunk = LiteTrunk(grid_size=1).eval()
     load_published_state_dict(trunk.network, pretrained_state_dict())
-    clip_config = replace(RECIPES["lite"].clip, num_frames=NUM_FRAMES, closeup=True)
+    clip_config = replace(encoder_spec("lite").recipe.clip, num_frames=NUM_FRAMES, closeup=True)
     rows = []
     with torch.inference_mode():
         for record in table.records:

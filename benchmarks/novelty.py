@@ -24,7 +24,7 @@ from msqnet.data.table import read_table
 from msqnet.errors import VideoError
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import find_videos
-from msqnet.model.novelty import UNLIKE_SHARE, NoveltyReference
+from msqnet.model.out_of_distribution import UNLIKE_SHARE, NoveltyReference
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:

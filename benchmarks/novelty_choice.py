@@ -32,10 +32,10 @@ from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.table import read_table
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings, new_model
+from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
 from msqnet.training.probe import standardise_query
-from msqnet.training.recipes import RECIPES
 from msqnet.training.run import Run, trainable_labels
 from msqnet.training.trainer import freeze, run_trainer
 from msqnet.training.variants import variant
@@ -110,7 +110,7 @@ def embeddings_without(source: str, table: ClipTable, options: argparse.Namespac
         table=table,
         labels=labels,
         arch=arch,
-        clip=clip_settings(arch, RECIPES["lite"].clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
         augmentation=AugmentationConfig(),
         train=replace(
             TrainConfig(), epochs=options.epochs, folds=0, validation_share=0.0, cached_views=1

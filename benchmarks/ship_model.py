@@ -16,7 +16,7 @@ import msqnet.models
 from msqnet.data.table import read_table
 from msqnet.evaluation.views import score_rows
 from msqnet.inference.backends import TorchBackend
-from msqnet.model.msqnet import MSQNet, save_in_half
+from msqnet.model.pretrained import MSQNet, save_in_half
 from msqnet.models import model_folder
 
 NUM_ROWS = 40

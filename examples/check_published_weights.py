@@ -14,9 +14,9 @@ import sys
 import torch
 from transformers import CLIPVisionModel, TimesformerModel
 
-from msqnet.model.query_encoders import clip
+from msqnet.model import image_encoders
+from msqnet.model.registry import encoder_spec
 from msqnet.model.video_encoders import timesformer
-from msqnet.training.recipes import CLIP_B16, KINETICS_TIMESFORMER
 
 TOLERANCE = 1e-4
 
@@ -48,18 +48,19 @@ def timesformer_difference(name: str) -> float:
 def clip_difference(name: str) -> float:
     """Largest difference of image embeddings to transformers' pooler output."""
     theirs = CLIPVisionModel.from_pretrained(name, dtype=torch.float32).eval()
-    ours = clip.ClipImageEncoder.from_pretrained(name).eval()
+    ours = image_encoders.ClipImageEncoder.from_pretrained(name).eval()
     size = theirs.config.image_size
     pixels = torch.randint(0, 256, (1, 2, 3, size, size), dtype=torch.uint8)
-    expected = theirs(normalised(pixels[0], clip.PIXEL_MEAN, clip.PIXEL_STD)).pooler_output
+    expected = theirs(normalised(pixels[0], *image_encoders.CLIP_STATISTICS)).pooler_output
     return float((ours(pixels)[0] - expected).abs().max())
 
 
 def main() -> int:
     """Run both comparisons."""
+    usual = encoder_spec("timesformer").recipe.arch
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--timesformer", default=KINETICS_TIMESFORMER, help="hub id or folder")
-    parser.add_argument("--clip", default=CLIP_B16, help="hub id or folder")
+    parser.add_argument("--timesformer", default=usual.video_weights, help="hub id or folder")
+    parser.add_argument("--clip", default=usual.image_encoder, help="hub id or folder")
     settings = parser.parse_args()
     torch.manual_seed(0)
     differences = {

@@ -17,7 +17,7 @@ import yaml
 
 from msqnet.config import AugmentationConfig
 from msqnet.errors import ConfigError
-from msqnet.training.recipes import RECIPES
+from msqnet.model.registry import encoder_spec
 from msqnet.training.variants import variant
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def resolve(experiment: Experiment, preset: str = "default") -> ExperimentSettin
             "nothing to run"
         )
     common, changes = _settings(), _settings()["presets"][preset]
-    recipe = RECIPES[experiment.video_encoder]
+    recipe = encoder_spec(experiment.video_encoder).recipe
     arch = replace(
         recipe.arch,
         **{

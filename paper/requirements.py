@@ -22,10 +22,9 @@ from msqnet.errors import DatasetError
 from msqnet.evaluation.zero_shot_protocol import check_labels, check_no_leakage, training_part
 from msqnet.labels import LabelSet
 from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, licences_of, model_config
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders import TEXT_ENCODERS
-from msqnet.model.video_encoders import video_encoder_class
-from msqnet.training.recipes import RECIPES
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.registry import encoder_spec
+from msqnet.model.text_encoders import TEXT_ENCODERS
 from msqnet.training.run import check_single_label
 from msqnet.training.trainer import freeze
 
@@ -180,12 +179,12 @@ def empty_model(settings: ExperimentSettings, labels: LabelSet, task: str) -> MS
     text = arch.text_encoder.partition(":")[0]
     config = model_config(
         arch,
-        clip_settings(arch, RECIPES[arch.video_encoder].clip),
+        clip_settings(arch, encoder_spec(arch.video_encoder).recipe.clip),
         labels,
         task=task,
-        video_encoder=video_encoder_class(arch.video_encoder).default_config(
-            arch.num_frames, arch.size_pixels
-        ),
+        video_encoder=encoder_spec(arch.video_encoder)
+        .load()
+        .default_config(arch.num_frames, arch.size_pixels),
         image_encoder=CLIPVisionConfig(patch_size=16) if arch.video_query == "image" else None,
         label_width=_TEXT_WIDTHS.get(text, RANDOM_LABEL_WIDTH),
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.speed.settings import Settings
     from msqnet.inference.backends import Backend
     from msqnet.inference.shared_frames import SeenWindow
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray, VideoPredictions
 
 SCORES_AGREE = 1e-4

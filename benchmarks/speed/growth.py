@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.speed.harness import Cost
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 _REPEATS = 3
 _SMALL_HEIGHT = 180
@@ -82,9 +82,9 @@ def _lite(num_frames: int, num_labels: int = 10, *, query_attention: bool = True
 
     from msqnet.labels import LabelSet
     from msqnet.model.builder import new_model
-    from msqnet.training.recipes import RECIPES
+    from msqnet.model.registry import encoder_spec
 
-    recipe = RECIPES["lite"]
+    recipe = encoder_spec("lite").recipe
     arch = replace(
         recipe.arch,
         video_weights="random",

@@ -12,7 +12,7 @@ from transformers.initialization import no_init_weights
 
 from msqnet.config import ClipConfig
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ def model_config(sizes: Sizes, num_labels: int, window_seconds: float = 2.0) -> 
         video_encoder=timesformer_config(sizes),
         image_encoder=clip_config(sizes),
         video_query="image",
-        video_query_to_scores=False,
+        direct_path=False,
         labels=[f"label {number}" for number in range(num_labels)],
         label_width=sizes.decoder_width,
         width=sizes.decoder_width,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from msqnet.inference.predictor import Predictor
     from msqnet.labels import LabelSet
     from msqnet.model.configuration import MSQNetConfig
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.models import available_models, resolve_model
     from msqnet.predictions import Segment, VideoPredictions, WindowScores
     from msqnet.video.reader import open_video
@@ -53,7 +53,7 @@ _MODULE_OF = {
     "ClipConfig": "config",
     "Frames": "clips",
     "LabelSet": "labels",
-    "MSQNet": "model.msqnet",
+    "MSQNet": "model.pretrained",
     "MSQNetConfig": "model.configuration",
     "MotionBoxConfig": "config",
     "MsqnetError": "errors",

@@ -17,7 +17,7 @@ from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.row_metrics import DEFINITIONS
 from msqnet.inference.backends import ClipAnswers
 from msqnet.inference.predictor import Predictor
-from msqnet.model.novelty import NoveltyReference
+from msqnet.model.out_of_distribution import NoveltyReference
 from tests.fixtures.documents import ROOT
 from tests.unit.inference.brightness import BrightnessBackend, write_video
 

@@ -16,8 +16,8 @@ import torch
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.inference.predictor import Predictor
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders.clip import ClipImageEncoder
+from msqnet.model.image_encoders import ClipImageEncoder
+from msqnet.model.pretrained import MSQNet
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.training.fit import fit
 from tests.fixtures.models import NUM_FRAMES, write_clip_folder, write_timesformer_folder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.training.fit import fit
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
 from tests.fixtures.training_runs import EPOCHS, timesformer_run

@@ -13,7 +13,7 @@ from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.zero_shot_protocol import LabelSplit
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
-from msqnet.training.recipes import RECIPES
+from msqnet.model.registry import encoder_spec
 from requirements import Cost, cost_of, data_lines, empty_model, split_lines, weight_lines
 from tests.fixtures.tables import write_split_table
 
@@ -84,7 +84,7 @@ def test_empty_model_has_no_values_but_all_names_of_the_real_one() -> None:
         decoder_layers=1,
     )
     labels = LabelSet(("sit", "walk"))
-    real = new_model(chosen.arch, RECIPES["i3d"].clip, labels, task="multi_label")
+    real = new_model(chosen.arch, encoder_spec("i3d").recipe.clip, labels, task="multi_label")
     empty = empty_model(chosen, labels, "multi_label")
     assert {name: tensor.shape for name, tensor in empty.state_dict().items()} == {
         name: tensor.shape for name, tensor in real.state_dict().items()

@@ -19,7 +19,7 @@ from msqnet.data.table import read_table
 from msqnet.evaluation.views import score_rows
 from msqnet.evaluation.zero_shot_protocol import LabelSplit
 from msqnet.inference.predictor import Predictor
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from tests.fixtures.models import fill_with_noise, write_clip_folder, write_timesformer_folder
 from tests.fixtures.tables import GREY_LEVELS, write_split_table
 from tests.fixtures.text_checkpoints import write_bert_folder

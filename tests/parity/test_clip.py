@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.query_encoders.clip import ClipImageEncoder, clip_text_embeddings
+from msqnet.model.dual_encoders import ClipTextEncoder
+from msqnet.model.image_encoders import ClipImageEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,14 +220,14 @@ def test_damaged_image_encoder_is_refused_by_name(
 def test_image_encoder_has_no_text_to_embed(checkpoint: Path, tmp_path: Path) -> None:
     CLIPVisionModel.from_pretrained(checkpoint).save_pretrained(tmp_path / "vision")
     with pytest.raises(CheckpointError, match="found a model of type 'clip_vision_model'"):
-        clip_text_embeddings(tmp_path / "vision", ["a dog"])
+        ClipTextEncoder.from_pretrained(str(tmp_path / "vision"), "pooled").embed(["a dog"])
 
 
 def test_text_embeddings_equal_hugging_face_pooler_output_prompt_by_prompt(
     checkpoint: Path,
 ) -> None:
     prompts = ["ab", "abcdefgh", "fed", *(f"a {letter}" for letter in 3 * LETTERS)]
-    embeddings = clip_text_embeddings(checkpoint, prompts)
+    embeddings = ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(prompts)
     assert embeddings.shape == (len(prompts), TEXT_WIDTH)
     assert embeddings.dtype == torch.float32
     tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
@@ -239,7 +240,9 @@ def test_text_embeddings_equal_hugging_face_pooler_output_prompt_by_prompt(
 
 
 def test_text_embeddings_can_start_trainable_queries(checkpoint: Path) -> None:
-    queries = torch.nn.Parameter(clip_text_embeddings(checkpoint, ["run", "sit"]))
+    queries = torch.nn.Parameter(
+        ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(["run", "sit"])
+    )
     queries.sum().backward()
     assert queries.grad is not None
     assert relative_distance(queries[0], queries[1]) > 0.01
@@ -263,14 +266,14 @@ def test_prompts_that_cannot_be_read_are_refused(
     checkpoint: Path, prompts: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        clip_text_embeddings(checkpoint, prompts)
+        ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(prompts)
 
 
 def test_text_encoder_without_tokenizer_is_refused(checkpoint: Path) -> None:
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (checkpoint / name).unlink()
     with pytest.raises(CheckpointError, match="found no tokenizer files"):
-        clip_text_embeddings(checkpoint, ["sit"])
+        ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(["sit"])
 
 
 def test_tokenizer_with_another_end_token_is_refused(checkpoint: Path) -> None:
@@ -278,12 +281,14 @@ def test_tokenizer_with_another_end_token_is_refused(checkpoint: Path) -> None:
     words["a"], words[END_TOKEN] = words[END_TOKEN], words["a"]
     (checkpoint / "vocab.json").write_text(json.dumps(words))
     with pytest.raises(CheckpointError, match=r"ends a text with token 0, .* expects 53"):
-        clip_text_embeddings(checkpoint, ["sit"])
+        ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(["sit"])
 
 
 def test_end_token_of_openai_configurations_is_accepted(checkpoint: Path) -> None:
-    expected = clip_text_embeddings(checkpoint, ["sit", "stand"])
+    expected = ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(["sit", "stand"])
     config = json.loads((checkpoint / "config.json").read_text())
     config["text_config"]["eos_token_id"] = 2
     (checkpoint / "config.json").write_text(json.dumps(config))
-    assert torch.equal(clip_text_embeddings(checkpoint, ["sit", "stand"]), expected)
+    assert torch.equal(
+        ClipTextEncoder.from_pretrained(str(checkpoint), "pooled").embed(["sit", "stand"]), expected
+    )

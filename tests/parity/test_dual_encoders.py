@@ -23,10 +23,9 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.query_encoders import load_text_encoder
-from msqnet.model.query_encoders.clip import ClipImageEncoder
-from msqnet.model.query_encoders.dual import load_dual_encoder
-from msqnet.model.query_encoders.siglip import SiglipImageEncoder
+from msqnet.model.dual_encoders import load_dual_encoder
+from msqnet.model.image_encoders import ClipImageEncoder, SiglipImageEncoder
+from msqnet.model.text_encoders import load_text_encoder
 from tests.fixtures.models import tiny_vision_config, write_clip_folder
 from tests.fixtures.text_checkpoints import (
     SIGLIP_NUM_TOKENS,

@@ -30,7 +30,7 @@ from tests.fixtures.transformer import copy_transformer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 LABELS = LabelSet(("sit", "walk", "sleep"))
 WIDTH, HEADS, LAYERS, HIDDEN = 16, 2, 2, 32

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError
-from msqnet.model.query_encoders import load_text_encoder
+from msqnet.model.text_encoders import load_text_encoder
 from tests.fixtures.text_checkpoints import (
     SIGLIP_NUM_TOKENS,
     siglip_vocabulary,

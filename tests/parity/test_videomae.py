@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.video_encoders import class_for_config
+from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import time_positions
-from msqnet.model.video_encoders.videomae import VideoMAEVideoEncoder
+from msqnet.model.video_encoders.tubelets import VideoMAEVideoEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,9 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.video_encoders import class_for_config
+from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import time_positions
-from msqnet.model.video_encoders.vjepa2 import VJEPA2VideoEncoder
+from msqnet.model.video_encoders.tubelets import VJEPA2VideoEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path

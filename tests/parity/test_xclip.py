@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.video_encoders import class_for_config
+from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import FrameSpan
 from msqnet.model.video_encoders.xclip import XCLIPVideoEncoder
 

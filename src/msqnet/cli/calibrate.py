@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.calibration_results import CalibrationResult
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
 
     Outputs = Callable[[ClipTable, str], tuple[FloatArray, FloatArray]]
@@ -80,8 +80,8 @@ def calibrate(
     from rich.console import Console
 
     from msqnet.data.table import read_table
-    from msqnet.model.msqnet import MSQNet
-    from msqnet.models.rewriting import changed_model, check_target
+    from msqnet.model.pretrained import MSQNet
+    from msqnet.models import changed_model, check_target
 
     config = CalibrationConfig(
         method,
@@ -219,7 +219,7 @@ def _write_calibration(
 
 
 def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: ClipTable) -> None:
-    from msqnet.model.novelty import NoveltyReference
+    from msqnet.model.out_of_distribution import NoveltyReference
 
     _, embeddings = outputs(training, "training clips")
     reference = NoveltyReference.fit(embeddings, training.clip_ids(), training.group_ids())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
-    from msqnet.training.recipes import Recipe
+    from msqnet.model.registry import Recipe
     from msqnet.training.run import Run
 
 _RENAMED = {
@@ -107,7 +107,7 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
     """Settings of the recipe that the arguments choose, by their dotted option names."""
     import yaml
 
-    from msqnet.training.recipes import RECIPES, recipe_defaults
+    from msqnet.model.registry import VIDEO_ENCODERS, recipe_defaults
 
     for old, new in _RENAMED.items():
         for argument in argv:
@@ -128,7 +128,7 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"--config or --arch is not YAML: {error}") from error
     encoder = known.encoder or {**in_file, **in_argument}.get("video_encoder")
     # A name that no recipe has is left to the parser, whose message lists the choices.
-    return recipe_defaults(encoder if encoder in RECIPES else ArchConfig.video_encoder)
+    return recipe_defaults(encoder if encoder in VIDEO_ENCODERS else ArchConfig.video_encoder)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -167,9 +167,9 @@ def prepare(console: Console, request: Request) -> Run:
 
     from msqnet.labels import LabelSet
     from msqnet.model.builder import clip_settings, licences_of
+    from msqnet.model.registry import check_encoder_settings, encoder_spec
     from msqnet.models import model_folder
     from msqnet.training.losses import ActionLoss, LabelCounts
-    from msqnet.training.recipes import RECIPES
     from msqnet.training.run import (
         Run,
         check_single_label,
@@ -178,7 +178,8 @@ def prepare(console: Console, request: Request) -> Run:
     )
 
     arch, train = request.arch, request.train
-    recipe = RECIPES[arch.video_encoder]
+    check_encoder_settings(arch)
+    recipe = encoder_spec(arch.video_encoder).recipe
     # Wrong options of a loss are refused before thousands of videos are opened.
     ActionLoss(request.task, train.loss, LabelCounts.of(np.zeros((1, 1))))
     table = readable_rows(console, request.data, request.split, request.skip_errors)

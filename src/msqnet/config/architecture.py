@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from msqnet.errors import check
 
@@ -24,7 +24,7 @@ class ArchConfig:
         pixel_statistics: `own` scales pixels as each encoder was trained; `clip` takes CLIP's for
             all, as the paper's released code does.
         video_query: What queries know of the video: `none` (text only), `image` (frames through
-            `image_encoder`, the paper) or `trunk` (`lite`: statistics of its own features).
+            `image_encoder`, the paper) or `trunk` (`lite`: statistics of its backbone's features).
         image_encoder: Weights behind the video query `image`: hub id or folder of a CLIP model.
         text_encoder: Where label queries start: `minilm`, `clip:ID_OR_FOLDER`, `bert:...`,
             `sentence:...`, `siglip:...`, or `random`.
@@ -38,7 +38,7 @@ class ArchConfig:
             them.
         num_frames: Frames per clip.
         size_pixels: Side of the square frames.
-        encoder_width: Width of the tokens after the trunk (`lite` only).
+        encoder_width: Width of the tokens after the backbone (`lite` only).
         encoder_grid: Tokens along each side of a frame (`lite` only).
         width: Width of queries and memory.
         memory_encoder_layers: Self-attention layers over the memory before the decoder.
@@ -55,12 +55,10 @@ class ArchConfig:
         head: `group_wise` has one weight vector for each trained label (equation 7); `shared` one
             for all and `cosine` the likeness of query and text: both score any label.
         direct_path: A linear path from the video query to the scores beside the decoder.
-        closeup: Take a second look at what moves (`lite` only).
+        closeup: Look at the motion crop too, the part of the frame that moves (`lite` only).
     """
 
-    video_encoder: Literal[
-        "lite", "timesformer", "videomae", "vit", "i3d", "c3d", "vjepa2", "xclip"
-    ] = "lite"
+    video_encoder: str = "lite"
     video_weights: str = "imagenet"
     frame_pooling: Literal["frames", "flat"] = "frames"
     time_embeddings: Literal["interpolated", "zeros"] = "interpolated"
@@ -91,37 +89,44 @@ class ArchConfig:
     closeup: bool = True
 
     def __post_init__(self) -> None:
-        is_lite = self.video_encoder == "lite"
-        is_open = self.head != "group_wise"
-        check(is_lite or not self.closeup, "closeup needs the lite video encoder; set it to false")
-        check(
-            is_lite or self.video_query != "trunk",
-            "video_query trunk needs the lite video encoder; use image or none",
-        )
         check(
             (self.video_query == "image") == (self.image_encoder != "none"),
             f"video_query {self.video_query} with image_encoder {self.image_encoder}: an image "
             "encoder is needed for video_query image, and only there",
         )
+        check_method(self)
         check(
-            self.video_query != "none" or not self.direct_path,
-            "direct_path starts at the video query; without one set it to false",
+            self.head == "group_wise" or self.text_encoder != "random",
+            f"head {self.head} scores any label by its text: it needs a text_encoder",
+        )
+
+
+def check_method(settings: ArchConfig | Any) -> None:
+    """Refuse settings of the method that do not fit each other.
+
+    Args:
+        settings: an `ArchConfig`, or an `MSQNetConfig`, which has the same settings under the same
+            names.
+
+    Raises:
+        ConfigError: says which.
+    """
+    check(
+        settings.video_query != "none" or not settings.direct_path,
+        "direct_path starts at the video query; without one set it to false",
+    )
+    if settings.head != "group_wise":
+        check(
+            not settings.query_attention and settings.query_positions == "none",
+            f"head {settings.head} scores any label, alone or among others: it needs "
+            "query_attention false and query_positions none",
         )
         check(
-            self.frame_pooling == "frames" or self.video_encoder == "timesformer",
-            "frame_pooling flat needs the timesformer video encoder",
+            not settings.learn_label_queries,
+            f"head {settings.head} scores any label by its text: it needs learn_label_queries "
+            "false, so that label embeddings stay text",
         )
-        check(
-            self.time_embeddings == "interpolated" or self.video_encoder == "timesformer",
-            "time_embeddings zeros needs the timesformer video encoder",
-        )
-        check(
-            not is_open or (not self.query_attention and self.query_positions == "none"),
-            f"head {self.head} scores any label, alone or among others: it needs query_attention "
-            "false and query_positions none",
-        )
-        check(
-            not is_open or (not self.learn_label_queries and self.text_encoder != "random"),
-            f"head {self.head} scores any label by its text: it needs a text_encoder and "
-            "learn_label_queries false",
-        )
+    check(
+        settings.width % settings.decoder_heads == 0 and settings.width % 2 == 0,
+        f"width {settings.width}: expected an even multiple of decoder_heads",
+    )

@@ -33,7 +33,7 @@ from msqnet.metrics.reliability import (
     label_calibration_errors,
     reliability_bins,
 )
-from msqnet.models.rewriting import change_config
+from msqnet.models import change_config
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from msqnet.data.dataset import read_window
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.inference.backends import clip_scores
 from msqnet.model.computing import resolve_device
-from msqnet.model.novelty import clip_embeddings
+from msqnet.model.out_of_distribution import clip_embeddings
 from msqnet.video.transforms import evaluation_clip, resize
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from msqnet.config import ClipConfig
     from msqnet.data.records import ClipTable, Record
     from msqnet.inference.backends import Backend
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
 
 
@@ -241,7 +241,7 @@ def row_outputs(
 
     Returns:
         Logits (V, K) float32, not calibrated, and embeddings (V, D) float32, see
-        `msqnet.model.novelty.clip_embeddings`.
+        `msqnet.model.out_of_distribution.clip_embeddings`.
 
     Raises:
         ConfigError: the device cannot be used.

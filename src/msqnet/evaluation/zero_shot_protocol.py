@@ -21,7 +21,7 @@ from msqnet.evaluation.views import score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.metrics.classification import zero_shot_metrics
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.model.vocabulary import text_embeddings
 from msqnet.predictions import replacing
 from msqnet.prompts import read_label_table

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from msqnet.clips import Clip
     from msqnet.config import ClipConfig
     from msqnet.data.records import ClipTable
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
 
 BEFORE_DEFINITION = "mean over the items of the frame memory, after W_out"
@@ -92,7 +92,7 @@ class VideoEmbedder:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: the device cannot be used.
         """
-        from msqnet.model.msqnet import MSQNet
+        from msqnet.model.pretrained import MSQNet
 
         folder = model_folder(model)
         source = TorchBackend.from_pretrained(folder, "cpu").provenance  # as in all other results

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from msqnet.clips import Frames
     from msqnet.config import WindowConfig
     from msqnet.labels import LabelSet
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.prompts import LabelText
 
 Paths = Literal["all", "decoder"]
@@ -88,7 +88,7 @@ class Explainer:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: see the class.
         """
-        from msqnet.model.msqnet import MSQNet
+        from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
 
         loaded = MSQNet.from_pretrained(model_folder(model))

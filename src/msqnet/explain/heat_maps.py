@@ -138,9 +138,9 @@ def in_frame(looks: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Te
         (K, T, rows, columns) float, interpolated between the centres of patches; 0 outside of the
         boxes.
     """
-    num_labels, num_looks, num_frames, height, width = looks.shape
-    if len(boxes) != num_looks:
-        raise ShapeError(f"{num_looks} looks with {len(boxes)} boxes; expected one for each")
+    num_labels, num_views, num_frames, height, width = looks.shape
+    if len(boxes) != num_views:
+        raise ShapeError(f"{num_views} looks with {len(boxes)} boxes; expected one for each")
     down = (torch.arange(rows, device=looks.device) + 0.5) / rows
     across = (torch.arange(columns, device=looks.device) + 0.5) / columns
     placed = looks.new_zeros(num_labels, num_frames, rows, columns)

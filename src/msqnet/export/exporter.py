@@ -35,7 +35,7 @@ from msqnet.inference.manifest import (
     read_manifest,
 )
 from msqnet.inference.runtimes import RUNTIMES
-from msqnet.model.novelty import NoveltyReference
+from msqnet.model.out_of_distribution import NoveltyReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from msqnet.clips import Clip
     from msqnet.config import RuntimeName
     from msqnet.inference.manifest import ExportFormat
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def export_model(
         ExportError: the model cannot be exported, or its graphs give other scores.
         MissingExtra: an optional part is not installed.
     """
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
     settings = settings or ExportSettings()
     if out.exists():

@@ -22,13 +22,13 @@ from msqnet.inference.manifest import (
     FRAMES_INPUT,
     SCORES_OUTPUT,
 )
-from msqnet.model.novelty import mean_memory
+from msqnet.model.out_of_distribution import mean_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 # Of the examples that graphs are traced with: 0 and 1 would be taken for constants.
 _NUM_EXAMPLES = 2

@@ -13,7 +13,6 @@ import numpy as np
 from msqnet.errors import ExportError, MissingExtra
 from msqnet.export.graphs import quiet
 from msqnet.inference.manifest import FRAMES_INPUT
-from msqnet.model.video_encoders.lite import LiteVideoEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msqnet.clips import Clip
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 
 def check_quantisable(model: MSQNet) -> None:
@@ -31,9 +30,9 @@ def check_quantisable(model: MSQNet) -> None:
     Raises:
         ExportError: a video encoder that does its work in the clip graph.
     """
-    if not isinstance(model.video_encoder, LiteVideoEncoder):
+    if not model.video_encoder.has_fast_frames:
         raise ExportError(
-            f"int8: the frame graph of {type(model.video_encoder).__name__} does little of its "
+            f"int8: the frame graph of {model.video_encoder.display_name} does little of its "
             "work, so that 8 bits there gain nothing, and the rest stays in float32; expected a "
             "model with the lite encoder; leave --int8 out"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from msqnet.model.computing import Computing
-from msqnet.model.novelty import NOVELTY_FILE, NoveltyReference, clip_embeddings
+from msqnet.model.out_of_distribution import NOVELTY_FILE, NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msqnet.clips import ClipBatch
     from msqnet.config import ClipConfig, Precision
     from msqnet.labels import LabelSet
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
     from msqnet.prompts import LabelText
@@ -95,7 +95,7 @@ class ClipAnswers(NamedTuple):
 
     Attributes:
         scores: (B, K) float32 in [0, 1].
-        embeddings: (B, D) float32, see `msqnet.model.novelty`; None where the backend gives none.
+        embeddings: (B, D) float32, see `clip_embeddings`; None where the backend gives none.
     """
 
     scores: FloatArray
@@ -245,7 +245,7 @@ class TorchBackend(ScoreColumns):
             ConfigError: the device, or the precision on it, cannot be used.
             VocabularyError: labels that the model was not trained on and cannot score.
         """
-        from msqnet.model.msqnet import MSQNet
+        from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
 
         source = {"name": folder.name, "weights_digest": weights_digest(folder)}

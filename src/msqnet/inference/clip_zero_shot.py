@@ -10,8 +10,8 @@ import torch
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
 from msqnet.model.computing import Computing
-from msqnet.model.query_encoders.dual import DualEncoder, load_dual_encoder
-from msqnet.model.query_encoders.text_encoder import embed_labels
+from msqnet.model.dual_encoders import DualEncoder, load_dual_encoder
+from msqnet.model.text_encoders import embed_labels
 from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from msqnet.inference.manifest import (
 )
 from msqnet.inference.runtimes import load_graph, runtime_for
 from msqnet.labels import LabelSet
-from msqnet.model.novelty import NOVELTY_FILE, NoveltyReference
+from msqnet.model.out_of_distribution import NOVELTY_FILE, NoveltyReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

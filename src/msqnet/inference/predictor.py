@@ -19,7 +19,7 @@ from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.read_ahead import ReadAhead
 from msqnet.inference.shared_frames import SharedFrames, seen_windows
 from msqnet.inference.windows import window_lengths
-from msqnet.model.novelty import UNLIKE_SHARE
+from msqnet.model.out_of_distribution import UNLIKE_SHARE
 from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
 from msqnet.video.reader import open_video
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from msqnet.clips import Box
     from msqnet.inference.backends import Backend
     from msqnet.inference.shared_frames import SeenWindow
-    from msqnet.model.novelty import NoveltyReference
+    from msqnet.model.out_of_distribution import NoveltyReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 

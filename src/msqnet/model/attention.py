@@ -1,20 +1,28 @@
-"""Multi-head attention, as all of our own parts use it, and how it is computed.
+"""Multi-head attention: how it is computed, how its weights are recorded and rolled out.
 
 ``attn_implementation`` means what it means in `transformers`: ``sdpa`` is torch's fused attention,
 which takes the flash kernel where the device has it; ``eager`` computes the weights explicitly.
+
+Fused attention never holds its weights. Inside of `recorded_attention` they are computed
+explicitly: in our own modules through `Attention.recorder`, in those of `transformers` through an
+attention function in their registry
+(https://huggingface.co/docs/transformers/attention_interface).
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from msqnet.errors import ConfigError
+from msqnet.model.computing import computed_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +31,9 @@ _logger = logging.getLogger(__name__)
 
 SDPA = "sdpa"
 EAGER = "eager"
+_RECORDED = "msqnet_recorded"
+_records: ContextVar[dict[int, AttentionRecord]] = ContextVar("_records")
+"""The record of each module, by its identity, as far as one is being made."""
 
 
 class Attention(nn.Module):
@@ -34,7 +45,7 @@ class Attention(nn.Module):
     Attributes:
         implementation: "sdpa" or "eager", see the module.
         recorder: given every attention's weights, (B, A, N, M), before dropout; they are then
-            computed explicitly. None where nobody asks; see `msqnet.model.recording`.
+            computed explicitly. None where nobody asks; see `recorded_attention`.
     """
 
     def __init__(self, dropout: float = 0.0):
@@ -172,3 +183,144 @@ def set_attention(part: nn.Module, implementation: str | None) -> None:
         config = getattr(module, "config", None)
         if isinstance(config, PreTrainedConfig):
             config._attn_implementation = implementation
+
+
+class AttentionRecord:
+    """Attention weights, each (B, A, N, M) with rows that add up to 1.
+
+    Attributes:
+        weights: in the order in which they were computed.
+    """
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+        self._of: dict[int, Tensor] = {}
+
+    def __call__(self, module: nn.Module, weights: Tensor) -> None:
+        """Keep the weights that a module computed."""
+        self.weights.append(weights)
+        self._of[id(module)] = weights
+
+    def of(self, module: nn.Module) -> Tensor:
+        """The weights that one module computed last.
+
+        Raises:
+            KeyError: it computed none.
+        """
+        return self._of[id(module)]
+
+
+@contextmanager
+def recorded_attention(*parts: nn.Module | None) -> Iterator[AttentionRecord]:
+    """Run the parts inside this, and their attention weights are kept.
+
+    Results are those of the fused kernels but for rounding. Gradients flow through the weights.
+
+    Args:
+        parts: of a model; None counts as nothing.
+    """
+    AttentionInterface.register(_RECORDED, _recorded_attention)
+    record = AttentionRecord()
+    modules = [module for part in parts if part is not None for module in part.modules()]
+    own = [module for module in modules if isinstance(module, Attention)]
+    found = [getattr(module, "config", None) for module in modules]
+    configs = {id(item): item for item in found if isinstance(item, PreTrainedConfig)}
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    token = _records.set(_records.get({}) | {id(module): record for module in modules})
+    try:
+        for module in own:
+            module.recorder = lambda weights, module=module: record(module, weights)
+        for config, _ in before:
+            config._attn_implementation = _RECORDED
+        with computed_whole():
+            yield record
+    finally:
+        for module in own:
+            module.recorder = None
+        for config, implementation in before:
+            config._attn_implementation = implementation
+        _records.reset(token)
+
+
+def _recorded_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attention as `transformers` asks for it; all are (B, A, N or M, d)."""
+    if attention_mask is not None:
+        raise ValueError("attention with a mask cannot be recorded; no video encoder has one")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    weights = attention_weights(query, key, scale)
+    _records.get()[id(module)](module, weights)
+    mixed = F.dropout(weights, dropout, training=module.training) @ value  # (B, A, N, d)
+    return mixed.transpose(1, 2).contiguous(), weights
+
+
+class HeadMix:
+    """Recorded attention, its heads mixed into one.
+
+    Args:
+        record: of a forward pass.
+        mix: (B, A, N, M) weights of one attention -> (B, N, M).
+    """
+
+    def __init__(self, record: AttentionRecord, mix: Callable[[Tensor], Tensor]) -> None:
+        self._record = record
+        self._mix = mix
+
+    def of(self, module: Any) -> Tensor:
+        """(B, N, M) of one module."""
+        return self._mix(self._record.of(module))
+
+    def layers(self) -> list[Tensor]:
+        """(B, N, M) of each attention, in the order of the forward pass."""
+        return [self._mix(weights) for weights in self._record.weights]
+
+
+def mean_of_heads(weights: Tensor) -> Tensor:
+    """Plain rollout: (B, A, N, M) -> (B, N, M)."""
+    return weights.mean(dim=1)
+
+
+def through(relevance: Tensor, attention: Tensor) -> Tensor:
+    """Relevance one attention layer back: r <- (r + r A) / 2.
+
+    Args:
+        relevance: (K, N), or (K, S, N) of S independent sequences.
+        attention: (N, N), or (S, N, N).
+
+    Returns:
+        Relevance before the layer, of the same shape.
+    """
+    attended = (relevance[..., None, :] @ attention)[..., 0, :]  # (..., 1, N) -> (..., N)
+    return (relevance + attended) / 2
+
+
+def through_divided(
+    on_patches: Tensor, on_global: Tensor, over_space: Tensor, over_time: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One layer of divided space-time attention back: first over space, then over time.
+
+    Args:
+        on_patches: (K, T, P) relevance.
+        on_global: (K,) that of the global token, which takes part in every frame's attention; its
+            answers are averaged over the frames.
+        over_space: (T, 1 + P, 1 + P) attention in each frame, the global token first.
+        over_time: (P, T, T) attention at each patch.
+
+    Returns:
+        The two before the layer.
+    """
+    num_frames = on_patches.shape[1]
+    repeated = (on_global / num_frames)[:, None, None].expand(-1, num_frames, 1)
+    tokens = torch.cat([repeated, on_patches], dim=2)  # (K, T, 1 + P)
+    tokens = through(tokens, over_space)
+    on_patches, on_global = tokens[:, :, 1:], tokens[:, :, 0].sum(dim=1)
+    on_patches = through(on_patches.mT, over_time).mT  # (K, P, T) and back
+    return on_patches, on_global

@@ -1,151 +1,169 @@
-"""New models from pretrained parts."""
+"""From settings to models: the parts of a configuration, new models, models with other labels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
+from msqnet.config import ArchConfig, ClipConfig
 from msqnet.errors import CheckpointError, ConfigError
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.loading import check_loaded
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders import load_text_encoder, text_encoder_licence
-from msqnet.model.query_encoders.checkpoint import model_type_of
-from msqnet.model.query_encoders.clip import PIXEL_MEAN as CLIP_MEAN
-from msqnet.model.query_encoders.clip import PIXEL_STD as CLIP_STD
-from msqnet.model.query_encoders.clip import ClipImageEncoder
-from msqnet.model.query_encoders.siglip import SiglipImageEncoder
-from msqnet.model.query_encoders.text_encoder import embed_labels
-from msqnet.model.video_encoders import video_encoder_class
-from msqnet.model.video_encoders.lite import LiteVideoEncoder
-from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
-from msqnet.prompts import prompts_of, read_label_table
+from msqnet.labels import LabelSet
+from msqnet.model.attention import attention_if_available
+from msqnet.model.checkpoints import check_loaded, model_type_of
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.decoder import (
+    GroupWiseLinear,
+    LogitHead,
+    MemoryEncoder,
+    QueryDecoder,
+    SharedLinear,
+    StackSizes,
+    TextAlignment,
+    VideoQueryHead,
+)
+from msqnet.model.image_encoders import (
+    CLIP_STATISTICS,
+    IMAGE_ENCODERS,
+    ImageEncoder,
+    image_encoder_licence,
+    load_image_encoder,
+)
+from msqnet.model.registry import (
+    VIDEO_ENCODERS,
+    check_encoder_settings,
+    class_for_config,
+    encoder_spec,
+)
+from msqnet.model.video_encoders.encoder import RANDOM, VideoEncoder
+from msqnet.prompts import NAME_ONLY, prompts_of, read_label_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from msqnet.config import ArchConfig, ClipConfig
-    from msqnet.labels import LabelSet
-    from msqnet.model.query_encoders.image_encoder import ImageEncoder
-    from msqnet.model.query_encoders.text_encoder import Embedding, TextEncoder
-    from msqnet.model.video_encoders.encoder import VideoEncoder
+    from msqnet.model.pretrained import MSQNet
+    from msqnet.model.text_encoders import Embedding, TextEncoder
 
-_RANDOM = "random"
 RANDOM_LABEL_WIDTH = 512
 """Width of label queries that start from no text: the paper's D."""
 
+_ENCODERS = ("video_encoder", "image_encoder", "text_encoder")
+_SAME_IN_BOTH = (
+    {field.name for field in fields(ArchConfig)} & MSQNetConfig.__annotations__.keys()
+) - set(_ENCODERS)
+# What encoders at hand, labels and clips tell.
+_TOLD_BY_ENCODERS = {*_ENCODERS, "frame_pooling", "embedding", "label_width", "labels", "clip"}
+# Names of these settings in older versions.
+_OLD_NAMES = {"video_query_to_scores", "image_embedding"}
+_LABEL_BOUND = frozenset(
+    {
+        "query_encoder.label_embeddings",
+        "decoder.query_positions.weight",
+        "head.weight",
+        "head.bias",
+        "query_head.weight",
+        "query_head.bias",
+    }
+)
 
-def text_encoder_of(arch: ArchConfig) -> TextEncoder | None:
-    """The text encoder that label queries start from; None for random queries.
+
+def build_video_encoder(config: MSQNetConfig) -> VideoEncoder:
+    """The video encoder that a configuration describes, with random weights.
 
     Raises:
-        CheckpointError: it is absent, incomplete or damaged.
-        ConfigError: no such kind.
+        ConfigError: of no known type, or with settings that the type does not have.
     """
-    if arch.text_encoder == _RANDOM:
+    settings: Any = config.video_encoder
+    encoder_class = class_for_config(settings)
+    with attention_if_available(settings):
+        return encoder_class.from_model_config(config)
+
+
+def build_image_encoder(config: MSQNetConfig) -> ImageEncoder | None:
+    """The frozen image encoder behind the video query, with random weights; None for none.
+
+    Raises:
+        ConfigError: of no known type.
+    """
+    if config.video_query != "image":
         return None
-    return load_text_encoder(arch.text_encoder, embedding=arch.embedding)
-
-
-def label_embeddings(encoder: TextEncoder, arch: ArchConfig, labels: LabelSet) -> torch.Tensor:
-    """(K, D_t) embeddings of labels.
-
-    Args:
-        encoder: see `text_encoder_of`.
-        arch: says how the text of a label is made.
-        labels: the names; underscores are read as spaces.
-    """
-    texts = None if arch.label_table is None else read_label_table(arch.label_table)
-    return embed_labels(encoder, prompts_of(labels, arch.prompts, texts))
-
-
-def image_encoder_of(arch: ArchConfig) -> ImageEncoder | None:
-    """The frozen encoder behind the video query, where there is one.
-
-    Raises:
-        CheckpointError: it is absent, incomplete, damaged or no image encoder.
-    """
-    if arch.video_query != "image":
-        return None
-    return load_image_encoder(arch.image_encoder, arch.embedding)
-
-
-def load_image_encoder(name_or_folder: str | Path, embedding: Embedding) -> ImageEncoder:
-    """The frozen image encoder in a checkpoint, whose ``config.json`` tells its kind.
-
-    Args:
-        name_or_folder: hub id or folder, of a CLIP or SigLIP.
-        embedding: as for `load_text_encoder`.
-
-    Raises:
-        CheckpointError: it is absent, incomplete, damaged or no image encoder.
-    """
-    kind = model_type_of(name_or_folder)
-    loader: type[ImageEncoder] = SiglipImageEncoder if "siglip" in kind else ClipImageEncoder
-    return loader.from_pretrained(name_or_folder, projected=embedding == "projected")
-
-
-def _lite_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
-    encoder = LiteVideoEncoder(
-        LiteConfig(
-            image_size=clip.size_pixels,
-            num_frames=clip.num_frames,
-            num_looks=2 if clip.closeup else 1,
-            grid_size=arch.encoder_grid,
-            hidden_size=arch.encoder_width,
-            intermediate_size=2 * arch.encoder_width,
-        )
-    )
-    if arch.video_weights != _RANDOM:
-        encoder.load_trunk(arch.video_weights)
-    return encoder
-
-
-def new_video_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
-    """The video encoder of a new model, with its pretrained weights where they are wanted.
-
-    Args:
-        arch: which encoder and which weights.
-        clip: how frames become a model input.
-
-    Raises:
-        ConfigError: settings that the encoder does not have.
-        CheckpointError: weights that cannot be loaded whole.
-    """
-    if arch.video_encoder == "lite":
-        if arch.pixel_statistics != "own":
-            raise ConfigError("pixel_statistics clip: the lite encoder has its own only")
-        return _lite_encoder(arch, clip)
-    kind = video_encoder_class(arch.video_encoder)
-    if not arch.video_weights:
+    settings: Any = config.image_encoder
+    if settings.model_type not in IMAGE_ENCODERS:
         raise ConfigError(
-            f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
-            "--arch.video_weights, or 'random' to train from nothing"
+            f"no image encoder for a configuration of type {settings.model_type!r}; "
+            f"known are: {', '.join(IMAGE_ENCODERS)}"
         )
-    if arch.video_weights == _RANDOM:
-        build: Any = kind
-        encoder: VideoEncoder = build(kind.default_config(clip.num_frames, clip.size_pixels))
-    else:
-        encoder = _pretrained_encoder(kind, arch, clip)
-    if arch.pixel_statistics == "clip":
-        encoder.pixel_mean.copy_(torch.tensor(CLIP_MEAN).view(-1, 1, 1))
-        encoder.pixel_std.copy_(torch.tensor(CLIP_STD).view(-1, 1, 1))
+    build: Any = IMAGE_ENCODERS[settings.model_type]
+    with attention_if_available(settings):
+        encoder: ImageEncoder = build(settings, projected=config.embedding == "projected")
     return encoder
 
 
-def _pretrained_encoder(
-    kind: type[VideoEncoder], arch: ArchConfig, clip: ClipConfig
-) -> VideoEncoder:
-    if issubclass(kind, TimesformerVideoEncoder):
-        return kind.from_pretrained(
-            arch.video_weights,
-            clip.num_frames,
-            clip.size_pixels,
-            time_embeddings=arch.time_embeddings,
-        )
-    return kind.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
+def _stack_sizes(config: MSQNetConfig, num_layers: int) -> StackSizes:
+    return StackSizes(
+        num_layers,
+        config.width,
+        config.decoder_heads,
+        config.decoder_feedforward,
+        config.dropout,
+        config.final_norms,
+    )
+
+
+def build_memory_encoder(config: MSQNetConfig) -> MemoryEncoder | None:
+    """Layers over the memory before the decoder, where the configuration asks for them."""
+    num_layers = config.memory_encoder_layers
+    return MemoryEncoder(_stack_sizes(config, num_layers)) if num_layers else None
+
+
+def build_decoder(config: MSQNetConfig) -> QueryDecoder:
+    """The decoder, with learned positions for each label where the configuration asks for them."""
+    num_labels = len(config.label_set)
+    return QueryDecoder(
+        _stack_sizes(config, config.decoder_layers),
+        query_attention=config.query_attention,
+        num_query_positions=num_labels if config.query_positions == "learned" else 0,
+    )
+
+
+def build_heads(config: MSQNetConfig, query_width: int) -> tuple[LogitHead, LogitHead | None]:
+    """From decoded queries to logits; and from the video query, where there is a direct path."""
+    num_labels = len(config.label_set)
+    head: LogitHead
+    if config.head == "shared":
+        head = SharedLinear(config.width)
+    elif config.head == "cosine":
+        head = TextAlignment(config.width, config.label_width)
+    else:
+        head = GroupWiseLinear(num_labels, config.width)
+    if not config.direct_path:
+        return head, None
+    if config.is_open:
+        return head, TextAlignment(query_width, config.label_width)
+    return head, VideoQueryHead(num_labels, query_width)
+
+
+def resized(pixels: Tensor, size: int) -> Tensor:
+    """Clips at the image encoder's size, where the video encoder's is another.
+
+    Args:
+        pixels: (B, T, 3, H, W) uint8.
+        size: side of the square frames, in pixels.
+
+    Returns:
+        (B, T, 3, size, size) uint8.
+    """
+    if pixels.shape[-1] == size:
+        return pixels
+    frames = pixels.flatten(0, 1).float()  # (B*T, 3, H, W)
+    frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    resized: Tensor = frames.round().clamp(0, 255).to(torch.uint8)
+    return resized.view(*pixels.shape[:2], *resized.shape[1:])  # (B, T, 3, size, size)
 
 
 def new_model(
@@ -154,8 +172,8 @@ def new_model(
     """A model ready to be trained: pretrained encoders, text-initialised queries, the rest random.
 
     Args:
-        arch: see `msqnet.training.recipes` for settings that go together.
-        clip: how frames become a model input; frames, size and close-up are those of ``arch``.
+        arch: see `msqnet.model.registry` for settings that go together.
+        clip: how frames become a model input; frames, size and motion crop are those of ``arch``.
         labels: the K labels to score.
         task: "multi_label" or "single_label".
 
@@ -164,11 +182,18 @@ def new_model(
         CheckpointError: pretrained weights that cannot be loaded whole.
         MissingExtra: parts of ``msqnet[lite]`` that are not installed.
     """
+    from msqnet.model.text_encoders import embed_labels, load_text_encoder
+
+    check_encoder_settings(arch)
     clip = clip_settings(arch, clip)
-    encoder = text_encoder_of(arch)
-    text = None if encoder is None else label_embeddings(encoder, arch, labels)
-    video = new_video_encoder(arch, clip)
-    image = image_encoder_of(arch)
+    encoder = embeddings = image = None
+    if arch.text_encoder != RANDOM:
+        encoder = load_text_encoder(arch.text_encoder, embedding=arch.embedding)
+        texts = None if arch.label_table is None else read_label_table(arch.label_table)
+        embeddings = embed_labels(encoder, prompts_of(labels, arch.prompts, texts))
+    video = _new_video_encoder(arch, clip)
+    if arch.video_query == "image":
+        image = load_image_encoder(arch.image_encoder, projected=arch.embedding == "projected")
     config = model_config(
         arch,
         clip,
@@ -177,16 +202,28 @@ def new_model(
         video_encoder=video.config,
         image_encoder=None if image is None else image.config,
         text_encoder=None if encoder is None else encoder.source,
-        label_width=RANDOM_LABEL_WIDTH if text is None else text.shape[1],
+        label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
     )
-    return assembled_model(config, video, image, text)
+    return assembled_model(config, video, image, embeddings)
+
+
+def _new_video_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
+    if not arch.video_weights:
+        raise ConfigError(
+            f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
+            "--arch.video_weights, or 'random' to train from nothing"
+        )
+    encoder = encoder_spec(arch.video_encoder).load().from_arch(arch, clip)
+    if arch.pixel_statistics == "clip":
+        encoder.set_pixel_statistics(CLIP_STATISTICS)
+    return encoder
 
 
 def assembled_model(
     config: MSQNetConfig,
     video: VideoEncoder,
     image: ImageEncoder | None,
-    text: torch.Tensor | None,
+    text: Tensor | None,
 ) -> MSQNet:
     """A new model with copies of pretrained weights, the rest random.
 
@@ -199,6 +236,8 @@ def assembled_model(
     Raises:
         CheckpointError: a weight that is not finite.
     """
+    from msqnet.model.pretrained import MSQNet  # which is made of the parts above
+
     model = MSQNet(config)
     with torch.no_grad():
         if text is not None:
@@ -216,10 +255,10 @@ def model_config(
     """The configuration of a new model, apart from what its pretrained parts bring along.
 
     Args:
-        arch: as for `new_model`.
-        clip: likewise.
-        labels: the K labels to score.
-        task: "multi_label" or "single_label".
+        arch: as for `new_model`, and so the next three.
+        clip: see there.
+        labels: see there.
+        task: see there.
         encoders: what `MSQNetConfig` calls ``video_encoder``, ``image_encoder``, ``text_encoder``
             and ``label_width``.
 
@@ -231,49 +270,36 @@ def model_config(
         task=task,
         clip=clip_settings(arch, clip).to_dict(),
         **encoders,
-        **_method_settings(arch),
+        video_query_dropout=_query_dropout(arch.video_query),
+        **{name: getattr(arch, name) for name in _SAME_IN_BOTH},
     )
+
+
+def _query_dropout(video_query: str) -> float:
+    # The statistics of a backbone are thousands of numbers; a clip is a handful of frames.
+    return 0.5 if video_query == "trunk" else 0.0
 
 
 def licences_of(arch: ArchConfig) -> list[str]:
     """Licences of the published weights that a new model starts from, one line each."""
+    from msqnet.model.text_encoders import text_encoder_licence
+
     lines = []
-    if arch.video_weights != _RANDOM:
-        lines.append(_video_licence(arch))
+    if arch.video_weights != RANDOM:
+        lines.append(encoder_spec(arch.video_encoder).load().licence_of(arch.video_weights))
     if arch.video_query == "image":
-        kind = _type_if_known(arch.image_encoder)
-        lines.append((SiglipImageEncoder if "siglip" in kind else ClipImageEncoder).licence)
-    if arch.text_encoder != _RANDOM:
+        lines.append(image_encoder_licence(arch.image_encoder))
+    if arch.text_encoder != RANDOM:
         lines.append(text_encoder_licence(arch.text_encoder))
     return list(dict.fromkeys(lines))
 
 
-def _type_if_known(name_or_folder: str) -> str:
-    """The ``model_type`` of a checkpoint; its name where the checkpoint cannot be reached."""
-    try:
-        return model_type_of(name_or_folder)
-    except CheckpointError:
-        return name_or_folder.lower()
-
-
-def _video_licence(arch: ArchConfig) -> str:
-    if arch.video_encoder == "vit":
-        # Imports a class of transformers for each family.
-        from msqnet.model.video_encoders.vit import IMAGE_ENCODER_KINDS
-
-        found = _type_if_known(arch.video_weights)
-        for kind in IMAGE_ENCODER_KINDS.values():
-            if found in kind.checkpoint_types:
-                return kind.licence
-    return video_encoder_class(arch.video_encoder).licence
-
-
 def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
-    """Clip settings with the frames, size and close-up of an architecture."""
-    return resized_clip(clip, arch.num_frames, arch.size_pixels, closeup=arch.closeup)
+    """Clip settings with the frames, size and motion crop of an architecture."""
+    return _resized_clip(clip, arch.num_frames, arch.size_pixels, closeup=arch.closeup)
 
 
-def resized_clip(
+def _resized_clip(
     clip: ClipConfig, num_frames: int, size_pixels: int, *, closeup: bool
 ) -> ClipConfig:
     """Clip settings of another size, their short sides in proportion."""
@@ -287,31 +313,100 @@ def resized_clip(
     )
 
 
-def _method_settings(arch: ArchConfig) -> dict[str, Any]:
-    """What the model's configuration takes over from the architecture under the same name."""
-    same = (
-        *("frame_pooling", "prompts", "learn_label_queries", "width"),
-        *("memory_encoder_layers", "memory_positions", "query_positions", "query_attention"),
-        *("decoder_layers", "decoder_heads", "decoder_feedforward", "dropout"),
-        *("final_norms", "head"),
+def model_from_encoders(
+    video: VideoEncoder | str | Path,
+    image: ImageEncoder | str | Path | None,
+    text: TextEncoder | str | None,
+    *,
+    labels: Iterable[str],
+    clip: ClipConfig | None,
+    embedding: Embedding,
+    settings: Mapping[str, Any],
+) -> MSQNet:
+    """See `MSQNet.from_encoders`; ``settings`` are its further fields of `MSQNetConfig`."""
+    from msqnet.model.text_encoders import embed_labels, load_text_encoder
+
+    _check_settings(settings)
+    if isinstance(labels, str):
+        raise ConfigError(f"labels {labels!r}: expected a list of names")
+    names = LabelSet(tuple(labels))
+    if not isinstance(video, VideoEncoder):
+        video = _load_video_encoder(video, clip or ClipConfig())
+    if image is not None and not isinstance(image, ImageEncoder):
+        image = load_image_encoder(image, projected=embedding == "projected")
+    if isinstance(text, str):
+        text = load_text_encoder(text, embedding=embedding)
+    embeddings = None
+    if text is not None:
+        embeddings = embed_labels(text, prompts_of(names, settings.get("prompts", NAME_ONLY)))
+    config = MSQNetConfig(
+        labels=list(names),
+        clip=_clip_of(video, clip).to_dict(),
+        # The model writes into its configurations; an encoder given to us keeps its own.
+        video_encoder=copy.deepcopy(video.config),
+        image_encoder=None if image is None else copy.deepcopy(image.config),
+        embedding="projected" if image is not None and image.projected else "pooled",
+        text_encoder=None if text is None else text.source,
+        label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
+        **{**_usual_settings(video, image, text), **settings},
     )
+    if config.is_open and text is None:
+        raise ConfigError(
+            f"head {config.head!r} scores any label by its text: it needs a text encoder"
+        )
+    return assembled_model(config, video, image, embeddings)
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    own = {field.name for field in fields(MSQNetConfig)} & MSQNetConfig.__annotations__.keys()
+    free = (own | {"attn_implementation"}) - _TOLD_BY_ENCODERS
+    if foreign := sorted(settings.keys() - free - _OLD_NAMES):
+        raise ConfigError(
+            f"settings {', '.join(foreign)}: unknown, or told by the encoders and labels; expected "
+            f"some of {', '.join(sorted(free))}"
+        )
+
+
+def _usual_settings(
+    video: VideoEncoder, image: ImageEncoder | None, text: TextEncoder | None
+) -> dict[str, Any]:
+    """What goes with the encoders where the user says nothing else."""
+    query = "image" if image is not None else "trunk" if video.query_width else "none"
+    licences = [part.licence for part in (video, image, text) if part is not None]
     return {
-        **{name: getattr(arch, name) for name in same},
-        **query_settings(arch.video_query),
-        "image_embedding": arch.embedding,
-        "video_query_to_scores": arch.direct_path,
+        **video.model_settings,
+        "video_query": query,
+        "direct_path": query == "trunk",
+        "video_query_dropout": _query_dropout(query),
+        "provenance": {"pretrained_licences": list(dict.fromkeys(licences))},
     }
 
 
-def query_settings(video_query: str) -> dict[str, Any]:
-    """Settings of `MSQNetConfig` that go with the video query."""
-    is_trunk = video_query == "trunk"
-    return {
-        "video_query": video_query,
-        "video_query_to_scores": is_trunk,
-        # The trunk's statistics are thousands of numbers; a clip is a handful of frames.
-        "video_query_dropout": 0.5 if is_trunk else 0.0,
-    }
+def _clip_of(video: VideoEncoder, clip: ClipConfig | None) -> ClipConfig:
+    """The clips that an encoder takes; those that were asked for, if they are such."""
+    form = (video.num_frames, video.image_size, video.num_views > 1)
+    if clip is None:
+        return _resized_clip(ClipConfig(), *form[:2], closeup=form[2])
+    found = (clip.num_frames, clip.size_pixels, clip.closeup)
+    if found != form:
+        raise ConfigError(
+            f"clip with (num_frames, size_pixels, closeup) {found}: expected {form}, those of the "
+            "video encoder"
+        )
+    return clip
+
+
+def _load_video_encoder(name_or_folder: str | Path, clip: ClipConfig) -> VideoEncoder:
+    """The encoder whose kind the checkpoint's ``config.json`` tells."""
+    found = model_type_of(name_or_folder)
+    known = {kind: spec for spec in VIDEO_ENCODERS.values() for kind in spec.model_types}
+    known |= {kind: spec for spec in VIDEO_ENCODERS.values() for kind in spec.within}
+    if found not in known:
+        raise CheckpointError(
+            f"{name_or_folder}: found a model of type {found!r}, expected a video encoder: "
+            f"{', '.join(known)}"
+        )
+    return known[found].load().from_pretrained(name_or_folder, clip.num_frames, clip.size_pixels)
 
 
 def transfer(source: MSQNet, target: MSQNet) -> tuple[list[str], list[str]]:
@@ -346,15 +441,3 @@ def transfer(source: MSQNet, target: MSQNet) -> tuple[list[str], list[str]]:
                     f"expected {tuple(tensor.shape)}; use the same architecture settings"
                 )
     return kept, new
-
-
-_LABEL_BOUND = frozenset(
-    {
-        "query_encoder.label_embeddings",
-        "decoder.query_positions.weight",
-        "head.weight",
-        "head.bias",
-        "query_head.weight",
-        "query_head.bias",
-    }
-)

@@ -1,24 +1,100 @@
-"""Where models compute, and with which numbers."""
+"""Where models compute, with which numbers, how much at a time, and with which fused weights."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import torch
 from torch import nn
 
 from msqnet.config import Precision
 from msqnet.errors import ConfigError
-from msqnet.model.folding import Foldable
-from msqnet.model.heads import LogitHead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
 
 _FIRST_WITH_BF16 = (8, 0)  # CUDA's compute capability of Ampere
 _WITH_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_is_whole: ContextVar[bool] = ContextVar("_is_whole", default=False)
+
+
+class Fusable(nn.Module):
+    """A module that computes faster with a weight and a bias made of several of its own.
+
+    Attributes:
+        fused_weight: float, where `fuse` was called; else None. Not saved.
+        fused_bias: float, likewise.
+    """
+
+    fused_weight: Tensor | None
+    fused_bias: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("fused_weight", None, persistent=False)
+        self.register_buffer("fused_bias", None, persistent=False)
+
+    @abstractmethod
+    def fused(self) -> tuple[Tensor, Tensor] | None:
+        """Weight and bias from the weights as they are now; None where nothing can be fused."""
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Make them, in eval mode. `train` forgets them, and so does loading other weights."""
+        made = None if self.training else self.fused()
+        if made is not None:
+            self.fused_weight, self.fused_bias = made
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; training forgets what `fuse` made."""
+        if mode:
+            self.fused_weight = self.fused_bias = None
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.fused_weight = self.fused_bias = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+class Float32Module(nn.Module):
+    """A module whose weights stay in float32 whatever the precision of the model."""
+
+
+@contextmanager
+def computed_whole() -> Iterator[None]:
+    """Inside, nothing is computed in chunks: hooks and recorders see whole batches."""
+    token = _is_whole.set(True)
+    try:
+        yield
+    finally:
+        _is_whole.reset(token)
+
+
+def chunks_of(items: Tensor, size: int, *, keeps_gradients: bool) -> Sequence[Tensor]:
+    """Items to compute at a time, of which each is computed for itself.
+
+    On a CPU a few, so that what they need stays in its cache. All of them on other devices, which
+    large batches keep busy; where gradients keep what was computed anyway; and in a graph, which
+    holds for any number.
+
+    Args:
+        items: (N, ...), N at least 1.
+        size: of a chunk on a CPU.
+        keeps_gradients: whether what is computed is kept.
+
+    Returns:
+        (n, ...) each, views of the items.
+    """
+    if keeps_gradients or not items.is_cpu or torch.compiler.is_compiling() or _is_whole.get():
+        return [items]
+    chunks: Sequence[Tensor] = items.split(size)
+    return chunks
 
 
 def resolve_device(name: str) -> torch.device:
@@ -105,11 +181,11 @@ class Computing:
 
 
 def _round(module: nn.Module) -> None:
-    if isinstance(module, LogitHead):
+    if isinstance(module, Float32Module):
         return
     if isinstance(module, _WITH_PRODUCTS):
         module.to(torch.bfloat16)
-    if isinstance(module, Foldable) and module.folded_weight is not None:
-        module.folded_weight = module.folded_weight.to(torch.bfloat16)
+    if isinstance(module, Fusable) and module.fused_weight is not None:
+        module.fused_weight = module.fused_weight.to(torch.bfloat16)
     for part in module.children():
         _round(part)

@@ -1,17 +1,85 @@
-"""The multi-modal decoder: label queries look at the frame memory (paper, equations 4 to 6).
+"""Label queries, the multi-modal decoder, and the heads (paper, section 3.2 and equations 4 to 7).
 
 All layers are post-norm with ReLU, as in DETR; their weights mean the same as those of
-`torch.nn.TransformerEncoderLayer` and `torch.nn.TransformerDecoderLayer`.
+`torch.nn.TransformerEncoderLayer` and `torch.nn.TransformerDecoderLayer`. A group-wise head has one
+weight vector for each trained label. An open one is a function of the label's text, so that it
+scores labels that it was never trained on.
 """
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from msqnet.errors import VocabularyError
 from msqnet.model.attention import MultiHeadAttention
+from msqnet.model.computing import Float32Module
+
+_LONGEST_WAVELENGTH = 10000.0
+# Of text alignment: as SigLIP starts, but for rarer negatives (labels of one clip, not of a batch).
+_INITIAL_SCALE = 10.0
+_INITIAL_BIAS = -3.0
+_EMBEDDING_DEVIATION = 0.02
+
+
+def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
+    """Sine and cosine of each position (Vaswani et al. 2017); zeros where there is none.
+
+    PE(t, 2i) = sin(t / 10000^(2i / D)), PE(t, 2i + 1) = cos(the same). Recomputed where it is used:
+    kept in a model, the table would be cast with its weights.
+
+    Args:
+        indices: (M,) integers, position of each item; a negative one stands for no position (the
+            global token).
+        width: D, even.
+
+    Returns:
+        (M, D) float32, where ``indices`` are.
+    """
+    position = indices.to(torch.float32)[:, None]  # (M, 1)
+    even = torch.arange(0, width, 2, dtype=torch.float32, device=indices.device)
+    angle = position * torch.exp(even * (-math.log(_LONGEST_WAVELENGTH) / width))  # (M, D/2)
+    table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (M, D/2, 2) -> (M, D)
+    return table.masked_fill(position < 0, 0.0)
+
+
+class QueryEncoder(nn.Module):
+    """Multi-modal label queries: Q_0 = W_que [Q_l, Q_v] (paper, section 3.2).
+
+    Args:
+        num_labels: K.
+        label_width: D_t.
+        query_width: D'', or 0 without a video query.
+        width: D.
+        is_learned: whether Q_l is trained.
+    """
+
+    def __init__(
+        self, num_labels: int, label_width: int, query_width: int, width: int, *, is_learned: bool
+    ):
+        super().__init__()
+        self.label_embeddings = nn.Parameter(torch.empty(num_labels, label_width))
+        self.label_embeddings.requires_grad_(is_learned)
+        # W_que [Q_l, Q_v] = W_l Q_l + W_v Q_v: the video's part is computed once, not K times.
+        self.project_labels = nn.Linear(label_width, width, bias=False)
+        self.project_video = nn.Linear(query_width, width, bias=False) if query_width else None
+
+    def reset_parameters(self) -> None:
+        """Label embeddings N(0, 0.02)."""
+        nn.init.normal_(self.label_embeddings, std=_EMBEDDING_DEVIATION)
+
+    def forward(self, text: Tensor, video_query: Tensor | None, batch_size: int) -> Tensor:
+        """Text (K, D_t) and the clips' (B, D''), or None -> (B, K, D) float."""
+        queries: Tensor = self.project_labels(text)  # (K, D)
+        if self.project_video is None or video_query is None:
+            return queries.expand(batch_size, -1, -1)
+        from_video: Tensor = self.project_video(video_query)  # (B, D)
+        return queries + from_video[:, None]  # (B, K, D)
 
 
 @dataclass(frozen=True)
@@ -65,14 +133,14 @@ class MemoryLayer(_Layer):
 
         Args:
             memory: (B, M, D) float.
-            positions: (M, D) float added to what is compared, not to what is passed on; or None.
+            positions: (M, D) float added to queries and keys, not to values; or None.
 
         Returns:
             (B, M, D) float.
         """
-        compared = memory if positions is None else memory + positions
-        heard = self.attention(compared, compared, memory)
-        return self._feedforward(self.attention_norm(memory + self.dropout(heard)))
+        keys = memory if positions is None else memory + positions
+        attn_output = self.attention(keys, keys, memory)
+        return self._feedforward(self.attention_norm(memory + self.dropout(attn_output)))
 
 
 class MemoryEncoder(nn.Module):
@@ -123,10 +191,10 @@ class DecoderLayer(_Layer):
             (B, K, D) float.
         """
         if self.self_attention is not None and self.self_attention_norm is not None:
-            heard = self.self_attention(queries, queries, queries)
-            queries = self.self_attention_norm(queries + self.dropout(heard))
-        seen = self.cross_attention(queries, memory_keys, memory)
-        return self._feedforward(self.cross_attention_norm(queries + self.dropout(seen)))
+            attn_output = self.self_attention(queries, queries, queries)
+            queries = self.self_attention_norm(queries + self.dropout(attn_output))
+        attn_output = self.cross_attention(queries, memory_keys, memory)
+        return self._feedforward(self.cross_attention_norm(queries + self.dropout(attn_output)))
 
 
 class QueryDecoder(nn.Module):
@@ -171,3 +239,133 @@ class QueryDecoder(nn.Module):
         for layer in self.layers:
             queries = layer(queries, memory, memory_keys)
         return queries if self.norm is None else self.norm(queries)
+
+
+class LogitHead(Float32Module):
+    """Vectors to logits, computed in the type of its own weights even under autocast.
+
+    In bfloat16 logits would lie on a grid of 8 bits, and the scores of different clips would tie.
+    """
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        """Score every label.
+
+        Args:
+            x: (B, K, D) float, one vector for each label, or (B, D'') one for all.
+            text: (K, D_t) float.
+
+        Returns:
+            (B, K) float logits.
+        """
+        if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+            return self.logits(x, text)
+        dtype = next(self.parameters()).dtype
+        with torch.autocast(x.device.type, enabled=False):
+            return self.logits(x.to(dtype), text.to(dtype))
+
+    @abstractmethod
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """As `forward`."""
+
+
+class GroupWiseLinear(LogitHead):
+    """Equation 7: logit_k = W_k . Q_(L,k) + b_k, one weight vector for each trained label.
+
+    It cannot score a label that it was not trained on.
+
+    Args:
+        num_labels: K.
+        width: D.
+    """
+
+    def __init__(self, num_labels: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_labels, width))
+        self.bias = nn.Parameter(torch.zeros(num_labels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1/sqrt(D), as `torch.nn.Linear`; zero bias."""
+        bound = self.weight.shape[1] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) float -> (B, K) float logits; the text is not used.
+
+        Raises:
+            VocabularyError: another number of labels than it was trained on.
+        """
+        if x.shape[1:] != self.weight.shape:
+            raise VocabularyError(
+                f"decoded queries: found {tuple(x.shape)}, "
+                f"expected (B, {self.weight.shape[0]}, {self.weight.shape[1]}): this head "
+                "scores the labels that it was trained on and no others"
+            )
+        return (x * self.weight).sum(dim=-1) + self.bias
+
+
+class SharedLinear(LogitHead):
+    """logit_k = w . Q_(L,k) + b: one weight vector for all labels, which the queries tell apart.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) float -> (B, K) float logits; the text is in the queries already."""
+        logits: Tensor = self.linear(x)[..., 0]  # (B, K, 1) -> (B, K)
+        return logits
+
+
+class TextAlignment(LogitHead):
+    """logit_k = s cos(P x_k, text_k) + b, with a learned scale and bias for all labels.
+
+    Args:
+        width: D of the decoded queries, or D'' of the video query.
+        text_width: D_t.
+    """
+
+    def __init__(self, width: int, text_width: int):
+        super().__init__()
+        self.project = nn.Linear(width, text_width, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(_INITIAL_SCALE).log())
+        self.offset = nn.Parameter(torch.tensor(_INITIAL_BIAS))
+
+    def reset_parameters(self) -> None:
+        """Scale and bias; the projection is a linear layer like others."""
+        nn.init.constant_(self.log_scale, float(torch.tensor(_INITIAL_SCALE).log()))
+        nn.init.constant_(self.offset, _INITIAL_BIAS)
+
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, K, D) or (B, D''), and (K, D_t) float -> (B, K) float logits."""
+        projected = F.normalize(self.project(x), dim=-1)  # (B, K, D_t) or (B, D_t)
+        text = F.normalize(text, dim=-1)
+        cosine = (projected * text).sum(dim=-1) if x.ndim == 3 else projected @ text.T  # (B, K)
+        return self.log_scale.exp() * cosine + self.offset
+
+
+class VideoQueryHead(LogitHead):
+    """A linear path from the video query to the scores: logit_k = U_k . (Q_v - mean) / std + c_k.
+
+    It holds what a linear probe on the frozen features holds, so that the whole model starts from
+    the probe instead of having to find it again through the decoder (linear probing, then
+    fine-tuning: Kumar et al. 2022, arXiv:2202.10054).
+
+    Args:
+        num_labels: K.
+        width: D'', of the video query, already standardised.
+    """
+
+    def __init__(self, num_labels: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_labels, width))
+        self.bias = nn.Parameter(torch.zeros(num_labels))
+
+    def logits(self, x: Tensor, text: Tensor) -> Tensor:
+        """(B, D'') float -> (B, K) float logits; the text is not used."""
+        return nn.functional.linear(x, self.weight, self.bias)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msqnet.errors import CheckpointError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.model.configuration import OPEN_ADVICE
-from msqnet.model.query_encoders import load_text_encoder_of
-from msqnet.model.query_encoders.text_encoder import embed_labels
+from msqnet.model.text_encoders import embed_labels, load_text_encoder_of
 from msqnet.prompts import DESCRIPTIONS, LabelText, prompts_of
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 # Of the embedding's length: what is left of one in half precision.
 _TOLERANCE = 2e-3

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import UnreadableVideo
-from msqnet.model.video_encoders.lite import video_statistics
+from msqnet.model.video_encoders.encoder import POOLED, VIDEO_QUERY
 from msqnet.predictions import replacing
 from msqnet.training.feature_files import FeatureFiles, VideoDigests
 from msqnet.training.frozen import FrozenPart
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.training.feature_files import Entry
 
 _KEY_LENGTH = 32
@@ -273,13 +273,14 @@ class FeatureStore:
 
     def video_queries(self, rows: np.ndarray, view: int) -> Tensor:
         """Video queries (N, D'') float32 of a view of some rows; the model must have one."""
-        name = "video_query" if "video_query" in self.names else "trunk_pooled"
+        # Reading all features would take many times as long.
+        name = VIDEO_QUERY if VIDEO_QUERY in self.names else POOLED
+        model: Any = self.frozen.model
         keys = [self.key(int(row), view) for row in rows]
         parts = []
         for first in range(0, len(keys), _ROWS_AT_A_TIME):
             part = self.files.read(keys[first : first + _ROWS_AT_A_TIME], name)
-            values = torch.from_numpy(part).float()
-            parts.append(values if name == "video_query" else video_statistics(values))
+            parts.append(model.video_query({name: torch.from_numpy(part).float()}))
         return torch.cat(parts)
 
 

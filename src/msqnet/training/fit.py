@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from transformers import set_seed
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
-from msqnet.model.heads import VideoQueryHead
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.decoder import VideoQueryHead
+from msqnet.model.pretrained import MSQNet
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.held_out import (
     HeldOut,
@@ -74,8 +75,12 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
         report(f"new labels: {', '.join(new) or 'none'}")
     freeze(model, run.train.finetune)
     if run.train.gradient_checkpointing:
-        if run.arch.video_encoder == "lite":
-            raise ConfigError("gradient_checkpointing: the lite encoder has none; leave it off")
+        encoder = model.video_encoder
+        if not any(isinstance(part, GradientCheckpointingLayer) for part in encoder.modules()):
+            raise ConfigError(
+                f"gradient_checkpointing: the {run.arch.video_encoder} encoder has none; leave it "
+                "off"
+            )
         # transformers 5.17 knows the first name only, 5.23 warns about it.
         enable = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)()
@@ -242,11 +247,12 @@ class _TrainingData:
             self.model.train(mode=False)
             for batch in loader:
                 closeups = batch.get("closeups")
-                encoded: Any = self.model.encode(
+                features = self.model.encode(
                     batch["pixels"].to(self.model.device),
                     None if closeups is None else closeups.to(self.model.device),
                 )
-                queries.append(encoded[1].float().cpu())
+                query: Any = self.model.video_query(features)
+                queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1
 
     def remove(self) -> None:

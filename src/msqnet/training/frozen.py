@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from msqnet.errors import ConfigError
-from msqnet.model.video_encoders.lite import LiteVideoEncoder, video_statistics
+from msqnet.model.video_encoders.encoder import FRAME_MEMORY, VIDEO_QUERY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 # Raise it where the code computes something else from the same weights and pixels.
 _VERSION = 1
@@ -26,31 +26,34 @@ class FrozenPart:
 
     Args:
         model: whose encoders are taken.
-        finetune: as `TrainConfig.finetune`: "after_trunk" (``lite``) keeps what the trunk gives,
-            "decoder" the frame memory.
+        finetune: as `TrainConfig.finetune`: "after_trunk" keeps what the encoder's backbone gives
+            of each frame, "decoder" the frame memory.
 
     Attributes:
-        names: of the arrays, which are keyword arguments of `MSQNet.forward`: ``trunk_maps`` and
-            ``trunk_pooled``, or ``frame_memory``; and ``video_query``, where neither tells it.
+        names: of the arrays, which are keyword arguments of `MSQNet.forward`: those of the frames,
+            or ``frame_memory``; and ``video_query``, where neither tells it.
 
     Raises:
         ConfigError: nothing that clips pass through first is frozen.
     """
 
     def __init__(self, model: MSQNet, finetune: str):
-        is_lite = isinstance(model.video_encoder, LiteVideoEncoder)
-        if finetune == "full" or (finetune == "after_trunk" and not is_lite):
+        encoder = model.video_encoder
+        if finetune == "full" or (finetune == "after_trunk" and not encoder.frozen_features):
             raise ConfigError(
                 f"cached_views keeps what frozen layers give, but finetune {finetune} trains the "
-                f"first layers of {type(model.video_encoder).__name__}; set finetune to decoder, "
-                "or cached_views to 0"
+                f"first layers of {encoder.display_name}; set finetune to decoder, or cached_views "
+                "to 0"
             )
         self.model = model
         self.after_trunk = finetune == "after_trunk"
-        self.of_trunk = is_lite and model.config.video_query != "image"
-        names = ["trunk_maps", "trunk_pooled"] if self.after_trunk else ["frame_memory"]
-        has_query = model.config.video_query == "image" or (self.of_trunk and not self.after_trunk)
-        self.names = (*names, "video_query") if has_query else tuple(names)
+        # Also for a model without a query: others can then share the features.
+        self.has_own_query = encoder.query_width > 0 and model.config.video_query != "image"
+        names = encoder.frozen_features if self.after_trunk else (FRAME_MEMORY,)
+        has_query = model.config.video_query == "image" or (
+            self.has_own_query and not self.after_trunk
+        )
+        self.names = (*names, VIDEO_QUERY) if has_query else tuple(names)
 
     def digest(self) -> str:
         """Identifies all weights and settings that the features depend on: 64 hex digits."""
@@ -68,7 +71,7 @@ class FrozenPart:
         if self.model.image_encoder is not None:
             parts["image"] = self.model.image_encoder
             settings["image"] = _settings(self.model.image_encoder.config)
-            settings["image_embedding"] = self.model.config.image_embedding
+            settings["image_embedding"] = self.model.config.embedding
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         for part, module in parts.items():
             for name, tensor in sorted(module.state_dict().items()):
@@ -83,7 +86,7 @@ class FrozenPart:
 
         Args:
             pixels: (B, T, 3, H, W) uint8.
-            closeups: the same of the second look, or None.
+            closeups: motion crops, likewise; or None.
 
         Returns:
             (B, ...) float16 by name, on the CPU.
@@ -92,19 +95,17 @@ class FrozenPart:
             ConfigError: a value outside of the range of half precision.
         """
         device = self.model.device
-        encoded: Any = self.model.encode(
+        found = self.model.encode(
             pixels.to(device), None if closeups is None else closeups.to(device)
         )
-        features, query = encoded
-        if self.after_trunk:
-            found = {"trunk_maps": features.maps, "trunk_pooled": features.pooled}
-        else:
-            found = {"frame_memory": self.model.video_encoder.memory(features)}
-            if self.of_trunk:  # also for a model without a query: others can then share it
-                query = video_statistics(features.pooled)
-        if "video_query" in self.names:
-            found["video_query"] = query
-        halves = {name: values.half().cpu() for name, values in found.items()}
+        if not self.after_trunk:
+            encoder: Any = self.model.video_encoder
+            if self.has_own_query:
+                found[VIDEO_QUERY] = encoder.video_query(found)
+            found[FRAME_MEMORY] = encoder.memory(
+                {name: values for name, values in found.items() if name != VIDEO_QUERY}
+            )
+        halves = {name: found[name].half().cpu() for name in self.names}
         for name, values in halves.items():
             if not values.isfinite().all():
                 raise ConfigError(

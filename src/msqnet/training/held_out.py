@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from msqnet.model.configuration import MSQNetConfig
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.training.run import Run
 
 _logger = logging.getLogger(__name__)

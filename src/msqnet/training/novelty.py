@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from msqnet.model.novelty import NoveltyReference, clip_embeddings, spread_over_groups
+from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
 from msqnet.training.features import collate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.training.run import Run
 
 # Where nothing is stored each row is decoded once more: enough for the quantiles, soon done.

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.model.heads import VideoQueryHead
+from msqnet.model.decoder import VideoQueryHead
 
 if TYPE_CHECKING:
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 _MAX_ITERATIONS = 200
 

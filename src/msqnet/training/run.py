@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from msqnet.config import ArchConfig, AugmentationConfig, ClipConfig, TrainConfig
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
-    from msqnet.model.msqnet import MSQNet
-    from msqnet.model.novelty import NoveltyReference
+    from msqnet.model.out_of_distribution import NoveltyReference
+    from msqnet.model.pretrained import MSQNet
 
 _logger = logging.getLogger(__name__)
 _SIDED_WORDS = {

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset, Sampler
 
     from msqnet.config import TrainConfig
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 _logger = logging.getLogger(__name__)
 _STATE_FILE = "trainer_state.json"
@@ -241,8 +241,11 @@ def freeze(model: MSQNet, finetune: str) -> None:
     if finetune == "decoder":
         model.video_encoder.requires_grad_(False)
     elif finetune == "after_trunk":
-        if not hasattr(model.video_encoder, "trunk"):
-            raise ConfigError("finetune after_trunk needs the lite video encoder")
+        if not model.video_encoder.frozen_features:
+            raise ConfigError(
+                "finetune after_trunk needs an encoder with a backbone apart, such as lite; use "
+                "full or decoder"
+            )
         model.video_encoder.trunk.requires_grad_(False)
 
 

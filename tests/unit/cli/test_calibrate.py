@@ -14,8 +14,8 @@ from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.novelty import NOVELTY_FILE
+from msqnet.model.out_of_distribution import NOVELTY_FILE
+from msqnet.model.pretrained import MSQNet
 from tests.fixtures.models import tiny_model
 from tests.fixtures.tables import write_brightness_table
 

@@ -26,7 +26,7 @@ def models(tmp_path: Path) -> tuple[str, str]:
     """Folders of a tiny model with a video query and of one without."""
     full, text = tmp_path / "full", tmp_path / "text"
     tiny_model("lite").save_pretrained(full)
-    tiny_model("lite", video_query="none", video_query_to_scores=False).save_pretrained(text)
+    tiny_model("lite", video_query="none", direct_path=False).save_pretrained(text)
     return str(full), str(text)
 
 

@@ -11,7 +11,7 @@ import yaml
 from msqnet.cli import main as cli
 from msqnet.config import LossConfig, TrainConfig
 from msqnet.errors import ConfigError
-from msqnet.training import recipes
+from msqnet.model import registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,19 +28,20 @@ def parse(*options: str) -> TrainConfig:
 def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
     """The loss of a `lite` recipe that is not the default one."""
     loss = LossConfig("asymmetric", {"clip": 0.2})
-    recipe = recipes.RECIPES["lite"]
+    recipe = registry.encoder_spec("lite").recipe
     train = replace(recipe.train, loss=loss, class_balance="none")
-    monkeypatch.setitem(recipes.RECIPES, "lite", replace(recipe, train=train))
+    spec = replace(registry.encoder_spec("lite"), recipe=replace(recipe, train=train))
+    monkeypatch.setitem(registry.VIDEO_ENCODERS, "lite", spec)
     return loss
 
 
 @pytest.mark.parametrize("encoder", ["lite", "timesformer"])
 def test_what_is_not_said_comes_from_the_recipe(encoder: str) -> None:
-    assert parse("--arch.video_encoder", encoder) == recipes.RECIPES[encoder].train
+    assert parse("--arch.video_encoder", encoder) == registry.encoder_spec(encoder).recipe.train
 
 
 def test_recipe_settings_go_by_their_dotted_names() -> None:
-    found = recipes.recipe_defaults("lite")
+    found = registry.recipe_defaults("lite")
     assert found["train.loss.name"] == "cross_entropy"
     assert found["train.loss.options"] == {}
 

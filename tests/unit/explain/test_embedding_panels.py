@@ -33,7 +33,7 @@ def with_video_query(task: str = "multi_label") -> VideoEmbedder:
 
 
 def text_only(task: str = "multi_label") -> VideoEmbedder:
-    model = tiny_model("lite", video_query="none", video_query_to_scores=False, task=task)
+    model = tiny_model("lite", video_query="none", direct_path=False, task=task)
     return VideoEmbedder(model, "cpu", {"name": "text"})
 
 

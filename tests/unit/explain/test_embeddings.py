@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.data.records import ClipTable
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 NUM_ROWS = 5
 
@@ -29,7 +29,7 @@ def table(tmp_path: Path) -> ClipTable:
 
 
 def text_only_model() -> MSQNet:
-    return tiny_model("lite", seed=1, video_query="none", video_query_to_scores=False)
+    return tiny_model("lite", seed=1, video_query="none", direct_path=False)
 
 
 def test_embeddings_are_what_the_models_output_holds(table: ClipTable) -> None:

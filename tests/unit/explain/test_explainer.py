@@ -14,6 +14,7 @@ from msqnet.errors import ConfigError, VocabularyError
 from msqnet.explain.explainer import Explainer
 from msqnet.explain.relevance import label_relevance
 from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.model.video_encoders.encoder import VideoEncoder
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 from msqnet.video.window_grid import segment_times
@@ -23,7 +24,7 @@ from tests.unit.inference.brightness import write_video
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 
 def noisy_frames(height: int = 40, width: int = 64) -> Frames:
@@ -43,9 +44,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def linear_direct_path(model: MSQNet) -> None:
     """Scores straight from the mean features, all weights positive: every cell speaks for all."""
     head: Any = model.query_head
-    num_looks, width = 2, model.video_encoder.feature_width
-    weight = torch.zeros(len(LABELS), num_looks, 3, width)
-    weight[:, :, 0] = torch.rand(len(LABELS), num_looks, width)
+    num_views, width = 2, model.video_encoder.query_width // 6
+    weight = torch.zeros(len(LABELS), num_views, 3, width)
+    weight[:, :, 0] = torch.rand(len(LABELS), num_views, width)
     with torch.no_grad():
         head.weight.copy_(weight.flatten(1))
         model.query_mean.zero_()
@@ -70,7 +71,7 @@ def test_shares_are_those_of_the_logits() -> None:
     assert [path.share for path in paths] == [0.25, 0.75]
     expected = model.scores(model(**inputs).logits)[0, [1]]
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-5)
-    without = tiny_model("lite", video_query_to_scores=False)
+    without = tiny_model("lite", direct_path=False)
     paths, _ = label_relevance(without, ClipBatch(inputs["pixels"], inputs["closeups"]), [1])
     assert [(path.name, path.share) for path in paths] == [("decoder", 1.0)]
 
@@ -138,6 +139,7 @@ def test_empty_stretch_is_refused(video: Path) -> None:
 
 def test_encoder_without_attention_is_refused_at_once() -> None:
     model = tiny_model("timesformer")
-    model.video_encoder.__class__ = type("Other", (type(model.video_encoder),), {})
+    without = {"rollout": VideoEncoder.rollout, "display_name": "Other"}
+    model.video_encoder.__class__ = type("Other", (type(model.video_encoder),), without)
     with pytest.raises(ConfigError, match="Other has no attention between patches"):
         Explainer(model, "cpu")

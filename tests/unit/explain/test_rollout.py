@@ -10,11 +10,16 @@ from torch import Tensor
 from transformers import TimesformerConfig
 
 from msqnet.errors import ConfigError
-from msqnet.explain.rollout import HeadMix, decoder_rollout, encoder_rollout, mean_of_heads
-from msqnet.model.configuration import LiteConfig
-from msqnet.model.recording import AttentionRecord, recorded_attention
-from msqnet.model.video_encoders import class_for_config
-from msqnet.model.video_encoders.c3d import C3DVideoEncoder
+from msqnet.explain.rollout import check_has_rollout, decoder_rollout
+from msqnet.model.attention import (
+    AttentionRecord,
+    HeadMix,
+    mean_of_heads,
+    recorded_attention,
+)
+from msqnet.model.registry import class_for_config
+from msqnet.model.video_encoders.convolutional import C3DVideoEncoder
+from msqnet.model.video_encoders.lite import LiteConfig
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from tests.fixtures.models import fill_with_noise, tiny_model
 from tests.fixtures.tiny_encoders import flickering_clips, tiny_encoder_config
@@ -30,9 +35,7 @@ def recorded(encoder: VideoEncoder) -> tuple[HeadMix, AttentionRecord, int]:
     """Of one clip of an encoder with noise for weights; and its number of memory items."""
     fill_with_noise(encoder)
     encoder.eval()
-    clips: Any = flickering_clips(encoder.config, 1)
-    if isinstance(encoder.config, LiteConfig):
-        clips = encoder.features(clips, None)
+    clips = flickering_clips(encoder.config, 1)
     with torch.no_grad(), recorded_attention(encoder) as record:
         memory = encoder(clips)
     return HeadMix(record, mean_of_heads), record, memory.shape[1]
@@ -94,7 +97,7 @@ def test_timesformer_equals_the_product_of_whole_matrices() -> None:
         whole = divided_layer(over_space, over_time) @ whole
     memory = torch.rand(3, num_items)
     expected = patches_of(memory @ means_over_patches(NUM_PATCHES) @ whole, NUM_PATCHES)
-    found = encoder_rollout(encoder, attention, memory)
+    found = encoder.rollout(attention, memory)
     assert found.shape == (3, 1, NUM_FRAMES, GRID, GRID)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
@@ -114,21 +117,21 @@ def test_joint_attention_equals_the_product_of_whole_matrices(frame_pooling: Any
         items = torch.nn.functional.adaptive_avg_pool1d(torch.eye(size), NUM_FRAMES).T
     memory = torch.rand(2, num_items)
     expected = patches_of(memory @ items @ second @ first, NUM_PATCHES)
-    found = encoder_rollout(encoder, attention, memory)
+    found = encoder.rollout(attention, memory)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
 
-def test_both_looks_of_lite_equal_the_product_of_whole_matrices() -> None:
+def test_both_views_of_lite_equal_the_product_of_whole_matrices() -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
     config = LiteConfig(image_size=64, num_frames=NUM_FRAMES, grid_size=2, **sizes)
-    config.num_hidden_layers, config.num_looks = 2, 2
+    config.num_hidden_layers, config.num_views = 2, 2
     encoder: Any = class_for_config(config)(config)
     fill_with_noise(encoder)
     encoder.eval()
     looks = torch.randint(0, 256, (2, 1, NUM_FRAMES, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad(), recorded_attention(encoder) as record:
-        encoder(encoder.features(looks[0], looks[1]))
+        encoder(looks[0], looks[1])
     num_cells = 2 * NUM_PATCHES  # of both looks, in one frame
     whole = torch.eye(1 + num_cells * NUM_FRAMES)
     for block in encoder.blocks:
@@ -143,7 +146,7 @@ def test_both_looks_of_lite_equal_the_product_of_whole_matrices() -> None:
                 item = memory[:, 1 + look * NUM_FRAMES + frame]
                 tokens[:, token(look * NUM_PATCHES + cell, frame)] = item / NUM_PATCHES
     expected = patches_of(tokens @ whole, num_cells).unflatten(2, (2, NUM_PATCHES))
-    found = encoder_rollout(encoder, HeadMix(record, mean_of_heads), memory)
+    found = encoder.rollout(HeadMix(record, mean_of_heads), memory)
     assert found.shape == (3, 2, NUM_FRAMES, GRID, GRID)
     torch.testing.assert_close(found.flatten(3), expected.transpose(1, 2))
 
@@ -157,7 +160,7 @@ def test_videomae_equals_the_product_of_whole_matrices() -> None:
     memory = torch.rand(3, num_items)
     tokens = memory.repeat_interleave(NUM_PATCHES, dim=1) / NUM_PATCHES  # time-major
     expected = (tokens @ second @ first).unflatten(1, (num_items, NUM_PATCHES))
-    found = encoder_rollout(encoder, attention, memory)
+    found = encoder.rollout(attention, memory)
     assert found.shape == (3, 1, NUM_FRAMES // 2, GRID, GRID)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
@@ -170,7 +173,7 @@ def test_frame_encoders_stay_inside_of_each_frame(encoder_name: str) -> None:
     attention, record, num_items = recorded(encoder)
     assert num_items == NUM_FRAMES
     memory = torch.rand(3, NUM_FRAMES)
-    found = encoder_rollout(encoder, attention, memory).flatten(3)[:, 0]  # (K, T, P)
+    found = encoder.rollout(attention, memory).flatten(3)[:, 0]  # (K, T, P)
     for frame in range(NUM_FRAMES):
         first, second = (halved(weights[frame].mean(0)) for weights in record.weights)
         rows = torch.cat([torch.zeros(3, 1), torch.ones(3, NUM_PATCHES) / NUM_PATCHES], dim=1)
@@ -219,7 +222,7 @@ def test_attention_to_one_patch_puts_half_of_everything_there_with_each_layer() 
     to_patch_5[..., 5] = 1
     for _ in range(2):
         record(encoder, to_patch_5)
-    found = encoder_rollout(encoder, HeadMix(record, mean_of_heads), torch.tensor([[1.0, 0.0]]))
+    found = encoder.rollout(HeadMix(record, mean_of_heads), torch.tensor([[1.0, 0.0]]))
     # Patch 5 is of the second time step; of the first, which was asked for, a quarter remains.
     assert found[0, 0, 1].flatten().tolist() == [0, 0.75, 0, 0]
     assert found[0, 0, 0].flatten().tolist() == [0.0625] * 4
@@ -228,5 +231,7 @@ def test_attention_to_one_patch_puts_half_of_everything_there_with_each_layer() 
 def test_encoder_without_attention_is_refused_by_name() -> None:
     with torch.device("meta"):
         encoder = C3DVideoEncoder(tiny_encoder_config("c3d"))
-    with pytest.raises(ConfigError, match="C3DVideoEncoder has no attention"):
-        encoder_rollout(encoder, HeadMix(AttentionRecord(), mean_of_heads), torch.ones(1, 2))
+    with pytest.raises(ConfigError, match=r"C3D has no attention .* lite, timesformer, videomae"):
+        check_has_rollout(encoder)
+    with pytest.raises(ConfigError, match="C3D has no attention"):
+        encoder.rollout(HeadMix(AttentionRecord(), mean_of_heads), torch.ones(1, 2))

@@ -19,7 +19,7 @@ from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
-from msqnet.model.novelty import NoveltyReference
+from msqnet.model.out_of_distribution import NoveltyReference
 from tests.fixtures.models import (
     tiny_model,
     write_clip_folder,
@@ -30,7 +30,7 @@ from tests.unit.inference.test_backends import tiny_model as tiny_lite
 if TYPE_CHECKING:
     from msqnet.clips import Clip
     from msqnet.config import ClipConfig
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 RUNTIMES = ["onnxruntime", "openvino"]
 

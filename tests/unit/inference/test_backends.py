@@ -12,8 +12,9 @@ from msqnet.errors import CheckpointError
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.model.computing import Precision, has_fast_bf16
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.video_encoders.lite import LiteConfig
 from msqnet.predictions import VideoPredictions
 from tests.unit.inference.brightness import write_video
 

@@ -17,7 +17,7 @@ from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.windows import iter_shared_windows, iter_windows
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 from tests.unit.inference.brightness import CLIP as BRIGHTNESS_CLIP
@@ -50,7 +50,7 @@ def transformer_model(video: str) -> MSQNet:
             video_encoder=encoder,
             image_encoder=CLIPVisionConfig(**{**common, "image_size": 24}),
             video_query="image",
-            video_query_to_scores=False,
+            direct_path=False,
             labels=["walking", "resting"],
             label_width=8,
             width=16,
@@ -144,11 +144,11 @@ def test_folded_weights_are_forgotten_in_training_and_when_others_are_loaded() -
     with torch.no_grad():
         plain = model(pixels=pixels).logits
         folded = model.prepare_for_inference()(pixels=pixels).logits
-    assert layer.folded_weight is not None
+    assert layer.fused_weight is not None
     torch.testing.assert_close(folded, plain, atol=1e-5, rtol=0)
-    assert "folded_weight" not in " ".join(model.state_dict())
+    assert "fused_weight" not in " ".join(model.state_dict())
     others = {name: tensor * 1.5 for name, tensor in model.state_dict().items()}
     model.load_state_dict(others)
-    assert layer.folded_weight is None
+    assert layer.fused_weight is None
     model.prepare_for_inference().train()
-    assert layer.folded_weight is None
+    assert layer.fused_weight is None

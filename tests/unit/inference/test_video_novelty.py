@@ -16,7 +16,7 @@ from msqnet.errors import ConfigError
 from msqnet.inference.backends import ClipAnswers, TorchBackend, answer_frames, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import Job
-from msqnet.model.novelty import NoveltyReference, clip_embeddings
+from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.predictions import Novelty
 from tests.fixtures.models import random_inputs, tiny_model

@@ -13,8 +13,9 @@ from transformers import AutoModel, PreTrainedModel, TimesformerModel
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
 from msqnet.model.attention import MultiHeadAttention, attention_if_available, set_attention
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.video_encoders.lite import LiteConfig
 from tests.fixtures.models import fill_with_noise, tiny_timesformer_config, tiny_vision_config
 from tests.fixtures.tiny_encoders import clip_form_of, flickering_clips, tiny_encoder_config
 
@@ -196,7 +197,7 @@ def test_convolutions_have_nothing_to_choose() -> None:
             MSQNetConfig(
                 video_encoder=config,
                 video_query="none",
-                video_query_to_scores=False,
+                direct_path=False,
                 attn_implementation="sdpa",
             )
         )

@@ -12,8 +12,9 @@ from msqnet.config import ArchConfig
 from msqnet.errors import CheckpointError, ConfigError
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model, transfer
-from msqnet.model.efficientnet_lite import pretrained_state_dict
-from msqnet.model.query_encoders.clip import ClipImageEncoder, clip_text_embeddings
+from msqnet.model.dual_encoders import ClipTextEncoder
+from msqnet.model.image_encoders import ClipImageEncoder
+from msqnet.model.video_encoders.lite import pretrained_state_dict
 from tests.fixtures.models import (
     NUM_FRAMES,
     tiny_clip_settings,
@@ -71,7 +72,9 @@ def test_timesformer_model_holds_the_weights_of_all_three_encoders(
     for name, tensor in model.image_encoder.state_dict().items():
         assert torch.equal(tensor, image[name]), name
     # Prompts, not names: underscores are read as spaces.
-    text = clip_text_embeddings(folders["text_encoder"], ["sit", "walk on"])
+    text = ClipTextEncoder.from_pretrained(str(folders["text_encoder"]), "pooled").embed(
+        ["sit", "walk on"]
+    )
     assert torch.equal(model.query_encoder.label_embeddings, text)
     assert model.config.video_query == "image"
     assert model.query_head is None
@@ -94,7 +97,7 @@ def test_lite_model_takes_its_sizes_from_the_clip_settings(closeup: bool) -> Non
     settings = arch("lite", closeup=closeup)
     model = new_model(settings, tiny_clip_settings(), LABELS, task="single_label")
     video = model.config.video_encoder
-    assert (video.image_size, video.num_frames, video.num_looks) == (128, NUM_FRAMES, 1 + closeup)
+    assert (video.image_size, video.num_frames, video.num_views) == (128, NUM_FRAMES, 1 + closeup)
     assert model.config.clip_config == clip
     assert model.config.task == "single_label"
     assert tuple(model.config.label_set) == tuple(LABELS)
@@ -118,14 +121,22 @@ def test_lite_model_starts_from_imagenet_weights() -> None:
 @pytest.mark.parametrize(
     ("video_encoder", "changes", "message"),
     [
-        ("timesformer", {"closeup": True}, "closeup needs the lite video encoder"),
-        ("timesformer", {"video_query": "trunk"}, "needs the lite video encoder"),
+        (
+            "timesformer",
+            {"closeup": True},
+            "closeup True: .* for lite",
+        ),
+        (
+            "timesformer",
+            {"video_query": "trunk"},
+            "video_query trunk: not for",
+        ),
         ("timesformer", {"direct_path": True}, "direct_path starts at the video query"),
         ("lite", {"image_encoder": "some/clip"}, "needed for video_query image, and only there"),
-        ("lite", {"frame_pooling": "flat"}, "needs the timesformer"),
-        ("lite", {"pixel_statistics": "clip"}, "has its own only"),
+        ("lite", {"frame_pooling": "flat"}, "it is for timesformer"),
+        ("lite", {"pixel_statistics": "clip"}, "set it to own"),
         ("lite", {"head": "cosine"}, "query_attention false"),
-        ("lite", {"head": "shared", "query_attention": False}, "needs a text_encoder"),
+        ("lite", {"head": "shared", "query_attention": False}, "needs learn_label_queries"),
         ("i3d", {"video_weights": ""}, "give a checkpoint file"),
     ],
 )

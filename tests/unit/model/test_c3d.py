@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from msqnet.model.video_encoders.c3d import C3DVideoEncoder, c3d_convolutions
+from msqnet.model.video_encoders.convolutional import C3DVideoEncoder, c3d_convolutions
 from tests.fixtures.convolutional import C3D_CLASSIFIER, C3D_SHAPES
 
 # Channels, frames, height and width after each stage for 16 frames of 112 x 112 (the paper's
@@ -51,7 +51,7 @@ def test_the_number_of_parameters_is_the_published_one() -> None:
 def test_pixels_are_blue_green_red_less_the_mean() -> None:
     encoder = C3DVideoEncoder(C3DVideoEncoder.default_config(8, 16))
     red_green_blue = torch.tensor([255, 100, 0], dtype=torch.uint8).view(3, 1, 1)
-    found = encoder.standardise(red_green_blue, torch.float32).flatten()
+    found = encoder.normalize(red_green_blue, torch.float32).flatten()
     torch.testing.assert_close(found, torch.tensor([0 - 90.25, 100 - 97.66, 255 - 101.41]))
 
 

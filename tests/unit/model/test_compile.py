@@ -14,7 +14,7 @@ from tests.unit.inference.test_shared_frames import model_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
     from msqnet.model.video_encoders.encoder import FrameFeatures
 
 

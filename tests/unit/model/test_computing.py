@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from msqnet.errors import ConfigError
-from msqnet.model.computing import Computing, has_fast_bf16, resolve_device
-from msqnet.model.folding import Foldable
-from msqnet.model.heads import LogitHead, SharedLinear, TextAlignment, VideoQueryHead
+from msqnet.model.computing import Computing, Fusable, has_fast_bf16, resolve_device
+from msqnet.model.decoder import LogitHead, SharedLinear, TextAlignment, VideoQueryHead
 from tests.fixtures.models import fill_with_noise
 from tests.unit.inference.test_shared_frames import model_of
 from tests.unit.model.test_compile import logits, stages
 from tests.unit.model.test_every_encoder import clips_for, every_case, shared_model, shared_outputs
 
 if TYPE_CHECKING:
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 
 @pytest.mark.parametrize("name", ["bogus", "cuda:99", "cpu:x"])
@@ -84,8 +83,8 @@ def test_only_products_change_their_numbers() -> None:
         own = {parameter.dtype for parameter in module.parameters(recurse=False)}
         is_rounded = isinstance(module, products) and not name.startswith(("head", "query_head"))
         assert own <= {torch.bfloat16 if is_rounded else torch.float32}, name
-    folded = [module for module in model.modules() if isinstance(module, Foldable)]
-    assert {module.folded_weight.dtype for module in folded} == {torch.bfloat16}  # type: ignore[union-attr]
+    folded = [module for module in model.modules() if isinstance(module, Fusable)]
+    assert {module.fused_weight.dtype for module in folded} == {torch.bfloat16}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("head", [SharedLinear(8), TextAlignment(8, 6), VideoQueryHead(3, 8)])

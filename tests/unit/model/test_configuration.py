@@ -8,7 +8,8 @@ import pytest
 from transformers import CLIPVisionConfig, TimesformerConfig
 
 from msqnet.errors import ConfigError
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.video_encoders.lite import LiteConfig
 from tests.fixtures.models import LABELS, tiny_clip_settings, tiny_config
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def test_calibration_left_out_changes_nothing() -> None:
         ({"query_positions": "sine"}, "query_positions 'sine'"),
         ({"video_query": "sound"}, "video_query 'sound'"),
         ({"video_query": "image"}, "image encoder is needed"),
-        ({"video_query": "none"}, "needs a video query"),
+        ({"video_query": "none"}, "starts at the video query"),
         ({"query_share": 1.5}, "query_share 1.5"),
         ({"width": 15}, "width 15"),
         ({"width": 18, "decoder_heads": 4}, "width 18"),
@@ -67,5 +68,5 @@ def test_encoder_of_an_unknown_kind_is_refused() -> None:
 
 
 def test_trunk_query_needs_a_trunk() -> None:
-    with pytest.raises(ConfigError, match="needs the lite video encoder"):
+    with pytest.raises(ConfigError, match="not for the video encoder"):
         tiny_config("timesformer", video_query="trunk", image_encoder=None)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model.video_encoders import class_for_config
+from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import FrameSpan, time_positions
 from tests.fixtures.convolutional import PUBLISHED, Published, published_tensors
 

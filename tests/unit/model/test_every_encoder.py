@@ -13,11 +13,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from msqnet.config import ClipConfig
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.video_encoders import ENCODER_OF_MODEL_TYPE, VIDEO_ENCODERS
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.registry import VIDEO_ENCODERS, spec_of_model_type
 from msqnet.model.video_encoders.convolutional import ConvolutionalVideoEncoder
-from msqnet.model.video_encoders.encoder import item_seconds, time_positions
+from msqnet.model.video_encoders.encoder import time_positions
+from msqnet.model.video_encoders.lite import LiteConfig
 from tests.fixtures.models import fill_with_noise, tiny_vision_config
 from tests.fixtures.tiny_encoders import (
     TINY_ENCODERS,
@@ -60,7 +61,7 @@ CASES = {
         {
             "video_query": "image",
             "image_encoder": tiny_siglip_config(),
-            "video_query_to_scores": True,
+            "direct_path": True,
         },
     ),
     "memory encoder": Case(
@@ -81,7 +82,7 @@ def shared_model(name: str) -> MSQNet:
     num_frames, size = clip_form_of(encoder)
     settings: dict[str, Any] = {
         "video_query": "trunk" if is_lite else "none",
-        "video_query_to_scores": is_lite,
+        "direct_path": is_lite,
         "label_width": 12,
         "width": WIDTH,
         "decoder_layers": 1,
@@ -125,7 +126,7 @@ def _one_thread() -> None:
 
 def test_cases_hold_every_encoder() -> None:
     types = [tiny_encoder_config(case.encoder).model_type for case in CASES.values()]
-    assert {ENCODER_OF_MODEL_TYPE[model_type] for model_type in types} == set(VIDEO_ENCODERS)
+    assert set(map(spec_of_model_type, types)) == set(VIDEO_ENCODERS.values())
 
 
 @every_case
@@ -142,16 +143,11 @@ def test_memory_items_cover_the_clip_in_the_order_of_time(name: str) -> None:
     model = shared_model(name)
     num_frames = model.config.clip_config.num_frames
     spans = model.video_encoder.memory_spans(num_frames)
-    seconds = 5 + 0.04 * torch.arange(num_frames, dtype=torch.float64)
-    times, positions = item_seconds(spans, seconds), time_positions(spans)
-    assert len(times) == len(positions) == len(spans)
+    positions = time_positions(spans)
+    assert len(positions) == len(spans)
     assert [index for span in spans if span for index in range(*span)] == list(range(num_frames))
     in_time = [index for index, span in enumerate(spans) if span]
     assert [positions[index] for index in in_time] == list(range(len(in_time)))
-    assert (times[in_time].diff() > 0).all()
-    for time, span in zip(times, spans, strict=True):
-        frames = seconds if span is None else seconds[slice(*span)]
-        assert frames[0] <= time <= frames[-1]
 
 
 @every_case

@@ -12,15 +12,13 @@ from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError, ConfigError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.model.builder import RANDOM_LABEL_WIDTH
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.query_encoders import load_text_encoder
-from msqnet.model.query_encoders.clip import ClipImageEncoder
-from msqnet.model.query_encoders.siglip import SiglipImageEncoder
+from msqnet.model.image_encoders import ClipImageEncoder, SiglipImageEncoder
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.text_encoders import load_text_encoder
 from msqnet.model.video_encoders.lite import LiteConfig, LiteVideoEncoder
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
-from msqnet.model.video_encoders.videomae import VideoMAEVideoEncoder
+from msqnet.model.video_encoders.tubelets import VideoMAEVideoEncoder, VJEPA2VideoEncoder
 from msqnet.model.video_encoders.vit import FrameEncoder
-from msqnet.model.video_encoders.vjepa2 import VJEPA2VideoEncoder
 from tests.fixtures.models import (
     NUM_FRAMES,
     SIZE_PIXELS,
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 LABELS = ["sit", "walk_on"]
 TINY = {"width": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_feedforward": 24}
 OPEN = {"head": "cosine", "query_attention": False, "learn_label_queries": False}
-NO_QUERY = {"video_query": "none", "video_query_to_scores": False}
+NO_QUERY = {"video_query": "none", "direct_path": False}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,7 @@ def test_names_give_the_weights_of_all_three_encoders(folders: dict[str, str]) -
     assert torch.equal(model.query_encoder.label_embeddings, embeddings)
     config = model.config
     assert (config.labels, config.task, config.width) == (LABELS, "single_label", 16)
-    assert (config.video_query, config.video_query_to_scores) == ("image", False)
+    assert (config.video_query, config.direct_path) == ("image", False)
     assert config.clip_config == tiny_clip_settings()
     assert config.text_encoder == text.source
     assert config.provenance["pretrained_licences"] == [
@@ -113,7 +111,7 @@ def test_given_encoders_are_copied_and_can_still_be_used(folders: dict[str, str]
     model = MSQNet.from_encoders(video=video, image=image, text=text, labels=LABELS, **TINY).eval()
     assert_same_weights(model.video_encoder, video)
     assert_same_weights(model.image_encoder, image)
-    assert model.config.image_embedding == "projected"
+    assert model.config.embedding == "projected"
     assert model.config.label_width == text.width
     with torch.inference_mode():
         assert torch.equal(model.video_encoder(clips), before[0])
@@ -148,9 +146,9 @@ def test_kind_of_a_video_encoder_is_told_by_its_folder(
     assert model.eval()(pixels=clips).logits.shape == (1, 2)
 
 
-@pytest.mark.parametrize("num_looks", [1, 2])
-def test_clips_are_those_of_a_given_encoder(num_looks: int) -> None:
-    config = LiteConfig(image_size=32, num_frames=3, num_looks=num_looks, grid_size=1)
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_clips_are_those_of_a_given_encoder(num_views: int) -> None:
+    config = LiteConfig(image_size=32, num_frames=3, num_views=num_views, grid_size=1)
     model = MSQNet.from_encoders(video=LiteVideoEncoder(config), labels=LABELS)
     # 256 / 224 of the size, as published weights are tested.
     assert model.config.clip_config == ClipConfig(
@@ -158,14 +156,14 @@ def test_clips_are_those_of_a_given_encoder(num_looks: int) -> None:
         size_pixels=32,
         short_side_pixels=36,
         decode_short_side_pixels=36,
-        closeup=num_looks == 2,
+        closeup=num_views == 2,
     )
-    assert (model.config.video_query, model.config.video_query_to_scores) == ("trunk", True)
+    assert (model.config.video_query, model.config.direct_path) == ("trunk", True)
     assert model.config.video_query_dropout == 0.5
 
 
 def test_settings_win_over_what_is_usual() -> None:
-    config = LiteConfig(image_size=32, num_frames=2, num_looks=1, grid_size=1)
+    config = LiteConfig(image_size=32, num_frames=2, num_views=1, grid_size=1)
     model = MSQNet.from_encoders(
         video=LiteVideoEncoder(config),
         labels=LABELS,
@@ -213,8 +211,8 @@ def test_open_vocabulary_scores_any_text(folders: dict[str, str], tmp_path: Path
         ({"id2label": {}}, ConfigError, "settings id2label"),
         ({"clip": tiny_clip_settings(num_frames=2)}, ConfigError, r"\(2, 32, False\).*\(4, 32"),
         ({"clip": tiny_clip_settings(closeup=True)}, ConfigError, r"32, True\).*32, False\)"),
-        ({"video_query": "trunk"}, ConfigError, "needs the lite video encoder"),
-        ({**OPEN, "learn_label_queries": True}, ConfigError, "label embeddings that stay text"),
+        ({"video_query": "trunk"}, ConfigError, "not for the video encoder"),
+        ({**OPEN, "learn_label_queries": True}, ConfigError, "label embeddings stay text"),
         (OPEN, ConfigError, "head 'cosine' .* needs a text encoder"),
         ({"task": "regression"}, ConfigError, "task 'regression'"),
         ({"labels": "sit"}, ConfigError, "expected a list of names"),

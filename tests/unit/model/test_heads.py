@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from msqnet.errors import VocabularyError
-from msqnet.model.heads import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
+from msqnet.model.decoder import GroupWiseLinear, SharedLinear, TextAlignment, VideoQueryHead
 
 NUM_CLIPS, NUM_LABELS, WIDTH, TEXT_WIDTH = 3, 4, 6, 5
 TEXT = torch.arange(NUM_LABELS * TEXT_WIDTH, dtype=torch.float32).view(NUM_LABELS, -1).cos()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from msqnet.model.video_encoders.i3d import (
+from msqnet.model.video_encoders.convolutional import (
     ConvUnit,
     I3DVideoEncoder,
     MaxPool,
@@ -68,7 +68,7 @@ def test_the_number_of_parameters_is_the_published_one() -> None:
 def test_pixels_are_scaled_to_minus_one_to_one() -> None:
     encoder = I3DVideoEncoder(I3DVideoEncoder.default_config(8, 32))
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1)
-    scaled = encoder.standardise(pixels, torch.float32).flatten()
+    scaled = encoder.normalize(pixels, torch.float32).flatten()
     torch.testing.assert_close(scaled, torch.tensor([-1.0, -0.6, 1.0]))
 
 

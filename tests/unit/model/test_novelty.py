@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msqnet.errors import CheckpointError, ShapeError
-from msqnet.model.novelty import (
+from msqnet.model.out_of_distribution import (
     NOVELTY_FILE,
     NoveltyReference,
     clip_embeddings,

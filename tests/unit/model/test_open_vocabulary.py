@@ -12,7 +12,7 @@ from msqnet.config import ArchConfig
 from msqnet.errors import CheckpointError, ConfigError, ShapeError, VocabularyError
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
-from msqnet.model.msqnet import MSQNet, save_in_half
+from msqnet.model.pretrained import MSQNet, save_in_half
 from msqnet.model.vocabulary import ask_for, text_embeddings
 from msqnet.prompts import read_label_table
 from tests.fixtures.models import (
@@ -150,8 +150,8 @@ def test_group_wise_model_refuses_other_labels_and_says_what_to_do() -> None:
         lambda: model.set_labels(["dig"], torch.zeros(1, width)),
         lambda: ask_for(model, ["dig"]),
         lambda: model(
-            trunk_maps=torch.zeros(1, 2, NUM_FRAMES, 1, 320),
-            trunk_pooled=torch.zeros(1, 2, NUM_FRAMES, 1280),
+            maps=torch.zeros(1, 2, NUM_FRAMES, 1, 320),
+            pooled=torch.zeros(1, 2, NUM_FRAMES, 1280),
             label_embeddings=torch.zeros(3, width),
         ),
     ):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from msqnet.model.pieces import computed_whole, pieces_of
+from msqnet.model.computing import chunks_of, computed_whole
 
 ITEMS = torch.arange(10).view(5, 2)
 
 
 def sizes(*, keeps_gradients: bool = False) -> list[int]:
-    pieces = pieces_of(ITEMS, 2, keeps_gradients=keeps_gradients)
+    pieces = chunks_of(ITEMS, 2, keeps_gradients=keeps_gradients)
     assert torch.equal(torch.cat(list(pieces)), ITEMS)
     return [len(piece) for piece in pieces]
 
@@ -27,5 +27,5 @@ def test_all_at_once_where_gradients_or_a_reader_need_it() -> None:
 
 
 def test_other_devices_compute_all_at_once() -> None:
-    (whole,) = pieces_of(ITEMS.to("meta"), 2, keeps_gradients=False)
+    (whole,) = chunks_of(ITEMS.to("meta"), 2, keeps_gradients=False)
     assert whole.shape == ITEMS.shape

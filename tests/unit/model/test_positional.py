@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from msqnet.model.positional import sinusoidal_positions
+from msqnet.model.decoder import sinusoidal_positions
 
 
 def test_positions_follow_the_published_formula() -> None:

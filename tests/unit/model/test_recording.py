@@ -9,9 +9,10 @@ import torch
 from transformers import TimesformerModel, ViTConfig, ViTModel
 
 from msqnet.config import ClipConfig
-from msqnet.model.configuration import LiteConfig, MSQNetConfig
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.recording import recorded_attention
+from msqnet.model.attention import recorded_attention
+from msqnet.model.configuration import MSQNetConfig
+from msqnet.model.pretrained import MSQNet
+from msqnet.model.video_encoders.lite import LiteConfig
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from tests.fixtures.models import fill_with_noise, tiny_timesformer_config
 from tests.fixtures.tiny_encoders import clip_form_of, flickering_clips, tiny_encoder_config
@@ -31,7 +32,7 @@ def model_with(encoder: str) -> MSQNet:
         MSQNetConfig(
             video_encoder=config,
             video_query="trunk" if is_lite else "none",
-            video_query_to_scores=is_lite,
+            direct_path=is_lite,
             labels=["sit", "walk", "sleep"],
             label_width=8,
             width=16,
@@ -72,7 +73,7 @@ def test_space_attention_of_timesformer_is_that_of_transformers() -> None:
     ours = TimesformerVideoEncoder(tiny_timesformer_config()).eval()
     ours.backbone.load_state_dict(theirs.state_dict())
     clips = flickering_clips(ours.config, 1)
-    expected = theirs(ours.standardise(clips, torch.float32), output_attentions=True).attentions
+    expected = theirs(ours.normalize(clips, torch.float32), output_attentions=True).attentions
     with recorded_attention(ours) as record:
         ours(clips)
     layers: list[Any] = list(ours.backbone.encoder.layer)
@@ -89,7 +90,7 @@ def test_time_attention_is_a_softmax_over_the_frames_of_a_patch() -> None:
     fill_with_noise(encoder)
     clips = flickering_clips(encoder.config, 1)
     layer: Any = encoder.backbone.encoder.layer[0]
-    tokens = encoder.backbone.embeddings(encoder.standardise(clips, torch.float32))
+    tokens = encoder.backbone.embeddings(encoder.normalize(clips, torch.float32))
     with recorded_attention(encoder) as record:
         encoder(clips)
     for patch in range(4):

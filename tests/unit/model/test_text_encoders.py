@@ -12,8 +12,13 @@ from torch import Tensor
 
 from msqnet.errors import CheckpointError, ConfigError
 from msqnet.labels import LabelSet
-from msqnet.model.query_encoders import TEXT_ENCODERS, load_text_encoder, load_text_encoder_of
-from msqnet.model.query_encoders.text_encoder import TextEncoder, embed_labels
+from msqnet.model.text_encoders import (
+    TEXT_ENCODERS,
+    TextEncoder,
+    embed_labels,
+    load_text_encoder,
+    load_text_encoder_of,
+)
 from msqnet.prompts import prompts_of
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
 from tests.fixtures.text_checkpoints import (

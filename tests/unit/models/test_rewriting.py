@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from msqnet.errors import ConfigError
-from msqnet.models.rewriting import change_config, changed_model
+from msqnet.models import change_config, changed_model
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ class Clips(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         time.sleep(self.seconds)
         return {
-            "trunk_maps": torch.rand(2, NUM_FRAMES, 1, 320),
-            "trunk_pooled": torch.rand(2, NUM_FRAMES, 1280),
+            "maps": torch.rand(2, NUM_FRAMES, 1, 320),
+            "pooled": torch.rand(2, NUM_FRAMES, 1280),
             "labels": self.labels[index],
         }
 

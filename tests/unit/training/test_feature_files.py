@@ -66,7 +66,7 @@ def test_settings_outside_of_the_encoders_make_other_features() -> None:
     frames = transformer_model("timesformer")
     digest = FrozenPart(frames, "decoder").digest()
     assert FrozenPart(frames, "decoder").digest() == digest
-    for name, value in (("frame_pooling", "flat"), ("image_embedding", "projected")):
+    for name, value in (("frame_pooling", "flat"), ("embedding", "projected")):
         before = getattr(frames.config, name)
         setattr(frames.config, name, value)
         assert FrozenPart(frames, "decoder").digest() != digest
@@ -76,7 +76,7 @@ def test_settings_outside_of_the_encoders_make_other_features() -> None:
 def test_a_model_without_a_video_query_takes_features_that_have_one() -> None:
     import torch
 
-    model = tiny_model(video_query="none", video_query_to_scores=False).eval()
+    model = tiny_model(video_query="none", direct_path=False).eval()
     pixels = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8)
     stored = FrozenPart(model, "decoder")(pixels, pixels)
     assert "video_query" in stored

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.model.msqnet import MSQNet
+    from msqnet.model.pretrained import MSQNet
 
 NUM_ROWS, NUM_VIEWS = 3, 2
 ALL_ROWS = np.arange(NUM_ROWS)
@@ -98,7 +98,7 @@ def store(tmp_path: Path, finished: FeatureStore, model: MSQNet, table: ClipTabl
 @pytest.mark.parametrize(
     ("encoder", "finetune", "names"),
     [
-        ("lite", "after_trunk", {"trunk_maps", "trunk_pooled"}),
+        ("lite", "after_trunk", {"maps", "pooled"}),
         ("lite", "decoder", {"frame_memory", "video_query"}),
         ("timesformer", "decoder", {"frame_memory", "video_query"}),
     ],
@@ -127,10 +127,11 @@ def test_every_view_holds_the_features_of_its_own_augmentation(
     def pixels(row: int, view: int) -> Tensor:
         drawn_by = int(finished._window(row)[:16], 16)
         clip = finished.dataset.clip(row, view, drawn_by=drawn_by)
-        found: Tensor = model.video_encoder.features(clip.pixels[None], clip.closeup[None]).maps[0]
+        features = model.video_encoder.features(clip.pixels[None], clip.closeup[None])
+        found: Tensor = features["maps"][0]
         return found
 
-    maps = {(r, v): finished.item(r, v)["trunk_maps"] for r in range(NUM_ROWS) for v in (1, 2)}
+    maps = {(r, v): finished.item(r, v)["maps"] for r in range(NUM_ROWS) for v in (1, 2)}
     assert maps[0, 1].shape == (2, 4, 1, 320)
     for (row, view), found in maps.items():
         # Half precision; batches of another size add in another order, which weights magnify.
@@ -145,13 +146,13 @@ def test_image_query_is_kept_beside_the_maps_of_the_trunk(tmp_path: Path, table:
         labels=list(BRIGHT_AND_DARK),
         video_query="image",
         image_encoder=image,
-        video_query_to_scores=False,
+        direct_path=False,
     )
     store = store_of(tmp_path, model, table, "after_trunk", 0)
     store.fill(ALL_ROWS, augmented=False)
     item = ClipDataset(table, BRIGHT_AND_DARK, model.config.clip_config)[1]
     with torch.inference_mode():
-        query = model.encode(item["pixels"][None], item["closeups"][None])[1]
+        query = model.video_query(model.encode(item["pixels"][None], item["closeups"][None]))
         expected = model(pixels=item["pixels"][None], closeups=item["closeups"][None]).logits
         found = model(**store.batch([1], [0])).logits
     torch.testing.assert_close(store.video_queries(ALL_ROWS, 0)[[1]], query, atol=2e-3, rtol=1e-3)
@@ -214,7 +215,7 @@ def test_rows_keep_their_features_where_others_come_and_go(
     for row, before in ((0, 2), (2, 0)):
         for view in range(1 + NUM_VIEWS):
             found, expected = store.item(row, view), finished.item(before, view)
-            assert torch.equal(found["trunk_maps"], expected["trunk_maps"])
+            assert torch.equal(found["maps"], expected["maps"])
 
 
 def test_same_window_twice_is_computed_once(
@@ -224,7 +225,7 @@ def test_same_window_twice_is_computed_once(
     store = store_of(tmp_path, model, twice, "after_trunk", 0)
     assert store.missing(np.arange(2), augmented=False) == [(0, 0)]
     store.fill(np.arange(2), augmented=False)
-    assert torch.equal(store.item(0, 0)["trunk_maps"], store.item(1, 0)["trunk_maps"])
+    assert torch.equal(store.item(0, 0)["maps"], store.item(1, 0)["maps"])
 
 
 def test_other_video_under_the_same_name_is_seen_also_with_its_times_set_back(
@@ -434,9 +435,9 @@ def test_plain_rows_are_filled_without_their_augmented_views(
 
 
 def view_shown(data: FeatureDataset, store: FeatureStore, index: int) -> int:
-    maps = data[index]["trunk_maps"]
+    maps = data[index]["maps"]
     views = [store.item(int(data.rows[index]), view) for view in range(1 + NUM_VIEWS)]
-    return [torch.equal(maps, view["trunk_maps"]) for view in views].index(True)
+    return [torch.equal(maps, view["maps"]) for view in views].index(True)
 
 
 def test_views_are_drawn_by_epoch_and_row_alone(finished: FeatureStore) -> None:

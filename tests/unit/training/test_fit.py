@@ -19,8 +19,8 @@ from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
-from msqnet.model.msqnet import MSQNet
-from msqnet.model.novelty import NoveltyReference
+from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.model.pretrained import MSQNet
 from msqnet.training.fit import build_model, fit
 from msqnet.training.held_out import partition, scorable_targets
 from msqnet.training.probe import fit_linear
@@ -274,7 +274,7 @@ def image_queries(model: MSQNet, run: Run) -> torch.Tensor:
     data = ClipDataset(run.table.take(partition(run)[0][0]), run.labels, run.clip)
     pixels = torch.stack([data[row]["pixels"] for row in range(len(data))])
     with torch.inference_mode():
-        query = model.encode(pixels, None)[1]
+        query = model.video_query(model.encode(pixels))
     assert query is not None
     return query
 

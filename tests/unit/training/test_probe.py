@@ -97,7 +97,7 @@ def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
     inputs = random_inputs("lite", 6)
     targets = torch.tensor([[1, 0, 0], [0, 1, UNKNOWN], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]])
     with torch.inference_mode():
-        queries = model.encode(**inputs)[1].clone()
+        queries = model.video_query(model.encode(**inputs)).clone()
     standardise_query(model, queries)
     fit_query_head(model, queries, targets.float(), STRENGTH, 1)
     mean, deviation = queries.mean(dim=0), queries.std(dim=0, correction=0)

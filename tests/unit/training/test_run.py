@@ -13,7 +13,7 @@ from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.labels import LabelSet
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.training.run import (
     Run,
     check_single_label,

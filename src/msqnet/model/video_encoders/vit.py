@@ -8,7 +8,6 @@ trained with frames of another size.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     CLIPVisionModel,
     Dinov2Model,
     Dinov2WithRegistersModel,
@@ -28,7 +26,6 @@ from transformers import (
     ViTModel,
 )
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.initialization import no_init_weights
 from transformers.utils.constants import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
@@ -39,16 +36,15 @@ from transformers.utils.constants import (
 )
 
 from msqnet.errors import CheckpointError, ConfigError
-from msqnet.model.loading import check_loaded, load_backbone, loading_from
+from msqnet.model.attention import through
+from msqnet.model.checkpoints import changed, filled, load_backbone, model_type_of
 from msqnet.model.video_encoders.encoder import (
     NUM_CHANNELS,
-    ClipForm,
     FrameFeatures,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
-    check_image_size,
-    check_num_frames,
+    check_patches,
+    frame_spans,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +53,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedConfig
 
+    from msqnet.model.attention import HeadMix
     from msqnet.model.video_encoders.encoder import PixelStatistics
 
 _log = logging.getLogger(__name__)
@@ -194,6 +191,7 @@ class FrameEncoder(VideoEncoder):
         ConfigError: a backbone of another kind, or a size that it cannot take.
     """
 
+    display_name = "FrameEncoder"
     licence = "; ".join(dict.fromkeys(kind.licence for kind in IMAGE_ENCODER_KINDS.values()))
 
     def __init__(self, config: PreTrainedConfig):
@@ -201,28 +199,18 @@ class FrameEncoder(VideoEncoder):
         _check_config(config)
         super().__init__(config, width=config.hidden_size, pixel_statistics=kind.pixel_statistics)
         self.kind = kind
-        backbone_config = copy.deepcopy(config)
-        for name, value in kind.settings.items():
-            setattr(backbone_config, name, value)
-        self.backbone = kind.model_class(backbone_config)
+        self.backbone = kind.model_class(changed(config, **kind.settings))
         _hold_mask_token_as_buffer(self.backbone)
         self.temporal_positions = nn.Parameter(torch.zeros(self.config.num_frames, self.width))
 
     @classmethod
     def default_config(cls, num_frames: int, image_size: int) -> ViTConfig:
         """ViT-B/16, the paper's."""
-        config: Any = ViTConfig(image_size=image_size)
-        config.num_frames = num_frames
-        return cast("ViTConfig", config)
+        return cast("ViTConfig", changed(ViTConfig(image_size=image_size), num_frames=num_frames))
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """Each frame."""
-        return tuple(FrameSpan(index, index + 1) for index in range(num_frames))
-
-    @property
-    def clip_form(self) -> ClipForm:
-        """T and the size of the configuration."""
-        return ClipForm(self.config.num_frames, self.config.image_size)
+        return frame_spans(num_frames)
 
     def frame_features(self, frames: Tensor) -> FrameFeatures:
         """All but the frame's position in time: (N, D'), as "frame"."""
@@ -247,16 +235,6 @@ class FrameEncoder(VideoEncoder):
         the backbone itself would do on every forward pass. Pixel statistics are those stored
         beside the weights, since one architecture is published with several (``vit`` is also the
         type of DeiT and DINO); where none are stored, those of the family.
-
-        Args:
-            name_or_folder: hub id or folder; whole models, their image encoder alone, and
-                classifiers of images are read alike.
-            num_frames: T, frames per clip.
-            image_size: side of the square frames, in pixels.
-
-        Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model.
-            ConfigError: a number of frames or a size that the encoder cannot take.
         """
         kind = _kind_of_checkpoint(name_or_folder)
         source = load_backbone(
@@ -265,12 +243,7 @@ class FrameEncoder(VideoEncoder):
             model_types=kind.checkpoint_types,
             ignored_prefixes=kind.ignored_prefixes,
         )
-        config = copy.deepcopy(source.config)
-        config.num_frames = num_frames
-        config.image_size = image_size
-        # Every value is replaced below; drawing random ones first takes longer than loading.
-        with no_init_weights():
-            encoder = cls(config)
+        config = changed(source.config, num_frames=num_frames, image_size=image_size)
         weights = {
             name: tensor
             for name, tensor in source.state_dict().items()
@@ -280,12 +253,31 @@ class FrameEncoder(VideoEncoder):
             weights[kind.position_weights] = resized_positions(
                 source, weights[kind.position_weights], image_size
             )
-        encoder.backbone.load_state_dict(weights, strict=True, assign=True)
-        mean, std = _published_statistics(name_or_folder) or kind.pixel_statistics
-        encoder.pixel_mean.copy_(torch.tensor(mean).view(-1, 1, 1))
-        encoder.pixel_std.copy_(torch.tensor(std).view(-1, 1, 1))
-        check_loaded(encoder, name_or_folder)
-        return encoder.eval()
+        encoder = filled(lambda: cls(config), {"backbone": weights}, name_or_folder)
+        statistics = _published_statistics(name_or_folder)
+        if statistics is not None:
+            encoder.set_pixel_statistics(statistics)
+        return encoder
+
+    @classmethod
+    def licence_of(cls, name_or_folder: str) -> str:
+        """Of the family of a checkpoint; of all families where it cannot be reached."""
+        try:
+            return _kind_of_checkpoint(name_or_folder).licence
+        except CheckpointError:
+            return cls.licence
+
+    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+        """See the base class; class token and registers stand before the patches."""
+        grid = self.config.image_size // self.config.patch_size
+        layers = attention.layers()  # each (T, N, N)
+        num_others = int(layers[0].shape[-1]) - grid**2
+        patches = memory[:, :, None].expand(-1, -1, grid**2) / grid**2  # (K, T, P)
+        tokens = torch.cat([patches.new_zeros(*patches.shape[:2], num_others), patches], dim=2)
+        for weights in reversed(layers):
+            tokens = through(tokens, weights)  # (K, T, N)
+        maps: Tensor = tokens[:, None, :, num_others:].unflatten(3, (grid, grid))
+        return maps  # (K, 1, T, h, w)
 
 
 @torch.no_grad()
@@ -318,8 +310,7 @@ def _kind_of(config: PreTrainedConfig) -> ImageEncoderKind:
 
 
 def _kind_of_checkpoint(name_or_folder: str | Path) -> ImageEncoderKind:
-    with loading_from(name_or_folder):
-        found_type = AutoConfig.from_pretrained(name_or_folder).model_type
+    found_type = model_type_of(name_or_folder)
     for kind in IMAGE_ENCODER_KINDS.values():
         if found_type in kind.checkpoint_types:
             return kind
@@ -334,26 +325,13 @@ def _check_config(config: Any) -> None:
     name = f"FrameEncoder ({config.model_type})"
     if not hasattr(config, "num_frames"):
         raise ConfigError(f"{name}: the configuration has no num_frames; set it to T of the clips")
-    check_frames_and_patches(name, config)
-
-
-def check_frames_and_patches(name: str, config: Any) -> None:
-    """Refuse a configuration whose frames cannot be cut into a square grid of patches.
-
-    Args:
-        name: of the encoder, for the message.
-        config: with ``num_frames``, ``image_size``, ``patch_size`` and ``num_channels``.
-
-    Raises:
-        ConfigError: too few frames, sizes that do not fit each other, or frames that are not RGB.
-    """
-    size, patch = config.image_size, config.patch_size
-    if not isinstance(size, int) or not isinstance(patch, int):
-        raise ConfigError(f"{name} image_size {size}, patch_size {patch}: expected one number each")
-    if config.num_channels != NUM_CHANNELS:
-        raise ConfigError(f"{name} num_channels {config.num_channels}: expected 3 (RGB)")
-    check_num_frames(name, config.num_frames, at_least=1)
-    check_image_size(name, size, at_least=patch, multiple_of=patch)
+    check_patches(
+        name,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        num_channels=config.num_channels,
+        num_frames=config.num_frames,
+    )
 
 
 def _hold_mask_token_as_buffer(backbone: Any) -> None:
@@ -374,7 +352,7 @@ def _published_statistics(name_or_folder: str | Path) -> PixelStatistics | None:
         values, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
     except OSError:
         _log.warning(
-            "%s: no preprocessor_config.json beside the weights; pixels are standardised as is "
+            "%s: no preprocessor_config.json beside the weights; pixels are normalized as is "
             "usual for this kind of model",
             name_or_folder,
         )

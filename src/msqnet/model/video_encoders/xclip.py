@@ -7,31 +7,25 @@ Video Recognition", https://arxiv.org/abs/2208.02816. Published weights are MIT.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from torch import Tensor, cat, nn
 from transformers import XCLIPVisionConfig, XCLIPVisionModel
-from transformers.initialization import no_init_weights
 from transformers.models.x_clip.modeling_x_clip import (
     XCLIPMultiframeIntegrationTransformer,
     XCLIPPreTrainedModel,
 )
 
-from msqnet.model.loading import check_loaded, load_backbone
+from msqnet.model.checkpoints import changed, filled, load_backbone
 from msqnet.model.video_encoders.encoder import (
-    ClipForm,
     FrameFeatures,
-    FrameSpan,
     MemorySpans,
     VideoEncoder,
+    check_patches,
+    frame_spans,
 )
 from msqnet.model.video_encoders.timesformer import interpolate_time_embeddings
-from msqnet.model.video_encoders.vit import (
-    IMAGENET_STATISTICS,
-    check_frames_and_patches,
-    resized_positions,
-)
+from msqnet.model.video_encoders.vit import IMAGENET_STATISTICS, resized_positions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,11 +50,13 @@ class XCLIPVideoModel(XCLIPPreTrainedModel):
         super().__init__(config)
         self.vision_model = XCLIPVisionModel(config)
         self.visual_projection = nn.Linear(config.hidden_size, config.mit_hidden_size, bias=False)
-        mit_config = copy.copy(config)
-        mit_config.hidden_size = config.mit_hidden_size
-        mit_config.intermediate_size = config.mit_intermediate_size
-        mit_config.num_hidden_layers = config.mit_num_hidden_layers
-        mit_config.num_attention_heads = config.mit_num_attention_heads
+        mit_config = changed(
+            config,
+            hidden_size=config.mit_hidden_size,
+            intermediate_size=config.mit_intermediate_size,
+            num_hidden_layers=config.mit_num_hidden_layers,
+            num_attention_heads=config.mit_num_attention_heads,
+        )
         self.mit = XCLIPMultiframeIntegrationTransformer(mit_config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -68,7 +64,7 @@ class XCLIPVideoModel(XCLIPPreTrainedModel):
         """Features of every frame, from which X-CLIP takes the mean as video embedding.
 
         Args:
-            pixel_values: (B, T, 3, H, W) float, standardised.
+            pixel_values: (B, T, 3, H, W) float, normalized.
 
         Returns:
             (B, T, D') float, the MIT's last hidden state.
@@ -95,7 +91,8 @@ class XCLIPVideoEncoder(VideoEncoder):
 
     Args:
         config: of the image encoder and the integration transformer; its ``num_frames`` is T and
-            must be that of every clip.
+            must be that of every clip: it groups frames to clips by its own count, so that a
+            multiple of it gives wrong clips, not an error.
 
     Attributes:
         backbone: the `XCLIPVideoModel`.
@@ -104,10 +101,17 @@ class XCLIPVideoEncoder(VideoEncoder):
         ConfigError: a size that the backbone cannot take.
     """
 
+    display_name = "X-CLIP"
     licence = "X-CLIP weights: MIT"
 
     def __init__(self, config: XCLIPVisionConfig):
-        check_frames_and_patches("X-CLIP", config)
+        check_patches(
+            "X-CLIP",
+            image_size=config.image_size,
+            patch_size=config.patch_size,
+            num_channels=config.num_channels,
+            num_frames=config.num_frames,
+        )
         super().__init__(config, width=config.mit_hidden_size, pixel_statistics=IMAGENET_STATISTICS)
         self.backbone = XCLIPVideoModel(config)
 
@@ -118,16 +122,7 @@ class XCLIPVideoEncoder(VideoEncoder):
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The whole clip and each frame."""
-        return (None, *(FrameSpan(index, index + 1) for index in range(num_frames)))
-
-    @property
-    def clip_form(self) -> ClipForm:
-        """T and the size of the configuration.
-
-        The backbone groups frames to clips by its own frame count: with a multiple of it, frames of
-        one clip would be taken for several clips, without an error.
-        """
-        return ClipForm(self.config.num_frames, self.config.image_size)
+        return (None, *frame_spans(num_frames))
 
     def _memory(self, features: FrameFeatures) -> Tensor:
         steps = self.backbone(features["pixels"])  # (B, T, D')
@@ -142,16 +137,6 @@ class XCLIPVideoEncoder(VideoEncoder):
         The weights are loaded at their own number of frames; the time positions are then
         interpolated linearly, and the position embeddings of patches, where the size differs,
         as the backbone itself would do.
-
-        Args:
-            name_or_folder: hub id or folder.
-            num_frames: T, frames per clip.
-            image_size: side of the square frames, in pixels.
-
-        Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model; also
-                an image encoder saved alone, which lacks the integration transformer.
-            ConfigError: a number of frames or a size that the encoder cannot take.
         """
         source = load_backbone(
             XCLIPVideoModel,
@@ -159,17 +144,10 @@ class XCLIPVideoEncoder(VideoEncoder):
             model_types={"xclip"},
             ignored_prefixes=("text_model.", "text_projection", "logit_scale", "prompts_"),
         )
-        config = copy.deepcopy(source.config)
-        config.num_frames = num_frames
-        config.image_size = image_size
-        # Every value is replaced below; drawing random ones first takes longer than loading.
-        with no_init_weights():
-            encoder = cls(config)
+        config = changed(source.config, num_frames=num_frames, image_size=image_size)
         weights = source.state_dict()
         weights[_SPACE_POSITIONS] = resized_positions(
             source.vision_model, weights[_SPACE_POSITIONS], image_size
         )
         weights[_TIME_POSITIONS] = interpolate_time_embeddings(weights[_TIME_POSITIONS], num_frames)
-        encoder.backbone.load_state_dict(weights, strict=True, assign=True)
-        check_loaded(encoder, name_or_folder)
-        return encoder.eval()
+        return filled(lambda: cls(config), {"backbone": weights}, name_or_folder)

@@ -6,24 +6,30 @@ not initialise itself is uninitialised memory, and only logs it. Here that is an
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
 from msqnet.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
+ModuleT = TypeVar("ModuleT", bound="nn.Module")
 
 _NUM_NAMED_IN_ERRORS = 8
 # What transformers, tokenizers, safetensors and torch raise for absent, damaged or foreign files.
@@ -68,6 +74,36 @@ def align(module: nn.Module) -> None:
         tensor.data = tensor.data.clone()
 
 
+def filled(
+    build: Callable[[], ModuleT], parts: Mapping[str, Mapping[str, Tensor]], origin: str | Path
+) -> ModuleT:
+    """Build a module and let its parts take over loaded tensors; the result is in eval mode.
+
+    Args:
+        build: makes the module.
+        parts: the state dict of each part, by the attribute that holds it.
+        origin: where the tensors came from, for messages.
+
+    Raises:
+        CheckpointError: see `check_loaded`.
+    """
+    # Every value is replaced below; drawing random ones first takes longer than loading.
+    with no_init_weights():
+        module = build()
+    for name, weights in parts.items():
+        module.get_submodule(name).load_state_dict(weights, strict=True, assign=True)
+    check_loaded(module, origin)
+    return module.eval()
+
+
+def changed(config: Any, **values: Any) -> Any:
+    """A copy of a configuration with some values set."""
+    config = copy.deepcopy(config)
+    for name, value in values.items():
+        setattr(config, name, value)
+    return config
+
+
 def load_backbone(
     model_class: type[ModelT],
     name_or_folder: str | Path,
@@ -88,8 +124,7 @@ def load_backbone(
         CheckpointError: not found, damaged, of another model type, or with tensors that are
             missing, unexpected, of another shape, not finite or without values.
     """
-    with loading_from(name_or_folder):
-        found_type = AutoConfig.from_pretrained(name_or_folder).model_type
+    found_type = model_type_of(name_or_folder)
     if found_type not in model_types:
         raise CheckpointError(
             f"{name_or_folder}: found a model of type {found_type!r}, expected "
@@ -107,6 +142,62 @@ def load_backbone(
     check_loaded(model, name_or_folder)
     align(model)
     return model
+
+
+def model_type_of(name_or_folder: str | Path) -> str:
+    """The ``model_type`` of a checkpoint's ``config.json``.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    with loading_from(name_or_folder):
+        found: str = AutoConfig.from_pretrained(name_or_folder).model_type
+    return found
+
+
+def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
+    """A file of a checkpoint, fetched where it is on the hub; None if the checkpoint has none.
+
+    Args:
+        name_or_folder: hub id or folder.
+        filename: relative to the checkpoint, with ``/``.
+
+    Raises:
+        CheckpointError: the hub cannot be asked, and nothing stored here tells.
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder / filename if (folder / filename).is_file() else None
+    name = str(name_or_folder)
+    with loading_from(name):
+        cached = try_to_load_from_cache(name, filename)
+        if isinstance(cached, str):
+            return Path(cached)
+        if cached is not None:  # the hub was asked before, and said that there is none
+            return None
+        try:
+            return Path(hf_hub_download(name, filename))
+        except LocalEntryNotFoundError as error:
+            raise CheckpointError(
+                f"{name}: cannot ask the hub whether it has {filename}; go online once, or name a "
+                "folder that holds the checkpoint"
+            ) from error
+        except EntryNotFoundError:
+            return None
+
+
+def read_json_file(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as JSON ({error}); fetch the checkpoint again"
+        ) from error
 
 
 def load_tokenizer(name_or_folder: str | Path) -> Any:

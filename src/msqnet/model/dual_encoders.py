@@ -1,0 +1,304 @@
+"""CLIP and SigLIP: their text encoders, and both halves together.
+
+CLIP's ``pooled`` text embeddings are its ``pooler_output``, before its projection, as in the paper
+and its released code (512 wide for B/16); ``projected`` ones lie in the space that its texts and
+images share, and have length 1. SigLIP ends in that space; there is nothing before a projection to
+choose. Both halves tell how well any text fits a frame, without training: the baseline that a
+trained model has to beat on labels it has not seen.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    SiglipModel,
+    SiglipTextModel,
+)
+
+from msqnet.errors import CheckpointError, ShapeError
+from msqnet.model.checkpoints import (
+    find_file,
+    load_backbone,
+    load_tokenizer,
+    loading_from,
+    model_type_of,
+)
+from msqnet.model.image_encoders import (
+    CLIP_LICENCE,
+    SIGLIP_LICENCE,
+    WHOLE_CLIP,
+    WHOLE_SIGLIP,
+    ClipImageEncoder,
+    SiglipImageEncoder,
+    load_clip,
+)
+from msqnet.model.text_encoders import TextEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from msqnet.model.image_encoders import ImageEncoder
+    from msqnet.model.text_encoders import Embedding
+
+DualKind = Literal["clip", "siglip"]
+# In the configurations of OpenAI's checkpoints; the model then takes the highest token as the end.
+_UNSET_END_TOKEN = 2
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class ClipTextEncoder(TextEncoder):
+    """CLIP's text encoder; ``pooled`` unless a projection is given.
+
+    Args:
+        model: the `CLIPTextModel`.
+        projection: into the space shared with images; None for ``pooled`` embeddings.
+        tokenizer: the checkpoint's own.
+        name: hub id or folder.
+
+    Raises:
+        CheckpointError: the tokenizer ends texts with another token than the model expects.
+    """
+
+    kind = "clip"
+    licence = CLIP_LICENCE
+
+    def __init__(
+        self, model: CLIPTextModel, projection: nn.Linear | None, tokenizer: Any, name: str
+    ):
+        _check_end_token(tokenizer.eos_token_id, model.config.eos_token_id, name)
+        width = model.config.hidden_size if projection is None else projection.out_features
+        super().__init__(
+            model,
+            tokenizer,
+            name=name,
+            width=width,
+            max_num_tokens=model.config.max_position_embeddings,
+        )
+        self.is_normalised = projection is not None
+        self._projection = projection
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> ClipTextEncoder:
+        """Start from a CLIP checkpoint, whole or text encoder only, with its tokenizer."""
+        if embedding == "pooled":
+            model = load_backbone(
+                CLIPTextModel,
+                name_or_folder,
+                model_types={WHOLE_CLIP, "clip_text_model"},
+                ignored_prefixes=(
+                    "vision_model.",
+                    "text_projection",
+                    "visual_projection",
+                    "logit_scale",
+                ),
+            )
+            return cls(model, None, load_tokenizer(name_or_folder), name_or_folder)
+        whole: Any
+        if model_type_of(name_or_folder) == WHOLE_CLIP:
+            whole = load_clip(name_or_folder)
+        else:
+            whole = load_backbone(
+                CLIPTextModelWithProjection, name_or_folder, model_types={"clip_text_model"}
+            )
+        tokenizer = load_tokenizer(name_or_folder)
+        return cls(whole.text_model, whole.text_projection, tokenizer, name_or_folder)
+
+    @property
+    def source(self) -> dict[str, str]:
+        """As for every text encoder, with ``embedding``."""
+        return {**super().source, "embedding": "projected" if self.is_normalised else "pooled"}
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        pooled: Tensor = self._model(**tokens).pooler_output
+        return pooled if self._projection is None else self._projection(pooled)
+
+
+def _check_end_token(
+    found: int | None, expected: int | list[int] | None, origin: str | Path
+) -> None:
+    """The pooled state is that of the end token; without one CLIP takes the first, in silence."""
+    if expected not in (found, _UNSET_END_TOKEN):
+        raise CheckpointError(
+            f"{origin}: the tokenizer ends a text with token {found}, the text encoder expects "
+            f"{expected}; take tokenizer and weights from the same checkpoint"
+        )
+
+
+class SiglipTextEncoder(TextEncoder):
+    """SigLIP's text encoder; embeddings are those of the space shared with images, of length 1.
+
+    It was trained on texts of lower case, padded to a fixed length (64) without a mask, and its
+    embedding is the state at the last position, which is padding unless the text fills all: a text
+    that is padded less gets another embedding, without an error.
+
+    Args:
+        model: the `SiglipTextModel`.
+        tokenizer: the checkpoint's own.
+        name: hub id or folder.
+
+    Raises:
+        CheckpointError: the tokenizer cannot pad.
+    """
+
+    kind = "siglip"
+    licence = SIGLIP_LICENCE
+    is_normalised = True
+    _pads_to_max = True
+
+    def __init__(self, model: SiglipTextModel, tokenizer: Any, name: str):
+        if tokenizer.pad_token_id is None:
+            raise CheckpointError(
+                f"{name}: the tokenizer names no padding token, expected one; take the tokenizer "
+                "of the published checkpoint"
+            )
+        super().__init__(
+            model,
+            tokenizer,
+            name=name,
+            width=model.head.out_features,
+            max_num_tokens=model.config.max_position_embeddings,
+        )
+        # SigLIP pads with its end token and was trained without punctuation; SigLIP 2 has a padding
+        # token and was trained with it.
+        self._drops_punctuation = tokenizer.pad_token_id == tokenizer.eos_token_id
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> SiglipTextEncoder:
+        """Start from a SigLIP checkpoint, whole or text encoder only, with its tokenizer."""
+        del embedding  # there is one only
+        model = load_backbone(
+            SiglipTextModel,
+            name_or_folder,
+            model_types={WHOLE_SIGLIP, "siglip_text_model"},
+            ignored_prefixes=("vision_model.", "logit_scale", "logit_bias"),
+        )
+        return cls(model, load_siglip_tokenizer(name_or_folder), name_or_folder)
+
+    def _prepare(self, text: str) -> str:
+        lower = text.lower()
+        kept = lower.translate(_NO_PUNCTUATION) if self._drops_punctuation else lower
+        return " ".join(kept.split())
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        pooled: Tensor = self._model(input_ids=tokens["input_ids"]).pooler_output
+        return pooled
+
+
+def load_siglip_tokenizer(name_or_folder: str | Path) -> Any:
+    """The tokenizer beside a SigLIP, from ``tokenizer.json`` where there is one.
+
+    The class that the published settings name needs the package sentencepiece (SigLIP) or does not
+    change to lower case (SigLIP 2). The file needs nothing, and so a text has the same tokens on
+    every machine.
+
+    Raises:
+        CheckpointError: not found, damaged, or stored in a form that this machine cannot read.
+    """
+    if find_file(name_or_folder, "tokenizer.json") is not None:
+        with loading_from(name_or_folder):
+            return PreTrainedTokenizerFast.from_pretrained(name_or_folder)
+    try:
+        return load_tokenizer(name_or_folder)
+    except ImportError as error:
+        raise CheckpointError(
+            f"{name_or_folder}: found no tokenizer.json, and the tokenizer it has needs another "
+            "package; save the tokenizer as tokenizer.json, or pip install sentencepiece"
+        ) from error
+
+
+@dataclass(frozen=True)
+class DualEncoder:
+    """An image and a text encoder that share a space, both with embeddings of length 1.
+
+    Attributes:
+        image_encoder: frozen; (B, T, 3, H, W) uint8 to (B, T, D).
+        text_encoder: N texts to (N, D).
+        logit_scale: what the cosine of an image and a text is multiplied with.
+        logit_bias: what is then added; 0 for CLIP.
+        kind: ``clip`` was trained with a softmax over the texts, so that a logit says something
+            beside those of other texts only; ``siglip`` with a sigmoid for each pair.
+    """
+
+    image_encoder: ImageEncoder
+    text_encoder: TextEncoder
+    logit_scale: float
+    logit_bias: float
+    kind: DualKind
+
+    def logits(self, image_embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
+        """How well each text fits each image.
+
+        logit = scale · cosine + bias   (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023)
+
+        Args:
+            image_embeddings: (..., D) float of length 1.
+            text_embeddings: (K, D) float of length 1.
+
+        Returns:
+            (..., K) float.
+
+        Raises:
+            ShapeError: the widths differ.
+        """
+        if image_embeddings.shape[-1] != text_embeddings.shape[-1]:
+            raise ShapeError(
+                f"image embeddings {tuple(image_embeddings.shape)} and text embeddings "
+                f"{tuple(text_embeddings.shape)}: expected the same width; take both from one "
+                "DualEncoder"
+            )
+        texts = text_embeddings.to(image_embeddings)
+        return self.logit_scale * (image_embeddings @ texts.T) + self.logit_bias
+
+
+def load_dual_encoder(name_or_folder: str | Path) -> DualEncoder:
+    """Load a whole CLIP or SigLIP.
+
+    Args:
+        name_or_folder: hub id or folder, with the tokenizer.
+
+    Raises:
+        CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
+    """
+    model_type = model_type_of(name_or_folder)
+    if model_type not in _LOADERS:
+        raise CheckpointError(
+            f"{name_or_folder}: found a model of type {model_type!r}, expected a whole "
+            f"{' or '.join(_LOADERS)}, with image and text encoder"
+        )
+    return _LOADERS[model_type](str(name_or_folder))
+
+
+def _load_clip(name: str) -> DualEncoder:
+    whole = load_clip(name)
+    return DualEncoder(
+        image_encoder=ClipImageEncoder.of_parts(whole.vision_model, whole.visual_projection, name),
+        text_encoder=ClipTextEncoder(
+            whole.text_model, whole.text_projection, load_tokenizer(name), name
+        ),
+        logit_scale=whole.logit_scale.detach().exp().item(),
+        logit_bias=0.0,
+        kind="clip",
+    )
+
+
+def _load_siglip(name: str) -> DualEncoder:
+    whole = load_backbone(SiglipModel, name, model_types={"siglip"})
+    return DualEncoder(
+        image_encoder=SiglipImageEncoder.of_parts(whole.vision_model, name, projected=True),
+        text_encoder=SiglipTextEncoder(whole.text_model, load_siglip_tokenizer(name), name),
+        logit_scale=whole.logit_scale.detach().exp().item(),
+        logit_bias=whole.logit_bias.detach().item(),
+        kind="siglip",
+    )
+
+
+_LOADERS: dict[str, Callable[[str], DualEncoder]] = {"clip": _load_clip, "siglip": _load_siglip}

@@ -1,0 +1,411 @@
+"""Image encoders behind the video query: one embedding for each frame (paper, section 3.2).
+
+- CLIP. ``pooled`` embeddings are its ``pooler_output``, before its projection, as in the paper and
+  its released code (768 wide for B/16). ``projected`` ones lie in the space that its texts and
+  images share, and have length 1. Published weights are MIT.
+- SigLIP (Zhai et al. 2023) and SigLIP 2 (Tschannen et al. 2025, its checkpoints of fixed
+  resolution): images end in the space shared with texts. Published weights are Apache-2.0.
+
+The networks are those of `transformers`. Of CLIP's, two things are computed otherwise, with the
+same result (`tests/parity`), because the video query is most of the paper's cost per frame:
+
+- of the last layer only the class token is used, so only its query and its feed-forward part are
+  computed: about a twelfth of a network of 12 layers less;
+- CLIP's activation x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, one pass instead of three; the
+  two factors go into the matrix products around it.
+
+Axes: B clips, T frames, N images, M tokens of an image, D width, D'' of an embedding, A heads.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    CLIPModel,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+    SiglipVisionModel,
+)
+from transformers.activations import QuickGELUActivation
+
+from msqnet.errors import CheckpointError, ConfigError
+from msqnet.model.attention import EAGER, attention_weights
+from msqnet.model.checkpoints import filled, load_backbone, model_type_of
+from msqnet.model.computing import chunks_of
+from msqnet.model.video_encoders.encoder import NUM_CHANNELS, PixelEncoder, PixelStatistics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
+
+# Of pixels scaled to [0, 1]; what the published weights were trained with.
+CLIP_STATISTICS: PixelStatistics = (
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+)
+SIGLIP_STATISTICS: PixelStatistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CLIP_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
+SIGLIP_LICENCE = "SigLIP weights: Apache-2.0"
+WHOLE_CLIP = "clip"
+WHOLE_SIGLIP = "siglip"
+_FRAMES_AT_A_TIME = 4
+_QUICK_GELU_FACTOR = 1.702
+
+
+class ImageEncoder(PixelEncoder):
+    """Base of all image encoders.
+
+    A frozen encoder stays in eval mode whatever `train` is called with.
+
+    Args:
+        config: of the backbone.
+        pixel_statistics: see `PixelEncoder`.
+        width: D'', the width of an embedding.
+        frozen: whether its parameters are left as they are.
+        projected: whether embeddings are those of the space shared with texts, of length 1.
+
+    Attributes:
+        backbone: the network of `transformers`.
+        frozen: as given.
+        projected: as given.
+
+    Raises:
+        ConfigError: a backbone for frames that are not square RGB.
+    """
+
+    backbone: Any
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        *,
+        pixel_statistics: PixelStatistics,
+        width: int,
+        frozen: bool,
+        projected: bool,
+    ):
+        super().__init__(config, width=width, pixel_statistics=pixel_statistics)
+        if not isinstance(self.config.image_size, int) or self.config.num_channels != NUM_CHANNELS:
+            raise ConfigError(
+                f"{self.display_name} image_size {self.config.image_size} with "
+                f"{self.config.num_channels} channels: expected one number and 3 channels"
+            )
+        self.frozen = frozen
+        self.projected = projected
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
+    ) -> Self:
+        """Start from a checkpoint, whole or image encoder only.
+
+        Raises:
+            CheckpointError: the weights are absent, incomplete, damaged or of another model.
+        """
+
+    @abstractmethod
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Normalized frames (B*T, 3, H, W) to embeddings (B*T, D'')."""
+
+    def _embed_pixels(self, frames: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 to (N, D'')."""
+        dtype = self.backbone.embeddings.patch_embedding.weight.dtype
+        return self._embed(self.normalize(frames, dtype))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, except that a frozen encoder stays in eval mode and without gradients."""
+        super().train(mode and not self.frozen)
+        # transformers makes new, trainable parameters when it loads a model that holds this one;
+        # it then calls eval(), which comes by here.
+        if self.frozen:
+            self.requires_grad_(False)
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed every frame on its own.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 RGB; H and W are ``config.image_size``, T is free.
+
+        Returns:
+            (B, T, D'') float.
+
+        Raises:
+            ShapeError: another shape or type.
+        """
+        self.check_pixels(pixels, None, self.config.image_size)
+        frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
+        is_kept = torch.is_grad_enabled() and not self.frozen
+        chunks = chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_kept)
+        embeddings = torch.cat([self._embed_pixels(chunk) for chunk in chunks])
+        if self.projected:
+            embeddings = F.normalize(embeddings, dim=-1)
+        return embeddings.reshape(*pixels.shape[:2], self.width)  # (B, T, D'')
+
+
+class ClipImageEncoder(ImageEncoder):
+    """Image embeddings of the frames of a clip, by default from a frozen encoder.
+
+    Args:
+        config: of CLIP's image encoder.
+        frozen: whether its parameters are left as they are.
+        projected: whether embeddings are those of the space shared with texts, of length 1, and
+            ``config.projection_dim`` wide.
+
+    Attributes:
+        projection: into the shared space; None unless ``projected``.
+    """
+
+    display_name = "CLIP"
+    licence = CLIP_LICENCE
+
+    def __init__(self, config: CLIPVisionConfig, *, frozen: bool = True, projected: bool = False):
+        super().__init__(
+            config,
+            pixel_statistics=CLIP_STATISTICS,
+            width=config.projection_dim if projected else config.hidden_size,
+            frozen=frozen,
+            projected=projected,
+        )
+        self.backbone = CLIPVisionModel(config)
+        self.projection = (
+            nn.Linear(config.hidden_size, self.width, bias=False) if projected else None
+        )
+        self.requires_grad_(not frozen)
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        pooled = pooled_class_token(self.backbone, pixels)
+        return pooled if self.projection is None else self.projection(pooled)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
+    ) -> ClipImageEncoder:
+        """Start from a CLIP checkpoint, whole or image encoder only."""
+        if not projected:
+            backbone = load_backbone(
+                CLIPVisionModel,
+                name_or_folder,
+                model_types={WHOLE_CLIP, "clip_vision_model"},
+                ignored_prefixes=(
+                    "text_model.",
+                    "text_projection",
+                    "visual_projection",
+                    "logit_scale",
+                ),
+            )
+            return cls.of_parts(backbone, None, name_or_folder, frozen=frozen)
+        whole: Any
+        if model_type_of(name_or_folder) == WHOLE_CLIP:
+            whole = load_clip(name_or_folder)
+        else:
+            whole = load_backbone(
+                CLIPVisionModelWithProjection, name_or_folder, model_types={"clip_vision_model"}
+            )
+        return cls.of_parts(
+            whole.vision_model, whole.visual_projection, name_or_folder, frozen=frozen
+        )
+
+    @classmethod
+    def of_parts(
+        cls,
+        backbone: CLIPVisionModel,
+        projection: nn.Linear | None,
+        origin: str | Path,
+        *,
+        frozen: bool = True,
+    ) -> ClipImageEncoder:
+        """Build the encoder from loaded modules, whose tensors it takes over.
+
+        Args:
+            backbone: CLIP's image encoder.
+            projection: into the shared space; None for ``pooled`` embeddings.
+            origin: where they came from, for messages.
+            frozen: as for the class.
+        """
+        config = backbone.config
+        if projection is not None:
+            # A whole CLIP is as wide as its own configuration says; that of its image encoder may
+            # say something else.
+            config.projection_dim = projection.out_features
+        parts = {"backbone": backbone.state_dict()}
+        if projection is not None:
+            parts["projection"] = projection.state_dict()
+        encoder = filled(
+            lambda: cls(config, frozen=frozen, projected=projection is not None), parts, origin
+        )
+        return encoder.requires_grad_(not frozen)
+
+
+def pooled_class_token(model: CLIPVisionModel, pixels: Tensor) -> Tensor:
+    """The ``pooler_output`` of images.
+
+    Args:
+        model: CLIP's image encoder.
+        pixels: (N, 3, H, W) float, normalized.
+
+    Returns:
+        (N, D) float.
+    """
+    parts: Any = model
+    hidden = parts.pre_layrnorm(parts.embeddings(pixels))  # (N, M, D)
+    *layers, last = parts.encoder.layers
+    for layer in layers:
+        attended, _ = layer.self_attn(layer.layer_norm1(hidden), attention_mask=None)
+        hidden = hidden + attended
+        hidden = hidden + _feedforward(layer.mlp, layer.layer_norm2(hidden))
+    token = hidden[:, :1] + _class_attention(last.self_attn, last.layer_norm1(hidden))
+    token = token + _feedforward(last.mlp, last.layer_norm2(token))
+    pooled: Tensor = parts.post_layernorm(token[:, 0])
+    return pooled
+
+
+def _class_attention(attention: Any, tokens: Tensor) -> Tensor:
+    """What the first of the tokens (N, M, D) sees in all of them, (N, 1, D)."""
+    heads = (attention.num_heads, -1)
+    query = attention.q_proj(tokens[:, :1]).unflatten(2, heads).transpose(1, 2)  # (N, A, 1, D/A)
+    keys = attention.k_proj(tokens).unflatten(2, heads).transpose(1, 2)  # (N, A, M, D/A)
+    values = attention.v_proj(tokens).unflatten(2, heads).transpose(1, 2)
+    if attention.config._attn_implementation == EAGER:
+        seen = attention_weights(query, keys, attention.scale) @ values
+    else:
+        seen = F.scaled_dot_product_attention(query, keys, values)
+    projected: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
+    return projected
+
+
+def _feedforward(network: Any, tokens: Tensor) -> Tensor:
+    """(N, M, D) -> (N, M, D)."""
+    fc1, fc2 = network.fc1, network.fc2
+    # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
+    is_plain = type(fc1) is nn.Linear and type(fc2) is nn.Linear
+    if not is_plain or not isinstance(network.activation_fn, QuickGELUActivation):
+        result: Tensor = network(tokens)
+        return result
+    factor = _QUICK_GELU_FACTOR
+    flat = tokens.flatten(0, 1)
+    hidden = torch.addmm(fc1.bias, flat, fc1.weight.t(), beta=factor, alpha=factor)
+    hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
+    flat = torch.addmm(fc2.bias, hidden, fc2.weight.t(), alpha=1 / factor)
+    unflattened: Tensor = flat.unflatten(0, tokens.shape[:2])
+    return unflattened
+
+
+class SiglipImageEncoder(ImageEncoder):
+    """Image embeddings of the frames of a clip, by default from a frozen encoder.
+
+    Args:
+        config: of SigLIP's image encoder.
+        frozen: whether its parameters are left as they are.
+        projected: whether embeddings have length 1; they are of the same space either way.
+
+    Raises:
+        ConfigError: a backbone without the pooling head, or for frames that are not square RGB.
+    """
+
+    display_name = "SigLIP"
+    licence = SIGLIP_LICENCE
+
+    def __init__(self, config: SiglipVisionConfig, *, frozen: bool = True, projected: bool = False):
+        if not config.vision_use_head:
+            raise ConfigError(
+                "SigLIP: vision_use_head is false, expected an image encoder with its pooling "
+                "head; name a whole checkpoint"
+            )
+        super().__init__(
+            config,
+            pixel_statistics=SIGLIP_STATISTICS,
+            width=config.hidden_size,
+            frozen=frozen,
+            projected=projected,
+        )
+        self.backbone = SiglipVisionModel(config)
+        self.requires_grad_(not frozen)
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        pooled: Tensor = self.backbone(pixels).pooler_output
+        return pooled
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
+    ) -> SiglipImageEncoder:
+        """Start from a SigLIP checkpoint, whole or image encoder only."""
+        backbone = load_backbone(
+            SiglipVisionModel,
+            name_or_folder,
+            model_types={WHOLE_SIGLIP, "siglip_vision_model"},
+            ignored_prefixes=("text_model.", "logit_scale", "logit_bias"),
+        )
+        return cls.of_parts(backbone, name_or_folder, frozen=frozen, projected=projected)
+
+    @classmethod
+    def of_parts(
+        cls,
+        backbone: SiglipVisionModel,
+        origin: str | Path,
+        *,
+        frozen: bool = True,
+        projected: bool = False,
+    ) -> SiglipImageEncoder:
+        """Build the encoder from a loaded module, whose tensors it takes over.
+
+        Args:
+            backbone: SigLIP's image encoder.
+            origin: where it came from, for messages.
+            frozen: as for the class.
+            projected: as for the class.
+        """
+        encoder = filled(
+            lambda: cls(backbone.config, frozen=frozen, projected=projected),
+            {"backbone": backbone.state_dict()},
+            origin,
+        )
+        return encoder.requires_grad_(not frozen)
+
+
+def load_clip(name_or_folder: str | Path) -> CLIPModel:
+    """A whole CLIP, whose configuration is the one that tells the width of its projections.
+
+    Raises:
+        CheckpointError: the weights are absent, incomplete, damaged or of another model.
+    """
+    return load_backbone(CLIPModel, name_or_folder, model_types={WHOLE_CLIP})
+
+
+IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
+    "clip_vision_model": ClipImageEncoder,
+    "siglip_vision_model": SiglipImageEncoder,
+}
+"""By the ``model_type`` of their configuration."""
+
+
+def load_image_encoder(name_or_folder: str | Path, *, projected: bool) -> ImageEncoder:
+    """The frozen image encoder in a checkpoint, whose ``config.json`` tells its kind.
+
+    Args:
+        name_or_folder: hub id or folder, of a CLIP or SigLIP.
+        projected: as for the classes.
+
+    Raises:
+        CheckpointError: it is absent, incomplete, damaged or no image encoder.
+    """
+    kind = model_type_of(name_or_folder)
+    loader: type[ImageEncoder] = SiglipImageEncoder if "siglip" in kind else ClipImageEncoder
+    return loader.from_pretrained(name_or_folder, projected=projected)
+
+
+def image_encoder_licence(name_or_folder: str) -> str:
+    """Licence of published weights, as far as it can be told without loading them."""
+    try:
+        kind = model_type_of(name_or_folder)
+    except CheckpointError:
+        kind = name_or_folder.lower()
+    return SIGLIP_LICENCE if "siglip" in kind else CLIP_LICENCE

@@ -1,0 +1,356 @@
+"""`MSQNet`: the method as a model of `transformers`, with loading, saving, labels and scores."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from msqnet.errors import ShapeError, VocabularyError
+from msqnet.model.attention import check_attention, set_attention
+from msqnet.model.builder import model_from_encoders, resized
+from msqnet.model.checkpoints import align, check_loaded, check_report, loading_from
+from msqnet.model.computing import Fusable
+from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
+from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
+from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
+from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from msqnet.config import ClipConfig
+    from msqnet.model.image_encoders import ImageEncoder
+    from msqnet.model.text_encoders import Embedding, TextEncoder
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+
+
+class MSQNet(MSQNetModel, PreTrainedModel):
+    """The model of the paper as a Hugging Face model.
+
+    ``from_pretrained`` computes in float32 unless told otherwise, whatever the file holds, and
+    refuses weights that are missing or not finite. ``attn_implementation`` is "sdpa" (default) or
+    "eager"; it holds for the encoders too, where they have it.
+    """
+
+    config_class = MSQNetConfig
+    config: MSQNetConfig
+    base_model_prefix = "msqnet"
+    main_input_name = "pixels"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # `Trainer` would otherwise take **features for them
+    _supports_sdpa = True
+
+    def __init__(self, config: MSQNetConfig):
+        check_attention(config._attn_implementation)
+        PreTrainedModel.__init__(self, config)
+        MSQNetModel.__init__(self, config)
+        self._hand_down_attention()
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise what is ours; encoders initialise themselves.
+
+        Linear layers Xavier-uniform and embeddings N(0, 0.02), as DETR's transformer does.
+        """
+        init = nn.init
+        if isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=0.02)
+        elif isinstance(module, GroupWiseLinear | TextAlignment | QueryEncoder | VideoEncoder):
+            module.reset_parameters()
+
+    def _hand_down_attention(self) -> None:
+        """Let every part compute attention as its own configuration says."""
+        for part, settings in (
+            (self.decoder, self.config),
+            (self.memory_encoder, self.config),
+            (self.video_encoder, self.config.video_encoder),
+            (self.image_encoder, self.config.image_encoder),
+        ):
+            if part is not None and isinstance(settings, PreTrainedConfig):
+                set_attention(part, settings._attn_implementation)
+
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
+    ) -> None:
+        """Compute attention in another way from now on; see `transformers.PreTrainedModel`.
+
+        Unlike there, encoders that are no models of `transformers` follow too, and one that lacks
+        what was asked for stays as it is and is named in the log.
+
+        Args:
+            attn_implementation: "sdpa" or "eager", or names by part: "" for all but the encoders,
+                "video_encoder", "image_encoder".
+            allow_all_kernels: without effect; there are no kernels of others.
+
+        Raises:
+            ConfigError: neither "sdpa" nor "eager".
+        """
+        del allow_all_kernels
+        check_attention(attn_implementation)
+        self.config._attn_implementation = attn_implementation
+        self._hand_down_attention()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> MSQNet:
+        """Load a model folder or hub id; see `transformers.PreTrainedModel.from_pretrained`.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, without values or not finite.
+            ConfigError: an ``attn_implementation`` that is neither "sdpa" nor "eager".
+        """
+        check_attention(kwargs.get("attn_implementation"))
+        origin = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
+        kwargs.setdefault("dtype", torch.float32)
+        with loading_from(origin):
+            loaded: Any = super().from_pretrained(*args, **kwargs, output_loading_info=True)
+        model: MSQNet = loaded[0]
+        check_report(loaded[1], origin)
+        check_loaded(model, origin)
+        align(model)
+        # No file holds them, and loading makes an empty buffer of what it does not find.
+        model.time_positions.copy_(model.computed_positions())
+        # Loading makes every parameter trainable again.
+        learned = model.config.learn_label_queries
+        model.query_encoder.label_embeddings.requires_grad_(learned)
+        return model
+
+    @classmethod
+    def from_encoders(
+        cls,
+        *,
+        video: VideoEncoder | str | Path,
+        image: ImageEncoder | str | Path | None = None,
+        text: TextEncoder | str | None = None,
+        labels: Iterable[str],
+        clip: ClipConfig | None = None,
+        embedding: Embedding = "pooled",
+        **settings: Any,
+    ) -> MSQNet:
+        """A new model, ready to be trained: pretrained encoders, the rest random.
+
+        Args:
+            video: the video encoder, or hub id or folder of its weights, whose ``config.json``
+                tells its kind. ``lite``, ``i3d`` and ``c3d`` have no such file: give the encoder.
+            image: likewise the encoder behind the video query; it is frozen in the model. None for
+                no such query (``lite`` has one of its own).
+            text: what label queries start from: the encoder, or a name as for `load_text_encoder`.
+                None for random queries.
+            labels: K names, or a `LabelSet`.
+            clip: how frames become a model input; by default as a given encoder needs it, else 16
+                frames of 224 pixels.
+            embedding: of CLIP, for image and text encoders given by name: "pooled" (the paper) or
+                "projected".
+            settings: further fields of `MSQNetConfig`, and ``attn_implementation``. Its defaults
+                hold, except that only ``lite`` has a path from the video query to the scores.
+
+        Raises:
+            ConfigError: settings that are unknown, told by the encoders, or do not fit each other.
+            CheckpointError: weights that cannot be loaded whole, or of another kind of model.
+            MissingExtra: parts of ``msqnet[lite]`` that are not installed.
+            VocabularyError: a label that is empty or listed twice.
+
+        Examples:
+            >>> model = MSQNet.from_encoders(  # doctest: +SKIP
+            ...     video="facebook/timesformer-base-finetuned-k400",
+            ...     image="openai/clip-vit-base-patch16",
+            ...     text="openai/clip-vit-base-patch16",
+            ...     labels=["sit", "walk"],
+            ... )
+        """
+        return model_from_encoders(
+            video, image, text, labels=labels, clip=clip, embedding=embedding, settings=settings
+        )
+
+    def train(self, mode: bool = True) -> MSQNet:
+        """Set the mode, but leave every module without a trainable parameter in eval mode."""
+        super().train(mode)
+        for module in self.modules():
+            parameters = list(module.parameters())
+            is_frozen = parameters and not any(part.requires_grad for part in parameters)
+            if is_frozen and module is not self:
+                module.eval()
+        return self
+
+    def prepare_for_inference(self) -> MSQNet:
+        """Go to eval mode and compute once what the weights alone decide.
+
+        Whoever changes weights afterwards calls `train` first, or loads them: both undo it.
+        """
+        self.train(mode=False)
+        for module in self.modules():
+            if isinstance(module, Fusable):
+                module.fuse()
+        return self
+
+    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+        """What the encoders compute of each frame alone, whatever clips it is part of.
+
+        Args:
+            frames: (N, 3, H, W) uint8 RGB.
+            is_closeup: they are motion crops.
+
+        Returns:
+            By name, (N, ...) each: what the video encoder's `frame_features` gives, and the image
+            embedding (N, D''), where there is one, as "image".
+        """
+        features: FrameFeatures = self.video_encoder.frame_features(frames)
+        if self.image_encoder is not None and not is_closeup:
+            inputs = resized(frames[None], self.image_encoder.config.image_size)
+            features["image"] = self.image_encoder(inputs)[0]
+        return features
+
+    def encode(self, pixels: Tensor, closeups: Tensor | None = None) -> FrameFeatures:
+        """The part of the forward pass that depends on the encoders' input alone.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8.
+            closeups: (B, T, 3, H, W) uint8 motion crops, where the model takes them.
+
+        Returns:
+            Features of clips, as `forward` takes them in place of pixels; the image query
+            (B, D''), where there is one, as "video_query".
+
+        Raises:
+            ShapeError: clips of another form.
+        """
+        self.video_encoder.check_clips(pixels)
+        frames = of_clips(self.frame_features, pixels)
+        if closeups is None:
+            return self._joined(frames, None)
+        self.video_encoder.check_clips(closeups)
+        of_closeup = partial(self.frame_features, is_closeup=True)
+        return self._joined(frames, of_clips(of_closeup, closeups))
+
+    def _joined(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FrameFeatures:
+        """As `encode`, from what `frame_features` made, (B, T, ...) each."""
+        whole = dict(frames)
+        image = whole.pop("image", None)  # (B, T, D'')
+        views = [whole] if closeups is None else [whole, closeups]
+        features: FrameFeatures = dict(self.video_encoder.join_views(views))
+        if image is not None:
+            features[VIDEO_QUERY] = image.mean(dim=1)
+        return features
+
+    def forward(  # type: ignore[override]
+        self,
+        pixels: Tensor | None = None,
+        closeups: Tensor | None = None,
+        label_embeddings: Tensor | None = None,
+        labels: Tensor | None = None,
+        **features: Tensor,
+    ) -> MSQNetOutput:
+        """Score every label of every clip.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 RGB.
+            closeups: (B, T, 3, H, W) uint8 RGB motion crops, where the model takes them.
+            label_embeddings: (K, D_t) float, texts to ask for instead of the model's own labels;
+                open vocabularies only.
+            labels: ignored; accepted because data collators of `transformers` pass it along.
+            features: in place of pixels: what `encode` made of them, by name; or ``frame_memory``
+                (B, M, D'), what the video encoder's `memory` gives, with ``video_query`` (B, D'').
+
+        Returns:
+            Logits (B, K) and what they were made of.
+
+        Raises:
+            ShapeError: no clips, or clips of another form.
+            VocabularyError: label embeddings for a model whose head is bound to its labels.
+        """
+        del labels
+        if pixels is not None:
+            features = self.encode(pixels, closeups)
+        elif not features:
+            raise ShapeError("neither pixels nor what the encoders made of them was given")
+        if label_embeddings is not None:
+            self._check_open("label_embeddings")
+            label_embeddings = label_embeddings.to(self.query_encoder.label_embeddings)
+        return super().forward(features, label_embeddings)
+
+    def score_frames(
+        self,
+        frames: FrameFeatures,
+        closeups: FrameFeatures | None = None,
+        label_embeddings: Tensor | None = None,
+    ) -> MSQNetOutput:
+        """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
+        features = self._joined(frames, closeups)
+        return self.forward(label_embeddings=label_embeddings, **features)
+
+    def _check_open(self, what: str) -> None:
+        if not self.config.is_open:
+            raise VocabularyError(
+                f"{what}: this model has one weight vector for each of its "
+                f"{len(self.config.label_set)} labels and scores no others; {OPEN_ADVICE}"
+            )
+
+    def set_labels(self, names: Sequence[str], embeddings: Tensor) -> None:
+        """Ask for other labels from now on. Scores of a label do not depend on the others.
+
+        Args:
+            names: K labels.
+            embeddings: (K, D_t) float, from the text encoder that the model was trained with.
+
+        Raises:
+            VocabularyError: the model's head is bound to the labels that it was trained on.
+            ShapeError: another number of embeddings, or another width.
+        """
+        self._check_open("set_labels")
+        expected = (len(names), self.config.label_width)
+        if embeddings.shape != expected:
+            raise ShapeError(f"embeddings: found {tuple(embeddings.shape)}, expected {expected}")
+        own = self.query_encoder.label_embeddings
+        self.query_encoder.label_embeddings = nn.Parameter(embeddings.to(own), requires_grad=False)
+        self.config.set_labels(names)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Calibrated scores.
+
+        Args:
+            logits: (B, K) float.
+
+        Returns:
+            (B, K) float32 in [0, 1]: sigmoid of scale * logit + bias, or softmax for single-label
+            models with a closed vocabulary.
+        """
+        scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
+        bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)
+        if self.config.is_open:  # one calibration for all labels, whichever are asked for
+            scale, bias = scale[:1], bias[:1]
+        calibrated = logits.float() * scale + bias
+        # A softmax would make the score of a label depend on the others asked for.
+        if self.config.task == "single_label" and not self.config.is_open:
+            return calibrated.softmax(dim=-1)
+        return calibrated.sigmoid()
+
+
+def save_in_half(model: MSQNet, folder: str | Path) -> None:
+    """Save a model folder with matrices in half precision, at half the size.
+
+    Vectors (norms, biases, batch-norm and query statistics) stay in float32: they are small, and
+    some leave the range of half precision. Loading computes in float32 as always.
+    """
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    weights = {
+        name: tensor.detach().half() if name in matrices else tensor.detach()
+        for name, tensor in model.state_dict().items()
+    }
+    model.save_pretrained(folder, state_dict=weights)
+
+
+AutoConfig.register("msqnet", MSQNetConfig)
+AutoModel.register(MSQNetConfig, MSQNet)

@@ -1,0 +1,289 @@
+"""Video encoders by name, each with what the package needs to know of it before it is loaded.
+
+A new encoder is a `VideoEncoder` in a module of its own and one `EncoderSpec`: in the table below,
+or registered from any other package with `register_video_encoder`. Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from msqnet.config import ArchConfig, ClipConfig, TrainConfig
+from msqnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from msqnet.model.video_encoders.encoder import VideoEncoder
+
+_HERE = "msqnet.model.video_encoders"
+_CLIP_B16 = "openai/clip-vit-base-patch16"
+
+# Settings that not every encoder has, and the values that ask for nothing.
+_NEUTRAL: dict[str, Any] = {
+    "closeup": False,
+    "frame_pooling": "frames",
+    "time_embeddings": "interpolated",
+    "pixel_statistics": "own",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that belong together: what a new model is made of where the user names nothing.
+
+    Attributes:
+        name: printed when training starts.
+        arch: architecture.
+        train: training.
+        clip: how frames become a model input; frames and motion crop come from ``arch``.
+    """
+
+    name: str
+    arch: ArchConfig
+    train: TrainConfig
+    clip: ClipConfig
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A video encoder as the package knows it.
+
+    Attributes:
+        name: what `ArchConfig.video_encoder` calls it.
+        encoder: the class, or ``module:class`` to be imported when it is first needed.
+        model_types: ``model_type`` of the configurations that belong to it.
+        recipe: its usual settings; ``recipe.arch.video_encoder`` is the name.
+        within: ``model_type`` of checkpoints of which the encoder is one part.
+        settings: which it has of ``closeup``, ``frame_pooling``, ``time_embeddings`` and
+            ``pixel_statistics``; and ``video_query`` if it gives a video query of its own.
+    """
+
+    name: str
+    encoder: str | type[VideoEncoder]
+    model_types: tuple[str, ...]
+    recipe: Recipe
+    within: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ("pixel_statistics",)
+
+    def load(self) -> type[VideoEncoder]:
+        """The class; a configuration of its own is made known to `transformers`."""
+        found: Any = self.encoder
+        if isinstance(found, str):
+            module, _, class_name = found.partition(":")
+            found = getattr(importlib.import_module(module), class_name)
+        if found.config_class is not None:
+            from transformers import CONFIG_MAPPING, AutoConfig
+
+            if found.config_class.model_type not in CONFIG_MAPPING:
+                AutoConfig.register(found.config_class.model_type, found.config_class)
+        encoder_class: type[VideoEncoder] = found
+        return encoder_class
+
+
+_LITE = Recipe(
+    name="lite",
+    arch=ArchConfig(),
+    train=TrainConfig(),
+    clip=ClipConfig(resize="stretch", decode_short_side_pixels=352),
+)
+
+# The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames; CLIP stays frozen.
+PAPER_RECIPE = Recipe(
+    name="paper",
+    arch=ArchConfig(
+        video_encoder="timesformer",
+        video_weights="facebook/timesformer-base-finetuned-k400",
+        video_query="image",
+        image_encoder=_CLIP_B16,
+        text_encoder=_CLIP_B16,
+        num_frames=16,
+        width=512,
+        decoder_layers=6,
+        decoder_heads=8,
+        decoder_feedforward=2048,
+        dropout=0.1,
+        direct_path=False,
+        closeup=False,
+    ),
+    train=TrainConfig(
+        epochs=100,
+        learning_rate=1e-5,
+        encoder_learning_rate=1e-5,
+        weight_decay=0.0,
+        batch_size=8,
+        accumulation_steps=1,
+        warmup_share=0.0,
+        finetune="full",
+        gradient_checkpointing=False,
+        precision="auto",
+        class_balance="none",
+        validation_share=0.2,
+        folds=0,
+        early_stopping_patience=0,
+        cached_views=0,
+        probe_strength=0.0,
+        max_gradient_norm=0.0,
+        seed=0,
+        num_workers=2,
+    ),
+    clip=ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256),
+)
+
+
+def paper_recipe(video_encoder: str, weights: str, **changes: Any) -> Recipe:
+    """The paper's recipe with another encoder.
+
+    Args:
+        video_encoder: its name.
+        weights: hub id or folder; empty where no hub holds official ones.
+        changes: further fields of `ArchConfig`.
+    """
+    arch = replace(PAPER_RECIPE.arch, video_encoder=video_encoder, video_weights=weights, **changes)
+    return replace(PAPER_RECIPE, name=f"paper with {video_encoder}", arch=arch)
+
+
+_IMAGE_MODELS = (
+    *("vit", "clip_vision_model", "siglip_vision_model"),
+    *("dinov2", "dinov2_with_registers", "dinov3_vit"),
+)
+_SPECS = (
+    EncoderSpec(
+        "lite",
+        f"{_HERE}.lite:LiteVideoEncoder",
+        ("msqnet_lite",),
+        _LITE,
+        settings=("closeup", "video_query"),
+    ),
+    EncoderSpec(
+        "timesformer",
+        f"{_HERE}.timesformer:TimesformerVideoEncoder",
+        ("timesformer",),
+        PAPER_RECIPE,
+        settings=("pixel_statistics", "frame_pooling", "time_embeddings"),
+    ),
+    EncoderSpec(
+        "videomae",
+        f"{_HERE}.tubelets:VideoMAEVideoEncoder",
+        ("videomae",),
+        paper_recipe("videomae", "MCG-NJU/videomae-base-finetuned-kinetics"),
+    ),
+    EncoderSpec(
+        "vit",
+        f"{_HERE}.vit:FrameEncoder",
+        _IMAGE_MODELS,
+        paper_recipe("vit", _CLIP_B16),
+        within=("clip", "siglip"),
+    ),
+    EncoderSpec(
+        "i3d",
+        f"{_HERE}.convolutional:I3DVideoEncoder",
+        ("msqnet_i3d",),
+        paper_recipe("i3d", ""),
+    ),
+    EncoderSpec(
+        "c3d",
+        f"{_HERE}.convolutional:C3DVideoEncoder",
+        ("msqnet_c3d",),
+        paper_recipe("c3d", "", size_pixels=112),
+    ),
+    EncoderSpec(
+        "vjepa2",
+        f"{_HERE}.tubelets:VJEPA2VideoEncoder",
+        ("vjepa2",),
+        paper_recipe("vjepa2", "facebook/vjepa2-vitl-fpc64-256", size_pixels=256),
+    ),
+    EncoderSpec(
+        "xclip",
+        f"{_HERE}.xclip:XCLIPVideoEncoder",
+        ("xclip_vision_model",),
+        paper_recipe("xclip", "microsoft/xclip-base-patch16", num_frames=8),
+        within=("xclip",),
+    ),
+)
+VIDEO_ENCODERS: dict[str, EncoderSpec] = {spec.name: spec for spec in _SPECS}
+"""By the name in the settings. No hub holds official weights of I3D and C3D: name a file."""
+
+
+def register_video_encoder(spec: EncoderSpec) -> None:
+    """Make an encoder known: models with it can be trained, loaded, explained and exported.
+
+    Raises:
+        ConfigError: its name or one of its configurations belongs to another encoder.
+    """
+    for other in VIDEO_ENCODERS.values():
+        if other.name == spec.name or set(other.model_types) & set(spec.model_types):
+            raise ConfigError(
+                f"video encoder {spec.name!r}: the name or a model type of "
+                f"{', '.join(spec.model_types)} belongs to {other.name!r}"
+            )
+    VIDEO_ENCODERS[spec.name] = spec
+
+
+def encoder_spec(name: str) -> EncoderSpec:
+    """The encoder of a name in the settings.
+
+    Raises:
+        ConfigError: no such encoder.
+    """
+    if name not in VIDEO_ENCODERS:
+        raise ConfigError(f"no video encoder {name!r}; known are: {', '.join(VIDEO_ENCODERS)}")
+    return VIDEO_ENCODERS[name]
+
+
+def spec_of_model_type(model_type: str) -> EncoderSpec | None:
+    """The encoder that a configuration's ``model_type`` belongs to; None for none."""
+    specs = VIDEO_ENCODERS.values()
+    return next((spec for spec in specs if model_type in spec.model_types), None)
+
+
+def class_for_config(config: PreTrainedConfig) -> type[VideoEncoder]:
+    """The encoder that a configuration belongs to.
+
+    Raises:
+        ConfigError: of no video encoder.
+    """
+    spec = spec_of_model_type(config.model_type)
+    if spec is None:
+        known = [name for other in VIDEO_ENCODERS.values() for name in other.model_types]
+        raise ConfigError(
+            f"no video encoder for a configuration of type {config.model_type!r}; "
+            f"known are: {', '.join(known)}"
+        )
+    return spec.load()
+
+
+def check_encoder_settings(arch: ArchConfig) -> None:
+    """Refuse settings that the video encoder does not have.
+
+    Raises:
+        ConfigError: says which, or that there is no such encoder.
+    """
+    spec = encoder_spec(arch.video_encoder)
+    asked = {name for name, neutral in _NEUTRAL.items() if getattr(arch, name) != neutral}
+    if arch.video_query == "trunk":
+        asked.add("video_query")
+    for name in sorted(asked - set(spec.settings)):
+        known = [other.name for other in VIDEO_ENCODERS.values() if name in other.settings]
+        usual = _NEUTRAL.get(name, "image or none")
+        raise ConfigError(
+            f"{name} {getattr(arch, name)}: not for the {spec.name} encoder; it is for "
+            f"{', '.join(known)}; set it to {str(usual).lower()}"
+        )
+
+
+def recipe_defaults(video_encoder: str) -> dict[str, Any]:
+    """The recipe's settings by their dotted option names, for instance ``train.epochs``."""
+    recipe = encoder_spec(video_encoder).recipe
+    return {**_dotted(recipe.arch, "arch."), **_dotted(recipe.train, "train.")}
+
+
+def _dotted(settings: Any, prefix: str) -> dict[str, Any]:
+    """The values of nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for item in fields(settings):
+        value, name = getattr(settings, item.name), f"{prefix}{item.name}"
+        found |= _dotted(value, f"{name}.") if is_dataclass(value) else {name: value}
+    return found

