@@ -385,8 +385,7 @@ def _test_reading(path: Path) -> CheckResult:
             value = f"{video.num_frames} of {_TEST_NUM_FRAMES} frames read, {differing} differ"
             advice = "videos are not read correctly: pip install --force-reinstall av"
             return CheckResult("self-test", "video", value, "problem", advice)
-    value = f"{_TEST_NUM_FRAMES} frames written and read back exactly"
-    return CheckResult("self-test", "video", value)
+    return CheckResult("self-test", "video", f"{_TEST_NUM_FRAMES} frames read back exactly")
 
 
 def _test_model(path: Path, model: str | None, device: str) -> CheckResult:
@@ -400,9 +399,8 @@ def _test_model(path: Path, model: str | None, device: str) -> CheckResult:
         value = "two predictions of the same video differ"
         advice = "the device computes incorrectly; try --device cpu"
         return CheckResult("self-test", "model", value, "problem", advice)
-    rate = result.duration_seconds / seconds
     value = (
         f"{len(result.labels)} labels, {len(result.windows)} windows scored in {seconds:.2f} s "
-        f"({rate:.1f} s of video per second), twice with the same result"
+        f"({result.duration_seconds / seconds:.1f} s of video per second), twice the same result"
     )
     return CheckResult("self-test", "model", value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -51,7 +52,8 @@ class ServiceMetrics(Collector):
         pids = {"server": os.getpid(), "worker": worker.pid, "checker": service.checker.pid}
         for name, pid in pids.items():
             if pid is not None:
-                memory.add_metric([name], resident_bytes(pid))
+                with suppress(psutil.Error):  # it has just ended
+                    memory.add_metric([name], psutil.Process(pid).memory_info().rss)
         yield memory
         for name, text, value in (
             ("uploads_arriving", "Uploads being sent or checked.", counts["arriving"]),
@@ -70,11 +72,3 @@ def metrics_text(service: Service) -> bytes:
     registry = CollectorRegistry()
     registry.register(ServiceMetrics(service))
     return generate_latest(registry)
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process that is not swapped out; 0 if it has ended."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
