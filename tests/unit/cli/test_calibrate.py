@@ -148,7 +148,7 @@ def test_own_folder_is_changed_only_where_that_is_said(
     [
         ([], "nothing to do: name rows to calibrate on with --data"),
         (["--split", "val"], "nothing to do"),
-        (["--data", "{table}", "--training_split", "train"], "name it with --training_data"),
+        (["--data", "{table}", "--training_split", "train"], "name it with --training-data"),
         (["--data", "{table}", "--model", "clip-zero-shot:any"], "training-free baseline has no"),
         (["--data", "{table}", "--model", "{exported}"], "an exported model, whose calibration"),
         (["--data", "{table}", "--min_precision", "1.5"], "min_precision 1.5: expected 0 to 1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from tests.unit.inference.brightness import BrightnessBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msqnet.config import InferenceOptions
 
 
 @dataclass
@@ -32,9 +34,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the command loads a model with; every model is the brightness backend."""
     calls: list[dict[str, Any]] = []
 
-    def load(model: str | None, **settings: Any) -> Predictor:
-        calls.append({"model": model, **settings})
-        return Predictor(TrainedBackend(), settings["window"])
+    def load(*, options: InferenceOptions) -> Predictor:
+        calls.append(asdict(options))
+        return Predictor(TrainedBackend(), options.window)
 
     monkeypatch.setattr(Predictor, "from_pretrained", load)
     return calls
