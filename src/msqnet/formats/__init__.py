@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.formats.annotations import Annotations
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
 Field = Literal[
     "points",
@@ -135,8 +135,8 @@ FORMATS: dict[str, str | Format] = {
     "kinetics": "msqnet.formats.data_sets.clip_lists:KINETICS",
     "label_studio": "msqnet.formats.label_studio",
     "mammalnet": "msqnet.formats.data_sets.clip_lists:MAMMALNET",
-    "predictions": "msqnet.formats.predictions",
-    "table": "msqnet.formats.table",
+    "predictions": "msqnet.formats.prediction_files",
+    "table": "msqnet.formats.clip_table",
     "thumos14": "msqnet.formats.data_sets.timed_lists:THUMOS14",
     "ucf101": "msqnet.formats.data_sets.clip_lists:UCF101",
     "via": "msqnet.formats.via",

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import FORMATS, Reading, dropped_fields, load_format
-from msqnet.formats.table import write_rows
+from msqnet.formats.clip_table import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from msqnet.formats import Format
     from msqnet.formats.annotations import Annotations
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
     from msqnet.labels import LabelSet
 
 _TABLE = "table"

@@ -19,7 +19,7 @@ import numpy as np
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats import Format, Reading
+from msqnet.formats import ALL_FIELDS, Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.formats.frame_times import (
     FrameTimes,
@@ -50,9 +50,9 @@ def _read(path: Path, reading: Reading) -> Annotations:
     counts: Counter[str] = Counter()
     videos = []
     for name, frames in document.require("labels").items():
-        place = reading.video_path(name) if name.strip() else None
-        if place is None:
+        if not name.strip():
             raise frames.error("labels of a video with a name")
+        place = reading.video_path(name)
         present = _present(frames, len(names), is_multilabel=is_multilabel)
         times = _times(place, len(present), reading.options, frames.place, counts)
         events = _events(present, names, times)
@@ -245,19 +245,7 @@ FORMAT = Format(
     read=_read,
     write=_write,
     suffixes=(".json",),
-    drops=frozenset(
-        {
-            "points",
-            "open ends",
-            "subjects",
-            "modifiers",
-            "scores",
-            "comments",
-            "unchecked labels",
-            "observed intervals",
-            "groups",
-        }
-    ),
+    drops=ALL_FIELDS - {"ethogram", "splits"},
     options={
         "fps": "frame rate of videos that are not there, such as 25 or 30000/1001",
         "classes": "when writing: multilabel (default), or single: one class a frame, or 'other'",

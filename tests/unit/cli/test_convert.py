@@ -9,7 +9,7 @@ import pytest
 
 from msqnet.cli.main import main
 from msqnet.data.table import read_table
-from msqnet.formats import FORMATS, load_format, predictions
+from msqnet.formats import FORMATS, load_format, prediction_files
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
 
@@ -224,7 +224,7 @@ def test_no_writer_meets_a_name_that_is_not_unicode(
     video = replace(AnnotatedVideo(Path("/videos/a.mp4"), (EVENT,), 4.0), **TEXTS[what])
     annotations = Annotations((video,), LabelSet(("rear",)))
     source = replace(load_format("predictions"), read=lambda *_: annotations)
-    monkeypatch.setattr(predictions, "FORMAT", source)
+    monkeypatch.setattr(prediction_files, "FORMAT", source)
     out = tmp_path / "new" / f"out{load_format(target).suffix}"
     arguments = ["--from", "predictions", "--input", str(tmp_path), "--to", target]
 

@@ -10,7 +10,7 @@ import pytest
 from msqnet.errors import DatasetError
 from msqnet.formats import Reading
 from msqnet.formats.annotations import Event
-from msqnet.formats.predictions import FORMAT, annotations_of
+from msqnet.formats.prediction_files import FORMAT, annotations_of
 from msqnet.labels import LabelSet
 from msqnet.predictions import Segment, Timeline, VideoPredictions, WindowScores
 

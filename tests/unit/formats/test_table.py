@@ -11,7 +11,7 @@ from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Reading, dropped_fields
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
-from msqnet.formats.table import FORMAT, ClipRows, rows_from
+from msqnet.formats.clip_table import FORMAT, ClipRows, rows_from
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

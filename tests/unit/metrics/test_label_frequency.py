@@ -25,7 +25,7 @@ from tests.fixtures.data_sets import ANIMAL_KINGDOM
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
     FloatArray = NDArray[np.float64]
 

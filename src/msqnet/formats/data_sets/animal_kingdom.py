@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import Record
     from msqnet.formats import Reading
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
 NUM_CLIPS = {"train": 24_004, "test": 6_096}
 """Clips of the official split."""

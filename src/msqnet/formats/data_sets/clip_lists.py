@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import Record
     from msqnet.formats import Reading
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
 _SPLIT_NUMBERS = ("1", "2", "3")
 _SPLIT_HELP = "1, 2 or 3: which of the official splits; 1 by default"

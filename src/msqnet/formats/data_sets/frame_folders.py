@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import Record
     from msqnet.formats import Reading
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
     from msqnet.labels import LabelSet
 
 HOCKEY_CLIP_FRAMES = 30

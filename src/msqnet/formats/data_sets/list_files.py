@@ -13,8 +13,8 @@ from zipfile import BadZipFile
 from msqnet.data.records import Record
 from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
+from msqnet.formats.clip_table import ClipRows
 from msqnet.formats.options import choose, choose_seconds
-from msqnet.formats.table import ClipRows
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:

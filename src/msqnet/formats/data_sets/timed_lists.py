@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from msqnet.data.records import Record
     from msqnet.documents import TableRow
     from msqnet.formats import Reading
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
 _CHARADES_FOLDERS = ("", "Charades/")
 _CHARADES_VIDEOS = ("Charades_v1_480", "Charades_v1")

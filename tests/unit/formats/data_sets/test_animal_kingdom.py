@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.data.records import Record
-    from msqnet.formats.table import ClipRows
+    from msqnet.formats.clip_table import ClipRows
 
 # In the format that the authors describe (Charades frame lists); the real lists are 272 MB.
 TRAIN_CSV = """original_vido_id video_id frame_id path labels

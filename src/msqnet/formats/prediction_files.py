@@ -27,13 +27,22 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
         videos: folder in which videos are looked for that are not where they were predicted.
     """
     found = list(results)
-    names = dict.fromkeys(name for result in found for name in result.labels)
-    labels = LabelSet(tuple(names))
-    notes = [f"{Path(item.path).name}: {note}" for item in found for note in item.notes]
+    labels = LabelSet(tuple(dict.fromkeys(name for result in found for name in result.labels)))
+    annotated = []
+    for result in found:
+        path = Path(result.path).absolute()
+        # `os.path.exists` takes names of any length and character, from whatever a file holds.
+        if videos is not None and not os.path.exists(path):  # noqa: PTH110
+            path = Reading(videos).video_path(result.path)
+        is_all = set(result.labels) == set(labels)
+        checked = None if is_all else frozenset(result.labels)
+        annotated.append(
+            AnnotatedVideo(path, _events(result), result.duration_seconds, checked=checked)
+        )
     return Annotations(
-        tuple(_video(result, labels, videos) for result in found),
+        tuple(annotated),
         labels,
-        notes=tuple(notes),
+        notes=tuple(f"{Path(item.path).name}: {note}" for item in found for note in item.notes),
         model=", ".join(dict.fromkeys(map(_model_name, found))),
     )
 
@@ -45,20 +54,6 @@ def _model_name(result: VideoPredictions) -> str:
     return f"msqnet {name}" if isinstance(name, str) and name else "msqnet"
 
 
-def _video(result: VideoPredictions, labels: LabelSet, videos: Path | None) -> AnnotatedVideo:
-    path = Path(result.path).absolute()
-    # `os.path.exists` takes names of any length and character, from whatever a file holds.
-    if videos is not None and not os.path.exists(path):  # noqa: PTH110
-        path = Reading(videos).video_path(result.path)
-    is_all = set(result.labels) == set(labels)
-    return AnnotatedVideo(
-        path,
-        _events(result),
-        result.duration_seconds,
-        checked=None if is_all else frozenset(result.labels),
-    )
-
-
 def _events(result: VideoPredictions) -> tuple[Event, ...]:
     return tuple(
         Event(item.label, item.start_seconds, item.end_seconds, score=item.score)
@@ -67,8 +62,15 @@ def _events(result: VideoPredictions) -> tuple[Event, ...]:
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
+    files = [path]
+    if path.is_dir():
+        files = []
+        for place, folders, names in os.walk(path):
+            # Unfinished results may be in hidden folders.
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files += [Path(place, name) for name in names if name.endswith(_JSON_SUFFIX)]
     results = []
-    for file in [path] if path.is_file() else _files(path):
+    for file in sorted(files):
         try:
             content = file.read_bytes()
         except FileNotFoundError:
@@ -84,15 +86,6 @@ def _read(path: Path, reading: Reading) -> Annotations:
             f"{path}: no result of a video in it; expected what `msqnet predict --out` wrote"
         )
     return annotations_of(results, reading.videos)
-
-
-def _files(folder: Path) -> list[Path]:
-    """JSON files at any depth, but not in hidden folders, where unfinished results may lie."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if name.endswith(_JSON_SUFFIX)]
-    return sorted(found)
 
 
 def _result(text: str, file: Path) -> VideoPredictions:
@@ -137,23 +130,4 @@ def _misplaced(result: VideoPredictions) -> Iterator[tuple[str, object, str]]:
             yield what, number, "a number of at least 0"
 
 
-FORMAT = Format(
-    "predictions",
-    "results of msqnet predict",
-    read=_read,
-    suffixes=(_JSON_SUFFIX,),
-    drops=frozenset(
-        {
-            "points",
-            "open ends",
-            "subjects",
-            "modifiers",
-            "comments",
-            "ethogram",
-            "unchecked labels",
-            "observed intervals",
-            "splits",
-            "groups",
-        }
-    ),
-)
+FORMAT = Format("predictions", "results of msqnet predict", read=_read, suffixes=(_JSON_SUFFIX,))
