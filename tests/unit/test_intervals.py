@@ -12,8 +12,8 @@ from msqnet.data.records import ClipTable, Record
 from msqnet.evaluation.by_protocol import video_truth
 from msqnet.evaluation.whole_videos import VideoRows, annotated_spans
 from msqnet.formats.annotations import Event
+from msqnet.formats.clip_table import ClipRows
 from msqnet.formats.rows import RowSettings, rows_of
-from msqnet.formats.table import ClipRows
 from msqnet.intervals import (
     Piece,
     Span,
