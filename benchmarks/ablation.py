@@ -27,14 +27,14 @@ from msqnet.model.builder import clip_settings
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import encoder_spec
 from msqnet.training.fit import fit
-from msqnet.training.run import (
+from msqnet.training.training_run import (
     Run,
     rows_digest,
     settings_of,
     trainable_labels,
+    variant,
     without_flip_where_sides_matter,
 )
-from msqnet.training.variants import variant
 
 if TYPE_CHECKING:
     from msqnet.data.records import ClipTable

@@ -32,11 +32,9 @@ from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
-from msqnet.training.held_out import describe_training
-from msqnet.training.probe import standardise_query
-from msqnet.training.run import Run, save_model, trainable_labels
+from msqnet.training.fitted_parts import describe_training, normalize_query
 from msqnet.training.trainer import freeze, run_trainer
-from msqnet.training.variants import variant
+from msqnet.training.training_run import Run, save_model, trainable_labels, variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +91,7 @@ def trained(model: MSQNet, run: Run, store: FeatureStore, rows: np.ndarray) -> N
     freeze(model, run.train.finetune)
     targets = run.targets[rows]
     if model.config.video_query == "trunk":
-        standardise_query(model, store.video_queries(rows, 0))
+        normalize_query(model, store.video_queries(rows, 0))
     data = FeatureDataset(store, rows, list(torch.from_numpy(targets)))
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:

@@ -30,9 +30,9 @@ from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import stored_features
-from msqnet.training.probe import fit_query_head, standardise_query
-from msqnet.training.run import Run, trainable_labels
+from msqnet.training.fitted_parts import fit_query_head, normalize_query
 from msqnet.training.trainer import freeze, part_logits, run_trainer
+from msqnet.training.training_run import Run, trainable_labels
 
 if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
@@ -112,7 +112,7 @@ def measure(
     model = new_start(run)
     views = [store.video_queries(train_rows, view) for view in range(store.num_views + 1)]
     queries, targets = torch.cat(views), run.targets[train_rows]
-    standardise_query(model, queries)
+    normalize_query(model, queries)
     repeated = torch.from_numpy(targets).repeat(len(views), 1)
     fit_query_head(model, queries, repeated, run.train.probe_strength, len(views))
     data = data_of(run, store, kind, train_rows, augmented=True)

@@ -35,10 +35,9 @@ from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fit import stored_features
-from msqnet.training.probe import standardise_query
-from msqnet.training.run import Run, trainable_labels
+from msqnet.training.fitted_parts import normalize_query
 from msqnet.training.trainer import freeze, run_trainer
-from msqnet.training.variants import variant
+from msqnet.training.training_run import Run, trainable_labels, variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +124,7 @@ def embeddings_without(source: str, table: ClipTable, options: argparse.Namespac
     model = new_model(run.arch, run.clip, labels, task=run.task)
     store = stored_features(model, run, table, augmented=False)
     freeze(model, run.train.finetune)
-    standardise_query(model, store.video_queries(rows, 0))
+    normalize_query(model, store.video_queries(rows, 0))
     data = FeatureDataset(store, rows, list(torch.from_numpy(run.targets[rows])))
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:

@@ -18,7 +18,7 @@ import yaml
 from msqnet.config import AugmentationConfig
 from msqnet.errors import ConfigError
 from msqnet.model.registry import encoder_spec
-from msqnet.training.variants import variant
+from msqnet.training.training_run import variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,7 +100,7 @@ class Experiment:
         backbone: as the paper names it; empty where it says nothing.
         pretraining: likewise.
         mmq: "Yes" or "No" where the table has a column for multi-modal queries, as printed.
-        queries: variant of `msqnet.training.variants`; empty for other methods.
+        queries: variant of `msqnet.training.training_run`; empty for other methods.
         video_encoder: name of the encoder; empty for other methods.
         arch: what differs from the recipe of that encoder.
         seen_share: share of the labels that is trained on; None where all are.
@@ -187,7 +187,7 @@ class ExperimentSettings:
         arch: of a zero-shot experiment the full model, from which ``variant`` takes parts away.
         train: training.
         augmentation: random changes in training.
-        variant: of `msqnet.training.variants`, for zero-shot experiments; else empty.
+        variant: of `msqnet.training.training_run`, for zero-shot experiments; else empty.
     """
 
     arch: ArchConfig

@@ -25,8 +25,8 @@ from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, licences_of,
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import encoder_spec
 from msqnet.model.text_encoders import TEXT_ENCODERS
-from msqnet.training.run import check_single_label
 from msqnet.training.trainer import freeze
+from msqnet.training.training_run import check_single_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

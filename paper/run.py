@@ -51,8 +51,7 @@ from msqnet.inference.predictor import Predictor
 from msqnet.model.builder import licences_of
 from msqnet.predictions import replacing
 from msqnet.training.fit import fit
-from msqnet.training.run import settings_of
-from msqnet.training.variants import VARIANTS
+from msqnet.training.training_run import VARIANTS, settings_of
 from requirements import cost_lines, data_lines, split_lines, weight_lines
 from table import RESULT_FILE, RESULT_KIND, remarks
 
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
     from experiments import Experiment, Measure
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.zero_shot_protocol import LabelSplit
-    from msqnet.training.run import Run
+    from msqnet.training.training_run import Run
     from requirements import Line
 
 NO_TIMES = "needs --times, a table of the test videos whose rows have start and end"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.clips import Clip
-    from msqnet.training.run import Run
+    from msqnet.training.training_run import Run
 
 # Stands for `kill -9` at a chosen moment: the process dies in the middle of its second epoch.
 KILLED_RUN = """

@@ -22,7 +22,7 @@ from tests.fixtures.training_runs import EPOCHS, timesformer_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.training.run import Run
+    from msqnet.training.training_run import Run
 
 # 9 rows to train on and 3 to validate: neither is a whole number of batches for two processes.
 NUM_VIDEOS = 12

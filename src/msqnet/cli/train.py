@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.model.registry import Recipe
-    from msqnet.training.run import Run
+    from msqnet.training.training_run import Run
 
 _RENAMED = {
     r"train\.loss\.(?:focal|asymmetric|class_balanced|equalisation|logit_adjustment)_(\w+)": (
@@ -170,7 +170,7 @@ def prepare(console: Console, request: Request) -> Run:
     from msqnet.model.registry import check_encoder_settings, encoder_spec
     from msqnet.models import model_folder
     from msqnet.training.losses import ActionLoss, LabelCounts
-    from msqnet.training.run import (
+    from msqnet.training.training_run import (
         Run,
         check_single_label,
         trainable_labels,

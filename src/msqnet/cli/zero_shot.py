@@ -157,7 +157,7 @@ def _write_and_show(
 
     from msqnet.evaluation.zero_shot_protocol import CLOSED_SET_NOTE, summary_rows
     from msqnet.predictions import replacing
-    from msqnet.training.variants import VARIANTS
+    from msqnet.training.training_run import VARIANTS
 
     metric = "top-1 accuracy" if task == "single_label" else "macro mAP"
     rows = summary_rows(results, names)

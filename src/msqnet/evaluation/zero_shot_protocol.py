@@ -27,9 +27,8 @@ from msqnet.predictions import replacing
 from msqnet.prompts import read_label_table
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import fit, stored_features
-from msqnet.training.run import rows_digest, settings_of
 from msqnet.training.trainer import part_logits
-from msqnet.training.variants import variant
+from msqnet.training.training_run import rows_digest, settings_of, variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msqnet.data.records import ClipTable, Record
-    from msqnet.training.run import Run
+    from msqnet.training.training_run import Run
 
 SHUFFLED = "open_full_shuffled"
 """`open_full`, but each label is trained and asked for under the name of another one.

@@ -29,19 +29,19 @@ from msqnet.model.builder import new_model, transfer
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.features import FeatureDataset, FeatureStore
-from msqnet.training.held_out import (
+from msqnet.training.fitted_parts import (
     HeldOut,
     Part,
     calibrate_and_describe,
     describe_training,
+    fit_query_head,
+    normalize_query,
     partition,
     scorable_targets,
+    training_reference,
 )
 from msqnet.training.losses import ActionLoss, LabelCounts
-from msqnet.training.novelty import training_novelty
-from msqnet.training.probe import fit_query_head, standardise_query
 from msqnet.training.processes import Processes, lost_processes_named
-from msqnet.training.run import Run, claim_folder, save_model
 from msqnet.training.trainer import (
     DataWait,
     freeze,
@@ -49,6 +49,7 @@ from msqnet.training.trainer import (
     part_logits,
     run_trainer,
 )
+from msqnet.training.training_run import Run, claim_folder, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,7 @@ def _finish(
     for name, model in (("last", last), ("best", best)):
         if model is not best:
             model.config = best.config
-        novelty = training_novelty(run, model, partial(data.rows, augmented=False))
+        novelty = training_reference(run, model, partial(data.rows, augmented=False))
         save_model(model, run.folder / name, novelty)
     data.remove()
     if data.wait.training_seconds:
@@ -346,7 +347,7 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
     if model.config.video_query != "trunk" and model.query_head is None:
         return
     queries, targets, num_views = data.video_queries(train_rows)
-    standardise_query(model, queries)
+    normalize_query(model, queries)
     if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
 

@@ -12,7 +12,7 @@ import pytest
 from msqnet.errors import ConfigError
 from msqnet.training import feature_files
 from msqnet.training.feature_files import FeatureFiles
-from msqnet.training.frozen import FrozenPart
+from msqnet.training.features import FrozenPart
 from tests.unit.inference.test_backends import tiny_model
 from tests.unit.inference.test_shared_frames import transformer_model
 

@@ -22,10 +22,9 @@ from msqnet.model.builder import new_model
 from msqnet.model.out_of_distribution import NoveltyReference
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.fit import build_model, fit
-from msqnet.training.held_out import partition, scorable_targets
-from msqnet.training.probe import fit_linear
-from msqnet.training.run import Run, save_model
+from msqnet.training.fitted_parts import fit_linear, partition, scorable_targets
 from msqnet.training.trainer import part_logits
+from msqnet.training.training_run import Run, save_model
 from tests.fixtures.models import fill_with_noise, tiny_clip_settings, write_clip_folder
 from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 

@@ -9,7 +9,7 @@ import pytest
 
 from msqnet.config import ArchConfig
 from msqnet.errors import ConfigError
-from msqnet.training.variants import VARIANTS, variant
+from msqnet.training.training_run import VARIANTS, variant
 
 FULL = ArchConfig(width=64, decoder_layers=3)
 

@@ -14,7 +14,7 @@ from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.labels import LabelSet
 from msqnet.model.pretrained import MSQNet
-from msqnet.training.run import (
+from msqnet.training.training_run import (
     Run,
     check_single_label,
     claim_folder,

@@ -9,14 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from msqnet.errors import ShapeError
-from msqnet.training.losses import UNKNOWN
-from msqnet.training.probe import (
+from msqnet.training.fitted_parts import (
     balanced_weights,
     fit_linear,
     fit_query_head,
-    standardisation,
-    standardise_query,
+    normalization,
+    normalize_query,
 )
+from msqnet.training.losses import UNKNOWN
 from tests.fixtures.models import LABELS, random_inputs, tiny_model
 
 NUM_ROWS, NUM_FEATURES, NUM_LABELS = 60, 20, 3
@@ -80,7 +80,7 @@ def test_balanced_weights_equal_numbers_worked_by_hand() -> None:
 
 def test_constant_features_are_not_divided_by_zero() -> None:
     queries = torch.tensor([[1.0, 7.0], [3.0, 7.0]])
-    mean, deviation = standardisation(queries)
+    mean, deviation = normalization(queries)
     assert torch.equal(mean, torch.tensor([2.0, 7.0]))
     assert torch.equal(deviation, torch.tensor([1.0, 1.0]))
 
@@ -98,7 +98,7 @@ def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
     targets = torch.tensor([[1, 0, 0], [0, 1, UNKNOWN], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]])
     with torch.inference_mode():
         queries = model.video_query(model.encode(**inputs)).clone()
-    standardise_query(model, queries)
+    normalize_query(model, queries)
     fit_query_head(model, queries, targets.float(), STRENGTH, 1)
     mean, deviation = queries.mean(dim=0), queries.std(dim=0, correction=0)
     standardised = (queries - mean) / torch.where(deviation > 1e-6, deviation, 1.0)

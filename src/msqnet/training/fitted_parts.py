@@ -1,0 +1,329 @@
+"""Parts of a model that are fitted to rows without gradient descent.
+
+Before training: the statistics of the video query, and a regularised linear fit of the path from it
+to the scores. Linear probing first, then training the rest (Kumar et al. 2022, arXiv:2202.10054);
+the fit is convex, so it has one answer, whatever the seed. After training: calibration and
+thresholds on held-out rows, and the reference of the out-of-distribution score.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from msqnet.data.records import UNKNOWN
+from msqnet.data.splits import grouped_folds, grouped_validation_split
+from msqnet.errors import ConfigError, ShapeError
+from msqnet.metrics.average_precision import average_precision, macro_map
+from msqnet.metrics.scaling import PlattScaling, best_f1_thresholds, fit_platt
+from msqnet.model.decoder import VideoQueryHead
+from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
+from msqnet.training.features import collate
+from msqnet.training.training_run import typical_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msqnet.model.configuration import MSQNetConfig
+    from msqnet.model.pretrained import MSQNet
+    from msqnet.training.training_run import Run
+
+_MAX_ITERATIONS = 200
+_logger = logging.getLogger(__name__)
+# Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
+_MIN_PRECISION = 0.3
+_QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Rows to train on, and rows held out."""
+# Where nothing is stored each row is decoded once more: enough for the quantiles, soon done.
+_MAX_ROWS = 2000
+
+
+def normalization(queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature over (N, D'') queries; constant features get 1.
+
+    Returns:
+        Two (D'',) float32 tensors.
+    """
+    mean = queries.double().mean(dim=0)
+    deviation = queries.double().std(dim=0, correction=0)
+    deviation = torch.where(deviation > 1e-6, deviation, 1.0)
+    return mean.float(), deviation.float()
+
+
+def balanced_weights(targets: Tensor) -> Tensor:
+    """Weights under which positives and negatives of a label weigh the same; 0 where unknown.
+
+    Args:
+        targets: (N, K) of 1, 0 and -100.
+
+    Returns:
+        (N, K) float32 that sums to the number of known rows in each column; 0 in columns that lack
+        a positive or a negative.
+    """
+    positive, negative = targets == 1, targets == 0
+    num_positive, num_negative = positive.sum(dim=0), negative.sum(dim=0)
+    num_known = num_positive + num_negative
+    weights = positive * (num_known / (2 * num_positive.clamp(min=1)))
+    weights = weights + negative * (num_known / (2 * num_negative.clamp(min=1)))
+    return torch.where((num_positive > 0) & (num_negative > 0), weights, 0.0).float()
+
+
+def fit_linear(
+    queries: Tensor, targets: Tensor, strength: float, num_views: int = 1
+) -> tuple[Tensor, Tensor]:
+    """One balanced logistic regression per label, over the rows where it is known.
+
+    Minimises |U_k|^2 / 2 + (strength / num_views) * sum of weighted log losses for every label k.
+    Labels without a positive or a negative keep U_k = 0 and c_k = 0.
+
+    Args:
+        queries: (N, D'') float32, normalized.
+        targets: (N, K) of 1, 0 and -100.
+        strength: C, the inverse of the regularisation.
+        num_views: rows that each stand for the same window.
+
+    Returns:
+        U (K, D'') and c (K,), float32.
+
+    Raises:
+        ShapeError: numbers of rows differ, or there are none.
+    """
+    if len(queries) != len(targets) or not len(queries):
+        raise ShapeError(f"{len(queries)} queries for {len(targets)} rows of targets")
+    weights = balanced_weights(targets) * (strength / num_views)
+    wanted = targets.clamp(min=0).float()
+    weight = torch.zeros(targets.shape[1], queries.shape[1], requires_grad=True)
+    bias = torch.zeros(targets.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=_MAX_ITERATIONS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        logits = F.linear(queries, weight, bias)
+        terms = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
+        value = terms + weight.square().sum() / 2
+        value.backward()
+        return value
+
+    optimiser.step(objective)
+    return weight.detach(), bias.detach()
+
+
+def normalize_query(model: MSQNet, queries: Tensor) -> None:
+    """Set the statistics with which the model normalizes its video query.
+
+    Args:
+        model: with a video query.
+        queries: (N, D'') float32 of the training rows, as `MSQNet.encode` gives them.
+    """
+    mean, deviation = normalization(queries)
+    model.query_mean.copy_(mean)
+    model.query_std.copy_(deviation)
+
+
+def fit_query_head(
+    model: MSQNet, queries: Tensor, targets: Tensor, strength: float, num_views: int
+) -> None:
+    """Set the model's `query_head` from training rows, and freeze it.
+
+    Args:
+        model: with a `VideoQueryHead`, its video query normalized (`normalize_query`).
+        queries: (N, D'') float32, as `MSQNet.encode` gives them.
+        targets: (N, K) of 1, 0 and -100 (`UNKNOWN`).
+        strength: see `fit_linear`.
+        num_views: see `fit_linear`.
+    """
+    if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
+        raise ShapeError("targets: expected 1, 0 and -100 only")
+    if not isinstance(model.query_head, VideoQueryHead):
+        raise ConfigError("there is no path from the video query to the scores to fit")
+    normalized = (queries - model.query_mean.cpu()) / model.query_std.cpu()
+    weight, bias = fit_linear(normalized, targets, strength, num_views)
+    with torch.no_grad():
+        model.query_head.weight.copy_(weight)
+        model.query_head.bias.copy_(bias)
+    model.query_head.requires_grad_(False)
+
+
+def partition(run: Run) -> list[Part]:
+    """The folds, or the one validation part; rows of a group stay together."""
+    if not run.train.folds:
+        if not run.train.validation_share:
+            return [(np.arange(len(run.table)), np.zeros(0, np.int64))]
+        return [
+            grouped_validation_split(
+                run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
+            )
+        ]
+    num_groups = len(set(run.table.group_ids()))
+    num_folds = max(2, min(run.train.folds, num_groups))
+    if num_folds < run.train.folds:
+        _logger.warning(
+            "%d groups of clips: %d folds, not %d", num_groups, num_folds, run.train.folds
+        )
+    fold_of = grouped_folds(
+        run.table,
+        run.labels,
+        num_folds=num_folds,
+        seed=run.train.seed,
+    )
+    return [
+        (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+        for fold in range(num_folds)
+    ]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Logits of rows by models that were not trained on them.
+
+    Attributes:
+        rows: (V,) positions in the table.
+        parts: (2, V, K) logits, see `part_logits`.
+        targets: (V, K) of 1, 0 and -100, see `scorable_targets`.
+    """
+
+    rows: np.ndarray
+    parts: np.ndarray
+    targets: np.ndarray
+
+
+def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Targets of held-out rows; unknown where the model that scored them never saw the label.
+
+    A label that lives in one group has no positive left to train on while that group is held out.
+    Its logits there say nothing of the finished model, which did see it.
+    """
+    targets: np.ndarray = run.targets[rows].copy()
+    never_seen = ~(run.targets[train_rows] == 1).any(axis=0)
+    targets[:, never_seen] = UNKNOWN
+    return targets
+
+
+def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[float, float]]:
+    """The weight of the direct path that ranks held-out rows best, and the macro mAP of each."""
+    values = {
+        share: macro_map(average_precision((1 - share) * parts[0] + share * parts[1], targets))
+        for share in _QUERY_SHARES
+    }
+    return max(values, key=lambda share: np.nan_to_num(values[share])), values
+
+
+def describe_training(run: Run, config: MSQNetConfig) -> None:
+    """Write into the configuration what the model was trained on."""
+    known = run.targets
+    config.train_positive_windows = (known == 1).sum(axis=0).tolist()
+    config.train_negative_windows = (known == 0).sum(axis=0).tolist()
+    config.window_seconds = typical_window(run.table)
+    config.provenance = run.provenance
+
+
+def _calibrate(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -> None:
+    """Platt scaling and thresholds; one scaling for all labels of an open vocabulary.
+
+    A label that is asked for later has no held-out rows, so it must do with what holds for all.
+    """
+    if config.is_open:
+        shared = fit_platt(logits.reshape(-1, 1), targets.reshape(-1, 1))
+        scale, bias = (np.full(logits.shape[1], part[0]) for part in (shared.scale, shared.bias))
+    else:
+        each = fit_platt(logits, targets)
+        scale, bias = each.scale, each.bias
+    scores = PlattScaling(scale, bias).apply(logits)
+    config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
+    config.thresholds = best_f1_thresholds(scores, targets, min_precision=_MIN_PRECISION).tolist()
+
+
+def calibrate_and_describe(
+    run: Run, model: MSQNet, held_out: HeldOut, report: Callable[[str], None]
+) -> None:
+    """Weigh the parts, calibrate, set thresholds on held-out rows, and write the results."""
+    parts, targets = held_out.parts, held_out.targets
+    config = model.config
+    describe_training(run, config)
+    if model.query_head is not None:
+        config.query_share, values = _best_share(parts, targets)
+        shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
+        report(f"macro mAP by share of the direct path: {shown}")
+    logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
+    if run.task == "multi_label" or config.is_open:
+        _calibrate(config, logits, targets)
+    precision = average_precision(logits, targets)
+    not_calibrated = [
+        name
+        for name, column in zip(run.labels, targets.T, strict=True)
+        if not (column == 1).any() or not (column == 0).any()
+    ]
+    summary = {
+        "what": "cross-validation by groups inside the training rows"
+        if run.train.folds
+        else "validation part of the training rows, kept apart by groups; chose the epoch",
+        "num_rows": len(held_out.rows),
+        "query_share": config.query_share,
+        "macro_map": _or_none(macro_map(precision)),
+        "label_ap": {
+            name: _or_none(value) for name, value in zip(run.labels, precision, strict=True)
+        },
+        "not_calibrated": not_calibrated,
+    }
+    np.savez(run.folder / "validation.npz", rows=held_out.rows, parts=parts, targets=targets)
+    (run.folder / "validation.json").write_text(json.dumps(summary, indent=2) + "\n")
+    report(f"macro mAP {summary['macro_map']} on {len(held_out.rows)} rows ({summary['what']})")
+    if not_calibrated:
+        names = ", ".join(not_calibrated)
+        report(f"not calibrated, threshold 0.5 (seen in one group only): {names}")
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def training_reference(
+    run: Run, model: MSQNet, rows_as_data: Callable[[np.ndarray], Any]
+) -> NoveltyReference | None:
+    """Reference of the out-of-distribution score: embeddings of the training rows.
+
+    Very many rows are thinned out evenly over their groups.
+
+    Args:
+        run: gives the rows.
+        model: the finished one.
+        rows_as_data: a data set of unchanged clips, or their stored features, of some rows.
+
+    Returns:
+        None where all rows are of one group.
+    """
+    groups, videos = run.table.group_ids(), run.table.clip_ids()
+    if len(set(groups)) < 2:
+        return None
+    rows = spread_over_groups(groups, _MAX_ROWS, run.train.seed)
+    embeddings = []
+    model.train(mode=False)
+    loader = DataLoader(
+        rows_as_data(rows),
+        batch_size=run.train.batch_size,
+        num_workers=run.train.num_workers,
+        collate_fn=collate,
+    )
+    for batch in loader:
+        inputs = {name: value.to(model.device) for name, value in batch.items()}
+        with torch.inference_mode():
+            embeddings.append(clip_embeddings(model(**inputs)))
+    return NoveltyReference.fit(
+        np.concatenate(embeddings), [videos[row] for row in rows], [groups[row] for row in rows]
+    )
