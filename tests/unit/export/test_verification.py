@@ -8,10 +8,8 @@ import torch
 from msqnet.clips import Box, Clip
 from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError, ExportError
-from msqnet.export.clips import iter_clips, spread, windows_for, windows_of_videos
-from msqnet.export.graphs import check_exportable
-from msqnet.export.int8 import check_quantisable
-from msqnet.export.verification import verify
+from msqnet.export.exporter import iter_clips, spread, verify, windows_for, windows_of_videos
+from msqnet.export.graphs import check_exportable, check_quantizable
 from msqnet.inference.exported import ExportedBackend
 from tests.fixtures.exports import NUM_FRAMES, SIZE_PIXELS, write_brightness_export
 from tests.fixtures.models import tiny_clip_settings, tiny_model
@@ -92,7 +90,7 @@ def test_rows_are_thinned_evenly(tmp_path: Path) -> None:
 
 def test_models_that_cannot_be_exported_are_refused() -> None:
     config = ClipConfig.from_dict(tiny_clip_settings().to_dict() | {"closeup": True})
-    with pytest.raises(ExportError, match="close-ups and has an image query too"):
+    with pytest.raises(ExportError, match="motion crops and has an image query too"):
         check_exportable(tiny_model("timesformer", clip=config.to_dict()))
     with pytest.raises(ExportError, match="int8: the frame graph of TimesformerVideoEncoder"):
-        check_quantisable(tiny_model("timesformer"))
+        check_quantizable(tiny_model("timesformer"))
