@@ -24,8 +24,12 @@ from transformers import set_seed
 from msqnet.config import ArchConfig, AugmentationConfig, EmbeddingMapConfig, TrainConfig
 from msqnet.data.splits import grouped_folds
 from msqnet.data.table import read_table
-from msqnet.explain.embedding_map import label_silhouette, shown_labels
-from msqnet.explain.neighbours import neighbour_accuracy, unit_rows
+from msqnet.explain.embedding_maps import (
+    label_silhouette,
+    neighbour_accuracy,
+    shown_labels,
+    unit_rows,
+)
 from msqnet.labels import LabelSet
 from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.pretrained import MSQNet

@@ -10,7 +10,7 @@ from msqnet.config import EmbeddingMapConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from msqnet.explain.embedding_panels import EmbeddingPanels
+    from msqnet.explain.embeddings import EmbeddingPanels
 
 
 def embed(
@@ -54,9 +54,8 @@ def embed(
     from rich.progress import Progress
 
     from msqnet.data.table import read_table
-    from msqnet.explain.embedding_map import MappedRows
-    from msqnet.explain.embedding_panels import make_panels
-    from msqnet.explain.embeddings import VideoEmbedder
+    from msqnet.explain.embedding_maps import MappedRows
+    from msqnet.explain.embeddings import VideoEmbedder, make_panels
     from msqnet.report.figures import embedding_figure, named_labels, save_figure
 
     table = read_table(data).select(split)

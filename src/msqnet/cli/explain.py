@@ -1,11 +1,11 @@
-"""`msqnet explain`: where a model looked for its labels."""
+"""`msqnet explain`: attribution maps of labels over the frames of a video."""
 
 from __future__ import annotations
 
 import math
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from msqnet.config import WindowConfig
 from msqnet.errors import ConfigError
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from msqnet.explain.heat_maps import HeatMaps
+    from msqnet.explain.explainer import AttributionMaps
 
-    Window = tuple[float, float, HeatMaps]
+    Window = tuple[float, float, AttributionMaps]
 
 _NUM_LABELS = 3
 _DPI = 200
@@ -39,11 +39,12 @@ def explain(
     device: str = "auto",
     overwrite: bool = False,
 ) -> int:
-    """Show where a model looked for its labels.
+    """Show which parts of the frames a model's scores rest on.
 
-    Writes a sheet of frames with a row of heat maps for each label, of the window in which the
-    labels score highest together, a video with the heat maps of all windows, and the maps of the
-    sheet as arrays. Each label's map has its own scale: it tells where, not how sure.
+    Writes a contact sheet, a video and arrays. The sheet shows frames of the window in which the
+    labels score highest together, with a row of attribution maps for each label. The video shows
+    the maps of all windows, the arrays hold those of the sheet. Each label's map has its own scale:
+    it tells where, not how sure.
 
     Args:
         video: A video file, or a folder of frame images.
@@ -53,16 +54,16 @@ def explain(
         model: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
             default the model that comes with msqnet. Of several, the sheet has one row each for
             every label; window and video are those of the first.
-        paths: `all` weighs what every path to the scores looked at as the scores do; `decoder` is
-            attention rollout alone, as in the paper. They differ for `lite` models with a path
-            straight to the scores.
-        start_seconds: Only windows whose middle lies behind this are looked at.
-        end_seconds: Only windows whose middle lies before this are looked at.
+        paths: `all` adds up the relevance by every path to the scores, weighted as in the scores;
+            `decoder` is attention rollout alone, as in the paper. They differ for models with a
+            path straight to the scores, such as `lite`.
+        start_seconds: Skip windows whose middle lies before this.
+        end_seconds: Skip windows whose middle does not lie before this.
         window_seconds: Length of a window; by default the length the model was trained on.
         stride_seconds: Time from one window's start to the next one's; by default about half a
             window.
         columns: Frames on the sheet.
-        heat_video: Write the video too.
+        heat_video: Write the video with the attribution maps too.
         device: auto, cpu, cuda, cuda:1, mps, ...
         overwrite: Replace existing results.
 
@@ -73,7 +74,6 @@ def explain(
     from rich.progress import Progress
 
     from msqnet.explain.explainer import Explainer
-    from msqnet.explain.heat_maps import aligned
 
     files = _files(Path(out), Path(video), heat_video=heat_video)
     _check(files, columns, overwrite=overwrite)
@@ -83,32 +83,27 @@ def explain(
         Explainer.from_pretrained(name, device, paths=paths, labels=named) for name in names
     ]
     window = WindowConfig(window_seconds, stride_seconds)
-    stretch = _Stretch(start_seconds, math.inf if end_seconds is None else end_seconds)
-    asked = named or explainers[0].highest(video, window, _NUM_LABELS, *stretch)
+    interval = start_seconds, math.inf if end_seconds is None else end_seconds
+    requested = named or explainers[0].highest(video, window, _NUM_LABELS, *interval)
     for explainer in explainers:
-        explainer.labels.indices(asked)
+        explainer.labels.indices(requested)
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
         bar = bars.add_task(Path(video).name, total=1.0)
         start, end, maps = _best_window(
-            explainers[0].explain_windows(video, asked, window, *stretch),
+            explainers[0].explain_windows(video, requested, window, *interval),
             Path(video),
             files.get("mp4"),
-            asked,
-            stretch,
+            requested,
+            interval,
             lambda share: bars.update(bar, completed=share),
         )
-    others = [item.explain(video, asked, start, end) for item in explainers[1:]]
-    found = [maps, *(aligned(other, maps) for other in others)]
+    others = [item.explain(video, requested, start, end) for item in explainers[1:]]
+    found = [maps, *(other.aligned_with(maps) for other in others)]
     titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
     _write_sheet(files, Path(video), found, titles, columns)
     _show(Console(), found, titles, (start, end), files)
     return 0
-
-
-class _Stretch(NamedTuple):
-    start_seconds: float
-    end_seconds: float
 
 
 def _best_window(
@@ -116,21 +111,21 @@ def _best_window(
     video: Path,
     heat_video: Path | None,
     labels: Sequence[str],
-    stretch: _Stretch,
+    interval: tuple[float, float],
     progress: Callable[[float], None],
 ) -> Window:
-    """The window in which the labels score highest together; on the way, the video is written."""
+    """The window in which the labels score highest together; writes the video on the way."""
     first = next(windows, None)
     if first is None:
         raise ConfigError(
-            f"{video}: no window has its middle from {stretch.start_seconds:g} to "
-            f"{stretch.end_seconds:g} s; choose a stretch inside of the video"
+            f"{video}: no window has its middle from {interval[0]:g} to {interval[1]:g} s; "
+            "choose an interval inside of the video"
         )
     best = [first]
 
     def watched() -> Iterator[Window]:
         for window in chain(best, windows):
-            best[:] = [max(*best, window, key=_mean)]
+            best[:] = [max(*best, window, key=lambda item: float(item[2].scores.mean()))]
             yield window
 
     passing = watched()
@@ -138,14 +133,10 @@ def _best_window(
         heat_video.parent.mkdir(parents=True, exist_ok=True)
         from msqnet.report.attribution_sheet import write_attribution_video
 
-        write_attribution_video(passing, labels, video, heat_video, *stretch, progress=progress)
-    for _ in passing:  # what the video's last frames did not need, or all of them
+        write_attribution_video(passing, labels, video, heat_video, *interval, progress=progress)
+    for _ in passing:  # the windows that the video's last frames did not need, or all of them
         pass
     return best[0]
-
-
-def _mean(window: Window) -> float:
-    return float(window[2].scores.mean())
 
 
 def _files(folder: Path, video: Path, *, heat_video: bool) -> dict[str, Path]:
@@ -163,7 +154,11 @@ def _check(files: dict[str, Path], columns: int, *, overwrite: bool) -> None:
 
 
 def _write_sheet(
-    files: dict[str, Path], video: Path, found: list[HeatMaps], titles: list[str], columns: int
+    files: dict[str, Path],
+    video: Path,
+    found: list[AttributionMaps],
+    titles: list[str],
+    columns: int,
 ) -> None:
     """The sheet, and the arrays behind it: maps (M, K, T, h, w) of M models."""
     import numpy as np
@@ -202,7 +197,7 @@ def _write_sheet(
 
 def _show(
     console: Console,
-    found: list[HeatMaps],
+    found: list[AttributionMaps],
     titles: list[str],
     window: tuple[float, float],
     files: dict[str, Path],

@@ -1,1 +1,1 @@
-"""Where a model looked, and what its embeddings tell apart: arrays and numbers, no drawing."""
+"""Attribution maps, and what embeddings tell apart: arrays and numbers, no drawing."""

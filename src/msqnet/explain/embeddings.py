@@ -1,37 +1,52 @@
-"""The embedding of a video before and after the decoder, for the rows of a table.
+"""Embeddings of videos before and after the decoder, for the rows of a table; figures of them.
 
-Before: the mean of the frame memory F, which is what the video encoder says through W_out. After:
+Before: the mean of the frame memory F, that is of the video encoder's output after W_out. After:
 the mean of the K decoded queries Q_L. So both have the same width D, whatever the number of labels.
-All decoded queries one after the other, their maximum, and their mean weighted by score tell labels
-no better on held-out training rows (`benchmarks/embedding_summaries.py`).
+All decoded queries one after the other, their maximum, and their mean weighted by score separate
+labels no better on held-out training rows (`benchmarks/embedding_summaries.py`).
+
+A figure has one panel for the embedding before the decoder, and one each for the decoder with text
+queries and with multi-modal queries (Figure 4 of the paper).
 
 Axes: V rows, B clips of a batch, M memory items, K labels, D width of queries and memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from msqnet import __version__
 from msqnet.clips import ClipBatch
 from msqnet.data.dataset import read_window
+from msqnet.errors import ConfigError
+from msqnet.explain.embedding_maps import (
+    MULTI_LABEL_DEFINITION,
+    SHOWN_LABEL_DEFINITION,
+    SILHOUETTE_DEFINITION,
+    SINGLE_LABEL_DEFINITION,
+    EmbeddingMap,
+    MappedRows,
+    map_embeddings,
+)
 from msqnet.inference.backends import TorchBackend
+from msqnet.labels import join_labels
 from msqnet.model.computing import resolve_device
 from msqnet.models import model_folder
+from msqnet.predictions import replacing
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
     from msqnet.clips import Clip
-    from msqnet.config import ClipConfig
+    from msqnet.config import ClipConfig, EmbeddingMapConfig
     from msqnet.data.records import ClipTable
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
@@ -39,10 +54,19 @@ if TYPE_CHECKING:
 BEFORE_DEFINITION = "mean over the items of the frame memory, after W_out"
 AFTER_DEFINITION = "mean over the decoded queries of all labels"
 
+NUMBERS_FILE = "embedding_map.json"
+ROWS_FILE = "embeddings.parquet"
 
-@dataclass(frozen=True)
-class VideoEmbeddings:
-    """What one model makes of V rows.
+_NAME_WITH_VIDEO, _NAME_TEXT_ONLY = "multi_modal_queries", "text_queries"
+_TITLES = {
+    "before": "before the decoder",
+    _NAME_TEXT_ONLY: "after the decoder, text queries",
+    _NAME_WITH_VIDEO: "after the decoder, multi-modal queries",
+}
+
+
+class VideoEmbeddings(NamedTuple):
+    """Embeddings of V rows by one model.
 
     Attributes:
         before: (V, D) float32, see `BEFORE_DEFINITION`.
@@ -54,7 +78,7 @@ class VideoEmbeddings:
 
 
 class VideoEmbedder:
-    """An `MSQNet` that is asked for embeddings in place of scores.
+    """An `MSQNet` that gives embeddings in place of scores.
 
     Args:
         model: a finished model; put into eval mode here.
@@ -74,7 +98,7 @@ class VideoEmbedder:
 
     @property
     def name(self) -> str:
-        """What messages call the model."""
+        """The model in messages."""
         return str(self.provenance.get("name", "without a name"))
 
     @classmethod
@@ -101,15 +125,11 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            closeups = None if batch.closeups is None else batch.closeups.to(self._device)
-            found = self._model(pixels=batch.pixels.to(self._device), closeups=closeups)
+            crops = None if batch.closeups is None else batch.closeups.to(self._device)
+            found = self._model(pixels=batch.pixels.to(self._device), closeups=crops)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
-        return VideoEmbeddings(_array(before), _array(after))
-
-
-def _array(values: Tensor) -> FloatArray:
-    return np.asarray(values.float().cpu().numpy(), dtype=np.float32)
+        return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())
 
 
 def embed_rows(
@@ -162,3 +182,215 @@ def _batches(table: ClipTable, config: ClipConfig, batch_size: int) -> Iterator[
     )
     while batch := list(islice(clips, batch_size)):
         yield ClipBatch.stack(batch)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One embedding of all rows.
+
+    Attributes:
+        name: `before`, `text_queries` or `multi_modal_queries`.
+        definition: of the embedding.
+        model: as results name it.
+        embeddings: (V, D) float32.
+        map: its coordinates and numbers.
+    """
+
+    name: str
+    definition: str
+    model: dict[str, Any]
+    embeddings: FloatArray
+    map: EmbeddingMap
+
+    @property
+    def title(self) -> str:
+        """Heading of the panel."""
+        return _TITLES[self.name]
+
+
+@dataclass(frozen=True)
+class EmbeddingPanels:
+    """The panels of one figure.
+
+    Attributes:
+        table: the V rows.
+        rows: their labels and groups.
+        panels: from before the decoder to multi-modal queries.
+        config: how maps and numbers were made.
+        single_label: how neighbours vote.
+    """
+
+    table: ClipTable
+    rows: MappedRows
+    panels: tuple[Panel, ...]
+    config: EmbeddingMapConfig
+    single_label: bool
+
+    @property
+    def differences(self) -> list[dict[str, Any]]:
+        """How much better neighbours predict labels in a panel than in each panel before it.
+
+        JSON values, NaN as None.
+        """
+        found = []
+        for place, panel in enumerate(self.panels):
+            for other in self.panels[:place]:
+                values = map(_number, panel.map.neighbours.minus(other.map.neighbours))
+                numbers = dict(zip(("difference", "low", "high"), values, strict=True))
+                found.append({"panel": panel.name, "minus": other.name, **numbers})
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every number with its definition; JSON values, NaN as None."""
+        return {
+            "msqnet_version": __version__,
+            "data": self.table.path.name,
+            "num_rows": len(self.table),
+            "num_videos": len(set(self.table.clip_ids())),
+            "num_groups": len(set(self.rows.groups)),
+            "splits": list(self.table.split_names()),
+            "settings": asdict(self.config),
+            "definitions": {
+                "silhouette": SILHOUETTE_DEFINITION,
+                "neighbour_accuracy": SINGLE_LABEL_DEFINITION
+                if self.single_label
+                else MULTI_LABEL_DEFINITION,
+                "chance": "what an answer that does not depend on the row reaches",
+                "low, high": "95 % percentile bootstrap over groups; a difference is taken in the "
+                "same resamples",
+                "shown_label": SHOWN_LABEL_DEFINITION,
+                "map": "t-SNE of the 50 main components at most, of rows less their mean and "
+                "scaled to length 1; no number is computed in it",
+            },
+            "panels": [self._panel_numbers(panel) for panel in self.panels],
+            "differences": self.differences,
+        }
+
+    def _panel_numbers(self, panel: Panel) -> dict[str, Any]:
+        neighbours = panel.map.neighbours
+        low, high = neighbours.interval
+        return {
+            "name": panel.name,
+            "model": panel.model,
+            "embedding": panel.definition,
+            "width": panel.embeddings.shape[1],
+            "perplexity": panel.map.perplexity,
+            "silhouette": _number(panel.map.silhouette),
+            "neighbour_accuracy": _number(neighbours.accuracy),
+            "low": _number(low),
+            "high": _number(high),
+            "chance": _number(neighbours.chance),
+            "num_labels": neighbours.num_labels,
+            "label_accuracy": {
+                name: _number(value)
+                for name, value in zip(self.rows.labels, neighbours.label_accuracy, strict=True)
+            },
+        }
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Write the rows and then the numbers, each replaced at once.
+
+        Args:
+            folder: made if it does not exist.
+
+        Returns:
+            The paths of `ROWS_FILE` and `NUMBERS_FILE`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = folder / ROWS_FILE, folder / NUMBERS_FILE
+        with replacing(paths[0]) as part:
+            self._write_rows(part)
+        with replacing(paths[1]) as part:
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+            part.write_text(text + "\n", encoding="utf-8")
+        return paths
+
+    def _write_rows(self, path: Path) -> None:
+        """One line a row: who it is, and for each panel its place in the map and its embedding."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        records = self.table.records
+        columns: dict[str, Any] = {
+            "row": [record.row for record in records],
+            "path": [record.relative_path for record in records],
+            "start_seconds": pa.array([record.start_seconds for record in records], pa.float64()),
+            "end_seconds": pa.array([record.end_seconds for record in records], pa.float64()),
+            "group": list(self.rows.groups),
+            "labels": [join_labels(record.labels) for record in records],
+            "shown_label": list(self.rows.shown_labels),
+        }
+        for panel in self.panels:
+            columns[f"{panel.name}_x"] = panel.map.coordinates[:, 0]
+            columns[f"{panel.name}_y"] = panel.map.coordinates[:, 1]
+            columns[panel.name] = pa.FixedSizeListArray.from_arrays(
+                pa.array(panel.embeddings.ravel()), panel.embeddings.shape[1]
+            )
+        about = {key: value for key, value in self.to_dict().items() if key != "panels"}
+        written = pa.table(columns)
+        pq.write_table(written.replace_schema_metadata({"msqnet": json.dumps(about)}), path)
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def make_panels(
+    table: ClipTable,
+    model: VideoEmbedder,
+    text_model: VideoEmbedder | None,
+    config: EmbeddingMapConfig,
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> EmbeddingPanels:
+    """Embed the rows of a table, and map and measure every panel.
+
+    Args:
+        table: V rows.
+        model: before and after the decoder are shown.
+        text_model: after the decoder is shown; its queries know nothing of the video.
+        config: how maps and numbers are made.
+        batch_size: clips at a time.
+        progress: called with (clips done, clips in all).
+
+    Raises:
+        ConfigError: models that do not fit their panels or each other.
+        DatasetError: too few rows, or none with a label.
+        VideoError: a video cannot be read.
+    """
+    _check_models(model, text_model)
+    rows = MappedRows.of(table)
+    models = (model,) if text_model is None else (model, text_model)
+    found = embed_rows(table, models, batch_size=batch_size, progress=progress)
+
+    def panel(name: str, embedder: VideoEmbedder, embeddings: FloatArray, definition: str) -> Panel:
+        mapped = map_embeddings(embeddings, rows, config, single_label=model.single_label)
+        return Panel(name, definition, embedder.provenance, embeddings, mapped)
+
+    panels = [panel("before", model, found[0].before, BEFORE_DEFINITION)]
+    # Text queries first, as in the paper's figure.
+    for embedder, embeddings in reversed(list(zip(models, found, strict=True))):
+        name = _NAME_WITH_VIDEO if embedder.has_video_query else _NAME_TEXT_ONLY
+        panels.append(panel(name, embedder, embeddings.after, AFTER_DEFINITION))
+    return EmbeddingPanels(table, rows, tuple(panels), config, model.single_label)
+
+
+def _check_models(model: VideoEmbedder, text_model: VideoEmbedder | None) -> None:
+    if text_model is None:
+        return
+    if text_model.has_video_query:
+        raise ConfigError(
+            f"text_model {text_model.name}: its queries know of the video; expected a model "
+            "trained with --arch.video_query none --arch.direct_path false"
+        )
+    if not model.has_video_query:
+        raise ConfigError(
+            f"model {model.name}: its queries know nothing of the video, as those of text_model; "
+            "give it alone, or a model with a video query beside it"
+        )
+    if model.single_label != text_model.single_label:
+        raise ConfigError(
+            f"model {model.name} and text_model {text_model.name}: one gives a single label a row, "
+            "the other any number; expected two models of one kind"
+        )

@@ -1,18 +1,21 @@
-"""A finished model and a stretch of video in, heat maps of its labels out."""
+"""A finished model and an interval of video in, attribution maps of its labels out.
+
+Axes: K labels, G views, T frames, h w cells.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from msqnet.clips import ClipBatch
-from msqnet.errors import ConfigError
-from msqnet.explain.heat_maps import HeatMaps, grid_of, in_frame, seen_box, stretched
-from msqnet.explain.relevance import label_relevance
-from msqnet.explain.rollout import check_has_rollout
+from msqnet.clips import WHOLE_FRAME, Box, ClipBatch
+from msqnet.errors import ConfigError, ShapeError
+from msqnet.explain.rollout import check_has_rollout, label_relevance
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.model.computing import resolve_device
@@ -28,23 +31,78 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.clips import Frames
-    from msqnet.config import WindowConfig
+    from msqnet.config import ClipConfig, WindowConfig
     from msqnet.labels import LabelSet
     from msqnet.model.pretrained import MSQNet
+    from msqnet.predictions import FloatArray, SecondsArray
     from msqnet.prompts import LabelText
 
 Paths = Literal["all", "decoder"]
 
+LONG_SIDE_CELLS = 64
+"""Cells along the long side of a map: finer than any encoder's patches, coarse enough to send."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionMaps:
+    """The relevance of places in the frames of one clip for each label.
+
+    Attributes:
+        labels: K names.
+        maps: (K, T, h, w) float32 in [0, 1], in coordinates of the whole upright frame, as
+            `stretched` scales them: labels can be compared in place, not in strength. Parts that
+            the model never sees (cut off at the edges) are 0.
+        pts_seconds: (T,) float64, times of the frames, counted from the video's first one.
+        scores: (K,) float32, the model's scores of the labels for this clip.
+
+    Raises:
+        ShapeError: the parts do not fit together.
+    """
+
+    labels: tuple[str, ...]
+    maps: FloatArray
+    pts_seconds: SecondsArray
+    scores: FloatArray
+
+    def __post_init__(self) -> None:
+        expected = (len(self.labels), len(self.pts_seconds))
+        if self.maps.ndim != 4 or self.maps.shape[:2] != expected:
+            raise ShapeError(
+                f"AttributionMaps.maps: found {self.maps.shape}, expected (K, T, h, w) with K, T = "
+                f"{expected}"
+            )
+        if self.scores.shape != expected[:1]:
+            raise ShapeError(
+                f"AttributionMaps.scores: found {self.scores.shape}, expected {expected[:1]}"
+            )
+
+    def at(self, time_seconds: float) -> FloatArray:
+        """The maps (K, h, w) at a time, faded from one frame to the next."""
+        place = np.interp(time_seconds, self.pts_seconds, np.arange(len(self.pts_seconds)))
+        first = int(place)
+        second = min(first + 1, len(self.pts_seconds) - 1)
+        share = np.float32(place - first)
+        return np.asarray(self.maps[:, first] * (1 - share) + self.maps[:, second] * share)
+
+    def aligned_with(self, other: AttributionMaps) -> AttributionMaps:
+        """These maps at the times and on the cells of another model's maps of the same interval."""
+        at_times = np.stack([self.at(time) for time in other.pts_seconds.tolist()], axis=1)
+        size = other.maps.shape[2:]
+        if at_times.shape[2:] != size:
+            cells = torch.from_numpy(at_times)
+            at_times = np.asarray(F.interpolate(cells, size, mode="bilinear").numpy())
+        return AttributionMaps(self.labels, at_times, other.pts_seconds, self.scores)
+
 
 class Explainer:
-    """Tells where a model looked for its labels.
+    """Shows which parts of the frames a model's scores rest on.
 
     Args:
         model: a finished model; put into eval mode here.
         device: where it runs: `auto`, `cpu`, `cuda`, ...
-        paths: ``all`` shows what each path to the scores looked at, weighted as in the logits;
-            ``decoder`` attention rollout alone, as the paper does. They differ for ``lite`` models
-            with a direct path only; see `msqnet.explain.relevance`.
+        paths: ``all`` shows the relevance by each path to the scores, weighted as in the logits;
+            ``decoder`` attention rollout alone, as the paper does. They differ for models with a
+            direct path only; see `msqnet.explain.rollout`.
 
     Raises:
         ConfigError: a video encoder whose attention cannot be rolled out, or a device that cannot
@@ -80,8 +138,8 @@ class Explainer:
                 None for the default one.
             device: see the class.
             paths: see the class.
-            labels: what an open-vocabulary model is to be asked for instead of its own labels;
-                without effect on others.
+            labels: labels of an open-vocabulary model in place of its own; without effect on
+                others.
             texts: descriptions and synonyms of labels by their names.
 
         Raises:
@@ -98,7 +156,7 @@ class Explainer:
 
     @property
     def labels(self) -> LabelSet:
-        """What the model can be asked about."""
+        """The labels that the model can explain."""
         labels: LabelSet = self._model.config.label_set
         return labels
 
@@ -108,19 +166,19 @@ class Explainer:
         labels: Sequence[str],
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
-    ) -> HeatMaps:
-        """Where the model looked in one stretch of a video, seen as one window.
+    ) -> AttributionMaps:
+        """Maps of one interval of a video, taken as one window.
 
         Args:
             path: a video file, or a folder of frame images.
             labels: K of the model's labels.
-            start_seconds: start of the stretch.
+            start_seconds: start of the interval.
             end_seconds: its end; by default, and at most, the video's.
 
         Raises:
-            VideoError: not a video, or the stretch cannot be decoded.
+            VideoError: not a video, or the interval cannot be decoded.
             VocabularyError: labels that the model does not have.
-            ConfigError: the stretch is empty or outside of the video.
+            ConfigError: the interval is empty or outside of the video.
         """
         self.labels.indices(labels)  # before anything is decoded
         config = self._model.config.clip_config
@@ -128,7 +186,7 @@ class Explainer:
             end = min(end_seconds or video.duration_seconds, video.duration_seconds)
             if not 0 <= start_seconds < end:
                 raise ConfigError(
-                    f"{path}: nothing from {start_seconds:g} to {end:g} s; expected a stretch of "
+                    f"{path}: nothing from {start_seconds:g} to {end:g} s; expected an interval of "
                     f"its {video.duration_seconds:g} s"
                 )
             times = segment_times(start_seconds, end, config.num_frames)
@@ -141,8 +199,8 @@ class Explainer:
         window: WindowConfig,
         start_seconds: float = 0.0,
         end_seconds: float = math.inf,
-    ) -> Iterator[tuple[float, float, HeatMaps]]:
-        """Where the model looked in every window of a video.
+    ) -> Iterator[tuple[float, float, AttributionMaps]]:
+        """Maps of every window of a video.
 
         Args:
             path: a video file, or a folder of frame images.
@@ -201,8 +259,8 @@ class Explainer:
                 if start_seconds <= (start + end) / 2 < end_seconds:
                     yield start, end, frames
 
-    def explain_frames(self, frames: Frames, labels: Sequence[str]) -> HeatMaps:
-        """Where the model looked in the frames of a window.
+    def explain_frames(self, frames: Frames, labels: Sequence[str]) -> AttributionMaps:
+        """Maps of the frames of a window.
 
         Args:
             frames: T, of any size, as the model takes them.
@@ -217,19 +275,95 @@ class Explainer:
         height, width = frames.pixels.shape[-2:]
         boxes = [seen_box(width, height, config), clip.motion_box]
         batch = ClipBatch.stack([clip])
-        closeups = None if batch.closeups is None else batch.closeups.to(self._device)
-        paths, scores = label_relevance(
-            self._model, ClipBatch(batch.pixels.to(self._device), closeups), columns
-        )
+        crops = None if batch.closeups is None else batch.closeups.to(self._device)
+        on_device = ClipBatch(batch.pixels.to(self._device), crops)
+        paths, scores = label_relevance(self._model, on_device, columns)
         if self._paths == "decoder":
             paths = paths[:1]
-        rows, cells = grid_of(width, height)
         total: Tensor | float = 0.0
         for path in paths:
-            placed = in_frame(path.looks, boxes[: path.looks.shape[1]], rows, cells)
+            placed = in_frame(path.views, boxes[: path.views.shape[1]], *grid_of(width, height))
             sums = placed.sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo().tiny)
             total = total + path.share * placed / sums
-        maps = np.asarray(torch.as_tensor(total).float().cpu().numpy())
-        return HeatMaps(
-            tuple(labels), stretched(maps), frames.pts_seconds.numpy(), scores.float().cpu().numpy()
+        maps = stretched(np.asarray(torch.as_tensor(total).float().cpu().numpy()))
+        times = frames.pts_seconds.numpy()
+        return AttributionMaps(tuple(labels), maps, times, scores.float().cpu().numpy())
+
+
+def grid_of(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the maps of a frame of ``width`` by ``height`` pixels."""
+    scale = LONG_SIDE_CELLS / max(width, height)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def seen_box(width: int, height: int, config: ClipConfig) -> Box:
+    """The part of a frame that the whole view shows.
+
+    Args:
+        width: pixels of the upright frame.
+        height: as ``width``.
+        config: `crop` cuts a square from the centre, see `msqnet.video.transforms`.
+    """
+    if config.resize == "stretch":
+        return WHOLE_FRAME
+    side = config.size_pixels / config.short_side_pixels * min(width, height)
+    across, down = side / width / 2, side / height / 2
+    return Box(0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down)
+
+
+def in_frame(views: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Tensor:
+    """Put views in place: density of relevance over the frame, the sum of all views.
+
+    The relevance of a view of a part of the frame lands on that part only, and so more densely.
+
+    Args:
+        views: (K, G, T, h, w) float, relevance of the patches of each view.
+        boxes: G parts of the frame that the views show.
+        rows: of the result.
+        columns: of the result.
+
+    Returns:
+        (K, T, rows, columns) float, interpolated between the centres of patches; 0 outside of the
+        boxes.
+    """
+    num_labels, num_views, num_frames, height, width = views.shape
+    if len(boxes) != num_views:
+        raise ShapeError(f"{num_views} views with {len(boxes)} boxes; expected one for each")
+    down = (torch.arange(rows, device=views.device) + 0.5) / rows
+    across = (torch.arange(columns, device=views.device) + 0.5) / columns
+    placed = views.new_zeros(num_labels, num_frames, rows, columns)
+    for view, box in enumerate(boxes):
+        y = (down - box.top) / (box.bottom - box.top)  # in the view, 0 to 1 inside it
+        x = (across - box.left) / (box.right - box.left)
+        inside = ((y >= 0) & (y <= 1))[:, None] & ((x >= 0) & (x <= 1))  # (rows, columns)
+        y_grid, x_grid = torch.meshgrid(2 * y - 1, 2 * x - 1, indexing="ij")
+        grid = torch.stack([x_grid, y_grid], dim=-1)  # (rows, columns, 2)
+        patches = views[:, view].flatten(0, 1)[:, None]  # (K*T, 1, h, w)
+        sampled = F.grid_sample(
+            patches,
+            grid.expand(len(patches), -1, -1, -1).to(patches.dtype),
+            padding_mode="border",
+            align_corners=False,
         )
+        area = (box.right - box.left) * (box.bottom - box.top) / (height * width)  # of a patch
+        placed += (sampled[:, 0] * inside / area).unflatten(0, (num_labels, num_frames))
+    return placed
+
+
+def stretched(density: FloatArray) -> FloatArray:
+    """Each label's density from its lowest (0) to its highest value (1), over all frames.
+
+    Skip connections leave a part of the relevance everywhere, which says nothing about places.
+
+    Args:
+        density: (K, T, h, w) float, not negative; 0 outside of the views.
+
+    Returns:
+        (K, T, h, w) float32 in [0, 1]; 0 everywhere where a label's density is the same everywhere.
+    """
+    axes = (1, 2, 3)
+    seen = np.where(density > 0, density, np.inf)
+    lowest = np.minimum(seen.min(axis=axes, keepdims=True), density.max(axis=axes, keepdims=True))
+    spread = density.max(axis=axes, keepdims=True) - lowest
+    scaled = (density - lowest) / np.maximum(spread, np.finfo(np.float32).tiny)
+    return np.asarray(scaled.clip(0, 1), dtype=np.float32)

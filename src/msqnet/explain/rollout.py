@@ -1,43 +1,107 @@
-"""Attention rollout (Abnar and Zuidema 2020, arXiv:2005.00928), from a label's query to patches.
+"""Which patches of a clip speak for a label, by each path from the pixels to its score.
 
-A layer with attention A, averaged over heads, passes on (I + A) / 2 of what goes into it: half by
-its skip connection, half by what was attended to. Rollout multiplies these over all layers. Here
-that is done from the output to the input, for the rows of the asked labels alone, so that no
-matrix over all pairs of tokens is ever made::
+Every model has the path through the decoder. There we use attention rollout (Abnar and Zuidema
+2020, arXiv:2005.00928). A layer with attention A, averaged over heads, passes on (I + A) / 2 of its
+input: half by its skip connection, half by attention. Rollout multiplies these over all layers. We
+go from the output to the input, for the rows of the requested labels alone, so that no matrix over
+all pairs of tokens is ever made::
 
     r <- (r + r A) / 2, layer by layer, from the last to the first
 
 First through the decoder, where cross-attention moves relevance from a label's query to the frame
 memory, then through the video encoder (`VideoEncoder.rollout`), where attention over space and over
-time move it between patches. What a token was made of by the layers before the attention (patch
-embedding, convolutions) stays in its place.
+time move it between patches. Layers before the attention (patch embedding, convolutions) leave
+relevance in its place.
 
-Axes: K labels asked for, T time steps, M memory items, G views, P patches of a frame on a grid of
-h rows and w columns, N tokens.
+A model whose video encoder gives the video query may have a second path, straight from it to the
+logits. Nothing attends there, but its parts add up: the video query is made of features averaged
+over the frame, so every cell's share in a logit is known::
+
+    relevance_(t, cell) = max(0, dlogit / dpooled_t . (feature_(t, cell) - mean) / number of cells)
+
+with the mean feature of the training clips, so that features that every video shows speak for no
+label (gradient times input, for a linear layer the same as class activation maps, Zhou et al. 2016,
+arXiv:1512.04150).
+
+Axes: K requested labels, G views, T frames, M memory items, E feature width, N tokens.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from msqnet.errors import ConfigError
-from msqnet.model.attention import through
+from msqnet.model.attention import HeadMix, mean_of_heads, recorded_attention, through
 from msqnet.model.registry import VIDEO_ENCODERS
-from msqnet.model.video_encoders.encoder import VideoEncoder
+from msqnet.model.video_encoders.encoder import POOLED, VideoEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from msqnet.model.attention import HeadMix
+    from msqnet.clips import ClipBatch
     from msqnet.model.pretrained import MSQNet
+    from msqnet.model.video_encoders.encoder import MemorySpans
+
+
+class PathRelevance(NamedTuple):
+    """Relevance by one path to the scores.
+
+    Attributes:
+        name: ``decoder`` or ``direct``.
+        share: weight of the path in the logits; all paths of a model add up to 1.
+        views: (K, G, T, h, w) float, not negative, by patches of each view.
+    """
+
+    name: str
+    share: float
+    views: Tensor
+
+
+def label_relevance(
+    model: MSQNet, clip: ClipBatch, columns: Sequence[int]
+) -> tuple[list[PathRelevance], Tensor]:
+    """Relevance by each path, and the scores that it explains.
+
+    Args:
+        model: in eval mode.
+        clip: a batch of one clip, on the model's device.
+        columns: K labels by their column.
+
+    Returns:
+        One entry a path, the decoder first, and (K,) float32 scores in [0, 1].
+
+    Raises:
+        ConfigError: a video encoder whose attention cannot be rolled out.
+    """
+    encoder: Any = model.video_encoder
+    has_direct_path = model.query_head is not None and model.config.video_query == "trunk"
+    watched = encoder.recorded_query_cells() if has_direct_path else nullcontext([])
+    with torch.no_grad(), watched as cells:
+        with (
+            recorded_attention(encoder) as of_encoder,
+            recorded_attention(model.decoder, model.memory_encoder) as of_decoder,
+        ):
+            result = model(pixels=clip.pixels, closeups=clip.closeups)
+        scores = model.scores(result.logits)[0, list(columns)]
+        memory = decoder_rollout(model, HeadMix(of_decoder, mean_of_heads), columns)
+        steps = encoder.rollout(HeadMix(of_encoder, mean_of_heads), memory)
+    num_frames = clip.pixels.shape[1]
+    direct_share = model.config.query_share if cells else 0.0
+    views = frames_from_steps(steps, encoder.memory_spans(num_frames), num_frames)
+    paths = [PathRelevance("decoder", 1 - direct_share, views)]
+    if cells:
+        direct = _direct_relevance(model, torch.cat(cells), num_frames, columns)
+        paths.append(PathRelevance("direct", direct_share, direct))
+    return paths, scores
 
 
 def decoder_rollout(model: MSQNet, attention: HeadMix, columns: Sequence[int]) -> Tensor:
-    """Which memory items the queries of some labels looked at.
+    """Relevance of the memory items for the queries of some labels.
 
     Args:
         model: whose forward pass for one clip was recorded.
@@ -60,6 +124,47 @@ def decoder_rollout(model: MSQNet, attention: HeadMix, columns: Sequence[int]) -
             on_memory = through(on_memory, attention.of(layer.attention)[0])
     shares: Tensor = on_memory / on_memory.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return shares
+
+
+def frames_from_steps(steps: Tensor, spans: MemorySpans, num_frames: int) -> Tensor:
+    """Relevance of time steps to that of frames; a step shares its relevance among its frames.
+
+    Args:
+        steps: (K, G, T', h, w) float.
+        spans: the frames of each memory item of the encoder; those of the T' time steps, whatever
+            view they are of, tell which frames a step was made of.
+        num_frames: T.
+
+    Returns:
+        (K, G, T, h, w) float.
+    """
+    frames = steps.new_zeros(*steps.shape[:2], num_frames, *steps.shape[3:])
+    for step, (first, end) in enumerate(sorted({span for span in spans if span is not None})):
+        frames[:, :, first:end] += steps[:, :, step : step + 1] / (end - first)
+    return frames
+
+
+def _direct_relevance(
+    model: MSQNet, cells: Tensor, num_frames: int, columns: Sequence[int]
+) -> Tensor:
+    """(G*T, E, h, w) final features -> (K, G, T, h, w)."""
+    with torch.no_grad():
+        cells = cells.unflatten(0, (-1, num_frames))  # (G, T, E, h, w)
+        mean = model.query_mean.view(len(cells), -1, cells.shape[2])[:, 0]  # (G, E)
+        above = (cells - mean[:, None, :, None, None]) / (cells.shape[3] * cells.shape[4])
+    pooled = cells.mean(dim=(3, 4))[None].requires_grad_()  # (1, G, T, E)
+    query = model.normalized(model.video_query({POOLED: pooled}))
+    query_head: Any = model.query_head
+    logits = query_head(query, model.query_encoder.label_embeddings.detach())[0]
+    found = [
+        torch.einsum(
+            "gte,gtehw->gthw",
+            torch.autograd.grad(logits[column], pooled, retain_graph=True)[0][0],
+            above,
+        )
+        for column in columns
+    ]
+    return torch.stack(found).clamp_min(0)  # (K, G, T, h, w)
 
 
 def check_has_rollout(encoder: VideoEncoder) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from msqnet.explain.heat_maps import HeatMaps as AttributionMaps
+    from msqnet.explain.explainer import AttributionMaps
     from msqnet.predictions import FloatArray, SecondsArray
 
 _COLOUR_MAP = "inferno"

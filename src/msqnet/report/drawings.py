@@ -108,18 +108,8 @@ def write_gif(
     """Write a looping GIF of 10 frames a second, at most 480 pixels wide.
 
     The panel is laid out for the small picture, so that its type stays readable. All frames share
-    one palette, made from frames of the whole interval, so that colours do not flicker.
-
-    Args:
-        predictions: of the video.
-        video: the file or folder of images.
-        path: the GIF to write; it appears when it is complete.
-        progress: called with the share that is done, from 0 to 1.
-
-    Raises:
-        VideoError: the video cannot be read any more.
-        OSError: the file cannot be written.
-        MissingExtra: matplotlib or Pillow is not installed.
+    one palette, made from frames of the whole interval, so that colours do not flicker. Arguments
+    and errors are those of `write_overlay`.
     """
     from PIL import Image
 

@@ -466,7 +466,7 @@ def worst_clips(
     known labels that the model was trained on.
 
     Args:
-        tables: scores and who the rows are.
+        tables: scores and names of the V rows.
         targets: (V, K) of 1, 0 and `UNKNOWN`.
         thresholds: (K,).
         is_trained: (K,) labels that count.

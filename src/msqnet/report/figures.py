@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msqnet.evaluation.calibration_results import CalibrationResult
-    from msqnet.explain.embedding_panels import EmbeddingPanels, Panel
+    from msqnet.explain.embeddings import EmbeddingPanels, Panel
     from msqnet.metrics.reliability import ReliabilityBins
     from msqnet.predictions import VideoPredictions
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from msqnet.child_process import Report
     from msqnet.config import WorkerSettings
-    from msqnet.explain.explainer import Explainer
-    from msqnet.explain.heat_maps import HeatMaps
+    from msqnet.explain.explainer import AttributionMaps, Explainer
     from msqnet.inference.backends import Backend
     from msqnet.predictions import VideoPredictions
 
@@ -241,7 +240,7 @@ class Worker:
         return self._explainer[1]
 
 
-def _joined(parts: list[HeatMaps]) -> dict[str, Any]:
+def _joined(parts: list[AttributionMaps]) -> dict[str, Any]:
     """The maps of several windows one after the other; a frame of two windows counts once."""
     import numpy as np
 

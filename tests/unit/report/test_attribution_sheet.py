@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from msqnet.explain.heat_maps import HeatMaps
+from msqnet.explain.explainer import AttributionMaps
 from msqnet.report.attribution_sheet import (
     MapColours,
     MapsOverTime,
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def maps(value: float, start: float, num_labels: int = 1) -> HeatMaps:
+def maps(value: float, start: float, num_labels: int = 1) -> AttributionMaps:
     """Maps of one value at ``start``, ``start`` + 1 s."""
     heat = np.full((num_labels, 2, 2, 2), value, np.float32)
     names = tuple(f"label_{number}" for number in range(num_labels))
     times = np.array([start, start + 1.0])
-    return HeatMaps(names, heat, times, np.full(num_labels, 0.5, np.float32))
+    return AttributionMaps(names, heat, times, np.full(num_labels, 0.5, np.float32))
 
 
-def windows(*values: float) -> Iterator[tuple[float, float, HeatMaps]]:
+def windows(*values: float) -> Iterator[tuple[float, float, AttributionMaps]]:
     """Windows of 2 s, one every second."""
     for number, value in enumerate(values):
         yield float(number), number + 2.0, maps(value, number + 0.5, num_labels=2)
@@ -53,7 +53,7 @@ def test_maps_fade_from_the_middle_of_one_window_to_that_of_the_next() -> None:
 def test_only_what_is_needed_is_read_of_the_windows() -> None:
     read = []
 
-    def watched() -> Iterator[tuple[float, float, HeatMaps]]:
+    def watched() -> Iterator[tuple[float, float, AttributionMaps]]:
         for item in windows(*[0.5] * 9):
             read.append(item[0])
             yield item

@@ -109,7 +109,7 @@ def test_the_cut_shows_the_right_part(tmp_path: Path) -> None:
     *frames, (end, _) = frames_of(path)
     assert end == pytest.approx(20)
     white = [time for time, pixels in frames if pixels[:200].mean() > 200]
-    # The stretch starts at 20 s, half a second after which a frame of 5 a second is due.
+    # The interval starts at 20 s, half a second after which a frame of 5 a second is due.
     assert white[0] == pytest.approx(30 - 20, abs=0.1)
     assert white[-1] == pytest.approx(31 - 20 - 0.1, abs=0.2)
 

@@ -24,7 +24,7 @@ from msqnet.report.figures import (
     timeline_figure,
 )
 from msqnet.report.style import INK, LABEL_COLOURS, OTHER_COLOUR
-from tests.unit.explain.test_embedding_panels import clustered_panels
+from tests.unit.explain.test_embeddings import clustered_panels
 from tests.unit.report.made_up import predictions_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from msqnet.explain.embedding_panels import EmbeddingPanels
+    from msqnet.explain.embeddings import EmbeddingPanels
 
 SCORES = {name: [peak / 10, 0.05] for peak, name in enumerate(["f", "e", "d", "c", "b_b", "a"])}
 

@@ -27,7 +27,7 @@ def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def copy(source: Path, path: Path, start_seconds: float = 0.0, end_seconds: float = 1e9) -> Path:
-    """Read a video, or a stretch of it, and write it again with its sound."""
+    """Read a video, or an interval of it, and write it again with its sound."""
     with (
         open_video(source) as video,
         VideoWriter(

@@ -108,7 +108,7 @@ def test_both_looks_of_a_clip_change_alike() -> None:
     augmentation = replace(STRONG, crop_scales=(1.0,), closeup_jitter=0.0)
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        # Nothing moves, so that the close-up shows the whole frame too.
+        # Nothing moves, so that the motion crop shows the whole frame too.
         clip = training_clip(frames_of(still_colours()), config, augmentation, rng)
         assert torch.equal(clip.closeup, clip.pixels)
 

