@@ -88,7 +88,7 @@ class Format:
     """A file format of annotations.
 
     Attributes:
-        name: what stands after ``--from`` and ``--to``.
+        name: name for ``--from`` and ``--to``.
         title: the tool or data set that it belongs to.
         read: file and settings -> annotations; None where the format is only written.
         write: annotations, file, options -> notes on what was assumed; replaces the file at once

@@ -30,7 +30,7 @@ class Event:
         label: what is seen.
         start_seconds: start, counted from the video's first frame.
         end_seconds: end, itself not part of it; the start for a point event, which has no length;
-            None for a state that nobody ended, of which only the start is known.
+            None for a state without an end, of which only the start is known.
         subject: who did it; empty if nobody in particular.
         modifiers: what is said beside the label, in order.
         score: in [0, 1], of a model; None for what a person noted.
@@ -67,7 +67,7 @@ class Event:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is a state that nobody ended."""
+        """Whether it is a state without an end."""
         return self.end_seconds is None
 
 
@@ -180,7 +180,7 @@ def split_comment(written: str) -> tuple[float | None, str]:
 
 
 def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> AnnotatedVideo:
-    """The same with states that nobody ended as points, for a tool that knows which labels count.
+    """The same with states without an end as points, for a tool that knows which labels count.
 
     Whether such a state still held is unknown, so its label counts as one that was not looked for
     in this video: it is known where it is seen and nowhere else.

@@ -8,7 +8,7 @@ A row says which labels hold in all of it, and for which labels it is known whet
   covers less of it is unknown.
 - ``videos``: a row a video, with every label that is seen somewhere in it.
 
-A point event stands for an interval around it. A state that nobody ended makes its label unknown
+A point event stands for an interval around it. A state without an end makes its label unknown
 from its start on; in its video it was seen. A label that is not in the ethogram is known only where
 it is seen. Rows end with their video, whatever events say.
 """

@@ -73,7 +73,7 @@ def test_state_that_nobody_ended_stays_open(read: Callable[..., Annotations]) ->
     found = read(project(first=observation([1.0, "", "groom", "", ""], [9.0, "", "run", "", ""])))
 
     assert spans(found.videos[0]) == [("groom", 1.0, None, ""), ("run", 9.0, None, "")]
-    assert found.notes == ("states that nobody ended: 2",)
+    assert found.notes == ("states without an end: 2",)
 
 
 def test_code_that_the_ethogram_lacks_is_kept_as_a_point(read: Callable[..., Annotations]) -> None:
@@ -106,7 +106,7 @@ def test_files_in_a_queue_get_times_of_their_own(read: Callable[..., Annotations
         [("jump", 0.0, 0.0, ""), ("run", 0.0, 10.5, "")],
         [("run", 0.0, 14.5, ""), ("rear", 19.5, None, "")],
     ]
-    assert found.notes[-1].endswith("where they are an event of their own: 1")
+    assert found.notes[-1].endswith("where they are separate events: 1")
 
 
 def test_interval_of_a_queue_is_a_stretch_of_each_file(read: Callable[..., Annotations]) -> None:
@@ -162,7 +162,7 @@ def test_time_offset_and_interval_are_on_the_clock_of_the_video(
     [video] = found.videos
     assert spans(video) == [("groom", 0.0, 4.0, "")]
     assert video.observed == ((0.0, 30.0),)
-    assert found.notes == ("events at times of no video, which are left out: 1",)
+    assert found.notes == ("events outside of every video, which are left out: 1",)
     assert read(project(first=observation())).videos[0].observed is None
     rest = observation(**{"observation time interval": [20, 0]})
     assert read(project(first=rest)).videos[0].observed == ((20.0, 60.0),)
@@ -193,7 +193,7 @@ def test_date_of_a_file_is_where_its_time_begins(read: Callable[..., Annotations
         ("a.mp4", 1.5),
         ("b.mp4", 4.0),
     ]
-    assert found.notes == ("events at times of no video, which are left out: 1",)
+    assert found.notes == ("events outside of every video, which are left out: 1",)
 
 
 def test_further_players_show_the_same_time_with_their_offset(

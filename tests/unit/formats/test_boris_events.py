@@ -126,7 +126,7 @@ def test_tabular_events_pair_as_their_rows_say(read: Callable[..., Annotations])
     assert video.events[2].score == 0.5
     assert found.notes[1:] == (
         "ends of states that nobody began, which are left out: 1",
-        "states that nobody ended: 1",
+        "states without an end: 1",
     )
 
 

@@ -188,7 +188,7 @@ def test_videos_that_are_not_there_need_a_rate(exported: Callable[..., Path]) ->
     found = read(path, fps="5")
     assert spans(found) == [("dark", 1, 1.2)]
     assert found.videos[0].duration_seconds == 4
-    assert found.notes == ("videos that are not there, whose times are by the rate alone: 1",)
+    assert found.notes == ("missing videos, whose times follow from the frame rate alone: 1",)
 
 
 def test_files_that_do_not_name_their_video_are_told(exported: Callable[..., Path]) -> None:

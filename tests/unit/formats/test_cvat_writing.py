@@ -86,7 +86,7 @@ def test_what_has_no_place_is_made_frames_and_said(
     assert again.checked is None
     assert read(tmp_path / "tags.xml").labels.names == ("Größe <1> & mehr", "call")
     assert [(round(a, 4), round(b, 4)) for a, b in again.observed or ()] == [(0.5, 1.5)]
-    assert notes[-1] == "times are whole frames there: moved by up to 0.05 s"
+    assert notes[-1] == "CVAT stores whole frames: times moved by up to 0.05 s"
     assert dropped_fields(written, FORMAT.drops, "CVAT") == (
         "CVAT has no place for points: events without a length: 1",
         "CVAT has no place for open ends: states without an end: 1",

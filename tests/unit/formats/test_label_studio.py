@@ -103,7 +103,7 @@ def test_ranges_count_frames_from_one_and_have_both_ends(project: Callable[..., 
     assert found.videos[0].path.name == "clip.mp4"
     assert found.videos[0].checked is None
     assert found.notes == (
-        "intervals of videos that are not there, whose times are by the rate alone: 2",
+        "intervals of missing videos, whose times follow from the frame rate alone: 2",
     )
 
 
@@ -332,7 +332,7 @@ def test_times_inside_of_frames_become_whole_frames(
     assert spans(read(tmp_path / "tasks.json")) == [
         *(("Movement", 0.2, 0.6), ("Nothing", 0.4, 0.5), ("Nothing", 1.0, 1.1)),
     ]
-    assert "times are whole frames there: moved by up to 0.05 s" in notes
+    assert "CVAT stores whole frames: times moved by up to 0.05 s" in notes
     assert dropped_fields(written, FORMAT.drops, "Label Studio") == (
         "Label Studio has no place for points: events without a length: 1",
         "Label Studio has no place for open ends: states without an end: 1",

@@ -206,7 +206,7 @@ def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]
         coded = _aggregated(row) if is_aggregated else _turn(row, observation, counts)
         observation.coded += [] if coded is None else [coded]
     for observation in found.values():
-        counts["states that nobody ended"] += len(observation.begun)
+        counts["states without an end"] += len(observation.begun)
         observation.coded += observation.begun.values()
     return found
 

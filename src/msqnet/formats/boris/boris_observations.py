@@ -70,7 +70,7 @@ class Coded(NamedTuple):
 
     Attributes:
         start_seconds: as written, so it may be before the first file.
-        end_seconds: None for a state that nobody ended, the start for a point event.
+        end_seconds: None for a state without an end, the start for a point event.
         code: of the behaviour.
         subject: empty if nobody in particular.
         modifiers: one a set, joined by ``|``.
@@ -193,8 +193,8 @@ def cut_to_videos(
         parts = [(n, part) for n, medium in enumerate(media) if (part := item.part_in(medium))]
         for number, part in parts:
             events[number].append(part)
-        counts["events at times of no video, which are left out"] += not parts
-        counts["states that go on in the next video, where they are an event of their own"] += (
+        counts["events outside of every video, which are left out"] += not parts
+        counts["states that continue in the next video, where they are separate events"] += (
             len(parts) > 1
         )
     checked = variables.get(CHECKED, ALL_CHECKED)

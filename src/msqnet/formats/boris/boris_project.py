@@ -165,7 +165,7 @@ class _Project:
                 yield start._replace(end_seconds=row.start_seconds, end_comment=row.comment)
             else:
                 begun[row.kind] = row._replace(end_seconds=None)
-        self.counts["states that nobody ended"] += len(begun)
+        self.counts["states without an end"] += len(begun)
         yield from begun.values()
 
     def _media(self, value: JsonValue, player: str, files: list[JsonValue]) -> list[Medium]:

@@ -160,7 +160,7 @@ class _Task:
                 f"{self._element.path}: frames of {path}, which is not there; put the video there, "
                 "or take --option fps=... with its frames a second"
             )
-        counts["videos that are not there, whose times are by the rate alone"] += 1
+        counts["missing videos, whose times follow from the frame rate alone"] += 1
         stop = _frame_in(self._element, "stop_frame")
         ends = [end for spans in self._spans.values() for _, end in spans]
         num_frames = max(1, 0 if stop is None else stop + 1, *ends)

@@ -83,7 +83,7 @@ def write_cvat(annotations: Annotations, path: Path, options: Mapping[str, str])
     ]
     moved_seconds = max(document.moved_seconds for document in documents.values())
     if moved_seconds > 1e-6:
-        notes.append(f"times are whole frames there: moved by up to {moved_seconds:.3g} s")
+        notes.append(f"CVAT stores whole frames: times moved by up to {moved_seconds:.3g} s")
     return tuple(notes)
 
 

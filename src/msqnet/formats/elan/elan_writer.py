@@ -2,7 +2,7 @@
 
 Annotations of a tier cannot overlap in ELAN, and have a length. So what overlaps goes to a further
 tier, ``NAME #2``, and linguistic types say what an annotation stands for: `STATE` for what it
-shows, `POINT` for a moment at its start, `NO_END` for a state that nobody ended, `OBSERVED` for an
+shows, `POINT` for a moment at its start, `NO_END` for a state without an end, `OBSERVED` for an
 interval that was looked at. Modifiers, comments and scores stand on tiers that refer to those.
 
 The labels that were looked for are a controlled vocabulary; split and group are properties of the

@@ -286,7 +286,7 @@ def _ranges(
         ] += len(intervals)
     elif clock.times is None:
         project.counts[
-            "intervals of videos that are not there, whose times are by the rate alone"
+            "intervals of missing videos, whose times follow from the frame rate alone"
         ] += len(intervals)
     return intervals
 

@@ -97,7 +97,9 @@ def write_tasks(
             "--option base_url=... puts one before their names"
         )
     if changes.moved_seconds > _MOVED_SECONDS:
-        notes.append(f"times are whole frames there: moved by up to {changes.moved_seconds:.3g} s")
+        notes.append(
+            f"CVAT stores whole frames: times moved by up to {changes.moved_seconds:.3g} s"
+        )
     if changes.varying_rates:
         notes.append(
             "videos whose frames do not come at an even rate, which Label Studio counts at "
