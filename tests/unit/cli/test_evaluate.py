@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
     def load(*, options: InferenceOptions) -> Predictor:
-        calls.append(asdict(options))
+        calls.append(asdict(options) | {"labels": options.label_names})
         return Predictor(TrainedBackend(), options.window)
 
     monkeypatch.setattr(Predictor, "from_pretrained", load)
