@@ -92,5 +92,5 @@ def test_models_that_cannot_be_exported_are_refused() -> None:
     config = ClipConfig.from_dict(tiny_clip_settings().to_dict() | {"closeup": True})
     with pytest.raises(ExportError, match="motion crops and has an image query too"):
         check_exportable(tiny_model("timesformer", clip=config.to_dict()))
-    with pytest.raises(ExportError, match="int8: the frame graph of TimesformerVideoEncoder"):
+    with pytest.raises(ExportError, match="int8: the frame graph of TimeSformer"):
         check_quantizable(tiny_model("timesformer"))
