@@ -67,7 +67,9 @@ class Embeddings:
         name = str(video)
         if name not in self._kept:
             try:
-                _, self._kept[name] = self._predictor.with_embeddings(video)
+                embeddings: list[np.ndarray] = []
+                self._predictor(video, embeddings=embeddings)
+                self._kept[name] = np.concatenate(embeddings)
             except VideoError as error:
                 print(f"left out: {error}", flush=True)
                 self._kept[name] = np.zeros((0, 1), np.float32)

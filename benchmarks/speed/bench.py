@@ -18,8 +18,8 @@ from msqnet import Predictor, WindowConfig
 from msqnet.clips import ClipBatch
 from msqnet.config import ModelOptions
 from msqnet.inference.backends import TorchBackend
-from msqnet.inference.loading import load_backend
-from msqnet.inference.shared_frames import SharedFrames, seen_windows
+from msqnet.inference.predictor import load_backend
+from msqnet.inference.windows import SharedFrames, seen_windows
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.speed.harness import StageClock
     from benchmarks.speed.settings import Settings
     from msqnet.inference.backends import Backend
-    from msqnet.inference.shared_frames import SeenWindow
+    from msqnet.inference.windows import SeenWindow
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray, VideoPredictions
 

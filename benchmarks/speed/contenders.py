@@ -23,8 +23,8 @@ from benchmarks.speed.models import timesformer_config
 from msqnet import Predictor
 from msqnet.config import ModelOptions
 from msqnet.inference.backends import clip_scores
-from msqnet.inference.loading import load_backend
-from msqnet.inference.shared_frames import SeenWindow, SharedFrames, seen_windows
+from msqnet.inference.predictor import load_backend
+from msqnet.inference.windows import SeenWindow, SharedFrames, seen_windows
 from msqnet.model.computing import has_fast_bf16
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.video.reader import open_video

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msqnet.batch.results_folder import ResultsFolder, predict_into
+from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import find_videos, read_index
 from tests.faults.processes import run

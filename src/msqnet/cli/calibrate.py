@@ -120,7 +120,7 @@ def _changeable_folder(model: str | None) -> Path:
         CheckpointError: there is no such model.
         ConfigError: an exported model, or the training-free baseline.
     """
-    from msqnet.inference.clip_zero_shot import PREFIX
+    from msqnet.inference.backends import PREFIX
     from msqnet.inference.manifest import is_exported
     from msqnet.models import model_folder
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from msqnet.batch.results_folder import ResultsFolder
+    from msqnet.batch.runners import ResultsFolder
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import IndexRow, Job
     from msqnet.predictions import VideoPredictions
@@ -55,7 +55,7 @@ def predict(
     """
     from rich.console import Console
 
-    from msqnet.batch.results_folder import ResultsFolder
+    from msqnet.batch.runners import ResultsFolder
     from msqnet.batch.work_list import find_jobs
     from msqnet.inference.predictor import Predictor
 
@@ -88,7 +88,7 @@ def _predict_all(
     *,
     overlay: bool = False,
 ) -> int:
-    from msqnet.batch.results_folder import predict_into
+    from msqnet.batch.runners import predict_into
 
     counts: Counter[str] = Counter()
     video_seconds = taken_seconds = 0.0

@@ -28,7 +28,7 @@ from msqnet.export.graphs import (
     write_frame_graph,
 )
 from msqnet.inference.backends import TorchBackend, clip_scores, weights_digest
-from msqnet.inference.exported import ExportedBackend
+from msqnet.inference.exported import RUNTIMES, ExportedBackend
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
     EMBEDDINGS_FILE,
@@ -40,7 +40,6 @@ from msqnet.inference.manifest import (
     read_manifest,
 )
 from msqnet.inference.results import find_videos
-from msqnet.inference.runtimes import RUNTIMES
 from msqnet.model.out_of_distribution import NoveltyReference
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip

@@ -69,7 +69,11 @@ def merge_windows(
     score_sums = np.zeros((len(centres), len(windows[0].scores)))
     for window in windows:
         first, last = np.searchsorted(centres, (window.start_seconds, window.end_seconds))
-        weights = _weights(centres[first:last], window, weighting)
+        weights = np.ones(last - first)
+        if weighting == "centre":
+            middle = (window.start_seconds + window.end_seconds) / 2
+            half = (window.end_seconds - window.start_seconds) / 2
+            weights = 1 - np.abs(centres[first:last] - middle) / half
         weight_sums[first:last] += weights
         score_sums[first:last] += weights[:, None] * window.scores.astype(np.float64)
     if not (weight_sums > 0).all():
@@ -78,14 +82,6 @@ def merge_windows(
             f"no window covers {unseen:.3f} s; the stride must not be longer than the window"
         )
     return Timeline(edges, np.clip(score_sums / weight_sums[:, None], 0, 1).astype(np.float32))
-
-
-def _weights(centres: SecondsArray, window: WindowScores, weighting: Weighting) -> SecondsArray:
-    if weighting == "uniform":
-        return np.ones(len(centres))
-    middle = (window.start_seconds + window.end_seconds) / 2
-    half = (window.end_seconds - window.start_seconds) / 2
-    return np.asarray(1 - np.abs(centres - middle) / half)
 
 
 def segments_from_timeline(
@@ -125,7 +121,10 @@ def segments_from_timeline(
             f"timeline of {num_labels} labels with {len(labels)} names and thresholds "
             f"{np.shape(thresholds)}; expected {num_labels} of each"
         )
-    active = _active(timeline.scores, np.asarray(thresholds, dtype=np.float32), single_label)
+    # Both are float32, so that a score of 0.7 reaches a threshold of 0.7.
+    active = np.asarray(timeline.scores >= np.asarray(thresholds, dtype=np.float32))  # (N, K)
+    if single_label:
+        active &= np.arange(num_labels) == timeline.scores.argmax(axis=1)[:, None]
     taken = np.asarray((active & single_label).any(axis=1))
     found = [
         (float(timeline.edges_seconds[first]), float(timeline.edges_seconds[last]), column, score)
@@ -137,15 +136,6 @@ def segments_from_timeline(
         Segment(labels.names[column], start, end, score)
         for start, end, column, score in sorted(found)
     ]
-
-
-def _active(scores: FloatArray, thresholds: FloatArray, single_label: bool) -> NDArray[np.bool_]:
-    """(N, K) whether each label is present in each step."""
-    # Both are float32, so that a score of 0.7 reaches a threshold of 0.7.
-    active = np.asarray(scores >= thresholds)
-    if single_label:
-        active &= np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
-    return active
 
 
 def _runs(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,24 +14,23 @@ import numpy as np
 from msqnet import __version__
 from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.inference.backends import EmbeddingBackend
-from msqnet.inference.loading import load_backend
+from msqnet.inference.backends import PREFIX, ClipZeroShotBackend, EmbeddingBackend, TorchBackend
+from msqnet.inference.exported import ExportedBackend, check_runtime
+from msqnet.inference.manifest import is_exported
 from msqnet.inference.merge import merge_windows, segments_from_timeline
-from msqnet.inference.read_ahead import ReadAhead
-from msqnet.inference.shared_frames import SharedFrames, seen_windows
-from msqnet.inference.windows import window_lengths
+from msqnet.inference.windows import SharedFrames, read_ahead, seen_windows, window_lengths
+from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
+from msqnet.models import model_folder
 from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
+from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from msqnet.clips import Box
+    from msqnet.config import ModelOptions
     from msqnet.inference.backends import Backend
-    from msqnet.inference.shared_frames import SeenWindow
-    from msqnet.model.out_of_distribution import NoveltyReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
@@ -131,7 +131,10 @@ class Predictor:
         }
 
     def __call__(
-        self, path: str | Path, progress: Callable[[float], None] | None = None
+        self,
+        path: str | Path,
+        progress: Callable[[float], None] | None = None,
+        embeddings: list[FloatArray] | None = None,
     ) -> VideoPredictions:
         """Predict one video.
 
@@ -141,56 +144,31 @@ class Predictor:
         Args:
             path: a video file, or a folder of frame images.
             progress: called with the share of the video that is done, rising to 1.
+            embeddings: takes the embeddings of batches of windows, (B, D) float32 each, if the
+                backend computes them.
 
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
         """
-        return self._predict(path, progress or _ignore, None)
-
-    def with_embeddings(
-        self, path: str | Path, progress: Callable[[float], None] | None = None
-    ) -> tuple[VideoPredictions, FloatArray]:
-        """Predict one video, and keep the embedding of each window.
-
-        Args:
-            path: see `__call__`.
-            progress: see `__call__`.
-
-        Returns:
-            The predictions, and (N, D) float32 for its N windows.
-
-        Raises:
-            ConfigError: the backend gives no embeddings.
-            VideoError: see `__call__`.
-        """
-        kept: list[FloatArray] = []
-        predictions = self._predict(path, progress or _ignore, kept)
-        if not kept:
-            name = self.backend.provenance.get("name", "this model")
-            raise ConfigError(
-                f"{name} gives no embeddings of windows; name a model that msqnet trained, or one "
-                "that this version of msqnet exported"
-            )
-        return predictions, np.concatenate(kept)
-
-    def _predict(
-        self, path: str | Path, progress: Callable[[float], None], kept: list[FloatArray] | None
-    ) -> VideoPredictions:
-        """As `__call__`; embeddings are added to ``kept``."""
-        config = self.backend.clip_config
-        with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
-            windows, distances = self._score(video, progress, kept)
+        backend = self.backend
+        short_side = backend.clip_config.decode_short_side_pixels
+        with open_video(path, short_side_pixels=short_side) as video:
+            windows, novelty = self._score(video, progress, embeddings)
             timeline = merge_windows(windows)
             segments = segments_from_timeline(
                 timeline,
-                self.backend.labels,
+                backend.labels,
                 self.thresholds,
                 self._segments,
-                single_label=self.backend.single_label,
+                single_label=backend.single_label,
+            )
+            note = (
+                f"the file is damaged: {video.num_frames} frames decode, up to "
+                f"{video.duration_seconds:.3f} s; what lies behind is not predicted"
             )
             return VideoPredictions(
                 path=str(path),
-                labels=self.backend.labels,
+                labels=backend.labels,
                 duration_seconds=float(video.duration_seconds),
                 width=int(video.width),
                 height=int(video.height),
@@ -200,69 +178,82 @@ class Predictor:
                 timeline=timeline,
                 segments=tuple(segments),
                 thresholds=tuple(self.thresholds.tolist()),
-                single_label=self.backend.single_label,
+                single_label=backend.single_label,
                 provenance=self.provenance,
-                notes=_notes(video),
-                novelty=self._novelty(distances),
+                notes=(note,) if video.is_damaged else (),
+                novelty=novelty,
             )
 
-    @property
-    def _reference(self) -> NoveltyReference | None:
-        """What the training set looks like to the model, where it stores that."""
-        return self.backend.novelty if isinstance(self.backend, EmbeddingBackend) else None
-
-    def _novelty(self, distances: Sequence[float]) -> Novelty | None:
-        """How unlike the training videos a video is, by the median of its windows."""
-        if self._reference is None or not distances:
-            return None
-        distance = float(np.median(distances))
-        share = self._reference.share_nearer(distance)
-        return Novelty(share, distance, is_unlike=share >= UNLIKE_SHARE)
-
     def _score(
-        self, video: Video, progress: Callable[[float], None], kept: list[FloatArray] | None
-    ) -> tuple[list[WindowScores], list[float]]:
-        """Scores of all windows that can be decoded, and their distances from the training set."""
-        done: list[WindowScores] = []
+        self,
+        video: Video,
+        progress: Callable[[float], None] | None,
+        kept: list[FloatArray] | None,
+    ) -> tuple[list[WindowScores], Novelty | None]:
+        """Scores of all windows that can be decoded, and how unlike training videos they are."""
+        backend, done = self.backend, list[WindowScores]()
+        reference = backend.novelty if isinstance(backend, EmbeddingBackend) else None
         distances: list[float] = []
-        shared = SharedFrames(self.backend)
-        stream = seen_windows(
-            video, self.backend.clip_config, self.window_seconds, self.stride_seconds
-        )
-        with ReadAhead(stream, self._window.batch_size) as windows:
+        shared = SharedFrames(backend)
+        stream = seen_windows(video, backend.clip_config, self.window_seconds, self.stride_seconds)
+        with read_ahead(stream, self._window.batch_size) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
                 scores, embeddings = shared.answers(batch)
-                done += self._window_scores(batch, scores)
-                if embeddings is not None and self._reference is not None:
-                    distances += self._reference.distance(embeddings).tolist()
+                expected = (len(batch), len(backend.labels))
+                if scores.shape != expected:
+                    raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
+                for window, row in zip(batch, scores, strict=True):
+                    box = window.motion_box
+                    sides = (box.left, box.top, box.right, box.bottom)
+                    done.append(WindowScores(window.start_seconds, window.end_seconds, row, sides))
+                if embeddings is not None and reference is not None:
+                    distances += reference.distance(embeddings).tolist()
                 if embeddings is not None and kept is not None:
                     kept.append(embeddings)
-                progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
-        return done, distances
-
-    def _window_scores(self, batch: Sequence[SeenWindow], scores: FloatArray) -> list[WindowScores]:
-        expected = (len(batch), len(self.backend.labels))
-        if scores.shape != expected:
-            raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
-        return [
-            WindowScores(window.start_seconds, window.end_seconds, row, _sides(window.motion_box))
-            for window, row in zip(batch, scores, strict=True)
-        ]
+                if progress is not None:
+                    progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
+        if reference is None or not distances:
+            return done, None
+        distance = float(np.median(distances))
+        share = reference.share_nearer(distance)
+        return done, Novelty(share, distance, is_unlike=share >= UNLIKE_SHARE)
 
 
-def _notes(video: Video) -> tuple[str, ...]:
-    """What a reader must know of a video of which all windows were read."""
-    if not video.is_damaged:
-        return ()
-    return (
-        f"the file is damaged: {video.num_frames} frames decode, up to "
-        f"{video.duration_seconds:.3f} s; what lies behind is not predicted",
+def load_backend(options: ModelOptions) -> Backend:
+    """Load what scores clips.
+
+    Args:
+        options: which model, for which labels; exported models run on the CPU and keep the
+            precision that they were exported with.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged.
+        ConfigError: the device, the runtime, the precision or the settings cannot be used.
+        MissingExtra: the runtime is not installed.
+        VocabularyError: the model's head is bound to other labels.
+    """
+    model, runtime, precision = options.model, options.runtime, options.precision
+    names, table = options.label_names, options.label_table
+    labels = None if names is None else LabelSet(tuple(names))
+    texts = None if table is None else read_label_table(table)
+    check_runtime(runtime)
+    if model is not None and is_exported(model):
+        if precision != "fp32":
+            raise ConfigError(
+                f"precision {precision!r}: {model} is an exported model and keeps the numbers it "
+                "was exported with; give the model that was exported, or export with --int8"
+            )
+        return ExportedBackend.from_pretrained(Path(model), options.device, labels, texts, runtime)
+    if runtime not in ("auto", "torch"):
+        raise ConfigError(
+            f"runtime {runtime!r} runs exported models; export this one first: msqnet export "
+            f"{'' if model is None else f'--model {model} '}--out FOLDER, then give --model FOLDER"
+        )
+    if (model or "").startswith(PREFIX):
+        if labels is None:
+            raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
+        name = str(model).removeprefix(PREFIX)
+        return ClipZeroShotBackend.from_pretrained(name, labels, texts, options.device, precision)
+    return TorchBackend.from_pretrained(
+        model_folder(model), options.device, labels, texts, precision
     )
-
-
-def _sides(box: Box) -> tuple[float, float, float, float]:
-    return (box.left, box.top, box.right, box.bottom)
-
-
-def _ignore(_share: float) -> None:
-    """The progress callback of a caller who wants none."""

@@ -1,26 +1,35 @@
-"""Windows of a long video, decoded once and with few frames in memory.
+"""Windows of a long video: a thread reads ahead; each frame is decoded and encoded once.
 
 Frames that several windows see are one object, by which it is known that they are the same.
+Axes: B windows, T frames of a window, N frames.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
-from msqnet.clips import Frames
+from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
+from msqnet.inference.backends import answer_frames
+from msqnet.video.transforms import motion_box, motion_crop, whole_view
 from msqnet.video.window_grid import WindowGrid, default_stride_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
     from msqnet.config import ClipConfig, WindowConfig
+    from msqnet.inference.backends import Backend, ClipAnswers
+    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
 _SAME_TIME_SECONDS = 1e-6
@@ -144,3 +153,174 @@ def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[
             held[time] = last
         frames = tuple(held[time] for time in window_times)
         yield Window(float(starts[window]), float(ends[window]), frames)
+
+
+ItemT = TypeVar("ItemT")
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFrame:
+    """One whole frame as the model takes it, the same object in all windows that see it.
+
+    Attributes:
+        pts_seconds: its own time.
+        pixels: (3, S, S) uint8.
+    """
+
+    pts_seconds: float
+    pixels: Tensor
+
+
+class SeenWindow(NamedTuple):
+    """A window as the model takes it.
+
+    Attributes:
+        start_seconds: where it starts.
+        end_seconds: where it ends.
+        frames: T, in order; a frame may stand there twice.
+        closeups: (T, 3, S, S) uint8, where the model takes a second look.
+        motion_box: where the second look is.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    frames: tuple[SeenFrame, ...]
+    closeups: Tensor | None
+    motion_box: Box
+
+
+def seen_windows(
+    video: Video, config: ClipConfig, window_seconds: float, stride_seconds: float
+) -> Iterator[SeenWindow]:
+    """The windows of a video in time order, as `msqnet.video.transforms.evaluation_clip` sees them.
+
+    Args:
+        video: an open video.
+        config: the model's own clip settings.
+        window_seconds: length of a window.
+        stride_seconds: from one start to the next.
+
+    Raises:
+        UnreadableVideo: no window can be decoded.
+    """
+    seen: dict[DecodedFrame, SeenFrame] = {}
+    for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
+        before, seen = seen, {}
+        for frame in window.frames:
+            if frame not in seen:
+                seen[frame] = before.get(frame) or SeenFrame(
+                    frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
+                )
+        closeups, box = None, WHOLE_FRAME
+        if config.closeup:
+            pixels = torch.stack([frame.pixels for frame in window.frames])
+            box = motion_box(pixels, config.motion)
+            closeups = motion_crop(pixels, config, box)
+        frames = tuple(seen[frame] for frame in window.frames)
+        yield SeenWindow(window.start_seconds, window.end_seconds, frames, closeups, box)
+
+
+@contextmanager
+def read_ahead(items: Iterable[ItemT], size: int) -> Iterator[Iterator[ItemT]]:
+    """Draw items in a thread, at most ``size`` ahead of their reader.
+
+    The thread has ended when the context is left, whatever happened. What raises in it is raised
+    where the items are read, after those before it.
+
+    Args:
+        items: used in the thread alone.
+        size: of the queue, at least 1.
+    """
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(size)
+    is_left = threading.Event()
+
+    def put(is_end: bool, value: Any) -> None:
+        while not is_left.is_set():
+            with suppress(queue.Full):
+                waiting.put((is_end, value), timeout=_POLL_SECONDS)
+                return
+
+    def draw() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                put(False, item)
+                if is_left.is_set():
+                    return
+        except BaseException as raised:  # raised again where the items are read
+            error = raised
+        put(True, error)
+
+    def received() -> Iterator[ItemT]:
+        while not (found := waiting.get())[0]:
+            yield found[1]
+        if found[1] is not None:
+            raise found[1]
+
+    thread = threading.Thread(target=draw, name="msqnet-reader", daemon=True)
+    thread.start()
+    try:
+        yield received()
+    finally:
+        is_left.set()
+        thread.join()
+
+
+class SharedFrames:
+    """Scores windows in their order; keeps the features of frames that later windows may see.
+
+    Args:
+        backend: what scores.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._place: dict[SeenFrame, int] = {}
+        self._held: FrameFeatures = {}
+
+    def scores(self, windows: Sequence[SeenWindow]) -> FloatArray:
+        """(B, K) float32 in [0, 1]; see `answers`."""
+        return self.answers(windows).scores
+
+    def answers(self, windows: Sequence[SeenWindow]) -> ClipAnswers:
+        """Calibrated scores, and embeddings where the backend gives them.
+
+        Args:
+            windows: B, after those of the call before.
+        """
+        self._encode_new(windows)
+        places = torch.tensor(
+            [[self._place[frame] for frame in window.frames] for window in windows]
+        )  # (B, T)
+        frames = {name: values[places.to(values.device)] for name, values in self._held.items()}
+        closeups: FrameFeatures | None = None
+        crops = [window.closeups for window in windows if window.closeups is not None]
+        if crops:
+            features = self._backend.frame_features(torch.cat(crops), is_closeup=True)
+            leading = (len(crops), len(crops[0]))
+            closeups = {name: values.unflatten(0, leading) for name, values in features.items()}
+        found = answer_frames(self._backend, frames, closeups)
+        # Forget frames that no later window sees.
+        first_seconds = windows[-1].frames[0].pts_seconds
+        kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
+        places = torch.tensor([self._place[frame] for frame in kept])
+        self._held = {name: values[places.to(values.device)] for name, values in self._held.items()}
+        self._place = {frame: place for place, frame in enumerate(kept)}
+        return found
+
+    def _encode_new(self, windows: Sequence[SeenWindow]) -> None:
+        """Encode the frames that were not encoded before."""
+        new = dict.fromkeys(
+            frame for window in windows for frame in window.frames if frame not in self._place
+        )
+        if not new:
+            return
+        features = self._backend.frame_features(torch.stack([frame.pixels for frame in new]))
+        for frame in new:
+            self._place[frame] = len(self._place)
+        self._held = {
+            name: torch.cat([self._held[name], values]) if self._held else values
+            for name, values in features.items()
+        }

@@ -147,7 +147,7 @@ class Worker:
     @cached_property
     def _is_clip(self) -> bool:
         """Whether the model is a zero-shot CLIP, which has no labels and no heat maps."""
-        from msqnet.inference.clip_zero_shot import PREFIX
+        from msqnet.inference.backends import PREFIX
 
         return str(self._settings.model or "").startswith(PREFIX)
 
@@ -189,7 +189,7 @@ class Worker:
         return self._custom[1]
 
     def _load(self, labels: tuple[str, ...] | None) -> Backend:
-        from msqnet.inference.loading import load_backend
+        from msqnet.inference.predictor import load_backend
 
         return load_backend(replace(self._settings, labels=labels))
 

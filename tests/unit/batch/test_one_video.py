@@ -12,7 +12,7 @@ import pytest
 from msqnet.batch.data_set import table_names
 from msqnet.batch.locations import LocalOutput, open_output
 from msqnet.batch.one_video import process_video
-from msqnet.batch.results_folder import ResultsFolder, predict_into
+from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import Job, Outcome
 from msqnet.predictions import VideoPredictions

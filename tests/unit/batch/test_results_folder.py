@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.batch.results_folder import ResultsFolder, predict_into
+from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.batch.work_list import find_jobs
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, DatasetError

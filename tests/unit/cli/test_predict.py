@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from msqnet.batch.results_folder import ResultsFolder
+from msqnet.batch.runners import ResultsFolder
 from msqnet.cli.main import main
 from msqnet.cli.predict import _predict_all
 from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig

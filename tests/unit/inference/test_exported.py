@@ -14,9 +14,8 @@ from msqnet.config import ModelOptions
 from msqnet.errors import CheckpointError, ConfigError, ShapeError, VocabularyError
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
-from msqnet.inference.loading import load_backend
 from msqnet.inference.manifest import is_exported, read_manifest
-from msqnet.inference.predictor import Predictor
+from msqnet.inference.predictor import Predictor, load_backend
 from tests.fixtures.exports import LABELS, NUM_FRAMES, SIZE_PIXELS, write_brightness_export
 from tests.unit.inference.brightness import write_video
 
@@ -196,7 +195,7 @@ def test_graph_that_a_runtime_cannot_read_is_named(
     folder: Path, tmp_path: Path, runtime: Any
 ) -> None:
     pytest.importorskip(runtime)
-    from msqnet.inference.runtimes import load_graph
+    from msqnet.inference.exported import load_graph
 
     path = tmp_path / "clip_graph.onnx"
     path.write_bytes((folder / "clip_graph.onnx").read_bytes()[:60])
@@ -207,7 +206,7 @@ def test_graph_that_a_runtime_cannot_read_is_named(
 _SIGNAL_AFTER_TWO_MODELS = """
 import os, signal, sys
 from pathlib import Path
-from msqnet.inference.runtimes import load_graph
+from msqnet.inference.exported import load_graph
 
 first, second = (load_graph(Path(path), sys.argv[1]) for path in sys.argv[2:])
 del first

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.inference.read_ahead import ReadAhead
+from msqnet.inference.windows import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def test_items_come_in_order_from_another_thread() -> None:
             threads.append(threading.current_thread())
             yield number
 
-    with ReadAhead(items(), 3) as found:
+    with read_ahead(items(), 3) as found:
         assert list(found) == list(range(100))
     assert threading.current_thread() not in threads
     assert not reader_threads()
@@ -38,7 +38,7 @@ def test_no_more_is_drawn_than_fits() -> None:
             drawn.append(number)
             yield number
 
-    with ReadAhead(items(), 4) as found:
+    with read_ahead(items(), 4) as found:
         assert next(found) == 0
         time.sleep(0.3)
         assert len(drawn) == 1 + 4 + 1  # taken, waiting, and one that waits for a place
@@ -50,7 +50,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise KeyError("two")
 
-    with ReadAhead(items(), 8) as found:
+    with read_ahead(items(), 8) as found:
         assert next(found) == 1
         with pytest.raises(KeyError, match="two"):
             next(found)
@@ -63,7 +63,7 @@ def test_a_reader_that_gives_up_ends_the_thread() -> None:
             yield 0
 
     def give_up() -> None:
-        with ReadAhead(items(), 2) as found:
+        with read_ahead(items(), 2) as found:
             raise ZeroDivisionError(next(found))
 
     with pytest.raises(ZeroDivisionError):

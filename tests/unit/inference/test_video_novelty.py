@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from msqnet.batch.results_folder import ResultsFolder, predict_into
+from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.clips import ClipBatch
 from msqnet.config import WindowConfig
-from msqnet.errors import ConfigError
 from msqnet.inference.backends import ClipAnswers, TorchBackend, answer_frames, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import Job
@@ -122,12 +121,14 @@ def test_embeddings_of_all_windows_come_with_the_predictions(tmp_path: Path) -> 
     video = write_video(tmp_path / "steps.mov", [BLACK] * 10 + [WHITE] * 10)
     predictor = Predictor(BrightIsNewBackend(), WindowConfig(stride_seconds=1.0, batch_size=1))
 
-    predictions, embeddings = predictor.with_embeddings(video)
+    embeddings: list[np.ndarray] = []
+    predictions = predictor(video, embeddings=embeddings)
 
     assert predictions == predictor(video)
-    assert embeddings == pytest.approx(np.array([[1, 0], [0, 1]]))
-    with pytest.raises(ConfigError, match="brightness gives no embeddings"):
-        Predictor(BrightnessBackend()).with_embeddings(video)
+    assert np.concatenate(embeddings) == pytest.approx(np.array([[1, 0], [0, 1]]))
+    nothing: list[np.ndarray] = []
+    Predictor(BrightnessBackend())(video, embeddings=nothing)
+    assert nothing == []
 
 
 def test_reference_is_no_part_of_the_weights_and_is_named_by_itself(tmp_path: Path) -> None:
