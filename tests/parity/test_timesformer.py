@@ -285,7 +285,7 @@ def test_loading_at_another_size_runs_on_frames_of_that_size(checkpoint: Path) -
     with torch.inference_mode():
         memory = encoder(pixels)
     assert memory.shape == (1, NUM_FRAMES + 1, 48)
-    with pytest.raises(ConfigError, match="multiple of patch_size 8"):
+    with pytest.raises(ConfigError, match="a multiple of 8"):
         TimesformerVideoEncoder.from_pretrained(checkpoint, NUM_FRAMES, image_size=50)
 
 
@@ -362,7 +362,7 @@ def test_clip_of_another_shape_is_refused(pixels: torch.Tensor) -> None:
     [
         ({"attention_type": "space_only"}, "space_only"),
         ({"image_size": [64, 32]}, "one number each"),
-        ({"image_size": 60}, "multiple of patch_size"),
+        ({"image_size": 60}, "a multiple of 8"),
         ({"num_frames": 0}, "at least 1"),
         ({"num_channels": 1}, "expected 3"),
     ],
