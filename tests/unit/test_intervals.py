@@ -12,8 +12,7 @@ from msqnet.data.records import ClipTable, Record
 from msqnet.evaluation.by_protocol import video_truth
 from msqnet.evaluation.whole_videos import VideoRows, annotated_spans
 from msqnet.formats.annotations import Event
-from msqnet.formats.clip_table import ClipRows
-from msqnet.formats.rows import RowSettings, rows_of
+from msqnet.formats.clip_table import ClipRows, rows_of
 from msqnet.intervals import (
     Piece,
     Span,
@@ -84,12 +83,12 @@ def test_rows_half_a_millisecond_apart_are_one_for_every_reader_of_them(tmp_path
     [video] = ClipRows(records, labels).annotations().videos
     truths, unknown = video_truth(path.name, list(records), labels, 2.0, scored={"a"})
     rows = VideoRows.gather(ClipTable(tmp_path / "clips.csv", records), labels, 2.0)
-    [again] = rows_of(video, frozenset(labels), RowSettings())
+    [again] = rows_of(video, frozenset(labels))
 
     assert video.events == (Event("a", 0.0, 2.0),)
     assert ([item.interval for item in truths], list(unknown)) == ([(0.0, 2.0)], [])
     assert annotated_spans(rows, 2.0) == [(0.0, 2.0)]
-    assert again.labels == {"a"}
+    assert again.labels == ("a",)
 
 
 def test_two_milliseconds_are() -> None:

@@ -1,18 +1,31 @@
 """The standard table of labelled clips, as one of the formats.
 
-Writing turns events into rows (see `msqnet.formats.rows`), with ``annotated`` = the ethogram of
-the project. Reading turns rows into events: a label that holds in rows without a gap between them
-is one event, so that pieces give back the events that they were cut from. A label that is unknown
-in a row was not seen there: it makes no event, and counts as one that was not looked for in the
-video. Labels in their order come from the table of labels beside it, where there is one.
+Writing turns events into rows; ``annotated`` is the ethogram of the project. A row says which
+labels hold in all of it, and for which labels it is known whether they do:
+
+- ``pieces``: the video is cut wherever a label begins or ends; times are kept.
+- ``events``: a row an event. A label that covers only a part of it is unknown there.
+- ``windows``: equally long intervals. A label that covers half of one or more is present, one that
+  covers less of it is unknown.
+- ``videos``: a row a video, with every label that is seen somewhere in it.
+
+A point event stands for an interval around it. A state without an end makes its label unknown
+from its start on; in its video it was seen. A label that is not in the ethogram is known only where
+it is seen. Rows end with their video, whatever events say.
+
+Reading turns rows into events: a label that holds in rows without a gap between them is one event,
+so that pieces give back the events that they were cut from. A label that is unknown in a row makes
+no event, and counts as one that was not looked for in the video. The order of the labels comes from
+the table of labels beside it, where there is one.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from msqnet.data.records import Record
 from msqnet.data.table import (
@@ -25,25 +38,34 @@ from msqnet.data.table import (
 )
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+)
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.options import choose, choose_seconds, count_note
-from msqnet.formats.rows import Level, RowSettings, rows_of
-from msqnet.intervals import covers, union
-from msqnet.labels import LabelSet
+from msqnet.formats.options import choose, choose_seconds
+from msqnet.intervals import (
+    SAME_TIME_SECONDS,
+    Interval,
+    Span,
+    covered_seconds,
+    covers,
+    cut,
+    subtract,
+    union,
+)
+from msqnet.labels import SEPARATOR, LabelSet
 from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-_OPTIONS = {
-    "level": "what a row is: pieces (cut wherever a label begins or ends), events, windows, videos",
-    "min_seconds": "with level=pieces: leave out shorter pieces; their time is unknown then",
-    "point_seconds": "length of the stretch that an event without a length stands for; 1",
-    "window_seconds": "with level=windows: their length; 2",
-    "subject": "take the events of this subject only",
-    "modifiers": "true: a label with its modifiers is a label of its own, `groom (face)`",
-}
+_LEVELS = ("pieces", "events", "windows", "videos")
+_OPEN = SEPARATOR
+"""Before a label where it is open whether it still holds; no label has it in its name."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +75,7 @@ class ClipRows:
     Attributes:
         records: the rows; `Record.path` is where the video belongs, whether it is there or not.
         labels: every class in the official order, those without a single row too.
-        notes: what a user should know: rows left out and why, assumptions about times.
+        notes: rows left out and why, assumptions about times.
     """
 
     records: tuple[Record, ...]
@@ -69,41 +91,28 @@ class ClipRows:
         by_video: dict[Path, list[Record]] = {}
         for record in self.records:
             by_video.setdefault(record.path, []).append(record)
-        everything = frozenset(self.labels)
-        mixed = sum(len({(row.split, row.group) for row in rows}) > 1 for rows in by_video.values())
-        unknown = sum(_loses_absence(rows, everything) for rows in by_video.values())
-        notes = (
-            *self.notes,
-            *count_note(
-                mixed,
-                "videos with rows in several splits or groups, which are taken as those of the "
-                "first",
-            ),
-            *count_note(
-                unknown,
-                "videos in which a label is absent in some rows and unknown in others, which is "
-                "taken as unknown wherever it was not seen",
-            ),
-        )
-        videos = tuple(_video(path, rows, everything) for path, rows in by_video.items())
-        return Annotations(videos, self.labels, notes=notes)
+        num_mixed = num_unknown = 0
+        videos = []
+        for path, rows in by_video.items():
+            num_mixed += len({(row.split, row.group) for row in rows}) > 1
+            everything = frozenset(self.labels)
+            known = [everything if row.annotated is None else row.annotated for row in rows]
+            checked = frozenset.intersection(*known)
+            # Whether a label is known to be absent in some rows and unknown in others.
+            num_unknown += any(
+                names - {*row.labels} - checked for row, names in zip(rows, known, strict=True)
+            )
+            videos.append(_video(path, rows, None if checked >= everything else checked))
+        notes = {
+            "videos with rows in several splits or groups, which are taken as those of the "
+            "first": num_mixed,
+            "videos in which a label is absent in some rows and unknown in others, which is "
+            "taken as unknown wherever it was not seen": num_unknown,
+        }
+        return Annotations(tuple(videos), self.labels, notes=(*self.notes, *count_notes(notes)))
 
 
-def _known(rows: Sequence[Record], everything: frozenset[str]) -> list[frozenset[str]]:
-    """Labels whose presence or absence is known in each row."""
-    return [everything if row.annotated is None else row.annotated for row in rows]
-
-
-def _loses_absence(rows: Sequence[Record], everything: frozenset[str]) -> bool:
-    """Whether a label is known to be absent in some rows of a video and unknown in others."""
-    known = _known(rows, everything)
-    absent = {
-        name for row, names in zip(rows, known, strict=True) for name in names - {*row.labels}
-    }
-    return not absent <= frozenset.intersection(*known)
-
-
-def _video(path: Path, rows: Sequence[Record], everything: frozenset[str]) -> AnnotatedVideo:
+def _video(path: Path, rows: Sequence[Record], checked: frozenset[str] | None) -> AnnotatedVideo:
     length = duration_seconds(path)
     times = []
     for row in rows:
@@ -122,16 +131,109 @@ def _video(path: Path, rows: Sequence[Record], everything: frozenset[str]) -> An
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
         length is not None and covers(observed, (0.0, length))
     )
-    checked = frozenset.intersection(*_known(rows, everything))
     return AnnotatedVideo(
         path,
         tuple(events),
         length,
-        checked=None if checked >= everything else checked,
+        checked=checked,
         observed=None if is_whole else observed,
         split=rows[0].split,
         group=rows[0].group,
     )
+
+
+def rows_of(
+    video: AnnotatedVideo,
+    ethogram: frozenset[str],
+    level: str = "pieces",
+    *,
+    min_seconds: float = 0.0,
+    point_seconds: float = 1.0,
+    window_seconds: float = 2.0,
+) -> Iterator[Record]:
+    """The rows of one video.
+
+    Args:
+        video: its events.
+        ethogram: labels that were looked for, where the video does not say it itself.
+        level: what a row is: ``pieces``, ``events``, ``windows`` or ``videos``.
+        min_seconds: shorter pieces are left out; their time is unknown then.
+        point_seconds: length of the interval that a point event stands for.
+        window_seconds: length of a window.
+
+    Raises:
+        DatasetError: windows are wanted of a video whose length is not known.
+    """
+    checked = ethogram if video.checked is None else video.checked
+    end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
+    spans = [_span(event, end_of_video, point_seconds) for event in video.events]
+
+    def row(
+        start: float | None, end: float | None, held: Collection[str], seen: Collection[str]
+    ) -> Record:
+        labels = frozenset(name for name in held if not name.startswith(_OPEN))
+        known = checked - {name.removeprefix(_OPEN) for name in seen} | labels
+        names = tuple(sorted(labels))
+        place, split, group = video.path, video.split, video.group
+        return Record(0, place, str(place), names, known, start, end, split, group)
+
+    if level == "videos":
+        labels = frozenset(span.label.removeprefix(_OPEN) for span in spans)
+        record = row(None, None, labels, () if video.observed is None else checked)
+        if record.annotated:
+            yield record
+    elif level == "pieces":
+        unseen = [] if video.observed is None else subtract([(0.0, math.inf)], video.observed)
+        for piece in cut(spans, video.duration_seconds, unknown=unseen, min_seconds=min_seconds):
+            yield row(piece.start_seconds, piece.end_seconds, piece.labels, piece.labels)
+    else:
+        by_label: dict[str, list[Interval]] = {}
+        for span in spans:
+            by_label.setdefault(span.label, []).append(span.interval)
+        is_events = level == "events"
+        for start, end in (
+            _event_intervals(spans, end_of_video) if is_events else _windows(video, window_seconds)
+        ):
+            if video.observed is None or covers(video.observed, (start, end)):
+                covered = {name: covered_seconds(by_label[name], (start, end)) for name in by_label}
+                # Rows can be shorter than the shortest difference between two times.
+                shortest = min(SAME_TIME_SECONDS, (end - start) / 2)
+                seen = [name for name in covered if covered[name] > shortest]
+                least = (end - start) * (1.0 if is_events else 0.5) - SAME_TIME_SECONDS
+                yield row(start, end, [name for name in seen if covered[name] >= least], seen)
+
+
+def _span(event: Event, end_of_video: float, point_seconds: float) -> Span:
+    start, end = event.start_seconds, event.end_seconds
+    if end is None:
+        return Span(_OPEN + event.label, start, max(start, end_of_video))
+    if event.is_point:
+        start = max(0.0, start - point_seconds / 2)
+        end = min(max(end_of_video, event.start_seconds), end + point_seconds / 2)
+    if abs(end - end_of_video) <= SAME_TIME_SECONDS:
+        end = end_of_video
+    return Span(event.label, start, end)
+
+
+def _event_intervals(spans: Sequence[Span], end_of_video: float) -> list[Interval]:
+    closed = [span for span in spans if not span.label.startswith(_OPEN)]
+    times = {(span.start_seconds, min(span.end_seconds, end_of_video)) for span in closed}
+    return sorted((start, end) for start, end in times if end > start)
+
+
+def _windows(video: AnnotatedVideo, window_seconds: float) -> list[Interval]:
+    duration = video.duration_seconds
+    if duration is None:
+        raise DatasetError(
+            f"{video.path}: its length is not known, so it cannot be cut into windows; put the "
+            "video there, or take --option level=pieces"
+        )
+    # The rest that a rounded length leaves over is no window of its own.
+    count = max(1, math.floor(duration / window_seconds + 1e-6))
+    return [
+        (number * window_seconds, min(duration, (number + 1) * window_seconds))
+        for number in range(count)
+    ]
 
 
 def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
@@ -145,7 +247,7 @@ def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
         ConfigError: an option that does not fit.
         DatasetError: no event of the subject, or windows of a video of unknown length.
     """
-    level: Level = choose(options, "level", get_args(Level))  # type: ignore[assignment]
+    level = choose(options, "level", _LEVELS)
     lengths = {"min_seconds": 0.0, "point_seconds": 1.0, "window_seconds": 2.0}
     for name, default in lengths.items():
         lengths[name] = choose_seconds(options, name, default)
@@ -156,22 +258,10 @@ def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
         chosen = _of_subject(chosen, options["subject"])
     if choose(options, "modifiers", ("false", "true")) == "true":
         chosen = _with_modifiers(chosen)
-    settings, ethogram = RowSettings(level, **lengths), frozenset(chosen.labels)
-    records = [
-        Record(
-            row=0,
-            path=video.path,
-            relative_path=str(video.path),
-            labels=tuple(sorted(row.labels)),
-            annotated=row.annotated,
-            start_seconds=row.start_seconds,
-            end_seconds=row.end_seconds,
-            split=video.split,
-            group=video.group,
-        )
-        for video in chosen.videos
-        for row in rows_of(video, ethogram, settings)
-    ]
+    ethogram = frozenset(chosen.labels)
+    records = tuple(
+        record for video in chosen.videos for record in rows_of(video, ethogram, level, **lengths)
+    )
     notes = []
     subjects = {event.subject for event in annotations.events()} - {""}
     if len(subjects) > 1 and "subject" not in options:
@@ -181,7 +271,7 @@ def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
         )
     if any(event.is_point for event in annotations.events()):
         notes.append(
-            f"an event without a length stands for the {settings.point_seconds:g} s around it; "
+            f"an event without a length stands for the {lengths['point_seconds']:g} s around it; "
             "--option point_seconds=... changes that"
         )
     if any(event.is_open for event in annotations.events()):
@@ -189,7 +279,7 @@ def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
             "a state without an end makes its label unknown from its start on, but present in a "
             "row of the whole video (level=videos)"
         )
-    return ClipRows(tuple(records), chosen.all_labels(), tuple(notes))
+    return ClipRows(records, chosen.all_labels(), tuple(notes))
 
 
 def _of_subject(annotations: Annotations, subject: str) -> Annotations:
@@ -206,14 +296,19 @@ def _of_subject(annotations: Annotations, subject: str) -> Annotations:
 
 def _with_modifiers(annotations: Annotations) -> Annotations:
     """The same with labels that have their modifiers in their names."""
+
+    def named(event: Event) -> Event:
+        if not event.modifiers:
+            return event
+        return replace(event, label=clean_label(f"{event.label} ({', '.join(event.modifiers)})"))
+
     variants: dict[str, set[str]] = {}
     for event in annotations.events():
         if event.modifiers:
-            variants.setdefault(event.label, set()).add(_with_modifiers_named(event).label)
+            variants.setdefault(event.label, set()).add(named(event).label)
     # A label that only ever stands with modifiers holds wherever one of its variants does: beside
     # them it would be a label that is absent there.
-    kept = {_with_modifiers_named(event).label for event in annotations.events()}
-    replaced = set(variants) - kept
+    replaced = set(variants) - {named(event).label for event in annotations.events()}
     names = dict.fromkeys(
         name
         for label in annotations.labels
@@ -226,15 +321,8 @@ def _with_modifiers(annotations: Annotations) -> Annotations:
             # Who looked for a label looked for it with its modifiers too.
             more = {name for label in checked for name in variants.get(label, ())}
             checked = (checked - replaced) | more
-        events = tuple(map(_with_modifiers_named, video.events))
-        videos.append(replace(video, events=events, checked=checked))
+        videos.append(replace(video, events=tuple(map(named, video.events)), checked=checked))
     return replace(annotations, videos=tuple(videos), labels=LabelSet(tuple(names)))
-
-
-def _with_modifiers_named(event: Event) -> Event:
-    if not event.modifiers:
-        return event
-    return replace(event, label=clean_label(f"{event.label} ({', '.join(event.modifiers)})"))
 
 
 def write_rows(rows: ClipRows, path: Path) -> None:
@@ -309,6 +397,14 @@ FORMAT = Format(
     write=_write,
     suffixes=TABLE_SUFFIXES,
     drops=frozenset({"points", "open ends", "subjects", "modifiers", "scores", "comments"}),
-    options=_OPTIONS,
+    options={
+        "level": "what a row is: pieces (cut wherever a label begins or ends), events, windows, "
+        "videos",
+        "min_seconds": "with level=pieces: leave out shorter pieces; their time is unknown then",
+        "point_seconds": "length of the interval that an event without a length stands for; 1",
+        "window_seconds": "with level=windows: their length; 2",
+        "subject": "take the events of this subject only",
+        "modifiers": "true: a label with its modifiers is a label of its own, `groom (face)`",
+    },
     files=_files,
 )

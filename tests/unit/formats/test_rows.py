@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msqnet.data.records import Record
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Event
-from msqnet.formats.rows import Level, Row, RowSettings, rows_of
+from msqnet.formats.clip_table import rows_of
 
 ETHOGRAM = frozenset({"groom", "rear", "call"})
 PATH = Path("/videos/cage 1.mp4")
@@ -16,15 +17,13 @@ PATH = Path("/videos/cage 1.mp4")
 
 def rows(
     events: list[Event],
-    level: Level = "pieces",
+    level: str = "pieces",
     *,
     duration: float | None = 10.0,
     checked: set[str] | None = None,
     observed: tuple[tuple[float, float], ...] | None = None,
-    min_seconds: float = 0.0,
-    point_seconds: float = 1.0,
-    window_seconds: float = 2.0,
-) -> list[Row]:
+    **lengths: float,
+) -> list[Record]:
     video = AnnotatedVideo(
         PATH,
         tuple(events),
@@ -32,14 +31,14 @@ def rows(
         checked=None if checked is None else frozenset(checked),
         observed=observed,
     )
-    settings = RowSettings(level, min_seconds, point_seconds, window_seconds)
-    return list(rows_of(video, ETHOGRAM, settings))
+    return list(rows_of(video, ETHOGRAM, level, **lengths))
 
 
 def row(
     start: float | None, end: float | None, labels: str = "", known: str = "call groom rear"
-) -> Row:
-    return Row(start, end, frozenset(labels.split()), frozenset(known.split()))
+) -> Record:
+    names = tuple(labels.split())
+    return Record(0, PATH, str(PATH), names, frozenset(known.split()), start, end)
 
 
 def test_pieces_are_cut_wherever_a_label_begins_or_ends() -> None:
@@ -68,13 +67,13 @@ def test_a_video_without_events_is_one_row_of_background() -> None:
     assert rows([], "events") == []
 
 
-def test_overlapping_events_of_one_label_are_one_stretch() -> None:
+def test_overlapping_events_of_one_label_are_one_interval() -> None:
     events = [Event("groom", 1, 4, subject="a"), Event("groom", 3, 6, subject="b")]
 
     assert rows(events) == [row(0, 1), row(1, 6, "groom"), row(6, 10)]
 
 
-def test_a_point_stands_for_the_stretch_around_it() -> None:
+def test_a_point_stands_for_the_interval_around_it() -> None:
     assert rows([Event("call", 5, 5)]) == [row(0, 4.5), row(4.5, 5.5, "call"), row(5.5, 10)]
     assert rows([Event("call", 0.2, 0.2)], point_seconds=2.0)[0] == row(0, 1.2, "call")
     assert rows([Event("call", 10, 10)])[-1] == row(9.5, 10, "call")
@@ -205,7 +204,7 @@ def test_pieces_cover_the_video_and_say_what_holds_in_the_middle_of_them(
         assert piece.start_seconds is not None
         assert piece.end_seconds is not None
         middle = (piece.start_seconds + piece.end_seconds) / 2
-        assert piece.labels == {
+        assert set(piece.labels) == {
             event.label
             for event in events
             if event.end_seconds is not None and event.start_seconds <= middle < event.end_seconds

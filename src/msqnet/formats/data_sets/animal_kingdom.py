@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
+from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
     VIDEOS_HELP,
     VIDEOS_OPTION,
@@ -46,7 +47,7 @@ from msqnet.formats.data_sets.list_files import (
     read_sheet,
     video_folder,
 )
-from msqnet.formats.options import choose, count_note
+from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -98,26 +99,21 @@ def _read(root: Path, reading: Reading) -> ClipRows:
     kind = "image" if is_image else "video"
     candidates = (f"action_recognition/dataset/{kind}", f"dataset/{kind}", kind)
     folder = video_folder(root, options, candidates)
-    records = [
-        clip_record(
-            folder / (each.frame_folder or each.name if is_image else f"{each.name}.mp4"),
-            each.labels,
-            source="animal_kingdom",
-            split=each.split,
-            group=each.name[-_RECORDING_LETTERS:],
-            actor="|".join(each.animals),
-        )
-        for each in clips
-    ]
+    records = []
+    for clip in clips:
+        name, group = clip.name, clip.name[-_RECORDING_LETTERS:]
+        place = folder / (clip.frame_folder or name if is_image else f"{name}.mp4")
+        actor = "|".join(clip.animals)
+        records.append(clip_record("animal_kingdom", place, clip.labels, clip.split, group, actor))
     others = _differences(labels.names, official_labels("animal_kingdom"))
     if others:
         notes += (f"names that do not fit the clips, which show other actions: {others}",)
-    notes += (*_count_notes(clips, labels), *_recording_notes(records))
+    notes += (*_split_notes(records, labels), *_recording_notes(records))
     return clip_rows(records, labels, notes, root)
 
 
 def _find(root: Path, names: Iterable[str], what: str) -> Path:
-    return find_file(root, [f"{folder}{name}" for name in names for folder in _FOLDERS], what)
+    return find_file(root, names, what, _FOLDERS)
 
 
 def _label_names(root: Path, options: Mapping[str, str]) -> LabelSet:
@@ -194,11 +190,11 @@ def _read_metadata(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str
         listed = {action.casefold() for _, action in found}
         num_contradictions += listed != {label.casefold() for label in clip_labels}
         clips.append(_Clip(name, split, clip_labels, _animals(found)))
-    text = (
-        "clip(s) whose list of (animal, action) does not say the same as the label ids, which are "
-        "what is used here and in published figures"
-    )
-    return clips, (*_sheet_notes(path, labels), *count_note(num_contradictions, text))
+    contradictions = {
+        "clip(s) whose list of (animal, action) differs from the label ids, which are used here "
+        "and in published results": num_contradictions
+    }
+    return clips, (*_sheet_notes(path, labels), *count_notes(contradictions))
 
 
 def _animals(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -262,13 +258,13 @@ def _with_classes(root: Path, clips: Sequence[_Clip]) -> tuple[list[_Clip], tupl
     return changed, notes
 
 
-def _count_notes(clips: Sequence[_Clip], labels: LabelSet) -> Iterator[str]:
-    counts = Counter(clip.split for clip in clips)
+def _split_notes(records: Sequence[Record], labels: LabelSet) -> Iterator[str]:
+    counts = Counter(record.split for record in records)
     for split, expected in NUM_CLIPS.items():
         if counts[split] != expected:
             yield f"{counts[split]} {split} clips; the official split has {expected}"
-    seen = {name for clip in clips if clip.split == "test" for name in clip.labels}
-    yield from count_note(len(labels) - len(seen), "label(s) that no test clip shows")
+    seen = {name for record in records if record.split == "test" for name in record.labels}
+    yield from count_notes({"label(s) that no test clip shows": len(labels) - len(seen)})
 
 
 def _recording_notes(records: Sequence[Record]) -> Iterator[str]:

@@ -46,6 +46,7 @@ from typing import TYPE_CHECKING
 from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
+from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
     VIDEOS_HELP,
     VIDEOS_OPTION,
@@ -59,7 +60,7 @@ from msqnet.formats.data_sets.list_files import (
     require_files,
     video_folder,
 )
-from msqnet.formats.options import choose, count_note, parse_seconds
+from msqnet.formats.options import choose, parse_seconds
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ _NUM_NAMED = 5
 
 
 _HMDB51_FOLDERS = ("testTrainMulti_7030_splits/", "annotations/", "")
-_HMDB51_PARTS = {"0": "", "1": "train", "2": "test"}
+_HMDB51_LINE = re.compile(r"(.*\.avi)\s* ([012])")
 _CLIP_PROPERTIES = re.compile(r"_[a-z]+_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+$")
 
 
@@ -84,7 +85,7 @@ def _read_hmdb51(root: Path, reading: Reading) -> ClipRows:
     split = choose(reading.options, "split", _SPLIT_NUMBERS)
     labels = official_labels("hmdb51")
     first = f"{labels.names[0]}_test_split{split}.txt"
-    lists = find_file(root, [f + first for f in _HMDB51_FOLDERS], f"lists of split {split}").parent
+    lists = find_file(root, [first], f"lists of split {split}", _HMDB51_FOLDERS).parent
     path_of = {name: lists / f"{name}_test_split{split}.txt" for name in labels}
     require_files(list(path_of.values()))
     candidates = ("", "hmdb51_org", "videos")
@@ -94,37 +95,30 @@ def _read_hmdb51(root: Path, reading: Reading) -> ClipRows:
     splits_of: dict[str, set[str]] = defaultdict(set)
     for label, path in path_of.items():
         for number, line in numbered_lines(path):
-            written, _, part = line.rpartition(" ")
-            name = written.strip()
-            if part not in _HMDB51_PARTS or not name.endswith(".avi"):
+            found = _HMDB51_LINE.fullmatch(line)
+            if found is None:
                 expected = "a clip's name and 0, 1 or 2, such as clip.avi 1"
                 raise malformed(path, number, line, expected)
-            if not _HMDB51_PARTS[part]:
-                num_unused += 1
-                continue
-            film = film_of(name, label)
-            splits_of[film].add(part)
-            place, split_name = folder / label / name, _HMDB51_PARTS[part]
-            records.append(
-                clip_record(place, [label], source="hmdb51", split=split_name, group=film)
-            )
-    notes = (
-        *count_note(num_unused, f"clips that split {split} does not use, which are left out"),
-        *count_note(
-            sum(len(parts) > 1 for parts in splits_of.values()),
-            "films with clips of one class in train and of another in test, as the official split "
-            "has it ('msqnet check' names them as split_leak)",
+            name, part = found[1], ("", "train", "test")[int(found[2])]
+            if part:
+                film = film_of(name, label)
+                splits_of[film].add(part)
+                records.append(clip_record("hmdb51", folder / label / name, [label], part, film))
+            num_unused += not part
+    notes = {
+        f"clips that split {split} does not use, which are left out": num_unused,
+        "films with clips of one class in train and of another in test, as the official split "
+        "has it ('msqnet check' names them as split_leak)": sum(
+            len(parts) > 1 for parts in splits_of.values()
         ),
-    )
-    return clip_rows(records, labels, notes, root)
+    }
+    return clip_rows(records, labels, count_notes(notes), root)
 
 
 def film_of(clip: str, label: str) -> str:
-    """The film that a clip was cut from, by the clip's name; the name itself if it says none.
+    """The film that a clip of a class was cut from, by its name; the name itself if it says none.
 
-    Args:
-        clip: such as ``Glory_smile_h_nm_np1_fr_med_5.avi``.
-        label: its class.
+    A name is such as ``Glory_smile_h_nm_np1_fr_med_5.avi``.
     """
     stem = clip.removesuffix(".avi")
     film, num_found = _CLIP_PROPERTIES.subn("", stem)
@@ -157,7 +151,7 @@ def _read_ucf101(root: Path, reading: Reading) -> ClipRows:
 
 def _ucf101_labels(root: Path) -> LabelSet:
     """The classes in the order of ``classInd.txt``, whose numbers go from 1 in steps of 1."""
-    path = find_file(root, [f"{f}classInd.txt" for f in _UCF101_FOLDERS], "list of classes")
+    path = find_file(root, ["classInd.txt"], "list of classes", _UCF101_FOLDERS)
     names: list[str] = []
     for number, line in numbered_lines(path):
         words = line.split()
@@ -171,14 +165,11 @@ def _ucf101_labels(root: Path) -> LabelSet:
 
 def _ucf101_records(root: Path, split: str, labels: LabelSet, folder: Path) -> list[Record]:
     """The clips of one official split, train before test."""
-    parts = ("train", "test")
     lists = {
         part: find_file(
-            root,
-            [f"{place}{part}list0{split}.txt" for place in _UCF101_FOLDERS],
-            f"{part} list of split {split}",
+            root, [f"{part}list0{split}.txt"], f"{part} list of split {split}", _UCF101_FOLDERS
         )
-        for part in parts
+        for part in ("train", "test")
     }
     records = []
     for part, path in lists.items():
@@ -197,7 +188,7 @@ def _ucf101_records(root: Path, split: str, labels: LabelSet, folder: Path) -> l
 
 def _ucf101_clip(path: Path, label: str, split: str) -> Record:
     group = path.stem.rpartition("_c")[0] or path.stem
-    return clip_record(path, [label], source="ucf101", split=split, group=group)
+    return clip_record("ucf101", path, [label], split, group)
 
 
 def ucf101_clips(root: Path, labels: LabelSet) -> list[Record]:
@@ -264,18 +255,17 @@ def _read_kinetics(root: Path, reading: Reading) -> ClipRows:
         places = [root / folder / name for folder in _KINETICS_FOLDERS for name in _CLASS_FILES]
         classes = next((place for place in places if place.exists()), None)
     names = None if classes is None else read_class_names(classes)
-    official = [
-        "youtube_id" in {cell.strip(' "\r') for cell in header.split(",")}
-        for path in lists.values()
-        for header in (read_text(path).partition("\n")[0].lower(),)
-    ]
-    if len(set(official)) > 1:
+    headers = [read_text(path).partition("\n")[0].lower() for path in lists.values()]
+    official = {
+        "youtube_id" in {cell.strip(' "\r') for cell in header.split(",")} for header in headers
+    }
+    if len(official) > 1:
         raise DatasetError(
             f"{root}: official and numbered lists side by side "
             f"({', '.join(path.name for path in lists.values())}); name the ones to use as "
             "options, such as train=FILE"
         )
-    if all(official):
+    if True in official:
         return _read_official_lists(root, options, lists, names)
     if names is None:
         raise DatasetError(
@@ -284,12 +274,11 @@ def _read_kinetics(root: Path, reading: Reading) -> ClipRows:
         )
     labels, folder = LabelSet(names), video_folder(root, options, ("",))
     clips = [clip for split, path in lists.items() for clip in _numbered(path, split, labels)]
-    distinct = list(dict.fromkeys(clips))
     records = [
-        clip_record(folder / name, [label], source="kinetics", split=split, group=video)
-        for name, label, split, video in distinct
+        clip_record("kinetics", folder / name, [label], split, video)
+        for name, label, split, video in dict.fromkeys(clips)
     ]
-    return clip_rows(records, labels, count_note(len(clips) - len(distinct), _REPEATED), root)
+    return clip_rows(records, labels, count_notes({_REPEATED: len(clips) - len(records)}), root)
 
 
 def _find_lists(root: Path, options: Mapping[str, str]) -> dict[str, Path]:
@@ -303,11 +292,12 @@ def _find_lists(root: Path, options: Mapping[str, str]) -> dict[str, Path]:
         splits = [split for split, spellings in _KINETICS_SPLITS.items() if words & {*spellings}]
         if path.suffix in (".csv", ".txt") and len(splits) == 1 and path.is_file():
             found[splits[0]].append(path)
-    for split in (split for split, paths in found.items() if len(paths) > 1):
-        names = ", ".join(path.name for path in found[split])
-        raise ConfigError(
-            f"{root}: several {split} lists ({names}); name the one to use as {split}=FILE"
-        )
+    for split, paths in found.items():
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise ConfigError(
+                f"{root}: several {split} lists ({names}); name the one to use as {split}=FILE"
+            )
     if not found:
         raise DatasetError(
             f"{root}: found no list; looked for .csv and .txt files with the word "
@@ -326,8 +316,9 @@ def _read_official_lists(
     clips = [clip for split, path in lists.items() for clip in _official(path, split)]
     distinct = list(dict.fromkeys(clips))
     labelled = [clip for clip in distinct if clip[1]]
-    labels = LabelSet(names or tuple(sorted({label for _, label, _, _ in labelled})))
-    unknown = sorted({label for _, label, _, _ in labelled} - set(labels))
+    found = sorted({label for _, label, _, _ in labelled})
+    labels = LabelSet(names or tuple(found))
+    unknown = [label for label in found if label not in labels]
     if unknown:
         raise DatasetError(
             f"{root}: the classes file does not name {', '.join(unknown[:_NUM_NAMED])}"
@@ -338,24 +329,17 @@ def _read_official_lists(
         # By the split's own name, or by another usual name if only that one is there.
         spellings = next((names for names in _KINETICS_SPLITS.values() if split in names), ())
         place_of[split] = video_folder(folder, {}, dict.fromkeys((split, *spellings)))
-    is_flat = {split: any(True for _ in place.glob("*.mp4")) for split, place in place_of.items()}
-    records = [
-        clip_record(
-            place_of[split] / ("" if is_flat[split] else label) / name,
-            [label],
-            source="kinetics",
-            split=split,
-            group=video,
-        )
-        for name, label, split, video in labelled
-    ]
-    notes = (
-        *count_note(len(clips) - len(distinct), _REPEATED),
-        *count_note(
-            sum(not label for _, label, _, _ in clips), "clips without a label, which are left out"
-        ),
-    )
-    return clip_rows(records, labels, notes, root)
+    is_flat = {split: any(place.glob("*.mp4")) for split, place in place_of.items()}
+    records = []
+    for name, label, split, video in labelled:
+        place = place_of[split] / ("" if is_flat[split] else label) / name
+        records.append(clip_record("kinetics", place, [label], split, video))
+    num_without = sum(not label for _, label, _, _ in clips)
+    notes = {
+        _REPEATED: len(clips) - len(distinct),
+        "clips without a label, which are left out": num_without,
+    }
+    return clip_rows(records, labels, count_notes(notes), root)
 
 
 def _official(path: Path, split: str) -> Iterator[tuple[str, str, str, str]]:
@@ -408,44 +392,40 @@ KINETICS = Format(
 )
 
 _MAMMALNET_FOLDERS = ("", "annotation/", "annotations/", "MammalNet/")
+_MAMMALNET_LINE = re.compile(r"(\S+)\s+(\d+)\s+(\d+)")
 _VIDEO_ID_LETTERS = 11
 
 
 def _read_mammalnet(root: Path, reading: Reading) -> ClipRows:
-    def find(name: str, what: str) -> Path:
-        return find_file(root, [f"{folder}{name}" for folder in _MAMMALNET_FOLDERS], what)
-
-    behaviours = read_class_names(find("behavior_to_id.csv", "list of behaviours"))
-    genera = read_class_names(find("genus_to_id.csv", "list of genera"))
+    behaviours, genera = (
+        read_class_names(find_file(root, [name], what, _MAMMALNET_FOLDERS))
+        for name, what in (
+            ("behavior_to_id.csv", "list of behaviours"),
+            ("genus_to_id.csv", "list of genera"),
+        )
+    )
     folder = video_folder(root, reading.options, ("trimmed_video", "videos", "."))
     records: list[Record] = []
     videos: dict[str, set[str]] = {"train": set(), "test": set()}
+    expected = (
+        f"a file, a behaviour from 0 to {len(behaviours) - 1} and a genus from 0 to "
+        f"{len(genera) - 1}"
+    )
     for split in videos:
-        path = find(f"{split}.txt", f"list of the {split} clips")
+        path = find_file(root, [f"{split}.txt"], f"list of the {split} clips", _MAMMALNET_FOLDERS)
         for number, line in numbered_lines(path):
-            name, *cells = line.split()
-            ids = [int(cell) for cell in cells if cell.isdecimal()]
-            is_complete = len(cells) == len(ids) == 2
-            if not is_complete or ids[0] >= len(behaviours) or ids[1] >= len(genera):
-                expected = (
-                    f"a file, a behaviour from 0 to {len(behaviours) - 1} and a genus from 0 to "
-                    f"{len(genera) - 1}"
-                )
+            found = _MAMMALNET_LINE.fullmatch(line)
+            behaviour, genus = map(int, found.groups()[1:]) if found else (0, 0)
+            if found is None or behaviour >= len(behaviours) or genus >= len(genera):
                 raise malformed(path, number, line, expected)
-            video = name[:_VIDEO_ID_LETTERS]
+            video = found[1][:_VIDEO_ID_LETTERS]
             videos[split].add(video)
+            place, labels = folder / found[1], [behaviours[behaviour]]
             records.append(
-                clip_record(
-                    folder / name,
-                    [behaviours[ids[0]]],
-                    source="mammalnet",
-                    split=split,
-                    group=video,
-                    actor=genera[ids[1]],
-                )
+                clip_record("mammalnet", place, labels, split, video, actor=genera[genus])
             )
     num_shared = len(videos["train"] & videos["test"])
-    notes = count_note(num_shared, "video(s) with clips in both train and test")
+    notes = count_notes({"video(s) with clips in both train and test": num_shared})
     return clip_rows(records, LabelSet(behaviours), notes, root)
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ import numpy as np
 
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
+from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
     clip_record,
     clip_rows,
@@ -39,10 +39,10 @@ from msqnet.formats.data_sets.list_files import (
     official_labels,
     video_folder,
 )
-from msqnet.formats.options import choose, count_note
+from msqnet.formats.options import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -63,7 +63,13 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
 
     options, labels = reading.options, official_labels("hockey")
     is_any = choose(options, "labels", ("any", "centre")) == "any"
-    numbers = {name: _whole_option(options, name) for name in _HOCKEY_DEFAULTS}
+    numbers = dict(_HOCKEY_DEFAULTS)
+    for name in set(options) & set(numbers):
+        if not options[name].isdecimal() or int(options[name]) < 1:
+            raise ConfigError(
+                f"option {name}={options[name]}: expected a whole number of at least 1"
+            )
+        numbers[name] = int(options[name])
     files = [_LABEL_FILE.fullmatch(path.name) for path in sorted(root.iterdir())]
     if not any(files):
         raise DatasetError(
@@ -75,7 +81,7 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
     num_short = 0
     for found in filter(None, files):
         split = "test" if int(found["part"]) == numbers["test_part"] else "train"
-        folder = video_folder(root, {}, (found["folder"],))
+        folder, period = video_folder(root, {}, (found["folder"],)), found["period"]
         frames = _read_frames(root / found[0], len(labels))
         num_short += len(frames) < HOCKEY_CLIP_FRAMES
         last = len(frames) - HOCKEY_CLIP_FRAMES
@@ -83,23 +89,23 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
             end = start + HOCKEY_CLIP_FRAMES
             shown = frames[start:end]
             seen = shown.any(axis=0) if is_any else shown[HOCKEY_CLIP_FRAMES // 2]
-            periods[split].add(found["period"])
+            periods[split].add(period)
             names = [labels.names[column] for column in np.flatnonzero(seen)]
-            records.append(
-                replace(
-                    clip_record(folder, names, source="hockey", split=split, group=found["period"]),
-                    start_seconds=float(start / FALLBACK_FPS),
-                    end_seconds=float(end / FALLBACK_FPS),
-                )
-            )
+            times = {
+                "start_seconds": float(start / FALLBACK_FPS),
+                "end_seconds": float(end / FALLBACK_FPS),
+            }
+            records.append(clip_record("hockey", folder, names, split, period, **times))
+    counts = {
+        "period(s) in both train and test, as the held-out part is one of each": len(
+            periods["train"] & periods["test"]
+        ),
+        f"part(s) left out, with fewer than {HOCKEY_CLIP_FRAMES} frames": num_short,
+    }
     notes = (
         "times count frames at 25 a second, as folders of images are read, not at the true rate",
         "label names are those of the MSQNet paper's released code: the files carry none",
-        *count_note(
-            len(periods["train"] & periods["test"]),
-            "period(s) in both train and test, as the held-out part is one of each",
-        ),
-        *count_note(num_short, f"part(s) left out, with fewer than {HOCKEY_CLIP_FRAMES} frames"),
+        *count_notes(counts),
     )
     return clip_rows(records, labels, notes, root)
 
@@ -115,13 +121,6 @@ def _read_frames(path: Path, num_labels: int) -> NDArray[np.bool_]:
             raise malformed(path, number, line, f"{num_labels} values of 0 or 1, comma-separated")
         rows.append([cell == "1" for cell in cells])
     return np.array(rows, dtype=np.bool_).reshape(len(rows), num_labels)
-
-
-def _whole_option(options: Mapping[str, str], name: str) -> int:
-    text = options.get(name, str(_HOCKEY_DEFAULTS[name]))
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"option {name}={text}: expected a whole number of at least 1")
-    return int(text)
 
 
 HOCKEY = Format(
@@ -158,7 +157,6 @@ def _read_volleyball(root: Path, reading: Reading) -> ClipRows:
     is_group = choose(reading.options, "target", ("person", "group")) == "group"
     skips = choose(reading.options, "malformed", ("stop", "skip")) == "skip"
     labels = official_labels("volleyball_group" if is_group else "volleyball")
-    names_of = _team_activity if is_group else _player_actions
     split_of = {video: split for split, videos in VOLLEYBALL_SPLITS.items() for video in videos}
     files, notes = _annotation_files(root, split_of)
     records: list[Record] = []
@@ -166,8 +164,9 @@ def _read_volleyball(root: Path, reading: Reading) -> ClipRows:
         seen: set[str] = set()
         for number, line in numbered_lines(path):
             try:
-                frame, cells = _scene(path, number, line, seen)
-                names = names_of(path, number, cells, labels)
+                frame, names = _scene(path, number, line, labels, is_group=is_group)
+                if frame in seen:
+                    raise malformed(path, number, f"{frame}.jpg", "each key frame once")
             except DatasetError as error:
                 if not skips:
                     raise
@@ -175,9 +174,7 @@ def _read_volleyball(root: Path, reading: Reading) -> ClipRows:
                 continue
             seen.add(frame)
             place, split = path.parent / frame, split_of[video]
-            records.append(
-                clip_record(place, names, source="volleyball", split=split, group=str(video))
-            )
+            records.append(clip_record("volleyball", place, names, split, str(video)))
     return clip_rows(records, labels, notes, root)
 
 
@@ -204,35 +201,24 @@ def _annotation_files(root: Path, split_of: Mapping[int, str]) -> tuple[dict[int
     return dict(sorted(files.items())), notes
 
 
-def _scene(path: Path, number: int, line: str, seen: set[str]) -> tuple[str, list[str]]:
-    """Number of the key frame, and the cells after it."""
+def _scene(
+    path: Path, number: int, line: str, labels: LabelSet, *, is_group: bool
+) -> tuple[str, tuple[str, ...]]:
+    """Number of the key frame, and the team's activity or the actions of the players."""
     name, *cells = line.split()
     frame = name.removesuffix(".jpg")
     if not frame.isdecimal() or frame == name or not cells:
         raise malformed(path, number, line, "<frame>.jpg, a team activity and the players")
-    if frame in seen:
-        raise malformed(path, number, name, "each key frame once")
-    return frame, cells
-
-
-def _team_activity(
-    path: Path, number: int, cells: Sequence[str], labels: LabelSet
-) -> tuple[str, ...]:
-    # Written both with a hyphen and with an underscore: l-pass, r_spike.
-    side, _, activity = cells[0].replace("-", "_").partition("_")
-    name = f"{_SIDES.get(side, side)} {activity}"
-    if name not in labels:
-        raise malformed(path, number, cells[0], f"one of the {len(labels)} team activities")
-    return (name,)
-
-
-def _player_actions(
-    path: Path, number: int, cells: Sequence[str], labels: LabelSet
-) -> tuple[str, ...]:
-    players = cells[1:]
+    if is_group:
+        # Written both with a hyphen and with an underscore: l-pass, r_spike.
+        side, _, activity = cells[0].replace("-", "_").partition("_")
+        name = f"{_SIDES.get(side, side)} {activity}"
+        if name not in labels:
+            raise malformed(path, number, cells[0], f"one of the {len(labels)} team activities")
+        return frame, (name,)
     present: set[str] = set()
-    for start in range(0, len(players), _PLAYER_CELLS):
-        *box, action = players[start : start + _PLAYER_CELLS]
+    for start in range(1, len(cells), _PLAYER_CELLS):
+        *box, action = cells[start : start + _PLAYER_CELLS]
         is_box = len(box) == _PLAYER_CELLS - 1
         is_box = is_box and all(cell.removeprefix("-").isdecimal() for cell in box)
         if not is_box or action not in labels:
@@ -241,7 +227,7 @@ def _player_actions(
         present.add(action)
     if not present:
         raise malformed(path, number, " ".join(cells), "at least one player")
-    return tuple(name for name in labels if name in present)
+    return frame, tuple(name for name in labels if name in present)
 
 
 VOLLEYBALL = Format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import closing
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 GET_AGAIN = "correct the line or get the file again"
-"""What to do about a malformed list."""
+"""The advice about a malformed list."""
 
 VIDEOS_OPTION = "videos"
 PIECES = "pieces"
@@ -36,14 +37,26 @@ _NUM_NAMED = 5
 
 
 def clip_record(
-    path: Path, labels: Iterable[str], *, source: str, split: str, group: str, actor: str = "human"
+    source: str,
+    path: Path,
+    labels: Iterable[str],
+    split: str,
+    group: str,
+    actor: str = "human",
+    *,
+    annotated: frozenset[str] | None = None,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
 ) -> Record:
-    """The row of a whole clip; `clip_rows` gives it its number and its relative path."""
+    """The row of a clip; `clip_rows` gives it its number and its relative path."""
     return Record(
         row=0,
         path=path,
         relative_path="",
         labels=tuple(labels),
+        annotated=annotated,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
         split=split,
         group=group,
         actor=actor,
@@ -54,10 +67,7 @@ def clip_record(
 def clip_rows(
     records: Iterable[Record], labels: LabelSet, notes: Iterable[str], root: Path
 ) -> ClipRows:
-    """Rows, numbered, with paths relative to the data set's folder.
-
-    A video outside of that folder keeps its absolute path.
-    """
+    """Rows, numbered, with paths relative to the data set's folder; others stay absolute."""
     folder = Path(os.path.abspath(root)).as_posix() + "/"  # noqa: PTH100 (a link stays a link)
     numbered = (
         replace(record, row=row, relative_path=record.path.as_posix().removeprefix(folder))
@@ -77,33 +87,32 @@ def in_order(names: Iterable[str], labels: LabelSet) -> tuple[str, ...]:
     return tuple(sorted(names, key=labels.index))
 
 
-def find_file(root: Path, candidates: Iterable[str], what: str) -> Path:
+def find_file(root: Path, names: Iterable[str], what: str, folders: Iterable[str] = ("",)) -> Path:
     """The first of several usual places of an annotation file or folder.
 
     Args:
         root: the data set's folder.
-        candidates: paths relative to it, the official layout first.
+        names: names that it may have.
         what: what is being looked for, for the message.
+        folders: usual folders, relative to the root and with a slash at the end, the official
+            layout first.
 
     Raises:
         DatasetError: none of them exists; lists all that were looked for.
     """
-    candidates = list(candidates)
-    for candidate in candidates:
-        if (root / candidate).exists():
-            return root / candidate
-    raise DatasetError(
-        f"{root}: found no {what}; looked for {', '.join(candidates)}. "
-        "Give the folder that holds the data set's annotation files as --root"
-    )
+    folders = tuple(folders)
+    candidates = [f"{folder}{name}" for name in names for folder in folders]
+    found = next((root / place for place in candidates if (root / place).exists()), None)
+    if found is None:
+        raise DatasetError(
+            f"{root}: found no {what}; looked for {', '.join(candidates)}. "
+            "Give the folder that holds the data set's annotation files as --root"
+        )
+    return found
 
 
 def require_files(paths: Sequence[Path]) -> None:
-    """Check that all files of a folder are there.
-
-    Raises:
-        DatasetError: some are not; the first of them are named.
-    """
+    """Raise `DatasetError` if some files of a folder are not there; names the first of them."""
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise DatasetError(
@@ -144,11 +153,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def choose_level(options: Mapping[str, str], levels: Sequence[str]) -> tuple[str, float]:
-    """What a row is, and the length below which pieces are left out.
-
-    Args:
-        options: may hold ``level``, and ``min_seconds`` where the level is pieces.
-        levels: the data set's, its default first.
+    """What a row is (of `levels`, the default first), and the seconds of the shortest piece.
 
     Raises:
         ConfigError: another level, or a length that is no number of at least 0 or has no use.
@@ -163,16 +168,13 @@ def choose_level(options: Mapping[str, str], levels: Sequence[str]) -> tuple[str
 def video_folder(
     root: Path, options: Mapping[str, str], candidates: Iterable[str], *, inside: str = ""
 ) -> Path:
-    """Where the videos belong, whether they are there or not.
+    """The absolute path of the folder where the videos belong, whether they are there or not.
 
     Args:
         root: the data set's folder.
         options: may name the folder as ``videos``.
         candidates: usual folders relative to the root; without any of them, the first is meant.
         inside: what must be in a candidate for it to count as there, such as a class folder.
-
-    Returns:
-        An absolute path.
     """
     named = options.get(VIDEOS_OPTION)
     places = [root / name for name in ([named] if named else candidates)]
@@ -181,15 +183,10 @@ def video_folder(
 
 
 def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
-    """The named columns of a sheet: cells by the number of the row, in the sheet's order.
+    """The named columns of a sheet of an ``.xlsx`` file: cells by the number of the row, in order.
 
     Cells are taken as they were typed: the text ``#N/A`` stays that text, which pandas would turn
     into a missing value. The header is row 1; rows without any cell are left out.
-
-    Args:
-        path: an ``.xlsx`` file.
-        sheet: name of the sheet.
-        columns: names in the first row; others are not read.
 
     Raises:
         MissingExtra: openpyxl is not installed.
@@ -203,21 +200,18 @@ def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tupl
         book = openpyxl.load_workbook(path, read_only=True)
     except (BadZipFile, KeyError, ValueError, OSError) as error:
         raise DatasetError(f"{path}: not a readable Excel workbook ({error})") from error
-    try:
+    with closing(book):
         if sheet not in book.sheetnames:
-            found = ", ".join(book.sheetnames)
-            raise DatasetError(f"{path}: no sheet {sheet!r}; found {found}")
+            raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(book.sheetnames)}")
         rows = book[sheet].iter_rows(values_only=True)
         header = next(rows, ())
-        missing = [name for name in columns if name not in header]
-        if missing:
-            found = ", ".join(str(name) for name in header)
-            raise DatasetError(f"{path}, sheet {sheet!r}: no column {missing[0]!r}; found {found}")
+        for name in columns:
+            if name not in header:
+                found = ", ".join(map(str, header))
+                raise DatasetError(f"{path}, sheet {sheet!r}: no column {name!r}; found {found}")
         places = [header.index(name) for name in columns]
         return {
             number: tuple(row[place] for place in places)
             for number, row in enumerate(rows, start=2)
             if any(cell is not None for cell in row)
         }
-    finally:
-        book.close()

@@ -33,12 +33,13 @@ which, so `msqnet check` names them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
+from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.clip_lists import ucf101_clips
 from msqnet.formats.data_sets.list_files import (
     GET_AGAIN,
@@ -57,12 +58,12 @@ from msqnet.formats.data_sets.list_files import (
     require_files,
     video_folder,
 )
-from msqnet.formats.options import count_note, parse_seconds
-from msqnet.intervals import Span, covers, cut
+from msqnet.formats.options import parse_seconds
+from msqnet.intervals import Piece, Span, covers, cut
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from msqnet.data.records import Record
@@ -80,16 +81,36 @@ def _without(labels: LabelSet, unknown: set[str]) -> frozenset[str] | None:
     return frozenset(labels) - unknown if unknown else None
 
 
+def _piece_records(blank: Record, pieces: Iterable[Piece], labels: LabelSet) -> Iterator[Record]:
+    """The row of each piece; a label that holds in it is known there."""
+    for piece in pieces:
+        known = blank.annotated
+        yield replace(
+            blank,
+            labels=in_order(piece.labels, labels),
+            annotated=None if known is None else known | piece.labels,
+            start_seconds=piece.start_seconds,
+            end_seconds=piece.end_seconds,
+        )
+
+
+def _timed(text: str) -> tuple[str, float, float]:
+    """A word, start and end in seconds; `ValueError` if it is anything else."""
+    word, start_text, end_text = text.split()
+    return word, parse_seconds(start_text), parse_seconds(end_text)
+
+
 def _read_charades(root: Path, reading: Reading) -> ClipRows:
     level, min_seconds = choose_level(reading.options, ("videos", PIECES))
-    name_of = _charades_classes(_charades_file(root, "Charades_v1_classes.txt"))
+    name_of = _charades_classes(root)
     labels = LabelSet(tuple(name_of.values()))
     folder = video_folder(root, reading.options, _CHARADES_VIDEOS)
     records: list[Record] = []
     num_without: Counter[str] = Counter()
     num_beyond = num_untimed = 0
     for split in ("train", "test"):
-        table = read_delimited(_charades_file(root, f"Charades_v1_{split}.csv"), GET_AGAIN)
+        name = f"Charades_v1_{split}.csv"
+        table = read_delimited(find_file(root, [name], name, _CHARADES_FOLDERS), GET_AGAIN)
         if table is None:
             raise DatasetError(f"{root}: the list of the {split} videos is empty; {GET_AGAIN}")
         table.require(_CHARADES_COLUMNS)
@@ -99,48 +120,31 @@ def _read_charades(root: Path, reading: Reading) -> ClipRows:
             num_without[split] += not names
             if not names and split == "train":
                 continue
-            place, subject = folder / f"{row.require('id')}.mp4", row["subject"]
-            blank = clip_record(place, (), source="charades", split=split, group=subject)
+            place = folder / f"{row.require('id')}.mp4"
+            blank = clip_record("charades", place, (), split, row["subject"])
             if level == "videos":
                 records.append(replace(blank, labels=in_order(names, labels)))
                 continue
             num_beyond += sum(span.end_seconds > length for span in spans)
             num_untimed += bool(untimed)
-            known = _without(labels, untimed)
-            records += [
-                replace(
-                    blank,
-                    labels=in_order(piece.labels, labels),
-                    annotated=None if known is None else known | piece.labels,
-                    start_seconds=piece.start_seconds,
-                    end_seconds=piece.end_seconds,
-                )
-                for piece in cut(spans, length, min_seconds=min_seconds)
-            ]
-    notes = (
-        *count_note(
-            num_without["train"],
-            "train videos without an action, which are left out (such test videos are kept: "
-            f"{num_without['test']})",
+            blank = replace(blank, annotated=_without(labels, untimed))
+            records += _piece_records(blank, cut(spans, length, min_seconds=min_seconds), labels)
+    notes = {
+        "train videos without an action, which are left out (such test videos are kept: "
+        f"{num_without['test']})": num_without["train"],
+        "actions that reach beyond their video's length and are cut off there": num_beyond,
+        "videos with actions at impossible times, which are unknown all through the video": (
+            num_untimed
         ),
-        *count_note(
-            num_beyond, "actions that reach beyond their video's length and are cut off there"
-        ),
-        *count_note(
-            num_untimed,
-            "videos with actions at impossible times, which are unknown all through the video",
-        ),
-    )
-    return clip_rows(records, labels, notes, root)
+    }
+    return clip_rows(records, labels, count_notes(notes), root)
 
 
-def _charades_file(root: Path, name: str) -> Path:
-    return find_file(root, [folder + name for folder in _CHARADES_FOLDERS], name)
-
-
-def _charades_classes(path: Path) -> dict[str, str]:
+def _charades_classes(root: Path) -> dict[str, str]:
     """Names by code, in the order of the file."""
     name_of: dict[str, str] = {}
+    file_name = "Charades_v1_classes.txt"
+    path = find_file(root, [file_name], file_name, _CHARADES_FOLDERS)
     for number, line in numbered_lines(path):
         code, _, name = line.partition(" ")
         if not name or not code.startswith("c") or code in name_of:
@@ -162,15 +166,15 @@ def _charades_actions(
     spans, untimed = [], set()
     for text in filter(None, row["actions"].split(";")):
         try:
-            code, start_text, end_text = text.split()
-            span = Span(name_of[code], parse_seconds(start_text), parse_seconds(end_text))
+            code, start, end = _timed(text)
+            label = name_of[code]
         except (ValueError, KeyError) as error:
             expected = "a code of the classes file, start and end such as c092 11.90 21.20"
             raise malformed(row.path, row.line, text, expected) from error
-        if span.start_seconds < min(span.end_seconds, length):
-            spans.append(span)
+        if start < min(end, length):
+            spans.append(Span(label, start, end))
         else:
-            untimed.add(span.label)
+            untimed.add(label)
     return length, spans, untimed
 
 
@@ -207,28 +211,6 @@ _NO_TRAINING_CLIPS = (
 )
 
 
-@dataclass
-class _Thumos14Video:
-    """What the lists say about one video.
-
-    Attributes:
-        spans: of the 20 classes, each once.
-        ambiguous: spans that count nowhere.
-    """
-
-    spans: list[Span] = field(default_factory=list)
-    ambiguous: list[Span] = field(default_factory=list)
-
-    @property
-    def clear_spans(self) -> list[Span]:
-        """Spans that are not inside an ambiguous one."""
-        return [
-            span
-            for span in self.spans
-            if not covers((other.interval for other in self.ambiguous), span.interval)
-        ]
-
-
 def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
     options = reading.options
     level, min_seconds = choose_level(options, ("instances", PIECES, "videos"))
@@ -242,75 +224,59 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
     counts[_TRAINING_CLIPS] = len(records)
     for split, candidates in _THUMOS14_VIDEOS.items():
         folder = video_folder(root, options, candidates)
-        for name, video in sorted(_thumos14_videos(root, split, labels, counts).items()):
-            clear = video.clear_spans
-            counts[_INSIDE_AMBIGUOUS] += len(video.spans) - len(clear)
+        for name, listed in sorted(_thumos14_spans(root, split, labels, counts).items()):
+            ambiguous = [span.interval for span in listed if span.label == _AMBIGUOUS]
+            spans = [span for span in listed if span.label != _AMBIGUOUS]
+            clear = [span for span in spans if not covers(ambiguous, span.interval)]
+            counts[_INSIDE_AMBIGUOUS] += len(spans) - len(clear)
             counts[_NOTHING_LEFT] += not clear
             if not clear:
                 continue
-            blank = clip_record(
-                folder / f"{name}.mp4", (), source="thumos14", split=split, group=name
-            )
+            blank = clip_record("thumos14", folder / f"{name}.mp4", (), split, name)
             if level == "instances":
-                records += _instance_rows(video, blank, labels, counts)
+                records += _instance_rows(spans, clear, blank, labels, counts)
             elif level == PIECES:
-                unknown = [span.interval for span in video.ambiguous]
-                records += [
-                    replace(
-                        blank,
-                        labels=in_order(piece.labels, labels),
-                        start_seconds=piece.start_seconds,
-                        end_seconds=piece.end_seconds,
-                    )
-                    for piece in cut(video.spans, None, unknown=unknown, min_seconds=min_seconds)
-                ]
+                pieces = cut(spans, None, unknown=ambiguous, min_seconds=min_seconds)
+                records += _piece_records(blank, pieces, labels)
             else:
                 seen = {span.label for span in clear}
-                known = _without(labels, {span.label for span in video.spans} - seen)
+                known = _without(labels, {span.label for span in spans} - seen)
                 records.append(replace(blank, labels=in_order(seen, labels), annotated=known))
-    notes = [note for text, number in counts.items() for note in count_note(number, text)]
-    if "ucf101" not in options:
-        notes.append(_NO_TRAINING_CLIPS)
+    notes = [*count_notes(counts), *([] if "ucf101" in options else [_NO_TRAINING_CLIPS])]
     return clip_rows(records, labels, notes, root)
 
 
-def _thumos14_videos(
+def _thumos14_spans(
     root: Path, split: str, labels: LabelSet, counts: Counter[str]
-) -> dict[str, _Thumos14Video]:
-    """What the lists of a part say, by the names of the videos."""
-    first = find_file(
-        root,
-        [f"{f.format(split=split)}{labels.names[0]}_{split}.txt" for f in _THUMOS14_FOLDERS],
-        f"lists of the {split} videos",
-    )
+) -> dict[str, list[Span]]:
+    """Spans by the names of the videos, each once; ambiguous ones, which count nowhere, too."""
+    folders = [folder.format(split=split) for folder in _THUMOS14_FOLDERS]
+    first_name = f"{labels.names[0]}_{split}.txt"
+    first = find_file(root, [first_name], f"lists of the {split} videos", folders)
     lists = {name: first.with_name(f"{name}_{split}.txt") for name in (*labels, _AMBIGUOUS)}
     require_files(list(lists.values()))
-    videos: dict[str, _Thumos14Video] = defaultdict(_Thumos14Video)
+    spans_of: dict[str, list[Span]] = defaultdict(list)
     for label, path in lists.items():
-        listed: set[tuple[str, Span]] = set()
         for number, line in numbered_lines(path):
             try:
-                name, start_text, end_text = line.split()
-                span = Span(label, parse_seconds(start_text), parse_seconds(end_text))
+                name, start, end = _timed(line)
             except ValueError as error:
                 expected = "a video's name, start and end in seconds"
                 raise malformed(path, number, line, expected) from error
-            is_empty = span.end_seconds <= span.start_seconds
-            counts[_REPEATED] += (name, span) in listed
+            span, is_empty = Span(label, start, end), end <= start
+            is_repeated = span in spans_of.get(name, ())
+            counts[_REPEATED] += is_repeated
             counts[_EMPTY] += is_empty
-            if is_empty or (name, span) in listed:
-                continue
-            listed.add((name, span))
-            video = videos[name]
-            (video.ambiguous if label == _AMBIGUOUS else video.spans).append(span)
-    return videos
+            if not is_empty and not is_repeated:
+                spans_of[name].append(span)
+    return spans_of
 
 
 def _instance_rows(
-    video: _Thumos14Video, blank: Record, labels: LabelSet, counts: Counter[str]
+    spans: list[Span], clear: list[Span], blank: Record, labels: LabelSet, counts: Counter[str]
 ) -> Iterator[Record]:
     names_of: dict[tuple[float, float], set[str]] = defaultdict(set)
-    for span in video.clear_spans:
+    for span in clear:
         names_of[span.interval].add(span.label)
     for (start, end), names in sorted(names_of.items()):
         if names == {_GENERAL, _SPECIAL}:
@@ -319,11 +285,8 @@ def _instance_rows(
         if len(names) > 1:
             counts[_AT_ONCE] += len(names)
             continue
-        others = {
-            span.label
-            for span in video.spans
-            if span.start_seconds < end and start < span.end_seconds
-        } - names
+        others = {s.label for s in spans if s.start_seconds < end and start < s.end_seconds}
+        others -= names
         counts[_OVERLAPPING] += bool(others - _unsaid(names))
         yield replace(
             blank,
