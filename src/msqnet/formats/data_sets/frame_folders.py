@@ -91,11 +91,17 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
             seen = shown.any(axis=0) if is_any else shown[HOCKEY_CLIP_FRAMES // 2]
             periods[split].add(period)
             names = [labels.names[column] for column in np.flatnonzero(seen)]
-            times = {
-                "start_seconds": float(start / FALLBACK_FPS),
-                "end_seconds": float(end / FALLBACK_FPS),
-            }
-            records.append(clip_record("hockey", folder, names, split, period, **times))
+            records.append(
+                clip_record(
+                    "hockey",
+                    folder,
+                    names,
+                    split,
+                    period,
+                    start_seconds=float(start / FALLBACK_FPS),
+                    end_seconds=float(end / FALLBACK_FPS),
+                )
+            )
     counts = {
         "period(s) in both train and test, as the held-out part is one of each": len(
             periods["train"] & periods["test"]
