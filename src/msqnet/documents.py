@@ -37,10 +37,9 @@ _NUM_NAMES_SHOWN = 8
 
 @dataclass(frozen=True)
 class Value:
-    """A value of a document.
+    """A value of a document: text or what JSON has. Access as another type raises `DatasetError`.
 
     Attributes:
-        value: text, or what JSON has.
         place: the file and the way to the value, such as ``cage.boris: observations: 'monday'``.
         advice: what to do if the document is not as it should be.
     """
@@ -56,11 +55,7 @@ class Value:
         )
 
     def text(self) -> str:
-        """Text that UTF-8 can hold.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """Text that UTF-8 can hold."""
         if not isinstance(self.value, str):
             raise self.error("text")
         if any("\ud800" <= letter <= "\udfff" for letter in self.value):
@@ -68,11 +63,7 @@ class Value:
         return self.value
 
     def number(self) -> float:
-        """A finite number, which may be written as text.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """A finite number, which may be written as text."""
         if isinstance(self.value, str | int | float) and not isinstance(self.value, bool):
             try:
                 found = float(self.value)
@@ -83,11 +74,7 @@ class Value:
         raise self.error("a number")
 
     def whole(self) -> int:
-        """A whole number of at least 0, which may be written as text.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """A whole number of at least 0, which may be written as text."""
         found = self.value
         # More digits are no number of anything, and slow to read.
         if isinstance(found, str) and found.isascii() and found.isdigit():
@@ -97,11 +84,7 @@ class Value:
         return found
 
     def truth(self) -> bool:
-        """Whether it is true.
-
-        Raises:
-            DatasetError: it is neither true nor false.
-        """
+        """Whether it is true."""
         if not isinstance(self.value, bool):
             raise self.error("true or false")
         return self.value
@@ -111,40 +94,29 @@ class JsonValue(Value):
     """A value of a JSON document."""
 
     def items(self) -> Iterator[tuple[str, JsonValue]]:
-        """Names and values of an object, in the order of the file.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """Names and values of an object in order."""
         for name, value in self._object().items():
             yield name, JsonValue(value, f"{self.place}: {name!r}", self.advice)
 
     def elements(self) -> Iterator[JsonValue]:
-        """Values of a list, in order; places count from 1.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """Values of a list, in order; places count from 1."""
         if not isinstance(self.value, list):
             raise self.error("a list")
         for number, value in enumerate(self.value, start=1):
             yield JsonValue(value, f"{self.place}: number {number}", self.advice)
 
-    def get(self, name: str) -> JsonValue | None:
-        """A value of an object; None where there is none, or it is null.
-
-        Raises:
-            DatasetError: this is no object.
-        """
-        value = self._object().get(name)
-        return None if value is None else JsonValue(value, f"{self.place}: {name}", self.advice)
+    def get(self, *names: str) -> JsonValue | None:
+        """A value of an object, or of an object in it; None where one is missing or null."""
+        found = self
+        for name in names:
+            value = found._object().get(name)
+            if value is None:
+                return None
+            found = JsonValue(value, f"{found.place}: {name}", self.advice)
+        return found
 
     def require(self, name: str) -> JsonValue:
-        """A value of an object that has to be there.
-
-        Raises:
-            DatasetError: it is not.
-        """
+        """A value of an object that has to be there; `DatasetError` if it is not."""
         found = self.get(name)
         if found is None:
             names = ", ".join(map(repr, list(self._object())[:_NUM_NAMES_SHOWN])) or "nothing"
@@ -158,11 +130,7 @@ class JsonValue(Value):
 
 
 def read_json(path: Path, advice: str) -> JsonValue:
-    """The document in a file; one that ends in ``.gz`` is unpacked.
-
-    Args:
-        path: of the file.
-        advice: what to do if it is not as it should be, for all errors about it.
+    """The document in a file; one that ends in ``.gz`` is unpacked. All errors end with `advice`.
 
     Raises:
         DatasetError: not JSON, not UTF-8, or larger than `MAX_JSON_BYTES`.
@@ -189,10 +157,9 @@ def read_json(path: Path, advice: str) -> JsonValue:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table.
+    """A row of a table; `require` and `number` raise `DatasetError` where a cell is not so.
 
     Attributes:
-        path: of the table.
         line: number of the line in the file that the row ends in.
         cells: text by column; of columns of the same name, the first.
         advice: what to do if the table is not as it should be.
@@ -216,21 +183,13 @@ class TableRow:
         return self.value(column).error(expected)
 
     def require(self, column: str) -> str:
-        """The text of a cell.
-
-        Raises:
-            DatasetError: it is empty.
-        """
+        """The text of a cell."""
         if not self[column]:
             raise self.error(column, "a value")
         return self[column]
 
     def number(self, column: str) -> float:
-        """A finite number.
-
-        Raises:
-            DatasetError: it is none.
-        """
+        """A finite number."""
         return self.value(column).number()
 
 
@@ -239,8 +198,6 @@ class Table:
     """A table of text.
 
     Attributes:
-        path: of the file.
-        header: names of the columns.
         rows: in order, without empty ones.
         before: first and second cells of the rows above the header.
         advice: what to do if the table is not as it should be.
@@ -253,11 +210,7 @@ class Table:
     advice: str
 
     def require(self, columns: Iterable[str]) -> None:
-        """Check that columns are there.
-
-        Raises:
-            DatasetError: some are not.
-        """
+        """Check that columns are there; `DatasetError` if some are not."""
         missing = [name for name in columns if name not in self.header]
         if missing:
             raise DatasetError(
@@ -278,7 +231,7 @@ def read_delimited(
 
     Args:
         path: of the file.
-        advice: what to do if it is not as it should be, for all errors about it.
+        advice: end of all errors about it.
         is_header: whether names are those of a header; rows may stand above it.
         delimiters: between cells; the first with which there is a header is taken.
         is_strict: whether each column has a name of its own, and each row a cell for each.

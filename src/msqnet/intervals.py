@@ -23,11 +23,7 @@ equal times differ by up to one of them after rounding."""
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Joins intervals that overlap or touch; empty ones are left out.
-
-    Returns:
-        Disjoint intervals in order.
-    """
+    """Intervals that overlap or touch are joined, empty ones left out; disjoint and in order."""
     joined: list[Interval] = []
     for start, end in sorted(pair for pair in intervals if pair[0] < pair[1]):
         if joined and start <= joined[-1][1] + SAME_TIME_SECONDS:
@@ -77,13 +73,7 @@ def covered_seconds(intervals: Iterable[Interval], wanted: Interval) -> float:
 
 @dataclass(frozen=True)
 class Span:
-    """An interval in which a label holds.
-
-    Attributes:
-        label: what is seen.
-        start_seconds: start.
-        end_seconds: end, itself not part of it; after the start.
-    """
+    """An interval in which a label holds; it ends after its start."""
 
     label: str
     start_seconds: float
@@ -100,8 +90,7 @@ class Piece:
     """An interval in which the same labels hold all the time.
 
     Attributes:
-        start_seconds: start.
-        end_seconds: end, itself not part of it; None is the end of the video.
+        end_seconds: None is the end of the video.
         labels: all of them; none in background.
     """
 
@@ -119,18 +108,14 @@ def cut(
 ) -> list[Piece]:
     """Cuts a video wherever a label begins or ends, so that each piece's labels are exactly known.
 
-    Rows of single annotated spans cannot say what is absent: other labels come and go inside them,
-    and the time between them has no row. Pieces cover the whole time, background included.
+    Pieces cover the whole time, background included: rows of single spans could not say what is
+    absent. They are in order, and neighbours differ in their labels.
 
     Args:
         spans: of all labels; they may overlap.
-        end_seconds: end of the video, beyond which spans are cut off; None if it is not known: then
-            the last piece is open.
+        end_seconds: of the video, which cuts spans off; None if unknown: the last piece is open.
         unknown: intervals about which nothing is known, whatever spans say: no piece covers them.
         min_seconds: shorter pieces are left out: their time counts as unknown.
-
-    Returns:
-        Pieces in order; neighbours differ in their labels.
     """
     video_end = math.inf if end_seconds is None else end_seconds
     by_label: dict[str, list[Interval]] = {}

@@ -15,7 +15,7 @@ from msqnet.errors import DatasetError
 from msqnet.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _SCORED = re.compile(r"score=(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:; (.*))?", re.DOTALL)
@@ -27,14 +27,12 @@ class Event:
     """One note: something was seen from one time to another.
 
     Attributes:
-        label: what is seen.
-        start_seconds: start, counted from the video's first frame.
-        end_seconds: end, itself not part of it; the start for a point event, which has no length;
-            None for a state without an end, of which only the start is known.
+        start_seconds: counted from the video's first frame.
+        end_seconds: itself not part of it; the start for a point event, which has no length; None
+            for a state without an end, of which only the start is known.
         subject: who did it; empty if nobody in particular.
         modifiers: what is said beside the label, in order.
         score: in [0, 1], of a model; None for what a person noted.
-        comment: free text.
 
     Raises:
         DatasetError: times that are negative, not finite or in the wrong order, or a score outside
@@ -76,14 +74,14 @@ class AnnotatedVideo:
     """All that was noted about one video.
 
     Attributes:
-        path: where the video belongs, whether it is there or not; absolute.
+        path: absolute; the video may be missing.
         events: in order of start, then end, label and subject.
-        duration_seconds: of the video; None if the file does not say.
+        duration_seconds: None if the file does not say.
         checked: labels that somebody looked for in this video; None for all of the ethogram.
         observed: intervals that somebody looked at, as (start, end) in seconds; None for the whole
             video.
-        split: part of the data that it belongs to; empty where there is none.
-        group: what must stay together when videos are split; empty where nothing is said.
+        split: part of the data that it belongs to; may be empty.
+        group: what must stay together when videos are split; may be empty.
     """
 
     path: Path
@@ -95,16 +93,11 @@ class AnnotatedVideo:
     group: str = ""
 
     def __post_init__(self) -> None:
-        events = sorted(
-            self.events,
-            key=lambda event: (
-                event.start_seconds,
-                math.inf if event.end_seconds is None else event.end_seconds,
-                event.label,
-                event.subject,
-            ),
-        )
-        object.__setattr__(self, "events", tuple(events))
+        def order(event: Event) -> tuple[float, float, str, str]:
+            end = math.inf if event.end_seconds is None else event.end_seconds
+            return event.start_seconds, end, event.label, event.subject
+
+        object.__setattr__(self, "events", tuple(sorted(self.events, key=order)))
 
     def is_checked(self, label: str) -> bool:
         """Whether somebody looked for a label of the ethogram in this video."""
@@ -130,6 +123,20 @@ class Annotations:
     notes: tuple[str, ...] = ()
     model: str = ""
 
+    @classmethod
+    def of_files(
+        cls,
+        videos: Iterable[AnnotatedVideo],
+        labels: Collection[str],
+        notes: Iterable[str],
+        point_labels: Iterable[str] = (),
+    ) -> Annotations:
+        """Videos of files that each name the labels that were looked for; `labels` may repeat."""
+        every = frozenset(labels)
+        found = tuple(replace(v, checked=None) if v.checked == every else v for v in videos)
+        ethogram = LabelSet(tuple(dict.fromkeys(labels)))
+        return cls(found, ethogram, frozenset(point_labels), tuple(notes))
+
     def events(self) -> Iterator[Event]:
         """Those of all videos."""
         for video in self.videos:
@@ -141,11 +148,7 @@ class Annotations:
         return LabelSet((*self.labels, *sorted(others)))
 
     def other_labels_note(self, title: str) -> tuple[str, ...]:
-        """What a format that knows no unknown labels makes of those beyond the ethogram.
-
-        Args:
-            title: of the format.
-        """
+        """What a format that knows no unknown labels makes of those beyond the ethogram."""
         others = [label for label in self.all_labels() if label not in self.labels]
         if not others:
             return ()
@@ -153,10 +156,6 @@ class Annotations:
             f"{title} takes labels that the ethogram does not have as absent wherever they were "
             f"not seen, though nobody looked for them: {', '.join(others)}",
         )
-
-    def with_notes(self, notes: Iterable[str]) -> Annotations:
-        """The same with further notes."""
-        return replace(self, notes=(*self.notes, *notes))
 
 
 def clean_label(written: str) -> str:
@@ -183,11 +182,7 @@ def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> Annotat
     """The same with states without an end as points, for a tool that knows which labels count.
 
     Whether such a state still held is unknown, so its label counts as one that was not looked for
-    in this video: it is known where it is seen and nowhere else.
-
-    Args:
-        video: what was noted.
-        labels: the ethogram.
+    in this video: it is known where it is seen and nowhere else. `labels` are the ethogram.
     """
     opened = {event.label for event in video.events if event.is_open}
     if not opened:
@@ -201,13 +196,7 @@ def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> Annotat
 
 
 def free_name(wanted: str, taken: set[str], mark: str = " #") -> str:
-    """A name of its own: the one that is wanted, with a number if that is taken.
-
-    Args:
-        wanted: name.
-        taken: names that were given; gets this one, too.
-        mark: before the number.
-    """
+    """The name that is wanted, or with a number after `mark` if it is taken; joins those taken."""
     name, number = wanted, 1
     while name in taken:
         number += 1
@@ -217,9 +206,31 @@ def free_name(wanted: str, taken: set[str], mark: str = " #") -> str:
 
 
 def count_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """One note for each count above 0.
-
-    Args:
-        counts: numbers by what is counted.
-    """
+    """One note for each count above 0, by what is counted."""
     return tuple(f"{text}: {number}" for text, number in counts.items() if number)
+
+
+def one_file_each(
+    videos: Sequence[AnnotatedVideo],
+    path: Path,
+    suffix: str,
+    title: str,
+    name_of: Callable[[AnnotatedVideo], str],
+    mark: str = " #",
+) -> dict[Path, AnnotatedVideo]:
+    """Files for a tool whose files are about one video: `path`, or a file each in that folder.
+
+    Raises:
+        DatasetError: several videos for one file, or no video at all.
+    """
+    if not videos:
+        raise DatasetError(f"{path}: there is no video to write")
+    if path.suffix.lower() != suffix or path.is_dir():
+        taken: set[str] = set()
+        return {path / f"{free_name(name_of(v), taken, mark)}{suffix}": v for v in videos}
+    if len(videos) > 1:
+        raise DatasetError(
+            f"{path}: found {len(videos)} videos, but a file of {title} holds one; name a folder "
+            f"instead, such as {path.with_suffix('')}"
+        )
+    return {path: videos[0]}

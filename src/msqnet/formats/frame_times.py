@@ -18,6 +18,7 @@ from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,25 +42,15 @@ class FrameTimes:
     duration_seconds: float
 
     def seconds_of(self, frame: int) -> float:
-        """When a frame begins to be shown; N is the end of the video.
-
-        Args:
-            frame: from 0 to N.
-
-        Raises:
-            DatasetError: the video has no such frame.
-        """
+        """When a frame from 0 to N begins; N is the end. `DatasetError` if there is none such."""
         count = len(self.starts_seconds)
         if not 0 <= frame <= count:
             raise DatasetError(f"found frame {frame}, expected 0 to {count}, counted from 0")
         return self.duration_seconds if frame == count else float(self.starts_seconds[frame])
 
     def frame_at(self, seconds: float) -> int:
-        """The frame that is shown at a time: the last that begins at it or before; from 0.
-
-        Times a millionth of a second short of a frame count as that frame, so that a time that was
-        written with six decimals finds its frame again.
-        """
+        """The frame that is shown at a time: the last that begins at it or before; from 0."""
+        # A millionth of a second: times that were written with six decimals find their frames.
         found = np.searchsorted(self.starts_seconds, seconds + 1e-6, side="right") - 1
         return int(np.clip(found, 0, len(self.starts_seconds) - 1))
 
@@ -74,11 +65,7 @@ class FrameTimes:
 
 
 def read_frame_times(path: Path) -> FrameTimes | None:
-    """The time stamps of a video; None where the file is not there.
-
-    Raises:
-        VideoError: the file is there and is no video.
-    """
+    """The time stamps of a video; None where it is missing. `VideoError` if it is no video."""
     # `os.path.exists` takes names of any length and character, from whatever a file holds.
     if not os.path.exists(path):  # noqa: PTH110
         return None
@@ -93,6 +80,21 @@ def duration_seconds(path: Path, written: float | None = None) -> float | None:
     except VideoError:
         times = None
     return written if times is None else times.duration_seconds
+
+
+def rate_option(options: Mapping[str, str], place: object, title: str) -> float:
+    """Frames a second of the video at `place`, which is missing, by the option ``fps``.
+
+    Raises:
+        DatasetError: there is no such option.
+        ConfigError: its value is no frame rate.
+    """
+    if "fps" not in options:
+        raise DatasetError(
+            f"{place}: the video is not there, and {title} counts frames; put it there, or take "
+            "--option fps=... with its frames a second"
+        )
+    return parse_rate(options["fps"])
 
 
 def parse_rate(written: str) -> float:
@@ -111,11 +113,7 @@ def parse_rate(written: str) -> float:
 
 
 def check_frame_count(path: Path, length_seconds: float, rate: float) -> None:
-    """Refuse a length from a file that would fill the memory with frames.
-
-    Raises:
-        DatasetError: there would be more than `MAX_FRAMES`.
-    """
+    """Raise `DatasetError` for a length that would fill the memory with frames."""
     if length_seconds * rate > MAX_FRAMES:
         raise DatasetError(
             f"{path}: {length_seconds:g} s at {rate:g} frames a second, which are more than "

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose(options: Mapping[str, str], name: str, values: Sequence[str]) -> str:
-    """The value of an option that has fixed values; the first of them if it is not given.
-
-    Raises:
-        ConfigError: another value.
-    """
+    """The value of an option, the first of `values` if not given; `ConfigError` for any other."""
     value = options.get(name, values[0])
     if value not in values:
         raise ConfigError(f"option {name}={value}: expected {' or '.join(values)}")
@@ -26,11 +22,7 @@ def choose(options: Mapping[str, str], name: str, values: Sequence[str]) -> str:
 
 
 def choose_seconds(options: Mapping[str, str], name: str, default: float) -> float:
-    """The value of an option that is a number of seconds of at least 0.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """The value of an option in seconds; `ConfigError` if it is no number of at least 0."""
     if name not in options:
         return default
     try:
@@ -42,11 +34,7 @@ def choose_seconds(options: Mapping[str, str], name: str, default: float) -> flo
 
 
 def parse_seconds(text: str) -> float:
-    """A finite number of at least 0.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A finite number of at least 0; `ValueError` for other text."""
     value = float(text)
     if not math.isfinite(value) or value < 0:
         raise ValueError(text)
@@ -54,12 +42,9 @@ def parse_seconds(text: str) -> float:
 
 
 def video_address(video: Path, file: Path, options: Mapping[str, str]) -> str:
-    """How a file names a video: by ``base_url`` where that is given, else by its path.
+    """How a file that is written names a video: under ``base_url`` if given, else by its path.
 
-    Args:
-        video: absolute path.
-        file: that is written; the path of a video in its folder or below is relative to it.
-        options: may have ``base_url``, the address of the folder of the videos.
+    The path of a video in the folder of `file` or below is relative to it; others are absolute.
     """
     if "base_url" in options:
         return f"{options['base_url'].rstrip('/')}/{quote(video.name)}"

@@ -37,8 +37,6 @@ class XmlElement:
     """An element of an XML document.
 
     Attributes:
-        element: as the parser gives it.
-        path: of the file.
         lines: of all elements of the document, counted from 1.
         advice: what to do if the document is not as it should be.
     """
@@ -84,23 +82,20 @@ class XmlElement:
         """An attribute; None where there is none."""
         return self.element.get(name)
 
-    def require(self, name: str) -> str:
-        """An attribute that has to be there.
+    def text_at(self, way: str) -> str:
+        """The text in the element at the end of a way; empty where there is none."""
+        found = self.find(way)
+        return "" if found is None else found.text
 
-        Raises:
-            DatasetError: it is not.
-        """
+    def require(self, name: str) -> str:
+        """An attribute that has to be there; `DatasetError` if it is not."""
         value = self.element.get(name)
         if value is None:
             raise self.error(", ".join(self.element.keys()), f"an attribute {name}")
         return value
 
     def value(self, name: str) -> Value:
-        """An attribute that has to be there, and its place.
-
-        Raises:
-            DatasetError: it is not.
-        """
+        """An attribute that has to be there, and its place; `DatasetError` if it is not."""
         return Value(self.require(name), f"{self._place} {name}", self.advice)
 
     @property
@@ -112,12 +107,7 @@ class XmlElement:
 
 
 def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
-    """The root element of a file.
-
-    Args:
-        path: an XML file, or a zip file that has one.
-        advice: what to do if it is not as it should be, for all errors about it.
-        member: name of the XML file in a zip file; without it, the file is no zip file.
+    """The root element of an XML file, or of the file `member` in a zip file.
 
     Raises:
         DatasetError: not XML, with a document type, or larger or deeper than annotation files are.

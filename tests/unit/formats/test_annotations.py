@@ -61,7 +61,6 @@ def test_labels_of_events_come_after_the_ethogram() -> None:
     annotations = Annotations((AnnotatedVideo(Path("/a.mp4"), events),), LABELS)
 
     assert annotations.all_labels().names == ("groom", "rear", "call", "climb", "z")
-    assert annotations.with_notes(["b"]).with_notes(["c"]).notes == ("b", "c")
 
 
 def test_everything_that_a_format_has_no_place_for_is_counted() -> None:

@@ -183,7 +183,9 @@ def test_frames_have_the_time_stamps_of_the_file(
 def test_videos_that_are_not_there_need_a_rate(exported: Callable[..., Path]) -> None:
     path = exported(document(image(5, "dark")), video=False)
 
-    with pytest.raises(DatasetError, match=r"frames of .*clip\.mp4, which is not there; put the"):
+    with pytest.raises(
+        DatasetError, match=r"clip\.mp4: the video is not there, and CVAT counts frames; put"
+    ):
         read(path)
     found = read(path, fps="5")
     assert spans(found) == [("dark", 1, 1.2)]

@@ -14,7 +14,7 @@ from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.frame_times import FrameTimes, read_frame_times
 from msqnet.formats.label_studio import FORMAT
 from msqnet.formats.label_studio.label_studio_config import FrameClock, rate_of, read_config
-from msqnet.formats.label_studio.label_studio_reader import video_path
+from msqnet.formats.label_studio.label_studio_tasks import video_path
 from msqnet.labels import LabelSet
 from tests.fixtures.formats import change, outcome
 
@@ -332,7 +332,7 @@ def test_times_inside_of_frames_become_whole_frames(
     assert spans(read(tmp_path / "tasks.json")) == [
         *(("Movement", 0.2, 0.6), ("Nothing", 0.4, 0.5), ("Nothing", 1.0, 1.1)),
     ]
-    assert "CVAT stores whole frames: times moved by up to 0.05 s" in notes
+    assert "Label Studio stores whole frames: times moved by up to 0.05 s" in notes
     assert dropped_fields(written, FORMAT.drops, "Label Studio") == (
         "Label Studio has no place for points: events without a length: 1",
         "Label Studio has no place for open ends: states without an end: 1",
@@ -401,7 +401,9 @@ def test_configuration_can_be_read_by_label_studio_and_here(tmp_path: Path) -> N
 def test_videos_that_are_not_there_need_a_rate_to_be_written(tmp_path: Path) -> None:
     annotations = Annotations((AnnotatedVideo(tmp_path / "no.mp4", EVENTS),), LABELS)
 
-    with pytest.raises(DatasetError, match=r"no\.mp4: not there, and Label Studio counts frames"):
+    with pytest.raises(
+        DatasetError, match=r"no\.mp4: the video is not there, and Label Studio counts frames"
+    ):
         write(annotations, tmp_path / "t.json", {})
     with pytest.raises(ConfigError, match="the tasks are JSON"):
         write(annotations, tmp_path / "t.xml", {"fps": "10"})

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from msqnet.formats import Format
 from msqnet.formats.label_studio.label_studio_config import config_path
-from msqnet.formats.label_studio.label_studio_reader import OPTIONS as READING_OPTIONS
-from msqnet.formats.label_studio.label_studio_reader import read_tasks
-from msqnet.formats.label_studio.label_studio_writer import OPTIONS as WRITING_OPTIONS
-from msqnet.formats.label_studio.label_studio_writer import write_tasks
+from msqnet.formats.label_studio.label_studio_tasks import read_tasks, write_tasks
 
 FORMAT = Format(
     "label_studio",
@@ -21,6 +18,17 @@ FORMAT = Format(
     write=write_tasks,
     suffixes=(".json",),
     drops=frozenset({"points", "open ends", "subjects", "modifiers"}),
-    options={**READING_OPTIONS, **WRITING_OPTIONS},
+    options={
+        "config": "when reading: file of the labelling configuration; otherwise NAME.xml beside it",
+        "data": "when reading: key of the video's address in the data of a task",
+        "take": "when reading: annotations, predictions or both; without it, predictions only "
+        "where there are no annotations",
+        "fps": "frames a second by which Label Studio counts (frameRate); otherwise that of the "
+        "file",
+        "as": "when writing: annotations or predictions; without it, predictions if they have "
+        "scores",
+        "base_url": "when writing: address of the folder of the videos, such as "
+        "/data/local-files/?d=videos",
+    },
     files=lambda path: (path, config_path(path)),
 )

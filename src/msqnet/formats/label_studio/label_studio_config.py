@@ -45,7 +45,6 @@ class LabellingConfig:
     """What a configuration says.
 
     Attributes:
-        labels: the ethogram, in its own order.
         video_key: key of the video's address in the data of a task; empty where it is not said.
         rate: frames a second that Label Studio counts by; None where the data say it.
         rate_key: key of that rate in the data of a task; empty where it stands here.
@@ -63,11 +62,7 @@ def config_path(tasks: Path) -> Path:
 
 
 def read_config(path: Path) -> LabellingConfig:
-    """Read a configuration.
-
-    Raises:
-        DatasetError: it is none.
-    """
+    """Read a configuration; `DatasetError` if it is none."""
     root = read_xml(path, _ADVICE)
     names: dict[str, None] = {}
     for group in root.iter():
@@ -78,8 +73,9 @@ def read_config(path: Path) -> LabellingConfig:
     video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
     if video is None:
         raise root.error(root.tag, "a labelling configuration with a <Video>")
-    rate, rate_key = _rate(video)
-    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, rate_key)
+    written = _get(video, "framerate")
+    rate = None if _key(written) else _rate(video, written) if written else _DEFAULT_RATE
+    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, _key(written))
 
 
 def _get(element: XmlElement, *attributes: str) -> str:
@@ -92,13 +88,7 @@ def _key(written: str) -> str:
     return written.removeprefix("$") if written.startswith("$") else ""
 
 
-def _rate(video: XmlElement) -> tuple[float | None, str]:
-    """Frames a second, or the key of them."""
-    written = _get(video, "framerate")
-    if not written:
-        return _DEFAULT_RATE, ""
-    if _key(written):
-        return None, _key(written)
+def _rate(video: XmlElement, written: str) -> float:
     try:
         rate = float(written)
     except ValueError:
@@ -107,15 +97,11 @@ def _rate(video: XmlElement) -> tuple[float | None, str]:
     rate = 1 / rate if 0 < rate < 1 else rate
     if not is_rate(rate):
         raise video.error(written, "a number of frames a second as frameRate")
-    return rate, ""
+    return rate
 
 
 def config_text(labels: Iterable[str]) -> str:
-    """A configuration for intervals of time in videos, at the rate that each task names.
-
-    Args:
-        labels: the ethogram, in order.
-    """
+    """A configuration for intervals of time in videos, at the rate that each task names."""
     view = Element("View")
     video = {"name": VIDEO_NAME, "value": f"${VIDEO_NAME}", "frameRate": f"${RATE_KEY}"}
     SubElement(view, "Video", video | {"timelineHeight": "120"})
@@ -140,7 +126,12 @@ class FrameClock:
 
     def seconds_of(self, first: int, last: int) -> tuple[float, float]:
         """When a range of frames begins and ends; the end of the video for frames after it."""
-        return self._seconds(self._index(first)), self._seconds(self._index(last) + 1)
+        begin, end = self._index(first), self._index(last) + 1
+        if self.times is not None:
+            count = len(self.times.starts_seconds)
+            return self.times.seconds_of(min(begin, count)), self.times.seconds_of(min(end, count))
+        assert self.rate is not None
+        return begin / self.rate, end / self.rate
 
     def _index(self, frame: int) -> int:
         """The frame of the file, or of an even rate, counted from 0."""
@@ -150,12 +141,6 @@ class FrameClock:
         if middle_seconds >= self.times.duration_seconds:
             return len(self.times.starts_seconds)
         return self.times.frame_at(middle_seconds)
-
-    def _seconds(self, index: int) -> float:
-        if self.times is not None:
-            return self.times.seconds_of(min(index, len(self.times.starts_seconds)))
-        assert self.rate is not None
-        return index / self.rate
 
     def frames_of(self, start_seconds: float, end_seconds: float) -> tuple[int, int]:
         """The first and the last frame of an interval of time; at least one frame.

@@ -1,44 +1,53 @@
-"""Reads exports of Label Studio.
+"""Tasks of Label Studio: exports that are read, and tasks to import.
 
 A region of ``TimelineLabels`` has ``ranges`` of frames; one of ``Labels`` on the sound of a video
-has ``start`` and ``end`` in seconds. Sources: https://labelstud.io/tags/timelinelabels,
-https://labelstud.io/guide/task_format and
+has ``start`` and ``end`` in seconds. Written events with a score are predictions, which people can
+correct there; others are annotations. Sources: https://labelstud.io/tags/timelinelabels,
+https://labelstud.io/guide/task_format, https://labelstud.io/guide/predictions and
 https://labelstud.io/templates/video_timeline_segmentation.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from msqnet.documents import JsonValue, read_json
-from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
-from msqnet.formats.frame_times import is_rate, parse_rate, read_frame_times
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+    without_open_states,
+)
+from msqnet.formats.frame_times import is_rate, parse_rate, rate_option, read_frame_times
 from msqnet.formats.label_studio.label_studio_config import (
+    RATE_KEY,
+    TIMELINE_NAME,
+    VIDEO_NAME,
     FrameClock,
     LabellingConfig,
     config_path,
+    config_text,
+    rate_of,
     read_config,
 )
-from msqnet.formats.options import choose, count_note
+from msqnet.formats.options import choose, video_address
 from msqnet.labels import LabelSet
+from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from msqnet.formats import Reading
 
-OPTIONS = {
-    "config": "when reading: file of the labelling configuration; otherwise NAME.xml beside it",
-    "data": "when reading: key of the video's address in the data of a task",
-    "take": "when reading: annotations, predictions or both; without it, predictions only where "
-    "there are no annotations",
-}
 _ADVICE = "export the project from Label Studio again, as JSON (not JSON-MIN)"
 _UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of a file that is uploaded."""
@@ -52,14 +61,7 @@ _USUAL_KEYS = ("video", "video_url", "url")
 
 @dataclass
 class _Project:
-    """What is known of all tasks.
-
-    Attributes:
-        reading: folder of videos and options.
-        config: the labelling configuration; None where it is not there.
-        take: results that are read.
-        counts: how often something was not taken, or taken in another way, by what it was.
-    """
+    """How tasks are read: annotations, predictions or both; `counts` of what was not taken."""
 
     reading: Reading
     config: LabellingConfig | None
@@ -69,10 +71,6 @@ class _Project:
 
 def read_tasks(path: Path, reading: Reading) -> Annotations:
     """Read an export.
-
-    Args:
-        path: the file of tasks.
-        reading: folder of the videos, and some of `OPTIONS`.
 
     Raises:
         DatasetError: no export as JSON, or values in it that are not as they should be.
@@ -87,26 +85,23 @@ def read_tasks(path: Path, reading: Reading) -> Annotations:
     place = Path(options["config"]) if "config" in options else config_path(path)
     config = read_config(place) if "config" in options or place.is_file() else None
     project = _Project(reading, config, take)
-    videos = [video for task in tasks if (video := _video(task, project)) is not None]
+    videos = tuple(video for task in tasks if (video := _video(task, project)) is not None)
+    notes = count_notes(project.counts)
+    if config is not None:
+        return Annotations(videos, config.labels, notes=notes)
     seen = sorted({event.label for video in videos for event in video.events})
-    labels = LabelSet(tuple(seen)) if config is None else config.labels
-    notes = [note for text, number in project.counts.items() for note in count_note(number, text)]
-    if config is None:
-        notes.append(
-            "an export does not say which labels were looked for: taken are those that occur; "
-            "--option config=FILE names the labelling configuration"
-        )
-    return Annotations(tuple(videos), labels, notes=tuple(notes))
+    notes += (
+        "an export does not say which labels were looked for: taken are those that occur; "
+        "--option config=FILE names the labelling configuration",
+    )
+    return Annotations(videos, LabelSet(tuple(seen)), notes=notes)
 
 
 def _results(task: JsonValue, key: str) -> list[JsonValue]:
     """Annotations or predictions of a task that were not cancelled."""
     found = task.get(key)
-    return [
-        result
-        for result in ([] if found is None else found.elements())
-        if not _is_true(result, "was_cancelled")
-    ]
+    results = () if found is None else found.elements()
+    return [result for result in results if not _is_true(result, "was_cancelled")]
 
 
 def _is_true(value: JsonValue, key: str) -> bool:
@@ -114,22 +109,33 @@ def _is_true(value: JsonValue, key: str) -> bool:
     return found is not None and found.truth()
 
 
+def _text(value: JsonValue, key: str) -> str:
+    found = value.get(key)
+    return found.text() if found is not None and isinstance(found.value, str) else ""
+
+
 def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
     data = task.get("data")
     if data is None:
         raise DatasetError(f"{task.place}: no 'data', so this is no task; {_ADVICE}")
     path = _path(data, project)
-    chosen = _chosen(task, project)
-    if not chosen:
+    regions: list[tuple[JsonValue, bool]] = []
+    is_taken = False
+    for key in ("annotations", "predictions"):
+        results = _results(task, key) if project.take in (key, "both") else []
+        if len(results) > 1:
+            project.counts[f"tasks with several {key}, of which one is taken"] += 1
+        if results:
+            # Of several, the one that is called true, or the last.
+            true = [item for item in results if _is_true(item, "ground_truth")]
+            listed = (true or results)[-1].get("result")
+            is_taken = True
+            if listed is not None:
+                regions += [(region, key == "predictions") for region in listed.elements()]
+    if not is_taken:
         project.counts[f"tasks without {project.take}, which are left out"] += 1
         return None
     times = read_frame_times(path)
-    regions = [
-        (region, is_model)
-        for result, is_model in chosen
-        if (listed := result.get("result")) is not None
-        for region in listed.elements()
-    ]
     clock = FrameClock(_rate(data, [region for region, _ in regions], project), times)
     events = [
         event
@@ -146,19 +152,6 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
         split=_text(data, "split"),
         group=_text(data, "group"),
     )
-
-
-def _chosen(task: JsonValue, project: _Project) -> list[tuple[JsonValue, bool]]:
-    """Results that are taken: of several, the one that is called true, or the last."""
-    chosen = []
-    for key in ("annotations", "predictions"):
-        results = _results(task, key) if project.take in (key, "both") else []
-        if len(results) > 1:
-            project.counts[f"tasks with several {key}, of which one is taken"] += 1
-        if results:
-            true = [item for item in results if _is_true(item, "ground_truth")]
-            chosen.append(((true or results)[-1], key == "predictions"))
-    return chosen
 
 
 def _path(data: JsonValue, project: _Project) -> Path:
@@ -213,15 +206,13 @@ def _rate(data: JsonValue, regions: Iterable[JsonValue], project: _Project) -> f
     config = project.config
     if config is not None and config.rate is not None:
         return config.rate
-    found = data.get("fps" if config is None or not config.rate_key else config.rate_key)
+    found = data.get((config and config.rate_key) or RATE_KEY)
     if found is not None:
         if not is_rate(found.number()):
             raise found.error("frames a second, more than 0")
         return found.number()
     for region in regions:
-        value = region.get("value")
-        frames = None if value is None else value.get("framesCount")
-        seconds = None if value is None else value.get("duration")
+        frames, seconds = region.get("value", "framesCount"), region.get("value", "duration")
         if frames is None or seconds is None or seconds.number() <= 0:
             continue
         if is_rate(frames.number() / seconds.number()):
@@ -235,8 +226,15 @@ def _events(
     value, kind = region.get("value"), _text(region, "type") or "none"
     if value is not None and value.get("ranges") is not None:
         labels, intervals = value.get("timelinelabels"), _ranges(value, clock, path, project)
-    elif value is not None and kind == "labels" and _has_times(value):
-        labels, intervals = value.get("labels"), [_second_interval(value)]
+    elif (
+        value is not None
+        and kind == "labels"
+        and (start := value.get("start")) is not None
+        and (end := value.get("end")) is not None
+    ):
+        if not 0 <= start.number() <= end.number():
+            raise value.error(f"a start of at least 0, not after the end, {end.number()}")
+        labels, intervals = value.get("labels"), [(start.number(), end.number())]
     else:
         project.counts[f"results of type {kind}, which are left out"] += 1
         return []
@@ -248,10 +246,10 @@ def _events(
         raise score.error("a score from 0 to 1")
     confidence = None if score is None else score.number()
     return [
-        Event(name, start, end, score=confidence, comment=_comment(region))
+        Event(name, first, last, score=confidence, comment=_comment(region))
         for name in names
         if name
-        for start, end in intervals
+        for first, last in intervals
     ]
 
 
@@ -291,17 +289,6 @@ def _ranges(
     return intervals
 
 
-def _has_times(value: JsonValue) -> bool:
-    return value.get("start") is not None and value.get("end") is not None
-
-
-def _second_interval(value: JsonValue) -> tuple[float, float]:
-    start, end = value.require("start"), value.require("end")
-    if not 0 <= start.number() <= end.number():
-        raise value.error(f"a start of at least 0, not after the end, {end.number()}")
-    return start.number(), end.number()
-
-
 def _comment(region: JsonValue) -> str:
     """What was written beside a region."""
     meta = region.get("meta")
@@ -311,11 +298,6 @@ def _comment(region: JsonValue) -> str:
     if isinstance(text.value, list):
         return "\n".join(line.text() for line in text.elements())
     return text.text()
-
-
-def _text(value: JsonValue, key: str) -> str:
-    found = value.get(key)
-    return found.text() if found is not None and isinstance(found.value, str) else ""
 
 
 def _looked_for(
@@ -333,3 +315,136 @@ def _looked_for(
             raise observed.error("pairs of seconds, each a start and an end")
         intervals = tuple((pair[0].number(), pair[1].number()) for pair in pairs)
     return labels, intervals
+
+
+@dataclass
+class _Changes:
+    """What tasks change: how far a time was moved at most, and rates of uneven videos."""
+
+    moved_seconds: float = 0.0
+    varying_rates: list[float] = field(default_factory=list)
+    num_absent: int = 0
+
+
+def write_tasks(
+    annotations: Annotations, path: Path, options: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Write one task a video, and the labelling configuration beside them; returns notes.
+
+    Raises:
+        ConfigError: an option that does not fit, or another ending of the file.
+        DatasetError: a video that is not there, while the rate of its frames is not given.
+    """
+    config = config_path(path)
+    if config == path:
+        raise ConfigError(f"--out {path}: the tasks are JSON, and {path} is their configuration")
+    changes = _Changes()
+    videos = [without_open_states(video, annotations.labels) for video in annotations.videos]
+    labels = annotations.all_labels()
+    if len(labels) > len(annotations.labels):
+        # The configuration has to name labels that nobody looked for, too; tasks tell them apart.
+        everything = frozenset(annotations.labels)
+        videos = [replace(v, checked=everything) if v.checked is None else v for v in videos]
+    tasks = [_task(video, annotations, path, options, changes) for video in videos]
+    with replacing(path) as part, replacing(config) as config_part:
+        text = json.dumps(tasks, indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
+        config_part.write_text(config_text(labels), encoding="utf-8")
+    notes = [f"the labelling configuration of these tasks is {config}"]
+    if "base_url" not in options:
+        notes.append(
+            "videos are named by their paths; Label Studio needs addresses that it can reach: "
+            "--option base_url=... puts one before their names"
+        )
+    if changes.moved_seconds > 1e-6:
+        moved = f"times moved by up to {changes.moved_seconds:.3g} s"
+        notes.append(f"Label Studio stores whole frames: {moved}")
+    varying = (
+        "videos whose frames do not come at an even rate, which Label Studio counts at "
+        f"{max(changes.varying_rates, default=0):.4g} a second at most, so that each has one"
+    )
+    absent = "videos that are not there, whose frames are by fps"
+    counts = {varying: len(changes.varying_rates), absent: changes.num_absent}
+    return (*notes, *count_notes(counts))
+
+
+def _task(
+    video: AnnotatedVideo,
+    annotations: Annotations,
+    path: Path,
+    options: Mapping[str, str],
+    changes: _Changes,
+) -> dict[str, Any]:
+    clock = _clock(video, options, changes)
+    scored = [event for event in video.events if event.score is not None]
+    unscored = [event for event in video.events if event.score is None]
+    if "as" in options:
+        kind = choose(options, "as", ("annotations", "predictions"))
+        is_predicted = kind == "predictions"
+        scored = list(video.events) if is_predicted else []
+        unscored = [] if is_predicted else list(video.events)
+    else:
+        is_predicted = bool(scored) or (bool(annotations.model) and not unscored)
+    data = {
+        VIDEO_NAME: video_address(video.path, path, options),
+        RATE_KEY: clock.rate,
+        "checked": None if video.checked is None else sorted(video.checked),
+        "observed": None if video.observed is None else [list(pair) for pair in video.observed],
+        "split": video.split or None,
+        "group": video.group or None,
+    }
+    task: dict[str, Any] = {"data": {key: item for key, item in data.items() if item is not None}}
+    if unscored or not is_predicted:
+        task["annotations"] = [{"result": _regions(unscored, clock, changes, "manual")}]
+    if is_predicted:
+        scores = [event.score for event in scored if event.score is not None]
+        prediction: dict[str, Any] = {"model_version": annotations.model or "msqnet"}
+        if scores:
+            prediction["score"] = sum(scores) / len(scores)
+        prediction["result"] = _regions(scored, clock, changes, "prediction")
+        task["predictions"] = [prediction]
+    return task
+
+
+def _clock(video: AnnotatedVideo, options: Mapping[str, str], changes: _Changes) -> FrameClock:
+    times = read_frame_times(video.path)
+    if times is None:
+        changes.num_absent += 1
+        return FrameClock(rate_option(options, video.path, "Label Studio"), None)
+    own_rate, is_even = rate_of(times)
+    if "fps" in options:
+        return FrameClock(parse_rate(options["fps"]), times)
+    if not is_even:
+        changes.varying_rates.append(own_rate)
+    return FrameClock(own_rate, times)
+
+
+def _regions(
+    events: Sequence[Event], clock: FrameClock, changes: _Changes, origin: str
+) -> list[dict[str, Any]]:
+    regions = []
+    for number, event in enumerate(events, start=1):
+        start = event.start_seconds
+        end = start if event.end_seconds is None else event.end_seconds
+        first, last = clock.frames_of(start, end)
+        if end > start:
+            new_start, new_end = clock.seconds_of(first, last)
+            moved = max(abs(new_start - start), abs(new_end - end))
+            changes.moved_seconds = max(changes.moved_seconds, moved)
+        region: dict[str, Any] = {
+            "id": f"event{number}",
+            "from_name": TIMELINE_NAME,
+            "to_name": VIDEO_NAME,
+            "type": "timelinelabels",
+            "origin": origin,
+            "value": {
+                "ranges": [{"start": first, "end": last}],
+                "timelinelabels": [event.label],
+            },
+        }
+        if event.score is not None:
+            region["score"] = event.score
+        if event.comment:
+            region["meta"] = {"text": [event.comment]}
+        regions.append(region)
+    return regions
