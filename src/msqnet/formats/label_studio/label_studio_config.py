@@ -73,9 +73,9 @@ def read_config(path: Path) -> LabellingConfig:
     video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
     if video is None:
         raise root.error(root.tag, "a labelling configuration with a <Video>")
-    written = _get(video, "framerate")
-    rate = None if _key(written) else _rate(video, written) if written else _DEFAULT_RATE
-    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, _key(written))
+    fps = _get(video, "framerate")
+    rate = None if _key(fps) else _rate(video, fps) if fps else _DEFAULT_RATE
+    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, _key(fps))
 
 
 def _get(element: XmlElement, *attributes: str) -> str:
