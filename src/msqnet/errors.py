@@ -12,7 +12,7 @@ MsqnetError
 ├── TrainingError          a training run that cannot go on
 ├── ExportError            a model that cannot be exported, or graphs that differ from it
 ├── MissingExtra           an optional dependency that is not installed
-└── ServiceError           a request that a server rejects
+└── ServiceError           a server that cannot run, or a request that it rejects
 
 A message names the thing, what was found, what was expected, and the next step. The library raises;
 only `msqnet.cli` turns errors into one line and an exit code.
@@ -70,7 +70,7 @@ class MissingExtra(MsqnetError, ImportError):
 
     Args:
         purpose: what was attempted, as the subject of a sentence.
-        extra: the name of the extra that holds what is missing.
+        extra: name of the extra that installs it.
     """
 
     def __init__(self, purpose: str, *, extra: str) -> None:
@@ -79,14 +79,31 @@ class MissingExtra(MsqnetError, ImportError):
 
 
 class ServiceError(MsqnetError):
-    """A request that a server rejects."""
+    """A server that cannot run, or a request that it rejects."""
 
 
 def check(condition: bool, message: str) -> None:
-    """Refuse a setting.
-
-    Raises:
-        ConfigError: with the message, unless the condition holds.
-    """
+    """Raise `ConfigError` with the message unless the condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def check_at_least(settings: object, **least: float) -> None:
+    """Raise `ConfigError` for a setting below its least value; None passes."""
+    for name, bound in least.items():
+        value = getattr(settings, name)
+        check(value is None or value >= bound, f"{name} {value}: expected at least {bound:g}")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Raise `ConfigError` for a setting of 0 or less; None passes."""
+    for name in names:
+        value = getattr(settings, name)
+        check(value is None or value > 0, f"{name} {value}: expected more than 0")
+
+
+def check_shares(settings: object, *names: str) -> None:
+    """Raise `ConfigError` for a setting that is not in [0, 1]; None passes."""
+    for name in names:
+        value = getattr(settings, name)
+        check(value is None or 0 <= value <= 1, f"{name} {value}: expected 0 to 1")

@@ -1,4 +1,4 @@
-"""Label sets: the only place where label names and column numbers are converted into each other."""
+"""Label sets: the only place that converts between label names and column numbers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def split_labels(text: str) -> tuple[str, ...]:
     """Names in a ``|``-joined cell, in order, stripped, without repeats; an empty cell gives ()."""
     names = (name.strip() for name in text.split(SEPARATOR))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def as_words(name: str) -> str:
+    """A name with underscores as spaces."""
+    return " ".join(name.replace("_", " ").split())
 
 
 def join_labels(names: Iterable[str]) -> str:
@@ -61,19 +66,11 @@ class LabelSet:
         return {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
-        """Column of one label.
-
-        Raises:
-            VocabularyError: the label is not in the set.
-        """
+        """Column of one label; raises `VocabularyError` if it is not in the set."""
         return self.indices((name,))[0]
 
     def indices(self, names: Iterable[str]) -> list[int]:
-        """Columns of several labels, in the order asked for.
-
-        Raises:
-            VocabularyError: names the labels that are not in the set.
-        """
+        """Columns of several labels; raises `VocabularyError` for those that are not in the set."""
         names = list(names)
         missing = [name for name in names if name not in self._index_of]
         if missing:
@@ -85,8 +82,8 @@ class LabelSet:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What a text encoder reads: the names with underscores as spaces."""
-        return tuple(" ".join(name.replace("_", " ").split()) for name in self.names)
+        """The names with underscores as spaces, for a text encoder."""
+        return tuple(as_words(name) for name in self.names)
 
     @property
     def digest(self) -> str:

@@ -181,10 +181,14 @@ class Novelty:
 
     @property
     def warning(self) -> str:
-        """What a reader must know; empty where there is nothing."""
+        """A sentence for readers; empty unless `is_unlike`."""
+        if not self.is_unlike:
+            return ""
         nearer = "all" if self.share == 1 else f"{self.share:.1%}"
-        text = "unlike what the model was trained on: farther from its training videos than"
-        return f"{text} {nearer} of these are from each other" if self.is_unlike else ""
+        return (
+            "possibly out of distribution: farther from the training videos than "
+            f"{nearer} of them are from one another"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What a text encoder reads of a label: its name, sentences around it, its description, synonyms.
+"""The texts of a label for a text encoder: its name, sentences around it, description, synonyms.
 
 A style is ``none`` (the name alone, as in the paper), ``templates`` (`TEMPLATES`), ``descriptions``
-(from a table of labels), or a sentence of one's own with ``{}`` for the name. Several are joined by
+(from a table of labels), or your own sentence with ``{}`` for the name. Several are joined by
 ``|``: ``none|descriptions`` gives every label two texts, whose embeddings are averaged.
 """
 
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ConfigError, DatasetError
-from msqnet.labels import SEPARATOR, split_labels
+from msqnet.documents import read_text
+from msqnet.errors import DatasetError, check
+from msqnet.labels import SEPARATOR, as_words, split_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,13 +48,7 @@ _NUM_NAMED_IN_ERRORS = 8
 
 @dataclass(frozen=True)
 class LabelText:
-    """What is written about one label.
-
-    Attributes:
-        name: as in the label set.
-        description: what it looks like, in a sentence; empty where nothing was written.
-        synonyms: other names of the same thing.
-    """
+    """The texts of one label; without a description it is empty."""
 
     name: str
     description: str = ""
@@ -66,7 +61,7 @@ def prompts_of(
     """The texts that stand for each label, in the order of the labels.
 
     Underscores of names and synonyms are read as spaces. Synonyms take the place of the name in
-    ``templates`` and in sentences of one's own; ``none`` is the name alone.
+    ``templates`` and in your own sentences; ``none`` is the name alone.
 
     Args:
         labels: the labels.
@@ -79,51 +74,38 @@ def prompts_of(
     Raises:
         ConfigError: no such style, or labels without the description that it needs.
     """
+    known = (NAME_ONLY, TEMPLATE_ENSEMBLE, DESCRIPTIONS)
     parts = [part.strip() for part in style.split(SEPARATOR)]
-    _check_style(style, parts)
-    written = {name: (texts or {}).get(name, LabelText(name)) for name in labels}
-    if DESCRIPTIONS in parts:
-        _check_descriptions(written)
+    for part in parts:
+        check(
+            part in known or PLACE_OF_NAME in part,
+            f"prompts {style!r}: found {part!r}, expected {', '.join(known)}, or a sentence "
+            f"with {PLACE_OF_NAME} for the name; several are joined by '{SEPARATOR}'",
+        )
+    found = [(texts or {}).get(name, LabelText(name)) for name in labels]
+    missing = [label.name for label in found if not label.description]
+    num_left = len(missing) - _NUM_NAMED_IN_ERRORS
+    check(
+        DESCRIPTIONS not in parts or not missing,
+        f"prompts '{DESCRIPTIONS}': {len(missing)} of {len(found)} labels have no description: "
+        f"{', '.join(missing[:_NUM_NAMED_IN_ERRORS])}"
+        f"{f' and {num_left} more' if num_left > 0 else ''}; write one for each in the table of "
+        "labels (column 'description'), or use another style",
+    )
     return tuple(
         tuple(dict.fromkeys(text for part in parts for text in _texts_of(label, part)))
-        for label in written.values()
+        for label in found
     )
-
-
-def _check_style(style: str, parts: Sequence[str]) -> None:
-    known = (NAME_ONLY, TEMPLATE_ENSEMBLE, DESCRIPTIONS)
-    for part in parts:
-        if part not in known and PLACE_OF_NAME not in part:
-            raise ConfigError(
-                f"prompts {style!r}: found {part!r}, expected {', '.join(known)}, or a sentence "
-                f"with {PLACE_OF_NAME} for the name; several are joined by '{SEPARATOR}'"
-            )
-
-
-def _check_descriptions(written: Mapping[str, LabelText]) -> None:
-    missing = [name for name, text in written.items() if not text.description]
-    if missing:
-        shown = ", ".join(missing[:_NUM_NAMED_IN_ERRORS])
-        rest = len(missing) - _NUM_NAMED_IN_ERRORS
-        raise ConfigError(
-            f"prompts '{DESCRIPTIONS}': {len(missing)} of {len(written)} labels have no "
-            f"description: {shown}{f' and {rest} more' if rest > 0 else ''}; write one for each "
-            "in the table of labels (column 'description'), or use another style"
-        )
 
 
 def _texts_of(label: LabelText, part: str) -> tuple[str, ...]:
     if part == DESCRIPTIONS:
         return (label.description,)
     if part == NAME_ONLY:
-        return (_as_words(label.name),)
+        return (as_words(label.name),)
     templates = TEMPLATES if part == TEMPLATE_ENSEMBLE else (part,)
-    names = [_as_words(name) for name in (label.name, *label.synonyms)]
+    names = [as_words(name) for name in (label.name, *label.synonyms)]
     return tuple(template.replace(PLACE_OF_NAME, name) for name in names for template in templates)
-
-
-def _as_words(name: str) -> str:
-    return " ".join(name.replace("_", " ").split())
 
 
 def read_label_table(path: str | Path) -> dict[str, LabelText]:
@@ -143,9 +125,21 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
             row, which is named. Rows are numbered as a spreadsheet shows them: the header is 1.
     """
     path = Path(path)
-    rows = _read_rows(path)
-    header = [cell.strip().lower() for cell in rows[0]]
-    _check_header(path, header)
+    content = read_text(path, "save the table as 'CSV UTF-8'")
+    delimiter = max(_DELIMITERS, key=content.partition("\n")[0].count)
+    try:
+        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
+    header = [cell.strip().lower() for cell in (rows or [[]])[0]]
+    if "name" not in header:
+        raise DatasetError(
+            f"{path}: no column 'name'; found {', '.join(header) or 'nothing'}; the first row must "
+            f"name the columns {','.join(_COLUMNS)}"
+        )
+    repeated = [column for column in _COLUMNS if header.count(column) > 1]
+    if repeated:
+        raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
     texts: dict[str, LabelText] = {}
     row_of: dict[str, int] = {}
     for number, cells in enumerate(rows[1:], start=2):
@@ -161,37 +155,6 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     if not texts:
         raise DatasetError(f"{path}: no label in it; expected a header and one row for each label")
     return texts
-
-
-def _read_rows(path: Path) -> list[list[str]]:
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); expected a table of labels (CSV)"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: byte {error.start} is not UTF-8 text; save the table as 'CSV UTF-8'"
-        ) from error
-    header_line = content.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header_line.count)
-    try:
-        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
-    return rows or [[]]
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    if "name" not in header:
-        raise DatasetError(
-            f"{path}: no column 'name'; found {', '.join(header) or 'nothing'}; the first row must "
-            f"name the columns {','.join(_COLUMNS)}"
-        )
-    repeated = [column for column in _COLUMNS if header.count(column) > 1]
-    if repeated:
-        raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
 
 
 def _parse_row(place: str, header: Sequence[str], cells: Sequence[str]) -> LabelText:

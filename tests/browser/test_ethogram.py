@@ -91,7 +91,8 @@ def page(browser: Browser) -> Iterator[Page]:
     page.set_content('<!doctype html><html lang="en"><title>t</title><div id="here"></div></html>')
     for name in ("theme.css", "ethogram.css"):
         page.add_style_tag(content=(ASSETS / name).read_text())
-    page.add_script_tag(content=(ASSETS / "ethogram.js").read_text())
+    for name in ("elements.js", "ethogram.js"):
+        page.add_script_tag(content=(ASSETS / name).read_text())
     yield page
     context.close()
     assert errors == []

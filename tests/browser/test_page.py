@@ -199,7 +199,7 @@ def test_filter_shows_the_actions_that_it_names(result_page: Page) -> None:
 def test_heat_map_lies_over_the_picture(result_page: Page) -> None:
     result_page.select_option("#heat-label", "sitting")
     result_page.click("#heat-button")
-    _has_soon(result_page.locator("#heat-note"), "play to see it move")
+    _has_soon(result_page.locator("#heat-note"), "play the video to see it")
 
     painted = result_page.eval_on_selector(
         "#heat",
@@ -250,7 +250,7 @@ def test_example_is_taken_and_cancelled(page: Page, server: RunningServer) -> No
     page.click(".example[data-name=bikes]")
     page.wait_for_selector("#view-running:not([hidden])")
     _has_soon(page.locator("#running-title"), r"bikes\.mp4")
-    _has_soon(page.locator("#running-state"), "Waiting|Recognising")
+    _has_soon(page.locator("#running-state"), "Waiting|Predicting")
 
     page.click("#cancel")
 

@@ -97,7 +97,7 @@ def test_videos_are_sorted_and_filtered(open_report: OpenReport, three: Path) ->
     assert names(page) == ["long.mov"]
     assert page.locator("#filter-count").inner_text() == "1 of 3 shown"
     page.get_by_label("Find").fill("nothing like that")
-    assert page.get_by_text("No video fits.").is_visible()
+    assert page.get_by_text("No video matches.").is_visible()
     assert (
         page.get_by_role("region", name="Inputs without a result").get_by_text("broken.mp4").count()
     )

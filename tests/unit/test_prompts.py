@@ -147,7 +147,7 @@ def test_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_absent_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"labels.csv: cannot be read \(No such file"):
+    with pytest.raises(DatasetError, match=r"labels.csv: cannot be read: No such file"):
         read_label_table(tmp_path / "labels.csv")
 
 

@@ -1,8 +1,8 @@
-"""`msqnet convert`: annotations of data sets, tools and tables from one form into another."""
+"""`msqnet convert`: annotations from one format to another."""
 
 from __future__ import annotations
 
-from msqnet.errors import ConfigError
+from msqnet.errors import check
 
 
 def convert(
@@ -14,23 +14,22 @@ def convert(
     option: list[str] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Turn annotations of a data set, of an annotation tool or of a model into another form.
+    """Convert annotations between data sets, annotation tools, results and tables.
 
-    Videos need not be there: rows name the place where they belong, and `msqnet check` lists those
-    that are missing. Beside a table, the labels are written in the official order. What the other
-    form has no place for is said.
+    The videos need not exist: rows contain the paths where they belong, and `msqnet check` lists
+    missing ones. With a table, the labels are written in the official order. Fields that the target
+    format cannot hold are reported.
 
     Args:
-        from_: What is read: a data set or the format of a tool. `list` shows all of them with their
-            licences and options.
-        to: The format that is written; `--from list` shows all.
-        input: File or folder of annotations; needed for formats, not for data sets.
-        root: Folder that a data set was unpacked in; of a format, the folder that holds the videos,
-            by default that of the annotations.
-        out: File to write; for a table .csv, .tsv or .parquet, and the labels go beside it, into
+        from_: Data set or format to read. `list` shows all with their licences and options.
+        to: Format to write; `--from list` shows all.
+        input: File or folder of annotations; required for formats, not for data sets.
+        root: Folder of the unpacked data set; for a format, the folder of the videos, by default
+            that of the annotations.
+        out: File to write: for a table .csv, .tsv or .parquet; the labels are written beside it as
             NAME.labels.csv.
-        option: How to read and write, as KEY=VALUE; `--from list` shows what there is.
-        overwrite: Replace what is there.
+        option: Options of reading and writing, as KEY=VALUE; `--from list` shows all.
+        overwrite: Replace existing files.
 
     Returns:
         Exit code.
@@ -43,19 +42,12 @@ def convert(
     given: dict[str, str] = {}
     for pair in option or ():
         name, equals, value = pair.partition("=")
-        if not name or not equals or not value:
-            raise ConfigError(f"--option {pair}: expected KEY=VALUE, such as split=1")
-        if name in given:
-            raise ConfigError(f"--option {pair}: {name} is given twice")
+        is_pair = bool(name and equals and value)
+        check(is_pair, f"--option {pair}: expected KEY=VALUE, such as split=1")
+        check(name not in given, f"--option {pair}: {name} is given twice")
         given[name] = value
     lines = convert_annotations(
-        from_,
-        to,
-        path=input,
-        root=root,
-        out=out,
-        options=given,
-        overwrite=overwrite,
+        from_, to, path=input, root=root, out=out, options=given, overwrite=overwrite
     )
     print("\n".join(lines))
     return 0

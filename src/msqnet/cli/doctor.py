@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from msqnet.diagnosis import CheckResult
 
-_MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
-
 
 def doctor(
     model: str | None = None,
@@ -21,19 +19,19 @@ def doctor(
     offline: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Check this installation and this machine, run a short test of both, and suggest fixes.
+    """Check this installation and machine, run a short test and suggest fixes.
 
     Attach the whole output when you report a problem.
 
     Args:
-        model: Model of the self-test, as of `msqnet predict`; by default the one that comes with
+        model: Model of the self-test, as for `msqnet predict`; by default the one that comes with
             msqnet.
         device: auto, cpu, cuda, cuda:1, mps, ...
-        offline: Do not try to reach the Hugging Face Hub.
-        as_json: Print JSON instead, one object per line.
+        offline: Do not contact the Hugging Face Hub.
+        as_json: Print JSON, one object per line.
 
     Returns:
-        0 if msqnet works here, 1 if something that it needs does not.
+        0 if msqnet works here, 1 if anything it needs does not.
     """
     num_problems = num_notes = 0
     topic = ""
@@ -46,7 +44,8 @@ def doctor(
         if result.topic != topic:
             topic = result.topic
             print(f"\n{topic}", flush=True)
-        print(f"  {_MARKS[result.status]:<8}{result.name}: {result.value}", flush=True)
+        mark = "PROBLEM" if result.status == "problem" else result.status
+        print(f"  {mark:<8}{result.name}: {result.value}", flush=True)
         if result.advice:
             print(f"{'':12}-> {result.advice}", flush=True)
     if not as_json:

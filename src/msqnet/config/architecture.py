@@ -102,14 +102,10 @@ class ArchConfig:
 
 
 def check_method(settings: ArchConfig | Any) -> None:
-    """Refuse settings of the method that do not fit each other.
+    """Raise `ConfigError` for settings of the method that do not fit each other.
 
     Args:
-        settings: an `ArchConfig`, or an `MSQNetConfig`, which has the same settings under the same
-            names.
-
-    Raises:
-        ConfigError: says which.
+        settings: an `ArchConfig`, or an `MSQNetConfig`, which has settings of the same names.
     """
     check(
         settings.video_query != "none" or not settings.direct_path,

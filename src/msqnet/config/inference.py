@@ -1,4 +1,4 @@
-"""What predicts, and how: the options that all commands with a finished model share."""
+"""The options that all commands with a finished model share."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from msqnet.config.windows import SegmentConfig, WindowConfig
 from msqnet.labels import split_labels
 
 RuntimeName = Literal["auto", "torch", "onnxruntime", "openvino"]
-"""What scores clips: PyTorch runs model folders, the others run what `msqnet export` writes."""
+"""PyTorch runs model folders, the others run the folders that `msqnet export` writes."""
 
 Precision = Literal["fp32", "bf16"]
-"""Numbers of matrix products and convolutions, and of what lies between them; weights that are no
-factors, and logits, are float32 in any case."""
+"""Number type of matrix products and convolutions and of the activations between them; logits, and
+weights that are not multiplied, are always float32."""
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model predicts, for which labels, and what computes it.
+    """Which model predicts which labels, and how it is computed.
 
     Attributes:
         model: A finished model: a folder, also one that `msqnet export` wrote, a Hugging Face Hub
             id, or a name listed by `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` asks a CLIP or SigLIP without any training.
-        labels: What to look for, `walking|two animals fighting`: any text for an open-vocabulary
+            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without training.
+        labels: Labels to predict, `walking|two animals fighting`: any text for an open-vocabulary
             model and for clip-zero-shot, some of its own labels for any other. By default all
             labels of the model.
         label_table: CSV with the columns name, description, synonyms of these labels, for models
             that were trained with descriptions or synonyms.
         device: auto, cpu, cuda, cuda:1, mps, ...
-        runtime: What computes the scores: `torch` for models, `onnxruntime` or `openvino` for what
-            `msqnet export` wrote, on the CPU; `auto` chooses by the folder.
-        precision: Numbers of matrix products: `fp32`, or `bf16` on NVIDIA's GPUs since Ampere and
-            on CPUs with AVX512-BF16 or AMX: faster for large models, with slightly other scores.
+        runtime: Library that computes the scores: `torch` for models, `onnxruntime` or `openvino`
+            (CPU only) for folders that `msqnet export` wrote; `auto` chooses by the folder.
+        precision: Number type of matrix products: `fp32`, or `bf16` on NVIDIA GPUs since Ampere and
+            on CPUs with AVX512-BF16 or AMX. bf16 is faster for large models and changes the scores
+            slightly.
     """
 
     model: str | None = None
@@ -55,11 +56,11 @@ class InferenceOptions(ModelOptions):
 
     Attributes:
         window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from one window's start to the next one's; by default about half a
-            window, such that overlapping windows share frames.
+        stride_seconds: Time from the start of one window to the start of the next; by default about
+            half a window, such that overlapping windows share frames.
         batch_size: Windows scored at a time.
-        threshold: Score from 0 to 1 from which an action counts as present; by default the model's
-            own threshold of each label.
+        threshold: Lowest score, 0 to 1, at which an action counts as present; by default the
+            model's own threshold of each label.
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from msqnet.errors import check
+from msqnet.errors import check, check_at_least
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class MotionBoxConfig:
         margin: The square's side as a multiple of the tight one.
         min_side_share: Smallest side, as a share of the frame's short side.
         noise_levels: Grey levels (of 255) below which a frame difference counts as noise.
-        min_moving_share: Below this share of moving pixels nothing moves.
-        max_moving_share: Above this share everything moves (camera motion, cut).
+        min_moving_share: Share of moving pixels below which nothing counts as moving.
+        max_moving_share: Share above which everything moves (camera motion, cut).
     """
 
     energy_share: float = 0.9
@@ -30,10 +30,8 @@ class MotionBoxConfig:
 
     def __post_init__(self) -> None:
         check(0 < self.energy_share <= 1, f"energy_share {self.energy_share}: expected (0, 1]")
-        check(self.margin >= 1, f"margin {self.margin}: expected at least 1")
-        check(
-            0 < self.min_side_share <= 1, f"min_side_share {self.min_side_share}: expected (0, 1]"
-        )
+        check(0 < self.min_side_share <= 1, f"min_side_share {self.min_side_share}: (0, 1]")
+        check_at_least(self, margin=1)
 
 
 @dataclass(frozen=True)
@@ -60,18 +58,14 @@ class ClipConfig:
     motion: MotionBoxConfig = field(default_factory=MotionBoxConfig)
 
     def __post_init__(self) -> None:
-        check(self.num_frames >= 1, f"num_frames {self.num_frames}: expected at least 1")
-        check(self.size_pixels >= 16, f"size_pixels {self.size_pixels}: expected at least 16")
+        size = self.size_pixels
+        check_at_least(self, num_frames=1, size_pixels=16)
         check(
-            self.short_side_pixels >= self.size_pixels,
-            f"short_side_pixels {self.short_side_pixels} is less than size_pixels "
-            f"{self.size_pixels}: the centre crop would not fit",
+            self.short_side_pixels >= size,
+            f"short_side_pixels {self.short_side_pixels} is less than size_pixels {size}: the "
+            "centre crop would not fit",
         )
-        check(
-            self.decode_short_side_pixels >= self.size_pixels,
-            f"decode_short_side_pixels {self.decode_short_side_pixels} is less than size_pixels "
-            f"{self.size_pixels}",
-        )
+        check_at_least(self, decode_short_side_pixels=size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; `from_dict` reads them back."""
@@ -79,14 +73,8 @@ class ClipConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClipConfig:
-        """Rebuild from `to_dict`.
-
-        Raises:
-            ConfigError: an unknown field, or a value out of range.
-        """
-        values = dict(values)
+        """Rebuild from `to_dict`; raises `ConfigError` for an unknown field or a wrong value."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         check(not unknown, f"unknown clip settings {unknown}; known are {sorted(known)}")
-        motion = values.pop("motion", None)
-        return cls(**values, motion=MotionBoxConfig(**motion) if motion else MotionBoxConfig())
+        return cls(**{**values, "motion": MotionBoxConfig(**values.get("motion") or {})})

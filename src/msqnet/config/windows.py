@@ -1,11 +1,11 @@
-"""How long videos are cut into windows, seen from several views, and turned into segments."""
+"""Settings of windows, views and segments."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from msqnet.errors import check
+from msqnet.errors import check, check_at_least, check_positive, check_shares
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class WindowConfig:
 
     Attributes:
         window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from one window's start to the next one's; by default half a window,
-            rounded so that overlapping windows share frames.
+        stride_seconds: Time from the start of one window to the start of the next; by default half
+            a window, rounded so that overlapping windows share frames.
         batch_size: Windows scored at a time.
     """
 
@@ -24,10 +24,8 @@ class WindowConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("window_seconds", "stride_seconds"):
-            value = getattr(self, name)
-            check(value is None or value > 0, f"{name} {value}: expected more than 0")
-        check(self.batch_size >= 1, f"batch_size {self.batch_size}: expected at least 1")
+        check_positive(self, "window_seconds", "stride_seconds")
+        check_at_least(self, batch_size=1)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class SegmentConfig:
     """How a timeline of scores becomes segments.
 
     Attributes:
-        threshold: Score from which an action counts as present; by default the model's own
+        threshold: Lowest score at which an action counts as present; by default the model's own
             threshold of each label.
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
@@ -46,19 +44,13 @@ class SegmentConfig:
     max_gap_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        check(
-            self.threshold is None or 0 <= self.threshold <= 1,
-            f"threshold {self.threshold}: expected 0 to 1",
-        )
-        check(
-            self.min_duration_seconds >= 0, f"min_duration_seconds {self.min_duration_seconds} < 0"
-        )
-        check(self.max_gap_seconds >= 0, f"max_gap_seconds {self.max_gap_seconds} < 0")
+        check_shares(self, "threshold")
+        check_at_least(self, min_duration_seconds=0, max_gap_seconds=0)
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """How often a clip is looked at, and how the scores of these views become one.
+    """How many views of a clip are scored, and how their scores are merged.
 
     Attributes:
         num_clips: Views over time: each has T frames over the row's whole time, between the frames
@@ -72,7 +64,7 @@ class ViewConfig:
     merge: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        check(self.num_clips >= 1, f"num_clips {self.num_clips}: expected at least 1")
+        check_at_least(self, num_clips=1)
         check(self.crops in (1, 3), f"crops {self.crops}: expected 1 or 3")
         check(self.merge in ("mean", "max"), f"merge {self.merge!r}: expected mean or max")
 
@@ -84,7 +76,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class ViewChoice:
-    """Views that are asked for; what is left out is as the protocol has it.
+    """Views that replace those of the protocol.
 
     Attributes:
         num_clips: Views over time, each of T frames over the row's whole time.
@@ -97,10 +89,6 @@ class ViewChoice:
     merge: Literal["mean", "max"] | None = None
 
     def over(self, views: ViewConfig) -> ViewConfig:
-        """These views where they were asked for, else the given ones.
-
-        Raises:
-            ConfigError: a number that is not allowed.
-        """
-        asked = {name: value for name, value in asdict(self).items() if value is not None}
-        return replace(views, **asked)
+        """The given views with these settings in place of theirs; raises `ConfigError`."""
+        chosen = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(views, **chosen)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from msqnet.report.results_reader import PredictedVideo, Results
 
 _STYLES = ("theme.css", "ethogram.css", "report.css")
-_SCRIPTS = ("ethogram.js", "report.js")
+_SCRIPTS = ("elements.js", "ethogram.js", "report.js")
 # What can end a script element, or begin a comment in one, as JSON strings may write it too.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 

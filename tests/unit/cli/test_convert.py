@@ -177,8 +177,8 @@ def test_help_shows_the_names_to_type_and_an_example(capsys: pytest.CaptureFixtu
         main(["convert", "--help"])
 
     text = " ".join(capsys.readouterr().out.split())
-    assert "--from FROM What is read: a data set or the format of a tool" in text
-    assert "--option OPTION [OPTION ...] How to read and write, as KEY=VALUE" in text
+    assert "--from FROM Data set or format to read." in text
+    assert "--option OPTION [OPTION ...] Options of reading and writing, as KEY=VALUE" in text
     assert "from_" not in text
     assert "example: msqnet convert --from charades --root" in text
 

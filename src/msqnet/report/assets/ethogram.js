@@ -16,6 +16,7 @@
   const MAX_ZOOM = 64;
   const PIXELS_A_TICK = 90;
   const SVG = "http://www.w3.org/2000/svg";
+  const { make } = window.msqnet;
 
   /** NumPy's pairwise sum of `values[start .. start + count)`: the same order, so the same bits. */
   function pairwiseSum(values, start, count) {
@@ -187,13 +188,6 @@
     const corners = steps.map(([start, end, score]) => `${start} ${y(score)}L${end} ${y(score)}`);
     const line = corners.join("L");
     return { line: `M${line}`, area: `M${steps[0][0]} 1L${line}L${steps[steps.length - 1][1]} 1Z` };
-  }
-
-  function make(tag, className, text) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
   }
 
   function makeSvg(tag, attributes) {
@@ -385,9 +379,9 @@
       });
       // One tab stop for all segments; arrows go from one to the next.
       if (this._buttons.length) this._buttons[0].tabIndex = 0;
-      const heard = new Set(this.segments.map((segment) => segment.label));
+      const present = new Set(this.segments.map((segment) => segment.label));
       for (const lane of this._lanes) {
-        lane.row.classList.toggle("is-silent", !heard.has(lane.label));
+        lane.row.classList.toggle("is-silent", !present.has(lane.label));
       }
       this._drawNow();
     }
@@ -506,7 +500,7 @@
     }
   }
 
-  window.msqnet = Object.assign(window.msqnet ?? {}, {
+  Object.assign(window.msqnet, {
     Ethogram,
     segmentsFromTimeline,
     timeBudget,

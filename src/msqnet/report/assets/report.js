@@ -8,29 +8,12 @@
   "use strict";
 
   const NUM_CARDS = 60;
-  const byId = (id) => document.getElementById(id);
-
-  function make(tag, className, text) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
+  const { byId, make, bytesOf, isDark } = window.msqnet;
 
   /** Give a node the colour of a label. */
   function paint(node, column) {
     node.style.setProperty("--ethogram-colour", msqnet.labelColour(column));
     return node;
-  }
-
-  function bytesOf(text) {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  }
-
-  /* Colours: the button turns what is seen, whatever the system says. */
-  function isDark() {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   }
 
   function listenToTheme() {
@@ -335,14 +318,14 @@
   function listenToVideos() {
     const panel = new VideoPanel();
     let current = 0;
-    const list = new VideoList((index, isAsked) => open(index, isAsked));
+    const list = new VideoList((index, isRequested) => open(index, isRequested));
 
-    function open(index, isAsked) {
+    function open(index, isRequested) {
       current = index;
       panel.open(index);
       list.mark(index);
-      if (isAsked) byId("video-name").focus({ preventScroll: true });
-      if (isAsked) byId("video-panel").scrollIntoView({ block: "start" });
+      if (isRequested) byId("video-name").focus({ preventScroll: true });
+      if (isRequested) byId("video-panel").scrollIntoView({ block: "start" });
     }
 
     function move(by) {

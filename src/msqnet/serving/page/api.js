@@ -3,7 +3,7 @@
 const BASE = new URL("api/v1/", document.baseURI);
 const POLL_MILLISECONDS = 400;
 
-/** What the server says went wrong. */
+/** An error response of the server. */
 export class ServerError extends Error {
   constructor(status, detail) {
     super(detail.message);
@@ -19,7 +19,7 @@ export function address(path) {
 
 const UNREACHABLE = {
   code: "unreachable",
-  message: "The server cannot be reached. Check the connection, then try again.",
+  message: "The server cannot be reached. Check the connection and try again.",
 };
 
 function errorOf(status, text) {
@@ -28,7 +28,7 @@ function errorOf(status, text) {
   } catch {
     return new ServerError(status, {
       code: "unexpected",
-      message: `The server answered ${status} without an explanation.`,
+      message: `The server responded with status ${status} and no explanation.`,
     });
   }
 }
@@ -98,7 +98,7 @@ export function pause(milliseconds, signal = undefined) {
   });
 }
 
-/** Ask for a prediction until it is finished; a lost connection is tried again. */
+/** Poll a prediction until it is finished; a lost connection is tried again. */
 export async function follow(id, onStatus, signal) {
   for (let failures = 0; ; ) {
     try {
@@ -113,7 +113,7 @@ export async function follow(id, onStatus, signal) {
   }
 }
 
-/** Ask for something until it is made; `onStatus` hears how far it is. */
+/** Request a file until it is made; `onStatus` gets the progress. */
 export async function whenMade(path, onStatus, options = {}) {
   for (;;) {
     const response = await send(path, options);

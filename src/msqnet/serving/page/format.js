@@ -1,4 +1,6 @@
-/** Numbers as people read them, and small pieces of the page. */
+/** Numbers, labels and messages as people read them. */
+
+export const { byId, make } = window.msqnet;
 
 export function formatBytes(bytes) {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
@@ -34,16 +36,4 @@ export function sentence(message) {
   const isName = /^\S*[.:]/.test(message.split(" ", 1)[0]);
   const start = isName ? message.slice(0, 1) : message.slice(0, 1).toUpperCase();
   return start + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");
-}
-
-export function byId(id) {
-  return document.getElementById(id);
-}
-
-/** An element with a class and text; text is never taken for markup. */
-export function make(tag, className = "", text = undefined) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
 }

@@ -1,4 +1,4 @@
-/** Draws over the player where the model looked, frame by frame, in step with it. */
+/** Draws an attribution map over the player, frame by frame, in step with it. */
 
 /** From clear over blue and yellow to white; the same in light and dark, as it lies on a video. */
 function colourTable() {
@@ -23,10 +23,6 @@ function colourTable() {
 
 const COLOURS = colourTable();
 
-function decode(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}
-
 export class HeatMap {
   /** @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas lies over it. */
   constructor(video, canvas) {
@@ -41,9 +37,9 @@ export class HeatMap {
     video.addEventListener("play", () => this._follow());
   }
 
-  /** Show a heat map as the server gives it, or null for none. */
+  /** Show an attribution map as the server gives it, or null for none. */
   show(data) {
-    this._data = data && { ...data, bytes: decode(data.maps) };
+    this._data = data && { ...data, bytes: window.msqnet.bytesOf(data.maps) };
     this._drawn = null;
     this._canvas.hidden = !data;
     if (!data) return;

@@ -82,7 +82,7 @@ class Page {
     });
   }
 
-  /** Show what the address speaks of, once the model is there. */
+  /** Show the view that the address names, once the model is loaded. */
   async _open() {
     this._restart();
     try {
@@ -97,7 +97,7 @@ class Page {
     else this._showStart();
   }
 
-  /** Stop what is going on; what comes back of it later is not shown. */
+  /** Stop all requests; late responses are not shown. */
   _restart() {
     this._working.abort();
     this._working = new AbortController();
@@ -113,7 +113,7 @@ class Page {
         this._limits = limits;
       } catch (error) {
         if (error.code !== "model_loading") throw error;
-        this._showRunning({ title: "msqnet", state: "The model is being loaded", step: null });
+        this._showRunning({ title: "msqnet", state: "Loading the model", step: null });
         await new Promise((resolve) => setTimeout(resolve, MODEL_RETRY_MILLISECONDS));
       }
     }
@@ -127,20 +127,20 @@ class Page {
     byId("model").textContent = `Model: ${name}`;
     byId("limits").textContent =
       `Up to ${formatBytes(upload_bytes)} and ${formatDuration(duration_seconds)}. ` +
-      `It is removed from the server after ${formatDuration(kept_seconds)}.`;
+      `The server deletes it after ${formatDuration(kept_seconds)}.`;
     byId("window").placeholder = String(Number(window_seconds.toFixed(2)));
     byId("stride").placeholder = String(Number(stride_seconds.toFixed(2)));
     byId("options-help").textContent =
-      "The model looks at one window of the video after the other. Left empty: as it was trained.";
+      "The model scores one window of the video after another. Leave empty for the model’s own values.";
     byId("labels-field").hidden = !isOpen;
     byId("labels").required = isOpen && labels.length === 0;
     if (labels.length) {
       byId("labels-help").textContent =
-        `Any words, separated by commas or lines. Left empty: ${labels.map(spoken).join(", ")}.`;
+        `Any words. Separate actions by commas or line breaks. Default: ${labels.map(spoken).join(", ")}.`;
     }
     byId("heat-line").hidden = !this._model.has_heat_maps;
     byId("knows").hidden = isOpen || labels.length === 0;
-    byId("knows-title").textContent = `The ${plural(labels.length, "action")} it knows`;
+    byId("knows-title").textContent = `${plural(labels.length, "known action")}`;
     byId("known-labels").replaceChildren(...labels.map((label) => make("li", "", spoken(label))));
   }
 
@@ -196,7 +196,7 @@ class Page {
 
   _needsLabels() {
     if (!byId("labels").required || byId("labels").value.trim()) return false;
-    this._showStart("Say first what to look for: this model knows no labels of its own.");
+    this._showStart("Enter the actions to look for: this model has no labels of its own.");
     byId("labels").focus();
     return true;
   }
@@ -206,7 +206,7 @@ class Page {
     const { upload_bytes: allowed } = this._limits;
     if (file.size > allowed) {
       const [found, most] = [file.size, allowed].map(formatBytes);
-      this._showStart(`${file.name} has ${found}; this server takes ${most} at most.`);
+      this._showStart(`${file.name} is ${found}; this server accepts at most ${most}.`);
       return;
     }
     const { labels, ...others } = this._options();
@@ -272,14 +272,14 @@ class Page {
     const facts = `${formatDuration(video.duration_seconds)} · ${size} · ${video.codec}`;
     const isQueued = status.state === "queued";
     const ahead = (status.position ?? 1) - 1;
-    const queued = ahead ? `Waiting: ${plural(ahead, "other")} first` : "Waiting: next in line";
+    const queued = ahead ? `Waiting: ${plural(ahead, "video")} ahead` : "Waiting: next in line";
     this._showRunning({
       title,
       facts,
-      state: isQueued ? queued : "Recognising",
+      state: isQueued ? queued : "Predicting",
       step: status.state,
       share: isQueued ? undefined : status.progress,
-      note: "You may close this page: the address leads back here.",
+      note: "You can close this page. Its address leads back to the result.",
     });
   }
 
@@ -304,7 +304,7 @@ class Page {
     });
   }
 
-  /** Show why it did not work, and what can be done. */
+  /** Show the error, and what can be done about it. */
   _fail(error, retry = null) {
     if (error.name === "AbortError") return;
     if (error.code === "token_needed") {
@@ -317,20 +317,20 @@ class Page {
       throw error;
     }
     const titles = {
-      not_a_video: "This is not a video",
+      not_a_video: "This file is not a video",
       upload_too_large: "The video is too large",
       video_too_long: "The video is too long",
       too_many_frames: "The video is too long",
-      frame_too_large: "The picture is too large",
-      check_failed: "This video cannot be opened",
-      took_too_long: "This took too long",
-      not_found: "This video is not here any more",
+      frame_too_large: "The frames are too large",
+      check_failed: "The video cannot be opened",
+      took_too_long: "The prediction took too long",
+      not_found: "The video is no longer available",
       queue_full: "The queue is full",
-      unreachable: "No answer from the server",
-      worker_died: "This video could not be processed",
+      unreachable: "The server does not respond",
+      worker_died: "The video could not be processed",
     };
     const isLasting = ["not_a_video", "upload_too_large", "not_found"].includes(error.code);
-    byId("error-title").textContent = titles[error.code] ?? "This did not work";
+    byId("error-title").textContent = titles[error.code] ?? "Something went wrong";
     byId("error-text").textContent = sentence(error.message);
     byId("error-limit").hidden = !error.limit;
     byId("error-limit").textContent = `Limit: ${error.limit}`;
@@ -358,7 +358,7 @@ class Page {
     const id = this._id;
     this._restart();
     this._showStart();
-    // Gone already, or out of reach: either way there is nothing left to cancel from here.
+    // If it is gone or the server is out of reach, nothing is left to cancel.
     if (id) await remove(id).catch(() => undefined);
   }
 
@@ -396,9 +396,7 @@ class Page {
   /** @param theme "light", "dark", or null to follow the system. */
   _setTheme(theme) {
     if (theme) document.documentElement.dataset.theme = theme;
-    const isDark = theme
-      ? theme === "dark"
-      : window.matchMedia("(prefers-color-scheme: dark)").matches;
+    const isDark = window.msqnet.isDark();
     byId("theme").setAttribute("aria-label", isDark ? "Light colours" : "Dark colours");
     byId("theme").dataset.next = isDark ? "light" : "dark";
   }

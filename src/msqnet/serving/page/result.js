@@ -1,12 +1,12 @@
-/** Shows one finished prediction: player, ethogram, tables, heat map, downloads. */
+/** Shows one finished prediction: player, ethogram, tables, attribution map, downloads. */
 
 import { address, whenMade } from "./api.js";
 import { byId, formatDuration, formatPercent, make, plural, sentence, spoken } from "./format.js";
 import { HeatMap } from "./heat_map.js";
 
 const HEAT_SECONDS = 10;
-const UNLIKE_TEXT =
-  "This video looks unlike those that the model was trained on; its scores may mean nothing here.";
+const OUT_OF_DISTRIBUTION_TEXT =
+  "Possibly out of distribution: this video is far from the training videos. Do not rely on the scores.";
 
 export class ResultView {
   /** @param {{onState: function(object)}} callbacks `onState`: what the address should remember. */
@@ -48,7 +48,7 @@ export class ResultView {
     this._loadVideo();
   }
 
-  /** Forget everything of the last result. */
+  /** Drop the last result. */
   clear() {
     this._loading.abort();
     this._ethogram?.destroy();
@@ -59,7 +59,7 @@ export class ResultView {
     this._video.load();
     byId("heat-note").textContent = "";
     byId("heat-button").setAttribute("aria-pressed", "false");
-    byId("heat-button").textContent = "Show heat map";
+    byId("heat-button").textContent = "Show attribution map";
     for (const name of ["overlay", "report"]) {
       byId(`download-${name}`).disabled = false;
       byId(`download-${name}`).textContent = DOWNLOADS[name].text;
@@ -105,7 +105,7 @@ export class ResultView {
       const headers = { Range: "bytes=0-0" };
       await whenMade(path, ({ progress }) => {
         note.hidden = false;
-        note.textContent = `Making a copy that browsers play, ${formatPercent(progress)}`;
+        note.textContent = `Converting the video for this browser: ${formatPercent(progress)}`;
       }, { headers, signal });
       note.hidden = true;
       this._video.src = address(path);
@@ -153,7 +153,7 @@ export class ResultView {
     this._ethogram.showLabels(names);
     const note = byId("ethogram-note");
     note.hidden = names.length > 0;
-    note.textContent = "No action has such a name.";
+    note.textContent = "No action has this name.";
     this._fillBudget();
     this._fillSegments();
   }
@@ -196,13 +196,13 @@ export class ResultView {
     if (!rows.length) byId("budget-empty").textContent = this._strongest();
   }
 
-  /** Where nothing reaches its threshold: what comes nearest to being there. */
+  /** The labels with the highest scores, where none reaches its threshold. */
   _strongest() {
     const { labels, timeline } = this._result;
     const peaks = labels.map((label, k) => [label, Math.max(...timeline.scores.map((s) => s[k]))]);
     const named = peaks.sort((a, b) => b[1] - a[1]).slice(0, 3);
     const texts = named.map(([label, score]) => `${spoken(label)} (${score.toFixed(2)})`);
-    return `No action reaches its threshold. The highest scores: ${texts.join(", ")}.`;
+    return `No action reaches its threshold. Highest scores: ${texts.join(", ")}.`;
   }
 
   _fillSegments() {
@@ -232,7 +232,7 @@ export class ResultView {
     this._choose(segment);
   }
 
-  /** A segment was chosen: the heat map is about its label from now on. */
+  /** A segment was chosen: the attribution map is about its label from now on. */
   _choose(segment) {
     byId("heat-label").value = segment.label;
     if (this._isHeatShown) this._showHeat();
@@ -280,8 +280,8 @@ export class ResultView {
     const note = byId("heat-note");
     this._isHeatShown = true;
     byId("heat-button").setAttribute("aria-pressed", "true");
-    byId("heat-button").textContent = "Hide heat map";
-    note.textContent = "Looking …";
+    byId("heat-button").textContent = "Hide attribution map";
+    note.textContent = "Computing …";
     const query = new URLSearchParams({
       label,
       start_seconds: start.toFixed(3),
@@ -289,13 +289,13 @@ export class ResultView {
     });
     try {
       const response = await whenMade(`${this._path}/heat-map?${query}`, ({ state, position }) => {
-        note.textContent = state === "queued" ? `Waiting, place ${position}` : "Looking …";
+        note.textContent = state === "queued" ? `Waiting, position ${position}` : "Computing …";
       }, { signal });
       const data = await response.json();
       this._heat.show(data);
       const { formatSeconds } = window.msqnet;
       const [first, last] = [data.start_seconds, data.end_seconds].map(formatSeconds);
-      note.textContent = `${first} to ${last}; play to see it move`;
+      note.textContent = `${first} to ${last}; play the video to see it over time`;
     } catch (error) {
       if (error.name === "AbortError") return;
       this._hideHeat();
@@ -308,11 +308,11 @@ export class ResultView {
     this._heat.show(null);
     this._isHeatShown = false;
     byId("heat-button").setAttribute("aria-pressed", "false");
-    byId("heat-button").textContent = "Show heat map";
+    byId("heat-button").textContent = "Show attribution map";
     byId("heat-note").textContent = "";
   }
 
-  /** Have a file made, show how far it is on its button, then store it. */
+  /** Have a file made, show the progress on its button, then store it. */
   async _download(name) {
     const { text } = DOWNLOADS[name];
     const button = byId(`download-${name}`);
@@ -339,7 +339,7 @@ export class ResultView {
   _showNotes() {
     byId("notes").replaceChildren();
     for (const text of this._result.notes) this._note(text);
-    if (this._result.novelty?.is_unlike) this._note(UNLIKE_TEXT);
+    if (this._result.novelty?.is_unlike) this._note(OUT_OF_DISTRIBUTION_TEXT);
   }
 
   _note(text) {
