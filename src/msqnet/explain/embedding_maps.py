@@ -78,11 +78,7 @@ class MappedRows:
 
     @classmethod
     def of(cls, table: ClipTable) -> MappedRows:
-        """From a table.
-
-        Raises:
-            DatasetError: too few rows for a map, or none with a label.
-        """
+        """From a table; a `DatasetError` if it has too few rows for a map, or none with a label."""
         from msqnet.labels import LabelSet
 
         if len(table) < MIN_ROWS:
@@ -110,9 +106,7 @@ class EmbeddingMap:
 
     Attributes:
         coordinates: (V, 2) float64; only neighbourhoods mean something.
-        perplexity: that the map was made with.
         silhouette: see `SILHOUETTE_DEFINITION`; NaN where less than two labels can be compared.
-        neighbours: how well the nearest rows predict labels.
     """
 
     coordinates: Float64Array
@@ -122,13 +116,9 @@ class EmbeddingMap:
 
 
 def shown_labels(labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The one label by which each row is drawn; see `SHOWN_LABEL_DEFINITION`.
+    """The one label by which each of V rows is drawn, empty for rows without a label.
 
-    Args:
-        labels: the labels of V rows.
-
-    Returns:
-        V names, empty for rows without a label.
+    See `SHOWN_LABEL_DEFINITION`.
     """
     counts = Counter(name for names in labels for name in set(names))
     return tuple(
@@ -143,17 +133,12 @@ def map_embeddings(
     *,
     single_label: bool,
 ) -> EmbeddingMap:
-    """Make the map of one embedding and measure it.
+    """Make the map of one embedding (V, D) and measure it.
 
-    Args:
-        embeddings: (V, D) float.
-        rows: their labels and groups.
-        config: settings of the map and the numbers.
-        single_label: whether each row has exactly one label, and a vote has one winner.
+    With `single_label`, each row has exactly one label, and a vote has one winner.
 
     Raises:
         DatasetError: all rows have the same embedding.
-        MissingExtra: scikit-learn is not installed.
     """
     unit = unit_rows(embeddings)
     if not unit.any():
@@ -187,9 +172,6 @@ def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
 
     Returns:
         (V, 2) float64, centred.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
     """
     try:
         from sklearn.decomposition import PCA
@@ -209,15 +191,11 @@ def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
 def label_silhouette(unit: Float64Array, labels: Sequence[str]) -> float:
     """How far rows of one label lie from those of the nearest other one.
 
+    See `SILHOUETTE_DEFINITION`; NaN where less than two labels can be compared.
+
     Args:
         unit: (V, D), from `unit_rows`.
         labels: V names, empty for rows that take no part.
-
-    Returns:
-        See `SILHOUETTE_DEFINITION`; NaN where less than two labels can be compared.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
     """
     try:
         from sklearn.metrics import silhouette_score
@@ -269,15 +247,10 @@ def _interval(samples: Float64Array) -> tuple[float, float]:
 
 
 def unit_rows(embeddings: NDArray[np.floating]) -> Float64Array:
-    """Rows less their mean, scaled to length 1: products are cosines.
+    """Rows (V, D) less their mean, scaled to length 1 in float64: products are cosines.
 
-    Without the mean, what all rows have in common would bring every cosine close to 1.
-
-    Args:
-        embeddings: (V, D) float.
-
-    Returns:
-        (V, D) float64; a row that is exactly the mean stays 0.
+    Without the mean, what all rows have in common would bring every cosine close to 1. A row that
+    is exactly the mean stays 0.
 
     Raises:
         ShapeError: not (V, D), or a value that is not finite.
@@ -311,13 +284,8 @@ def neighbour_accuracy(
         unit: (V, D), from `unit_rows`.
         targets: (V, K) of 1 (seen), 0 (known to be absent) and -100 (not annotated).
         groups: V names of recordings, subjects or scenes.
-        num_neighbours: how many vote.
         single_label: rows have exactly one label, and the most frequent one wins.
         num_resamples: of whole groups, for the interval.
-        seed: of the resamples.
-
-    Raises:
-        ShapeError: the parts do not fit together.
     """
     if len(targets) != len(unit) or len(groups) != len(unit):
         raise ShapeError(
@@ -328,10 +296,10 @@ def neighbour_accuracy(
     vote = _single_label_votes if single_label else _multi_label_votes
     counts, hits = vote(ranking, targets, num_neighbours)  # each (S, V, K)
     per_label = _label_accuracy(counts, hits, np.ones((1, len(unit))))  # (1, K)
-    resamples = (
-        resampled_weights(groups, num_resamples=num_resamples, seed=seed) if num_resamples else ()
-    )
-    samples = [_macro(_label_accuracy(counts, hits, weights)) for weights in resamples]
+    samples = []
+    if num_resamples:
+        resamples = resampled_weights(groups, num_resamples=num_resamples, seed=seed)
+        samples = [_macro(_label_accuracy(counts, hits, weights)) for weights in resamples]
     num_classes = int(counts.any(axis=1).sum()) if single_label else 2
     return NeighbourAccuracy(
         accuracy=float(_macro(per_label)[0]),
@@ -366,12 +334,7 @@ class _Ranking:
         self.is_other: BoolArray = group_of[self.order] != group_of[:, None]
 
     def voters(self, can_vote: BoolArray, num_neighbours: int) -> tuple[BoolArray, BoolArray]:
-        """The rows that vote on each row, and all that could: (V, V) bool, nearest first.
-
-        Args:
-            can_vote: (V,) bool.
-            num_neighbours: how many vote at most.
-        """
+        """The rows that vote on each row, and all that could (V,): (V, V) bool, nearest first."""
         candidates = self.is_other & can_vote[self.order]
         return candidates & (candidates.cumsum(axis=1) <= num_neighbours), candidates
 

@@ -42,10 +42,9 @@ from msqnet.predictions import replacing
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from msqnet.clips import Clip
     from msqnet.config import ClipConfig, EmbeddingMapConfig
     from msqnet.data.records import ClipTable
     from msqnet.model.pretrained import MSQNet
@@ -66,12 +65,7 @@ _TITLES = {
 
 
 class VideoEmbeddings(NamedTuple):
-    """Embeddings of V rows by one model.
-
-    Attributes:
-        before: (V, D) float32, see `BEFORE_DEFINITION`.
-        after: (V, D) float32, see `AFTER_DEFINITION`.
-    """
+    """Embeddings (V, D) float32 of V rows by one model; see the definitions of both."""
 
     before: FloatArray
     after: FloatArray
@@ -82,7 +76,6 @@ class VideoEmbedder:
 
     Args:
         model: a finished model; put into eval mode here.
-        device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         provenance: which model this is; JSON values only.
     """
 
@@ -105,16 +98,10 @@ class VideoEmbedder:
     def from_pretrained(
         cls, model: str | Path | None = None, *, device: str = "auto"
     ) -> VideoEmbedder:
-        """Load a finished model.
-
-        Args:
-            model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
-                None for the default one.
-            device: see the class.
+        """Load a finished model: a folder, a Hub id or a name; None for the default one.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
-            ConfigError: the device cannot be used.
         """
         from msqnet.model.pretrained import MSQNet
 
@@ -144,8 +131,6 @@ def embed_rows(
     Models that take the same clips share them, so that each video is decoded once.
 
     Args:
-        table: V rows.
-        embedders: the models.
         batch_size: clips at a time; changes no embedding but for rounding.
         progress: called with (clips done, clips in all).
 
@@ -160,7 +145,9 @@ def embed_rows(
     parts: list[list[VideoEmbeddings]] = [[] for _ in embedders]
     num_done = 0
     for config in configs:
-        for batch in _batches(table, config, batch_size):
+        clips = (evaluation_clip(read_window(record, config), config) for record in table.records)
+        while some := list(islice(clips, batch_size)):
+            batch = ClipBatch.stack(some)
             for embedder, found in zip(embedders, parts, strict=True):
                 if embedder.clip_config == config:
                     found.append(embedder.embed(batch))
@@ -176,24 +163,14 @@ def embed_rows(
     )
 
 
-def _batches(table: ClipTable, config: ClipConfig, batch_size: int) -> Iterator[ClipBatch]:
-    clips: Iterator[Clip] = (
-        evaluation_clip(read_window(record, config), config) for record in table.records
-    )
-    while batch := list(islice(clips, batch_size)):
-        yield ClipBatch.stack(batch)
-
-
 @dataclass(frozen=True)
 class Panel:
-    """One embedding of all rows.
+    """One embedding (V, D) float32 of all rows, its map and its numbers.
 
     Attributes:
         name: `before`, `text_queries` or `multi_modal_queries`.
         definition: of the embedding.
         model: as results name it.
-        embeddings: (V, D) float32.
-        map: its coordinates and numbers.
     """
 
     name: str
@@ -210,15 +187,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class EmbeddingPanels:
-    """The panels of one figure.
-
-    Attributes:
-        table: the V rows.
-        rows: their labels and groups.
-        panels: from before the decoder to multi-modal queries.
-        config: how maps and numbers were made.
-        single_label: how neighbours vote.
-    """
+    """The panels of one figure, from before the decoder to multi-modal queries."""
 
     table: ClipTable
     rows: MappedRows
@@ -288,14 +257,7 @@ class EmbeddingPanels:
         }
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write the rows and then the numbers, each replaced at once.
-
-        Args:
-            folder: made if it does not exist.
-
-        Returns:
-            The paths of `ROWS_FILE` and `NUMBERS_FILE`.
-        """
+        """Write `ROWS_FILE` and then `NUMBERS_FILE`, each replaced at once; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / ROWS_FILE, folder / NUMBERS_FILE
         with replacing(paths[0]) as part:
@@ -347,10 +309,8 @@ def make_panels(
     """Embed the rows of a table, and map and measure every panel.
 
     Args:
-        table: V rows.
         model: before and after the decoder are shown.
         text_model: after the decoder is shown; its queries know nothing of the video.
-        config: how maps and numbers are made.
         batch_size: clips at a time.
         progress: called with (clips done, clips in all).
 

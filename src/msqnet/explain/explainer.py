@@ -136,15 +136,12 @@ class Explainer:
         Args:
             model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
                 None for the default one.
-            device: see the class.
-            paths: see the class.
             labels: labels of an open-vocabulary model in place of its own; without effect on
                 others.
             texts: descriptions and synonyms of labels by their names.
 
         Raises:
             CheckpointError: there is no such model, or it is damaged.
-            ConfigError: see the class.
         """
         from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
@@ -169,11 +166,7 @@ class Explainer:
     ) -> AttributionMaps:
         """Maps of one interval of a video, taken as one window.
 
-        Args:
-            path: a video file, or a folder of frame images.
-            labels: K of the model's labels.
-            start_seconds: start of the interval.
-            end_seconds: its end; by default, and at most, the video's.
+        The end is by default, and at most, the video's.
 
         Raises:
             VideoError: not a video, or the interval cannot be decoded.
@@ -200,17 +193,7 @@ class Explainer:
         start_seconds: float = 0.0,
         end_seconds: float = math.inf,
     ) -> Iterator[tuple[float, float, AttributionMaps]]:
-        """Maps of every window of a video.
-
-        Args:
-            path: a video file, or a folder of frame images.
-            labels: K of the model's labels.
-            window: how the video is cut into windows; see `msqnet.inference.windows`.
-            start_seconds: windows whose middle lies before this are left out.
-            end_seconds: windows whose middle does not lie before this are left out.
-
-        Yields:
-            Start and end of each window in seconds, and its maps.
+        """Start, end and maps of every window of a video whose middle lies in an interval.
 
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
@@ -228,17 +211,9 @@ class Explainer:
         start_seconds: float = 0.0,
         end_seconds: float = math.inf,
     ) -> tuple[str, ...]:
-        """The labels with the highest scores in any window of a video, best first; none of none.
+        """At most `count` labels with the highest scores in any window, best first.
 
-        Args:
-            path: see `explain_windows`, and so for the others.
-            window: see there.
-            count: how many labels at most.
-            start_seconds: see there.
-            end_seconds: see there.
-
-        Raises:
-            VideoError: not a video, or no frame of it can be decoded.
+        Windows and errors are those of `explain_windows`; none if there is no window.
         """
         backend = TorchBackend(self._model, str(self._device))
         windows = self._windows(path, window, start_seconds, end_seconds)
@@ -260,11 +235,7 @@ class Explainer:
                     yield start, end, frames
 
     def explain_frames(self, frames: Frames, labels: Sequence[str]) -> AttributionMaps:
-        """Maps of the frames of a window.
-
-        Args:
-            frames: T, of any size, as the model takes them.
-            labels: K of the model's labels.
+        """Maps of the frames of a window, which may have any size.
 
         Raises:
             VocabularyError: labels that the model does not have.
@@ -297,13 +268,7 @@ def grid_of(width: int, height: int) -> tuple[int, int]:
 
 
 def seen_box(width: int, height: int, config: ClipConfig) -> Box:
-    """The part of a frame that the whole view shows.
-
-    Args:
-        width: pixels of the upright frame.
-        height: as ``width``.
-        config: `crop` cuts a square from the centre, see `msqnet.video.transforms`.
-    """
+    """The part of an upright frame, sides in pixels, that the whole view shows."""
     if config.resize == "stretch":
         return WHOLE_FRAME
     side = config.size_pixels / config.short_side_pixels * min(width, height)
@@ -319,8 +284,6 @@ def in_frame(views: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Te
     Args:
         views: (K, G, T, h, w) float, relevance of the patches of each view.
         boxes: G parts of the frame that the views show.
-        rows: of the result.
-        columns: of the result.
 
     Returns:
         (K, T, rows, columns) float, interpolated between the centres of patches; 0 outside of the

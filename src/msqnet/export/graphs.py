@@ -45,12 +45,7 @@ _NUM_EXAMPLES = 2
 class FrameGraph(nn.Module):
     """(N, 3, S, S) uint8 to the features of `MSQNet.frame_features`, in the order of their names.
 
-    Args:
-        model: prepared for inference.
-
-    Attributes:
-        names: of the features.
-        shapes: of the features of one frame, without N.
+    `shapes` are those of the features of one frame, without N.
     """
 
     def __init__(self, model: MSQNet) -> None:
@@ -70,11 +65,8 @@ class FrameGraph(nn.Module):
 class ClipGraph(nn.Module):
     """Features of clips, (B, T, ...) each, and label embeddings (K, D_t) to scores (B, K).
 
-    The embeddings of the clips (B, D) come along, for out-of-distribution scores.
-
-    Args:
-        model: prepared for inference.
-        names: of the features.
+    The embeddings of the clips (B, D) come along, for out-of-distribution scores. `names` are those
+    of the features.
     """
 
     def __init__(self, model: MSQNet, names: tuple[str, ...]) -> None:
@@ -111,10 +103,9 @@ def _example_frames(model: MSQNet) -> Tensor:
 
 
 def check_exportable(model: MSQNet) -> None:
-    """Refuse a model that the two graphs cannot represent.
+    """Refuse, by an `ExportError`, a model that the two graphs cannot represent.
 
-    Raises:
-        ExportError: motion crops beside an image query, which takes whole frames only.
+    An image query takes whole frames only.
     """
     if model.config.clip_config.closeup and model.image_encoder is not None:
         raise ExportError(
@@ -125,12 +116,7 @@ def check_exportable(model: MSQNet) -> None:
 
 
 def write_frame_graph(graph: FrameGraph, path: Path) -> None:
-    """Write the frame graph as ONNX: "frames" to the features by their names; N is free.
-
-    Raises:
-        ExportError: torch cannot trace the model.
-        MissingExtra: onnx or onnxscript is not installed.
-    """
+    """Write the frame graph as ONNX: "frames" to the features by their names; N is free."""
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
     _write(graph, (_example_frames(graph.model),), dynamic, (FRAMES_INPUT,), graph.names, path)
 
@@ -138,14 +124,7 @@ def write_frame_graph(graph: FrameGraph, path: Path) -> None:
 def write_clip_graph(graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path: Path) -> None:
     """Write the clip graph as ONNX; B is free, and K where the vocabulary is open.
 
-    Args:
-        graph: to be written.
-        shapes: of the features of one frame.
-        path: the file.
-
-    Raises:
-        ExportError: torch cannot trace the model.
-        MissingExtra: onnx or onnxscript is not installed.
+    `shapes` are those of the features of one frame.
     """
     config = graph.model.config
     leading = (_NUM_EXAMPLES, config.clip_config.num_frames)
@@ -169,6 +148,7 @@ def _write(
     outputs: tuple[str, ...],
     path: Path,
 ) -> None:
+    """Trace a graph; an `ExportError` if that fails."""
     try:
         import onnx  # noqa: F401 - torch asks for it only after a long time
         import onnxscript  # noqa: F401
@@ -214,11 +194,7 @@ def quiet() -> Iterator[None]:
 
 
 def check_quantizable(model: MSQNet) -> None:
-    """Refuse a model that would not become faster.
-
-    Raises:
-        ExportError: a video encoder that does its work in the clip graph.
-    """
+    """Refuse, by an `ExportError`, a model whose encoder does its work in the clip graph."""
     if not model.video_encoder.has_fast_frames:
         raise ExportError(
             f"int8: the frame graph of {model.video_encoder.display_name} does little of its "
@@ -233,13 +209,7 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
     Activations are unsigned, weights signed with one scale a channel, and of 7 bits: without the
     VNNI instructions, products of 8-bit weights overflow the 16 bits that they are added up in.
 
-    Args:
-        path: the ONNX file, in float32; replaced.
-        clips: real ones, at least one; they show the usual range of values.
-
-    Raises:
-        ExportError: no clips.
-        MissingExtra: onnxruntime is not installed.
+    The clips show the usual range of values; an `ExportError` if there are none.
     """
     if not clips:
         raise ExportError("int8: no clip to calibrate on; name some with --calibrate_on")

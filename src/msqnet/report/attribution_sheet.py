@@ -36,13 +36,7 @@ _SHEET_SHORT_SIDE_PIXELS = 256
 
 
 class SheetRow(NamedTuple):
-    """One row of a sheet.
-
-    Attributes:
-        title: for instance the label.
-        note: stands smaller below the title, for instance the model.
-        maps: (T, h, w) float32 in [0, 1].
-    """
+    """Maps (T, h, w) float32 in [0, 1] with a title, and a smaller note below it."""
 
     title: str
     note: str
@@ -50,11 +44,7 @@ class SheetRow(NamedTuple):
 
 
 class MapColours:
-    """Lays maps over frames.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
+    """Lays maps over frames."""
 
     def __init__(self) -> None:
         try:
@@ -65,15 +55,7 @@ class MapColours:
         self._colours = np.asarray(steps * 255, dtype=np.float32)  # (256, 3)
 
     def over(self, image: NDArray[np.uint8], map: FloatArray) -> NDArray[np.uint8]:
-        """Lay a map over a frame.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            map: (h, w) float in [0, 1], stretched over the whole frame.
-
-        Returns:
-            (H, W, 3) uint8 RGB.
-        """
+        """Lay a map (h, w) of [0, 1] over a whole frame (H, W, 3) uint8 RGB; returns the same."""
         import torch
         from torch.nn import functional as F
 
@@ -88,18 +70,7 @@ class MapColours:
 
 
 def sheet_frames(video: Path, pts_seconds: SecondsArray) -> list[NDArray[np.uint8]]:
-    """The frames of a sheet, with square pixels.
-
-    Args:
-        video: the file or folder of images.
-        pts_seconds: (T,) their times.
-
-    Returns:
-        T of (H, W, 3) uint8 RGB.
-
-    Raises:
-        VideoError: they cannot be read.
-    """
+    """T small frames of a video with square pixels, (H, W, 3) uint8 RGB each."""
     with open_video(video, short_side_pixels=_SHEET_SHORT_SIDE_PIXELS) as source:
         width, height = square_size(source)
         scale = min(1.0, _SHEET_SHORT_SIDE_PIXELS / min(width, height))
@@ -121,11 +92,7 @@ def contact_sheet(
     Args:
         frames: T of (H, W, 3) uint8 RGB, in order.
         pts_seconds: T times, which stand above the columns.
-        rows: each with T maps.
         num_columns: frames that are shown, spread evenly over the T.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
     """
     colours = MapColours()
     from matplotlib.figure import Figure
@@ -138,17 +105,18 @@ def contact_sheet(
     figure = Figure(
         figsize=(side + _TILE_INCHES * len(shown), 0.3 + (len(rows) + 1) * (tile_height + 0.04))
     )
-    margins = {
-        "left": side / figure.get_figwidth(),
-        "right": 0.998,
-        "bottom": 0.01,
-        "top": 1 - 0.24 / figure.get_figheight(),
-    }
     grid = figure.subplots(
         len(rows) + 1,
         len(shown),
         squeeze=False,
-        gridspec_kw=margins | {"wspace": 0.03, "hspace": 0.04},
+        gridspec_kw={
+            "left": side / figure.get_figwidth(),
+            "right": 0.998,
+            "bottom": 0.01,
+            "top": 1 - 0.24 / figure.get_figheight(),
+            "wspace": 0.03,
+            "hspace": 0.04,
+        },
     )
     for column, place in enumerate(shown.tolist()):
         axis = grid[0, column]
@@ -188,11 +156,7 @@ class MapsOverTime:
         self._before = self._after = next(self._stream)
 
     def at(self, time_seconds: float) -> FloatArray:
-        """(K, h, w) float32 in [0, 1].
-
-        Args:
-            time_seconds: not before the time of the last call.
-        """
+        """(K, h, w) float32 in [0, 1]; times must never decrease from call to call."""
         while self._after[0] <= time_seconds:
             following = next(self._stream, None)
             self._before = self._after
@@ -221,8 +185,6 @@ def write_attribution_video(
 
     Args:
         windows: as for `MapsOverTime`, of K labels.
-        labels: K names.
-        video: the file or folder of images.
         path: the mp4 to write; it appears when it is complete.
         start_seconds: start of the interval that is written.
         end_seconds: its end.
@@ -230,13 +192,14 @@ def write_attribution_video(
 
     Raises:
         VideoError: the video cannot be read any more.
-        OSError: the file cannot be written.
-        MissingExtra: matplotlib or Pillow is not installed.
     """
     colours, maps = MapColours(), MapsOverTime(windows)
     with open_video(video) as source:
         end = min(end_seconds, source.duration_seconds)
-        width, height = _tile_size(*square_size(source), 1 + len(labels))
+        width, height = square_size(source)
+        # Even sides, never enlarged, all tiles side by side within the greatest width.
+        scale = min(1.0, _MAX_VIDEO_WIDTH_PIXELS / (width * (1 + len(labels))))
+        width, height = (max(2, round(side * scale / 2) * 2) for side in (width, height))
         caption = _caption(["video", *map(shown_name, labels)], width, height)
         size = {"width": caption.shape[1], "height": len(caption) + height}
         with VideoWriter(path, **size, audio_from=video, start_seconds=start_seconds) as writer:
@@ -251,12 +214,6 @@ def write_attribution_video(
             writer.close(end)
     if progress is not None:
         progress(1.0)
-
-
-def _tile_size(width: int, height: int, num_tiles: int) -> tuple[int, int]:
-    """(width, height) of each of some pictures side by side, even, never enlarged."""
-    scale = min(1.0, _MAX_VIDEO_WIDTH_PIXELS / (width * num_tiles))
-    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
 def _caption(names: Sequence[str], width: int, height: int) -> NDArray[np.uint8]:

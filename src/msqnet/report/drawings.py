@@ -40,24 +40,16 @@ _NUM_PALETTE_FRAMES = 6
 
 
 def check_can_draw() -> None:
-    """Fail before any work if drawing is not possible.
-
-    Raises:
-        MissingExtra: matplotlib or Pillow is not installed.
-    """
+    """Fail before any work if drawing is not possible."""
     load_font(12)
 
 
 def draw_missing(
-    predictions: VideoPredictions,
-    video: Path,
-    stem: Path,
-    progress: Progress | None = None,
+    predictions: VideoPredictions, video: Path, stem: Path, progress: Progress | None = None
 ) -> tuple[Path, ...]:
     """Draw the figure, the annotated video and its GIF, where they do not exist.
 
     Args:
-        predictions: of the video.
         video: the file or folder of images; its path may have changed since it was predicted.
         stem: folder and name of the result files, see `msqnet.predictions.result_paths`.
         progress: called with the share that is done, from 0 to 1.
@@ -68,7 +60,6 @@ def draw_missing(
     Raises:
         VideoError: the video cannot be read any more.
         OSError: a file cannot be written; what was drawn before stays.
-        MissingExtra: matplotlib or Pillow is not installed.
     """
     figure, overlay, gif = DRAWN_SUFFIXES
     missing = [path for path in drawn_paths(stem) if not path.exists()]

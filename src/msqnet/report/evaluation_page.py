@@ -17,10 +17,11 @@ from msqnet.metrics.average_precision import precision_recall_curve
 from msqnet.report.media import clip_thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from msqnet.evaluation.scored_rows import ScoreTables
     from msqnet.metrics.average_precision import BoolArray, FloatArray
+    from msqnet.report.media import Progress
     from msqnet.report.results_reader import EvaluationFolder
 
 NUM_WORST_CLIPS = 24
@@ -38,54 +39,20 @@ _PLOT_LEFT, _PLOT_TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 26, 8, 168, 108
 _CELL, _MATRIX_LEFT, _MATRIX_TOP = 28, 180, 130
 
 
-class Metric(NamedTuple):
-    """One metric with its meaning; ``low`` and ``high`` are None where it has no interval."""
-
-    key: str
-    title: str
-    value: float
-    low: float | None
-    high: float | None
-    definition: str
-    is_reference: bool
-
-
-@dataclass(frozen=True)
-class LabelRow:
-    """One label's row of `per_label.csv` as numbers; None where a metric is not defined."""
-
-    label: str
-    ap: float | None
-    low: float | None
-    high: float | None
-    chance: float | None
-    f1: float | None
-    threshold: float
-    positive_windows: float | None
-    positive_clips: float | None
-    known_windows: float | None
-    train_positive_windows: float | None
-    headline: bool
-    well_supported: bool
-
-    @property
-    def text(self) -> str:
-        """The bar in words."""
-        if self.ap is None:
-            return f"{self.label}: average precision not defined"
-        interval = f", interval {self.low:.3f} to {self.high:.3f}" if self.low is not None else ""
-        return f"{self.label}: average precision {self.ap:.3f}{interval}, chance {self.chance:.3f}"
+_LABEL_NUMBERS = {"ap": "ap", "low": "ap_low", "high": "ap_high", "chance": "chance_ap"} | {
+    name: name
+    for name in (
+        *("f1", "threshold", "positive_windows", "positive_clips", "known_windows"),
+        "train_positive_windows",
+    )
+}
+"""Numbers of a label on the page, and their columns in `per_label.csv`."""
 
 
 def evaluation_page(
-    evaluation: EvaluationFolder, progress: Callable[[int, int], None] | None = None
+    evaluation: EvaluationFolder, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Everything that the template of an evaluation names.
-
-    Args:
-        evaluation: what was read.
-        progress: called with (pictures made, pictures in all).
-    """
+    """Everything that the template of an evaluation names; `progress` counts pictures."""
     metrics, tables = evaluation.metrics, evaluation.tables
     rows = _label_rows(evaluation.per_label)
     protocol = metrics.get("protocol")
@@ -119,21 +86,24 @@ def evaluation_page(
     return page | _pictures(rows, tables, tables.targets, progress)
 
 
-def _metrics_of(metrics: dict[str, Any]) -> tuple[list[Metric], list[Metric]]:
-    """The metrics to read first, macro mAP before all, and every defined metric."""
+def _metrics_of(metrics: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The metrics to read first, macro mAP before all, and every defined metric.
+
+    Bounds are None where a metric has no interval.
+    """
     protocol = metrics.get("protocol") or {"headline": "macro_map", "is_reference": False}
     titles = PROTOCOL_TITLES | METRIC_TITLES
     keys = ["macro_map", *(key for key in shown_metrics(protocol) if key != "macro_map")]
     found = {
-        key: Metric(
-            key=key,
-            title=titles[key],
-            value=metrics[key],
-            low=low,
-            high=high,
-            definition=metrics["definitions"].get(key, ""),
-            is_reference=protocol["is_reference"] or key == "reference_micro_ap",
-        )
+        key: {
+            "key": key,
+            "title": titles[key],
+            "value": metrics[key],
+            "low": low,
+            "high": high,
+            "definition": metrics["definitions"].get(key, ""),
+            "is_reference": protocol["is_reference"] or key == "reference_micro_ap",
+        }
         for key in keys
         if key in titles and metrics.get(key) is not None
         for low, high in [metrics["intervals"].get(key, (None, None))]
@@ -142,31 +112,24 @@ def _metrics_of(metrics: dict[str, Any]) -> tuple[list[Metric], list[Metric]]:
     return [found[key] for key in first if key in found], list(found.values())
 
 
-def _label_rows(per_label: Sequence[dict[str, str]]) -> list[LabelRow]:
-    """Rows of `per_label.csv` as numbers, highest AP first, those without an AP last."""
-
-    def number(text: str) -> float | None:
-        return float(text) if text else None
-
-    rows = [
-        LabelRow(
-            label=row["label"],
-            ap=number(row["ap"]),
-            low=number(row["ap_low"]),
-            high=number(row["ap_high"]),
-            chance=number(row["chance_ap"]),
-            f1=number(row["f1"]),
-            threshold=float(row["threshold"]),
-            positive_windows=number(row["positive_windows"]),
-            positive_clips=number(row["positive_clips"]),
-            known_windows=number(row["known_windows"]),
-            train_positive_windows=number(row["train_positive_windows"]),
-            headline=row["headline"] == "True",
-            well_supported=row["well_supported"] == "True",
-        )
-        for row in per_label
-    ]
-    return sorted(rows, key=lambda row: -1.0 if row.ap is None else row.ap, reverse=True)
+def _label_rows(per_label: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Rows of `per_label.csv`, highest AP first; numbers are None where they are not defined."""
+    rows = []
+    for texts in per_label:
+        row: dict[str, Any] = {
+            name: float(texts[column]) if texts[column] else None
+            for name, column in _LABEL_NUMBERS.items()
+        }
+        words = f"{texts['label']}: average precision "
+        if row["ap"] is None:
+            words += "not defined"
+        else:
+            known = row["low"] is not None
+            interval = f", interval {row['low']:.3f} to {row['high']:.3f}" if known else ""
+            words += f"{row['ap']:.3f}{interval}, chance {row['chance']:.3f}"
+        is_supported = texts["well_supported"] == "True"
+        rows.append(row | {"label": texts["label"], "well_supported": is_supported, "text": words})
+    return sorted(rows, key=lambda row: -1.0 if row["ap"] is None else row["ap"], reverse=True)
 
 
 def _subject(metrics: dict[str, Any]) -> str:
@@ -178,17 +141,17 @@ def _subject(metrics: dict[str, Any]) -> str:
 
 
 def _pictures(
-    rows: Sequence[LabelRow],
+    rows: Sequence[dict[str, Any]],
     tables: ScoreTables,
     targets: FloatArray,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> dict[str, Any]:
-    row_of = {row.label: row for row in rows}
+    row_of = {row["label"]: row for row in rows}
     known = [row_of[label] for label in tables.labels]
-    thresholds = np.array([row.threshold for row in known])
-    is_trained = np.array([row.train_positive_windows != 0 for row in known])
+    thresholds = np.array([row["threshold"] for row in known])
+    is_trained = np.array([row["train_positive_windows"] != 0 for row in known])
     curves = label_curves(tables.labels, tables.scores, targets, thresholds)
-    drawn = [draw_curve(curve, row_of[curve.label].ap or 0.0) for curve in curves]
+    drawn = [draw_curve(curve, row_of[curve.label]["ap"] or 0.0) for curve in curves]
     # Of the trained labels that are true somewhere; others have no row to read.
     chosen = np.flatnonzero(is_trained & (targets == 1).any(axis=0))
     names = [tables.labels[k] for k in chosen]
@@ -206,12 +169,10 @@ class LabelCurve:
     """Precision against recall of one label.
 
     Attributes:
-        label: its name.
         recall: (n,) rising to 1.
         precision: (n,), at every distinct score.
         chance: share of positives among known rows: the precision of guessing.
         num_positives: known positive rows.
-        threshold: the stored threshold.
         at_threshold: recall and precision of the decisions there; None where no row reaches it.
     """
 
@@ -233,7 +194,7 @@ def label_curves(
         labels: K names.
         scores: (V, K).
         targets: (V, K) of 1, 0 and `UNKNOWN`.
-        thresholds: (K,).
+        thresholds: (K,), of the decisions.
     """
     curves = []
     for k, label in enumerate(labels):
@@ -305,12 +266,8 @@ class Cooccurrence(NamedTuple):
     is predicted (its score reaches its threshold) and `true[i, j]` the share in which j is true.
     Where j is predicted much more often than it is true, the model takes i for j. On the diagonal,
     `true` is 1 and `said` is the recall.
-
-    Attributes:
-        labels: the K labels.
-        num_rows: (K, K) int, rows in which i is true and j is known.
-        said: (K, K) in [0, 1]; NaN where there is no such row.
-        true: (K, K) in [0, 1]; NaN where there is no such row.
+    Axes are (K, K), i before j. `num_rows` counts the rows; where there is none, `said` and `true`
+    are NaN.
     """
 
     labels: tuple[str, ...]
@@ -319,12 +276,7 @@ class Cooccurrence(NamedTuple):
     true: FloatArray
 
     def largest_differences(self, count: int, min_rows: int) -> list[tuple[int, int]]:
-        """Pairs (i, j), i not j, whose `said` and `true` differ, the largest difference first.
-
-        Args:
-            count: how many at most.
-            min_rows: pairs with fewer rows are left out.
-        """
+        """At most `count` pairs (i, j) that differ in `min_rows` rows or more, largest first."""
         difference = np.abs(self.said - self.true)
         counts = (self.num_rows >= min_rows) & ~np.eye(len(self.labels), dtype=np.bool_)
         difference = np.where(counts & (difference > 0), difference, -1.0)
@@ -361,22 +313,12 @@ class Cell(NamedTuple):
     text: str
 
 
-class Pair(NamedTuple):
-    """How often a label is predicted, and true, where another one is true."""
-
-    given: str
-    label: str
-    said: float
-    true: float
-    num_rows: int
-
-
 class Matrix(NamedTuple):
     """Every pair of labels as cells, none where there are too many, and the largest differences."""
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[dict[str, Any], ...]
     min_rows: int = _MIN_PAIR_ROWS
     cell: int = _CELL
     left: int = _MATRIX_LEFT
@@ -396,13 +338,13 @@ class Matrix(NamedTuple):
 def draw_matrix(pairs: Cooccurrence) -> Matrix:
     """Cells of labels by labels, as far as a page can show them, and the largest differences."""
     largest = [
-        Pair(
-            given=pairs.labels[i],
-            label=pairs.labels[j],
-            said=float(pairs.said[i, j]),
-            true=float(pairs.true[i, j]),
-            num_rows=int(pairs.num_rows[i, j]),
-        )
+        {
+            "given": pairs.labels[i],
+            "label": pairs.labels[j],
+            "said": float(pairs.said[i, j]),
+            "true": float(pairs.true[i, j]),
+            "num_rows": int(pairs.num_rows[i, j]),
+        }
         for i, j in pairs.largest_differences(_NUM_PAIRS, _MIN_PAIR_ROWS)
     ]
     num = len(pairs.labels)
@@ -435,11 +377,9 @@ class WorstClip:
     Attributes:
         position: of the row among the V rows.
         loss: cross-entropy of its worst label, in nats.
-        label: that label.
-        is_seen: whether the label is true there; else it is known to be absent.
-        score: of the label.
+        is_seen: whether that label is true there; else it is known to be absent.
         expected: labels that are true.
-        said: labels that the model predicts, with their scores, highest first.
+        said: predicted labels with their scores, highest first.
         unknown_said: those of `said` that were not annotated: they may be right.
     """
 
@@ -466,7 +406,7 @@ def worst_clips(
     known labels that the model was trained on.
 
     Args:
-        tables: scores and names of the V rows.
+        tables: of V rows.
         targets: (V, K) of 1, 0 and `UNKNOWN`.
         thresholds: (K,).
         is_trained: (K,) labels that count.
@@ -498,7 +438,7 @@ def worst_clips(
 
 
 def _cards(
-    clips: Sequence[WorstClip], tables: ScoreTables, progress: Callable[[int, int], None] | None
+    clips: Sequence[WorstClip], tables: ScoreTables, progress: Progress | None
 ) -> list[dict[str, Any]]:
     """The worst clips with their pictures, times and paths."""
     cards = []

@@ -62,10 +62,11 @@ _MAX_TIME_STEPS = 8
 _DIAGRAM_INCHES, _ERROR_ROW_INCHES = 3.1, 0.185
 _FEW_LABELS = 14
 _MAX_ERROR_LETTERS = 26
-_SIDES: dict[str, dict[str, Any]] = {
-    "before": {"color": LABEL_COLOURS[1], "marker": "o", "fill": False},
-    "after": {"color": LABEL_COLOURS[0], "marker": "s", "fill": True},
+_SIDES: dict[str, dict[str, str]] = {
+    "before": {"color": LABEL_COLOURS[1], "marker": "o", "face": "white"},
+    "after": {"color": LABEL_COLOURS[0], "marker": "s", "face": LABEL_COLOURS[0]},
 }
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
 # Of maps, in inches: they are square, so the size of the figure follows from its contents.
 _MAP, _GAP, _MARGIN = 2.75, 0.25, 0.08
 _HEADING, _LEGEND_ROW, _LEGEND_COLUMN = 0.64, 0.19, 1.55
@@ -90,13 +91,8 @@ def save_figure(figure: Figure, path: Path) -> None:
 
     The same figure gives the same bytes: no date is written.
 
-    Args:
-        figure: what to write.
-        path: with one of `FIGURE_SUFFIXES`; its folder exists.
-
     Raises:
-        ConfigError: another suffix.
-        OSError: the file cannot be written.
+        ConfigError: a suffix that is none of `FIGURE_SUFFIXES`.
     """
     suffix = path.suffix.lower()
     if suffix not in FIGURE_SUFFIXES:
@@ -117,14 +113,12 @@ def timeline_figure(
     """Scores over time (the paper's Figure 5): one row a label, with threshold and annotations.
 
     Args:
-        predictions: of one video.
         truths: annotated intervals in seconds by label; these labels are always shown, first.
         num_labels: how many labels are shown, those with the highest peaks; more if more are
             annotated.
 
     Raises:
         ConfigError: less than one label, or an annotated one that the predictions do not have.
-        MissingExtra: matplotlib is not installed.
     """
     truths = truths or {}
     if num_labels < 1:
@@ -204,20 +198,15 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool) -> None:
         handles=handles,
         loc="outside upper right",
         ncols=len(handles),
-        frameon=False,
-        fontsize=8,
         labelcolor=MUTED_INK,
         handlelength=1.6,
         borderaxespad=0.0,
+        **_LEGEND,
     )
 
 
 def reliability_figure(figures: CalibrationResult) -> Figure:
-    """Shares of positives by score, how many scores there are, and the error of each label.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
+    """Shares of positives by score, how many scores there are, and the error of each label."""
     key = "expected_calibration_error"
     fitted = [item for item in figures.per_label if item["is_fitted"]]
     errors = [(item["label"], item[f"{key}_before"], item[f"{key}_after"]) for item in fitted]
@@ -233,16 +222,8 @@ def reliability_figure(figures: CalibrationResult) -> Figure:
         _draw_counts(counts, figures)
         _draw_errors(figure.add_subplot(grid[:, 1]), errors)
         handles, names = diagram.get_legend_handles_labels()
-        figure.legend(
-            handles,
-            names,
-            loc="outside upper left",
-            ncols=3,
-            frameon=False,
-            fontsize=8,
-            labelcolor=INK,
-            borderaxespad=0.2,
-        )
+        where: dict[str, Any] = {"loc": "outside upper left", "ncols": 3, "borderaxespad": 0.2}
+        figure.legend(handles, names, labelcolor=INK, **where, **_LEGEND)
     return figure
 
 
@@ -263,7 +244,7 @@ def _draw_diagram(axes: Axes, figures: CalibrationResult) -> None:
             color=style["color"],
             marker=style["marker"],
             markersize=4.5,
-            markerfacecolor=style["color"] if style["fill"] else "white",
+            markerfacecolor=style["face"],
             linewidth=1.1,
             elinewidth=0.8,
             label=f"{words}: ECE {overall[side]:.3f}",
@@ -277,15 +258,10 @@ def _draw_diagram(axes: Axes, figures: CalibrationResult) -> None:
 
 def _draw_counts(axes: Axes, figures: CalibrationResult) -> None:
     for side, bins in (("before", figures.before), ("after", figures.after)):
-        style = _SIDES[side]
-        axes.stairs(
-            bins.count,
-            bins.edges,
-            color=style["color"],
-            linewidth=1.1,
-            fill=bool(style["fill"]),
-            alpha=0.35 if style["fill"] else 1.0,
-        )
+        is_filled = side == "after"
+        alpha = 0.35 if is_filled else 1.0
+        edges, colour = bins.edges, _SIDES[side]["color"]
+        axes.stairs(bins.count, edges, color=colour, linewidth=1.1, fill=is_filled, alpha=alpha)
     axes.set_yscale("symlog", linthresh=1)
     top = max(float(figures.before.count.max()), float(figures.after.count.max()))
     axes.set_ylim(0, top * 2)
@@ -305,9 +281,9 @@ def _draw_errors(axes: Axes, errors: list[tuple[str, float, float]]) -> None:
             [item[column] for item in errors],
             places,
             s=22,
-            marker=str(style["marker"]),
+            marker=style["marker"],
             edgecolors=style["color"],
-            facecolors=style["color"] if style["fill"] else "white",
+            facecolors=style["face"],
             linewidths=1.1,
             zorder=2,
         )
@@ -352,14 +328,10 @@ def named_labels(shown_labels: tuple[str, ...], num_named: int | None = None) ->
 def embedding_figure(panels: EmbeddingPanels, *, num_named: int | None = None) -> Figure:
     """Maps of embeddings in a row with their numbers (Figure 4), one legend below.
 
-    Args:
-        panels: maps and numbers.
-        num_named: labels with a colour and a mark of their own, see `named_labels`; all others
-            share one.
+    `num_named` labels have a colour and a mark of their own, see `named_labels`; others share one.
 
     Raises:
         ConfigError: see `named_labels`.
-        MissingExtra: matplotlib is not installed.
     """
     shown = panels.rows.shown_labels
     layers = _layers(shown, named_labels(shown, num_named))
@@ -464,8 +436,6 @@ def _write_map_legend(figure: Figure, panels: EmbeddingPanels, num_columns: int)
         loc="lower left",
         bbox_to_anchor=(0, 0),
         ncols=num_columns,
-        frameon=False,
-        fontsize=8,
         title_fontsize=8,
         alignment="left",
         labelcolor=INK,
@@ -474,5 +444,6 @@ def _write_map_legend(figure: Figure, panels: EmbeddingPanels, num_columns: int)
         handletextpad=0.1,
         columnspacing=1.0,
         labelspacing=0.35,
+        **_LEGEND,
     )
     legend.get_title().set_color(MUTED_INK)

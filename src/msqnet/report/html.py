@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from msqnet.predictions import VideoPredictions
-    from msqnet.report.media import VideoMedia
+    from msqnet.report.media import Progress, VideoMedia
     from msqnet.report.results_reader import PredictedVideo, Results
 
 _STYLES = ("theme.css", "ethogram.css", "report.css")
@@ -46,12 +46,8 @@ class LabelTime:
     """The time that one label takes of a video, or of several.
 
     Attributes:
-        label: name of the action.
-        total_seconds: length of its segments together.
-        share: that in the length of the videos, from 0 to 1.
-        num_bouts: number of its segments.
-        mean_bout_seconds: mean length of a segment.
-        mean_score: mean score over the time of its segments.
+        share: of its segments in the length of the videos, from 0 to 1.
+        mean_score: over the time of its segments.
         num_videos: videos with a segment of it.
     """
 
@@ -65,12 +61,9 @@ class LabelTime:
 
 
 def time_budget(videos: Iterable[VideoPredictions]) -> tuple[LabelTime, ...]:
-    """The time of every label that has a segment, over all given videos, the longest first.
+    """The time of every label that has a segment, over one or more videos, the longest first.
 
     Segments of one label never overlap, those of different labels may: shares need not add up to 1.
-
-    Args:
-        videos: one or more; their length is what shares refer to.
     """
     lengths: dict[str, list[float]] = {}
     scored: dict[str, float] = {}
@@ -108,7 +101,6 @@ def write_report(
     """Write the report of a folder of results; it appears when it is complete.
 
     Args:
-        results: from `read_results`.
         path: the HTML file, replaced if it exists; its folder is created.
         preview_megabytes: what the embedded previews of videos may take together, before they are
             encoded as text, which adds a third; 0 for none.
@@ -116,10 +108,6 @@ def write_report(
 
     Returns:
         Sentences about what was left out of the page.
-
-    Raises:
-        MissingExtra: a needed package is not installed.
-        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     environment = _environment()
@@ -157,10 +145,7 @@ def _environment() -> Environment:
 
 
 def _context(
-    results: Results,
-    media: Sequence[VideoMedia],
-    notes: Sequence[str],
-    progress: Callable[[int, int], None],
+    results: Results, media: Sequence[VideoMedia], notes: Sequence[str], progress: Progress
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
@@ -198,16 +183,10 @@ def _policy(style: str, scripts: Sequence[str]) -> str:
         hashed = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest())
         return f"'sha256-{hashed.decode('ascii')}'"
 
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {' '.join(digest(script) for script in scripts)}",
-            f"style-src {digest(style)}",
-            "img-src data:",
-            "media-src blob:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
+    return (
+        f"default-src 'none'; script-src {' '.join(digest(script) for script in scripts)}; "
+        f"style-src {digest(style)}; img-src data:; media-src blob:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 
@@ -298,9 +277,6 @@ def inline_json(value: Any) -> str:
 
     ASCII only, so that no line separator of Unicode ends a line, and without the characters by
     which an element could end or a comment begin.
-
-    Args:
-        value: JSON values.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.translate(_ESCAPES)

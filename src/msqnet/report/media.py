@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.report.results_reader import PredictedVideo
+
+    Progress = Callable[[int, int], None]
+    """Called with (things done, things in all)."""
     from msqnet.video.reader import Video
 
 MAX_THUMBNAILS = 2500
@@ -44,12 +47,7 @@ _NUM_FRAMES_BETWEEN_CHECKS = 48
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One frame of a video.
-
-    Attributes:
-        seconds: the requested time, from the first frame.
-        jpeg: the picture.
-    """
+    """One frame of a video, as JPEG; `seconds` is the requested time, from the first frame."""
 
     seconds: float
     jpeg: bytes
@@ -62,12 +60,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Preview:
-    """The preview of one video, or why there is none.
-
-    Attributes:
-        path: the mp4; None where there is none.
-        left_out: why there is none, for readers; empty where there is one.
-    """
+    """The mp4 of one video, or, for readers, why there is none."""
 
     path: Path | None
     left_out: str = ""
@@ -79,7 +72,6 @@ class VideoMedia:
 
     Attributes:
         thumbnails: by time; empty where the video cannot be read.
-        preview: a small copy, or why there is none.
         note: why there is no picture; empty where there is one.
     """
 
@@ -91,20 +83,12 @@ class VideoMedia:
 def collect_media(
     videos: Sequence[PredictedVideo],
     writer: PreviewWriter,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[VideoMedia]:
     """Pictures and previews of videos, in their order.
 
     Previews of the shortest videos are written first, so that as many as possible fit. A video that
     is gone or broken gives a note.
-
-    Args:
-        videos: what was predicted.
-        writer: writes previews.
-        progress: called with (videos done, videos in all).
-
-    Raises:
-        MissingExtra: a needed package is not installed.
     """
     shortest = sorted(range(len(videos)), key=lambda i: videos[i].predictions.duration_seconds)
     num_thumbnails = max(1, min(MAX_THUMBNAILS_A_VIDEO, MAX_THUMBNAILS // max(1, len(videos))))
@@ -126,13 +110,7 @@ def collect_media(
 def thumbnail_times(
     segments: Sequence[tuple[float, float]], duration_seconds: float, count: int
 ) -> list[float]:
-    """Times of the pictures of a video: the middle of each segment, of the longest ones if many.
-
-    Args:
-        segments: start and end of each.
-        duration_seconds: of the video; its middle stands for a video without segments.
-        count: how many pictures at most, at least 1.
-    """
+    """At most `count` times: the middles of the longest segments, or else that of the video."""
     longest = sorted(segments, key=lambda span: span[0] - span[1])
     middles = dict.fromkeys((start + end) / 2 for start, end in longest)
     return sorted(list(middles)[:count]) or [duration_seconds / 2]
@@ -141,16 +119,11 @@ def thumbnail_times(
 def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> tuple[Thumbnail, ...]:
     """Pictures of a video at given times, as JPEG, read in one pass.
 
-    Args:
-        path: the video.
-        times_seconds: in any order.
-
     Returns:
         By time; fewer than requested where the file is damaged behind some time.
 
     Raises:
         VideoError: the video is gone or cannot be read.
-        MissingExtra: Pillow is not installed.
     """
     try:
         from PIL import Image
@@ -179,10 +152,7 @@ def clip_thumbnail(
 ) -> Thumbnail | None:
     """A frame from the middle of an interval; None where the video is gone or broken.
 
-    Args:
-        path: the video.
-        start_seconds: None is the start of the video.
-        end_seconds: None is the end of the video.
+    A start or an end of None is that of the video.
     """
     try:
         if end_seconds is None:
@@ -195,11 +165,7 @@ def clip_thumbnail(
 
 
 class PreviewWriter:
-    """Writes previews until a number of bytes is used up.
-
-    Args:
-        folder: where the files go; it exists.
-        max_bytes: of all previews together; 0 for none.
+    """Writes previews into a folder until a number of bytes is used up; 0 for none.
 
     Attributes:
         num_bytes: written so far.
@@ -234,15 +200,11 @@ def write_preview(video: Path, path: Path, *, max_bytes: int) -> bool:
     """Write a small copy of a video without sound: H.264, few pixels, few frames a second.
 
     Args:
-        video: the video.
         path: the mp4 to write; nothing else lies in its folder.
         max_bytes: where the file grows larger, encoding stops.
 
     Returns:
         Whether there is a preview; where it would be larger than allowed, no file is left behind.
-
-    Raises:
-        VideoError: the video cannot be read.
     """
     with open_video(video, short_side_pixels=PREVIEW_PIXELS) as source:
         frames = _preview_frames(source)

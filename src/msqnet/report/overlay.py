@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,11 +48,7 @@ _TICK_EMS = 6
 
 
 def load_font(pixels: int) -> FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib.
-
-    Raises:
-        MissingExtra: matplotlib or Pillow is not installed.
-    """
+    """DejaVu Sans, which comes with matplotlib."""
     try:
         from matplotlib import get_data_path
         from PIL import ImageFont
@@ -107,9 +103,7 @@ class PanelLayout:
 
     Attributes:
         width: pixels of the panel, that of the picture above it where this is wide enough.
-        height: pixels of the panel.
         text_pixels: size of the type.
-        names: boxes of the names.
         bars: tracks of the bars for the scores now.
         numbers: boxes of the scores, flush right.
         lanes: rows of the band of segments.
@@ -167,17 +161,14 @@ def text_size(width: int, height: int) -> int:
 
 
 def panel_layout(width: int, height: int, num_labels: int, name_pixels: float) -> PanelLayout:
-    """Lay out the panel.
+    """Lay out a panel of this width in pixels under a picture of this height.
 
-    Args:
-        width: pixels of the panel.
-        height: of the picture above it as it is shown.
-        num_labels: how many labels are shown.
-        name_pixels: width of the longest of their names at `text_size`.
+    The longest name of the labels takes `name_pixels` at `text_size`.
     """
     em = text_size(width, height)
     lay_out = _side_by_side if width >= _SIDE_BY_SIDE_EMS * em else _stacked
-    return lay_out(width, em, num_labels, name_pixels)
+    layout = lay_out(width, em, num_labels, name_pixels)
+    return replace(layout, height=layout.height + layout.height % 2)
 
 
 def _side_by_side(width: int, em: int, num_labels: int, name_pixels: float) -> PanelLayout:
@@ -192,7 +183,7 @@ def _side_by_side(width: int, em: int, num_labels: int, name_pixels: float) -> P
     axis_bottom = axis_top + round(1.3 * em)
     return PanelLayout(
         width=width,
-        height=_even(axis_bottom + round(0.5 * em)),
+        height=axis_bottom + round(0.5 * em),
         text_pixels=em,
         names=_rows(tops, row, row, pad, names_right),
         bars=_rows(tops, row, round(0.8 * em), *bars),
@@ -216,7 +207,7 @@ def _stacked(width: int, em: int, num_labels: int, name_pixels: float) -> PanelL
     axis = PixelBox(pad, axis_top, width - pad, axis_top + round(1.2 * em))
     return PanelLayout(
         width=width,
-        height=_even(axis.bottom + round(0.4 * em)),
+        height=axis.bottom + round(0.4 * em),
         text_pixels=em,
         names=_rows(tops, row, row, pad, names_right),
         bars=_rows(tops, row, round(0.75 * em), names_right + gap, numbers_left - gap),
@@ -234,10 +225,6 @@ def _rows(tops: list[int], row: int, height: int, left: int, right: int) -> tupl
     return tuple(PixelBox(left, start, right, start + height) for start in starts)
 
 
-def _even(pixels: int) -> int:
-    return pixels + pixels % 2
-
-
 class Panel:
     """The panel under a picture at each moment of a video.
 
@@ -251,11 +238,7 @@ class Panel:
         height: of the picture above it as it is shown.
 
     Attributes:
-        layout: the boxes of the panel.
         labels: the labels shown, top to bottom.
-
-    Raises:
-        MissingExtra: matplotlib or Pillow is not installed.
     """
 
     def __init__(self, predictions: VideoPredictions, width: int, height: int) -> None:
@@ -263,7 +246,11 @@ class Panel:
         self._predictions = predictions
         self.labels = tuple(peak.label for peak in predictions.peaks(NUM_SHOWN_LABELS))
         self._columns = [predictions.labels.names.index(label) for label in self.labels]
-        self._spans = [_spans(predictions, label) for label in self.labels]
+        self._spans: list[SecondsArray] = []  # of each label, starts and ends of segments (S, 2)
+        for label in self.labels:
+            own = [item for item in predictions.segments if item.label == label]
+            times = [(item.start_seconds, item.end_seconds) for item in own]
+            self._spans.append(np.array(times, dtype=np.float64).reshape(-1, 2))
         colours = [bytes.fromhex(colour.removeprefix("#")) for colour in LABEL_COLOURS]
         self._colours: list[Rgb] = [(red, green, blue) for red, green, blue in colours]
         names = [shown_name(label) for label in self.labels]
@@ -276,12 +263,7 @@ class Panel:
         self._clock_pixels = np.zeros((0, 0, 3), np.uint8)
 
     def draw_at(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
-        """Draw one moment.
-
-        Args:
-            seconds: from the first frame.
-            canvas: (H, W, 3) uint8 of the size of the layout, all of which is written.
-        """
+        """Draw the moment `seconds` on all of a canvas (H, W, 3) uint8 of the layout's size."""
         self._update_bars(seconds)
         canvas[:] = self._with_bars
         self._put_clock(seconds, canvas)
@@ -328,7 +310,10 @@ class Panel:
 
     def _update_bars(self, seconds: float) -> None:
         scores = self._predictions.timeline.scores_at(np.array([seconds]))[0, self._columns]
-        present = tuple(_covers(spans, seconds) for spans in self._spans)
+        present = tuple(
+            bool(((spans[:, 0] <= seconds) & (seconds < spans[:, 1])).any())
+            for spans in self._spans
+        )
         if self._moment == (scores.tobytes(), present):
             return
         from PIL import ImageDraw
@@ -344,7 +329,9 @@ class Panel:
         track, number = self.layout.bars[rank], self.layout.numbers[rank]
         colour = self._colours[rank]
         if not is_present:
-            colour = _blend(colour, _TRACK, _ABSENT_SHARE)
+            mixed = _ABSENT_SHARE * np.array(colour) + (1 - _ABSENT_SHARE) * np.array(_TRACK)
+            red, green, blue = (round(level) for level in mixed.tolist())
+            colour = red, green, blue
         track.fill(draw, _TRACK)
         end = track.left + round(score * track.width)
         if end > track.left:
@@ -373,41 +360,13 @@ class Panel:
         canvas[box.top : box.top + height, box.left : box.left + width] = self._clock_pixels
 
 
-def _spans(predictions: VideoPredictions, label: str) -> SecondsArray:
-    """(S, 2) starts and ends of the label's segments, which do not overlap, in order."""
-    found = [item for item in predictions.segments if item.label == label]
-    spans = sorted((item.start_seconds, item.end_seconds) for item in found)
-    return np.array(spans, dtype=np.float64).reshape(-1, 2)
-
-
-def _covers(spans: SecondsArray, seconds: float) -> bool:
-    place = int(np.searchsorted(spans[:, 0], seconds, side="right")) - 1
-    return place >= 0 and bool(seconds < spans[place, 1])
-
-
-def _blend(colour: Rgb, ground: Rgb, share: float) -> Rgb:
-    """The colour at this opacity before the ground."""
-    red, green, blue = (
-        round(share * top + (1 - share) * below) for top, below in zip(colour, ground, strict=True)
-    )
-    return red, green, blue
-
-
 class Overlay:
-    """Puts the panel under pictures of one size.
-
-    Args:
-        predictions: of the video.
-        width: pixels of the upright picture with square pixels.
-        height: as ``width``.
+    """Puts the panel under pictures of one size: that of the upright picture with square pixels.
 
     Attributes:
         width: pixels of the result; that of the picture or more, so that the panel fits.
         height: pixels of the result.
         picture_height: pixels of the picture at its top.
-
-    Raises:
-        MissingExtra: matplotlib or Pillow is not installed.
     """
 
     def __init__(self, predictions: VideoPredictions, width: int, height: int) -> None:
@@ -421,13 +380,9 @@ class Overlay:
     def frames(
         self, frames: Iterable[tuple[float, Tensor]]
     ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-        """Compose frames.
+        """Times in seconds and (3, h, w) uint8 RGB to times and (H, W, 3) uint8 RGB.
 
-        Args:
-            frames: times in seconds from the first frame and (3, h, w) uint8 RGB pixels.
-
-        Yields:
-            The time and (H, W, 3) uint8 RGB, which the next one overwrites.
+        The next frame overwrites the one before.
         """
         left = (self.width - self._picture_width) // 2
         above = self._canvas[: self.picture_height, left : left + self._picture_width]
@@ -452,15 +407,11 @@ def write_overlay(
     part that decodes is written. Memory is bounded whatever the length.
 
     Args:
-        predictions: of the video.
-        video: the file or folder of images.
         path: the mp4 to write; it appears when it is complete.
         progress: called with the share that is done, from 0 to 1.
 
     Raises:
         VideoError: the video cannot be read any more.
-        OSError: the file cannot be written.
-        MissingExtra: matplotlib or Pillow is not installed.
     """
     with open_video(video) as source:
         overlay = Overlay(predictions, *square_size(source))

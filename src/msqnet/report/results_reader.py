@@ -28,7 +28,6 @@ class PredictedVideo:
 
     Attributes:
         name: path of the result in its folder, without the suffix that results have.
-        predictions: of the model.
         status: as in the index; `ok` where there is none.
         file: the video, if it is still there.
     """
@@ -41,12 +40,7 @@ class PredictedVideo:
 
 @dataclass(frozen=True)
 class Failure:
-    """An input without a result, or a result that cannot be read.
-
-    Attributes:
-        name: the input as it was given.
-        cause: what went wrong.
-    """
+    """An input, by its name, without a result, or a result that cannot be read."""
 
     name: str
     cause: str
@@ -54,13 +48,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """The files of `msqnet evaluate --out` about rows.
-
-    Attributes:
-        metrics: of `metrics.json`.
-        per_label: rows of `per_label.csv`, as text.
-        tables: scores and targets; None where the folder has no `scores.parquet`.
-    """
+    """`metrics.json`, the texts of `per_label.csv`, and `scores.parquet` with targets, if any."""
 
     metrics: dict[str, Any]
     per_label: list[dict[str, str]]
@@ -72,11 +60,9 @@ class Results:
     """Everything in a folder of results.
 
     Attributes:
-        folder: of the results.
         videos: in the order of the index, or by name.
-        failures: inputs that gave no result.
-        evaluation: of rows; None where there is none.
-        timeline: `timeline.json` of an evaluation of whole videos; None where there is none.
+        evaluation: of rows.
+        timeline: `timeline.json` of an evaluation of whole videos.
     """
 
     folder: Path
@@ -90,7 +76,6 @@ def read_results(folder: Path, progress: Callable[[int, int], None] | None = Non
     """Read a folder that `msqnet predict --out` or `msqnet evaluate --out` wrote, or both.
 
     Args:
-        folder: the results.
         progress: called with (results read, results in all).
 
     Raises:

@@ -45,9 +45,6 @@ def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sou
 
     Returns:
         None if there is no sound, or none that can be decoded; a warning says the latter.
-
-    Raises:
-        VideoError: the source is not a video.
     """
     if path.is_dir():
         return None
@@ -85,11 +82,7 @@ def _first_frame_time(path: Path) -> Fraction:
 class Sound:
     """The packets of a sound track by their time in the written video.
 
-    Args:
-        path: for messages.
-        source: closed with this.
-        output: the written video.
-        zero: time on the file's clock that becomes 0.
+    `source` is closed with this; its time `zero`, on the file's clock, becomes 0.
     """
 
     def __init__(

@@ -64,12 +64,7 @@ def square_size(video: Video) -> tuple[int, int]:
 def resized(
     frames: Iterable[tuple[float, Tensor]], width: int, height: int
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Frames at one size.
-
-    Args:
-        frames: times in seconds and (3, h, w) uint8 RGB pixels, as a `Video` gives them.
-        width: pixels of the result.
-        height: as ``width``.
+    """Frames (3, h, w) uint8 RGB with their times, as a `Video` gives them, at one size.
 
     Yields:
         The time and (H, W, 3) uint8 RGB; where the size is right already, a view of the input.
@@ -182,7 +177,6 @@ class VideoWriter:
 
         Raises:
             ShapeError: another shape or type, or a time that is not later.
-            OSError: the file cannot be written.
         """
         expected = (self.height, self.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -191,22 +185,17 @@ class VideoWriter:
             )
         ticks = self._ticks_after_last(pts_seconds)
         with _os_errors(self.path):
-            for packet in self._stream.encode(self._encodable(frame, ticks)):
-                self._mux_waiting(until_ticks=packet.pts)
-                self._waiting = packet
+            self._encode(self._encodable(frame, ticks))
             if self._sound is not None:
                 self._sound.write_until(float(ticks * TIME_BASE))
 
     def close(self, end_seconds: float | None = None) -> None:
         """Complete the file and move it into place; once more does nothing.
 
-        Args:
-            end_seconds: until when the last frame is shown; by default for as long as the one
-                before it.
+        Without an end in seconds, the last frame is shown for as long as the one before it.
 
         Raises:
             ShapeError: no frame was written, or the end is not behind the last one.
-            OSError: the file cannot be written.
         """
         if not self._is_open:
             return
@@ -220,15 +209,15 @@ class VideoWriter:
             else:
                 end_ticks = self._ticks_after_last(end_seconds)
             with _os_errors(self.path):
-                self._finish(end_ticks)
+                self._encode(None)
+                self._mux_waiting(until_ticks=end_ticks)
+                if self._sound is not None:
+                    self._sound.close(float(end_ticks * TIME_BASE))
 
-    def _finish(self, end_ticks: int) -> None:
-        for packet in self._stream.encode(None):
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(picture):
             self._mux_waiting(until_ticks=packet.pts)
             self._waiting = packet
-        self._mux_waiting(until_ticks=end_ticks)
-        if self._sound is not None:
-            self._sound.close(float(end_ticks * TIME_BASE))
 
     def _mux_waiting(self, until_ticks: int | None) -> None:
         """Write the last packet, which lasts until the next one: known now."""

@@ -62,12 +62,7 @@ _HEVC_RANDOM_ACCESS = range(16, 22)
 
 
 class OversizedFrames(UnreadableVideo):
-    """Frames with a side longer than `MAX_SIDE_PIXELS`.
-
-    Attributes:
-        width: pixels, as the file states them.
-        height: as ``width``.
-    """
+    """Frames with a side longer than `MAX_SIDE_PIXELS`; has their width and height in pixels."""
 
     def __init__(self, path: Path, width: int, height: int) -> None:
         super().__init__(
@@ -133,12 +128,9 @@ class FrameDecoder:
     Packets that do not decode are passed over, as players do; `problem` says why. The caller counts
     the frames and notices what is missing.
 
-    Args:
-        path: the file.
-        num_threads: 1 for damaged files: with more, an error can take good frames with it.
+    Decode damaged files with one thread: with more, an error can take good frames with it.
 
     Attributes:
-        stream: the open video stream.
         num_packets: packets read so far.
         problem: the last error of reading or decoding; empty where there was none.
     """
@@ -313,10 +305,7 @@ def build_index(path: Path) -> FrameIndex:
 def index_by_decoding(path: Path, num_lost: int = 0, num_threads: int = NUM_THREADS) -> FrameIndex:
     """The index of the frames that decode, from reading the whole file once.
 
-    Args:
-        path: the file.
-        num_lost: frames that are already known to be missing.
-        num_threads: for decoding; a damaged file is read again with one.
+    `num_lost` frames are already known to be missing. A damaged file is read again with one thread.
 
     Raises:
         UnreadableVideo: not one frame decodes.

@@ -24,7 +24,6 @@ from msqnet.video.decoding import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import stat_result
     from pathlib import Path
 
     from av.video.frame import VideoFrame
@@ -53,9 +52,7 @@ class _ForwardPass:
     but not decoded. Every decoded frame is checked against the index, so that a wrong one is never
     returned.
 
-    Attributes:
-        decoder: of the open file.
-        position: number of the last frame decoded, -1 before the first.
+    `position` is the number of the last frame decoded, -1 before the first.
     """
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
@@ -99,11 +96,7 @@ class _ForwardPass:
 class FileSource:
     """A video file and its index, which is corrected where decoding shows it wrong.
 
-    Args:
-        path: the file.
-
     Attributes:
-        path: the file.
         index: the frames of the file, as far as known.
         average_fps: as the container states it; None where it does not.
 
@@ -130,14 +123,11 @@ class FileSource:
         self._pass = None
 
     def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
-        """One frame; cheap if it lies ahead of the last one requested.
+        """The number and the frame; cheap if it lies ahead of the last one requested.
 
         Args:
             locate: gives the number of the frame; called again where the index had to be
                 corrected, and free to raise then.
-
-        Returns:
-            The number and the frame.
 
         Raises:
             UnreadableVideo: no frame decodes.
@@ -171,13 +161,8 @@ class FileSource:
         return True
 
     def _warn_of_damage(self, cause: str, num_announced: int) -> None:
-        _logger.warning(
-            "%s: damaged (%s); %d of %d frames can be read",
-            self.path,
-            cause,
-            len(self.index),
-            num_announced,
-        )
+        text = "%s: damaged (%s); %d of %d frames can be read"
+        _logger.warning(text, self.path, cause, len(self.index), num_announced)
 
     def _shorten(self, end: _FramesEnd) -> None:
         """Leave out the frames behind the last one that decodes."""
@@ -222,11 +207,7 @@ def frame_image_paths(folder: Path) -> list[Path]:
 
 
 class ImageFolderSource:
-    """Frames stored as one image each, at a constant rate.
-
-    Args:
-        folder: holds the images.
-        fps: frames a second, 25 by default.
+    """Frames stored as one image each, at a constant rate: 25 frames a second by default.
 
     Raises:
         EmptyVideo: the folder holds no image.
@@ -256,17 +237,7 @@ class ImageFolderSource:
         self._last = None
 
     def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
-        """Decode one image.
-
-        Args:
-            locate: gives the number of the frame.
-
-        Returns:
-            The number and the frame.
-
-        Raises:
-            UnreadableVideo: names the image that does not decode.
-        """
+        """The number and the frame of one image; an `UnreadableVideo` names one that is damaged."""
         wanted = locate(self.index)
         if self._last is None or wanted != self._last[0]:
             path = self._paths[wanted]
@@ -281,6 +252,14 @@ class ImageFolderSource:
         return self._last
 
 
+def _content(video: Path, describe: Callable[[Path], str]) -> str:
+    """The description of a file, or a digest of those of all images of a folder of frames."""
+    if not video.is_dir():
+        return describe(video)
+    parts = [f"{path.name} {describe(path)}" for path in frame_image_paths(video)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def content_digest(video: Path) -> str:
     """SHA-256 of a file, or of all images of a folder of frames: 64 hexadecimal digits.
 
@@ -288,15 +267,12 @@ def content_digest(video: Path) -> str:
         OSError: the file cannot be read.
         EmptyVideo: a folder without images.
     """
-    if not video.is_dir():
-        return _file_digest(video)
-    parts = [f"{path.name} {_file_digest(path)}" for path in frame_image_paths(video)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def digest(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return _content(video, digest)
 
 
 def content_state(video: Path) -> str:
@@ -310,10 +286,8 @@ def content_state(video: Path) -> str:
         EmptyVideo: a folder without images.
     """
 
-    def times(status: stat_result) -> str:
+    def times(path: Path) -> str:
+        status = path.stat()
         return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
-    if not video.is_dir():
-        return times(video.stat())
-    listing = [f"{path.name} {times(path.stat())}" for path in frame_image_paths(video)]
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+    return _content(video, times)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -55,7 +54,6 @@ def open_video(
     """Open a video file or a folder of frame images.
 
     Args:
-        path: the file or folder.
         short_side_pixels: frames are scaled down to this short side while decoding (aspect kept,
             never scaled up); None keeps their size.
         fps: frames a second of a folder of images, 25 by default. Files carry their own times.
@@ -78,10 +76,7 @@ def open_video(
 class Video:
     """An open video. Use it as a context manager, or close it; made by `open_video`.
 
-    Attributes:
-        path: the file or folder.
-        width: pixels of the upright source frame, rotation metadata applied.
-        height: as `width`.
+    `width` and `height` are pixels of the upright source frame, rotation metadata applied.
     """
 
     def __init__(
@@ -130,15 +125,9 @@ class Video:
         self._source.close()
 
     def frames_at(self, times_seconds: Sequence[float]) -> Frames:
-        """The frames at these times, in the order given; repeats are allowed.
+        """The frames at T times from the first frame, in the order given; repeats are allowed.
 
         Times before the first frame give the first one, times after the last frame the last one.
-
-        Args:
-            times_seconds: (T,) seconds from the first frame.
-
-        Returns:
-            T frames.
 
         Raises:
             UnreadableVideo: a time lies behind the part of a damaged file that decodes.
@@ -148,10 +137,7 @@ class Video:
         return _in_order(order, self.stream_at(times_seconds[place] for place in order))
 
     def frames_by_index(self, indices: Sequence[int]) -> Frames:
-        """The frames with these numbers in presentation order, in the order given.
-
-        Args:
-            indices: (T,) from 0 to ``num_frames - 1``; repeats are allowed.
+        """T frames by their numbers in presentation order, in the order given; repeats are allowed.
 
         Raises:
             UnreadableVideo: a frame lies behind the part of a damaged file that decodes.
@@ -164,7 +150,7 @@ class Video:
         """One frame for each time, lazily, in one pass and with a few frames in memory.
 
         Args:
-            times_seconds: seconds from the first frame, never decreasing; read one at a time.
+            times_seconds: from the first frame, never decreasing; read one at a time.
 
         Yields:
             The frame's own time and its (3, H, W) uint8 RGB pixels. Times that fall on the same
@@ -180,8 +166,12 @@ class Video:
     def __iter__(self) -> Iterator[tuple[float, Tensor]]:
         """All frames in order, as `stream_at` yields them; ends where the file stops decoding."""
         number = 0
+
+        def next_or_last(index: FrameIndex) -> int:
+            return min(number, len(index) - 1)
+
         while number < self.num_frames:
-            found, frame = self._source.frame(partial(_at_most, number))
+            found, frame = self._source.frame(next_or_last)
             if found != number:
                 return
             yield float(self.pts_seconds[found]), self._convert(frame)
@@ -224,10 +214,6 @@ class Video:
             f"{len(index) + index.num_lost} frames decode, up to {index.duration_seconds:.3f} s "
             f"({index.suspicion}); request earlier frames or repair the file"
         )
-
-
-def _at_most(number: int, index: FrameIndex) -> int:
-    return min(number, len(index) - 1)
 
 
 def _never_decreasing(times_seconds: Iterable[float]) -> Iterator[float]:
@@ -313,10 +299,6 @@ class _PixelConverter:
     Scaling averages over areas (no aliasing), in the same step as the conversion to RGB, so that a
     large frame never exists as RGB. Range and matrix are those that the frame states; a frame that
     states no matrix is taken for BT.601. Alpha is dropped.
-
-    Args:
-        first_frame: sets the size.
-        short_side_pixels: short side to scale down to; None keeps the size.
     """
 
     def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,8 +21,6 @@ from msqnet.clips import WHOLE_FRAME, Box, Clip, Frames
 from msqnet.config import MotionBoxConfig
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from msqnet.config import AugmentationConfig, ClipConfig
 
 _ANALYSIS_LONG_SIDE_PIXELS = 160
@@ -32,14 +31,9 @@ _LARGEST_HUE_CHANGE = 0.1
 
 
 def cut(pixels: Tensor, box: Box) -> Tensor:
-    """The part of the frames inside a box.
+    """The part of frames (T, 3, H, W) uint8 inside a box, at least one pixel: (T, 3, h, w), a view.
 
-    Args:
-        pixels: (T, 3, H, W) uint8.
-        box: fractions of the frame; rounded to whole pixels, at least one.
-
-    Returns:
-        (T, 3, h, w) uint8, a view.
+    Edges are rounded to whole pixels.
     """
     height, width = pixels.shape[-2:]
     top, left = round(box.top * height), round(box.left * width)
@@ -58,15 +52,13 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
-    """The model input of a window, without randomness.
+    """The model input of a window, without randomness; frames may have any size.
 
-    Args:
-        frames: the window's frames; any size.
-        config: the model's own clip settings; ``num_frames`` is not checked here, the encoder does.
+    The motion crop, where the model takes one, shows the whole frame where `motion_box` falls back
+    to it. ``num_frames`` is not checked here, the encoder does.
 
     Returns:
-        A clip with (T, 3, S, S) pixels, S = ``size_pixels``, and a motion crop where the model
-        takes one; it shows the whole frame where `motion_box` falls back to it.
+        A clip with (T, 3, S, S) pixels, S = ``size_pixels``.
     """
     box = motion_box(frames.pixels, config.motion) if config.closeup else WHOLE_FRAME
     return clip_with_crop(frames, config, box)
@@ -141,11 +133,7 @@ def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
 
 
 def motion_box(pixels: Tensor, config: MotionBoxConfig | None = None) -> Box:
-    """The square that holds most of the motion in a clip.
-
-    Args:
-        pixels: (T, 3, H, W) uint8 frames of one clip, in order.
-        config: thresholds; the defaults are those of the shipped model.
+    """The square that holds most of the motion in a clip (T, 3, H, W) uint8, in order.
 
     Returns:
         A square in pixels, as fractions of the frame; the whole frame where nothing moves, where
@@ -177,11 +165,7 @@ def training_clip(
 ) -> Clip:
     """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
 
-    Args:
-        frames: the window's frames; any size.
-        config: the model's own clip settings.
-        augmentation: what may change.
-        rng: the only source of randomness; two equal generators give equal clips.
+    Two equal generators give equal clips; there is no other source of randomness.
 
     Returns:
         As `evaluation_clip`; ``motion_box`` is the box before its jitter.
@@ -226,13 +210,9 @@ def _random_box(
 def _jittered(box: Box, share: float, rng: np.random.Generator) -> Box:
     """The box with each edge moved by up to ``share`` of its side, kept inside the frame."""
     width, height = box.right - box.left, box.bottom - box.top
-    shift = rng.uniform(-share, share, size=4)
-    return Box(
-        min(max(box.left + shift[0] * width, 0.0), 1.0),
-        min(max(box.top + shift[1] * height, 0.0), 1.0),
-        min(max(box.right + shift[2] * width, 0.0), 1.0),
-        min(max(box.bottom + shift[3] * height, 0.0), 1.0),
-    )
+    edges = np.array([box.left, box.top, box.right, box.bottom])
+    shift = rng.uniform(-share, share, size=4) * (width, height, width, height)
+    return Box(*(edges + shift).clip(0.0, 1.0).tolist())
 
 
 class _Colours(NamedTuple):

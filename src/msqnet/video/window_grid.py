@@ -31,8 +31,6 @@ def segment_times(
     """One time in each of ``num_frames`` equal segments of an interval.
 
     Args:
-        start_seconds: start of the interval.
-        end_seconds: its end, not before the start.
         num_frames: T, at least 1.
         offsets: (T,) place in each segment, in [0, 1); the centres by default.
 
@@ -75,12 +73,6 @@ class WindowGrid:
     which starts at 0. Frame times are the centres of T equal segments of each window. They are
     computed as a whole number of half segments, so that shared times are equal to the bit. With a
     stride that is no whole number of segments, windows share nothing and each has its own times.
-
-    Attributes:
-        duration_seconds: length of the video.
-        window_seconds: length of a window.
-        stride_seconds: from one window's start to the next one's.
-        num_frames: T, frames a window.
 
     Raises:
         ShapeError: a duration that is not above 0.

@@ -97,7 +97,7 @@ def test_text_model_that_knows_the_video_is_wrong_usage(
     argv = ["embed", "--data", str(table), "--model", models[0], "--text_model", models[0]]
 
     assert cli.main([*argv, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
-    assert "--arch.video_query none" in capsys.readouterr().err
+    assert "--arch.video-query none" in capsys.readouterr().err
 
 
 def test_more_names_than_colours_are_wrong_usage(
