@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.documents import read_json
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.formats import Reading
+from msqnet.formats.annotations import count_notes
 from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR
 from msqnet.formats.camtrap_dp.camtrap_tables import (
     TABLES,
@@ -30,12 +31,12 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
     read_rows,
     time_of,
 )
-from msqnet.formats.options import choose, count_note
+from msqnet.formats.options import choose
 from msqnet.labels import join_labels
 from msqnet.video.decoding import open_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from msqnet.documents import TableRow
     from msqnet.formats.annotations import AnnotatedVideo, Annotations
@@ -43,25 +44,39 @@ if TYPE_CHECKING:
     Videos = Sequence[AnnotatedVideo]
 
 _BASE_URL = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
-_SAMPLING_DESIGNS = (
-    *("simpleRandom", "systematicRandom", "clusteredRandom"),
-    *("experimental", "targeted", "opportunistic"),
-)
-_CAPTURE_METHODS = ("activityDetection", "timeLapse")
+_CHOICES = {
+    "sampling_design": (
+        *("simpleRandom", "systematicRandom", "clusteredRandom"),
+        *("experimental", "targeted", "opportunistic"),
+    ),
+    "capture_method": ("activityDetection", "timeLapse"),
+}
+_MAX_DEGREES = {"latitude": 90, "longitude": 180}
+_EXAMPLES = {
+    "deployment": "deployment=ID",
+    "latitude": "latitude=52.5",
+    "longitude": "longitude=13.4",
+    "recorded": "recorded=2026-05-01T10:00:00+02:00",
+    "project": "'project=TITLE'",
+    "contributor": "'contributor=NAME'",
+    "sampling_design": "sampling_design=opportunistic",
+    "capture_method": "capture_method=activityDetection",
+}
+"""Options that the standard needs, if no package is given."""
 OPTIONS = {
     "package": "folder of a Camtrap DP that has the videos: its deployments and media are taken",
     "deployment": "identifier of the deployment of videos that have no group",
     "latitude": "of the camera, in decimal degrees",
     "longitude": "of the camera, in decimal degrees",
     "recorded": f"when the one video was recorded: {TIME_HELP}; otherwise its creation_time",
-    "deployment_start": "when the camera began to stand there; otherwise the first video's start",
-    "deployment_end": "when it ceased to stand there; otherwise the last video's end",
+    "deployment_start": "when the camera was set up; otherwise the first video's start",
+    "deployment_end": "when the camera was removed; otherwise the last video's end",
     "public": "true if everybody may see the videos; false",
     "base_url": "address of the folder of the videos, if they are not kept in the package",
     "project": "title of the project that recorded the videos",
     "contributor": "name of the person or organisation that made the package",
-    "sampling_design": f"how places were chosen: {', '.join(_SAMPLING_DESIGNS)}",
-    "capture_method": f"what started the camera: {' or '.join(_CAPTURE_METHODS)}",
+    "sampling_design": f"how places were chosen: {', '.join(_CHOICES['sampling_design'])}",
+    "capture_method": f"what started the camera: {' or '.join(_CHOICES['capture_method'])}",
 }
 _NUM_NAMED = 3
 
@@ -86,14 +101,9 @@ class Metadata:
 
 
 def metadata_of_package(annotations: Annotations, folder: Path, package: str) -> Metadata:
-    """Metadata as a package has them, for other observations of its videos.
+    """Metadata as the package in the folder `package` has them, for other observations.
 
     Further resources of the package stay if they stand in its descriptor; a note counts others.
-
-    Args:
-        annotations: what is written.
-        folder: of the package that is written.
-        package: folder of the package that is there.
 
     Raises:
         ConfigError: both are the same folder.
@@ -125,23 +135,15 @@ def metadata_of_package(annotations: Annotations, folder: Path, package: str) ->
         "created": format_time(datetime.now(UTC)),
         "project": project | {"observationLevel": ["media"]},
     }
-    num_near = sum("://" not in row["filePath"] for row in media)
-    return Metadata(
-        tuple(row.cells for row in media),
-        tuple(row.cells for row in deployments),
-        row_of,
-        descriptor,
-        (
-            *count_note(
-                num_near,
-                f"media files that the package expects in {folder}, as they are in {source}",
-            ),
-            *count_note(
-                len(others) - len(kept),
-                "tables of the package beside those of the standard, which are left out",
-            ),
+    notes = {
+        f"media files that the package expects in {folder}, as they are in {source}": sum(
+            "://" not in row["filePath"] for row in media
         ),
-    )
+        "tables of the package beside those of the standard, which are left out": len(others)
+        - len(kept),
+    }
+    media_rows, deployment_rows = (tuple(r.cells for r in rows) for rows in (media, deployments))
+    return Metadata(media_rows, deployment_rows, row_of, descriptor, count_notes(notes))
 
 
 def _rows_by_path(
@@ -172,48 +174,77 @@ def _rows_by_path(
 def metadata_of_videos(
     annotations: Annotations, folder: Path, options: Mapping[str, str]
 ) -> Metadata:
-    """Metadata by options and by the files.
-
-    Args:
-        annotations: what is written.
-        folder: of the package, which gives it its name.
-        options: some of `OPTIONS`.
+    """Metadata by options and by the files; the package is named by its folder.
 
     Raises:
         ConfigError: an option that does not fit, or one that is needed and not given.
     """
     videos = annotations.videos
-    for name, values in (
-        ("sampling_design", _SAMPLING_DESIGNS),
-        ("capture_method", _CAPTURE_METHODS),
-    ):
+    for name, values in _CHOICES.items():
         choose(options, name, values)
-    _check_degrees(options, "latitude", 90)
-    _check_degrees(options, "longitude", 180)
-    starts, time_notes = _starts(videos, options)
-    _require_options(videos, starts, folder, options)
-    paths, path_notes = _file_paths(videos, folder, options)
-    is_public = choose(options, "public", ("false", "true"))
-    row_of = {
-        video.path: {
-            "mediaID": paths[video.path],
-            "deploymentID": video.group or options["deployment"],
-            "timestamp": format_time(starts[video.path]),
-            "filePath": paths[video.path],
-            "filePublic": is_public,
-            "fileName": video.path.name,
-            "fileMediatype": _media_type(video.path),
-        }
-        for video in videos
+    for name, limit in _MAX_DEGREES.items():
+        try:
+            is_fine = abs(float(options.get(name, "0"))) <= limit
+        except ValueError:
+            is_fine = False
+        if not is_fine:
+            raise ConfigError(
+                f"option {name}={options[name]}: expected decimal degrees from -{limit} to {limit}"
+            )
+    starts = _starts(videos, folder, options)
+    row_of = _media_rows(videos, starts, folder, options)
+    deployments = _deployments(videos, starts, row_of, options)
+    num_outside = sum(not path.is_relative_to(folder.absolute()) for path in row_of)
+    is_assumed = not {"deployment_start", "deployment_end"} <= set(options)
+    notes = {
+        "videos whose time of recording is the creation_time of their file, which some cameras "
+        "set in local time or at the end of the recording": len(starts)
+        if "recorded" not in options
+        else 0,
+        "videos that are not in the folder of the package; it expects them in its folder media/, "
+        "so copy or link them there, or take --option base_url=...": num_outside
+        if "base_url" not in options
+        else 0,
+        "deployments that are said to last as long as their videos; --option "
+        "deployment_start=... and deployment_end=... change that": len(deployments) * is_assumed,
+        "deployments that are said to be at the same place": len(deployments)
+        if len(deployments) > 1
+        else 0,
     }
-    deployments, deployment_notes = _deployments(videos, starts, row_of, options)
-    return Metadata(
-        tuple(row_of.values()),
-        deployments,
-        row_of,
-        _new_descriptor(annotations, row_of, deployments, folder, options),
-        (*time_notes, *path_notes, *deployment_notes),
-    )
+    descriptor = _new_descriptor(annotations, row_of, deployments, folder, options)
+    return Metadata(tuple(row_of.values()), deployments, row_of, descriptor, count_notes(notes))
+
+
+def _media_rows(
+    videos: Videos, starts: Mapping[Path, datetime], folder: Path, options: Mapping[str, str]
+) -> dict[Path, Mapping[str, str]]:
+    """The row of each video; its file is below the package or at an address."""
+    is_public = choose(options, "public", ("false", "true"))
+    home = folder.absolute()
+    num_named = Counter(v.path.name for v in videos if not v.path.is_relative_to(home))
+    num_outside = 0
+    row_of: dict[Path, Mapping[str, str]] = {}
+    for video in videos:
+        path = video.path
+        if path.is_relative_to(home):
+            written = path.relative_to(home).as_posix()
+        else:
+            num_outside += 1
+            unique = path.name if num_named[path.name] == 1 else f"{num_outside}/{path.name}"
+            written = f"{options.get('base_url', 'media').rstrip('/')}/{unique}"
+        media_type, _ = mimetypes.guess_type(path.name)
+        if media_type is None or not media_type.startswith("video/"):
+            media_type = f"video/x-{path.suffix.lower().removeprefix('.') or 'unknown'}"
+        row_of[path] = {
+            "mediaID": written,
+            "deploymentID": video.group or options["deployment"],
+            "timestamp": format_time(starts[path]),
+            "filePath": written,
+            "filePublic": is_public,
+            "fileName": path.name,
+            "fileMediatype": media_type,
+        }
+    return row_of
 
 
 def time_option(options: Mapping[str, str], name: str) -> datetime | None:
@@ -230,36 +261,25 @@ def time_option(options: Mapping[str, str], name: str) -> datetime | None:
         raise ConfigError(f"option {name}={options[name]}: expected {TIME_HELP}") from error
 
 
-def _check_degrees(options: Mapping[str, str], name: str, limit: int) -> None:
-    try:
-        is_fine = abs(float(options.get(name, "0"))) <= limit
-    except ValueError:
-        is_fine = False
-    if not is_fine:
+def _starts(videos: Videos, folder: Path, options: Mapping[str, str]) -> Mapping[Path, datetime]:
+    """When videos were recorded; all options that are needed and not given are named at once."""
+    recorded = time_option(options, "recorded")
+    if recorded is not None and len(videos) != 1:
         raise ConfigError(
-            f"option {name}={options[name]}: expected decimal degrees from -{limit} to {limit}"
+            f"option recorded={options['recorded']}: it holds for one video, but there are "
+            f"{len(videos)}; take --option package=FOLDER with a package that has these videos"
         )
-
-
-def _require_options(
-    videos: Videos, starts: Mapping[Path, datetime], folder: Path, options: Mapping[str, str]
-) -> None:
-    """Name all options at once that are needed and not given."""
-    undated = [video.path.name for video in videos if video.path not in starts]
-    examples = {
-        "latitude": "latitude=52.5",
-        "longitude": "longitude=13.4",
-        "recorded": "recorded=2026-05-01T10:00:00+02:00",
-        "project": "'project=TITLE'",
-        "contributor": "'contributor=NAME'",
-        "sampling_design": "sampling_design=opportunistic",
-        "capture_method": "capture_method=activityDetection",
+    found = {video.path: recorded or creation_time(video.path) for video in videos}
+    undated = [path.name for path, time in found.items() if time is None]
+    is_needed = {
+        "deployment": any(not video.group for video in videos),
+        "recorded": undated and len(videos) == 1,
     }
-    if any(not video.group for video in videos):
-        examples = {"deployment": "deployment=ID", **examples}
-    if not undated or len(videos) > 1:
-        del examples["recorded"]
-    needed = [example for name, example in examples.items() if name not in options]
+    needed = [
+        example
+        for name, example in _EXAMPLES.items()
+        if name not in options and is_needed.get(name, True)
+    ]
     if needed:
         raise ConfigError(
             f"{folder}: Camtrap DP asks for what videos do not say; add --option "
@@ -273,27 +293,7 @@ def _require_options(
             "package=FOLDER with a package that has these videos, or convert them one by one with "
             "--option recorded=..."
         )
-
-
-def _starts(
-    videos: Videos, options: Mapping[str, str]
-) -> tuple[dict[Path, datetime], tuple[str, ...]]:
-    """When videos were recorded, of those of which it is known."""
-    recorded = time_option(options, "recorded")
-    if recorded is not None and len(videos) != 1:
-        raise ConfigError(
-            f"option recorded={options['recorded']}: it holds for one video, but there are "
-            f"{len(videos)}; take --option package=FOLDER with a package that has these videos"
-        )
-    if recorded is not None:
-        return {videos[0].path: recorded}, ()
-    found = {video.path: creation_time(video.path) for video in videos}
-    starts = {path: time for path, time in found.items() if time is not None}
-    return starts, count_note(
-        len(starts),
-        "videos whose time of recording is the creation_time of their file, which some cameras "
-        "set in local time or at the end of the recording",
-    )
+    return {path: time for path, time in found.items() if time is not None}
 
 
 def creation_time(path: Path) -> datetime | None:
@@ -312,34 +312,6 @@ def creation_time(path: Path) -> datetime | None:
         return None
 
 
-def _file_paths(
-    videos: Videos, folder: Path, options: Mapping[str, str]
-) -> tuple[dict[Path, str], tuple[str, ...]]:
-    """Where files are, as the standard has it: below the package or at an address."""
-    home = folder.absolute()
-    inside = {video.path for video in videos if video.path.is_relative_to(home)}
-    paths = {path: path.relative_to(home).as_posix() for path in inside}
-    outside = [video.path for video in videos if video.path not in inside]
-    names = Counter(path.name for path in outside)
-    before = options.get("base_url", "media").rstrip("/")
-    for number, path in enumerate(outside, start=1):
-        unique = path.name if names[path.name] == 1 else f"{number}/{path.name}"
-        paths[path] = f"{before}/{unique}"
-    num_elsewhere = 0 if "base_url" in options else len(outside)
-    return paths, count_note(
-        num_elsewhere,
-        "videos that are not in the folder of the package; it expects them in its folder media/, "
-        "so copy or link them there, or take --option base_url=...",
-    )
-
-
-def _media_type(path: Path) -> str:
-    found, _ = mimetypes.guess_type(path.name)
-    if found is not None and found.startswith("video/"):
-        return found
-    return f"video/x-{path.suffix.lower().removeprefix('.') or 'unknown'}"
-
-
 def last_seconds(video: AnnotatedVideo) -> float:
     """The end of a video, or of its last event if that is later or its length is not known."""
     ends = [event.end_seconds or event.start_seconds for event in video.events]
@@ -351,7 +323,7 @@ def _deployments(
     starts: Mapping[Path, datetime],
     row_of: Mapping[Path, Mapping[str, str]],
     options: Mapping[str, str],
-) -> tuple[tuple[dict[str, str], ...], tuple[str, ...]]:
+) -> tuple[dict[str, str], ...]:
     """One row a deployment; it lasts as long as its videos unless options say more."""
     begin, end = time_option(options, "deployment_start"), time_option(options, "deployment_end")
     spans: dict[str, tuple[datetime, datetime]] = {}
@@ -361,7 +333,7 @@ def _deployments(
         name = row_of[video.path]["deploymentID"]
         first, latest = spans.get(name, (start, last))
         spans[name] = min(first, start), max(latest, last)
-    deployments = tuple(
+    return tuple(
         {
             "deploymentID": name,
             "latitude": options["latitude"],
@@ -370,17 +342,6 @@ def _deployments(
             "deploymentEnd": format_time(end or last),
         }
         for name, (start, last) in spans.items()
-    )
-    num_assumed = len(spans) if begin is None or end is None else 0
-    return deployments, (
-        *count_note(
-            num_assumed,
-            "deployments that are said to last as long as their videos; --option "
-            "deployment_start=... and deployment_end=... change that",
-        ),
-        *count_note(
-            len(spans) if len(spans) > 1 else 0, "deployments that are said to be at the same place"
-        ),
     )
 
 
@@ -433,7 +394,7 @@ def _resources(
     annotations: Annotations, row_of: Mapping[Path, Mapping[str, str]]
 ) -> list[dict[str, Any]]:
     """The tables, and beside them, as the standard allows, what it has no table for."""
-    resources: list[dict[str, Any]] = [
+    tables = [
         {
             "name": name,
             "path": f"{name}.csv",
@@ -446,37 +407,29 @@ def _resources(
         for name in TABLES
     ]
     points = annotations.point_labels
-    resources.append(
-        {
-            "name": "ethogram",
-            "description": "Behaviors that were looked for, in order.",
-            "data": [{"label": name, "isPoint": name in points} for name in annotations.labels],
-        }
-    )
-    resources.append(
-        {
-            "name": "looked-for",
-            "description": "Media files in which not all behaviors were looked for (labels, "
-            "joined by |; * is all), or of which only parts were looked at (seconds).",
-            "data": list(_looked_for(annotations.videos, row_of)),
-        }
-    )
-    return [resource for resource in resources if resource.get("data", True)]
-
-
-def _looked_for(
-    videos: Videos, row_of: Mapping[Path, Mapping[str, str]]
-) -> Iterator[dict[str, Any]]:
-    for video in videos:
-        if video.checked is None and video.observed is None:
-            continue
-        labels = "*" if video.checked is None else join_labels(sorted(video.checked))
-        intervals: Sequence[tuple[float | None, float | None]]
-        intervals = [(None, None)] if video.observed is None else video.observed or [(0.0, 0.0)]
-        for start, end in intervals:
-            yield {
-                "mediaID": row_of[video.path]["mediaID"],
-                "labels": labels,
-                "startSeconds": start,
-                "endSeconds": end,
-            }
+    ethogram = {
+        "name": "ethogram",
+        "description": "Behaviors that were looked for, in order.",
+        "data": [{"label": name, "isPoint": name in points} for name in annotations.labels],
+    }
+    rows: list[dict[str, Any]] = []
+    for video in annotations.videos:
+        if video.checked is not None or video.observed is not None:
+            intervals: Sequence[tuple[float | None, float | None]]
+            intervals = [(None, None)] if video.observed is None else video.observed or [(0.0, 0.0)]
+            rows += [
+                {
+                    "mediaID": row_of[video.path]["mediaID"],
+                    "labels": "*" if video.checked is None else join_labels(sorted(video.checked)),
+                    "startSeconds": start,
+                    "endSeconds": end,
+                }
+                for start, end in intervals
+            ]
+    looked_for = {
+        "name": "looked-for",
+        "description": "Media files in which not all behaviors were looked for (labels, "
+        "joined by |; * is all), or of which only parts were looked at (seconds).",
+        "data": rows,
+    }
+    return [*tables, *(resource for resource in (ethogram, looked_for) if resource["data"])]

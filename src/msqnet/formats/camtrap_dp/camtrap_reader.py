@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+)
 from msqnet.formats.camtrap_dp.camtrap_tables import read_rows, time_of
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.options import choose, count_note
+from msqnet.formats.options import choose
+from msqnet.intervals import Interval
 from msqnet.labels import SEPARATOR, LabelSet, split_labels
 
 if TYPE_CHECKING:
@@ -49,6 +56,8 @@ _OBSERVATION_COLUMNS = (
 _VERSION = re.compile(r"camtrap-dp/(\d+(?:\.\d+)*)")
 _MODIFIER_COLUMNS = ("scientificName", "lifeStage", "sex", "count")
 _NOT_ANIMALS = ("human", "vehicle", "unknown")
+_LookedFor = tuple[frozenset[str] | None, tuple[Interval, ...] | None]
+"""Labels that were looked for, None for all, and when in seconds, None for the whole video."""
 _ROUNDING_SECONDS = 1.0
 """Exact seconds belong to a date and time that differs by less than its rounding."""
 
@@ -58,9 +67,6 @@ class _Video:
     """A video of the package, and what its rows say.
 
     Attributes:
-        path: where it belongs.
-        start: when its recording began.
-        deployment: identifier of its deployment.
         duration_seconds: of the file; None where it is not there.
         events: each once, in the order of the rows.
         is_observed: whether any row is about it.
@@ -77,21 +83,8 @@ class _Video:
 
     @property
     def length(self) -> timedelta:
-        """Of the recording; none where it is not known."""
+        """Length of the recording; zero where it is not known."""
         return timedelta(seconds=self.duration_seconds or 0)
-
-
-@dataclass
-class _LookedFor:
-    """What was looked for in a video, where that was not everything.
-
-    Attributes:
-        labels: None for all.
-        observed: intervals that were looked at, in seconds; None for the whole video.
-    """
-
-    labels: frozenset[str] | None
-    observed: list[tuple[float, float]] | None = field(default_factory=list)
 
 
 def read_package(path: Path, reading: Reading) -> Annotations:
@@ -106,7 +99,13 @@ def read_package(path: Path, reading: Reading) -> Annotations:
     """
     folder = path if path.is_dir() else path.parent
     descriptor = read_json(folder / DESCRIPTOR if path.is_dir() else path, _ADVICE)
-    _check_version(descriptor.require("profile"))
+    profile = descriptor.require("profile")
+    version = _VERSION.search(profile.text())
+    if version is not None and version[1].split(".")[0] != "1":
+        raise DatasetError(
+            f"{profile.place}: found Camtrap DP {version[1]}, expected 1.x; have the package "
+            "written in version 1"
+        )
     resources = {
         resource.require("name").text(): resource
         for resource in descriptor.require("resources").elements()
@@ -134,14 +133,14 @@ def read_package(path: Path, reading: Reading) -> Annotations:
             continue
         is_complete = ethogram is not None or unlisted == "absent" or video.is_blank
         listed = None if is_complete else frozenset(event.label for event in video.events)
-        known = looked_for.get(name, _LookedFor(listed, None))
+        checked, observed = looked_for.get(name, (listed, None))
         videos.append(
             AnnotatedVideo(
                 video.path,
                 tuple(video.events),
                 video.duration_seconds,
-                checked=known.labels,
-                observed=None if known.observed is None else tuple(known.observed),
+                checked=checked,
+                observed=observed,
                 group=video.deployment,
             )
         )
@@ -152,18 +151,8 @@ def read_package(path: Path, reading: Reading) -> Annotations:
         "videos without an observation, which are left out": num_silent,
         **reader.counts,
     }
-    notes = [note for text, number in counts.items() for note in count_note(number, text)]
     points = frozenset(label for label, is_point in (ethogram or {}).items() if is_point)
-    return Annotations(tuple(videos), labels, points, tuple(notes))
-
-
-def _check_version(profile: JsonValue) -> None:
-    version = _VERSION.search(profile.text())
-    if version is not None and version[1].split(".")[0] != "1":
-        raise DatasetError(
-            f"{profile.place}: found Camtrap DP {version[1]}, expected 1.x; have the package "
-            "written in version 1"
-        )
+    return Annotations(tuple(videos), labels, points, count_notes(counts))
 
 
 def _table_path(
@@ -211,23 +200,22 @@ def _read_ethogram(resource: JsonValue | None) -> dict[str, bool] | None:
 
 
 def _read_looked_for(resource: JsonValue | None) -> dict[str, _LookedFor]:
-    """Videos in which not everything was looked for, by the identifier of their media file."""
+    """What was looked for where that was not everything, by the identifier of the media file."""
     data = None if resource is None else resource.get("data")
     found: dict[str, _LookedFor] = {}
     for entry in () if data is None else data.elements():
-        written = entry.require("labels").text()
+        written, name = entry.require("labels").text(), entry.require("mediaID").text()
         labels = None if written == "*" else frozenset(split_labels(written))
-        known = found.setdefault(entry.require("mediaID").text(), _LookedFor(labels))
+        known, observed = found.get(name, (labels, ()))
         # A label that was looked for in some intervals only is unknown in the others.
-        if known.labels is None or labels is None:
-            known.labels = known.labels if labels is None else labels
-        else:
-            known.labels &= labels
+        if known is not None and labels is not None:
+            labels &= known
         start, end = entry.get("startSeconds"), entry.get("endSeconds")
         if start is None or end is None:
-            known.observed = None
-        elif known.observed is not None and end.number() > start.number():
-            known.observed.append((start.number(), end.number()))
+            observed = None
+        elif observed is not None and end.number() > start.number():
+            observed += ((start.number(), end.number()),)
+        found[name] = known if labels is None else labels, observed
     return found
 
 
@@ -237,7 +225,7 @@ class _ObservationReader:
 
     Attributes:
         media: videos by identifier; None for other media files.
-        label_column: where labels stand, behavior or scientificName.
+        label_column: behavior or scientificName.
         counts: how often something could not be taken as it stands, by its description.
     """
 

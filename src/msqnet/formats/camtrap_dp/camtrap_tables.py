@@ -76,11 +76,7 @@ def format_time(time: datetime) -> str:
 
 
 def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
-    """Rows of a table; texts that stand for an empty cell become empty.
-
-    Args:
-        path: a CSV file in UTF-8.
-        required: columns that have to be there.
+    """Rows of a CSV file with these columns; texts that stand for an empty cell become empty.
 
     Raises:
         DatasetError: no such file, not such a table, or a row with another number of cells.
@@ -91,20 +87,14 @@ def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
     if table is None:
         raise DatasetError(f"{path}: the file is empty; {_ADVICE}")
     table.require(required)
-    rows = []
-    for row in table.rows:
-        cells = {name: "" if text.strip() in _MISSING else text for name, text in row.cells.items()}
-        rows.append(replace(row, cells=cells))
-    return rows
+    return [
+        replace(row, cells={n: "" if t.strip() in _MISSING else t for n, t in row.cells.items()})
+        for row in table.rows
+    ]
 
 
 def write_rows(path: Path, table: str, rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a table with the columns of its schema.
-
-    Args:
-        path: of the file.
-        table: one of `TABLES`.
-        rows: cells by column; missing ones are written empty, those of other columns left out.
+    """Write one of `TABLES`; missing cells are written empty, those of other columns left out.
 
     Raises:
         DatasetError: a cell is one of the texts that stand for an empty cell.

@@ -36,7 +36,7 @@ from msqnet.labels import SEPARATOR, join_labels
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from msqnet.formats.annotations import Annotations, Event
@@ -60,12 +60,7 @@ _SCHEMAS = f"the table schemas of Camtrap DP {VERSION}"
 def write_package(
     annotations: Annotations, folder: Path, options: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Write the four files of a package; they replace what is there when all are complete.
-
-    Args:
-        annotations: what was noted.
-        folder: of the package; made if it is not there.
-        options: some of `OPTIONS`.
+    """Write the four files of a package; they replace those of a folder when all are complete.
 
     Returns:
         Notes on what was assumed, and whether the package is valid where that could be checked.
@@ -90,7 +85,16 @@ def write_package(
         metadata = metadata_of_package(annotations, folder, options["package"])
     else:
         metadata = metadata_of_videos(annotations, folder, options)
-    _check_unique(annotations, metadata, folder)
+    first: dict[str, Path] = {}
+    for path in (video.path for video in annotations.videos):
+        name = metadata.row_of[path]["mediaID"]
+        if name in first:
+            raise DatasetError(
+                f"{folder}: {first[name]} and {path} are both the media file {name!r}, but a "
+                "package says once for each which labels and times were looked at; take one "
+                "observation of each video"
+            )
+        first[name] = path
     rows = list(_observations(annotations, metadata, options))
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -104,20 +108,6 @@ def write_package(
         given = ("deployments", "media") if "package" in options else ()
         checked = _validation_note(metadata.descriptor, parts, given)
     return (*metadata.notes, checked)
-
-
-def _check_unique(annotations: Annotations, metadata: Metadata, folder: Path) -> None:
-    """Refuse two sets of notes on one file, which would become one set of both."""
-    first: dict[str, Path] = {}
-    for video in annotations.videos:
-        name = metadata.row_of[video.path]["mediaID"]
-        if name in first:
-            raise DatasetError(
-                f"{folder}: {first[name]} and {video.path} are both the media file {name!r}, but a "
-                "package says once for each which labels and times were looked at; take one "
-                "observation of each video"
-            )
-        first[name] = video.path
 
 
 def _observations(
@@ -136,7 +126,6 @@ def _observations(
         found: list[tuple[float, float, dict[str, str]]] = []
         for event in video.events:
             is_scored = event.score is not None
-            end = event.end_seconds
             own = {
                 "observationType": kind,
                 "scientificName": options.get("species", ""),
@@ -144,13 +133,13 @@ def _observations(
                 "classificationMethod": "machine" if is_scored else "human",
                 "classifiedBy": by if is_scored or not model else "",
             }
-            end = max(event.start_seconds, duration) if end is None else end
-            found.append((event.start_seconds, end, own))
+            first, last = event.start_seconds, event.end_seconds
+            found.append((first, max(first, duration) if last is None else last, own))
         if not video.events and video.checked is None and video.observed is None:
             method = "machine" if model else ""
             own = {"observationType": "blank", "classificationMethod": method, "classifiedBy": by}
             found.append((0.0, duration, own))
-        for start_seconds, end_seconds, own in found:
+        for first, last, own in found:
             number += 1
             # Whole seconds that hold the event; the tags beside them are exact.
             yield own | {
@@ -158,8 +147,8 @@ def _observations(
                 "deploymentID": row["deploymentID"],
                 "mediaID": row["mediaID"],
                 "observationLevel": "media",
-                "eventStart": format_time(start + timedelta(seconds=math.floor(start_seconds))),
-                "eventEnd": format_time(start + timedelta(seconds=math.ceil(end_seconds))),
+                "eventStart": format_time(start + timedelta(seconds=math.floor(first))),
+                "eventEnd": format_time(start + timedelta(seconds=math.ceil(last))),
                 "classificationTimestamp": format_time(classified_at) if classified_at else "",
             }
 
@@ -196,15 +185,7 @@ def _fits(name: str, value: str) -> bool:
 def _validation_note(
     descriptor: Mapping[str, Any], parts: Mapping[str, Path], given: Collection[str]
 ) -> str:
-    """Check tables and the relations between them.
-
-    Args:
-        descriptor: of the package.
-        parts: where each file lies, by its name in the package.
-        given: names of tables that are as somebody gave them: what is wrong there is a note.
-
-    Returns:
-        That it is valid, that this could not be checked, or what is wrong in given tables.
+    """Check tables and the relations between them; an error in a `given` table is only a note.
 
     Raises:
         DatasetError: something is not valid that is written here.
@@ -213,35 +194,28 @@ def _validation_note(
         return f"not checked against {_SCHEMAS}: that needs pip install 'msqnet[formats]'"
     problems = _problems(descriptor, parts)
     own = [text for name, text in problems if name not in given]
+    texts = own or [text for _, text in problems]
+    more = f" and {len(texts) - _NUM_NAMED} more" if len(texts) > _NUM_NAMED else ""
+    listed = "; ".join(texts[:_NUM_NAMED]) + more
     if own:
         raise DatasetError(
-            f"not valid by {_SCHEMAS}: {_listed(own)}; nothing is written: correct the options or "
-            "the annotations"
+            f"not valid by {_SCHEMAS}: {listed}; nothing is written: correct the options or the "
+            "annotations"
         )
     if problems:
-        listed = _listed([text for _, text in problems])
         return f"the package's own tables are not valid by {_SCHEMAS}: {listed}"
     return f"valid by {_SCHEMAS}, as frictionless checks it"
-
-
-def _listed(problems: Sequence[str]) -> str:
-    more = f" and {len(problems) - _NUM_NAMED} more" if len(problems) > _NUM_NAMED else ""
-    return "; ".join(problems[:_NUM_NAMED]) + more
 
 
 def _problems(descriptor: Mapping[str, Any], parts: Mapping[str, Path]) -> list[tuple[str, str]]:
     """Names of tables and what is wrong in them; no name where the package as a whole is meant."""
     from frictionless import FrictionlessException, Package, system
 
-    resources = []
-    for resource in descriptor["resources"]:
+    resources = [dict(resource) for resource in descriptor["resources"]]
+    for resource in resources:
         name = resource["name"]
-        changes = (
-            {"path": parts[f"{name}.csv"].name, "schema": table_schemas()[name]}
-            if name in TABLES
-            else {}
-        )
-        resources.append(resource | changes)
+        if name in TABLES:
+            resource |= {"path": parts[f"{name}.csv"].name, "schema": table_schemas()[name]}
     folder = parts["media.csv"].parent
     try:
         # Names of unfinished files begin with a dot, which is refused in a package from elsewhere.
@@ -250,8 +224,8 @@ def _problems(descriptor: Mapping[str, Any], parts: Mapping[str, Path]) -> list[
             report = package.validate()
     except FrictionlessException as error:
         return [("", text) for text in [reason.message for reason in error.reasons] or [str(error)]]
-    found = [("", error.message) for error in report.errors]
-    for task in report.tasks:
-        name = str(task.name)
-        found += [(name, f"{name}: {error.message}") for error in task.errors]
-    return found
+    tasks = [(str(task.name), error) for task in report.tasks for error in task.errors]
+    return [
+        *(("", error.message) for error in report.errors),
+        *((name, f"{name}: {error.message}") for name, error in tasks),
+    ]
