@@ -63,7 +63,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         seed: of the random choices.
 
     Raises:
-        VideoError: from indexing, where a video cannot be read.
+        VideoError: from indexing; a video cannot be read.
     """
 
     def __init__(
@@ -97,13 +97,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._epoch.fill_(value)
 
     def clip(self, index: int, epoch: int, *, drawn_by: int | None = None) -> Clip:
-        """The clip of row ``index`` as epoch ``epoch`` sees it.
-
-        Args:
-            index: position of the row.
-            epoch: number of the pass.
-            drawn_by: stands for the row in what is drawn; None for its number in the table.
-        """
+        """The clip at position ``index``; ``drawn_by`` replaces the row's number in the seed."""
         record = self.table.records[index]
         if self.augmentation is None:
             return evaluation_clip(read_window(record, self.config), self.config)

@@ -35,9 +35,9 @@ class Record:
         labels: Labels seen in the window.
         annotated: Labels whose presence or absence is known, `labels` included; None where every
             label was checked.
-        start_seconds: Start of the window; None is the start of the video.
-        end_seconds: End of the window, itself not part of it; None is the end of the video.
-        split: Name of the part that the row belongs to, empty where there is none.
+        start_seconds: None is the start of the video.
+        end_seconds: Itself not part of the window; None is the end of the video.
+        split: Empty where the row belongs to none.
         group: Scene, subject or recording: rows of one group never stand on both sides of a split.
         actor: Who acts, such as human or mouse.
         source: The data set that the row comes from.
@@ -82,12 +82,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ClipTable:
-    """A table of labelled clips.
-
-    Attributes:
-        path: The table's file, or the folder for a folder per label.
-        records: The rows in the order of the table.
-    """
+    """A table of labelled clips: its file (or the folder per label), and its rows in order."""
 
     path: Path
     records: tuple[Record, ...]
@@ -130,12 +125,7 @@ class ClipTable:
         return tuple(sorted({name for record in self.records for name in record.labels}))
 
     def targets(self, label_set: LabelSet) -> NDArray[np.float32]:
-        """Targets of every label in every row.
-
-        Labels of the table that the set does not have are left out.
-
-        Args:
-            label_set: the K labels in the order of the columns.
+        """Targets of the K labels of a set in every row; other labels are left out.
 
         Returns:
             (V, K) float32: 1 seen, 0 known to be absent, `UNKNOWN` not annotated.

@@ -28,7 +28,7 @@ _MIN_FOLDS = 2
 def grouped_validation_split(
     table: ClipTable, label_set: LabelSet, *, share: float = 0.2, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide rows into a training and a validation part.
+    """Divide V rows into a training and a validation part.
 
     Rows of one group (`ClipTable.group_ids`) stay together. A label that lives in one group only
     stays in training; one that lives in several is in both parts wherever groups allow it, so that
@@ -54,7 +54,8 @@ def grouped_validation_split(
     groups = _Groups.of(table, label_set)
     if share == 0:
         return np.arange(len(table)), np.zeros(0, dtype=np.int64)
-    may_leave = ~groups.holds_lone_label()
+    is_lone = (groups.num_positives > 0).sum(axis=0) == 1  # (K,): one group alone shows the label
+    may_leave = ~(groups.num_positives[:, is_lone] > 0).any(axis=1)  # (G,)
     if not may_leave.any():
         raise DatasetError(
             f"{table.path}: nothing can be set aside for validation: each of the "
@@ -68,21 +69,14 @@ def grouped_validation_split(
     if not (part == _VALIDATION).any():
         smallest = np.where(may_leave, groups.num_rows, np.iinfo(np.int64).max).argmin()
         part[smallest] = _VALIDATION
-    _complete_training(groups, part)
-    part_of_row = part[groups.of_row]
-    return np.flatnonzero(part_of_row == _TRAIN), np.flatnonzero(part_of_row == _VALIDATION)
-
-
-def _complete_training(groups: _Groups, part: NDArray[np.int64]) -> None:
-    """Where labels compete, a label must be learnable before it can be validated.
-
-    Such a label lives in several groups, so that one of them remains for validation.
-    """
-    for label in range(groups.num_positives.shape[1]):
-        count = groups.num_positives[:, label]
+    # Where labels compete, a label must be learnable before it can be validated. Such a label lives
+    # in several groups, so that one of them remains for validation.
+    for count in groups.num_positives.T:
         holders = np.flatnonzero(count)
         if len(holders) and (part[holders] == _VALIDATION).all():
             part[holders[count[holders].argmax()]] = _TRAIN
+    part_of_row = part[groups.of_row]
+    return np.flatnonzero(part_of_row == _TRAIN), np.flatnonzero(part_of_row == _VALIDATION)
 
 
 def grouped_folds(
@@ -144,20 +138,12 @@ class _Groups:
         np.add.at(positives, of_row, table.targets(label_set) == 1)
         return cls(of_row, np.bincount(of_row, minlength=len(number_of)), positives)
 
-    def holds_lone_label(self) -> NDArray[np.bool_]:
-        """(G,): whether the group is the only one that shows some label."""
-        is_lone = (self.num_positives > 0).sum(axis=0) == 1  # (K,)
-        return np.asarray((self.num_positives[:, is_lone] > 0).any(axis=1), dtype=np.bool_)
-
 
 class _Dealer:
-    """Deals groups out to F parts.
+    """Deals groups out to F parts by their shares, (F,), which sum to 1.
 
-    Args:
-        groups: G groups.
-        shares: (F,) share of each part, summing to 1.
-        part_of_group: (G,) int64, the part of groups that are placed already, else -1.
-        seed: breaks ties.
+    ``part_of_group`` is (G,) int64: the part of groups that are placed already, else -1. The seed
+    breaks ties.
     """
 
     def __init__(
@@ -188,7 +174,10 @@ class _Dealer:
             if not num_open.any():
                 break
             label = int(np.where(num_open > 0, num_open, np.iinfo(np.int64).max).argmin())
-            for group in self._holders(label, is_open):
+            # Groups with the label that are still to be dealt, those with most of it first.
+            holders = self._order[is_open[self._order] & (self._positives[self._order, label] > 0)]
+            by_count = np.argsort(-self._positives[holders, label], kind="stable")
+            for group in holders[by_count].tolist():
                 self._place(group, self._best_part(label, int(num_open[label])))
                 is_open[group] = False
                 num_open[label] -= 1
@@ -196,13 +185,6 @@ class _Dealer:
             self._place(int(group), int(self._lacking_rows.argmax()))
         self._repair()
         return self._part_of_group
-
-    def _holders(self, label: int, is_open: NDArray[np.bool_]) -> list[int]:
-        """Groups with the label that are still to be dealt, those with most of it first."""
-        count = self._positives[self._order, label]
-        holders = self._order[is_open[self._order] & (count > 0)]
-        by_count = np.argsort(-self._positives[holders, label], kind="stable")
-        return [int(group) for group in holders[by_count]]
 
     def _best_part(self, label: int, num_left: int) -> int:
         parts = np.arange(len(self._lacking_rows))
@@ -214,34 +196,25 @@ class _Dealer:
         )
         return int(candidates[need[0]])
 
-    def _place(self, group: int, part: int) -> None:
+    def _place(self, group: int, part: int, sign: int = 1) -> None:
+        """Put a group into a part; with sign -1, take it back."""
         self._part_of_group[group] = part
-        self._lacking_rows[part] -= self._rows[group]
-        self._lacking[part] -= self._positives[group]
-        self._num_groups[part] += self._positives[group] > 0
+        self._lacking_rows[part] -= sign * self._rows[group]
+        self._lacking[part] -= sign * self._positives[group]
+        self._num_groups[part] += sign * (self._positives[group] > 0)
 
     def _repair(self) -> None:
         """Move single groups while that puts more labels into more parts."""
         has_moved = True
         while has_moved and not (self._num_groups > 0).all():
             has_moved = False
-            for group in self._order[self._is_free[self._order]]:
-                part = self._better_part(int(group))
-                if part is not None:
-                    self._take_back(int(group))
-                    self._place(int(group), part)
+            for group in self._order[self._is_free[self._order]].tolist():
+                held = self._positives[group] > 0
+                here = int(self._part_of_group[group])
+                num_lost = int((self._num_groups[here][held] == 1).sum())
+                num_won = (self._num_groups[:, held] == 0).sum(axis=1)  # (F,)
+                best = int(num_won.argmax())
+                if int(num_won[best]) > num_lost:
+                    self._place(group, here, -1)
+                    self._place(group, best)
                     has_moved = True
-
-    def _better_part(self, group: int) -> int | None:
-        held = self._positives[group] > 0
-        here = self._part_of_group[group]
-        num_lost = int((self._num_groups[here][held] == 1).sum())
-        num_won = (self._num_groups[:, held] == 0).sum(axis=1)  # (F,)
-        best = int(num_won.argmax())
-        return best if int(num_won[best]) > num_lost else None
-
-    def _take_back(self, group: int) -> None:
-        part = int(self._part_of_group[group])
-        self._lacking_rows[part] += self._rows[group]
-        self._lacking[part] += self._positives[group]
-        self._num_groups[part] -= self._positives[group] > 0

@@ -12,6 +12,7 @@ Warnings (worth a look): ``outside`` (the window ends after the video's end), ``
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class CheckReport:
 
     Attributes:
         problems: By row; those of the table as a whole come last.
-        num_rows: Rows that were looked at, malformed ones included.
+        num_rows: Malformed rows included.
         num_files: Distinct videos among them.
     """
 
@@ -71,12 +72,7 @@ class CheckReport:
 def check_path(
     path: str | Path, *, decode: bool = True, progress: Progress | None = None
 ) -> CheckReport:
-    """Check a table from its file or folder, malformed rows included.
-
-    Args:
-        path: as for `read_table`.
-        decode: as for `check_table`.
-        progress: as for `check_table`.
+    """Check a table from its file or folder, malformed rows included, as `check_table` does.
 
     Raises:
         DatasetError: no such file, not a table, or a required column is missing.
@@ -115,13 +111,7 @@ def check_table(
                 problems.extend(_find_file_problems(record, state))
             if progress is not None:
                 progress(number, len(records_of))
-    for find in (
-        _find_duplicates,
-        _find_mislabelled,
-        _find_unknown,
-        _find_split_leaks,
-        _find_untrained,
-    ):
+    for find in (_find_duplicates, _find_labelling, _find_split_leaks, _find_untrained):
         problems.extend(find(table))
     return CheckReport(_in_order(problems), len(table), len(records_of))
 
@@ -135,7 +125,6 @@ class _FileState:
     """The state of one video.
 
     Attributes:
-        path: the video.
         kind: kind of problem if no frame can be had, else None.
         message: what is wrong with the file; empty where nothing is.
         duration_seconds: time up to which frames decode; None where the file was not opened.
@@ -156,35 +145,28 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
         if path.is_file() and not os.access(path, os.R_OK):
             return _FileState(path, "unreadable", f"{path}: no permission to read it")
         return _FileState(path)
+    from msqnet.video.reader import open_video  # imports torch
+
     try:
-        return _decode_ends(path, records)
+        with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS) as video:
+            end = video.duration_seconds
+            start = min(end, *(record.start_seconds or 0.0 for record in records))
+            latest = max(end if r.end_seconds is None else r.end_seconds for r in records)
+            last = max(min(latest, end) - _BEFORE_END_SECONDS, 0.0)
+            video.frames_at([min(start, last)])
+            message = ""
+            try:
+                video.frames_at([last])
+            except VideoError as error:
+                message = str(error)
+            if video.is_damaged and not message:
+                message = f"{path}: the end of the file is damaged"
+            # Decoding shows where a damaged file ends, so the duration is asked for once more.
+            return _FileState(path, None, message, video.duration_seconds)
     except EmptyVideo as error:
         return _FileState(path, "empty", str(error))
     except (VideoError, OSError) as error:
         return _FileState(path, "unreadable", str(error))
-
-
-def _decode_ends(path: Path, records: Sequence[Record]) -> _FileState:
-    from msqnet.video.reader import open_video  # imports torch
-
-    with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS) as video:
-        duration_seconds = video.duration_seconds
-        starts = [min(record.start_seconds or 0.0, duration_seconds) for record in records]
-        ends = [
-            duration_seconds if record.end_seconds is None else record.end_seconds
-            for record in records
-        ]
-        last = max(min(max(ends), duration_seconds) - _BEFORE_END_SECONDS, 0.0)
-        video.frames_at([min(min(starts), last)])
-        message = ""
-        try:
-            video.frames_at([last])
-        except VideoError as error:
-            message = str(error)
-        if video.is_damaged and not message:
-            message = f"{path}: the end of the file is damaged"
-        # Decoding shows where a damaged file ends, so the duration is asked for once more.
-        return _FileState(path, None, message, video.duration_seconds)
 
 
 def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
@@ -227,18 +209,19 @@ def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
         yield _problem(record, "duplicate", message, "error")
 
 
-def _find_mislabelled(table: ClipTable) -> Iterator[Problem]:
+def _find_labelling(table: ClipTable) -> Iterator[Problem]:
     names_of = [
         dict.fromkeys((*record.labels, *sorted(record.annotated or ()))) for record in table.records
     ]
     num_rows = Counter(name for names in names_of for name in names)
+    without_spelling = {name: re.sub(r"[ _\t-]", "", name.casefold()) for name in num_rows}
     # The most frequent spelling is taken for the right one; of equals, the first in the table.
     right: dict[str, str] = {}
     for name, _ in num_rows.most_common():
-        right.setdefault(_without_spelling(name), name)
+        right.setdefault(without_spelling[name], name)
     for record, names in zip(table.records, names_of, strict=True):
         for name in names:
-            usual = right[_without_spelling(name)]
+            usual = right[without_spelling[name]]
             if name != usual:
                 message = f"label {name!r} is written {usual!r} in {num_rows[usual]} row(s)"
                 yield _problem(record, "mislabelled", message, "warning")
@@ -246,14 +229,6 @@ def _find_mislabelled(table: ClipTable) -> Iterator[Problem]:
             if found:
                 message = f"label {name!r} holds {found[0]!r}; several labels are joined by '|'"
                 yield _problem(record, "mislabelled", message, "warning")
-
-
-def _without_spelling(name: str) -> str:
-    return "".join(character for character in name.casefold() if character not in " _-\t")
-
-
-def _find_unknown(table: ClipTable) -> Iterator[Problem]:
-    for record in table.records:
         if not record.has_known_labels:
             message = (
                 "no label is known, so the row teaches nothing; list what was checked in "

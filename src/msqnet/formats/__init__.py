@@ -38,29 +38,10 @@ Field = Literal[
 
 ALL_FIELDS: frozenset[Field] = frozenset(get_args(Field))
 
-_DESCRIPTIONS: dict[Field, str] = {
-    "points": "events without a length",
-    "open ends": "states without an end",
-    "subjects": "events with a subject",
-    "modifiers": "events with modifiers",
-    "scores": "events with a score",
-    "comments": "events with a comment",
-    "ethogram": "labels that no event has",
-    "unchecked labels": "videos in which not all labels were looked for",
-    "observed intervals": "videos of which only parts were looked at",
-    "splits": "videos with a split",
-    "groups": "videos with a group",
-}
-
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read.
-
-    Attributes:
-        videos: folder that paths of videos are relative to.
-        options: some of the format's own.
-    """
+    """How a file is read: the folder that paths of videos are relative to, and options."""
 
     videos: Path
     options: Mapping[str, str] = field(default_factory=dict)
@@ -95,9 +76,9 @@ class Format:
             or not at all; None where the format is only read.
         suffixes: endings of its files, such as ``.eaf``, the usual one first; none for a folder.
         drops: what it has no place for.
-        options: names of options that it understands, with one line of help each.
+        options: help by the name of the option.
         licence: what the authors of a data set allow; empty for the format of a tool.
-        files: what is written for a path, where that is not the one file of that name.
+        files: files that are written for a path, where that is not the one file of that name.
         read_rows: folder and settings -> rows of the standard table; in place of `read` where the
             format is a data set.
         task: of a data set, ``multi_label`` or ``single_label``.
@@ -165,29 +146,36 @@ def load_format(name: str) -> Format:
 def dropped_fields(
     annotations: Annotations, drops: frozenset[Field], title: str
 ) -> tuple[str, ...]:
-    """What is lost as annotations are written, one note each; none if nothing is.
+    """The fields that writing drops, one note each.
 
     Args:
         annotations: what is written.
-        drops: what the format has no place for.
+        drops: fields that the format has no place for.
         title: of the format.
     """
     events, videos = list(annotations.events()), annotations.videos
-    counts: dict[Field, int] = {
-        "points": sum(event.is_point for event in events),
-        "open ends": sum(event.is_open for event in events),
-        "subjects": sum(bool(event.subject) for event in events),
-        "modifiers": sum(bool(event.modifiers) for event in events),
-        "scores": sum(event.score is not None for event in events),
-        "comments": sum(bool(event.comment) for event in events),
-        "ethogram": len(set(annotations.labels) - {event.label for event in events}),
-        "unchecked labels": sum(video.checked is not None for video in videos),
-        "observed intervals": sum(video.observed is not None for video in videos),
-        "splits": sum(bool(video.split) for video in videos),
-        "groups": sum(bool(video.group) for video in videos),
+    unseen = set(annotations.labels) - {event.label for event in events}
+    counts: dict[Field, tuple[str, int]] = {
+        "points": ("events without a length", sum(event.is_point for event in events)),
+        "open ends": ("states without an end", sum(event.is_open for event in events)),
+        "subjects": ("events with a subject", sum(bool(event.subject) for event in events)),
+        "modifiers": ("events with modifiers", sum(bool(event.modifiers) for event in events)),
+        "scores": ("events with a score", sum(event.score is not None for event in events)),
+        "comments": ("events with a comment", sum(bool(event.comment) for event in events)),
+        "ethogram": ("labels that no event has", len(unseen)),
+        "unchecked labels": (
+            "videos in which not all labels were looked for",
+            sum(video.checked is not None for video in videos),
+        ),
+        "observed intervals": (
+            "videos of which only parts were looked at",
+            sum(video.observed is not None for video in videos),
+        ),
+        "splits": ("videos with a split", sum(bool(video.split) for video in videos)),
+        "groups": ("videos with a group", sum(bool(video.group) for video in videos)),
     }
     return tuple(
-        f"{title} has no place for {name}: {_DESCRIPTIONS[name]}: {number}"
-        for name, number in counts.items()
+        f"{title} has no place for {name}: {text}: {number}"
+        for name, (text, number) in counts.items()
         if number and name in drops
     )

@@ -16,7 +16,7 @@ from msqnet.formats import FORMATS, Reading, dropped_fields, load_format
 from msqnet.formats.clip_table import write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from msqnet.formats import Format
     from msqnet.formats.annotations import Annotations
@@ -45,12 +45,12 @@ def convert_annotations(
         target_name: format that is written.
         path: file or folder of annotations; a data set is named by `root` instead.
         root: folder of a data set, or of the videos of annotations (that of `path` by default).
-        out: what is written.
+        out: file or folder that is written.
         options: of both formats; one that both know goes to both.
         overwrite: whether files are replaced.
 
     Returns:
-        Lines for the user: what was written, what was assumed and what was lost.
+        Lines for the user: what was written, what was assumed and which fields were dropped.
 
     Raises:
         ConfigError: an unknown format or option, one that is missing, or a file that exists.
@@ -69,7 +69,13 @@ def convert_annotations(
         known = ", ".join((*source.options, *of_target)) or "none"
         both = f"{source.name} and {target.name}" if of_target else source.name
         raise ConfigError(f"{both}: no option {unknown[0]!r}; known are: {known}")
-    place = _checked_out(out, source, target, overwrite=overwrite)
+    if out is None:
+        example = source.name if is_data_set else "annotations"
+        raise ConfigError(f"--out: name what to write, such as {example}{target.suffix}")
+    place = Path(out)
+    for file in (place,) if target.files is None else target.files(place):
+        if file.exists() and not overwrite:
+            raise ConfigError(f"{file} exists; --overwrite replaces it")
     reading = {name: value for name, value in options.items() if name in source.options}
     writing = {name: value for name, value in options.items() if name in of_target}
     if source.read_rows is not None:
@@ -88,30 +94,17 @@ def convert_annotations(
 
 def describe_formats() -> str:
     """Every data set and format, with licences and options."""
-    found = [load_format(name) for name in FORMATS]
-    data_sets = [each for each in found if each.read_rows is not None]
-    tools = [each for each in found if each.read_rows is None]
-    return "\n\n".join(
-        [
-            "data sets (--from NAME --root FOLDER)",
-            *map(_described, data_sets),
-            "formats",
-            *map(_described, tools),
+    data_sets, tools = ["data sets (--from NAME --root FOLDER)"], ["formats"]
+    for found in map(load_format, FORMATS):
+        ways = [f"--from {found.name} --input PATH"] if found.read else []
+        ways += [f"--to {found.name}"] if found.write else []
+        lines = [
+            f"{found.name}: {found.title} ({found.task.replace('_', ' ') or ' and '.join(ways)})",
+            *([f"  licence: {found.licence}"] if found.licence else []),
+            *(f"  --option {name}=...: {text}" for name, text in found.options.items()),
         ]
-    )
-
-
-def _described(chosen: Format) -> str:
-    ways = [f"--from {chosen.name} --input PATH"] if chosen.read else []
-    ways += [f"--to {chosen.name}"] if chosen.write else []
-    about = chosen.task.replace("_", " ") or " and ".join(ways)
-    return "\n".join(
-        [
-            f"{chosen.name}: {chosen.title} ({about})",
-            *([f"  licence: {chosen.licence}"] if chosen.licence else []),
-            *(f"  --option {name}=...: {text}" for name, text in chosen.options.items()),
-        ]
-    )
+        (tools if found.read_rows is None else data_sets).append("\n".join(lines))
+    return "\n\n".join([*data_sets, *tools])
 
 
 def _source(name: str | None) -> Format:
@@ -133,19 +126,6 @@ def _target(name: str) -> Format:
     if found.write is None:
         raise ConfigError(f"--to {name}: {found.title} can only be read")
     return found
-
-
-def _checked_out(out: str | None, source: Format, target: Format, *, overwrite: bool) -> Path:
-    """What is written, if it can be."""
-    if out is None:
-        example = source.name if source.read_rows is not None else "annotations"
-        suffix = target.suffix
-        raise ConfigError(f"--out: name what to write, such as {example}{suffix}")
-    place = Path(out)
-    for path in (place,) if target.files is None else target.files(place):
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path} exists; --overwrite replaces it")
-    return place
 
 
 def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
@@ -191,8 +171,8 @@ def _rows_summary(source: Format, rows: ClipRows, path: Path) -> list[str]:
     return [
         f"{path}: {len(records)} rows of {source.title}",
         *(
-            f"  {split or '(no split)'}: {num_rows[split]} rows, {videos[split]} videos"
-            for split in num_rows
+            f"  {split or '(no split)'}: {number} rows, {videos[split]} videos"
+            for split, number in num_rows.items()
         ),
         _label_line(rows.labels),
         *([f"labels that no row shows: {num_unseen}"] if num_unseen else []),
@@ -209,12 +189,33 @@ def _label_line(labels: LabelSet) -> str:
 
 
 def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path) -> None:
-    """Refuse text that no file can hold: results and folders may have names that are not Unicode.
+    """Raise `DatasetError` for text that is not Unicode; results and folders may have such names.
 
-    Raises:
-        DatasetError: the first that is found.
+    Files of annotations cannot hold it.
     """
-    for what, text in _texts(annotations, options, out):
+    texts = [
+        ("--out", str(out)),
+        *((f"option {name}", value) for name, value in options.items()),
+        ("model", annotations.model),
+        *(("label", name) for name in annotations.labels),
+    ]
+    for video in annotations.videos:
+        of_video = f"of {video.path.name}"
+        texts += [
+            ("path of a video", str(video.path)),
+            (f"split {of_video}", video.split),
+            (f"group {of_video}", video.group),
+            *((f"label {of_video}", name) for name in video.checked or ()),
+        ]
+        for event in video.events:
+            of_event = f"of {event.label} {of_video}"
+            texts += [
+                (f"label {of_video}", event.label),
+                (f"subject {of_event}", event.subject),
+                (f"comment {of_event}", event.comment),
+                *((f"modifier {of_event}", name) for name in event.modifiers),
+            ]
+    for what, text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -222,24 +223,3 @@ def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path)
                 f"{what}: found {text!a}, expected Unicode text, as files of annotations can hold "
                 "nothing else; rename it and try again"
             ) from error
-
-
-def _texts(
-    annotations: Annotations, options: Mapping[str, str], out: Path
-) -> Iterator[tuple[str, str]]:
-    """All that is written: what it is, and its text."""
-    yield "--out", str(out)
-    yield from ((f"option {name}", value) for name, value in options.items())
-    yield "model", annotations.model
-    yield from (("label", name) for name in annotations.labels)
-    for video in annotations.videos:
-        yield "path of a video", str(video.path)
-        yield f"split of {video.path.name}", video.split
-        yield f"group of {video.path.name}", video.group
-        yield from ((f"label of {video.path.name}", name) for name in video.checked or ())
-        for event in video.events:
-            yield f"label of {video.path.name}", event.label
-            about = f"{event.label} of {video.path.name}"
-            yield f"subject of {about}", event.subject
-            yield f"comment of {about}", event.comment
-            yield from ((f"modifier of {about}", name) for name in event.modifiers)

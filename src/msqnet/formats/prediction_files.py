@@ -14,7 +14,7 @@ from msqnet.labels import LabelSet
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 _JSON_SUFFIX = RESULT_SUFFIXES[0]
 
@@ -28,30 +28,25 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
     """
     found = list(results)
     labels = LabelSet(tuple(dict.fromkeys(name for result in found for name in result.labels)))
-    annotated = []
+    annotated, models = [], []
     for result in found:
         path = Path(result.path).absolute()
         # `os.path.exists` takes names of any length and character, from whatever a file holds.
         if videos is not None and not os.path.exists(path):  # noqa: PTH110
             path = Reading(videos).video_path(result.path)
-        is_all = set(result.labels) == set(labels)
-        checked = None if is_all else frozenset(result.labels)
-        annotated.append(
-            AnnotatedVideo(path, _events(result), result.duration_seconds, checked=checked)
-        )
+        known = frozenset(result.labels)
+        checked = None if known == set(labels) else known
+        events = _events(result)
+        annotated.append(AnnotatedVideo(path, events, result.duration_seconds, checked=checked))
+        model = result.provenance.get("model")
+        name = model.get("name") if isinstance(model, dict) else None
+        models.append(f"msqnet {name}" if isinstance(name, str) and name else "msqnet")
     return Annotations(
         tuple(annotated),
         labels,
         notes=tuple(f"{Path(item.path).name}: {note}" for item in found for note in item.notes),
-        model=", ".join(dict.fromkeys(map(_model_name, found))),
+        model=", ".join(dict.fromkeys(models)),
     )
-
-
-def _model_name(result: VideoPredictions) -> str:
-    """The model of a result, as far as the result says it."""
-    model = result.provenance.get("model")
-    name = model.get("name") if isinstance(model, dict) else None
-    return f"msqnet {name}" if isinstance(name, str) and name else "msqnet"
 
 
 def _events(result: VideoPredictions) -> tuple[Event, ...]:
@@ -89,15 +84,10 @@ def _read(path: Path, reading: Reading) -> Annotations:
 
 
 def _result(text: str, file: Path) -> VideoPredictions:
-    """The result in a file, with all that is read from it as it should be.
-
-    Raises:
-        DatasetError: it is not; the file is named.
-    """
+    """The result in a file; `DatasetError` if a value is not as it should be."""
     try:
         result = VideoPredictions.from_json(text)
-        for what, found, expected in _misplaced(result):
-            raise DatasetError(f"{what}: found {found!r}, expected {expected}")
+        _check_types(result)
         _events(result)
     # JSON that is too deep, or has numbers that are too long, is no `MsqnetError`.
     except (MsqnetError, RecursionError, ValueError) as error:
@@ -106,28 +96,28 @@ def _result(text: str, file: Path) -> VideoPredictions:
     return result
 
 
-def _misplaced(result: VideoPredictions) -> Iterator[tuple[str, object, str]]:
-    """Values of another type than they have: what they are, what was found and is expected."""
+def _check_types(result: VideoPredictions) -> None:
     # A file may have anything where there should be these.
-    path: object = result.path
-    provenance: object = result.provenance
-    if not isinstance(path, str):
-        yield "path", path, "text"
-    if not isinstance(provenance, dict):
-        yield "provenance", provenance, "an object"
+    values: list[tuple[str, object, type, str]] = [
+        ("path", result.path, str, "text"),
+        ("provenance", result.provenance, dict, "an object"),
+    ]
+    for what, value, kind, expected in values:
+        if not isinstance(value, kind):
+            raise DatasetError(f"{what}: found {value!r}, expected {expected}")
     numbers: list[tuple[str, object]] = [("duration_seconds", result.duration_seconds)]
     for item in result.segments:
-        numbers += [
-            (f"segment of {item.label!r}: {name}", getattr(item, name))
-            for name in ("start_seconds", "end_seconds", "score")
-        ]
-    for what, number in numbers:
+        of_segment = f"segment of {item.label!r}"
+        numbers.append((f"{of_segment}: start_seconds", item.start_seconds))
+        numbers.append((f"{of_segment}: end_seconds", item.end_seconds))
+        numbers.append((f"{of_segment}: score", item.score))
+    for what, value in numbers:
         if (
-            not isinstance(number, int | float)
-            or isinstance(number, bool)
-            or not 0 <= number < math.inf
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not 0 <= value < math.inf
         ):
-            yield what, number, "a number of at least 0"
+            raise DatasetError(f"{what}: found {value!r}, expected a number of at least 0")
 
 
 FORMAT = Format("predictions", "results of msqnet predict", read=_read, suffixes=(_JSON_SUFFIX,))
