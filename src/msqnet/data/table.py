@@ -64,31 +64,23 @@ def read_table(path: str | Path) -> ClipTable:
     table, problems = scan_table(path)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        raise DatasetError(_describe_malformed(table.path, errors))
+        is_folder = any(problem.row is None for problem in errors)
+        what = "clip(s) in the wrong place" if is_folder else "malformed row(s)"
+        lines = [f"{path}: {len(errors)} {what}:"]
+        for problem in errors[:_NUM_ROWS_IN_ERRORS]:
+            place = "" if problem.row is None else f"row {problem.row}: "
+            lines.append(f"  {place}{problem.message};")
+        if len(errors) > _NUM_ROWS_IN_ERRORS:
+            lines.append(f"  ... and {len(errors) - _NUM_ROWS_IN_ERRORS} more;")
+        lines.append("correct them and try again ('msqnet check' lists everything that is wrong)")
+        raise DatasetError("\n".join(lines))
     if not table.records:
         raise DatasetError(f"{table.path}: no clip in it; a table needs at least one row")
     return table
 
 
-def _describe_malformed(path: Path, errors: Sequence[Problem]) -> str:
-    if any(problem.row is None for problem in errors):
-        lines = [f"{path}: {len(errors)} clip(s) in the wrong place:"]
-    else:
-        lines = [f"{path}: {len(errors)} malformed row(s):"]
-    for problem in errors[:_NUM_ROWS_IN_ERRORS]:
-        place = "" if problem.row is None else f"row {problem.row}: "
-        lines.append(f"  {place}{problem.message};")
-    if len(errors) > _NUM_ROWS_IN_ERRORS:
-        lines.append(f"  ... and {len(errors) - _NUM_ROWS_IN_ERRORS} more;")
-    lines.append("correct them and try again ('msqnet check' lists everything that is wrong)")
-    return "\n".join(lines)
-
-
 def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
-    """Read the well-formed rows of a table, and list what is wrong with the others.
-
-    Args:
-        path: as for `read_table`.
+    """Read the well-formed rows of a table as `read_table` does, and list problems of the others.
 
     Raises:
         DatasetError: no such file, not a table, or a required column is missing.
@@ -164,7 +156,7 @@ class _Sheet:
     """Cells as text: the column names, and the rows by spreadsheet number."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    rows: Iterable[tuple[int, Sequence[str]]]
     decimal_comma: bool = False
 
 
@@ -178,7 +170,13 @@ def _read_csv(path: Path) -> _Sheet:
             f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
             "'CSV UTF-8'"
         ) from error
-    delimiter = _find_delimiter(next(iter(text.splitlines()), ""))
+    first_line = next(iter(text.splitlines()), "")
+    delimiter = ","
+    for mark in _DELIMITERS:
+        cells = next(csv.reader([first_line], delimiter=mark), [])
+        if len(cells) > 1 and "path" in _normalize_header(cells):
+            delimiter = mark
+            break
     try:
         # One record is one spreadsheet row, even where a quoted cell holds line breaks.
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -186,20 +184,8 @@ def _read_csv(path: Path) -> _Sheet:
         raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
     if not rows:
         raise DatasetError(f"{path}: the file is empty; expected a header and one row per clip")
-    numbered = tuple(
-        (number, tuple(cells))
-        for number, cells in enumerate(rows[1:], start=2)
-        if any(cell.strip() for cell in cells)
-    )
-    return _Sheet(_normalize_header(rows[0]), numbered, decimal_comma=delimiter == ";")
-
-
-def _find_delimiter(header_line: str) -> str:
-    for delimiter in _DELIMITERS:
-        cells = next(csv.reader([header_line], delimiter=delimiter), [])
-        if len(cells) > 1 and "path" in _normalize_header(cells):
-            return delimiter
-    return ","
+    filled = ((n, row) for n, row in enumerate(rows[1:], start=2) if any(map(str.strip, row)))
+    return _Sheet(_normalize_header(rows[0]), filled, decimal_comma=delimiter == ";")
 
 
 def _normalize_header(cells: Iterable[str]) -> tuple[str, ...]:
@@ -217,23 +203,39 @@ def _read_parquet(path: Path) -> _Sheet:
         ["" if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
         for column in (frame.iloc[:, position] for position in range(frame.shape[1]))
     ]
-    rows = tuple(enumerate(zip(*columns, strict=True), start=2))
-    return _Sheet(_normalize_header(str(name) for name in frame.columns), rows)
+    header = _normalize_header(str(name) for name in frame.columns)
+    return _Sheet(header, enumerate(zip(*columns, strict=True), start=2))
 
 
 def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, ...]]:
-    _check_header(path, sheet.header)
+    header = sheet.header
+    missing = [name for name in REQUIRED_COLUMNS if name not in header]
+    if missing:
+        raise DatasetError(
+            f"{path}: no column {' and no column '.join(map(repr, missing))}; "
+            f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
+            f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}"
+        )
+    repeated = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
+    if repeated:
+        raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
+    problems: list[Problem] = []
+    absent = [name for name in OPTIONAL_COLUMNS if name not in header]
+    for name in header:
+        similar = get_close_matches(name.partition("_")[0], absent, n=1, cutoff=0.8)
+        if name not in COLUMNS and similar:
+            message = f"column {name!r} is ignored; if it means {similar[0]!r}, rename it"
+            problems.append(Problem(1, "ignored_column", message, "warning"))
     folder = path.parent.resolve()
     records: list[Record] = []
-    problems = list(_find_ignored_columns(sheet.header))
     for number, values in sheet.rows:
         # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
-        padded = [*values, *[""] * len(sheet.header)]
-        cells = {name: cell.strip() for name, cell in zip(sheet.header, padded, strict=False)}
+        padded = [*values, *[""] * len(header)]
+        cells = {name: cell.strip() for name, cell in zip(header, padded, strict=False)}
         row = _Row(cells, sheet.decimal_comma)
-        if any(value.strip() for value in values[len(sheet.header) :]):
+        if any(value.strip() for value in values[len(header) :]):
             row.messages.append(
-                f"has {len(values)} cells, the header {len(sheet.header)}: "
+                f"has {len(values)} cells, the header {len(header)}: "
                 "quote a cell that holds the delimiter"
             )
         record = row.to_record(number, folder)
@@ -245,31 +247,9 @@ def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, .
     return ClipTable(path, tuple(records)), tuple(problems)
 
 
-def _check_header(path: Path, header: tuple[str, ...]) -> None:
-    missing = [name for name in REQUIRED_COLUMNS if name not in header]
-    if missing:
-        raise DatasetError(
-            f"{path}: no column {' and no column '.join(map(repr, missing))}; "
-            f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
-            f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}"
-        )
-    repeated = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
-    if repeated:
-        raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
-
-
-def _find_ignored_columns(header: tuple[str, ...]) -> Iterator[Problem]:
-    absent = [name for name in OPTIONAL_COLUMNS if name not in header]
-    for name in header:
-        similar = get_close_matches(name.partition("_")[0], absent, n=1, cutoff=0.8)
-        if name not in COLUMNS and similar:
-            message = f"column {name!r} is ignored; if it means {similar[0]!r}, rename it"
-            yield Problem(1, "ignored_column", message, "warning")
-
-
 @dataclass
 class _Row:
-    """Turns the cells of one row into a record, and notes everything that is wrong on the way."""
+    """Turns the cells of one row into a record, and notes everything that is wrong."""
 
     cells: Mapping[str, str]
     decimal_comma: bool
@@ -287,7 +267,12 @@ class _Row:
         if self.cells.get("annotated", ALL_LABELS) != ALL_LABELS:
             annotated = frozenset(self._names("annotated")) | frozenset(labels)
         others = {name: self.cells.get(name, "") for name in ("split", "group", "actor", "source")}
-        place = _locate(written, folder)
+        place = folder / written
+        if "\\" in written and not place.exists():
+            place = folder / written.replace("\\", "/")
+        # One file has one path however the table spells it. Not resolve(): that would ask the disk,
+        # often a network drive, once for every row.
+        place = Path(os.path.normpath(place))
         return Record(number, place, written, labels, annotated, start, end, **others)
 
     def _seconds(self, column: str) -> float | None:
@@ -317,15 +302,6 @@ class _Row:
                 "'annotated'"
             )
         return names
-
-
-def _locate(written: str, folder: Path) -> Path:
-    """Absolute path, so that one file has one path however the table spells it."""
-    place = folder / written
-    if "\\" in written and not place.exists():
-        place = folder / written.replace("\\", "/")
-    # Not resolve(): that would ask the disk, often a network drive, once for every row.
-    return Path(os.path.normpath(place))
 
 
 def write_table(records: Iterable[Record], path: str | Path) -> None:
@@ -360,11 +336,7 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
 
 
 def check_table_suffix(path: str | Path) -> None:
-    """Refuse a file that `write_table` could not write.
-
-    Raises:
-        DatasetError: the suffix is none of `TABLE_SUFFIXES`.
-    """
+    """Raise `DatasetError` for a file that `write_table` could not write."""
     suffix = Path(path).suffix
     if suffix.lower() not in TABLE_SUFFIXES:
         raise DatasetError(
@@ -374,50 +346,44 @@ def check_table_suffix(path: str | Path) -> None:
 
 def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
     """The row's cells by column; those of seconds are the shortest decimals of the same value."""
-    place = record.path
+    place, known = record.path, record.annotated
+    is_inside = place.is_relative_to(folder)
     start, end = (
         "" if seconds is None else repr(float(seconds))
         for seconds in (record.start_seconds, record.end_seconds)
     )
     cells = {
-        "path": place.relative_to(folder).as_posix()
-        if place.is_relative_to(folder)
-        else str(place),
+        "path": place.relative_to(folder).as_posix() if is_inside else str(place),
         "labels": join_labels(record.labels),
         "start": start,
         "end": end,
-        "annotated": ALL_LABELS
-        if record.annotated is None
-        else join_labels(sorted(record.annotated)),
+        "annotated": ALL_LABELS if known is None else join_labels(sorted(known)),
         "split": record.split,
         "group": record.group,
         "actor": record.actor,
         "source": record.source,
     }
+    # Reading strips cells and takes UTF-8 only, so other text would change.
     for column, text in cells.items():
-        _check_text(text, column, table)
-    for name in (*record.labels, *(record.annotated or ())):
+        if text != text.strip():
+            raise DatasetError(
+                f"{table}: {column} {text!r} begins or ends with white space, which a table cannot "
+                "hold; rename it"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(
+                f"{table}: {column} {text!r} is not Unicode text, which a table cannot hold; "
+                "rename it"
+            ) from error
+    for name in (*record.labels, *(known or ())):
         if SEPARATOR in name or name in ("", ALL_LABELS) or name != name.strip():
             raise DatasetError(
                 f"{table}: {name!r} cannot be written as a label: it is empty, or begins or ends "
                 f"with a space, or is {ALL_LABELS!r}, or holds {SEPARATOR!r}"
             )
     return cells
-
-
-def _check_text(text: str, column: str, table: Path) -> None:
-    """Refuse what reading would change: it strips cells and takes UTF-8 only."""
-    if text != text.strip():
-        raise DatasetError(
-            f"{table}: {column} {text!r} begins or ends with white space, which a table cannot "
-            "hold; rename it"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DatasetError(
-            f"{table}: {column} {text!r} is not Unicode text, which a table cannot hold; rename it"
-        ) from error
 
 
 def _write_parquet(rows: list[dict[str, str]], path: Path) -> None:
@@ -434,12 +400,7 @@ def _write_parquet(rows: list[dict[str, str]], path: Path) -> None:
 
 
 def write_label_table(labels: LabelSet, path: str | Path) -> None:
-    """Write one row a label, in order, with empty cells for a description and for synonyms.
-
-    Args:
-        labels: every label of the table, those that no row shows too.
-        path: a ``.csv`` file, usually `label_table_path`.
-    """
+    """Write a ``.csv`` file with a row a label, and empty cells for a description and synonyms."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
