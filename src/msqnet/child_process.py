@@ -1,4 +1,4 @@
-"""A process of our own that answers one request at a time and can be killed without harm."""
+"""A child process that handles one request at a time and can be killed without harm."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STOP_GRACE_SECONDS = 2.0
 
 
 class ChildDied(MsqnetError):  # noqa: N818 - says what happened
-    """The process ended while its answer was awaited."""
+    """The process ended before it replied."""
 
 
 class ChildTimedOut(MsqnetError):  # noqa: N818 - says what happened
@@ -36,25 +36,21 @@ class ChildTimedOut(MsqnetError):  # noqa: N818 - says what happened
 
 
 class Cancelled(MsqnetError):  # noqa: N818 - says what happened
-    """The request was cancelled while it was being answered."""
+    """The request was cancelled."""
 
 
 class ChildProcess:
     """Starts a process, sends it requests, and kills it if it takes too long.
 
-    Not for use by several threads at once, except for `pid`, `num_starts` and `kill`.
+    Only `pid`, `num_starts` and `kill` may be used by several threads at once.
 
     Args:
-        name: shown in lists of processes and in messages.
+        name: of the process, for messages too.
         target: runs in the process with a connection and ``argument``; it calls `answer_requests`.
         argument: anything that pickles.
         start_seconds: longest time until the process is ready.
-        preload: modules that are imported once. Where the system can fork, every process then
-            starts as a copy of one that has imported them, and has no threads and no model.
-
-    Attributes:
-        num_starts: how often the process was started.
-        is_killed: whether `kill` was called.
+        preload: modules to import once. Where the system can fork, every process starts as a copy
+            of one that has imported them, without threads or a model.
     """
 
     def __init__(
@@ -65,10 +61,8 @@ class ChildProcess:
         start_seconds: float,
         preload: Sequence[str] = (),
     ) -> None:
-        self._name = name
-        self._target = target
-        self._argument = argument
-        self._start_seconds = start_seconds
+        self._name, self._start_seconds = name, start_seconds
+        self._target, self._argument = target, argument
         self._preload = list(preload)
         self._process: Any = None
         self._connection: Connection | None = None
@@ -82,7 +76,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """Number of the running process."""
+        """Id of the running process."""
         process = self._process  # another thread may replace or close it meanwhile
         try:
             return process.pid if process is not None and process.is_alive() else None
@@ -90,14 +84,11 @@ class ChildProcess:
             return None
 
     def start(self) -> Any:
-        """Start the process anew and wait until it is ready.
-
-        Returns:
-            What the process says of itself when it is ready.
+        """Start the process anew, wait until it is ready, and return its greeting.
 
         Raises:
-            MsqnetError: what the process raised while it got ready.
-            ChildDied: it ended instead, was not ready in time, or `kill` was called.
+            MsqnetError: raised by the process before it was ready.
+            ChildDied: it ended, was not ready in time, or `kill` was called.
         """
         self._end()
         context: Any = multiprocessing.get_context("spawn")
@@ -131,7 +122,7 @@ class ChildProcess:
         on_progress: Callable[[float], None] | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> Any:
-        """Send a request and wait for the answer.
+        """Send a request and wait for the reply.
 
         Args:
             request: anything that pickles.
@@ -140,10 +131,9 @@ class ChildProcess:
             is_cancelled: called several times a second.
 
         Raises:
-            MsqnetError, OSError: what the process raised; it goes on.
-            Cancelled: as asked for. A process that does not stop by itself is killed.
-            ChildDied: the process ended.
-            ChildTimedOut: the process took too long.
+            MsqnetError, OSError: raised by the process, which continues.
+            Cancelled: the request was cancelled. A process that does not stop is killed.
+            ChildDied, ChildTimedOut: the process ended, or took too long.
         """
         if self._connection is None or not self.is_running:
             raise ChildDied(f"the {self._name} is not running")
@@ -239,17 +229,17 @@ class ChildProcess:
 def answer_requests(
     connection: Connection, prepare: Callable[[], tuple[Any, Callable[[Any, Report], Any]]]
 ) -> None:
-    """The life of the process: get ready, then answer until the other side is gone.
+    """Main loop of the process: prepare, then handle requests until the parent is gone.
 
     `MsqnetError` and `OSError` are sent back. Anything else is printed and ends the process.
 
     Args:
-        connection: to the process that asks.
-        prepare: returns what to say when ready, and the function that answers a request. It is
-            called with the request and a callback for the share that is done, which raises
-            `Cancelled` if the request was cancelled.
+        connection: to the parent.
+        prepare: returns the greeting and the function that handles a request. That function gets
+            the request and a callback for the share that is done, which raises `Cancelled` if the
+            request was cancelled.
     """
-    # Ctrl+C reaches the whole process group; the asking process decides.
+    # Ctrl+C reaches the whole process group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 

@@ -1,6 +1,6 @@
-"""Pixels on their way from a video to the model.
+"""Frames, boxes and clips between video and model.
 
-Pixels are uint8 RGB, channels first, everywhere: each encoder normalises for itself.
+Pixels are uint8 RGB, channels first; each encoder normalizes them itself.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from msqnet.errors import ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NUM_CHANNELS = 3
-
 
 def _check_pixels(pixels: Tensor, name: str, num_dims: int, axes: str) -> None:
     is_right = (
         pixels.dtype == torch.uint8
         and pixels.ndim == num_dims
-        and pixels.shape[-3] == _NUM_CHANNELS
+        and pixels.shape[-3] == 3
         and pixels.numel() > 0
     )
     if not is_right:
@@ -89,8 +87,8 @@ class Clip:
 
     Attributes:
         pixels: (T, 3, H, W) uint8, the whole frames at the model's size.
-        closeup: (T, 3, h, w) uint8, the second look at what moves; None where the model has none.
-        motion_box: where the second look is, in fractions of the original frame.
+        closeup: (T, 3, h, w) uint8, the motion crop; None where the model has none.
+        motion_box: place of the motion crop, in fractions of the original frame.
         pts_seconds: (T,) float64, times of the frames in the video.
     """
 
@@ -126,10 +124,12 @@ class ClipBatch:
 
     @classmethod
     def stack(cls, clips: Sequence[Clip]) -> ClipBatch:
-        """Stack clips that all have, or all lack, a close-up."""
+        """Stack clips that all have, or all lack, a motion crop."""
         closeups = [clip.closeup for clip in clips if clip.closeup is not None]
         if closeups and len(closeups) != len(clips):
-            raise ShapeError(f"{len(closeups)} of {len(clips)} clips have a close-up; all or none")
+            raise ShapeError(
+                f"{len(closeups)} of {len(clips)} clips have a motion crop; all or none"
+            )
         return cls(
             torch.stack([clip.pixels for clip in clips]),
             torch.stack(closeups) if closeups else None,

@@ -1,7 +1,6 @@
-"""Checks of this installation and machine, each with advice where one fails: `msqnet doctor`.
+"""Checks of this installation and machine, with advice for those that fail: `msqnet doctor`.
 
-Every function yields `CheckResult` and imports what it needs itself, so that a missing package is
-reported rather than raised.
+Every function imports what it needs itself, so that a missing package is reported, not raised.
 """
 
 from __future__ import annotations
@@ -49,12 +48,9 @@ _TEST_FPS = 25
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the output.
+    """One line of the output, under the heading ``topic``.
 
     Attributes:
-        topic: the heading that it belongs under, such as ``video``.
-        name: what was checked.
-        value: what was found.
         status: ``problem`` if msqnet does not work without it; ``note`` if only an optional part
             does not work, or runs slowly.
         advice: what to do about it; empty if all is well.
@@ -68,14 +64,14 @@ class CheckResult:
 
 
 def _note_if(condition: bool, topic: str, name: str, value: str, advice: str) -> CheckResult:
-    """A note with advice if the condition holds, else that all is well."""
+    """A note with advice if the condition holds, else a result without."""
     if condition:
         return CheckResult(topic, name, value, "note", advice)
     return CheckResult(topic, name, value)
 
 
 def check_packages() -> Iterator[CheckResult]:
-    """Python, the system, every dependency and its version, the optional parts, the environment."""
+    """Python, the system, dependencies with versions, optional parts, environment variables."""
     yield _note_if(
         sys.version_info[:2] != _TESTED_PYTHON,
         "packages",
@@ -101,13 +97,11 @@ def check_packages() -> Iterator[CheckResult]:
 def check_dependency(requirement: Requirement) -> CheckResult:
     """Whether a required package is installed in a version that fits."""
     found = _installed(requirement.name)
-    advice = f"pip install '{requirement.name}{requirement.specifier}'"
-    if found is None:
-        return CheckResult("packages", requirement.name, "not installed", "problem", advice)
     # A local version such as 2.13.0+cpu is the same release.
-    if not requirement.specifier.contains(found, prereleases=True):
-        return CheckResult("packages", requirement.name, found, "problem", advice)
-    return CheckResult("packages", requirement.name, found)
+    if found is not None and requirement.specifier.contains(found, prereleases=True):
+        return CheckResult("packages", requirement.name, found)
+    advice = f"pip install '{requirement.name}{requirement.specifier}'"
+    return CheckResult("packages", requirement.name, found or "not installed", "problem", advice)
 
 
 def check_extras(requirements: list[Requirement]) -> Iterator[CheckResult]:
@@ -128,7 +122,7 @@ def check_extras(requirements: list[Requirement]) -> Iterator[CheckResult]:
 
 
 def _extras_of(requirement: Requirement) -> list[str]:
-    """The extras that a marker such as ``extra == 'serve'`` names, where the rest of it holds."""
+    """The extras in a marker such as ``extra == 'serve'``, where the rest of it holds."""
     parts = str(requirement.marker).replace('"', "'").split("'")
     names = [parts[i + 1] for i in range(0, len(parts) - 1, 2) if "extra ==" in parts[i]]
     return [name for name in names if requirement.marker.evaluate({"extra": name})]  # type: ignore[union-attr]
@@ -258,11 +252,9 @@ def check_disk(name: str, folder: Path) -> CheckResult:
 
 
 def check_open_files() -> CheckResult:
-    """How many files a process may have open."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return _note_if(False, "resources", "open files allowed", "any number", "")
+    """How many files a process may have open; not on Windows, which has no such limit."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     value = str(soft) if soft >= 0 else "any number"
     advice = f"ulimit -n {hard if hard > 0 else 1024}"

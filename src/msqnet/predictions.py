@@ -1,4 +1,4 @@
-"""What a model says about a video: window scores, their timeline, and segments. Plain values only.
+"""Predictions for a video: window scores, their timeline and segments. Plain values only.
 
 Results hold numbers and names, no live handles: they pickle, compare, and round trip through JSON
 exactly. Files of one video share a stem (`clip.mp4` gives `clip.mp4.json`, `clip.mp4.csv` and
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What reading fails with where a value is of another type or shape, or too large.
+# Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
 SCHEMA_VERSION = 2
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
@@ -53,13 +53,11 @@ def _plain(array: FloatArray) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class WindowScores:
-    """Scores of one window of a video.
+    """Scores of one window of a video; its times count from the first frame, the end is exclusive.
 
     Attributes:
-        start_seconds: Start of the window, counted from the video's first frame.
-        end_seconds: End of the window, exclusive.
         scores: (K,) float32 in [0, 1].
-        motion_box: (left, top, right, bottom) of the second look as fractions of the frame.
+        motion_box: (left, top, right, bottom) of the motion crop as fractions of the frame.
 
     Raises:
         ShapeError: scores are not (K,) or leave [0, 1].
@@ -126,26 +124,16 @@ class Timeline:
         return hash(self.edges_seconds.tobytes())
 
     def scores_at(self, times_seconds: SecondsArray) -> FloatArray:
-        """Scores at given times.
-
-        Args:
-            times_seconds: (M,) float; a time outside the timeline takes the nearest step.
-
-        Returns:
-            (M, K) float32.
-        """
+        """(M, K) float32 scores at (M,) times; outside the timeline, those of the nearest step."""
         steps = np.searchsorted(self.edges_seconds, times_seconds, side="right") - 1
         return np.asarray(self.scores[np.clip(steps, 0, len(self) - 1)])
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of time in which a label is present.
+    """An interval in which a label is present; times as of `WindowScores`.
 
     Attributes:
-        label: Name of the action.
-        start_seconds: Start, counted from the video's first frame.
-        end_seconds: End, exclusive.
         score: Mean score of the label over the segment, in [0, 1].
     """
 
@@ -167,12 +155,12 @@ class Peak:
 
 @dataclass(frozen=True)
 class Novelty:
-    """How unlike the videos that the model was trained on a video looks to it.
+    """The out-of-distribution score of a video.
 
     Attributes:
-        share: of training videos that are nearer to the others of them than this video is, 0 to 1.
-        distance: median over the windows of the distance from training windows.
-        is_unlike: whether the share is so high that scores may mean nothing.
+        share: of the training videos that are nearer to the others than this video is, 0 to 1.
+        distance: median over the windows of the distance from the training windows.
+        is_unlike: whether the share is so high that the scores may mean nothing.
     """
 
     share: float
@@ -193,15 +181,12 @@ class Novelty:
 
 @dataclass(frozen=True)
 class VideoPredictions:
-    """Everything a model says about one video.
+    """All predictions for one video.
 
     Attributes:
         path: The video as it was given.
         labels: Names of the K score columns.
-        duration_seconds: Length of the video.
-        width: Pixels, upright.
-        height: Pixels, upright.
-        window_seconds: Length of a window.
+        width: Pixels, upright; as is the height.
         stride_seconds: Time between the starts of windows.
         windows: Scores of every window, in time order.
         timeline: The windows merged; ends before `duration_seconds` only if a note says why.
@@ -209,8 +194,8 @@ class VideoPredictions:
         thresholds: (K,) score of each label from which it counts as present.
         single_label: Whether exactly one label holds at a time (softmax) or any number (sigmoid).
         provenance: Model, label and config digests, versions, settings; JSON values only.
-        notes: What a reader must know, for example that the end of the file is damaged.
-        novelty: None where the model cannot say.
+        notes: For readers, for example that the end of the file is damaged.
+        novelty: None where the model does not store its training videos.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -249,16 +234,12 @@ class VideoPredictions:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Notes, and whether the video is unlike those of training."""
+        """The notes, and the warning of `novelty`."""
         warning = self.novelty.warning if self.novelty else ""
         return (*self.notes, warning) if warning else self.notes
 
     def peaks(self, count: int) -> list[Peak]:
-        """The labels with the highest scores anywhere in the video, best first.
-
-        Args:
-            count: how many labels to return at most.
-        """
+        """At most ``count`` labels with the highest scores anywhere in the video, best first."""
         steps = self.timeline.scores.argmax(axis=0)  # (K,)
         best = self.timeline.scores.max(axis=0)  # (K,)
         edges = self.timeline.edges_seconds
@@ -308,11 +289,7 @@ class VideoPredictions:
 
     @classmethod
     def from_json(cls, text: str) -> VideoPredictions:
-        """Rebuild from `to_json`.
-
-        Raises:
-            DatasetError: not such a document, or written by a newer msqnet.
-        """
+        """Rebuild from `to_json`; raises `DatasetError` for anything else or a newer schema."""
         document = _parsed(text)
         try:
             return cls(
@@ -329,9 +306,9 @@ class VideoPredictions:
             ) from error
 
     def write(self, stem: Path) -> tuple[Path, ...]:
-        """Write `STEM.json`, `STEM.csv` and `STEM.scores.parquet`, replacing what is there.
+        """Write `STEM.json`, `STEM.csv` and `STEM.scores.parquet`, replacing existing files.
 
-        All are written aside before any appears; the JSON comes last, so where it is, all are.
+        All are written aside before any appears. The JSON comes last: where it is, all are.
 
         Args:
             stem: folder and name of the video, with its extension; folders are created.
@@ -339,9 +316,8 @@ class VideoPredictions:
         Returns:
             The paths in the order of `RESULT_SUFFIXES`.
         """
-        paths = result_paths(stem)
+        json_path, segments_path, scores_path = paths = result_paths(stem)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        json_path, segments_path, scores_path = paths
         with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
             json_part.write_text(self.to_json(), encoding="ascii")
             segments_part.write_text(self.segments_csv(), "utf-8", "surrogateescape", newline="")
@@ -391,7 +367,7 @@ def _parsed(text: str) -> dict[str, Any]:
             "upgrade msqnet or predict the video again"
         )
     if version < 2:
-        document["novelty"] = None  # models could not say then
+        document["novelty"] = None  # models had no such score then
     return dict(document)
 
 
@@ -401,20 +377,15 @@ def result_paths(stem: Path) -> tuple[Path, ...]:
 
 
 def csv_writer(file: TextIO, odd: str = "") -> Any:
-    """A writer of rows that end in a line feed, whatever their text.
-
-    Args:
-        file: open for text.
-        odd: text that rows hold. Python's writer does not see that a carriage return in it has to
-            be quoted where lines end in a line feed alone.
-    """
+    """A writer of rows that end in a line feed; ``odd`` is text in them that may need quotes."""
+    # Python's writer does not quote a carriage return where lines end in a line feed alone.
     quoting: Any = csv.QUOTE_ALL if "\r" in odd else csv.QUOTE_MINIMAL
     return csv.writer(file, lineterminator="\n", quoting=quoting)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that replaces ``path`` at once when the block ends without an error."""
+    """A path to write to; it replaces ``path`` at once when the block ends without an error."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

@@ -1,4 +1,4 @@
-"""Of the process itself: memory that it keeps, the stack of its signal handlers, its end."""
+"""Process-level settings: malloc tuning, signal stack, exit with the parent."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _KEPT_BYTES = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let the C library reuse freed memory instead of handing it back after every operation.
+    """Let glibc reuse freed memory instead of returning it after every operation.
 
-    A layer's results are tens of megabytes; glibc maps and unmaps each of them, and the page faults
-    can cost as much time as the arithmetic. Other C libraries are left alone. A program that uses
-    msqnet as a library decides for itself whether to call this.
+    Activations of a layer take tens of megabytes. glibc maps and unmaps each of them, and the page
+    faults can cost as much time as the arithmetic. Programs that use msqnet as a library decide
+    themselves whether to call this.
     """
     if sys.platform != "linux":
         return
@@ -33,7 +33,7 @@ def keep_freed_memory() -> None:
 
 
 def num_usable_cores() -> int:
-    """Cores that this process may use: fewer than there are where somebody limited it."""
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -51,12 +51,11 @@ class _SignalStack(ctypes.Structure):
 
 @contextmanager
 def signal_stack_kept() -> Iterator[None]:
-    """Undo what the block does to the stack on which this thread's signal handlers run.
+    """Restore the signal stack of this thread when the block ends.
 
-    OpenVINO 2026.4 gives the thread that compiles a model a stack of its own, and sets back what it
-    found there when the model is dropped. Of two models dropped in the order in which they came,
-    the second one sets back the freed stack of the first: the next signal, such as that of a child
-    process that ends, then kills the process.
+    OpenVINO 2026.4 sets a signal stack when it compiles a model, and restores the previous one when
+    the model is dropped. If two models are dropped in the order of their creation, the second
+    restores the freed stack of the first, and the next signal kills the process.
     """
     if sys.platform != "linux":
         yield
@@ -70,10 +69,7 @@ def signal_stack_kept() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone; to be run in a thread of its own.
-
-    A process whose owner was killed must not go on, whatever it is doing.
-    """
+    """End this process as soon as its parent is gone; runs in a thread of its own."""
     import multiprocessing
     from multiprocessing.connection import wait
 

@@ -23,12 +23,7 @@ from starlette.staticfiles import StaticFiles
 from msqnet import __version__
 from msqnet.errors import ConfigError, ServiceError
 from msqnet.models import resolve_model
-from msqnet.serving.request_errors import (
-    STATUS_OF,
-    ErrorBody,
-    ErrorDetail,
-    RequestError,
-)
+from msqnet.serving.request_errors import STATUS_OF, ErrorBody, ErrorDetail, RequestError
 from msqnet.serving.routes import predictions, results, server, validation_message
 from msqnet.serving.security import Access, Guard, is_loopback
 from msqnet.serving.service import Service
@@ -41,11 +36,11 @@ if TYPE_CHECKING:
 
     from msqnet.config import ServerSettings
 
-_DESCRIPTION = """Which actions happen when in a video.
+_DESCRIPTION = """Predicts which actions happen when in a video.
 
-Send a video to `POST /api/v1/predictions`, ask `GET /api/v1/predictions/{id}` until its state is
-`done`, and take what you need. Ids are unguessable and are all that is needed to see a video and
-its results. Every error has the same body; a limit that was exceeded is named in it.
+Send a video to `POST /api/v1/predictions`, poll `GET /api/v1/predictions/{id}` until its state is
+`done`, and fetch the results. Ids are unguessable; whoever knows one can see the video and its
+results. All errors have the same body, which names the limit if one was exceeded.
 """
 _BACKLOG = 128
 # Windows may have registered another type, which browsers then refuse to run.
@@ -54,10 +49,10 @@ _logger = logging.getLogger(__name__)
 
 
 def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
-    """Run a server; returns when it was stopped by SIGINT or SIGTERM.
+    """Run a server until SIGINT or SIGTERM.
 
     Args:
-        settings: how it is set up.
+        settings: of the server.
         announce: called with its address when it listens. The model may still be loading.
 
     Raises:
@@ -70,7 +65,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
     host, port = settings.host, settings.port
     if not is_loopback(host) and settings.token is None:
         _logger.warning(
-            "listening on %s without a token: everybody who reaches it can use it; set one with "
+            "listening on %s without a token: anyone who reaches it can use it; set one with "
             "--token-file",
             host,
         )
@@ -106,7 +101,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let uvicorn end at SIGINT or SIGTERM, and ignore the signal that it raises again then."""
+    """Ignore SIGINT and SIGTERM, which uvicorn raises again after it has stopped."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:

@@ -1,7 +1,7 @@
-"""Checks uploads in a process of its own: is it a video at all, and within the limits?
+"""Checks in a process of its own whether an upload is a video within the limits.
 
-Everything is decided by opening and decoding, nothing by names. Torch is not loaded. A file that
-makes the process hang or crash costs that process only.
+It opens and decodes the file and ignores its name. It does not load torch. A file that makes the
+process hang or crash affects that process only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 120.0
 _MEMORY_BYTES = 4 * 2**30
-# Players start at the time of the first frame or at 0; a difference up to this cannot be seen.
+# Players start at the first frame or at 0; a difference up to this is invisible.
 _MAX_START_SECONDS = 0.05
 _PLAYABLE = {
     "video/mp4": ({"mp4"}, {"h264", "av1", "vp9"}),
@@ -55,11 +55,11 @@ class Checker:
 
     @property
     def pid(self) -> int | None:
-        """Process number of the checker."""
+        """Process id of the checker."""
         return self._child.pid
 
     def submit(self, path: Path, name: str) -> Future[VideoFactsBody]:
-        """Have a file checked that messages call by this name; the result may be `RequestError`."""
+        """Check a file, which messages call ``name``; the result may be a `RequestError`."""
         return self._thread.submit(self._check, path, name)
 
     def stop(self) -> None:
@@ -82,11 +82,11 @@ class Checker:
 
 
 def run_checker(connection: Connection, limits: ServerLimits) -> None:
-    """The process: returns the `VideoFactsBody` of each path that it is sent, or raises."""
+    """Main function of the process: return the `VideoFactsBody` of each path, or raise."""
     if importlib.util.find_spec("resource"):  # not on Windows
         import resource
 
-        # Memory for a size announced in a header may be allocated before anything checks it.
+        # FFmpeg may allocate the size that a header announces before anything checks it.
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     av.logging.set_level(None)
 

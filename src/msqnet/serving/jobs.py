@@ -1,7 +1,7 @@
-"""Jobs, the queue of what is still to be made, and the thread that hands it to the worker.
+"""Jobs, the queue of their tasks, and the thread that hands tasks to the worker.
 
-Everything is bounded: how many tasks wait, how many results are kept and for how long, and how many
-heat maps one video has. Every method of `Jobs` may be called from any thread.
+The numbers of waiting tasks, kept results and attribution maps of a video are limited, and so is
+the time that results are kept. Every method of `Jobs` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from msqnet.serving.storage import Storage
 
 _ID_BYTES = 18
-_MAX_HEAT_MAPS = 16
+_MAX_MAPS = 16
 _RETRY_AFTER_SECONDS = 5
 _START_SECONDS = 600.0
 _IDLE_SECONDS = 1.0
@@ -57,10 +57,8 @@ class Task:
     """One file for the worker to make.
 
     Attributes:
-        request: what the worker is sent; its output is there when the task is done.
-        state: queued, running, done, failed or cancelled.
+        request: sent to the worker; its output exists when the task is done.
         progress: share that is done, 0 to 1.
-        error: why it failed.
         is_cancelled: whether a running task is to stop.
     """
 
@@ -73,12 +71,11 @@ class Task:
 
 @dataclass(eq=False)
 class Job:
-    """One video and everything that is made of it.
+    """One video and its tasks.
 
     Attributes:
         id: unguessable; whoever knows it may see the video and its results.
         folder: the job's own folder.
-        facts: what the checker found out about the video.
         prediction: the first task; its request names the video and its options.
         extras: later tasks, by what they make.
         finished_at: when the prediction ended, by the monotonic clock.
@@ -93,7 +90,7 @@ class Job:
 
     @property
     def request(self) -> WorkerRequest:
-        """The request of the prediction."""
+        """Request of the prediction."""
         return self.prediction.request
 
     @property
@@ -103,7 +100,7 @@ class Job:
 
 
 def new_id() -> str:
-    """A name that nobody can guess, safe in a path and in a URL."""
+    """An unguessable name, safe in a path and in a URL."""
     return secrets.token_urlsafe(_ID_BYTES)
 
 
@@ -160,7 +157,7 @@ class Jobs:
     def extra(self, job: Job, request: WorkerRequest) -> Task:
         """The task that makes another file of a job: the existing one, or a new one in the queue.
 
-        A failed one is returned once, so that the client learns why, and made again the next time.
+        A failed task is returned once, so that the client learns why; the next call makes it anew.
         """
         key = (request.kind, request.label, *(f"{time:.3f}" for time in request.interval_seconds))
         with self._changed:
@@ -172,20 +169,20 @@ class Jobs:
             self._check_room()
             if self._jobs.get(job.id) is not job:
                 raise RequestError("not_found", "the prediction was removed")
-            self._drop_oldest_heat_map(job)
+            self._drop_oldest_map(job)
             task = job.extras[key] = Task(request)
             self._waiting.append((job, task))
             self._changed.notify_all()
         return task
 
     def position(self, task: Task) -> int | None:
-        """Place in the queue, 1 for the next one; None if the task does not wait."""
+        """Position in the queue, 1 for the next task; None if it does not wait."""
         with self._changed:
             waiting = [item for _, item in self._waiting]
         return waiting.index(task) + 1 if task in waiting else None
 
     def counts(self) -> dict[str, int]:
-        """How many uploads arrive, tasks wait and run, and jobs are kept."""
+        """Numbers of arriving uploads, waiting and running tasks, and kept jobs."""
         with self._changed:
             tasks = [task for job in self._jobs.values() for task in job.tasks]
             return {
@@ -196,7 +193,7 @@ class Jobs:
             }
 
     def cancel(self, job: Job) -> bool:
-        """Stop the unfinished tasks of a job, and remove its files.
+        """Stop the tasks of a job and remove its files.
 
         Returns:
             Whether its prediction was unfinished; the job is then still listed, as cancelled.
@@ -212,7 +209,7 @@ class Jobs:
         return was_unfinished
 
     def next_task(self, timeout_seconds: float) -> tuple[Job, Task] | None:
-        """The task that has waited longest, now running; None if there is none in time."""
+        """Start the task that has waited longest; None if there is none in time."""
         with self._changed:
             if not self._waiting and not self._is_closed:
                 self._changed.wait(timeout_seconds)
@@ -230,7 +227,7 @@ class Jobs:
         error: ErrorDetail | None = None,
         seconds: float = 0,
     ) -> None:
-        """Note the end of a task that kept the worker busy for so many seconds."""
+        """Record the end of a task and how long it kept the worker busy."""
         kind = task.request.kind
         with self._changed:
             task.state = State.CANCELLED if task.is_cancelled else state
@@ -245,7 +242,7 @@ class Jobs:
         self.remove_old()
 
     def remove_old(self) -> None:
-        """Remove results that were kept for long enough, and the oldest of too many."""
+        """Remove results that are too old, and the oldest of too many."""
         now = time.monotonic()
         with self._changed:
             jobs = self._jobs.values()
@@ -283,7 +280,7 @@ class Jobs:
             )
 
     def _cancel_tasks(self, job: Job) -> None:
-        """Take waiting tasks out of the queue, tell a running one to stop."""
+        """Remove waiting tasks from the queue, tell a running one to stop."""
         for task in job.tasks:
             if task.state is State.QUEUED:
                 task.state = State.CANCELLED
@@ -300,25 +297,25 @@ class Jobs:
         if is_dropped and not is_busy:
             self._storage.remove(job.folder)
 
-    def _drop_oldest_heat_map(self, job: Job) -> None:
+    def _drop_oldest_map(self, job: Job) -> None:
         maps = [(key, task) for key, task in job.extras.items() if key[0] is Kind.HEAT_MAP]
         ended = [key for key, task in maps if task.state not in UNFINISHED]
-        if len(ended) >= _MAX_HEAT_MAPS:
+        if len(ended) >= _MAX_MAPS:
             job.extras.pop(ended[0]).request.output.unlink(missing_ok=True)
 
 
 class WorkerHost:
-    """Keeps the worker process running, and hands it one task after the other from a thread.
+    """Keeps the worker process running, and sends it one task after another from a thread.
 
     Args:
         settings: which model the worker loads.
         limits: how long a task may take.
         jobs: where tasks come from.
-        on_failure: called if the worker cannot be started in the first place.
-        target: runs in the process; another one in tests.
+        on_failure: called if the first start of the worker fails.
+        target: runs in the process.
 
     Attributes:
-        facts: what clients are told of the model; None until it is loaded.
+        facts: the model, for clients; None until it is loaded.
         failure: why the worker cannot be started; None if it can.
     """
 
@@ -345,12 +342,12 @@ class WorkerHost:
 
     @property
     def pid(self) -> int | None:
-        """Process number of the worker."""
+        """Process id of the worker."""
         return self._child.pid
 
     @property
     def num_restarts(self) -> int:
-        """How often the worker had to be started again."""
+        """How often the worker was restarted."""
         return max(0, self._child.num_starts - 1)
 
     def start(self, first: Callable[[WorkerHost], None] | None = None) -> None:
@@ -367,7 +364,7 @@ class WorkerHost:
         self._thread.join()
 
     def make(self, request: WorkerRequest) -> None:
-        """Have a file made that is in no queue; only for use in ``first`` of `start`."""
+        """Make a file outside the queue; only for use in ``first`` of `start`."""
         self._child.ask(request, self._limits.job_seconds, is_cancelled=self._stopping.is_set)
 
     def _run(self) -> None:
@@ -417,17 +414,17 @@ class WorkerHost:
         except ChildTimedOut as error:
             return State.FAILED, ErrorDetail(
                 code="took_too_long",
-                message=f"making this {error}; send a shorter or smaller video",
+                message=f"the job {error}; send a shorter or smaller video",
                 limit="job_seconds",
                 allowed=self._limits.job_seconds,
             )
         except ChildDied as error:
             if is_cancelled():
                 return State.CANCELLED, None
-            _logger.error("%s", error)  # its text is of no use to clients
+            _logger.error("%s", error)  # no use to clients
             message = (
-                "the worker ended unexpectedly; it is started again. Other videos are not "
-                "affected; this one may be damaged"
+                "the worker ended unexpectedly and is restarted. Other videos are not affected; "
+                "this one may be damaged"
             )
             return State.FAILED, ErrorDetail(code="worker_died", message=message)
         except (MsqnetError, OSError) as error:

@@ -42,12 +42,12 @@ _DESCRIPTIONS = {
     400: "The form cannot be read.",
     401: "The token is missing or wrong.",
     403: "Sent by another site's page, or for a host name that is not this server's.",
-    404: "It does not exist, or not any more.",
+    404: "It does not exist or was removed.",
     408: "The upload took longer than `upload_seconds`.",
-    409: "There is no result: not finished yet, failed or cancelled.",
+    409: "No result: the prediction is unfinished, failed or was cancelled.",
     413: "Larger than `upload_bytes`.",
     415: "Not a form with a file.",
-    422: "Not a video, over a limit (which is named), or options that cannot be used.",
+    422: "Not a video, over a limit (which is named), or invalid options.",
     429: "The queue is full; `Retry-After` says when to try again.",
     503: "The model is being loaded, or the server is stopping.",
 }
@@ -75,15 +75,13 @@ class ErrorBody(BaseModel):
 
 
 class RequestError(ServiceError):
-    """A request that is rejected, or a job that fails. It pickles, to come from another process.
+    """A request that is rejected, or a job that fails; it can be pickled.
 
     Args:
-        code: a key of `STATUS_OF`; of a failed job, what happened to it.
+        code: a key of `STATUS_OF`, or the cause of a failed job.
         message: what was found, what was expected, what to do next.
-        limit: name of the limit that was exceeded.
-        allowed: its value.
-        found: the value that exceeds it.
-        retry_after_seconds: when it is worth trying again.
+        limit: name of the limit that was exceeded, with its value and the value found.
+        retry_after_seconds: when to try again.
 
     Attributes:
         detail: the same as it is sent.
@@ -117,13 +115,7 @@ def over_limit(code: str, what: str, limit: str, allowed: float, found: float) -
 
 
 def detail_of(error: Exception, path: Path, name: str) -> ErrorDetail:
-    """What a client is told of an error of a child process.
-
-    Args:
-        error: what the process raised.
-        path: the video on the server, which clients are not told.
-        name: the client's name of it, which takes the place of the path.
-    """
+    """An error of a child process for a client, with the client's name of the video as the path."""
     if isinstance(error, RequestError):
         detail = error.detail
     elif isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""The routes of the API: videos in, results out, and what the server says of itself."""
+"""The routes of the API: uploads, results, and the state of the server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from msqnet.serving.uploads import FILE_FIELD
 from msqnet.serving.worker import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _RETRY_SECONDS = 1
 _PLACES = ("body", "query", "path")
@@ -56,7 +56,7 @@ _FORM: dict[str, Any] = {
         },
         "labels": {
             "type": "string",
-            "description": "What to look for, joined by `|`.",
+            "description": "Labels to predict, joined by `|`.",
             "example": "rearing|grooming",
         },
         "threshold": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.5},
@@ -71,6 +71,13 @@ _MAKING = {
     "description": "It is being made; ask again after `Retry-After` seconds.",
     "headers": {"Retry-After": {"schema": {"type": "integer"}}},
 }
+
+
+def _file(media_type: str, schema: Any, others: Mapping[int | str, Any]) -> dict[str, Any]:
+    """Arguments of a route that responds with a file, and its other responses."""
+    found = {200: {"content": {media_type: schema}}, **others}
+    return {"response_class": Response, "responses": found}
+
 
 server = APIRouter(tags=["server"])
 predictions = APIRouter(prefix="/api/v1", tags=["predictions"])
@@ -107,7 +114,7 @@ Seconds = Annotated[float, Query(ge=0, le=1e6, description="From the first frame
 
 @server.get("/api/v1/models", summary="Models and limits", responses=error_responses(503))
 async def get_models(service: TheService) -> ModelsBody:
-    """What this server can recognise, and what it accepts."""
+    """Labels that this server predicts, and its limits."""
     return ModelsBody(models=[service.model], limits=LimitsBody(**asdict(service.limits)))
 
 
@@ -119,9 +126,8 @@ async def get_examples(service: TheService) -> ExamplesBody:
 
 @server.get(
     "/api/v1/examples/{name}/picture",
-    response_class=Response,
     summary="A small picture of an example",
-    responses={200: {"content": {"image/jpeg": _BINARY}}, **error_responses(404, 422)},
+    **_file("image/jpeg", _BINARY, error_responses(404, 422)),
 )
 async def get_picture(service: TheService, name: ExampleName) -> Response:
     """One of its frames."""
@@ -151,10 +157,7 @@ async def get_readiness(service: TheService, response: Response) -> Health:
 
 
 @server.get(
-    "/metrics",
-    response_class=Response,
-    summary="Metrics for Prometheus",
-    responses={200: {"content": {"text/plain": _TEXT}}, **error_responses()},
+    "/metrics", summary="Metrics for Prometheus", **_file("text/plain", _TEXT, error_responses())
 )
 def get_metrics(service: TheService) -> Response:
     """Prometheus' text format."""
@@ -191,7 +194,7 @@ async def sign_in(request: Request) -> Response:
     openapi_extra={"requestBody": _FORM_BODY},
 )
 async def send_video(service: TheService, request: Request) -> Response:
-    """Queues the prediction of a video and returns its id at once. You need not wait for it."""
+    """Queues the prediction of a video and returns its id at once."""
     return _accepted(service, await service.accept_upload(request, _options_of_form), request)
 
 
@@ -199,7 +202,7 @@ async def send_video(service: TheService, request: Request) -> Response:
     "/examples/{name}/predictions",
     status_code=202,
     response_model=PredictionStatus,
-    summary="Take an example",
+    summary="Predict an example",
     responses={202: _LOCATION, **error_responses(400, 404, 413, 422, 429, 503)},
 )
 async def take_example(
@@ -224,7 +227,7 @@ async def get_prediction(service: TheService, job: TheJob) -> Response:
             result = await asyncio.to_thread(job.request.output.read_text, "ascii")
         except FileNotFoundError as error:
             raise RequestError("not_found", "the result was removed") from error
-    # Put in as the text that the worker wrote, rather than parsed and written again.
+    # Inserted as the text that the worker wrote, not parsed and written again.
     del status["result"]
     text = json.dumps(status)[:-1] + f', "result": {result.strip()}}}'
     return Response(text, media_type="application/json")
@@ -235,15 +238,15 @@ async def get_prediction(service: TheService, job: TheJob) -> Response:
     status_code=204,
     summary="Cancel or remove",
     responses={
-        202: {"model": PredictionStatus, "description": "It was unfinished; now cancelled."},
-        204: {"description": "It was finished; now removed."},
+        202: {"model": PredictionStatus, "description": "It was unfinished and is cancelled."},
+        204: {"description": "It was finished and is removed."},
         **error_responses(404, 422),
     },
 )
 async def delete_prediction(service: TheService, job: TheJob) -> Response:
-    """Cancels an unfinished prediction, removes a finished one. Its files are removed in both.
+    """Cancels an unfinished prediction or removes a finished one, with its files.
 
-    A cancelled one is listed as such until it is deleted again or its time is over.
+    A cancelled prediction stays listed until it is deleted again or expires.
     """
     if await asyncio.to_thread(service.jobs.cancel, job):
         return JSONResponse(_status(service, job), 202)
@@ -267,7 +270,7 @@ async def get_video(
         bool, Query(description="An H.264 copy even if browsers play the file itself.")
     ] = False,
 ) -> Response:
-    """As it was sent, or an H.264 copy if browsers do not play that. Supports ranges."""
+    """The uploaded file, or an H.264 copy if browsers cannot play it. Supports ranges."""
     if job.facts.media_type is not None and not transcode:
         return _file_response(job.request.video, job.facts.media_type)
     return _made_response(service, service.extra(job, Kind.PREVIEW), "video/mp4")
@@ -275,9 +278,8 @@ async def get_video(
 
 @results.get(
     "/result.json",
-    response_class=Response,
     summary="The result as a file",
-    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    **_file("application/json", {"schema": {"type": "object"}}, {}),
 )
 async def get_result(job: TheJob) -> Response:
     """The JSON that `msqnet predict` writes."""
@@ -285,24 +287,14 @@ async def get_result(job: TheJob) -> Response:
     return _file_response(result_file(job), "application/json", save_as=name)
 
 
-@results.get(
-    "/scores.parquet",
-    response_class=Response,
-    summary="Every label over time",
-    responses={200: {"content": {_PARQUET: _BINARY}}},
-)
+@results.get("/scores.parquet", summary="Every label over time", **_file(_PARQUET, _BINARY, {}))
 async def get_scores(job: TheJob) -> Response:
     """The Parquet file that `msqnet predict` writes."""
     file = result_file(job).with_suffix(".scores.parquet")
     return _file_response(file, _PARQUET, save_as=f"{job.request.display_name}.scores.parquet")
 
 
-@results.get(
-    "/segments.csv",
-    response_class=Response,
-    summary="The segments as a table",
-    responses={200: {"content": {"text/csv": _TEXT}}},
-)
+@results.get("/segments.csv", summary="The segments as a table", **_file("text/csv", _TEXT, {}))
 async def get_segments(
     job: TheJob,
     threshold: Annotated[
@@ -317,9 +309,8 @@ async def get_segments(
 
 @results.get(
     "/overlay",
-    response_class=Response,
     summary="The video with scores drawn into it",
-    responses={200: {"content": {"video/mp4": _BINARY}}, 202: _MAKING},
+    **_file("video/mp4", _BINARY, {202: _MAKING}),
 )
 async def get_overlay(service: TheService, job: TheJob) -> Response:
     """Made on the first request."""
@@ -329,9 +320,8 @@ async def get_overlay(service: TheService, job: TheJob) -> Response:
 
 @results.get(
     "/report",
-    response_class=Response,
     summary="A self-contained page about the video",
-    responses={200: {"content": {"text/html": _TEXT}}, 202: _MAKING},
+    **_file("text/html", _TEXT, {202: _MAKING}),
 )
 async def get_report(service: TheService, job: TheJob) -> Response:
     """One HTML file that opens from disk. Made on the first request."""
@@ -342,7 +332,7 @@ async def get_report(service: TheService, job: TheJob) -> Response:
 @results.get(
     "/heat-map",
     response_model=HeatMapBody,
-    summary="Where the model looked for a label",
+    summary="Attribution map of a label",
     responses={202: _MAKING},
 )
 async def get_heat_map(
@@ -358,12 +348,7 @@ async def get_heat_map(
 
 
 def segments_csv(result: FilePath, threshold: float | None) -> str:
-    """The table of segments that `msqnet predict` writes, from the JSON of its result.
-
-    Args:
-        result: JSON of a `VideoPredictions`.
-        threshold: of all labels; None keeps the segments as they are.
-    """
+    """The table of segments of a result in JSON; a threshold computes them anew for all labels."""
     import numpy as np
 
     from msqnet.inference.merge import segments_from_timeline

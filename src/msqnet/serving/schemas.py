@@ -24,7 +24,7 @@ class PredictionOptions(BaseModel):
         Field(min_length=1, strict=False),
     ] = Field(
         default=None,
-        description="What to look for: any text for an open-vocabulary model, some of its own "
+        description="Labels to predict: any text for an open-vocabulary model, some of its own "
         "labels for any other.",
         examples=[["rearing", "grooming"]],
     )
@@ -32,8 +32,8 @@ class PredictionOptions(BaseModel):
         default=None,
         ge=0,
         le=1,
-        description="Score from which an action counts as present; by default the model's own "
-        "threshold of each label.",
+        description="Lowest score at which an action counts as present; by default the model's "
+        "own threshold of each label.",
         examples=[0.5],
     )
     window_seconds: float | None = Field(
@@ -45,14 +45,14 @@ class PredictionOptions(BaseModel):
 
 
 class VideoFactsBody(BaseModel):
-    """What the checker found out about a video."""
+    """Facts about a video that the checker found."""
 
     width: int = Field(description="Pixels, as stored.", examples=[640])
     height: int = Field(examples=[480])
     num_frames: int = Field(description="Frames that the file holds.", examples=[100])
     duration_seconds: float = Field(examples=[4.0])
     codec: str = Field(examples=["h264"])
-    # Type under which browsers play the file as it is; None if they do not. Not sent.
+    # Type under which browsers play the file; None if they cannot. Not sent.
     media_type: str | None = Field(exclude=True)
 
 
@@ -123,7 +123,7 @@ class ModelBody(BaseModel):
 
 
 class LimitsBody(BaseModel):
-    """What this server accepts and keeps."""
+    """Limits of this server."""
 
     upload_bytes: int = Field(examples=[200_000_000])
     upload_seconds: float = Field(examples=[300])

@@ -47,10 +47,10 @@ class Access:
     """Who may use the server.
 
     Attributes:
-        token: what a client must send; None lets everybody in who reaches the server.
-        host_names: names under which the server may be addressed; None for any. They keep out a
-            page of another site that points its own name at this machine.
-        session: value of the cookie that a browser gets for the token; it ends with the server.
+        token: what a client must send; None for no access control.
+        host_names: names under which the server may be addressed; None for any. This keeps out
+            pages of other sites that point their own name at this machine (DNS rebinding).
+        session: value of the cookie that a browser gets for the token.
     """
 
     token: str | None = None
@@ -59,11 +59,7 @@ class Access:
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Access:
-        """Access to a server.
-
-        One that listens to its own machine only, or is offered by a proxy under known names, may be
-        addressed by these names and no others.
-        """
+        """A server on its own machine or behind a proxy has known names; no others are accepted."""
         names: frozenset[str] | None = None
         if is_loopback(settings.host) or settings.public_hosts:
             own = (settings.host, *settings.public_hosts, *LOOPBACK_HOSTS)
@@ -82,8 +78,8 @@ class Access:
         if self.host_names is not None and name not in self.host_names:
             raise RequestError(
                 "host_not_allowed",
-                f"this server does not answer as {host[:80]!r}; start it with --public-host to "
-                "allow that name",
+                f"this server does not respond to the name {host[:80]!r}; start it with "
+                "--public-host to allow it",
             )
 
     def check_origin(self, headers: Headers) -> None:
@@ -97,10 +93,10 @@ class Access:
                 address = ""
             is_foreign = address != headers.get("host", "").lower()
         if is_foreign:
-            raise RequestError("cross_origin", "requests from pages of other sites are not taken")
+            raise RequestError("cross_origin", "requests from pages of other sites are rejected")
 
     def is_token(self, candidate: str) -> bool:
-        """Whether this is the token; takes the same time wherever the two differ."""
+        """Whether this is the token, compared in constant time."""
         token = self.token
         return token is not None and hmac.compare_digest(candidate.encode(), token.encode())
 

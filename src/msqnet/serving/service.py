@@ -1,4 +1,4 @@
-"""Everything that the server does, apart from speaking HTTP."""
+"""Everything that the server does except HTTP."""
 
 from __future__ import annotations
 
@@ -47,14 +47,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """A video of the server that visitors can try.
-
-    Attributes:
-        path: the file.
-        facts: what the checker found out about it.
-        picture: a small JPEG of it; None if it could not be made.
-        body: what visitors are told of it.
-    """
+    """A video of the server that visitors can try; ``picture`` is a small JPEG, if there is one."""
 
     path: Path
     facts: VideoFactsBody
@@ -65,22 +58,17 @@ class Example:
 class Service:
     """Uploads, jobs, the two child processes and the examples of one server.
 
-    Methods raise `RequestError` for what they do not accept: an unknown example or label, options
-    or a video over a limit, a full queue, a model or a result that is not there yet.
+    Methods raise `RequestError` for an unknown example or label, options or a video over a limit, a
+    full queue, and a model or a result that is not ready.
 
     Args:
-        settings: how it is set up.
+        settings: of the server.
         on_failure: called if the model cannot be loaded.
 
     Attributes:
-        limits: what is accepted and kept.
-        storage: where files lie.
-        jobs: videos and what is made of them.
-        checker: checks uploads.
-        worker: makes files.
         started_at: by the monotonic clock.
-        requests: how many there were, by method, route and status.
-        errors: how many error responses there were, by code.
+        requests: number of requests by method, route and status.
+        errors: number of error responses by code.
 
     Raises:
         ConfigError: the folder of examples does not exist.
@@ -112,7 +100,7 @@ class Service:
 
     @property
     def model(self) -> ModelBody:
-        """What clients are told of the model."""
+        """The model, for clients."""
         if self.worker.facts is None:
             message = "the model is being loaded; try again in a moment"
             raise RequestError("model_loading", message, retry_after_seconds=_LOADING_RETRY_SECONDS)
@@ -155,7 +143,7 @@ class Service:
             return self._queue(job_id, folder, path, path.name, example.facts, options)
 
     def extra(self, job: Job, kind: Kind) -> Task:
-        """The task that makes a preview, an overlay or a report: the existing one, or a new one."""
+        """The task that makes a preview, an overlay or a report."""
         result = None if kind is Kind.PREVIEW else result_file(job)
         output = job.folder / _EXTRA_FILES[kind]
         return self.jobs.extra(job, replace(job.request, kind=kind, output=output, result=result))
@@ -163,10 +151,8 @@ class Service:
     def heat_map(self, job: Job, label: str, start_seconds: float, end_seconds: float) -> Task:
         """The task that makes the attribution map of a label in an interval of the video."""
         result_file(job)
-        labels, duration = (
-            job.request.options.labels or self.model.labels,
-            job.facts.duration_seconds,
-        )
+        labels = job.request.options.labels or self.model.labels
+        duration = job.facts.duration_seconds
         if label not in labels:
             message = f"label {label[:80]!r}: expected {', '.join(labels)}"
             raise RequestError("unknown_label", message)
@@ -213,8 +199,9 @@ class Service:
     def _check_labels(self, options: PredictionOptions, model: ModelBody) -> None:
         labels, allowed = options.labels, self.limits.num_labels
         if labels is None and not model.labels:
-            message = "labels: this model needs to be told what to look for"
-            raise RequestError("invalid_request", message)
+            raise RequestError(
+                "invalid_request", "labels: this model has none of its own: name some"
+            )
         if labels is None:
             return
         if len(labels) > allowed:
@@ -229,16 +216,15 @@ class Service:
         self, options: PredictionOptions, model: ModelBody, facts: VideoFactsBody
     ) -> None:
         window = options.window_seconds or model.window_seconds
-        # Without a stride of its own a window has its model's share of overlap.
-        usual = window * model.stride_seconds / model.window_seconds
-        stride = options.stride_seconds or usual
+        # By default, windows overlap by the same share as those of the model.
+        stride = options.stride_seconds or window * model.stride_seconds / model.window_seconds
         if stride > window:
             raise RequestError(
                 "invalid_request",
                 f"stride_seconds {stride:g}: longer than a window of {window:g} s, so that time "
-                "between windows would not be seen",
+                "between windows would have no scores",
             )
-        # A stride may be so short that the quotient is infinite.
+        # The quotient is infinite for a very short stride.
         num_windows = int(min(facts.duration_seconds / stride, _COUNTABLE)) + 1
         allowed = self.limits.num_windows
         if num_windows > allowed:
@@ -246,7 +232,7 @@ class Service:
             raise over_limit("too_many_windows", what, "num_windows", allowed, num_windows)
 
     def _prepare_examples(self, worker: WorkerHost) -> None:
-        """Check every candidate and make its picture; runs in the thread of the worker's host."""
+        """Check every candidate and make its picture; runs in the thread of the worker host."""
         if not self._candidates:
             return
         folder = self.storage.own_folder("examples")

@@ -1,4 +1,4 @@
-"""Folders for uploads and results. Clients never choose a name, and nothing is left behind."""
+"""Folders for uploads and results. Clients never choose a name, and all files are removed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,16 +27,15 @@ class Storage:
     removed when the next one starts.
 
     Args:
-        parent: folder that holds those of all servers of this user; by default one in the system's
-            folder for temporary files.
+        parent: folder of all servers of this user; by default one in the system's folder for
+            temporary files.
 
     Attributes:
-        root: this server's folder.
-        uploads: holds one folder for each video; empty if there is none.
+        uploads: holds one folder for each video.
         scratch: for temporary files.
 
     Raises:
-        ServiceError: the parent belongs to another user, or others may look into it.
+        ServiceError: the parent belongs to another user, or others can read it.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
@@ -56,11 +56,7 @@ class Storage:
         return folder
 
     def new_folder(self, name: str) -> Path:
-        """An empty folder for a video.
-
-        Args:
-            name: made by the server itself, never given by a client.
-        """
+        """An empty folder for a video; the name is made by the server, never by a client."""
         folder = self.uploads / name
         folder.mkdir(mode=_FOLDER_MODE)
         return folder
@@ -72,13 +68,11 @@ class Storage:
     def num_bytes(self) -> int:
         """Size of everything that is kept."""
         num_bytes = 0
-        # Unlike `Path.rglob`, this passes over folders that are removed meanwhile.
+        # Unlike `Path.rglob`, this skips folders that are removed meanwhile.
         for folder, _, names in os.walk(self.uploads):
             for name in names:
-                try:
+                with suppress(FileNotFoundError):
                     num_bytes += Path(folder, name).lstat().st_size
-                except FileNotFoundError:
-                    continue
         return num_bytes
 
     def close(self) -> None:
@@ -89,7 +83,7 @@ class Storage:
 
 
 def _make_private(folder: Path) -> None:
-    """Create the folder, or make sure that nobody else can plant anything in it."""
+    """Create the folder, or check that nobody else can write to it."""
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     if not hasattr(os, "getuid"):
         return  # on Windows a user's folder for temporary files is private
@@ -119,6 +113,6 @@ def _remove_left_overs(parent: Path) -> None:
             continue
         lock = _locked(folder)
         if lock is not None:
-            _logger.warning("removing what a killed server left in %s", folder)
+            _logger.warning("removing files of a killed server in %s", folder)
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()

@@ -1,8 +1,8 @@
-"""Receives a form with a video; a middleware limits what any request may send.
+"""Receives a form with a video; a middleware limits the size of any request.
 
-Starlette's parser spools the file to disk while it arrives, so that no body is held in memory. What
-is too large or too slow is rejected as soon as that is known. The client's name of the file is text
-to be shown; no path is ever made from it.
+Starlette's parser spools the file to disk while it arrives, so that no body is held in memory. An
+upload that is too large or too slow is rejected as early as possible. The client's file name is
+only displayed; no path is ever made from it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ _DRAIN_SECONDS = 3.0
 class LimitBody:
     """ASGI middleware: rejects a body over the limit before it is read, or once it exceeds it.
 
-    Starlette has such a middleware too, but its response is plain text. An error response waits for
-    a moment while the rest of the body is read and dropped, because many clients read no response
-    before they have sent everything.
+    Starlette's own middleware responds with plain text. An error response waits briefly while the
+    rest of the body is read and dropped, because many clients send everything before they read.
     """
 
     def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
@@ -107,12 +106,7 @@ class _FormParser(MultiPartParser):
 async def receive_form(
     request: Request, path: Path, limits: ServerLimits
 ) -> tuple[str, dict[str, str]]:
-    """Read a ``multipart/form-data`` request.
-
-    Args:
-        request: its body unread.
-        path: where the content of the field `FILE_FIELD` goes.
-        limits: how large and how slow it may be.
+    """Read a ``multipart/form-data`` request and write its file to ``path``.
 
     Returns:
         The client's name of the file, cleaned for display, and the other fields.
@@ -161,7 +155,8 @@ async def receive_form(
         raise RequestError("bad_request", f"not a valid form: {error.message}") from error
     try:
         upload, fields = _checked(form, limits)
-        await asyncio.to_thread(_copy, upload, path)
+        with path.open("xb") as file:
+            await asyncio.to_thread(shutil.copyfileobj, upload.file, file)
     finally:
         await form.close()
     return display_name(upload.filename or ""), fields
@@ -194,13 +189,8 @@ def _checked(form: FormData, limits: ServerLimits) -> tuple[UploadFile, dict[str
     return upload, fields
 
 
-def _copy(upload: UploadFile, path: Path) -> None:
-    with path.open("xb") as file:
-        shutil.copyfileobj(upload.file, file)
-
-
 def display_name(name: str) -> str:
-    """A client's file name for display: its last part, printable, not too long."""
+    """A client's file name for display: its last part, printable and shortened."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     shown = "".join(
         character

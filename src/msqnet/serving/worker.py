@@ -1,6 +1,6 @@
 """The process that holds the model and makes every file, one at a time.
 
-The server imports this module too, so torch and what needs it are imported inside of functions.
+The server imports this module too, so torch is imported only inside functions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REPORT_PREVIEW_MEGABYTES = 50.0
 
 
 class Kind(StrEnum):
-    """What the worker makes."""
+    """Kinds of files that the worker makes."""
 
     PREDICTION = "prediction"
     PICTURE = "picture"
@@ -54,14 +54,12 @@ class WorkerRequest:
     """A file for the worker to make.
 
     Attributes:
-        kind: what to make.
-        video: the video.
-        output: the file to write; the CSV and Parquet files of a prediction lie beside it.
+        output: the file to write; a prediction writes its CSV and Parquet files beside it.
         display_name: the client's name of the video, for results and messages.
-        options: the options of the prediction.
+        options: of the prediction.
         result: JSON of the prediction that an overlay or a report shows.
-        label: label of a heat map.
-        interval_seconds: start and end, exclusive, of a heat map.
+        label: of an attribution map.
+        interval_seconds: start and end, exclusive, of an attribution map.
     """
 
     kind: Kind
@@ -75,7 +73,7 @@ class WorkerRequest:
 
 
 def run_worker(connection: Connection, settings: WorkerSettings) -> None:
-    """The process: loads the model, then makes the file of each `WorkerRequest`."""
+    """Main function of the process: load the model, then handle each `WorkerRequest`."""
     if settings.scratch is not None:
         tempfile.tempdir = str(settings.scratch)
     keep_freed_memory()
@@ -88,10 +86,7 @@ def run_worker(connection: Connection, settings: WorkerSettings) -> None:
 
 
 class Worker:
-    """The model, and everything that is made with it.
-
-    Attributes:
-        facts: what clients are told of the model.
+    """The model, and the files made with it; ``facts`` is sent to clients.
 
     Raises:
         CheckpointError: there is no such model, or it is damaged.
@@ -105,9 +100,10 @@ class Worker:
         self._explainer: tuple[tuple[str, ...] | None, Explainer] | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
+        is_open = self._is_open()  # a quick failure for an exported model
         labels = settings.label_names
         needs_labels = self._is_clip and labels is None
-        # Loaded for some labels even then, so that a bad model is noticed at the start.
+        # Loaded for any labels, so that a bad model fails at the start.
         backend = self._load(("walking", "resting") if needs_labels else labels)
         if not needs_labels:
             self._default = backend
@@ -115,19 +111,14 @@ class Worker:
         self.facts = ModelBody(
             name=str(backend.provenance.get("name", settings.model)),
             labels=() if needs_labels else tuple(backend.labels),
-            is_open_vocabulary=self._is_open(),
+            is_open_vocabulary=is_open,
             has_heat_maps=not self._is_clip,
             window_seconds=predictor.window_seconds,
             stride_seconds=predictor.stride_seconds,
         )
 
     def make(self, request: WorkerRequest, report: Report) -> None:
-        """Write the file that the request names.
-
-        Args:
-            request: what to make.
-            report: called with the share that is done, from 0 to 1.
-        """
+        """Write the file of a request; ``report`` gets the share that is done, from 0 to 1."""
         match request.kind:
             case Kind.PREDICTION:
                 self._predict(request, report)
@@ -146,7 +137,7 @@ class Worker:
 
     @cached_property
     def _is_clip(self) -> bool:
-        """Whether the model is a zero-shot CLIP, which has no labels and no heat maps."""
+        """Whether the model is a zero-shot CLIP, which has no labels and no attribution maps."""
         from msqnet.inference.backends import PREFIX
 
         return str(self._settings.model or "").startswith(PREFIX)
@@ -160,8 +151,8 @@ class Worker:
         model = self._settings.model
         if model is not None and is_exported(model):
             raise ConfigError(
-                f"{model}: an exported model; the server draws heat maps and needs the model "
-                "itself, give the folder that was exported"
+                f"{model}: an exported model, which has no attribution maps; name the folder of "
+                "the model that was exported"
             )
         return self._is_clip or bool(MSQNetConfig.from_pretrained(model_folder(model)).is_open)
 
@@ -181,7 +172,7 @@ class Worker:
         """The model for these labels; the last custom choice stays loaded beside the default."""
         if labels is None or (self._default and labels == tuple(self._default.labels)):
             if self._default is None:
-                raise VocabularyError("this model was trained on no labels: name some")
+                raise VocabularyError("this model has no labels of its own: name some")
             return self._default
         if self._custom is None or self._custom[0] != labels:
             self._custom = None  # frees its memory before the next one is loaded
@@ -194,19 +185,18 @@ class Worker:
         return load_backend(replace(self._settings, labels=labels))
 
     def _write_heat_map(self, request: WorkerRequest, report: Report) -> None:
-        """JSON: times, size in cells, and the maps of all frames as base64 of bytes."""
+        """JSON of `HeatMapBody`: the attribution maps of all frames in the interval."""
         import numpy as np
 
         from msqnet.predictions import replacing
 
         if self._is_clip:
-            message = f"{self._settings.model} has no heat maps; use an msqnet model"
+            message = f"{self._settings.model} has no attribution maps; use an msqnet model"
             raise RequestError("not_explained", message)
         explainer = self._explainer_for(request.options.labels or self._settings.label_names)
         start, end = request.interval_seconds
         length = request.options.window_seconds or self.facts.window_seconds
-        # Side by side, without overlap.
-        windows = WindowConfig(length, length)
+        windows = WindowConfig(length, length)  # without overlap
         found = []
         for item in explainer.explain_windows(request.video, [request.label], windows, start, end):
             found.append(item)
@@ -241,7 +231,7 @@ class Worker:
 
 
 def _joined(parts: list[AttributionMaps]) -> dict[str, Any]:
-    """The maps of several windows one after the other; a frame of two windows counts once."""
+    """The maps of several windows in time order; a frame of two windows counts once."""
     import numpy as np
 
     times: list[float] = []
@@ -299,7 +289,7 @@ def _write_report(request: WorkerRequest) -> None:
     predictions = _result(request)
     status = "partial" if predictions.notes else "ok"
     video = PredictedVideo(request.display_name, predictions, status, request.video)
-    # The folder gives the page its title, nothing else.
+    # The folder only gives the page its title.
     results = Results(Path(request.display_name), (video,), (), None, None)
     html.write_report(results, request.output, preview_megabytes=_REPORT_PREVIEW_MEGABYTES)
 

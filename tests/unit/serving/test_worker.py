@@ -261,7 +261,7 @@ def test_model_without_labels_says_so_and_needs_some(
     request = WorkerRequest(
         Kind.HEAT_MAP, video, tmp_path / "h", label="a", interval_seconds=(0, 1)
     )
-    with pytest.raises(RequestError, match="no heat maps"):
+    with pytest.raises(RequestError, match="no attribution maps"):
         worker.make(request, _ignore)
 
 
