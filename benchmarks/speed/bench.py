@@ -19,7 +19,7 @@ from msqnet.clips import ClipBatch
 from msqnet.config import ModelOptions
 from msqnet.inference.backends import TorchBackend
 from msqnet.inference.predictor import load_backend
-from msqnet.inference.windows import SharedFrames, seen_windows
+from msqnet.inference.windows import SharedFrames, preprocessed_windows
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.speed.harness import StageClock
     from benchmarks.speed.settings import Settings
     from msqnet.inference.backends import Backend
-    from msqnet.inference.windows import SeenWindow
+    from msqnet.inference.windows import PreprocessedWindow
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray, VideoPredictions
 
@@ -150,14 +150,16 @@ class Bench:
             return HuggingFaceParts.of(self.model, self.settings.sizes)
 
     @cached_property
-    def windows(self) -> list[SeenWindow]:
+    def windows(self) -> list[PreprocessedWindow]:
         """Those of the rows without decoding."""
         settings = self.settings
         config = self.model.config.clip_config
         with open_video(
             self.paper_video, short_side_pixels=config.decode_short_side_pixels
         ) as video:
-            seen = seen_windows(video, config, settings.window_seconds, settings.stride_seconds)
+            seen = preprocessed_windows(
+                video, config, settings.window_seconds, settings.stride_seconds
+            )
             return [window for window, _ in zip(seen, range(settings.model_windows), strict=False)]
 
     @cached_property
@@ -206,11 +208,11 @@ class Bench:
         return Predictor(backend, chosen)(video)
 
 
-def _pixels(window: SeenWindow) -> Tensor:
+def _pixels(window: PreprocessedWindow) -> Tensor:
     return torch.stack([frame.pixels for frame in window.frames])
 
 
-def clips_of(windows: Sequence[SeenWindow]) -> ClipBatch:
+def clips_of(windows: Sequence[PreprocessedWindow]) -> ClipBatch:
     """Windows as clips that share nothing."""
     closeups = [window.closeups for window in windows if window.closeups is not None]
     return ClipBatch(

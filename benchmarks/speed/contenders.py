@@ -24,7 +24,7 @@ from msqnet import Predictor
 from msqnet.config import ModelOptions
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.predictor import load_backend
-from msqnet.inference.windows import SeenWindow, SharedFrames, seen_windows
+from msqnet.inference.windows import PreprocessedWindow, SharedFrames, preprocessed_windows
 from msqnet.model.computing import has_fast_bf16
 from msqnet.model.video_encoders.timesformer import TimesformerVideoEncoder
 from msqnet.video.reader import open_video
@@ -201,7 +201,9 @@ def _in_turn(bench: Bench, backend: Backend, excerpt: _Excerpt, clock: StageCloc
     settings, config = bench.settings, backend.clip_config
     shared = SharedFrames(backend)
     with open_video(excerpt.video, short_side_pixels=config.decode_short_side_pixels) as video:
-        windows = seen_windows(video, config, settings.window_seconds, excerpt.stride_seconds)
+        windows = preprocessed_windows(
+            video, config, settings.window_seconds, excerpt.stride_seconds
+        )
         num_windows = 0
         for number in count():
             with clock.stage(f"read/{number}"):
@@ -332,17 +334,17 @@ def _add_compiled(found: Field, bench: Bench) -> None:
     found.pairs.append(Pair("torch.compile", OURS_WINDOW, COMPILED, "ablation"))
 
 
-def _lite_windows(backend: Backend, video: Path) -> Iterator[SeenWindow]:
+def _lite_windows(backend: Backend, video: Path) -> Iterator[PreprocessedWindow]:
     """The windows that `Predictor` would score, read in this thread."""
     predictor = Predictor(backend)
     side = backend.clip_config.decode_short_side_pixels
     with open_video(video, short_side_pixels=side) as opened:
-        yield from seen_windows(
+        yield from preprocessed_windows(
             opened, backend.clip_config, predictor.window_seconds, predictor.stride_seconds
         )
 
 
-def _batches(windows: Iterator[SeenWindow]) -> Iterator[list[SeenWindow]]:
+def _batches(windows: Iterator[PreprocessedWindow]) -> Iterator[list[PreprocessedWindow]]:
     while batch := list(islice(windows, BATCH_SIZE)):
         yield batch
 

@@ -15,7 +15,7 @@ import pytest
 from msqnet.cli import main as cli
 from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.row_metrics import DEFINITIONS
-from msqnet.inference.backends import ClipAnswers
+from msqnet.inference.backends import ClipOutputs
 from msqnet.inference.predictor import Predictor
 from msqnet.model.out_of_distribution import NoveltyReference
 from tests.fixtures.documents import ROOT
@@ -52,9 +52,9 @@ class TrainedBackend(BrightnessBackend):
     train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
     novelty: NoveltyReference = field(default_factory=a_reference)
 
-    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
         scores = self.score_frames(frames, closeups)
-        return ClipAnswers(scores, scores)
+        return ClipOutputs(scores, scores)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from msqnet.batch.locations import LocalCopy, Output
     from msqnet.inference.predictor import Predictor
-    from msqnet.inference.results import Cause, Job, Status
+    from msqnet.inference.results import Cause, Status, VideoJob
 
 ResultT = TypeVar("ResultT")
 
@@ -151,7 +151,7 @@ class RetryPolicy:
 
 
 def process_video(
-    job: Job,
+    job: VideoJob,
     predictor: Predictor,
     output: Output | None,
     settings: JobSettings,
@@ -173,7 +173,7 @@ def process_video(
     """
     work = _Work(job, predictor, output, settings, progress)
     outcome = work.outcome()
-    is_new = outcome.is_answered and not outcome.existed
+    is_new = outcome.has_results and not outcome.existed
     return outcome, work.predictions if is_new else None
 
 
@@ -182,7 +182,7 @@ class _Work:
 
     def __init__(
         self,
-        job: Job,
+        job: VideoJob,
         predictor: Predictor,
         output: Output | None,
         settings: JobSettings,
@@ -244,7 +244,7 @@ class _Work:
         known = self._job.known
         if (
             known is not None
-            and known.is_answered
+            and known.has_results
             and (known.name, known.source) == (self._job.name, self._job.source)
             and known.provenance_digest == self._so_far.provenance_digest
             and known.source_state == state != ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.runners import VideoWorker
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError
-from msqnet.inference.results import Job, Outcome
+from msqnet.inference.results import Outcome, VideoJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -68,7 +68,7 @@ class RayRunner:
         self._gpus_per_actor = gpus_per_actor
         self._cpus_per_actor = cpus_per_actor
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """What becomes of each job, in the order in which blocks of them are done.
 
         Raises:
@@ -107,7 +107,7 @@ class RayRunner:
                 "starts one of this machine"
             ) from error
 
-    def _data_set(self, jobs: Sequence[Job]) -> Any:
+    def _data_set(self, jobs: Sequence[VideoJob]) -> Any:
         data = self._ray.data
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -142,7 +142,7 @@ class VideoActor:
         """An outcome as JSON, or the pickled error that ends the run."""
         document = json.loads(row["job"])
         known = document.pop("known")
-        job = Job(**document, known=None if known is None else Outcome.from_dict(known))
+        job = VideoJob(**document, known=None if known is None else Outcome.from_dict(known))
         try:
             outcome = self._worker.outcome(job)
         except MsqnetError as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.batch.locations import Output
-    from msqnet.inference.results import Job
+    from msqnet.inference.results import VideoJob
 
 JOURNAL_FILE = "journal.jsonl"
 RUN_FILE = "run.json"
@@ -46,7 +46,7 @@ _LOCK_SECONDS = 0.5
 class Runner(Protocol):
     """Works on videos, wherever that is."""
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """What becomes of each job, once each, as it becomes known.
 
         Raises:
@@ -55,7 +55,7 @@ class Runner(Protocol):
         ...
 
 
-def run_batch(jobs: Sequence[Job], runner: Runner, out: str) -> Generator[Outcome, None, None]:
+def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[Outcome, None, None]:
     """Work on all jobs that are not done.
 
     However the run ends, what is finished is in the journal, and in the tables unless the process
@@ -132,7 +132,7 @@ class _State:
                 "for it, stop it, or choose another --out"
             ) from error
 
-    def say_what_runs(self, jobs: Sequence[Job]) -> None:
+    def say_what_runs(self, jobs: Sequence[VideoJob]) -> None:
         """Write how much there is to do, for `msqnet batch status`."""
         document = {
             "num_videos": len(jobs),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from msqnet.config import InferenceOptions
     from msqnet.inference.predictor import Predictor
-    from msqnet.inference.results import Job
+    from msqnet.inference.results import VideoJob
 
 _logger = logging.getLogger(__name__)
 _START_SECONDS = 600.0
@@ -79,7 +79,7 @@ class InlineRunner:
         self._predictor = predictor
         self._settings = settings
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """What becomes of each job, in order."""
         output = open_output(self._settings.out)
         for job in jobs:
@@ -102,9 +102,9 @@ class ProcessesRunner:
         self._load = load
         self._num_processes = num_processes
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """What becomes of each job, in the order in which they are done."""
-        todo: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        todo: queue.SimpleQueue[VideoJob] = queue.SimpleQueue()
         for job in jobs:
             todo.put(job)
         done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
@@ -134,7 +134,7 @@ class ProcessesRunner:
 
 def _drive(
     worker: VideoWorker,
-    todo: queue.SimpleQueue[Job],
+    todo: queue.SimpleQueue[VideoJob],
     done: queue.SimpleQueue[Outcome | BaseException],
 ) -> None:
     """Give a worker job after job; what goes wrong with the worker itself ends the run."""
@@ -165,7 +165,7 @@ class VideoWorker:
             "worker", _run_worker, (settings, load), _START_SECONDS, _PRELOADED
         )
 
-    def outcome(self, job: Job) -> Outcome:
+    def outcome(self, job: VideoJob) -> Outcome:
         """Work on one video; a process that dies over it gets a second chance.
 
         Raises:
@@ -255,7 +255,7 @@ class ResultsFolder:
         write_index(self.index_path, self._rows.values())
         self._is_appended = True
 
-    def read(self, job: Job) -> VideoPredictions:
+    def read(self, job: VideoJob) -> VideoPredictions:
         """The results that exist of a video.
 
         Raises:
@@ -266,11 +266,11 @@ class ResultsFolder:
             raise DatasetError(f"{self.folder / job.name}.json: it is not there any more")
         return VideoPredictions.from_json(content.decode("ascii"))
 
-    def drawn(self, job: Job) -> list[str]:
+    def drawn(self, job: VideoJob) -> list[str]:
         """Names of the drawings that exist of a video."""
         return self.output.present([job.name + suffix for suffix in DRAWN_SUFFIXES])
 
-    def record_drawing(self, job: Job, row: IndexRow, problem: str = "") -> None:
+    def record_drawing(self, job: VideoJob, row: IndexRow, problem: str = "") -> None:
         """Add what is drawn of a video to its row, and why drawing it failed.
 
         Args:
@@ -288,7 +288,7 @@ class ResultsFolder:
 
 def predict_into(
     results: ResultsFolder | None,
-    job: Job,
+    job: VideoJob,
     predictor: Predictor,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[IndexRow, VideoPredictions | None]:

@@ -19,7 +19,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
-    Job,
+    VideoJob,
     add_job,
     find_videos,
     result_names,
@@ -33,7 +33,7 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 _PATTERN = frozenset("*?[")
 
 
-def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Job]:
+def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[VideoJob]:
     """The work list behind command line arguments.
 
     A local folder is walked, see `find_videos`. A remote folder is listed for files with a video
@@ -55,14 +55,14 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Job]
     """
     if not inputs:
         raise ConfigError("no input; name videos, folders or manifests")
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, VideoJob] = {}
     for job in _found(inputs):
         _check_name(job, with_data_set=with_data_set)
         add_job(jobs, job)
     return list(jobs.values())
 
 
-def _found(inputs: Sequence[str]) -> Iterator[Job]:
+def _found(inputs: Sequence[str]) -> Iterator[VideoJob]:
     local: list[Path] = []
     for location in inputs:
         path = local_path(location)
@@ -92,9 +92,9 @@ def _matching(path: str) -> list[Path]:
     return [Path(match) for match in matches]
 
 
-def _remote_jobs(url: str) -> Iterator[Job]:
+def _remote_jobs(url: str) -> Iterator[VideoJob]:
     if url.startswith(("http://", "https://")):  # which cannot be listed
-        yield Job(_remote_name(url), url)
+        yield VideoJob(_remote_name(url), url)
         return
     system, root = file_system(url)
     with as_os_errors(url):
@@ -103,13 +103,13 @@ def _remote_jobs(url: str) -> Iterator[Job]:
         elif system.isdir(root):
             found = {path: _below(path, root) for path in _videos(system.find(root))}
         else:
-            yield Job(_remote_name(root), url)
+            yield VideoJob(_remote_name(root), url)
             return
     if not found:
         raise ConfigError(f"{url}: no file with a video suffix")
     for path, name in found.items():
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            yield Job(name, str(system.unstrip_protocol(path)))
+            yield VideoJob(name, str(system.unstrip_protocol(path)))
 
 
 def _remote_name(url: str) -> str:
@@ -129,7 +129,7 @@ def _below(path: str, root: str) -> str:
     return path.removeprefix(root.rstrip("/")).lstrip("/")
 
 
-def _manifest_jobs(location: str) -> Iterator[Job]:
+def _manifest_jobs(location: str) -> Iterator[VideoJob]:
     rows = _manifest_rows(location)
     folder = location.rpartition("/")[0]
     for number, row in enumerate(rows, start=1):
@@ -142,7 +142,7 @@ def _manifest_jobs(location: str) -> Iterator[Job]:
         if is_below and folder:
             source = join(folder, given) if local_path(location) is None else f"{folder}/{given}"
         name = str(row.get("name") or "").strip() or _default_name(given, is_below=is_below)
-        yield Job(name, source if local_path(source) is None else str(Path(source)))
+        yield VideoJob(name, source if local_path(source) is None else str(Path(source)))
 
 
 def _default_name(given: str, *, is_below: bool) -> str:
@@ -184,7 +184,7 @@ def _manifest_rows(location: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in filled.itertuples(index=False)]
 
 
-def _check_name(job: Job, *, with_data_set: bool) -> None:
+def _check_name(job: VideoJob, *, with_data_set: bool) -> None:
     """Refuse a name whose results would lie elsewhere, or replace what is not a result."""
     path = PurePosixPath(job.name)
     is_outside = path.is_absolute() or ".." in path.parts or not path.parts

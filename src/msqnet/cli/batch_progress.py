@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from msqnet.batch.run import Runner
-    from msqnet.inference.results import Job, Outcome
+    from msqnet.inference.results import Outcome, VideoJob
 
 _LINE_SECONDS = 30.0
 _NUM_SHOWN_ERRORS = 20
 
 
-def show_run(jobs: Sequence[Job], runner: Runner, out: str) -> int:
+def show_run(jobs: Sequence[VideoJob], runner: Runner, out: str) -> int:
     """Run, with progress on the error stream and a summary on the output.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from msqnet.batch.runners import ResultsFolder
     from msqnet.inference.predictor import Predictor
-    from msqnet.inference.results import IndexRow, Job
+    from msqnet.inference.results import IndexRow, VideoJob
     from msqnet.predictions import VideoPredictions
 
 _NUM_SHOWN_SEGMENTS = 40
@@ -67,7 +67,7 @@ def predict(
     return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), overlay=overlay)
 
 
-def _check_can_draw(out: str | None, jobs: Sequence[Job]) -> None:
+def _check_can_draw(out: str | None, jobs: Sequence[VideoJob]) -> None:
     from msqnet.batch.locations import local_path
     from msqnet.report.drawings import check_can_draw
 
@@ -80,7 +80,7 @@ def _check_can_draw(out: str | None, jobs: Sequence[Job]) -> None:
 
 
 def _predict_all(
-    jobs: Sequence[Job],
+    jobs: Sequence[VideoJob],
     predictor: Predictor,
     results: ResultsFolder | None,
     console: Console,
@@ -116,7 +116,7 @@ def _predict_all(
 
 
 def _draw(
-    job: Job,
+    job: VideoJob,
     row: IndexRow,
     predictions: VideoPredictions | None,
     results: ResultsFolder,

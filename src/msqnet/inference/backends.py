@@ -96,7 +96,7 @@ class Backend(Protocol):
         ...
 
 
-class ClipAnswers(NamedTuple):
+class ClipOutputs(NamedTuple):
     """What a backend says about B clips.
 
     Attributes:
@@ -119,18 +119,18 @@ class EmbeddingBackend(Protocol):
     @property
     def novelty(self) -> NoveltyReference | None: ...  # noqa: D102
 
-    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
         """As `Backend.score_frames`, with the embeddings that come along at no cost."""
         ...
 
 
-def answer_frames(
+def clip_outputs(
     backend: Backend, frames: FrameFeatures, closeups: FrameFeatures | None
-) -> ClipAnswers:
+) -> ClipOutputs:
     """Scores of clips, and embeddings where the backend gives them; see `Backend.score_frames`."""
     if isinstance(backend, EmbeddingBackend):
-        return backend.answer_frames(frames, closeups)
-    return ClipAnswers(backend.score_frames(frames, closeups), None)
+        return backend.clip_outputs(frames, closeups)
+    return ClipOutputs(backend.score_frames(frames, closeups), None)
 
 
 def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
@@ -276,16 +276,16 @@ class TorchBackend(ScoreColumns):
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
-        return self.answer_frames(frames, closeups).scores
+        return self.clip_outputs(frames, closeups).scores
 
-    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
-        """See `EmbeddingBackend.answer_frames`."""
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+        """See `EmbeddingBackend.clip_outputs`."""
         model: Any = self._model
         with self._computing.inference():
             output = model.score_frames(frames, closeups)
             scores = model.scores(output.logits)  # (B, K)
         kept = self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
-        return ClipAnswers(kept, clip_embeddings(output))
+        return ClipOutputs(kept, clip_embeddings(output))
 
 
 def weights_digest(folder: Path) -> str:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from msqnet.config import ClipConfig, RuntimeName
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError
-from msqnet.inference.backends import ClipAnswers, ScoreColumns
+from msqnet.inference.backends import ClipOutputs, ScoreColumns
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
     CLOSEUP_PREFIX,
@@ -287,10 +287,10 @@ class ExportedBackend(ScoreColumns):
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         """See `Backend.score_frames`."""
-        return self.answer_frames(frames, closeups).scores
+        return self.clip_outputs(frames, closeups).scores
 
-    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
-        """See `EmbeddingBackend.answer_frames`; graphs of earlier exports give no embeddings."""
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+        """See `EmbeddingBackend.clip_outputs`; graphs of earlier exports give no embeddings."""
         if (closeups is not None) != self.clip_config.closeup:
             found = "no close-up" if closeups is None else "a close-up"
             raise ShapeError(f"clips: found {found}, expected what the model's clip settings say")
@@ -305,8 +305,8 @@ class ExportedBackend(ScoreColumns):
         ]
         scores = self._kept(np.concatenate([part[SCORES_OUTPUT] for part in parts]))
         if EMBEDDING_OUTPUT not in parts[0]:
-            return ClipAnswers(scores, None)
-        return ClipAnswers(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))
+            return ClipOutputs(scores, None)
+        return ClipOutputs(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))
 
     def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """What the clip graph gives, of all labels."""

@@ -18,7 +18,7 @@ from msqnet.inference.backends import PREFIX, ClipZeroShotBackend, EmbeddingBack
 from msqnet.inference.exported import ExportedBackend, check_runtime
 from msqnet.inference.manifest import is_exported
 from msqnet.inference.merge import merge_windows, segments_from_timeline
-from msqnet.inference.windows import SharedFrames, read_ahead, seen_windows, window_lengths
+from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
 from msqnet.models import model_folder
@@ -195,10 +195,12 @@ class Predictor:
         reference = backend.novelty if isinstance(backend, EmbeddingBackend) else None
         distances: list[float] = []
         shared = SharedFrames(backend)
-        stream = seen_windows(video, backend.clip_config, self.window_seconds, self.stride_seconds)
+        stream = preprocessed_windows(
+            video, backend.clip_config, self.window_seconds, self.stride_seconds
+        )
         with read_ahead(stream, self._window.batch_size) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
-                scores, embeddings = shared.answers(batch)
+                scores, embeddings = shared.outputs(batch)
                 expected = (len(batch), len(backend.labels))
                 if scores.shape != expected:
                     raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")

@@ -72,7 +72,7 @@ class Outcome:
     existed: bool = False
 
     @property
-    def is_answered(self) -> bool:
+    def has_results(self) -> bool:
         """Whether there are results, if only of a part."""
         return self.status in ("ok", "partial")
 
@@ -95,7 +95,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Job:
+class VideoJob:
     """One video to work on.
 
     Attributes:
@@ -128,7 +128,7 @@ class IndexRow:
     error: str
 
 
-def find_videos(arguments: Sequence[Path]) -> list[Job]:
+def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
     """The videos behind command line arguments.
 
     A file stands for itself, whatever its suffix, and its results are named after it. A folder is
@@ -147,7 +147,7 @@ def find_videos(arguments: Sequence[Path]) -> list[Job]:
     """
     if not arguments:
         raise ConfigError("no video given; name video files or folders")
-    found: dict[str, Job] = {}
+    found: dict[str, VideoJob] = {}
     for argument in arguments:
         paths = [argument]
         names = [Path(argument.resolve().name if argument.is_dir() else argument.name)]
@@ -156,18 +156,18 @@ def find_videos(arguments: Sequence[Path]) -> list[Job]:
             paths = walked or paths
             names = [path.relative_to(argument) for path in walked] or names
         for path, name in zip(paths, names, strict=True):
-            add_job(found, Job(name.as_posix(), str(path)))
+            add_job(found, VideoJob(name.as_posix(), str(path)))
     return list(found.values())
 
 
-def add_job(jobs: dict[str, Job], job: Job) -> None:
+def add_job(jobs: dict[str, VideoJob], job: VideoJob) -> None:
     """Add a video by the name of its results, which is cut where it is too long.
 
     Raises:
         ConfigError: the results of another video would have the same name.
     """
     name = short_name(Path(job.name)).as_posix()
-    other = jobs.setdefault(name, Job(name, job.source))
+    other = jobs.setdefault(name, VideoJob(name, job.source))
     if other.source != job.source and Path(other.source).resolve() != Path(job.source).resolve():
         raise ConfigError(
             f"{other.source} and {job.source} would both be written as {name}; give a folder that "
@@ -220,7 +220,7 @@ def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
         outcome: what became of it.
         drawn: names of its drawings.
     """
-    names = (*result_names(outcome.name), *drawn) if outcome.is_answered else ()
+    names = (*result_names(outcome.name), *drawn) if outcome.has_results else ()
     status: Any = "error" if outcome.status == "timeout" else outcome.status
     if outcome.existed:
         status = "exists"

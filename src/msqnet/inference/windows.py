@@ -17,7 +17,7 @@ import torch
 
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
-from msqnet.inference.backends import answer_frames
+from msqnet.inference.backends import clip_outputs
 from msqnet.video.transforms import motion_box, motion_crop, whole_view
 from msqnet.video.window_grid import WindowGrid, default_stride_seconds
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.config import ClipConfig, WindowConfig
-    from msqnet.inference.backends import Backend, ClipAnswers
+    from msqnet.inference.backends import Backend, ClipOutputs
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
@@ -161,7 +161,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class SeenFrame:
+class PreprocessedFrame:
     """One whole frame as the model takes it, the same object in all windows that see it.
 
     Attributes:
@@ -173,7 +173,7 @@ class SeenFrame:
     pixels: Tensor
 
 
-class SeenWindow(NamedTuple):
+class PreprocessedWindow(NamedTuple):
     """A window as the model takes it.
 
     Attributes:
@@ -186,14 +186,14 @@ class SeenWindow(NamedTuple):
 
     start_seconds: float
     end_seconds: float
-    frames: tuple[SeenFrame, ...]
+    frames: tuple[PreprocessedFrame, ...]
     closeups: Tensor | None
     motion_box: Box
 
 
-def seen_windows(
+def preprocessed_windows(
     video: Video, config: ClipConfig, window_seconds: float, stride_seconds: float
-) -> Iterator[SeenWindow]:
+) -> Iterator[PreprocessedWindow]:
     """The windows of a video in time order, as `msqnet.video.transforms.evaluation_clip` sees them.
 
     Args:
@@ -205,12 +205,12 @@ def seen_windows(
     Raises:
         UnreadableVideo: no window can be decoded.
     """
-    seen: dict[DecodedFrame, SeenFrame] = {}
+    seen: dict[DecodedFrame, PreprocessedFrame] = {}
     for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
         before, seen = seen, {}
         for frame in window.frames:
             if frame not in seen:
-                seen[frame] = before.get(frame) or SeenFrame(
+                seen[frame] = before.get(frame) or PreprocessedFrame(
                     frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
                 )
         closeups, box = None, WHOLE_FRAME
@@ -219,7 +219,7 @@ def seen_windows(
             box = motion_box(pixels, config.motion)
             closeups = motion_crop(pixels, config, box)
         frames = tuple(seen[frame] for frame in window.frames)
-        yield SeenWindow(window.start_seconds, window.end_seconds, frames, closeups, box)
+        yield PreprocessedWindow(window.start_seconds, window.end_seconds, frames, closeups, box)
 
 
 @contextmanager
@@ -277,14 +277,14 @@ class SharedFrames:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._place: dict[SeenFrame, int] = {}
+        self._place: dict[PreprocessedFrame, int] = {}
         self._held: FrameFeatures = {}
 
-    def scores(self, windows: Sequence[SeenWindow]) -> FloatArray:
-        """(B, K) float32 in [0, 1]; see `answers`."""
-        return self.answers(windows).scores
+    def scores(self, windows: Sequence[PreprocessedWindow]) -> FloatArray:
+        """(B, K) float32 in [0, 1]; see `outputs`."""
+        return self.outputs(windows).scores
 
-    def answers(self, windows: Sequence[SeenWindow]) -> ClipAnswers:
+    def outputs(self, windows: Sequence[PreprocessedWindow]) -> ClipOutputs:
         """Calibrated scores, and embeddings where the backend gives them.
 
         Args:
@@ -301,7 +301,7 @@ class SharedFrames:
             features = self._backend.frame_features(torch.cat(crops), is_closeup=True)
             leading = (len(crops), len(crops[0]))
             closeups = {name: values.unflatten(0, leading) for name, values in features.items()}
-        found = answer_frames(self._backend, frames, closeups)
+        found = clip_outputs(self._backend, frames, closeups)
         # Forget frames that no later window sees.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
@@ -310,7 +310,7 @@ class SharedFrames:
         self._place = {frame: place for place, frame in enumerate(kept)}
         return found
 
-    def _encode_new(self, windows: Sequence[SeenWindow]) -> None:
+    def _encode_new(self, windows: Sequence[PreprocessedWindow]) -> None:
         """Encode the frames that were not encoded before."""
         new = dict.fromkeys(
             frame for window in windows for frame in window.frames if frame not in self._place

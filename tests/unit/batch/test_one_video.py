@@ -14,7 +14,7 @@ from msqnet.batch.locations import LocalOutput, open_output
 from msqnet.batch.one_video import process_video
 from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results import Job, Outcome
+from msqnet.inference.results import Outcome, VideoJob
 from msqnet.predictions import VideoPredictions
 from tests.unit.batch.brightness_batch import job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_truncated_video, write_video
@@ -26,11 +26,13 @@ EVENT = [BLACK] * 10 + [WHITE] * 10
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job("a/clip.mov", str(write_video(tmp_path / "in" / "a" / "clip.mov", EVENT)))
+def job(tmp_path: Path) -> VideoJob:
+    return VideoJob("a/clip.mov", str(write_video(tmp_path / "in" / "a" / "clip.mov", EVENT)))
 
 
-def work(job: Job, out: Path, predictor: Predictor | None = None, **settings: object) -> Outcome:
+def work(
+    job: VideoJob, out: Path, predictor: Predictor | None = None, **settings: object
+) -> Outcome:
     output = open_output(str(out))
     return process_video(job, predictor or load(), output, job_settings(out, **settings))[0]
 
@@ -63,7 +65,9 @@ def counting() -> CountingPredictor:
     return CountingPredictor(made.backend, made._window, made._segments)
 
 
-def test_results_are_those_of_predict_and_nothing_is_left_behind(tmp_path: Path, job: Job) -> None:
+def test_results_are_those_of_predict_and_nothing_is_left_behind(
+    tmp_path: Path, job: VideoJob
+) -> None:
     outcome = work(job, tmp_path / "out")
     predict_into(ResultsFolder(tmp_path / "single"), job, load())
     written = files(tmp_path / "out")
@@ -75,7 +79,7 @@ def test_results_are_those_of_predict_and_nothing_is_left_behind(tmp_path: Path,
     assert not list((tmp_path / "out" / ".batch" / "staging").iterdir())
 
 
-def test_tables_hold_what_the_json_holds(tmp_path: Path, job: Job) -> None:
+def test_tables_hold_what_the_json_holds(tmp_path: Path, job: VideoJob) -> None:
     outcome = work(job, tmp_path / "out")
     text = (tmp_path / "out" / "a" / "clip.mov.json").read_text()
     predictions = VideoPredictions.from_json(text)
@@ -102,7 +106,7 @@ def test_tables_hold_what_the_json_holds(tmp_path: Path, job: Job) -> None:
 
 
 def test_finished_results_are_not_computed_again(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     first = work(job, tmp_path / "out", counting)
     by_files = work(job, tmp_path / "out", counting)
@@ -113,7 +117,7 @@ def test_finished_results_are_not_computed_again(
 
 
 def test_interrupted_publishing_leaves_nothing_that_counts(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     whole = tmp_path / "whole"
     work(job, whole, counting)
@@ -129,7 +133,7 @@ def test_interrupted_publishing_leaves_nothing_that_counts(
     assert counting.num_calls == 1 + len(names)
 
 
-def test_files_of_the_users_own_are_not_replaced(tmp_path: Path, job: Job) -> None:
+def test_files_of_the_users_own_are_not_replaced(tmp_path: Path, job: VideoJob) -> None:
     path = tmp_path / "out" / f"{job.name}.csv"
     path.parent.mkdir(parents=True)
     path.write_text("mine")
@@ -141,7 +145,7 @@ def test_files_of_the_users_own_are_not_replaced(tmp_path: Path, job: Job) -> No
 
 @pytest.mark.parametrize("change", ["video", "settings"])
 def test_results_of_anything_else_are_kept_unless_told_otherwise(
-    tmp_path: Path, job: Job, change: str
+    tmp_path: Path, job: VideoJob, change: str
 ) -> None:
     out = tmp_path / "out"
     first = work(job, out)
@@ -163,7 +167,7 @@ def test_results_of_anything_else_are_kept_unless_told_otherwise(
 
 
 def test_touched_video_of_the_same_content_is_done(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     first = work(job, tmp_path / "out", counting)
     os.utime(job.source, (time.time() + 100, time.time() + 100))
@@ -174,7 +178,7 @@ def test_touched_video_of_the_same_content_is_done(
 
 
 def test_missing_or_damaged_results_are_made_again(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     out = tmp_path / "out"
     first = work(job, out, counting)
@@ -192,7 +196,7 @@ def test_missing_or_damaged_results_are_made_again(
 
 
 def test_results_of_predict_are_taken_over(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     predict_into(ResultsFolder(tmp_path / "out"), job, load())
     drawing = tmp_path / "out" / f"{job.name}.timeline.png"
@@ -207,7 +211,7 @@ def test_results_of_predict_are_taken_over(
 def test_names_that_are_not_unicode_pass_through(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"m\xe4use")
     path = write_video(folder / os.fsdecode(b"m\xe4use.mov"), EVENT)
-    job = Job(path.name, str(path))
+    job = VideoJob(path.name, str(path))
     first = work(job, folder / "out")
     assert (first.status, first.message) == ("ok", "")
     assert work(job, folder / "out").existed
@@ -218,7 +222,7 @@ def test_names_that_are_not_unicode_pass_through(tmp_path: Path) -> None:
 def test_bad_file_is_tried_once(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.mp4"
     path.write_bytes(content)
-    outcome = work(Job("bad.mp4", str(path)), tmp_path / "out")
+    outcome = work(VideoJob("bad.mp4", str(path)), tmp_path / "out")
     assert (outcome.status, outcome.cause, outcome.num_attempts) == ("error", "bad_file", 1)
     assert str(path) in outcome.message
     assert outcome.num_bytes == len(content)
@@ -227,14 +231,14 @@ def test_bad_file_is_tried_once(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file_is_not_tried_again(tmp_path: Path) -> None:
-    outcome = work(Job("gone.mp4", str(tmp_path / "gone.mp4")), tmp_path / "out")
+    outcome = work(VideoJob("gone.mp4", str(tmp_path / "gone.mp4")), tmp_path / "out")
     assert (outcome.status, outcome.cause, outcome.num_attempts) == ("error", "reading", 1)
     assert "gone.mp4" in outcome.message
 
 
 def test_damaged_end_is_a_part_with_its_reason(tmp_path: Path) -> None:
     path = write_truncated_video(tmp_path / "cut.mov", [WHITE] * 40)
-    job = Job("cut.mov", str(path))
+    job = VideoJob("cut.mov", str(path))
     outcome = work(job, tmp_path / "out")
     assert (outcome.status, outcome.cause) == ("partial", "damaged")
     assert "frames decode" in outcome.message
@@ -250,7 +254,7 @@ def test_folder_of_images_is_a_video(tmp_path: Path) -> None:
         image = av.VideoFrame.from_ndarray(pixels, format="rgb24").to_image()
         (tmp_path / "frames").mkdir(exist_ok=True)
         image.save(tmp_path / "frames" / f"{number}.png")
-    job = Job("frames", str(tmp_path / "frames"))
+    job = VideoJob("frames", str(tmp_path / "frames"))
     first = work(job, tmp_path / "out")
     assert first.status == "ok"
     assert work(replace(job, known=first), tmp_path / "out").existed
@@ -260,7 +264,7 @@ def test_time_limit_ends_the_work_after_a_batch(tmp_path: Path) -> None:
     path = write_video(tmp_path / "long.mov", EVENT * 10)
     slow = load(seconds=0.2)
     slow._window = replace(slow._window, batch_size=1)
-    job = Job("long.mov", str(path))
+    job = VideoJob("long.mov", str(path))
     outcome = work(job, tmp_path / "out", slow, time_limit_seconds=0.5)
     assert (outcome.status, outcome.cause) == ("timeout", "time_limit")
     assert "--time_limit_seconds" in outcome.message
@@ -283,14 +287,14 @@ class FailingOutput(LocalOutput):
 
 
 def test_writing_is_tried_again_without_predicting_again(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     output = FailingOutput(tmp_path / "out", 2)
     outcome = process_video(job, counting, output, job_settings(tmp_path / "out"))[0]
     assert (outcome.status, outcome.num_attempts, counting.num_calls) == ("ok", 3, 1)
 
 
-def test_writing_that_keeps_failing_is_an_error(tmp_path: Path, job: Job) -> None:
+def test_writing_that_keeps_failing_is_an_error(tmp_path: Path, job: VideoJob) -> None:
     output = FailingOutput(tmp_path / "out", 99)
     settings = job_settings(tmp_path / "out", num_retries=2)
     outcome = process_video(job, load(), output, settings)[0]
@@ -300,13 +304,13 @@ def test_writing_that_keeps_failing_is_an_error(tmp_path: Path, job: Job) -> Non
 
 
 def test_address_that_nothing_here_can_read_costs_its_own_row(tmp_path: Path) -> None:
-    outcome = work(Job("x.mp4", "nowhere://host/x.mp4"), tmp_path / "out")
+    outcome = work(VideoJob("x.mp4", "nowhere://host/x.mp4"), tmp_path / "out")
     assert (outcome.status, outcome.cause) == ("error", "reading")
     assert "nowhere" in outcome.message
 
 
 def test_place_that_cannot_be_written_is_said_as_such(
-    tmp_path: Path, job: Job, counting: CountingPredictor
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor
 ) -> None:
     (tmp_path / "out" / ".batch").mkdir(parents=True)
     (tmp_path / "out" / ".batch" / "staging").touch()  # a file where the folder would be
@@ -316,7 +320,7 @@ def test_place_that_cannot_be_written_is_said_as_such(
 
 
 def test_full_disk_while_results_are_written_predicts_once(
-    tmp_path: Path, job: Job, counting: CountingPredictor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: VideoJob, counting: CountingPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -17,7 +17,7 @@ from msqnet.batch.one_video import process_video
 from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.errors import ConfigError
-from msqnet.inference.results import Job
+from msqnet.inference.results import VideoJob
 from msqnet.predictions import VideoPredictions
 from tests.unit.batch.brightness_batch import job_settings, load, runner
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
@@ -77,7 +77,7 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def work(source: str, out: str | Path, **settings: Any) -> Outcome:
-    job = Job("clip.mov", source)
+    job = VideoJob("clip.mov", source)
     return process_video(job, load(), open_output(str(out)), job_settings(out, **settings))[0]
 
 
@@ -111,7 +111,7 @@ def test_video_by_http_gives_the_results_of_the_file(tmp_path: Path) -> None:
     path = write_video(tmp_path / "in" / "clip.mov", EVENT)
     with served(path.parent) as address:
         outcome = work(f"{address}/clip.mov", tmp_path / "out")
-        again = replace(Job("clip.mov", outcome.source), known=outcome)
+        again = replace(VideoJob("clip.mov", outcome.source), known=outcome)
         num_requests = len(Handler.requests)
         unchanged, _ = process_video(
             again, load(), open_output(str(tmp_path / "out")), job_settings("out")

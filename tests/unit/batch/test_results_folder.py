@@ -11,7 +11,7 @@ from msqnet.batch.work_list import find_jobs
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results import IndexRow, Job, find_videos, read_index
+from msqnet.inference.results import IndexRow, VideoJob, find_videos, read_index
 from msqnet.predictions import VideoPredictions
 from tests.unit.inference.brightness import (
     BLACK,
@@ -46,9 +46,9 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> Job:
+def video(tmp_path: Path) -> VideoJob:
     path = write_video(tmp_path / "in" / "a" / "clip.mov", [BLACK] * 10 + [WHITE] * 10)
-    return Job("a/clip.mov", str(path))
+    return VideoJob("a/clip.mov", str(path))
 
 
 def test_folder_is_walked_in_sorted_order_for_video_suffixes(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_no_argument_is_an_error() -> None:
 
 
 def test_files_mirror_the_input_and_the_index_lists_them(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     out = tmp_path / "out"
     row, predictions = predict_into(ResultsFolder(out), video, predictor)
@@ -129,7 +129,7 @@ def test_files_mirror_the_input_and_the_index_lists_them(
 
 
 def test_without_a_results_folder_nothing_is_written(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     row, predictions = predict_into(None, video, predictor)
@@ -142,7 +142,7 @@ def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     results = ResultsFolder(tmp_path / "out")
-    row, predictions = predict_into(results, Job("broken.mp4", str(broken)), predictor)
+    row, predictions = predict_into(results, VideoJob("broken.mp4", str(broken)), predictor)
     assert predictions is None
     assert (row.status, row.outputs) == ("error", "")
     assert "broken.mp4" in row.error
@@ -152,7 +152,7 @@ def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor:
 def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predictor) -> None:
     path = write_truncated_video(tmp_path / "cut.mov", [WHITE] * 40)
     row, predictions = predict_into(
-        ResultsFolder(tmp_path / "out"), Job("cut.mov", str(path)), predictor
+        ResultsFolder(tmp_path / "out"), VideoJob("cut.mov", str(path)), predictor
     )
     assert row.status == "partial"
     assert row.outputs
@@ -161,7 +161,7 @@ def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predict
 
 
 def test_second_run_with_the_same_settings_computes_nothing(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     out = tmp_path / "out"
     first, _ = predict_into(ResultsFolder(out), video, predictor)
@@ -174,7 +174,7 @@ def test_second_run_with_the_same_settings_computes_nothing(
 
 
 def test_results_of_other_settings_are_not_replaced_unless_asked(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
@@ -191,7 +191,7 @@ def test_results_of_other_settings_are_not_replaced_unless_asked(
 
 
 def test_file_of_the_user_in_the_way_is_not_replaced(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     mine = touch(tmp_path / "out" / "a" / "clip.mov.csv")
     mine.write_text("my notes")
@@ -202,7 +202,7 @@ def test_file_of_the_user_in_the_way_is_not_replaced(
 
 
 def test_unreadable_result_is_not_taken_for_an_existing_one(
-    tmp_path: Path, predictor: Predictor, video: Job
+    tmp_path: Path, predictor: Predictor, video: VideoJob
 ) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
@@ -211,10 +211,12 @@ def test_unreadable_result_is_not_taken_for_an_existing_one(
     assert row.status == "error"
 
 
-def test_index_keeps_rows_of_earlier_runs(tmp_path: Path, predictor: Predictor, video: Job) -> None:
+def test_index_keeps_rows_of_earlier_runs(
+    tmp_path: Path, predictor: Predictor, video: VideoJob
+) -> None:
     out = tmp_path / "out"
     predict_into(ResultsFolder(out), video, predictor)
-    odd = Job("other.mp4", b"caf\xe9.mp4".decode("utf-8", "surrogateescape"))
+    odd = VideoJob("other.mp4", b"caf\xe9.mp4".decode("utf-8", "surrogateescape"))
     predict_into(ResultsFolder(out), odd, predictor)
     results = ResultsFolder(out)
     results.record(IndexRow(video.source, "", "error", "gone"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from msqnet.inference.results import Job
+    from msqnet.inference.results import VideoJob
 
 EVENT = [BLACK] * 10 + [WHITE] * 10
 
@@ -91,7 +91,7 @@ def test_second_run_computes_nothing_and_leaves_the_same_tables(
     second = run(videos, out, num_processes)
     assert sorted(item.name for item in second) == sorted(item.name for item in first)
     assert {item.name for item in second if item.existed} == {
-        item.name for item in first if item.is_answered
+        item.name for item in first if item.has_results
     }
     assert [(out / name).read_text() for name in ("index.csv",)] == tables
 
@@ -223,7 +223,7 @@ def test_status_of_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
 class Interrupted:
     """A runner during whose work the user presses Ctrl-C."""
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+    def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         yield Outcome(jobs[0].name, jobs[0].source, "ok")
         raise KeyboardInterrupt
 

@@ -6,7 +6,7 @@ import pytest
 
 from msqnet.batch.runners import VideoWorker
 from msqnet.child_process import ChildDied
-from msqnet.inference.results import Job
+from msqnet.inference.results import VideoJob
 from tests.unit.batch.brightness_batch import STUCK_LEVEL, job_settings, load
 from tests.unit.inference.brightness import BLACK, WHITE, write_video
 
@@ -21,7 +21,7 @@ def test_worker_that_is_stopped_before_its_process_runs_does_no_work(tmp_path: P
     with pytest.raises(ChildDied, match="stopped while it started"):
         worker.child.start()
     with pytest.raises(ChildDied):
-        worker.outcome(Job("clip.mov", str(video)))
+        worker.outcome(VideoJob("clip.mov", str(video)))
     assert not list((tmp_path / "out").rglob("*.json"))
 
 
@@ -32,7 +32,7 @@ def test_worker_that_is_stopped_over_a_video_leaves_no_file_behind(
     video = write_video(tmp_path / "clip.mov", [STUCK_LEVEL] * 16)
     out = tmp_path / "out"
     worker = VideoWorker(job_settings(out, time_limit_seconds=3), load)
-    outcome = worker.outcome(Job("clip.mov", str(video)))
+    outcome = worker.outcome(VideoJob("clip.mov", str(video)))
     assert outcome.status == "timeout"
     assert list((out / ".batch" / "staging").iterdir()) == []
 

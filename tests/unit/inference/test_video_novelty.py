@@ -12,9 +12,9 @@ import torch
 from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.clips import ClipBatch
 from msqnet.config import WindowConfig
-from msqnet.inference.backends import ClipAnswers, TorchBackend, answer_frames, clip_scores
+from msqnet.inference.backends import ClipOutputs, TorchBackend, clip_outputs, clip_scores
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results import Job
+from msqnet.inference.results import VideoJob
 from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.predictions import Novelty
@@ -40,11 +40,11 @@ class BrightIsNewBackend(BrightnessBackend):
 
     novelty: NoveltyReference | None = None
 
-    def answer_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipAnswers:
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
         scores = self.score_frames(frames, closeups)
         # At the angle from the one training window that has the brightness as cosine distance.
         cosine = 1 - scores[:, :1]
-        return ClipAnswers(scores, np.concatenate([cosine, np.sqrt(1 - cosine**2)], axis=1))
+        return ClipOutputs(scores, np.concatenate([cosine, np.sqrt(1 - cosine**2)], axis=1))
 
 
 def test_a_video_is_as_new_as_the_median_of_its_windows(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_video_beyond_nearly_all_training_videos_is_warned_of_everywhere(tmp_p
     results = ResultsFolder(tmp_path / "results")
     predictor = Predictor(BrightIsNewBackend(novelty=reference()))
 
-    row, predictions = predict_into(results, Job(video.name, str(video)), predictor)
+    row, predictions = predict_into(results, VideoJob(video.name, str(video)), predictor)
 
     assert predictions is not None
     assert predictions.novelty == Novelty(1.0, 1.0, is_unlike=True)
@@ -98,10 +98,10 @@ def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
             lambda pixels: backend.frame_features(pixels, is_closeup=True), inputs["closeups"]
         )
 
-    answers = answer_frames(backend, frames, closeups)
+    outputs = clip_outputs(backend, frames, closeups)
 
-    assert answers.embeddings == pytest.approx(embeddings, abs=1e-4)
-    assert np.array_equal(answers.scores, backend.score_frames(frames, closeups))
+    assert outputs.embeddings == pytest.approx(embeddings, abs=1e-4)
+    assert np.array_equal(outputs.scores, backend.score_frames(frames, closeups))
     assert backend.provenance["novelty_digest"] == known.digest
 
 
