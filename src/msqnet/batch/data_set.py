@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from msqnet.inference.results import Outcome
     from msqnet.predictions import VideoPredictions
 
 FOLDER = "dataset"
@@ -26,31 +26,15 @@ TABLES = ("segments", "scores", "videos")
 _FILE_NAME_LENGTH = 32
 
 
-@dataclass(frozen=True)
-class VideoRecord:
-    """What table `videos` says of where results come from.
-
-    Attributes:
-        digest: SHA-256 of the video's content.
-        provenance_digest: identifies the model and the settings.
-        status: ``ok`` or ``partial``.
-        message: what a reader must know.
-        duration_seconds: of the video, as far as it decodes.
-    """
+class VideoRecord(NamedTuple):
+    """A video in table `videos`: SHA-256 of its content, and a digest of model and settings."""
 
     digest: str
     provenance_digest: str
-    status: str
-    message: str
-    duration_seconds: float
 
 
 def table_names(name: str) -> tuple[str, ...]:
-    """Names of a video's files in the data set, in the order of `TABLES`.
-
-    Args:
-        name: of the video's results.
-    """
+    """Files of a video in the data set, in the order of `TABLES`, by the name of its results."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     # The letter keeps readers from taking a part of digits alone for a number.
     file = f"part=p{digest[:2]}/{digest[:_FILE_NAME_LENGTH]}.parquet"
@@ -63,34 +47,26 @@ def provenance_digest(provenance: dict[str, Any]) -> str:
 
 
 def write_data_set(
-    predictions: VideoPredictions, *, name: str, digest: str, num_bytes: int, folder: Path
+    predictions: VideoPredictions, outcome: Outcome, folder: Path
 ) -> tuple[Path, ...]:
-    """Write one video's files of the data set.
+    """Write one video's files of the data set; returns their paths in the order of `TABLES`.
 
     Args:
         predictions: of the video.
-        name: of its results.
-        digest: of its content.
-        num_bytes: of its content.
+        outcome: holds its name, and digest and bytes of its content.
         folder: where to write.
-
-    Returns:
-        Paths in the order of `TABLES`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = (
-        _segments(predictions, name),
-        _scores(predictions, name),
-        _video(predictions, name, digest, num_bytes),
-    )
+    tables = [make(predictions, outcome) for make in (_segments, _scores, _video)]
     paths = tuple(folder / f"{table}.parquet" for table in TABLES)
-    for path, (columns, types) in zip(paths, tables, strict=True):
-        schema = pa.schema([(column, getattr(pa, kind)()) for column, kind in types.items()])
+    for path, columns in zip(paths, tables, strict=True):
+        schema = pa.schema([(name, getattr(pa, kind)()) for name, (kind, _) in columns.items()])
+        table = pa.table({name: values for name, (_, values) in columns.items()}, schema=schema)
         # An open file: pyarrow takes no path that is not Unicode.
         with path.open("wb") as file:
-            pq.write_table(pa.table(columns, schema=schema), file)
+            pq.write_table(table, file)
     return paths
 
 
@@ -101,68 +77,57 @@ def read_record(content: bytes) -> VideoRecord | None:
 
     try:
         row = pq.read_table(io.BytesIO(content)).to_pylist()[0]
-        return VideoRecord(
-            digest=row["digest"],
-            provenance_digest=row["provenance_digest"],
-            status=row["status"],
-            message=row["message"],
-            duration_seconds=row["duration_seconds"],
-        )
+        return VideoRecord(row["digest"], row["provenance_digest"])
     except (pa.ArrowInvalid, OSError, KeyError, IndexError):
         return None
 
 
-_Table = tuple[dict[str, Any], dict[str, str]]
+_Columns = dict[str, tuple[str, Any]]
+"""By name, the Arrow type of a column and its values."""
 
 
-def _segments(predictions: VideoPredictions, name: str) -> _Table:
+def _segments(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     items = predictions.segments
-    columns = {
-        "name": [_text(name)] * len(items),
-        "label": [item.label for item in items],
-        "start_seconds": [item.start_seconds for item in items],
-        "end_seconds": [item.end_seconds for item in items],
-        "score": [item.score for item in items],
+    return {
+        "name": ("string", [_text(outcome.name)] * len(items)),
+        "label": ("string", [item.label for item in items]),
+        "start_seconds": ("float64", [item.start_seconds for item in items]),
+        "end_seconds": ("float64", [item.end_seconds for item in items]),
+        "score": ("float64", [item.score for item in items]),
     }
-    types = {"name": "string", "label": "string", "start_seconds": "float64"}
-    return columns, {**types, "end_seconds": "float64", "score": "float64"}
 
 
-def _scores(predictions: VideoPredictions, name: str) -> _Table:
+def _scores(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     """One line a step and label, steps in order."""
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores
     num_steps, num_labels = scores.shape
-    columns = {
-        "name": [_text(name)] * scores.size,
-        "label": list(predictions.labels) * num_steps,
-        "start_seconds": np.repeat(edges[:-1], num_labels),
-        "end_seconds": np.repeat(edges[1:], num_labels),
-        "score": scores.reshape(-1),  # (N, K) -> (N*K,)
+    return {
+        "name": ("string", [_text(outcome.name)] * scores.size),
+        "label": ("string", list(predictions.labels) * num_steps),
+        "start_seconds": ("float64", np.repeat(edges[:-1], num_labels)),
+        "end_seconds": ("float64", np.repeat(edges[1:], num_labels)),
+        "score": ("float32", scores.reshape(-1)),  # (N, K) -> (N*K,)
     }
-    types = {"name": "string", "label": "string", "start_seconds": "float64"}
-    return columns, {**types, "end_seconds": "float64", "score": "float32"}
 
 
-def _video(predictions: VideoPredictions, name: str, digest: str, num_bytes: int) -> _Table:
+def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     provenance, novelty = predictions.provenance, predictions.novelty
-    values: dict[str, tuple[Any, str]] = {
-        "name": (_text(name), "string"),
-        "path": (_text(predictions.path), "string"),
-        "digest": (digest, "string"),
-        "bytes": (num_bytes, "int64"),
-        "status": ("partial" if predictions.notes else "ok", "string"),
-        "message": ("; ".join(predictions.warnings), "string"),
-        "duration_seconds": (predictions.duration_seconds, "float64"),
-        "width": (predictions.width, "int64"),
-        "height": (predictions.height, "int64"),
-        "num_segments": (len(predictions.segments), "int64"),
-        "novelty_share": (novelty and novelty.share, "float64"),
-        "is_unlike_training": (novelty and novelty.is_unlike, "bool_"),
-        "provenance_digest": (provenance_digest(provenance), "string"),
-        "provenance": (json.dumps(provenance), "string"),
+    return {
+        "name": ("string", [_text(outcome.name)]),
+        "path": ("string", [_text(predictions.path)]),
+        "digest": ("string", [outcome.digest]),
+        "bytes": ("int64", [outcome.num_bytes]),
+        "status": ("string", ["partial" if predictions.notes else "ok"]),
+        "message": ("string", ["; ".join(predictions.warnings)]),
+        "duration_seconds": ("float64", [predictions.duration_seconds]),
+        "width": ("int64", [predictions.width]),
+        "height": ("int64", [predictions.height]),
+        "num_segments": ("int64", [len(predictions.segments)]),
+        "novelty_share": ("float64", [novelty and novelty.share]),
+        "is_unlike_training": ("bool_", [novelty and novelty.is_unlike]),
+        "provenance_digest": ("string", [provenance_digest(provenance)]),
+        "provenance": ("string", [json.dumps(provenance)]),
     }
-    columns = {column: [value] for column, (value, _) in values.items()}
-    return columns, {column: kind for column, (_, kind) in values.items()}
 
 
 def _text(text: str) -> str:

@@ -19,9 +19,8 @@ import shutil
 import socket
 import tempfile
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError, UnreadableVideo
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STATE_FOLDER = ".batch"
-_STAGING = "staging"
+# Other machines may stage in the same folder, and have processes of the same number.
+_STAGING_PREFIX = f"msqnet-batch-{socket.gethostname()}-"
+_STAGING_TRIES = 20
 _CHUNK_BYTES = 4 * 2**20
 # Protocols may be chained, as in simplecache::s3://bucket/clip.mp4.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
@@ -117,14 +118,13 @@ def version_of(info: dict[str, Any]) -> str:
     return " ".join([f"size={info.get('size')}", *versions]) if versions else ""
 
 
-@dataclass(frozen=True)
-class LocalCopy:
+class LocalCopy(NamedTuple):
     """A video that can be opened.
 
     Attributes:
         path: a file, or a folder of frame images.
-        fetched_digest: SHA-256 of what was fetched; empty of a local video.
-        num_bytes: of the content; 0 of a folder and of what is not there.
+        fetched_digest: SHA-256 of what was fetched; empty for a local video.
+        num_bytes: of the content; 0 for a folder and for what does not exist.
     """
 
     path: Path
@@ -132,12 +132,7 @@ class LocalCopy:
     num_bytes: int
 
     def digest(self) -> str:
-        """SHA-256 of the content.
-
-        Raises:
-            OSError: it cannot be read.
-            EmptyVideo: a folder without images.
-        """
+        """SHA-256 of the content; raises `OSError`, or `EmptyVideo` for a folder without images."""
         return self.fetched_digest or content_digest(self.path)
 
 
@@ -160,17 +155,17 @@ def source_state(source: str) -> str:
 def local_copy(
     source: str, folder: Path, max_bytes: int, check_time: Callable[[], None]
 ) -> Iterator[LocalCopy]:
-    """The video as a local file; one that was fetched is removed afterwards.
+    """The video of a path or URL as a local file; one that was fetched is removed afterwards.
 
     Args:
         source: path or URL.
         folder: where to put what is fetched.
-        max_bytes: the longest file that is fetched.
-        check_time: called now and then; what it raises ends the fetching.
+        max_bytes: of the largest file that is fetched.
+        check_time: called now and then; an error that it raises ends the fetching.
 
     Raises:
         OSError: it cannot be fetched.
-        UnreadableVideo: it is longer than allowed.
+        UnreadableVideo: it is larger than allowed.
     """
     path = local_path(source)
     if path is not None:
@@ -209,15 +204,14 @@ def _fetch(source: str, copy: Path, max_bytes: int, check_time: Callable[[], Non
 class Output(ABC):
     """Where results go; names are relative, with ``/``.
 
-    Args:
+    Attributes:
         location: as it was given.
+        staging_above: local folder that holds files before they are published; None for the
+            system's.
     """
 
-    def __init__(self, location: str) -> None:
-        self.location = location
-
+    location: str
     staging_above: Path | None = None
-    """Local folder that holds files before they are published; None for the system's."""
 
     @abstractmethod
     def publish(self, name: str, staged: Path) -> None:
@@ -247,19 +241,29 @@ class Output(ABC):
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """A local folder to write in before publishing; gone afterwards."""
-        prefix = _staging_prefix(os.getpid())
-        if self.staging_above is not None:
-            self.staging_above.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.staging_above))
+        prefix, above = f"{_STAGING_PREFIX}{os.getpid()}-", self.staging_above
+        for num_left in reversed(range(_STAGING_TRIES)):
+            try:
+                if above is not None:
+                    above.mkdir(parents=True, exist_ok=True)
+                folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+                break
+            except FileNotFoundError:  # another run removed the empty folder in between
+                if not num_left:
+                    raise
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            if above is not None:
+                with contextlib.suppress(OSError):  # other files are in it
+                    above.rmdir()
+                    above.parent.rmdir()
 
     def clear_staging(self, process_id: int) -> None:
         """Remove what a process of this machine that was killed has left unpublished."""
         above = self.staging_above or Path(tempfile.gettempdir())
-        for folder in above.glob(f"{_staging_prefix(process_id)}*"):
+        for folder in above.glob(f"{_STAGING_PREFIX}{process_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -271,18 +275,11 @@ class LocalOutput(Output):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file; expected the folder for the results")
-        self.folder = folder
+        self.location, self.folder = str(folder), folder
         # On the same file system, so that publishing is a rename.
-        self.staging_above: Path = folder / STATE_FOLDER / _STAGING
-
-    def remove_empty_staging(self) -> None:
-        """Remove the folder for files that are not published yet, if nothing is in it."""
-        with contextlib.suppress(OSError):  # files of another run are in it
-            self.staging_above.rmdir()
-            self.staging_above.parent.rmdir()
+        self.staging_above: Path = folder / STATE_FOLDER / "staging"
 
     def publish(self, name: str, staged: Path) -> None:
         """Rename a file into place."""
@@ -290,12 +287,10 @@ class LocalOutput(Output):
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(target)
 
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+    def remove(self, name: str) -> None:  # noqa: D102
         (self.folder / name).unlink(missing_ok=True)
 
-    def read(self, name: str) -> bytes | None:
-        """Content of a file; None if it is not there."""
+    def read(self, name: str) -> bytes | None:  # noqa: D102
         try:
             return (self.folder / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -319,7 +314,7 @@ class RemoteOutput(Output):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        self.location = url
         self._system, self._root = file_system(url)
 
     def publish(self, name: str, staged: Path) -> None:
@@ -329,16 +324,14 @@ class RemoteOutput(Output):
             self._system.makedirs(target.rpartition("/")[0], exist_ok=True)
             self._system.put_file(str(staged), target)
 
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+    def remove(self, name: str) -> None:  # noqa: D102
         target = join(self._root, name)
         with as_os_errors(join(self.location, name)):
             if self._system.exists(target):
                 self._system.rm_file(target)
                 self._system.invalidate_cache()
 
-    def read(self, name: str) -> bytes | None:
-        """Content of a file; None if it is not there."""
+    def read(self, name: str) -> bytes | None:  # noqa: D102
         with as_os_errors(join(self.location, name)):
             try:
                 return bytes(self._system.cat_file(join(self._root, name)))
@@ -355,9 +348,12 @@ class RemoteOutput(Output):
                 return ""
 
 
-def _staging_prefix(process_id: int) -> str:
-    # Other machines may stage in the same folder, and have processes of the same number.
-    return f"msqnet-batch-{socket.gethostname()}-{process_id}-"
+def cannot_write(location: str | Path, error: OSError) -> OSError:
+    """The error for a results folder that cannot be made or written."""
+    return OSError(
+        f"{location}: cannot write there ({error.strerror or error}); make it writable, or choose "
+        "another --out"
+    )
 
 
 def open_output(location: str) -> Output:

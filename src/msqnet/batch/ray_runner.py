@@ -69,7 +69,7 @@ class RayRunner:
         self._cpus_per_actor = cpus_per_actor
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
-        """What becomes of each job, in the order in which blocks of them are done.
+        """The outcome of each job, in the order in which blocks of them are done.
 
         Raises:
             ConfigError: there is no cluster at the address.
@@ -147,7 +147,7 @@ class VideoActor:
             outcome = self._worker.outcome(job)
         except MsqnetError as error:
             return {"outcome": "", "error": pickle.dumps(error)}
-        return {"outcome": json.dumps(outcome.to_dict()), "error": b""}
+        return {"outcome": json.dumps(asdict(outcome)), "error": b""}
 
 
 def check_reachable(address: str) -> None:

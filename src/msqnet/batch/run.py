@@ -16,14 +16,21 @@ import platform
 import shutil
 import time
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from filelock import FileLock, Timeout
 
-from msqnet.batch.locations import STATE_FOLDER, LocalOutput, open_output
+from msqnet.batch.locations import STATE_FOLDER, LocalOutput, cannot_write, open_output
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.inference.results import INDEX_FILE, Outcome, index_row, read_index, write_index
+from msqnet.inference.results import (
+    INDEX_FILE,
+    Outcome,
+    index_row,
+    open_index,
+    read_index,
+    write_index,
+)
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -47,19 +54,15 @@ class Runner(Protocol):
     """Works on videos, wherever that is."""
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
-        """What becomes of each job, once each, as it becomes known.
-
-        Raises:
-            MsqnetError: the model cannot be loaded.
-        """
+        """The outcome of each job, as it becomes known; raises `MsqnetError` without a model."""
         ...
 
 
 def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[Outcome, None, None]:
     """Work on all jobs that are not done.
 
-    However the run ends, what is finished is in the journal, and in the tables unless the process
-    is killed; the same call goes on.
+    However the run ends, finished videos are in the journal, and in the tables unless the process
+    is killed. The same call continues.
 
     Args:
         jobs: the work list.
@@ -67,13 +70,13 @@ def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[O
         out: folder or URL of the results.
 
     Yields:
-        What became of each video, also of those that were done before.
+        The outcome of each video, also of those that were done before.
 
     Raises:
         ConfigError: another run works in the folder.
         DatasetError: what is there was not written by a batch run.
         MsqnetError: the model cannot be loaded.
-        OSError: journal or tables cannot be written.
+        OSError: the folder, journal or tables cannot be written.
     """
     with ExitStack() as stack:
         output = open_output(out)
@@ -121,8 +124,8 @@ class _State:
 
     def _lock(self, stack: ExitStack, folder: Path) -> None:
         """Hold a lock that ends with this process, however that ends."""
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / LOCK_FILE, timeout=_LOCK_SECONDS))
         except Timeout as error:
             run = json.loads(self._output.read(f"{STATE_FOLDER}/{RUN_FILE}") or "{}")
@@ -131,6 +134,8 @@ class _State:
                 f"{self._output.location}: another batch run (process {where}) writes there; wait "
                 "for it, stop it, or choose another --out"
             ) from error
+        except OSError as error:
+            raise cannot_write(self._output.location, error) from error
 
     def say_what_runs(self, jobs: Sequence[VideoJob]) -> None:
         """Write how much there is to do, for `msqnet batch status`."""
@@ -144,7 +149,7 @@ class _State:
         self._upload(RUN_FILE, json.dumps(document).encode("ascii"))
 
     def record(self, outcome: Outcome) -> None:
-        """Note what became of a video."""
+        """Add the outcome of a video to the journal."""
         known = self.journal.outcomes.get(outcome.name)
         if not outcome.existed or known is None or replace(known, existed=True) != outcome:
             self.journal.append(replace(outcome, existed=False))
@@ -170,15 +175,12 @@ class _State:
 
 
 class BatchStatus:
-    """How far the last run in a results folder is.
-
-    Args:
-        out: the folder or URL.
+    """How far the last run in a results folder or URL is.
 
     Attributes:
         num_videos: in its work list.
-        outcomes: of those of them that are known.
-        is_running: whether it goes on now; None where that cannot be seen (URLs).
+        outcomes: the known ones.
+        is_running: None where that cannot be seen: of a URL, or a folder that cannot be written.
         started_at: in seconds since 1970.
 
     Raises:
@@ -198,7 +200,15 @@ class BatchStatus:
         if isinstance(output, LocalOutput):
             folder = output.folder / STATE_FOLDER
             known = read_journal(folder / JOURNAL_FILE)
-            self.is_running = _is_locked(folder / LOCK_FILE)
+            self.is_running = False
+            if (folder / LOCK_FILE).exists():
+                try:
+                    with FileLock(folder / LOCK_FILE, timeout=0):
+                        pass
+                except Timeout:
+                    self.is_running = True
+                except OSError:
+                    self.is_running = None
         else:
             with output.staging() as folder:
                 (folder / JOURNAL_FILE).write_bytes(
@@ -213,24 +223,10 @@ class BatchStatus:
         return self.num_videos - len(self.outcomes)
 
 
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 class Journal:
-    """An open journal; a context manager.
-
-    Args:
-        path: the file; made if missing.
+    """An open journal; a context manager. The file is made if missing.
 
     Attributes:
-        path: the file.
         outcomes: the last one of each video, by name.
 
     Raises:
@@ -272,17 +268,13 @@ class Journal:
 
 
 def read_journal(path: Path) -> dict[str, Outcome]:
-    """The last outcome of each video, by name; also while a run writes.
-
-    Raises:
-        DatasetError: the file is not a journal.
-    """
+    """The last outcome of each video, by name, also while a run writes; see `Journal`."""
     return _read(path)[0]
 
 
 def _line(outcome: Outcome) -> bytes:
     # ASCII only: a file name that is not UTF-8 survives as an escaped surrogate.
-    return json.dumps(outcome.to_dict()).encode("ascii") + b"\n"
+    return json.dumps(asdict(outcome)).encode("ascii") + b"\n"
 
 
 def _read(path: Path) -> tuple[dict[str, Outcome], int]:
@@ -325,20 +317,12 @@ def write_tables(output: Output, outcomes: Collection[Outcome]) -> None:
         rows |= {outcome.source: index_row(outcome) for outcome in outcomes}
         write_index(index, [rows[key] for key in sorted(rows)])
         output.publish(INDEX_FILE, index)
-        _write_errors(errors, outcomes)
+        with open_index(errors, "w") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(ERROR_COLUMNS)
+            for item in sorted(outcomes, key=lambda outcome: outcome.name):
+                if item.status != "ok":
+                    attempts = item.num_attempts, round(item.seconds, 3), item.digest
+                    reason = item.status, item.cause, item.message
+                    writer.writerow((item.source, item.name, *reason, *attempts))
         output.publish(ERRORS_FILE, errors)
-
-
-def _write_errors(path: Path, outcomes: Collection[Outcome]) -> None:
-    """One line a video that was not answered, or only in part, by name."""
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ERROR_COLUMNS)
-        for item in sorted(outcomes, key=lambda outcome: outcome.name):
-            if item.status != "ok":
-                writer.writerow(
-                    (
-                        *(item.source, item.name, item.status, item.cause, item.message),
-                        *(item.num_attempts, round(item.seconds, 3), item.digest),
-                    )
-                )

@@ -10,10 +10,10 @@ import time
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
-from msqnet.batch.locations import LocalOutput, open_output
+from msqnet.batch.locations import LocalOutput, cannot_write, open_output
 from msqnet.batch.one_video import JobSettings, process_video
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import DatasetError, check
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
@@ -45,22 +45,18 @@ _PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.ba
 
 
 def load_predictor(options: InferenceOptions, num_threads: int | None = None) -> Predictor:
-    """Load the model in this process.
+    """Load the model in this process, see `Predictor.from_pretrained`.
 
     Args:
         options: which model, and how it predicts.
         num_threads: of this process on a CPU; None leaves the choice to PyTorch.
-
-    Raises:
-        MsqnetError: see `Predictor.from_pretrained`.
     """
     import torch
 
     from msqnet.inference.predictor import Predictor
 
     if num_threads is not None:
-        if num_threads < 1:
-            raise ConfigError(f"threads {num_threads}: expected at least 1")
+        check(num_threads >= 1, f"threads {num_threads}: expected at least 1")
         torch.set_num_threads(num_threads)
     return Predictor.from_pretrained(options=options)
 
@@ -69,10 +65,6 @@ class InlineRunner:
     """Works in this process: a video that kills or hangs its work kills or hangs the run.
 
     The time limit is checked after each batch of windows.
-
-    Args:
-        predictor: what predicts.
-        settings: of each job.
     """
 
     def __init__(self, predictor: Predictor, settings: JobSettings) -> None:
@@ -80,7 +72,7 @@ class InlineRunner:
         self._settings = settings
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
-        """What becomes of each job, in order."""
+        """The outcome of each job, in order."""
         output = open_output(self._settings.out)
         for job in jobs:
             yield process_video(job, self._predictor, output, self._settings)[0]
@@ -90,7 +82,7 @@ class ProcessesRunner:
     """Works in processes, each fed with one job at a time by a thread of this process.
 
     Args:
-        settings: what they do.
+        settings: of each job.
         load: returns the predictor; called in each process, so it has to pickle.
         num_processes: how many.
     """
@@ -103,16 +95,13 @@ class ProcessesRunner:
         self._num_processes = num_processes
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
-        """What becomes of each job, in the order in which they are done."""
+        """The outcome of each job, in the order in which they are done."""
         todo: queue.SimpleQueue[VideoJob] = queue.SimpleQueue()
         for job in jobs:
             todo.put(job)
         done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        workers = [
-            VideoWorker(self._settings, self._load)
-            for _ in range(min(self._num_processes, len(jobs)))
-        ]
-
+        num_workers = min(self._num_processes, len(jobs))
+        workers = [VideoWorker(self._settings, self._load) for _ in range(num_workers)]
         threads = [
             threading.Thread(target=_drive, args=(worker, todo, done), daemon=True)
             for worker in workers
@@ -152,11 +141,8 @@ class VideoWorker:
     """A process that works on one video at a time; it is started when the first one comes.
 
     Args:
-        settings: what the process does.
+        settings: of each video.
         load: returns the predictor; called in the process, so it has to pickle.
-
-    Attributes:
-        child: the process.
     """
 
     def __init__(self, settings: JobSettings, load: Callable[[], Predictor]) -> None:
@@ -213,9 +199,6 @@ def _run_worker(
     answer_requests(connection, prepare)
 
 
-_NOT_DRAWN = "not drawn: "
-
-
 class ResultsFolder:
     """The folder that `msqnet predict` writes to, and its index.
 
@@ -224,21 +207,25 @@ class ResultsFolder:
 
     Args:
         folder: created if missing.
-        overwrite: whether existing results are replaced.
+        overwrite: replace existing results.
 
     Raises:
         ConfigError: ``folder`` is a file.
         DatasetError: the folder's `index.csv` was not written by msqnet.
+        OSError: the folder cannot be made.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
         self.output = LocalOutput(folder)
         self.folder = folder
         self.index_path = folder / INDEX_FILE
-        self.settings = _settings(str(folder), overwrite=overwrite)
+        self.overwrite = overwrite
         self._rows = {row.input: row for row in read_index(self.index_path)}
         self._is_appended = False
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
     def record(self, row: IndexRow) -> None:
         """Put a row into the index, in place of an earlier one of the same input.
@@ -251,16 +238,12 @@ class ResultsFolder:
             with open_index(self.index_path, "a") as file:
                 csv_writer(file, row.input + row.error).writerow(astuple(row))
             return
-        self._is_appended = False  # should writing fail, what is there is not known
+        self._is_appended = False  # if writing fails, the content of the file is not known
         write_index(self.index_path, self._rows.values())
         self._is_appended = True
 
     def read(self, job: VideoJob) -> VideoPredictions:
-        """The results that exist of a video.
-
-        Raises:
-            DatasetError: they are not complete.
-        """
+        """The results that exist of a video; raises `DatasetError` if they are not complete."""
         content = self.output.read(f"{job.name}.json")
         if content is None:
             raise DatasetError(f"{self.folder / job.name}.json: it is not there any more")
@@ -271,17 +254,11 @@ class ResultsFolder:
         return self.output.present([job.name + suffix for suffix in DRAWN_SUFFIXES])
 
     def record_drawing(self, job: VideoJob, row: IndexRow, problem: str = "") -> None:
-        """Add what is drawn of a video to its row, and why drawing it failed.
-
-        Args:
-            job: what was drawn.
-            row: its row.
-            problem: empty where everything was drawn.
-        """
+        """Add the drawings of a video to its row, and why drawing failed, if it did."""
         drawn = self.drawn(job)
         outputs = [name for name in row.outputs.split(OUTPUT_SEPARATOR) if name not in drawn]
         notes = [row.error] if row.error else []
-        notes += [_NOT_DRAWN + problem] if problem else []
+        notes += [f"not drawn: {problem}"] if problem else []
         joined = OUTPUT_SEPARATOR.join([*outputs, *drawn])
         self.record(replace(row, outputs=joined, error="; ".join(notes)))
 
@@ -306,24 +283,18 @@ def predict_into(
     Raises:
         OSError: the index cannot be written.
     """
-    output, settings = (results.output, results.settings) if results else (None, _settings(""))
-    try:
-        outcome, predictions = process_video(job, predictor, output, settings, progress)
-    finally:
-        if results:
-            results.output.remove_empty_staging()
-    row = index_row(outcome, results.drawn(job) if results and outcome.existed else ())
-    if results:
-        results.record(row)
-    return row, predictions
-
-
-def _settings(out: str, *, overwrite: bool = False) -> JobSettings:
-    return JobSettings(
-        out,
+    overwrite = results is not None and results.overwrite
+    settings = JobSettings(
+        str(results.folder) if results else "",
         overwrite=overwrite,
         recompute=overwrite,
         num_retries=0,
         time_limit_seconds=math.inf,
         with_data_set=False,
     )
+    output = results.output if results else None
+    outcome, predictions = process_video(job, predictor, output, settings, progress)
+    row = index_row(outcome, results.drawn(job) if results and outcome.existed else ())
+    if results:
+        results.record(row)
+    return row, predictions

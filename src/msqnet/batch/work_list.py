@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from msqnet.batch.data_set import FOLDER, TABLES
 from msqnet.batch.locations import STATE_FOLDER, as_os_errors, file_system, join, local_path
 from msqnet.batch.run import ERRORS_FILE
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
@@ -53,8 +53,7 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
         DatasetError: a manifest that cannot be used.
         OSError: a folder or manifest cannot be read.
     """
-    if not inputs:
-        raise ConfigError("no input; name videos, folders or manifests")
+    check(bool(inputs), "no input; name videos, folders or manifests")
     jobs: dict[str, VideoJob] = {}
     for job in _found(inputs):
         _check_name(job, with_data_set=with_data_set)
@@ -66,30 +65,19 @@ def _found(inputs: Sequence[str]) -> Iterator[VideoJob]:
     local: list[Path] = []
     for location in inputs:
         path = local_path(location)
-        if _is_manifest(location, path):
+        suffix = PurePosixPath(location.partition("?")[0]).suffix.lower()
+        if suffix in MANIFEST_SUFFIXES and not (path is not None and Path(path).is_dir()):
             yield from _manifest_jobs(location)
         elif path is None:
             yield from _remote_jobs(location)
+        elif not _PATTERN & set(path) or Path(path).exists():
+            local.append(Path(path))
         else:
-            local += _matching(path)
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute ones too
+            check(bool(matches), f"{path}: no file matches this pattern")
+            local += [Path(match) for match in matches]
     if local:
         yield from find_videos(local)
-
-
-def _is_manifest(location: str, path: str | None) -> bool:
-    if path is not None and Path(path).is_dir():
-        return False
-    return PurePosixPath(location.partition("?")[0]).suffix.lower() in MANIFEST_SUFFIXES
-
-
-def _matching(path: str) -> list[Path]:
-    """The paths that a pattern stands for; a path that exists stands for itself."""
-    if not _PATTERN & set(path) or Path(path).exists():
-        return [Path(path)]
-    matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - of absolute patterns too
-    if not matches:
-        raise ConfigError(f"{path}: no file matches this pattern")
-    return [Path(match) for match in matches]
 
 
 def _remote_jobs(url: str) -> Iterator[VideoJob]:
@@ -101,12 +89,13 @@ def _remote_jobs(url: str) -> Iterator[VideoJob]:
         if _PATTERN & set(root):
             found = {path: _remote_name(path) for path in _videos(system.glob(root))}
         elif system.isdir(root):
-            found = {path: _below(path, root) for path in _videos(system.find(root))}
+            above = root.rstrip("/")
+            paths = _videos(system.find(root))
+            found = {path: path.removeprefix(above).lstrip("/") for path in paths}
         else:
             yield VideoJob(_remote_name(root), url)
             return
-    if not found:
-        raise ConfigError(f"{url}: no file with a video suffix")
+    check(bool(found), f"{url}: no file with a video suffix")
     for path, name in found.items():
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
             yield VideoJob(name, str(system.unstrip_protocol(path)))
@@ -125,10 +114,6 @@ def _videos(paths: Iterable[str]) -> list[str]:
     ]
 
 
-def _below(path: str, root: str) -> str:
-    return path.removeprefix(root.rstrip("/")).lstrip("/")
-
-
 def _manifest_jobs(location: str) -> Iterator[VideoJob]:
     rows = _manifest_rows(location)
     folder = location.rpartition("/")[0]
@@ -141,15 +126,12 @@ def _manifest_jobs(location: str) -> Iterator[VideoJob]:
         source = given if path is None else path
         if is_below and folder:
             source = join(folder, given) if local_path(location) is None else f"{folder}/{given}"
-        name = str(row.get("name") or "").strip() or _default_name(given, is_below=is_below)
+        name = str(row.get("name") or "").strip()
+        if not name:
+            parts = PurePosixPath(given)
+            name = _remote_name(given) if path is None else parts.name
+            name = parts.as_posix() if is_below and ".." not in parts.parts else name
         yield VideoJob(name, source if local_path(source) is None else str(Path(source)))
-
-
-def _default_name(given: str, *, is_below: bool) -> str:
-    path = PurePosixPath(given)
-    if is_below:
-        return path.name if ".." in path.parts else path.as_posix()
-    return path.name if local_path(given) is not None else _remote_name(given)
 
 
 def _manifest_rows(location: str) -> list[dict[str, Any]]:

@@ -6,11 +6,11 @@ import csv
 import hashlib
 import io
 import os
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.predictions import RESULT_SUFFIXES, csv_writer, replacing
 from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -34,26 +34,24 @@ Cause = Literal[
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video.
+    """The outcome of one video.
 
     Attributes:
         name: of its results below the results folder.
         source: the video as it was given: a path or a URL.
-        status: ``ok``; ``partial`` (only a part of the video could be decoded); ``error``;
-            ``timeout``.
+        status: ``partial`` if only a part of the video could be decoded.
         cause: why not ``ok``: ``damaged`` (where ``partial``), ``bad_file`` (no video, or none that
             decodes), ``reading`` or ``writing`` (of files, after all retries), ``other_results``
             (of another video, model or settings are there), ``time_limit``, ``process_died``.
         message: in words.
         seconds: that it took, retries included.
-        num_attempts: how often it was tried.
         digest: SHA-256 of the content; empty where it could not be read.
         num_bytes: of the content; of a folder of frame images 0.
         duration_seconds: of the video, as far as it decodes.
         source_state: tells whether the source was changed since; empty where that is unknown.
         output_state: tells whether the result files were changed since; empty where there are none.
         provenance_digest: identifies the model and the settings.
-        existed: whether the results were there, from this video, model and settings.
+        existed: the results were there, from this video, model and settings.
     """
 
     name: str
@@ -76,13 +74,9 @@ class Outcome:
         """Whether there are results, if only of a part."""
         return self.status in ("ok", "partial")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values by field."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, document: Any) -> Outcome:
-        """Rebuild from `to_dict`; fields of a newer msqnet are left out.
+        """Rebuild from `asdict`; fields of a newer msqnet are left out.
 
         Raises:
             DatasetError: not such a document.
@@ -101,7 +95,7 @@ class VideoJob:
     Attributes:
         name: of its results below the results folder, with ``/`` and the extension of the input.
         source: local path or URL.
-        known: what an earlier run found, if any did.
+        known: the outcome of an earlier run, if any.
     """
 
     name: str
@@ -134,19 +128,15 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
     A file stands for itself, whatever its suffix, and its results are named after it. A folder is
     walked, in sorted order, for files with a video suffix and for folders that hold images only
     (each is one video of frames); results mirror the path below that folder. Hidden entries and
-    what msqnet drew itself are left out, links are followed except back into a folder they lie in.
-    What does not exist, and a folder without any video, stays in the list, so that reading it
+    drawings by msqnet are left out. Links are followed except back into a folder they lie in.
+    A path that does not exist and a folder without videos stay in the list, so that reading them
     reports the reason. A name that leaves no room for the suffixes of results is cut, and ends with
     ``~`` and a digest of it.
-
-    Args:
-        arguments: files and folders.
 
     Raises:
         ConfigError: no argument, or results of two videos would have the same name.
     """
-    if not arguments:
-        raise ConfigError("no video given; name video files or folders")
+    check(bool(arguments), "no video given; name video files or folders")
     found: dict[str, VideoJob] = {}
     for argument in arguments:
         paths = [argument]
@@ -166,23 +156,19 @@ def add_job(jobs: dict[str, VideoJob], job: VideoJob) -> None:
     Raises:
         ConfigError: the results of another video would have the same name.
     """
-    name = short_name(Path(job.name)).as_posix()
+    path = Path(job.name)
+    raw = os.fsencode(path.name)
+    if len(raw) > _MAX_NAME_BYTES:
+        digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
+        kept = raw[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode("utf-8", "ignore")
+        path = path.with_name(f"{kept}~{digest}")
+    name = path.as_posix()
     other = jobs.setdefault(name, VideoJob(name, job.source))
     if other.source != job.source and Path(other.source).resolve() != Path(job.source).resolve():
         raise ConfigError(
             f"{other.source} and {job.source} would both be written as {name}; give a folder that "
             "holds both, name them in a manifest, or predict them one by one"
         )
-
-
-def short_name(name: Path) -> Path:
-    """A name of results that is short enough for file systems, with the suffixes of results."""
-    raw = os.fsencode(name.name)
-    if len(raw) <= _MAX_NAME_BYTES:
-        return name
-    digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
-    kept = raw[: _MAX_NAME_BYTES - _DIGEST_DIGITS - 1].decode("utf-8", "ignore")
-    return name.with_name(f"{kept}~{digest}")
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -214,12 +200,7 @@ def result_names(name: str) -> tuple[str, ...]:
 
 
 def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
-    """The line of a video in `index.csv`.
-
-    Args:
-        outcome: what became of it.
-        drawn: names of its drawings.
-    """
+    """The line of a video in `index.csv`, from its outcome and the names of its drawings."""
     names = (*result_names(outcome.name), *drawn) if outcome.has_results else ()
     status: Any = "error" if outcome.status == "timeout" else outcome.status
     if outcome.existed:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_results_are_those_of_predict_and_nothing_is_left_behind(
             assert written.pop(name) == content
     assert sorted(written) == sorted(table_names(job.name))
     assert (outcome.status, outcome.cause, outcome.num_attempts) == ("ok", "", 1)
-    assert not list((tmp_path / "out" / ".batch" / "staging").iterdir())
+    assert not (tmp_path / "out" / ".batch").exists()
 
 
 def test_tables_hold_what_the_json_holds(tmp_path: Path, job: VideoJob) -> None:
@@ -331,3 +332,22 @@ def test_full_disk_while_results_are_written_predicts_once(
     assert "No space left" in outcome.message
     assert counting.num_calls == 1
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_staging_folder_that_another_run_removes_is_made_again(
+    tmp_path: Path, job: VideoJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = tmp_path / "out" / ".batch" / "staging"
+    make, removed = tempfile.mkdtemp, []
+
+    def make_after_removal(*, prefix: str, dir: Path | None) -> str:
+        if dir == staging and len(removed) < 3:
+            removed.append(dir)
+            staging.rmdir()
+            staging.parent.rmdir()
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_after_removal)
+    outcome = work(job, tmp_path / "out")
+    assert (outcome.status, outcome.num_attempts, len(removed)) == ("ok", 1, 3)
+    assert not staging.parent.exists()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msqnet.batch.locations import Refused
-from msqnet.batch.one_video import GaveUp, RetryPolicy, TookTooLong
+from msqnet.batch.one_video import GaveUp, RetryPolicy
 from tests.unit.batch.brightness_batch import job_settings
 
 if TYPE_CHECKING:
@@ -87,5 +87,6 @@ def test_time_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     tried.check_time()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 6)
-    with pytest.raises(TookTooLong, match="longer than 5 s"):
+    with pytest.raises(GaveUp, match="longer than 5 s") as caught:
         tried.check_time()
+    assert caught.value.cause == "time_limit"

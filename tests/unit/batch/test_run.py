@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from msqnet.batch.run import BatchStatus, run_batch
+from msqnet.batch.runners import ResultsFolder
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.batch_progress import show_run, show_status
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
@@ -255,3 +256,18 @@ def test_state_of_the_run_holds_plain_values(tmp_path: Path, videos: Path) -> No
     run(videos, out)
     document = json.loads((out / ".batch" / "run.json").read_text())
     assert document["num_videos"] == 6
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside_of_a_file = tmp_path / "file" / "out"
+    with pytest.raises(OSError, match=r"file/out: cannot write there \(Not a directory\)"):
+        next(run_batch([], runner(inside_of_a_file, 0), str(inside_of_a_file)))
+    with pytest.raises(OSError, match=r"file/out: cannot write there \(Not a directory\)"):
+        ResultsFolder(inside_of_a_file)
+
+
+def test_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out" / ".batch" / "lock").mkdir(parents=True)  # a folder where the file would be
+    with pytest.raises(OSError, match=r"out: cannot write there \(.*\); make it writable"):
+        next(run_batch([], runner(tmp_path / "out", 0), str(tmp_path / "out")))
