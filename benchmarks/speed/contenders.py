@@ -212,7 +212,7 @@ def _in_turn(bench: Bench, backend: Backend, excerpt: _Excerpt, clock: StageCloc
                 break
             num_windows += len(batch)
             with clock.stage(f"model/{number}"):
-                shared.scores(batch)
+                shared.outputs(batch)
     _, expected = _num_seen(excerpt.video, settings, excerpt.stride_seconds)
     if num_windows != expected:
         raise RuntimeError(
@@ -357,7 +357,7 @@ def _add_lite(found: Field, bench: Bench) -> None:
     def in_turn(clock: StageClock) -> None:
         shared = SharedFrames(backend)
         for batch in _batches(_lite_windows(backend, video)):
-            shared.scores(batch)
+            shared.outputs(batch)
 
     def not_shared(clock: StageClock) -> None:
         for batch in _batches(_lite_windows(backend, video)):
@@ -404,7 +404,7 @@ def _add_bf16(found: Field, bench: Bench) -> None:
         return
     settings, ours = bench.settings, bench.backend_in_bf16
     exact, rounded = (
-        SharedFrames(backend).scores(bench.windows) for backend in (bench.backend, ours)
+        SharedFrames(backend).outputs(bench.windows).scores for backend in (bench.backend, ours)
     )
     difference = float(np.abs(exact - rounded).max())
     found.notes.append(f"bf16: msqnet's scores differ from those in fp32 by {difference:.1e}")

@@ -39,13 +39,13 @@ class RayRunner:
     """Actors on a cluster, each with one worker process.
 
     Args:
-        settings: what they do.
-        load: gives the predictor; called in each worker process.
-        max_actors: as far as the pool grows.
+        settings: of each job.
+        load: returns the predictor; called in each worker process.
+        max_actors: largest size of the pool.
         address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for a
             new one of this machine alone that ends with the run.
         gpus_per_actor: reserved for each.
-        cpus_per_actor: likewise.
+        cpus_per_actor: reserved for each.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -128,12 +128,7 @@ class RayRunner:
 
 
 class VideoActor:
-    """Works on one row after the other; what Ray Data makes actors of.
-
-    Args:
-        settings: what it does.
-        load: gives the predictor.
-    """
+    """Predicts the video of one row after the other; Ray Data makes actors of this class."""
 
     def __init__(self, settings: JobSettings, load: Callable[[], Predictor]) -> None:
         self._worker = VideoWorker(settings, load)
@@ -151,13 +146,10 @@ class VideoActor:
 
 
 def check_reachable(address: str) -> None:
-    """Refuse an address where nobody answers at once; Ray itself would try for minutes.
+    """Raise `ConfigError` if nobody answers at once; Ray itself would try for minutes.
 
     Args:
-        address: ``host:port``, maybe after ``ray://``; what names no port is not looked at.
-
-    Raises:
-        ConfigError: nobody answers.
+        address: ``host:port``, maybe after ``ray://``; one without a port is not tried.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():

@@ -224,7 +224,7 @@ class BatchStatus:
 
 
 class Journal:
-    """An open journal; a context manager. The file is made if missing.
+    """An open journal; the file is made if missing.
 
     Attributes:
         outcomes: the last one of each video, by name.
@@ -240,12 +240,6 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("ab")
         self._file.truncate(num_bytes)
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def append(self, outcome: Outcome) -> None:
         """Add a line, in place of an earlier one of the same video."""

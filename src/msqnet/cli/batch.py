@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msqnet.cli.console import say
 from msqnet.config import InferenceOptions
-from msqnet.errors import ConfigError
+from msqnet.errors import check
 from msqnet.process import num_usable_cores
+from msqnet.report.style import format_time
 
 if TYPE_CHECKING:
-    from msqnet.batch.one_video import JobSettings
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
     from msqnet.batch.run import Runner
+    from msqnet.inference.results import Outcome, VideoJob
 
 _BYTES_OF_A_GIGABYTE = 10**9
+_LINE_SECONDS = 30.0
+_NUM_SHOWN_ERRORS = 20
 
 
 def run(
@@ -31,8 +42,8 @@ def run(
 ) -> int:
     """Predict many videos, in processes or on a Ray cluster; go on after a stop.
 
-    Works on every video of the inputs that is not done. The same command goes on after whatever
-    stopped it: finished work is skipped.
+    Predicts every video of the inputs that is not done. After a stop, the same command continues:
+    finished videos are skipped.
 
     Args:
         out: Folder or URL (s3://, gs://, ...) of the results: for each video the files of
@@ -42,7 +53,7 @@ def run(
             (s3://, gs://, http://, ...).
         options: Which model, and how it predicts.
         processes: Processes that work at the same time; each holds the model. 0 works in this
-            process, where nothing can be stopped that hangs. With --ray the most actors.
+            process, where a video that hangs cannot be stopped. With --ray the most actors.
         threads: Threads of each process on a CPU; by default the cores divided by the processes.
             Scores are the same to 1e-6 wherever a video is predicted with the same number.
         ray: Work on a Ray cluster: `auto` joins the one that this machine belongs to, an address
@@ -59,13 +70,14 @@ def run(
         0 if every video was predicted; 1 if any video failed or was only partly readable.
     """
     from msqnet.batch.one_video import JobSettings
+    from msqnet.batch.runners import InlineRunner, ProcessesRunner, load_predictor
     from msqnet.batch.work_list import find_jobs
-    from msqnet.cli.batch_progress import show_run
 
-    if processes < 0:
-        raise ConfigError(f"--processes {processes}: expected 0 or more")
-    if gpus_per_actor and ray is None:
-        raise ConfigError("--gpus_per_actor is for --ray; processes take --device cuda:0, ...")
+    check(processes >= 0, f"--processes {processes}: expected 0 or more")
+    check(
+        ray is not None or not gpus_per_actor,
+        "--gpus_per_actor is for --ray; processes take --device cuda:0, ...",
+    )
     num_threads = (
         threads if threads is not None else max(1, num_usable_cores() // max(1, processes))
     )
@@ -77,7 +89,16 @@ def run(
         max_bytes=round(max_gigabytes * _BYTES_OF_A_GIGABYTE),
     )
     jobs = find_jobs(inputs)
-    runner = _runner(settings, options, processes, num_threads, ray, gpus_per_actor)
+    load = partial(load_predictor, options, num_threads)
+    runner: Runner
+    if ray is not None:
+        from msqnet.batch.ray_runner import RayRunner
+
+        runner = RayRunner(settings, load, max(1, processes), ray, gpus_per_actor, num_threads)
+    elif processes == 0:
+        runner = InlineRunner(load(), settings)
+    else:
+        runner = ProcessesRunner(settings, load, processes)
     return show_run(jobs, runner, out)
 
 
@@ -90,26 +111,109 @@ def status(out: str) -> int:
     Returns:
         0 if every video was predicted, else 1.
     """
-    from msqnet.cli.batch_progress import show_status
+    from rich.console import Console
 
-    return show_status(out)
+    from msqnet.batch.run import BatchStatus
+
+    found, console = BatchStatus(out), Console()
+    state = {True: "running", False: "not running", None: "unknown whether it runs"}
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.started_at))
+    say(console, f"{out}: {state[found.is_running]}; last started {when}")
+    counts: Counter[str] = Counter(outcome.status for outcome in found.outcomes)
+    say(console, f"{len(found.outcomes)} of {found.num_videos} videos: {_counted(counts)}")
+    failed = [outcome for outcome in found.outcomes if outcome.status != "ok"]
+    for outcome in failed[:_NUM_SHOWN_ERRORS]:
+        say(console, _error_line(outcome))
+    if len(failed) > _NUM_SHOWN_ERRORS:
+        say(console, f"and {len(failed) - _NUM_SHOWN_ERRORS} more; errors.csv lists all")
+    return 0 if counts["ok"] == found.num_videos else 1
 
 
-def _runner(
-    settings: JobSettings,
-    options: InferenceOptions,
-    processes: int,
-    num_threads: int,
-    ray: str | None,
-    gpus_per_actor: float,
-) -> Runner:
-    from msqnet.batch.runners import InlineRunner, ProcessesRunner, load_predictor
+def show_run(jobs: Sequence[VideoJob], runner: Runner, out: str) -> int:
+    """Run, with progress on the error stream and a summary on the output; returns the exit code."""
+    from rich.console import Console
 
-    load = partial(load_predictor, options, num_threads)
-    if ray is not None:
-        from msqnet.batch.ray_runner import RayRunner
+    from msqnet.batch.run import run_batch
 
-        return RayRunner(settings, load, max(1, processes), ray, gpus_per_actor, num_threads)
-    if processes == 0:
-        return InlineRunner(load(), settings)
-    return ProcessesRunner(settings, load, processes)
+    progress = _Progress(len(jobs), Console(stderr=True))
+    try:
+        with progress.bar, closing(run_batch(jobs, runner, out)) as outcomes:
+            for outcome in outcomes:
+                progress.add(outcome)
+    finally:
+        say(Console(), progress.summary(out))
+    return 0 if progress.counts["ok"] == len(jobs) else 1
+
+
+class _Progress:
+    """Counts outcomes, and shows them: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, num_jobs: int, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._num_jobs = num_jobs
+        self._console = console
+        self.bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[details]}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self.bar.add_task("", total=num_jobs, details="")
+        self._started = self._line_at = time.monotonic()
+        self.counts: Counter[str] = Counter()
+        self._num_existed = 0
+        self._video_seconds = 0.0
+
+    @property
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._started, 1e-3)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count and show the outcome of one video."""
+        self.counts[outcome.status] += 1
+        if outcome.existed:
+            self._num_existed += 1
+        else:
+            self._video_seconds += outcome.duration_seconds
+        if outcome.status != "ok":
+            say(self._console, f"msqnet: {_error_line(outcome)}")
+        # Videos that were done before say nothing about the rate.
+        num_done = self.counts.total()
+        rate = (num_done - self._num_existed) / self._seconds
+        left = f"{format_time((self._num_jobs - num_done) / rate, 0)} left" if rate else ""
+        num_failed = self.counts["error"] + self.counts["timeout"]
+        details = f"{rate:.2f} videos/s, {left or 'time left unknown'}, {num_failed} failed"
+        self.bar.update(self._task, advance=1, details=details)
+        is_due = time.monotonic() - self._line_at > _LINE_SECONDS
+        if is_due and not self._console.is_terminal:
+            self._line_at = time.monotonic()
+            say(self._console, f"msqnet: {num_done} of {self._num_jobs} videos, {details}")
+
+    def summary(self, out: str) -> str:
+        """The counts, the speed and where the results are."""
+        num_new = self.counts.total() - self._num_existed
+        parts = [_counted(self.counts)]
+        if self._num_existed:
+            parts.append(f"{self._num_existed} of them done before")
+        if num_left := self._num_jobs - self.counts.total():
+            parts.append(f"{num_left} left")
+        hours = self._video_seconds / 3600
+        speed = (
+            f"{num_new} in {format_time(self._seconds, 0)}, "
+            f"{num_new / self._seconds:.2f} videos/s, {hours:.2f} h of video"
+        )
+        return f"{', '.join(parts)}; {speed}; results: {out}"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[name]} {name}" for name in sorted(+counts)) or "nothing done"
+
+
+def _error_line(outcome: Outcome) -> str:
+    about = "" if outcome.source in outcome.message else f"{outcome.source}: "
+    return f"{outcome.status}: {about}{outcome.message}"

@@ -35,6 +35,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 FLAT_PARAMETER = "options"
 _BOOLEANS = ("true", "false", "null")
+_TOP_KEY = re.compile(r"^\w+(?=\s*:)", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w./-])--[a-z][\w.]*_[\w.]*")
 _logger = logging.getLogger("msqnet")
 
@@ -52,6 +53,7 @@ class Command:
             arguments; for commands whose defaults depend on one another.
         example: A command line that works, shown under the help.
         subcommands: By name.
+        renamed: New names of options by those of the last release, still read with a note.
     """
 
     summary: str
@@ -60,6 +62,7 @@ class Command:
     defaults: str | None = None
     example: str = ""
     subcommands: Mapping[str, Command] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> Callable[..., int]:
         """Import the module and return the function, its annotations evaluated.
@@ -70,6 +73,13 @@ class Command:
         function: Callable[..., int] = _resolve(self.target)
         function.__annotations__ = get_type_hints(function)
         return function
+
+    def current_name(self, option: str) -> str:
+        """The name of an option that may have been renamed; says so."""
+        name = self.renamed.get(option, option)
+        if name != option:
+            print(f"msqnet: note: {option} is called {name} now", file=sys.stderr)
+        return name
 
 
 def _resolve(target: str) -> Any:
@@ -124,6 +134,7 @@ COMMANDS: Mapping[str, Command] = {
         "msqnet.cli.explain:explain",
         positional="video",
         example='msqnet explain clip.mp4 --labels "walking|eating" --out heat/',
+        renamed={"models": "model"},
     ),
     "check": Command(
         "list every missing, unreadable, empty, duplicate or mislabelled row of a table",
@@ -134,6 +145,7 @@ COMMANDS: Mapping[str, Command] = {
         "turn annotations of data sets and annotation tools into a table of clips, and back",
         "msqnet.cli.convert:convert",
         example="msqnet convert --from charades --root Charades --out charades.csv",
+        renamed={"source_format": "from", "target_format": "to", "options": "option"},
     ),
     "zero-shot": Command(
         "train on some labels of a data set, ask for the others",
@@ -265,13 +277,17 @@ def command_parser(name: str) -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     class Parser(ArgumentParser):
-        """Shows options as ``--kebab-case``."""
+        """Shows options as ``--kebab-case``; reads config files with renamed keys."""
 
         def format_help(self, *arguments: Any) -> str:
             return in_kebab_case(super().format_help(*arguments))
 
         def format_usage(self) -> str:
             return in_kebab_case(super().format_usage())
+
+        def parse_string(self, content: str, *arguments: Any, **others: Any) -> Any:
+            content = _TOP_KEY.sub(lambda found: command.current_name(found[0]), content)
+            return super().parse_string(content, *arguments, **others)
 
     command = runnable_commands()[name]
     function = command.load()
@@ -321,7 +337,7 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
 
     command = runnable_commands()[name]
     function, parser = command.load(), command_parser(name)
-    argv = _as_declared(argv, _boolean_options(function))
+    argv = _as_declared(argv, _boolean_options(function), command.current_name)
     if command.defaults is not None:
         parser.set_defaults(_resolve(command.defaults)(argv))
     try:
@@ -358,13 +374,15 @@ def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[st
     return options
 
 
-def _as_declared(argv: Sequence[str], booleans: set[str]) -> list[str]:
+def _as_declared(
+    argv: Sequence[str], booleans: set[str], current_name: Callable[[str], str]
+) -> list[str]:
     """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads."""
     declared = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=False):
         if argument.startswith("--"):
             option, equals, value = argument.partition("=")
-            argument = f"--{option[2:].replace('-', '_')}{equals}{value}"
+            argument = f"--{current_name(option[2:].replace('-', '_'))}{equals}{value}"
         is_switch = argument in booleans and following.lower() not in _BOOLEANS
         declared.append(f"{argument}=true" if is_switch else argument)
     return declared

@@ -1,4 +1,4 @@
-"""What scores windows: what inference needs of it, an `MSQNet`, and a CLIP without training."""
+"""Backends score windows: their protocol, an `MSQNet`, and a CLIP or SigLIP without training."""
 
 from __future__ import annotations
 
@@ -47,39 +47,24 @@ class Backend(Protocol):
         provenance: which model this is; JSON values only.
     """
 
-    @property
-    def labels(self) -> LabelSet: ...  # noqa: D102
-
-    @property
-    def clip_config(self) -> ClipConfig: ...  # noqa: D102
-
-    @property
-    def thresholds(self) -> FloatArray: ...  # noqa: D102
-
-    @property
-    def single_label(self) -> bool: ...  # noqa: D102
-
-    @property
-    def window_seconds(self) -> float: ...  # noqa: D102
-
-    @property
-    def train_positive_windows(self) -> list[int] | None: ...  # noqa: D102
-
-    @property
-    def train_negative_windows(self) -> list[int] | None: ...  # noqa: D102
-
-    @property
-    def provenance(self) -> dict[str, Any]: ...  # noqa: D102
+    labels: LabelSet
+    clip_config: ClipConfig
+    thresholds: FloatArray
+    single_label: bool
+    window_seconds: float
+    train_positive_windows: list[int] | None
+    train_negative_windows: list[int] | None
+    provenance: dict[str, Any]
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
-        """What is computed of each frame alone: windows that share frames share it.
+        """Features of single frames, which windows share.
 
         Args:
             frames: (N, 3, S, S) uint8 RGB, N at least 1.
-            is_closeup: they are of the second look.
+            is_closeup: they are motion crops.
 
         Returns:
-            By name, (N, ...) each, wherever and in whatever type the backend wants them.
+            By name, (N, ...) each, on any device and of any dtype.
         """
         ...
 
@@ -88,7 +73,7 @@ class Backend(Protocol):
 
         Args:
             frames: of `frame_features`, (B, T, ...) each.
-            closeups: the same of the second look, where the model has one.
+            closeups: the same of the motion crops, where the model takes them.
 
         Returns:
             (B, K) float32 in [0, 1]; each row depends on its clip only.
@@ -97,7 +82,7 @@ class Backend(Protocol):
 
 
 class ClipOutputs(NamedTuple):
-    """What a backend says about B clips.
+    """Outputs of a backend for B clips.
 
     Attributes:
         scores: (B, K) float32 in [0, 1].
@@ -113,11 +98,10 @@ class EmbeddingBackend(Protocol):
     """A backend that gives the embeddings of clips along with their scores.
 
     Attributes:
-        novelty: what the training set looks like to the model; None where that is not stored.
+        novelty: embeddings of the training set; None where they are not stored.
     """
 
-    @property
-    def novelty(self) -> NoveltyReference | None: ...  # noqa: D102
+    novelty: NoveltyReference | None
 
     def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
         """As `Backend.score_frames`, with the embeddings that come along at no cost."""
@@ -143,13 +127,13 @@ def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
 
 
 class ScoreColumns:
-    """What a backend answers with: its labels, or some of them.
+    """The labels of a backend, or some of them, with what `Backend` tells about each.
 
     Args:
         labels: names of the K columns.
-        thresholds: (K,) score from which a label counts as present.
-        positives: (K,) positive windows the model was trained on; None if not known.
-        negatives: (K,) windows known to be negative there; None if not known.
+        thresholds: (K,).
+        positives: (K,), see `Backend.train_positive_windows`.
+        negatives: (K,), see `Backend.train_negative_windows`.
     """
 
     def __init__(
@@ -166,7 +150,7 @@ class ScoreColumns:
         self._columns: list[int] | None = None
 
     def keep_labels(self, labels: LabelSet) -> None:
-        """Answer with some of the model's labels only, in this order.
+        """Score some of the model's labels only, in this order.
 
         Raises:
             VocabularyError: the model does not have one of them.
@@ -181,7 +165,7 @@ class ScoreColumns:
         self.train_negative_windows = negatives and [negatives[index] for index in columns]
 
     def _kept(self, scores: FloatArray) -> FloatArray:
-        """The columns of ``scores`` (B, K) that are answered with."""
+        """The kept columns of scores (B, K)."""
         return scores if self._columns is None else scores[:, self._columns]
 
 
@@ -191,10 +175,10 @@ class TorchBackend(ScoreColumns):
     Args:
         model: a finished model; prepared for inference here. In bf16 its weights are rounded: it is
             not to be used for anything else.
-        device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        source: where the model is from, for the provenance of results; JSON values only.
-        novelty: what its training set looks like to it; None where that is not known.
-        precision: numbers of its products, `fp32` or `bf16`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        source: origin of the model, for the provenance of results; JSON values only.
+        novelty: embeddings of its training set; None where they are not known.
+        precision: of its products.
 
     Raises:
         ConfigError: the device, or the precision on it, cannot be used.
@@ -237,12 +221,12 @@ class TorchBackend(ScoreColumns):
         texts: Mapping[str, LabelText] | None = None,
         precision: Precision = "fp32",
     ) -> TorchBackend:
-        """Load a model folder.
+        """Load the folder of a finished model.
 
         Args:
-            folder: of a finished model.
+            folder: of the model.
             device: see the class.
-            labels: what to ask for; by default what the model was trained on.
+            labels: to score; by default those that the model was trained on.
             texts: descriptions and synonyms of labels by their names.
             precision: see the class.
 
@@ -267,11 +251,10 @@ class TorchBackend(ScoreColumns):
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
+        model: Any = self._model
         with self._computing.inference():
-            model: Any = self._model
-            found: FrameFeatures = model.frame_features(
-                frames.to(self._computing.device), is_closeup=is_closeup
-            )
+            on_device = frames.to(self._computing.device)
+            found: FrameFeatures = model.frame_features(on_device, is_closeup=is_closeup)
             return found
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
@@ -316,10 +299,10 @@ class ClipZeroShotBackend:
     Args:
         dual: both halves of the model.
         labels: the K labels to score.
-        name: where the model is from, for the provenance of results.
+        name: of the model, for the provenance of results.
         texts: descriptions and synonyms by label name.
-        device: as for `TorchBackend`.
-        precision: likewise, of the images; the texts' embeddings are computed in float32.
+        device: see `TorchBackend`.
+        precision: of the images; the texts' embeddings are computed in float32.
 
     Raises:
         ConfigError: one label only for a CLIP, or a device or precision that cannot be used.
@@ -391,7 +374,7 @@ class ClipZeroShotBackend:
         )
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
-        """Image embeddings (N, D), as "image"; there is no second look."""
+        """Image embeddings (N, D), as "image"; there are no motion crops."""
         with self._computing.inference():
             return {"image": self._images(frames[None].to(self._computing.device))[0].float()}
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from msqnet.config import ClipConfig, RuntimeName
-from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError
+from msqnet.errors import CheckpointError, MissingExtra, ShapeError, check
 from msqnet.inference.backends import ClipOutputs, ScoreColumns
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
@@ -57,34 +57,22 @@ class Graph(Protocol):
 
 
 def check_runtime(runtime: str) -> None:
-    """Refuse the name of a runtime that there is not.
-
-    Raises:
-        ConfigError: says which there are.
-    """
-    if runtime not in get_args(RuntimeName):
-        raise ConfigError(
-            f"runtime {runtime!r}: expected one of {', '.join(get_args(RuntimeName))}"
-        )
+    """Raise `ConfigError` unless there is such a runtime."""
+    names = get_args(RuntimeName)
+    check(runtime in names, f"runtime {runtime!r}: expected one of {', '.join(names)}")
 
 
 def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeName:
-    """The runtime that runs a format.
-
-    Raises:
-        ConfigError: the one asked for cannot.
-    """
+    """The runtime that runs a format; raises `ConfigError` if the one asked for cannot."""
     check_runtime(runtime)
     able = RUNTIMES[export_format]
-    if runtime == "auto":
-        return able[0]
-    if runtime not in able:
-        raise ConfigError(
-            f"runtime {runtime!r} does not run models exported as {export_format!r}; expected "
-            f"{' or '.join(able)}"
-            + (", or give the model that was exported" if runtime == "torch" else "")
-        )
-    return runtime
+    check(
+        runtime in ("auto", *able),
+        f"runtime {runtime!r} does not run models exported as {export_format!r}; expected "
+        f"{' or '.join(able)}"
+        + (", or give the model that was exported" if runtime == "torch" else ""),
+    )
+    return able[0] if runtime == "auto" else runtime
 
 
 def load_graph(path: Path, runtime: RuntimeName) -> Graph:
@@ -105,9 +93,8 @@ def load_graph(path: Path, runtime: RuntimeName) -> Graph:
     # Both raise errors of their own, which derive from RuntimeError or from Exception alone.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(
-            f"{path}: {runtime} cannot read it ({reason}); export it again"
-        ) from (error)
+        message = f"{path}: {runtime} cannot read it ({reason}); export it again"
+        raise CheckpointError(message) from error
 
 
 class _OnnxRuntimeGraph:
@@ -160,12 +147,12 @@ class ExportedBackend(ScoreColumns):
     """An exported model on the CPU.
 
     Args:
-        manifest: of the folder.
+        manifest: what is known of the model.
         frame_graph: (N, 3, S, S) uint8 "frames" to the features that the manifest names.
         clip_graph: features of clips, and label embeddings of an open vocabulary, to "scores".
-        runtime: what runs the graphs, for the provenance of results.
+        runtime: of the graphs, for the provenance of results.
         embeddings: (K, D_t) float32 of the labels, where the vocabulary is open.
-        novelty: what the training set looks like to the model; None where that is not known.
+        novelty: embeddings of the training set; None where they are not known.
     """
 
     def __init__(
@@ -217,9 +204,9 @@ class ExportedBackend(ScoreColumns):
         Args:
             folder: as `msqnet export` writes it.
             device: `auto` or `cpu`.
-            labels: what to ask for; by default what the model was trained on.
+            labels: to score; by default those that the model was trained on.
             texts: descriptions and synonyms of labels by their names.
-            runtime: what runs the graphs; by default what fits their format.
+            runtime: of the graphs; by default the first of `RUNTIMES`.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
@@ -227,19 +214,27 @@ class ExportedBackend(ScoreColumns):
             MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model was not trained on and cannot score.
         """
-        if device not in ("auto", "cpu"):
-            raise ConfigError(
-                f"device {device!r}: exported models run on the CPU; give auto or cpu, or the "
-                "model that was exported"
-            )
+        check(
+            device in ("auto", "cpu"),
+            f"device {device!r}: exported models run on the CPU; give auto or cpu, or the model "
+            "that was exported",
+        )
         manifest = read_manifest(folder)
         chosen = runtime_for(manifest.format, runtime)
+        embeddings = None
+        if manifest.is_open:
+            path = folder / EMBEDDINGS_FILE
+            try:
+                embeddings = load_file(path)[EMBEDDINGS_KEY]
+            except (OSError, KeyError) as error:
+                message = f"{path}: no label embeddings ({error}); export it again"
+                raise CheckpointError(message) from error
         backend = cls(
             manifest,
             load_graph(manifest.graph(folder, FRAME_GRAPH), chosen),
             load_graph(manifest.graph(folder, CLIP_GRAPH), chosen),
             chosen,
-            _read_embeddings(folder) if manifest.is_open else None,
+            embeddings,
             NoveltyReference.load(folder) if NOVELTY_FILE in manifest.files else None,
         )
         if labels is not None and manifest.is_open:
@@ -271,17 +266,17 @@ class ExportedBackend(ScoreColumns):
         ScoreColumns.__init__(self, labels, thresholds, None, None)
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
-        """See `Backend.frame_features`; close-ups are seen by the same weights."""
+        """See `Backend.frame_features`; motion crops pass through the same weights."""
         size = self.clip_config.size_pixels
         if frames.dtype != torch.uint8 or tuple(frames.shape[1:]) != (3, size, size):
             raise ShapeError(
                 f"frames: found {frames.dtype} {tuple(frames.shape)}, expected torch.uint8 "
                 f"(N, 3, {size}, {size})"
             )
-        pieces = frames.cpu().split(_FRAMES_AT_A_TIME)
-        found = [self._frame_graph({FRAMES_INPUT: piece.numpy()}) for piece in pieces]
+        chunks = frames.cpu().split(_FRAMES_AT_A_TIME)
+        found = [self._frame_graph({FRAMES_INPUT: chunk.numpy()}) for chunk in chunks]
         return {
-            name: torch.from_numpy(np.concatenate([piece[name] for piece in found]))
+            name: torch.from_numpy(np.concatenate([chunk[name] for chunk in found]))
             for name in self._manifest.frame_features
         }
 
@@ -292,32 +287,21 @@ class ExportedBackend(ScoreColumns):
     def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
         """See `EmbeddingBackend.clip_outputs`; graphs of earlier exports give no embeddings."""
         if (closeups is not None) != self.clip_config.closeup:
-            found = "no close-up" if closeups is None else "a close-up"
-            raise ShapeError(f"clips: found {found}, expected what the model's clip settings say")
+            found = "no motion crops" if closeups is None else "motion crops"
+            raise ShapeError(f"clips: found {found}, unlike the model's clip settings")
         inputs: dict[str, NDArray[Any]] = {}
         for prefix, features in (("", frames), (CLOSEUP_PREFIX, closeups or {})):
             inputs |= {prefix + name: value.numpy() for name, value in features.items()}
         num_clips = len(next(iter(inputs.values())))
         size = _CLIPS_AT_A_TIME.get(self._runtime, num_clips)
+        texts = {} if self._embeddings is None else {EMBEDDINGS_KEY: self._embeddings.numpy()}
         parts = [
-            self._run({name: value[first : first + size] for name, value in inputs.items()})
+            self._clip_graph(
+                texts | {name: value[first : first + size] for name, value in inputs.items()}
+            )
             for first in range(0, num_clips, size)
         ]
         scores = self._kept(np.concatenate([part[SCORES_OUTPUT] for part in parts]))
         if EMBEDDING_OUTPUT not in parts[0]:
             return ClipOutputs(scores, None)
         return ClipOutputs(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))
-
-    def _run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """What the clip graph gives, of all labels."""
-        if self._embeddings is not None:
-            inputs[EMBEDDINGS_KEY] = self._embeddings.numpy()
-        return self._clip_graph(inputs)
-
-
-def _read_embeddings(folder: Path) -> Tensor:
-    path = folder / EMBEDDINGS_FILE
-    try:
-        return load_file(path)[EMBEDDINGS_KEY]
-    except (OSError, KeyError) as error:
-        raise CheckpointError(f"{path}: no label embeddings ({error}); export it again") from error

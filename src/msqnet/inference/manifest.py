@@ -1,4 +1,4 @@
-"""What lies in an exported folder: two graphs, and `manifest.json`, which says all about them."""
+"""The `manifest.json` of an exported folder, which describes its two graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from msqnet.config import ClipConfig
-from msqnet.errors import CheckpointError, ConfigError, VocabularyError
+from msqnet.errors import CheckpointError, VocabularyError, check
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -37,24 +37,21 @@ _EXPORT_AGAIN = "export the model again with: msqnet export"
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of an exported model besides its two graphs.
+    """All that is known of an exported model besides its two graphs; see `Backend` for the rest.
 
     Attributes:
-        format: of the graphs.
-        precision: in which they compute.
-        frame_features: names of what the frame graph gives, in its order. The clip graph takes them
-            under the same names, those of close-ups with `CLOSEUP_PREFIX`.
+        frame_features: names of the outputs of the frame graph, in its order. The clip graph takes
+            them under the same names, those of motion crops with `CLOSEUP_PREFIX`.
         labels: K names.
-        thresholds: (K,) score from which a label counts as present.
-        single_label: whether exactly one label holds at a time.
-        is_open: whether the clip graph takes label embeddings, (K, D_t), for any labels.
+        thresholds: (K,).
+        is_open: the clip graph takes label embeddings, (K, D_t), for any labels.
         window_seconds: length of the windows the model was trained on.
         clip: `ClipConfig` as plain values.
-        text_encoder: of an open vocabulary, what its embeddings are made with; else None.
-        prompts: likewise.
-        train_positive_windows: (K,) positive windows the model was trained on; None if not known.
-        train_negative_windows: (K,) windows known to be negative there; None if not known.
-        provenance: which model this is; plain values.
+        text_encoder: of an open vocabulary, the encoder of its embeddings; else None.
+        prompts: of an open vocabulary.
+        train_positive_windows: (K,); None if not known.
+        train_negative_windows: (K,); None if not known.
+        provenance: plain values.
         verification: by runtime, how its scores compared with PyTorch's when it was exported; plain
             values.
         files: SHA-256 of every other file of the folder, by name.
@@ -78,13 +75,13 @@ class Manifest:
     files: dict[str, str]
 
     def __post_init__(self) -> None:
-        if self.format not in get_args(ExportFormat):
-            raise ConfigError(f"format {self.format!r}: expected one of {get_args(ExportFormat)}")
-        if len(LabelSet(self.labels)) != len(self.thresholds):
-            raise ConfigError(f"{len(self.thresholds)} thresholds of {len(self.labels)} labels")
+        formats = get_args(ExportFormat)
+        check(self.format in formats, f"format {self.format!r}: expected one of {formats}")
+        num_labels, num_thresholds = len(LabelSet(self.labels)), len(self.thresholds)
+        check(num_labels == num_thresholds, f"{num_thresholds} thresholds of {num_labels} labels")
         for name in (FRAME_GRAPH, CLIP_GRAPH):
-            if name + SUFFIXES[self.format] not in self.files:
-                raise ConfigError(f"files: no {name}{SUFFIXES[self.format]}")
+            file = name + SUFFIXES[self.format]
+            check(file in self.files, f"files: no {file}")
         ClipConfig.from_dict(self.clip)
 
     @property
@@ -119,8 +116,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an exported folder, and check that its files are those it names.
 
     Raises:
-        CheckpointError: the manifest is damaged or of another version, or a file is missing or
-            another one.
+        CheckpointError: the manifest is damaged or of another version, or a file is missing or has
+            changed.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -138,11 +135,6 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**values)
     except (KeyError, TypeError, ValueError, AttributeError, VocabularyError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); {_EXPORT_AGAIN}") from error
-    _check_files(folder, manifest)
-    return manifest
-
-
-def _check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
@@ -157,3 +149,4 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
                 f"{expected[:_DIGEST_DIGITS]}...: not the file that was exported; copy it again, "
                 f"or {_EXPORT_AGAIN}"
             )
+    return manifest

@@ -25,10 +25,7 @@ _SAME_TIME_SECONDS = 1e-6
 
 
 def timeline_edges(windows: Sequence[WindowScores]) -> SecondsArray:
-    """Every time at which a window starts or ends.
-
-    Args:
-        windows: at least one.
+    """Every time at which one of the windows, at least one, starts or ends.
 
     Returns:
         (N + 1,) float64, rising; of bounds within a microsecond of each other the first is kept.
@@ -92,7 +89,7 @@ def segments_from_timeline(
     *,
     single_label: bool = False,
 ) -> list[Segment]:
-    """Stretches of time in which a label is present.
+    """Segments: intervals in which a label is present.
 
     A label is present in a step where its score reaches its threshold; with ``single_label`` it
     must also be the highest one. Gaps of up to ``config.max_gap_seconds`` are closed first (with
@@ -151,22 +148,16 @@ def _runs(
     """
     changes = np.diff(active.astype(np.int8), prepend=0, append=0)
     firsts, lasts = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
+    longest_gap = config.max_gap_seconds + _SAME_TIME_SECONDS
     runs: list[tuple[int, int]] = []
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        if (
-            runs
-            and _closes(edges[runs[-1][1]], edges[first], config)
-            and not (taken[runs[-1][1] : first].any())
-        ):
+        end = runs[-1][1] if runs else first
+        if runs and edges[first] - edges[end] <= longest_gap and not taken[end:first].any():
             runs[-1] = (runs[-1][0], last)
         else:
             runs.append((first, last))
     shortest = config.min_duration_seconds - _SAME_TIME_SECONDS
     return [run for run in runs if edges[run[1]] - edges[run[0]] >= shortest]
-
-
-def _closes(gap_start: float, gap_end: float, config: SegmentConfig) -> bool:
-    return gap_end - gap_start <= config.max_gap_seconds + _SAME_TIME_SECONDS
 
 
 def _mean_score(timeline: Timeline, column: int, first: int, last: int) -> float:

@@ -43,12 +43,12 @@ class Predictor:
     batches of windows; only the scores grow with the video.
 
     Args:
-        backend: what scores clips.
+        backend: scores clips.
         window: how videos are cut into windows.
         segments: how scores become segments.
 
     Raises:
-        ConfigError: the stride is longer than the window, so that time would go unseen.
+        ConfigError: the stride is longer than the window, which would leave gaps.
 
     Examples:
         >>> from msqnet import Predictor  # doctest: +SKIP
@@ -109,7 +109,7 @@ class Predictor:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What decides the results besides the video: JSON values only.
+        """The model and settings behind the results: JSON values only.
 
         `config_digest` identifies all settings that change scores or segments.
         """
@@ -157,9 +157,7 @@ class Predictor:
             timeline = merge_windows(windows)
             segments = segments_from_timeline(
                 timeline,
-                backend.labels,
-                self.thresholds,
-                self._segments,
+                *(backend.labels, self.thresholds, self._segments),
                 single_label=backend.single_label,
             )
             note = (
@@ -190,7 +188,7 @@ class Predictor:
         progress: Callable[[float], None] | None,
         kept: list[FloatArray] | None,
     ) -> tuple[list[WindowScores], Novelty | None]:
-        """Scores of all windows that can be decoded, and how unlike training videos they are."""
+        """Scores of all windows that decode, and their out-of-distribution score."""
         backend, done = self.backend, list[WindowScores]()
         reference = backend.novelty if isinstance(backend, EmbeddingBackend) else None
         distances: list[float] = []
@@ -222,17 +220,9 @@ class Predictor:
 
 
 def load_backend(options: ModelOptions) -> Backend:
-    """Load what scores clips.
+    """Load the backend of a model; raises the errors of `Predictor.from_pretrained`.
 
-    Args:
-        options: which model, for which labels; exported models run on the CPU and keep the
-            precision that they were exported with.
-
-    Raises:
-        CheckpointError: there is no such model, or it is damaged.
-        ConfigError: the device, the runtime, the precision or the settings cannot be used.
-        MissingExtra: the runtime is not installed.
-        VocabularyError: the model's head is bound to other labels.
+    Exported models run on the CPU and keep the precision that they were exported with.
     """
     model, runtime, precision = options.model, options.runtime, options.precision
     names, table = options.label_names, options.label_table

@@ -29,19 +29,20 @@ if TYPE_CHECKING:
     from msqnet.config import ClipConfig, WindowConfig
     from msqnet.inference.backends import Backend, ClipOutputs
     from msqnet.model.video_encoders.encoder import FrameFeatures
-    from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
+ItemT = TypeVar("ItemT")
+
 _SAME_TIME_SECONDS = 1e-6
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedFrame:
-    """One frame, the same object in all windows that see it.
+    """One frame with its own time, the same object in all windows that hold it.
 
     Attributes:
-        pts_seconds: its own time.
-        pixels: (3, H, W) uint8 RGB.
+        pixels: (3, H, W) uint8 RGB; (3, S, S) of a `PreprocessedWindow`.
     """
 
     pts_seconds: float
@@ -49,18 +50,11 @@ class DecodedFrame:
 
 
 class Window(NamedTuple):
-    """A window and the T frames that stand for it; a frame may stand there twice."""
+    """A window and its T frames; a frame may stand there twice."""
 
     start_seconds: float
     end_seconds: float
     frames: tuple[DecodedFrame, ...]
-
-    def stacked(self) -> Frames:
-        """Its frames as one tensor."""
-        return Frames(
-            torch.stack([frame.pixels for frame in self.frames]),
-            torch.tensor([frame.pts_seconds for frame in self.frames], dtype=torch.float64),
-        )
 
 
 def window_lengths(
@@ -69,12 +63,12 @@ def window_lengths(
     """Window and stride in seconds, defaults filled in.
 
     Args:
-        config: what was asked for.
+        config: the lengths asked for.
         trained_window_seconds: the length the model was trained on.
-        num_frames: frames of a window; the default stride is a whole number of their intervals.
+        num_frames: of a window; the default stride is a whole number of their intervals.
 
     Raises:
-        ConfigError: the stride is longer than the window, so that time would go unseen.
+        ConfigError: the stride is longer than the window, which would leave gaps.
     """
     window_seconds = config.window_seconds or trained_window_seconds
     stride_seconds = config.stride_seconds or default_stride_seconds(window_seconds, num_frames)
@@ -85,13 +79,12 @@ def window_lengths(
 def iter_windows(
     video: Video, clip_config: ClipConfig, window_seconds: float, stride_seconds: float
 ) -> Iterator[tuple[float, float, Frames]]:
-    """As `iter_shared_windows`, each window with its frames as one tensor.
-
-    Yields:
-        Start and end in seconds, and T frames.
-    """
+    """As `iter_shared_windows`: start and end in seconds, and the T frames as one tensor."""
     for window in iter_shared_windows(video, clip_config, window_seconds, stride_seconds):
-        yield window.start_seconds, window.end_seconds, window.stacked()
+        pixels = torch.stack([frame.pixels for frame in window.frames])
+        times = [frame.pts_seconds for frame in window.frames]
+        frames = Frames(pixels, torch.tensor(times, dtype=torch.float64))
+        yield window.start_seconds, window.end_seconds, frames
 
 
 def iter_shared_windows(
@@ -99,7 +92,7 @@ def iter_shared_windows(
 ) -> Iterator[Window]:
     """The windows of a video in time order, each with its frames.
 
-    Every frame is decoded once, however many windows see it, and is held only until the last of
+    Every frame is decoded once, however many windows hold it, and is kept only until the last of
     them is built. Where the file turns out to be damaged, windows go on to the end of the part
     that decodes; `Video.is_damaged` and `Video.duration_seconds` then say so.
 
@@ -155,38 +148,18 @@ def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[
         yield Window(float(starts[window]), float(ends[window]), frames)
 
 
-ItemT = TypeVar("ItemT")
-
-_POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class PreprocessedFrame:
-    """One whole frame as the model takes it, the same object in all windows that see it.
-
-    Attributes:
-        pts_seconds: its own time.
-        pixels: (3, S, S) uint8.
-    """
-
-    pts_seconds: float
-    pixels: Tensor
-
-
 class PreprocessedWindow(NamedTuple):
     """A window as the model takes it.
 
     Attributes:
-        start_seconds: where it starts.
-        end_seconds: where it ends.
         frames: T, in order; a frame may stand there twice.
-        closeups: (T, 3, S, S) uint8, where the model takes a second look.
-        motion_box: where the second look is.
+        closeups: (T, 3, S, S) uint8, the motion crops where the model takes them.
+        motion_box: area of the motion crops.
     """
 
     start_seconds: float
     end_seconds: float
-    frames: tuple[PreprocessedFrame, ...]
+    frames: tuple[DecodedFrame, ...]
     closeups: Tensor | None
     motion_box: Box
 
@@ -194,7 +167,7 @@ class PreprocessedWindow(NamedTuple):
 def preprocessed_windows(
     video: Video, config: ClipConfig, window_seconds: float, stride_seconds: float
 ) -> Iterator[PreprocessedWindow]:
-    """The windows of a video in time order, as `msqnet.video.transforms.evaluation_clip` sees them.
+    """The windows of a video in time order, as `evaluation_clip` of video.transforms gives them.
 
     Args:
         video: an open video.
@@ -205,12 +178,12 @@ def preprocessed_windows(
     Raises:
         UnreadableVideo: no window can be decoded.
     """
-    seen: dict[DecodedFrame, PreprocessedFrame] = {}
+    done: dict[DecodedFrame, DecodedFrame] = {}
     for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
-        before, seen = seen, {}
+        before, done = done, {}
         for frame in window.frames:
-            if frame not in seen:
-                seen[frame] = before.get(frame) or PreprocessedFrame(
+            if frame not in done:
+                done[frame] = before.get(frame) or DecodedFrame(
                     frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
                 )
         closeups, box = None, WHOLE_FRAME
@@ -218,20 +191,17 @@ def preprocessed_windows(
             pixels = torch.stack([frame.pixels for frame in window.frames])
             box = motion_box(pixels, config.motion)
             closeups = motion_crop(pixels, config, box)
-        frames = tuple(seen[frame] for frame in window.frames)
-        yield PreprocessedWindow(window.start_seconds, window.end_seconds, frames, closeups, box)
+        frames = tuple(done[frame] for frame in window.frames)
+        start_seconds, end_seconds, _ = window
+        yield PreprocessedWindow(start_seconds, end_seconds, frames, closeups, box)
 
 
 @contextmanager
 def read_ahead(items: Iterable[ItemT], size: int) -> Iterator[Iterator[ItemT]]:
-    """Draw items in a thread, at most ``size`` ahead of their reader.
+    """Iterate over items in a thread, at most ``size`` (at least 1) ahead of their reader.
 
-    The thread has ended when the context is left, whatever happened. What raises in it is raised
-    where the items are read, after those before it.
-
-    Args:
-        items: used in the thread alone.
-        size: of the queue, at least 1.
+    The items are used in the thread alone, which has ended when the context is left, whatever
+    happened. An error in it is raised where the items are read, after those before it.
     """
     waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(size)
     is_left = threading.Event()
@@ -269,26 +239,17 @@ def read_ahead(items: Iterable[ItemT], size: int) -> Iterator[Iterator[ItemT]]:
 
 
 class SharedFrames:
-    """Scores windows in their order; keeps the features of frames that later windows may see.
-
-    Args:
-        backend: what scores.
-    """
+    """Scores windows in their order; keeps the features of frames that later windows may hold."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._place: dict[PreprocessedFrame, int] = {}
+        self._place: dict[DecodedFrame, int] = {}
         self._held: FrameFeatures = {}
 
-    def scores(self, windows: Sequence[PreprocessedWindow]) -> FloatArray:
-        """(B, K) float32 in [0, 1]; see `outputs`."""
-        return self.outputs(windows).scores
-
     def outputs(self, windows: Sequence[PreprocessedWindow]) -> ClipOutputs:
-        """Calibrated scores, and embeddings where the backend gives them.
+        """Calibrated scores of B windows, and embeddings where the backend gives them.
 
-        Args:
-            windows: B, after those of the call before.
+        The windows follow on those of the call before.
         """
         self._encode_new(windows)
         places = torch.tensor(
@@ -302,7 +263,7 @@ class SharedFrames:
             leading = (len(crops), len(crops[0]))
             closeups = {name: values.unflatten(0, leading) for name, values in features.items()}
         found = clip_outputs(self._backend, frames, closeups)
-        # Forget frames that no later window sees.
+        # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
         places = torch.tensor([self._place[frame] for frame in kept])

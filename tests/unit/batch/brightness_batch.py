@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.batch.one_video import JobSettings
 from msqnet.batch.runners import InlineRunner, ProcessesRunner
 from msqnet.batch.work_list import find_jobs
-from msqnet.cli.batch_progress import show_run
+from msqnet.cli.batch import show_run
 from msqnet.config import SegmentConfig, WindowConfig
 from tests.unit.inference.brightness import BrightnessBackend
 

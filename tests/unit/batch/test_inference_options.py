@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from msqnet.batch import runners
 from msqnet.batch.runners import load_predictor
-from msqnet.cli import batch, batch_progress
+from msqnet.cli import batch
 from msqnet.cli.main import main
 from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError
@@ -75,8 +76,10 @@ def test_options_of_the_command_line_reach_a_batch_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kebab: bool
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(batch, "_runner", lambda _settings, options, *_: seen.append(options))
-    monkeypatch.setattr(batch_progress, "show_run", lambda *_: 0)
+    monkeypatch.setattr(
+        runners, "ProcessesRunner", lambda _settings, load, _num: seen.append(load.args[0])
+    )
+    monkeypatch.setattr(batch, "show_run", lambda *_: 0)
     video = write_video(tmp_path / "clip.mov", [10] * 10)
     options = [
         part

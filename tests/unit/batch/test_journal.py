@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ SECOND = Outcome("b\udcff.mp4", "/in/b\udcff.mp4", "error", "bad_file", "no vide
 
 def test_lines_are_read_back_also_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.append(FIRST)
         journal.append(SECOND)
         assert read_journal(path) == {FIRST.name: FIRST, SECOND.name: SECOND}
@@ -27,14 +28,14 @@ def test_lines_are_read_back_also_while_it_is_open(tmp_path: Path) -> None:
 
 def test_torn_last_line_is_cut_off_wherever_it_is_torn(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.append(FIRST)
         journal.append(SECOND)
     whole = path.read_bytes()
     start_of_last = whole.rindex(b"\n", 0, -1) + 1
     for length in range(start_of_last, len(whole)):
         path.write_bytes(whole[:length])
-        with Journal(path) as journal:
+        with closing(Journal(path)) as journal:
             assert list(journal.outcomes) == [FIRST.name]
             journal.append(SECOND)
         assert path.read_bytes() == whole
@@ -42,7 +43,7 @@ def test_torn_last_line_is_cut_off_wherever_it_is_torn(tmp_path: Path) -> None:
 
 def test_last_line_of_a_video_counts_and_stays_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.append(SECOND)
         for number in range(5):
             journal.append(replace(FIRST, num_attempts=number))

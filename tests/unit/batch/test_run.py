@@ -13,7 +13,7 @@ import pytest
 from msqnet.batch.run import BatchStatus, run_batch
 from msqnet.batch.runners import ResultsFolder
 from msqnet.batch.work_list import find_jobs
-from msqnet.cli.batch_progress import show_run, show_status
+from msqnet.cli.batch import show_run, status
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.inference.results import Outcome
 from tests.unit.batch.brightness_batch import DEADLY_LEVEL, STUCK_LEVEL, runner
@@ -208,12 +208,12 @@ def test_command_prints_progress_a_summary_and_the_exit_code(
     assert shown.err.count("msqnet: partial: ") == 1
     assert "2 error, 3 ok, 1 partial; 6 in " in shown.out
     assert "videos/s" in shown.out
-    assert show_status(out) == 1
+    assert status(out) == 1
     assert "6 of 6 videos: 2 error, 3 ok, 1 partial" in capsys.readouterr().out
     only = [str(videos / "0.mov")]
     assert show_run(find_jobs(only), runner(out, 0), out) == 0
     assert "1 ok, 1 of them done before" in capsys.readouterr().out
-    assert show_status(out) == 0
+    assert status(out) == 0
 
 
 def test_status_of_a_folder_without_a_run_says_so(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Exit = Callable[..., int]
 
+COMMANDS = cli.COMMANDS
+
 
 @dataclass(frozen=True)
 class Look:
@@ -147,6 +149,8 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         name: cli.Command(name, positional=positionals.get(name), example=f"msqnet {name} now")
         for name in functions
     }
+    renamed = {"source": "in", "pairs": "pair"}
+    commands["translate"] = cli.Command("translate", renamed=renamed)
     books = {"read": commands.pop("books read")}
     commands["books"] = cli.Command("do something with books", subcommands=books)
     monkeypatch.setattr(cli, "COMMANDS", commands)
@@ -254,6 +258,30 @@ def test_option_may_be_a_word_of_the_language(
     assert "in: greek" in config.read_text()
     assert cli.main(["translate", "--config", str(config)]) == 5
     assert received == {"to": "latin", "in_": "greek", "pair": ["a=1"]}
+
+
+def test_keys_and_options_that_were_renamed_are_read_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("to: latin\nsource: greek\npairs:\n- a=1\n- 'source: b=2'\n")
+    expected = {"to": "latin", "in_": "greek", "pair": ["a=1", "source: b=2"]}
+
+    assert cli.main(["translate", "--config", str(config)]) == 5
+    assert received == expected
+    notes = "msqnet: note: source is called in now\nmsqnet: note: pairs is called pair now\n"
+    assert capsys.readouterr().err == notes
+
+    typed = ["--to", "latin", "--source=greek", "--pairs", "a=1", "source: b=2"]
+    assert cli.main(["translate", *typed]) == 5
+    assert received == expected
+    assert capsys.readouterr().err == notes
+
+
+def test_options_of_the_last_release_are_known_by_their_new_names() -> None:
+    assert cli.COMMANDS is not COMMANDS  # the fixture stands in for the real ones
+    for name, old in (("convert", "source_format"), ("convert", "options"), ("explain", "models")):
+        assert COMMANDS[name].renamed[old] in {"from", "option", "model"}
 
 
 @pytest.mark.parametrize("option", ["--max-words", "--max_words"])

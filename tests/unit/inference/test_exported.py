@@ -128,7 +128,7 @@ def test_frames_and_looks_of_another_form_are_refused(folder: Path) -> None:
     with pytest.raises(ShapeError, match=r"expected torch.uint8 \(N, 3, 16, 16\)"):
         backend.frame_features(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     clips = grey_clips(1)
-    with pytest.raises(ShapeError, match="found a close-up"):
+    with pytest.raises(ShapeError, match="found motion crops"):
         clip_scores(backend, ClipBatch(clips.pixels, clips.pixels))
 
 
