@@ -23,6 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+import psutil
+
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError, UnreadableVideo
 from msqnet.video.frame_sources import content_digest, content_state
 
@@ -280,6 +282,14 @@ class LocalOutput(Output):
         self.location, self.folder = str(folder), folder
         # On the same file system, so that publishing is a rename.
         self.staging_above: Path = folder / STATE_FOLDER / "staging"
+
+    def clear_abandoned_staging(self) -> None:
+        """Remove what processes that were killed left unpublished; `predict` may be at work."""
+        for folder in self.staging_above.glob("*"):
+            process_id = folder.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
+            is_alive = process_id.isdecimal() and psutil.pid_exists(int(process_id))
+            if not is_alive or int(process_id) == os.getpid():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, name: str, staged: Path) -> None:
         """Rename a file into place."""

@@ -13,7 +13,6 @@ import csv
 import json
 import os
 import platform
-import shutil
 import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -106,8 +105,7 @@ class _State:
             if isinstance(self._output, LocalOutput):
                 folder = self._output.folder / STATE_FOLDER
                 self._lock(stack, folder)
-                # Of runs that were killed.
-                shutil.rmtree(self._output.staging_above, ignore_errors=True)
+                self._output.clear_abandoned_staging()
             else:
                 folder = stack.enter_context(self._output.staging())
                 content = self._output.read(f"{STATE_FOLDER}/{JOURNAL_FILE}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -271,3 +272,16 @@ def test_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out" / ".batch" / "lock").mkdir(parents=True)  # a folder where the file would be
     with pytest.raises(OSError, match=r"out: cannot write there \(.*\); make it writable"):
         next(run_batch([], runner(tmp_path / "out", 0), str(tmp_path / "out")))
+
+
+def test_staging_of_processes_that_work_is_kept_and_of_others_removed(tmp_path: Path) -> None:
+    staging = tmp_path / "out" / ".batch" / "staging"
+    host = socket.gethostname()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        alive = staging / f"msqnet-batch-{host}-{process.pid}-x"
+        alive.mkdir(parents=True)
+        (staging / f"msqnet-batch-elsewhere-{process.pid}-x").mkdir()
+        (staging / f"msqnet-batch-{host}-999999999-x").mkdir()
+        list(run_batch([], runner(tmp_path / "out", 0), str(tmp_path / "out")))
+        assert list(staging.iterdir()) == [alive]
+        process.communicate(b"\n")
