@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,7 +150,7 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for name in functions
     }
     renamed = {"source": "in", "pairs": "pair"}
-    commands["translate"] = cli.Command("translate", renamed=renamed)
+    commands["translate"] = replace(commands["translate"], renamed=renamed)
     books = {"read": commands.pop("books read")}
     commands["books"] = cli.Command("do something with books", subcommands=books)
     monkeypatch.setattr(cli, "COMMANDS", commands)
