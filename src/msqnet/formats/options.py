@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -48,7 +49,7 @@ def video_address(video: Path, file: Path, options: Mapping[str, str]) -> str:
     """
     if "base_url" in options:
         return f"{options['base_url'].rstrip('/')}/{quote(video.name)}"
-    home = file.absolute().parent
+    home = os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120 (links stay)
     return video.relative_to(home).as_posix() if video.is_relative_to(home) else str(video)
 
 

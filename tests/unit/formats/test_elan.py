@@ -409,7 +409,9 @@ def events(draw: st.DrawFn) -> Event:
     )
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80
+)
 @given(st.lists(events(), max_size=10), st.sampled_from(("labels", "subjects")))
 def test_any_events_come_back(tmp_path: Path, found: list[Event], layout: str) -> None:
     video = AnnotatedVideo(tmp_path / "a.mp4", tuple(found), None)
@@ -430,7 +432,9 @@ FULL = document(
 )
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250
+)
 @given(st.data())
 def test_any_change_is_read_or_refused(tmp_path: Path, data: Any) -> None:
     start = data.draw(st.integers(0, len(FULL)))

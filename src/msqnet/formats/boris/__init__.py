@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.boris.boris_events import read_events
-from msqnet.formats.boris.boris_project import OPTIONS, read_project
-from msqnet.formats.boris.boris_writer import write_project
+from msqnet.formats.boris.boris_project import OPTIONS, read_project, write_project
 
 if TYPE_CHECKING:
     from pathlib import Path

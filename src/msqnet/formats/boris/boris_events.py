@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from msqnet.documents import Value, read_delimited
+from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
@@ -53,10 +53,7 @@ if TYPE_CHECKING:
 _ADVICE = "export the events from BORIS again"
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 
-_START = ("Start (s)",)
-_STOP = ("Stop (s)",)
-_TIME = ("Time",)
-_BEHAVIOUR = ("Behavior",)
+_START, _STOP, _TIME, _BEHAVIOUR = "Start (s)", "Stop (s)", "Time", "Behavior"
 _STATUS = ("Behavior type", "Status")
 _MODIFIERS = re.compile(r"Modifiers?(?: #\d+)?")
 _PLAYER = re.compile(r"player #(\d+): ?", re.IGNORECASE)
@@ -82,10 +79,6 @@ _EVENT_COLUMNS = (
 def read_events(path: Path, reading: Reading) -> Annotations:
     """The videos that a table of events is about.
 
-    Args:
-        path: a file as BORIS exports it.
-        reading: the folder of the videos.
-
     Raises:
         DatasetError: no table of events, or a row that is not as it should be.
         ConfigError: an observation that the file does not have.
@@ -93,7 +86,7 @@ def read_events(path: Path, reading: Reading) -> Annotations:
     table = read_delimited(
         path,
         _ADVICE,
-        is_header=lambda names: "Behavior" in names and not {*_START, *_TIME}.isdisjoint(names),
+        is_header=lambda names: _BEHAVIOUR in names and (_START in names or _TIME in names),
         delimiters=(_DELIMITERS.get(path.suffix.lower(), "\t"), "\t", ",", ";"),
         is_strict=False,
     )
@@ -128,12 +121,9 @@ class _Observation:
 
     Attributes:
         line: of its first row.
-        source: files of its players, as written.
-        lengths: of the files, as written.
+        source: files of its players, as written; so are their `lengths`.
         offset_seconds: when the first file began.
         variables: independent variables by name.
-        is_video: whether it is about videos.
-        coded: its events.
         begun: states that did not end yet, by what their end has to have.
         media: files that rows name, in order.
     """
@@ -151,18 +141,18 @@ class _Observation:
     @classmethod
     def of(cls, row: TableRow, table: Table) -> _Observation:
         """What its first row says, and the rows above the header."""
-        kind = _text(row, ("Observation type",)).lower()
-        offset = _text(row, ("Time offset (s)",)) or table.before.get("Time offset (s)", "")
+        kind = row["Observation type"].lower()
+        offset = row["Time offset (s)"].strip() or table.before.get("Time offset (s)", "")
         players = [
             f"{name}:{value}"
             for name, value in table.before.items()
             if _PLAYER.fullmatch(f"{name}:") and value
         ]
-        variables = {name: _text(row, (name,)) for name in VARIABLES if name in table.header}
+        variables = {name: row[name].strip() for name in VARIABLES if name in table.header}
         return cls(
             row.line,
             _text(row, ("Source", "Media file(s)")) or "|".join(players),
-            _text(row, ("Media duration (s)",)),
+            row["Media duration (s)"].strip(),
             _number(offset) or 0.0,
             # No labels that were looked for are none, not all of them.
             {name: text for name, text in variables.items() if text or name == CHECKED},
@@ -193,12 +183,12 @@ class _Observation:
 
 
 def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]:
-    is_aggregated = not set(_START).isdisjoint(table.header)
-    needed = (_START, _STOP) if is_aggregated else (_TIME, _STATUS)
-    table.require(names[0] for names in needed if set(names).isdisjoint(table.header))
+    is_aggregated = _START in table.header
+    status = next((name for name in _STATUS if name in table.header), _STATUS[0])
+    table.require((_START, _STOP) if is_aggregated else (_TIME, status))
     found: dict[str, _Observation] = {}
     for row in table.rows:
-        name = _text(row, ("Observation id",))
+        name = row["Observation id"].strip()
         name = name or table.before.get("Observation id", table.path.stem)
         observation = found.setdefault(name, _Observation.of(row, table))
         medium = _text(row, ("Media file name", "Media file", "Media file path"))
@@ -212,13 +202,9 @@ def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]
 
 
 def _text(row: TableRow, names: Sequence[str]) -> str:
-    """The cell of the first column that has one of the names; empty where there is none."""
+    """The cell of the first column that is there; empty where none is."""
     name = next((name for name in names if name in row.cells), "")
     return row[name].strip()
-
-
-def _seconds(row: TableRow, names: Sequence[str]) -> float:
-    return Value(_text(row, names), row.value(names[0]).place, _ADVICE).number()
 
 
 def _number(text: str) -> float | None:
@@ -231,28 +217,27 @@ def _number(text: str) -> float | None:
 
 def _point(row: TableRow, seconds: float) -> Coded:
     """The behaviour of a row at a time, with its comment."""
-    code = _text(row, _BEHAVIOUR)
+    code = row[_BEHAVIOUR].strip()
     if not clean_label(code):
-        raise row.error("Behavior", "a behaviour")
+        raise row.error(_BEHAVIOUR, "a behaviour")
     modifiers = [row[name].strip() for name in row.cells if _MODIFIERS.fullmatch(name)]
     comment = _text(row, ("Comment start", "Comment"))
-    subject = _text(row, ("Subject",))
-    return Coded(seconds, seconds, code, subject, "|".join(modifiers), comment)
+    return Coded(seconds, seconds, code, row["Subject"].strip(), "|".join(modifiers), comment)
 
 
 def _aggregated(row: TableRow) -> Coded:
-    found = _point(row, _seconds(row, _START))
+    found = _point(row, row.number(_START))
     if _text(row, _STATUS).upper() == "POINT":
         return found
-    end = None if _text(row, _STOP) in _MISSING else _seconds(row, _STOP)
+    end = None if row[_STOP].strip() in _MISSING else row.number(_STOP)
     if end is not None and end < found.start_seconds:
-        raise row.error("Stop (s)", f"an end that is not before the start at {found[0]} s")
-    return found._replace(end_seconds=end, end_comment=_text(row, ("Comment stop",)))
+        raise row.error(_STOP, f"an end that is not before the start at {found[0]} s")
+    return found._replace(end_seconds=end, end_comment=row["Comment stop"].strip())
 
 
 def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Coded | None:
     """The event that a row ends; None for one that it begins."""
-    now = _point(row, _seconds(row, _TIME))
+    now = _point(row, row.number(_TIME))
     status = _text(row, _STATUS).upper()
     if status == "POINT":
         return now
@@ -269,25 +254,17 @@ def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Cod
         counts["ends of states that nobody began, which are left out"] += 1
         return None
     if now.start_seconds < start.start_seconds:
-        raise row.error("Time", f"a time that is not before {start.start_seconds} s")
+        raise row.error(_TIME, f"a time that is not before {start.start_seconds} s")
     return start._replace(end_seconds=now.start_seconds, end_comment=now.comment)
 
 
 def write_events(
     annotations: Annotations, path: Path, options: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Write aggregated events of all videos; a file that is there is replaced at once.
-
-    Args:
-        annotations: what was noted.
-        path: a file that ends in ``.tsv`` or ``.csv``.
-        options: none are known.
-
-    Returns:
-        What was left out.
+    """Write aggregated events of all videos at once; returns notes on what was left out.
 
     Raises:
-        DatasetError: another suffix.
+        DatasetError: another suffix than ``.tsv`` or ``.csv``.
     """
     del options
     delimiter = _DELIMITERS.get(path.suffix.lower())
@@ -305,26 +282,24 @@ def write_events(
         )
         for number, (name, video) in enumerate(zip(names, annotations.videos, strict=True)):
             own = [values[number] for values in variables.values()]
-            writer.writerows(_rows(name, video, path.parent, own, num_modifiers))
-    comments = [event.comment for event in annotations.events()]
+            writer.writerows(_rows(name, video, path, own, num_modifiers))
+    num_lines = sum(_one_line(item.comment) != item.comment for item in annotations.events())
     return count_notes(
         {
             "videos without an event, which have no row": sum(
                 not video.events for video in annotations.videos
             ),
             **replaced_modifiers(annotations),
-            "comments with line breaks, which become spaces": sum(
-                _one_line(text) != text for text in comments
-            ),
+            "comments with line breaks, which become spaces": num_lines,
         }
     )
 
 
 def _rows(
-    name: str, video: AnnotatedVideo, folder: Path, variables: list[str], num_modifiers: int
+    name: str, video: AnnotatedVideo, file: Path, variables: list[str], num_modifiers: int
 ) -> list[list[str]]:
     """A row for each event of a video."""
-    medium = written_medium(video, folder)
+    medium = written_medium(video, file)
     length = _NA if medium.length_seconds is None else _decimals(medium.length_seconds)
     fps = _NA if medium.fps is None else f"{medium.fps:.3f}"
     about = [name, "", "", "Media file", f"player #1:{medium.name}", "0.0", length, length, fps]
@@ -342,10 +317,7 @@ def _rows(
             *written_modifiers(event, 0),
             *[""] * (num_modifiers - len(event.modifiers)),
             *_times(event),
-            medium.name,
-            *(_NA, _NA, "", ""),
-            _one_line(comment_with_score(event)),
-            "",
+            *(medium.name, _NA, _NA, "", "", _one_line(comment_with_score(event)), ""),
         ]
         for event in video.events
     ]
@@ -356,9 +328,8 @@ def _times(event: Event) -> list[str]:
     start, end = event.start_seconds, event.end_seconds
     if end is None:
         return ["STATE", _decimals(start), _NA, _NA]
-    if event.is_point:
-        return ["POINT", _decimals(start), _decimals(end), _NA]
-    return ["STATE", _decimals(start), _decimals(end), _decimals(end - start)]
+    length = _NA if event.is_point else _decimals(end - start)
+    return ["POINT" if event.is_point else "STATE", _decimals(start), _decimals(end), length]
 
 
 def _decimals(seconds: float) -> str:

@@ -7,7 +7,6 @@ runs through the files of its first player. Readers cut them into videos, each w
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ from msqnet.formats.annotations import (
     split_comment,
 )
 from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.options import video_address
 from msqnet.intervals import covers, intersect
 from msqnet.labels import SEPARATOR
 from msqnet.video.reader import open_video
@@ -53,8 +53,6 @@ class Medium(NamedTuple):
     """A file, and when it was watched on the clock of an observation.
 
     Attributes:
-        path: where it belongs.
-        start_seconds: when its first frame was shown.
         end_seconds: when it was over; infinite for the last one.
         length_seconds: as the observation has it; None where it does not say.
     """
@@ -71,11 +69,8 @@ class Coded(NamedTuple):
     Attributes:
         start_seconds: as written, so it may be before the first file.
         end_seconds: None for a state without an end, the start for a point event.
-        code: of the behaviour.
-        subject: empty if nobody in particular.
         modifiers: one a set, joined by ``|``.
         comment: of its start.
-        end_comment: of its end.
     """
 
     start_seconds: float
@@ -123,11 +118,7 @@ class Coded(NamedTuple):
 
 
 def chosen(observations: Mapping[str, _T], options: Mapping[str, str]) -> dict[str, _T]:
-    """All observations, or the one that an option names.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
+    """All observations, or the one that an option names; `ConfigError` if there is none such."""
     name = options.get("observation")
     if name is None:
         return dict(observations)
@@ -140,13 +131,9 @@ def chosen(observations: Mapping[str, _T], options: Mapping[str, str]) -> dict[s
 def queue(
     paths: Sequence[Path], lengths: Sequence[float | None], start_seconds: float, place: str
 ) -> list[Medium]:
-    """Files that were watched one after another, without a gap.
+    """Files that were watched one after another without a gap; `place` is that of their list.
 
-    Args:
-        paths: where they belong.
-        lengths: seconds, None where nothing is said; then those of the video, if it is there.
-        start_seconds: when the first began.
-        place: of the list, for errors.
+    A length in seconds that is None is that of the video, if it is there.
 
     Raises:
         DatasetError: another file follows one whose length is not known.
@@ -183,7 +170,7 @@ def cut_to_videos(
         media: in order of their start.
         interval: what was looked at, on the clock of the observation; None for everything.
         variables: independent variables by name.
-        counts: gets what could not be kept, by its description.
+        counts: gets what could not be kept.
 
     Raises:
         DatasetError: the end of what was looked at is not known.
@@ -245,14 +232,7 @@ def repeated_note(videos: Iterable[AnnotatedVideo]) -> tuple[str, ...]:
 
 
 class WrittenMedium(NamedTuple):
-    """What BORIS notes about the video of an observation.
-
-    Attributes:
-        name: relative to the folder of the file that is written, where the video is inside of it.
-        length_seconds: None where nothing is known.
-        fps: frames a second; None where the video is not there.
-        has_audio: whether it has sound.
-    """
+    """What BORIS notes about the video of an observation; None where nothing is known."""
 
     name: str
     length_seconds: float | None
@@ -260,17 +240,9 @@ class WrittenMedium(NamedTuple):
     has_audio: bool
 
 
-def written_medium(video: AnnotatedVideo, folder: Path) -> WrittenMedium:
-    """What is known about a video, from the file where it is there.
-
-    Args:
-        video: to be written.
-        folder: of the file that is written.
-    """
-    try:
-        name = video.path.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100
-    except ValueError:
-        name = str(video.path)
+def written_medium(video: AnnotatedVideo, file: Path) -> WrittenMedium:
+    """What is known about a video, from itself where it is there; `file` is the one written."""
+    name = video_address(video.path, file, {})
     unknown = WrittenMedium(name, video.duration_seconds, None, has_audio=False)
     if not video.path.exists():
         return unknown
@@ -303,26 +275,15 @@ def written_variables(annotations: Annotations) -> dict[str, list[str]]:
     is_all = set(annotations.all_labels()) == set(annotations.labels)
     every = ALL_CHECKED if is_all else joined(annotations.labels)
     videos = annotations.videos
-    values = {
-        SPLIT: [video.split for video in videos],
-        GROUP: [video.group for video in videos],
-        CHECKED: [every if v.checked is None else joined(sorted(v.checked)) for v in videos],
-    }
-    return {
-        name: found
-        for name, found in values.items()
-        if any(value != (ALL_CHECKED if name == CHECKED else "") for value in found)
-    }
-
-
-def allowed_modifier(modifier: str) -> str:
-    """A modifier without the characters that BORIS does not allow."""
-    return modifier.translate(_ALLOWED).strip()
+    checked = [every if v.checked is None else joined(sorted(v.checked)) for v in videos]
+    values = {SPLIT: [v.split for v in videos], GROUP: [v.group for v in videos], CHECKED: checked}
+    usual = {SPLIT: "", GROUP: "", CHECKED: ALL_CHECKED}
+    return {name: found for name, found in values.items() if {*found} - {usual[name]}}
 
 
 def written_modifiers(event: Event, num_sets: int) -> list[str]:
-    """Modifiers of an event as BORIS writes them: one a set."""
-    parts = [allowed_modifier(part) or NO_MODIFIER for part in event.modifiers]
+    """Modifiers of an event as BORIS writes them: one a set, without characters not allowed."""
+    parts = [part.translate(_ALLOWED).strip() or NO_MODIFIER for part in event.modifiers]
     return [*parts, *[NO_MODIFIER] * (num_sets - len(parts))]
 
 

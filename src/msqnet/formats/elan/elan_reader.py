@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -41,7 +41,7 @@ from msqnet.formats.elan.elan_writer import (
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import choose
 from msqnet.formats.xml_files import XmlElement, read_xml
-from msqnet.labels import SEPARATOR, LabelSet
+from msqnet.labels import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from msqnet.formats import Reading
 
 _ADVICE = "open the file in ELAN and save it again"
-_LAYOUTS = ("by their values", "labels", "subjects")
+_BY_VALUES = "by their values"
 _SUFFIX = re.compile(r"(?: \(no end\))?(?: #\d+)?$")
 """What `elan_writer` puts behind the name of a tier to keep events from overlapping."""
 _ORIGIN = re.compile(r"-?\d{1,15}", re.ASCII)
@@ -65,24 +65,18 @@ def read_elan(path: Path, reading: Reading) -> Annotations:
     paths = [path] if path.is_file() else sorted(path.rglob("*.eaf"))
     if not paths:
         raise DatasetError(f"{path}: no file that ends in .eaf in it; name the folder of them")
-    layout = choose(reading.options, "tiers", _LAYOUTS)
-    labels: dict[str, None] = {}
+    layout = choose(reading.options, "tiers", (_BY_VALUES, "labels", "subjects"))
+    labels: list[str] = []
     points: set[str] = set()
     videos: list[AnnotatedVideo] = []
     notes: list[str] = []
     for place in paths:
         file = _File(place, layout)
         videos.append(file.read(reading))
-        labels |= file.labels
+        labels += file.labels
         points |= file.points
         notes += [f"{place.name}: {text}" for text in file.notes()]
-    everything = frozenset(labels)
-    return Annotations(
-        tuple(replace(v, checked=None) if v.checked == everything else v for v in videos),
-        LabelSet(tuple(labels)),
-        frozenset(points),
-        tuple(notes),
-    )
+    return Annotations.of_files(videos, labels, notes, points)
 
 
 class _Annotation(NamedTuple):
@@ -98,7 +92,6 @@ class _Tier(NamedTuple):
     """A tier with annotations of its own times, or one that says more about another's.
 
     Attributes:
-        name: its id.
         participant: who it is about; empty where nothing is said.
         kind: name of its linguistic type.
         vocabulary: values of its controlled vocabulary in order.
@@ -134,12 +127,7 @@ class _About:
 
 
 class _File:
-    """Reads one file.
-
-    Attributes:
-        labels: that were looked for, in order.
-        points: labels of events without length.
-    """
+    """Reads one file: `labels` that were looked for, and `points`, those without length."""
 
     def __init__(self, path: Path, layout: str) -> None:
         self.labels: dict[str, None] = {}
@@ -154,7 +142,7 @@ class _File:
 
     def notes(self) -> Iterator[str]:
         """What a user should know."""
-        if self._tiers_by_values and self._layout == _LAYOUTS[0]:
+        if self._tiers_by_values and self._layout == _BY_VALUES:
             yield (
                 f"values are labels on the tiers {', '.join(self._tiers_by_values)}; --option "
                 "tiers=labels takes the names of tiers for labels"
@@ -243,7 +231,7 @@ class _File:
         is_ours = tier.kind in KINDS
         # On a tier with a vocabulary, an annotation without a value is one that nobody finished.
         is_label = self._layout == "labels" or (
-            self._layout == _LAYOUTS[0]
+            self._layout == _BY_VALUES
             and (not tier.vocabulary or own in tier.vocabulary or is_ours)
             and {item.value for item in tier.annotations} <= {own, ""}
         )
@@ -260,24 +248,25 @@ class _File:
             names = tier.vocabulary or [item.value for item in tier.annotations]
         self.labels |= dict.fromkeys(filter(None, map(clean_label, names)))
         for item in tier.annotations:
-            label = clean_label(own if is_label else item.value)
-            if not label:
-                self._counts["annotations without a value, which are left out"] += 1
-                continue
-            self._add(label, subject, tier.kind, item, own if is_label else item.value)
+            self._add(own if is_label else item.value, subject, tier.kind, item)
 
-    def _add(self, label: str, subject: str, kind: str, item: _Annotation, value: str) -> None:
-        """Note an event; a value other than the usual one is a comment."""
+    def _add(self, name: str, subject: str, kind: str, item: _Annotation) -> None:
+        """Note an event; a value other than the name of its label is a comment."""
+        label = clean_label(name)
+        if not label:
+            self._counts["annotations without a value, which are left out"] += 1
+            return
         start, end = self._times(item)
         if end <= 0 and start < 0:
             self._counts["annotations before the start of the video, which are left out"] += 1
             return
         start = max(0.0, start)
         about = self._about.get(item.name, _About())
-        comments = [*([item.value] if item.value not in ("", value) else []), *about.comments]
+        comment = "; ".join(
+            [*([item.value] if item.value not in ("", name) else []), *about.comments]
+        )
         stop = start if kind == POINT else None if kind == NO_END else end
         modifiers = tuple(about.modifiers)
-        comment = "; ".join(comments)
         self._events.append(Event(label, start, stop, subject, modifiers, about.score, comment))
 
     def _times(self, item: _Annotation) -> tuple[float, float]:
@@ -333,18 +322,14 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
         name = tier.require("TIER_ID").strip()
         if not name:
             raise tier.error(name, "a name for TIER_ID")
-        kind = tier.get("LINGUISTIC_TYPE_REF")
-        yield _Tier(
-            name,
-            (tier.get("PARTICIPANT") or "").strip(),
-            (kind or "").strip(),
-            vocabularies.get(kind, ()),
-            _annotations(tier, slots),
-            [
-                (item.require("ANNOTATION_REF"), _value(item))
-                for item in tier.iter("REF_ANNOTATION")
-            ],
-        )
+        kind, participant = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARTICIPANT") or ""
+        references = [
+            (item.require("ANNOTATION_REF"), item.text_at("ANNOTATION_VALUE"))
+            for item in tier.iter("REF_ANNOTATION")
+        ]
+        vocabulary, annotations = vocabularies.get(kind, ()), _annotations(tier, slots)
+        kind = (kind or "").strip()
+        yield _Tier(name, participant.strip(), kind, vocabulary, annotations, references)
 
 
 def _vocabularies(root: XmlElement) -> dict[str | None, tuple[str, ...]]:
@@ -352,9 +337,7 @@ def _vocabularies(root: XmlElement) -> dict[str | None, tuple[str, ...]]:
     found = {}
     for item in root.iter("CONTROLLED_VOCABULARY"):
         values = [entry.text for entry in item.iter("CV_ENTRY")]
-        for entry in item.iter("CV_ENTRY_ML"):
-            first = entry.find("CVE_VALUE")
-            values.append("" if first is None else first.text)
+        values += [entry.text_at("CVE_VALUE") for entry in item.iter("CV_ENTRY_ML")]
         found[item.get("CV_ID") or ""] = tuple(dict.fromkeys(filter(None, values)))
     return {
         kind.get("LINGUISTIC_TYPE_ID"): found.get(kind.get("CONTROLLED_VOCABULARY_REF") or "", ())
@@ -394,10 +377,6 @@ def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_A
         start, stop = (times[slot] for slot in pair)
         if stop < start:
             raise item.error(f"{start} to {stop} s", "an end that is not before the start")
-        found.append(_Annotation(item.get("ANNOTATION_ID") or "", _value(item), start, stop))
+        name, value = item.get("ANNOTATION_ID") or "", item.text_at("ANNOTATION_VALUE")
+        found.append(_Annotation(name, value, start, stop))
     return found
-
-
-def _value(annotation: XmlElement) -> str:
-    found = annotation.find("ANNOTATION_VALUE")
-    return "" if found is None else found.text

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from msqnet.errors import DatasetError
-from msqnet.formats.annotations import count_notes, free_name
+from msqnet.formats.annotations import count_notes, free_name, one_file_each
 from msqnet.formats.options import choose
 from msqnet.formats.xml_files import xml_text
 from msqnet.labels import SEPARATOR
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
@@ -38,7 +37,6 @@ OBSERVED = "observed"
 MODIFIERS, COMMENT, SCORE = "modifiers", "comment", "score"
 NO_SUBJECT = "no subject"
 
-_SUFFIX = ".eaf"
 _VOCABULARY = "labels"
 _LANGUAGE = "und"
 _FORMAT = "3.0"
@@ -54,15 +52,7 @@ _DETAILS: dict[str, Callable[[Event], str]] = {
 
 
 def write_elan(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    """Write files of ELAN, each replaced at once.
-
-    Args:
-        annotations: what was noted.
-        path: a file that ends in ``.eaf`` for one video, or a folder for any number.
-        options: ``tiers``: labels or subjects.
-
-    Returns:
-        What was changed.
+    """Write files of ELAN, each replaced at once; returns notes on what was changed.
 
     Raises:
         DatasetError: one file for several videos, or no video at all.
@@ -71,7 +61,8 @@ def write_elan(annotations: Annotations, path: Path, options: Mapping[str, str])
     layout = choose(options, "tiers", ("labels", "subjects"))
     counts: Counter[str] = Counter()
     contents = {}
-    for place, video in _places(annotations.videos, path):
+    videos = one_file_each(annotations.videos, path, ".eaf", "ELAN", lambda v: v.path.stem)
+    for place, video in videos.items():
         labels = [name for name in annotations.labels if video.is_checked(name)]
         tiers = _Tiers(counts)
         tiers.add_events(video, labels, annotations.point_labels, layout)
@@ -84,29 +75,8 @@ def write_elan(annotations: Annotations, path: Path, options: Mapping[str, str])
     return count_notes(counts)
 
 
-def _places(videos: Sequence[AnnotatedVideo], path: Path) -> Iterator[tuple[Path, AnnotatedVideo]]:
-    if not videos:
-        raise DatasetError(f"{path}: there is no video to write; a file of ELAN is about one")
-    if path.suffix.lower() == _SUFFIX and not path.is_dir():
-        if len(videos) > 1:
-            raise DatasetError(
-                f"{path}: found {len(videos)} videos, but a file of ELAN holds one; name a folder "
-                f"instead, such as {path.with_suffix('')}"
-            )
-        yield path, videos[0]
-        return
-    taken: set[str] = set()
-    for video in videos:
-        yield path / f"{free_name(video.path.stem, taken)}{_SUFFIX}", video
-
-
 class _Tiers:
-    """The tiers of a file.
-
-    Attributes:
-        elements: in order.
-        num_annotations: how many there are on all of them.
-    """
+    """The tiers of a file in order, and the number of annotations on all of them."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self.elements: list[Element] = []
@@ -269,12 +239,8 @@ def _header(video: AnnotatedVideo, folder: Path, num_annotations: int) -> Elemen
             "RELATIVE_MEDIA_URL": relative if relative.startswith("../") else f"./{relative}",
         },
     )
-    properties = {
-        "split": video.split,
-        "group": video.group,
-        "lastUsedAnnotationId": str(num_annotations),
-    }
-    for name, value in properties.items():
+    last = "lastUsedAnnotationId", str(num_annotations)
+    for name, value in (("split", video.split), ("group", video.group), last):
         if value:
             SubElement(header, "PROPERTY", {"NAME": name}).text = xml_text(value)
     return header
