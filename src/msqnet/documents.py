@@ -130,11 +130,7 @@ class JsonValue(Value):
 
 
 def read_json(path: Path, advice: str) -> JsonValue:
-    """The document in a file; one that ends in ``.gz`` is unpacked. All errors end with `advice`.
-
-    Raises:
-        DatasetError: not JSON, not UTF-8, or larger than `MAX_JSON_BYTES`.
-    """
+    """The document in a file; ``.gz`` is unpacked. `DatasetError` if too large or not JSON."""
     is_packed = path.suffix.lower() == ".gz"
     try:
         with path.open("rb") as file:
@@ -279,11 +275,7 @@ def _rows(lines: CsvReader, table: Table, *, is_strict: bool) -> Iterator[TableR
 
 
 def read_text(path: Path, advice: str = "get the file again") -> str:
-    """The text of a file.
-
-    Raises:
-        DatasetError: it cannot be read, or is not UTF-8.
-    """
+    """The text of a file; `DatasetError` if it cannot be read, or is not UTF-8."""
     try:
         return _decoded(path, path.read_bytes(), advice)
     except OSError as error:
@@ -298,11 +290,7 @@ def _decoded(path: Path, content: bytes, advice: str) -> str:
 
 
 def bounded(path: Path, file: IO[bytes] | gzip.GzipFile, max_bytes: int) -> bytes:
-    """The content of an open file.
-
-    Raises:
-        DatasetError: it is larger than the bound.
-    """
+    """The content of an open file; `DatasetError` if it is larger than the bound."""
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise DatasetError(

@@ -345,19 +345,15 @@ class _Document:
         self.moved_seconds = 0.0
         self._tags: dict[int, list[tuple[int, Event]]] = {}
         for number, event in enumerate(video.events, start=1):
-            for frame in self._frames(event):
+            start = event.start_seconds
+            stop = start if event.end_seconds is None else event.end_seconds
+            first, end = self._times.frames_of(start, stop)
+            if stop > start:
+                begin, last = self._times.seconds_of(first), self._times.seconds_of(end)
+                moved = max(abs(begin - start), abs(last - stop))
+                self.moved_seconds = max(self.moved_seconds, moved)
+            for frame in range(first, end):
                 self._tags.setdefault(frame, []).append((number, event))
-
-    def _frames(self, event: Event) -> range:
-        """Frames of an event, at least one."""
-        times, start = self._times, event.start_seconds
-        stop = start if event.end_seconds is None else event.end_seconds
-        first = times.frame_at(start)
-        end = max(first + 1, times.end_frame(stop))
-        if stop > start:
-            moved = abs(times.seconds_of(first) - start), abs(times.seconds_of(end) - stop)
-            self.moved_seconds = max(self.moved_seconds, *moved)
-        return range(first, end)
 
     def write_tags(self, part: Path, file: Path) -> None:
         """Write the tags into a part of the file, which names a video below it relative to it."""

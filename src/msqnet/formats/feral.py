@@ -20,19 +20,14 @@ import numpy as np
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
 from msqnet.formats import ALL_FIELDS, Format, Reading
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
-from msqnet.formats.frame_times import (
-    FrameTimes,
-    check_frame_count,
-    parse_rate,
-    read_frame_times,
-)
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
+from msqnet.formats.frame_times import FrameTimes, check_frame_count, rate_option, read_frame_times
 from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,13 +35,19 @@ if TYPE_CHECKING:
 _ADVICE = "see 'Label Preparation' at getferal.ai"
 _BACKGROUND = "other"
 _SPLITS = ("train", "val", "test", "inference")
+_ABSENT = "videos that are not there, whose frames are taken by the rate given as fps"
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
     document = read_json(path, _ADVICE)
     names = _class_names(document.require("class_names"))
     is_multilabel = document.require("is_multilabel").truth()
-    splits = _splits(document.require("splits"))
+    splits: dict[str, str] = {}
+    for split, listed in document.require("splits").items():
+        for video in listed.elements():
+            # What is labelled belongs to the part that it was labelled for.
+            if splits.get(video.text(), "inference") == "inference":
+                splits[video.text()] = split
     counts: Counter[str] = Counter()
     videos = []
     for name, frames in document.require("labels").items():
@@ -54,14 +55,22 @@ def _read(path: Path, reading: Reading) -> Annotations:
             raise frames.error("labels of a video with a name")
         place = reading.video_path(name)
         present = _present(frames, len(names), is_multilabel=is_multilabel)
-        times = _times(place, len(present), reading.options, frames.place, counts)
+        times = read_frame_times(place)
+        if times is None:
+            rate = rate_option(reading.options, frames.place, "FERAL")
+            times = FrameTimes.at_rate(rate, len(present))
+            counts[_ABSENT] += 1
+        elif len(times.starts_seconds) != len(present):
+            raise DatasetError(
+                f"{frames.place}: found labels of {len(present)} frames, but {place.name} has "
+                f"{len(times.starts_seconds)}; use the video that was labelled"
+            )
         events = _events(present, names, times)
         split = splits.pop(name, "")
-        videos.append(AnnotatedVideo(place, tuple(events), times.duration_seconds, split=split))
+        videos.append(AnnotatedVideo(place, events, times.duration_seconds, split=split))
     counts["videos in a split that have no labels, which are left out"] += len(splits)
-    labels = LabelSet(tuple(dict.fromkeys(name for name in names if name is not None)))
-    notes = [f"{text}: {number}" for text, number in counts.items() if number]
-    return Annotations(tuple(videos), labels, notes=tuple(notes))
+    labels = LabelSet(tuple(name for name in names if name is not None))
+    return Annotations(tuple(videos), labels, notes=count_notes(counts))
 
 
 def _class_names(value: JsonValue) -> list[str | None]:
@@ -79,76 +88,41 @@ def _class_names(value: JsonValue) -> list[str | None]:
     return names
 
 
-def _splits(value: JsonValue) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for split, videos in value.items():
-        for video in videos.elements():
-            # What is labelled belongs to the part that it was labelled for.
-            if found.get(video.text(), "inference") == "inference":
-                found[video.text()] = split
-    return found
-
-
 def _present(frames: JsonValue, num_classes: int, *, is_multilabel: bool) -> NDArray[np.bool_]:
     """(frames, classes): whether a class holds in a frame."""
     rows = frames.value
     if not isinstance(rows, list) or not rows:
         raise frames.error("a list with the labels of each frame")
     present = np.zeros((len(rows), num_classes), dtype=bool)
+    expected = f"{num_classes} times 0 or 1"
+    if not is_multilabel:
+        expected = f"a class from 0 to {num_classes - 1}"
     for number, row in enumerate(rows):
-        if is_multilabel:
-            is_fine = isinstance(row, list) and len(row) == num_classes
-            if not is_fine or any(
-                type(item) not in (int, float) or item not in (0, 1) for item in row
-            ):
-                expected = f"{num_classes} times 0 or 1"
-                raise _frame(frames, number, row, expected)
+        if (
+            is_multilabel
+            and isinstance(row, list)
+            and len(row) == num_classes
+            and all(type(item) in (int, float) and item in (0, 1) for item in row)
+        ):
             present[number] = row
-        elif type(row) is int and 0 <= row < num_classes:
+        elif not is_multilabel and type(row) is int and 0 <= row < num_classes:
             present[number, row] = True
         else:
-            raise _frame(frames, number, row, f"a class from 0 to {num_classes - 1}")
+            place = f"{frames.place}: frame {number}"
+            raise JsonValue(row, place, frames.advice).error(expected)
     return present
-
-
-def _frame(frames: JsonValue, number: int, row: object, expected: str) -> DatasetError:
-    return JsonValue(row, f"{frames.place}: frame {number}", frames.advice).error(expected)
-
-
-def _times(
-    path: Path, num_frames: int, options: Mapping[str, str], place: str, counts: Counter[str]
-) -> FrameTimes:
-    times = read_frame_times(path)
-    if times is None:
-        counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
-        return FrameTimes.at_rate(_rate(options, place), num_frames)
-    if len(times.starts_seconds) != num_frames:
-        raise DatasetError(
-            f"{place}: found labels of {num_frames} frames, but {path.name} has "
-            f"{len(times.starts_seconds)}; use the video that was labelled"
-        )
-    return times
-
-
-def _rate(options: Mapping[str, str], place: str) -> float:
-    written = options.get("fps")
-    if written is None:
-        raise DatasetError(
-            f"{place}: the video is not there, so nothing says when its frames are; put it there, "
-            "or give its frame rate as --option fps=25"
-        )
-    return parse_rate(written)
 
 
 def _events(
     present: NDArray[np.bool_], names: Sequence[str | None], times: FrameTimes
-) -> Iterator[Event]:
+) -> tuple[Event, ...]:
+    events = []
     for number, name in enumerate(names):
-        if name is None:
-            continue
-        edges = np.flatnonzero(np.diff(np.r_[False, present[:, number], False]))
-        for first, last in edges.reshape(-1, 2).tolist():
-            yield Event(name, times.seconds_of(first), times.seconds_of(last))
+        if name is not None:
+            edges = np.flatnonzero(np.diff(np.r_[False, present[:, number], False]))
+            for first, last in edges.reshape(-1, 2).tolist():
+                events.append(Event(name, times.seconds_of(first), times.seconds_of(last)))
+    return tuple(events)
 
 
 def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -183,7 +157,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
         f"the folder of the videos, for FERAL: {folder}",
         "starts and ends are those of frames",
         *annotations.other_labels_note(FORMAT.title),
-        *(f"{text}: {number}" for text, number in counts.items() if number),
+        *count_notes(counts),
     )
 
 
@@ -205,13 +179,14 @@ def _video_names(videos: Sequence[AnnotatedVideo], path: Path) -> tuple[str, lis
 def _frames(
     video: AnnotatedVideo, labels: LabelSet, options: Mapping[str, str], counts: Counter[str]
 ) -> NDArray[np.bool_]:
+    """(frames, labels): whether a label holds in a frame."""
     times = read_frame_times(video.path)
     if times is None:
-        rate = _rate(options, str(video.path))
+        rate = rate_option(options, video.path, "FERAL")
         if video.duration_seconds is None:
             raise DatasetError(f"{video.path}: its length is not known; put the video there")
         check_frame_count(video.path, video.duration_seconds, rate)
-        counts["videos that are not there, whose frames are taken by the rate given as fps"] += 1
+        counts[_ABSENT] += 1
         times = FrameTimes.at_rate(rate, max(1, round(video.duration_seconds * rate)))
     present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)
     for event in video.events:
@@ -229,6 +204,7 @@ def _frames(
 
 
 def _single(present: NDArray[np.bool_], video: AnnotatedVideo) -> list[int]:
+    """The class of each frame, 0 where no label holds."""
     several = np.flatnonzero(present.sum(axis=1) > 1)
     if len(several):
         raise DatasetError(

@@ -58,6 +58,11 @@ class FrameTimes:
         """The first frame that begins at a time or after it; N where there is none."""
         return int(np.searchsorted(self.starts_seconds, seconds - 1e-6, side="left"))
 
+    def frames_of(self, start_seconds: float, end_seconds: float) -> tuple[int, int]:
+        """The first frame that shows an interval, and the one after the last; at least one."""
+        first = self.frame_at(start_seconds)
+        return first, max(first + 1, self.end_frame(end_seconds))
+
     @classmethod
     def at_rate(cls, fps: float, num_frames: int) -> FrameTimes:
         """Evenly spaced frames."""
@@ -83,12 +88,7 @@ def duration_seconds(path: Path, written: float | None = None) -> float | None:
 
 
 def rate_option(options: Mapping[str, str], place: object, title: str) -> float:
-    """Frames a second of the video at `place`, which is missing, by the option ``fps``.
-
-    Raises:
-        DatasetError: there is no such option.
-        ConfigError: its value is no frame rate.
-    """
+    """Frames a second of the missing video at `place`; `DatasetError` without option ``fps``."""
     if "fps" not in options:
         raise DatasetError(
             f"{place}: the video is not there, and {title} counts frames; put it there, or take "
@@ -98,11 +98,7 @@ def rate_option(options: Mapping[str, str], place: object, title: str) -> float:
 
 
 def parse_rate(written: str) -> float:
-    """Frames a second, as an option has them: 25, 29.97 or 30000/1001.
-
-    Raises:
-        ConfigError: no such number, or one that no video has.
-    """
+    """Frames a second such as 25, 29.97 or 30000/1001; `ConfigError` if no video has them."""
     try:
         rate = float(Fraction(written))
     except (ValueError, ZeroDivisionError, OverflowError):

@@ -182,11 +182,7 @@ class _XmlReader:
 
 
 def xml_text(text: str) -> str:
-    """The same text, if XML can hold it.
-
-    Raises:
-        DatasetError: it has a character that XML does not allow.
-    """
+    """The same text; `DatasetError` for a character that XML does not allow."""
     found = _NOT_XML.search(text)
     if found is not None:
         raise DatasetError(

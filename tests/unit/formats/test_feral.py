@@ -148,7 +148,7 @@ def test_one_class_a_frame_has_other_for_the_rest(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     found = annotated(tmp_path)
-    with pytest.raises(DatasetError, match=r"give its frame rate as --option fps=25"):
+    with pytest.raises(DatasetError, match=r"put it there, or take --option fps="):
         written(found, path)
     with pytest.raises(ConfigError, match="option fps=fast: expected frames a second"):
         written(found, path, fps="fast")
@@ -188,7 +188,7 @@ def test_malformed_labels_say_where(
         read(MULTILABEL | change, fps="10")
     with pytest.raises(DatasetError, match="no 'labels'; found 'class_names'"):
         read({"class_names": {"0": "a"}, "is_multilabel": True, "splits": {}}, fps="10")
-    with pytest.raises(DatasetError, match="the video is not there, so nothing says when its"):
+    with pytest.raises(DatasetError, match="the video is not there, and FERAL counts frames"):
         read(MULTILABEL)
 
 

@@ -77,12 +77,7 @@ _EVENT_COLUMNS = (
 
 
 def read_events(path: Path, reading: Reading) -> Annotations:
-    """The videos that a table of events is about.
-
-    Raises:
-        DatasetError: no table of events, or a row that is not as it should be.
-        ConfigError: an observation that the file does not have.
-    """
+    """The videos that a table of events is about."""
     table = read_delimited(
         path,
         _ADVICE,
@@ -117,15 +112,10 @@ def read_events(path: Path, reading: Reading) -> Annotations:
 
 @dataclass
 class _Observation:
-    """What the rows of one observation say.
+    """Rows of one observation: its first `line`, files and their lengths as written, and events.
 
-    Attributes:
-        line: of its first row.
-        source: files of its players, as written; so are their `lengths`.
-        offset_seconds: when the first file began.
-        variables: independent variables by name.
-        begun: states that did not end yet, by what their end has to have.
-        media: files that rows name, in order.
+    `begun` are states that did not end yet, by what their end has to have; `media` are the files
+    that rows name, in order.
     """
 
     line: int
@@ -261,11 +251,7 @@ def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Cod
 def write_events(
     annotations: Annotations, path: Path, options: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Write aggregated events of all videos at once; returns notes on what was left out.
-
-    Raises:
-        DatasetError: another suffix than ``.tsv`` or ``.csv``.
-    """
+    """Write aggregated events of all videos at once; returns notes on what was left out."""
     del options
     delimiter = _DELIMITERS.get(path.suffix.lower())
     if delimiter is None:

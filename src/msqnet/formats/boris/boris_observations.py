@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import av
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Event,
-    clean_label,
-    free_name,
-    split_comment,
-)
+from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label, free_name, split_comment
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import video_address
 from msqnet.intervals import covers, intersect
@@ -50,11 +44,9 @@ _T = TypeVar("_T")
 
 
 class Medium(NamedTuple):
-    """A file, and when it was watched on the clock of an observation.
+    """A file, and when it was watched on the clock of an observation; the last one has no end.
 
-    Attributes:
-        end_seconds: when it was over; infinite for the last one.
-        length_seconds: as the observation has it; None where it does not say.
+    `length_seconds` is as the observation has it; None where it does not say.
     """
 
     path: Path

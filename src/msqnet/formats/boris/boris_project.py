@@ -77,12 +77,7 @@ _NO_VIDEO = {"LIVE": "live observations", "IMAGES": "observations of pictures"}
 
 
 def read_project(path: Path, reading: Reading) -> Annotations:
-    """The videos of all observations of a project.
-
-    Raises:
-        DatasetError: not a project of BORIS, or a part of it that is not as it should be.
-        ConfigError: an option that does not fit.
-    """
+    """The videos of all observations of a project."""
     document = read_json(path, _ADVICE)
     project = _ProjectReader(_ethogram(document.require("behaviors_conf")), reading)
     observations = chosen(dict(document.require("observations").items()), reading.options)
@@ -120,12 +115,9 @@ def _number_first(name: str) -> tuple[bool, int, str]:
 
 
 class _ProjectReader:
-    """Reads the observations of one project.
+    """Reads observations; `is_state` says which codes of the ethogram are states.
 
-    Attributes:
-        is_state: whether a code of the ethogram is one of a state.
-        counts: of what could not be kept.
-        unknown: number of events by code that the ethogram does not have.
+    `counts` are of what could not be kept, `unknown` of events by code not in the ethogram.
     """
 
     def __init__(self, is_state: Mapping[str, bool], reading: Reading) -> None:
@@ -273,11 +265,7 @@ def _interval(value: JsonValue) -> Interval | None:
 def write_project(
     annotations: Annotations, path: Path, options: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Write a project; one that is there is replaced at once. Returns notes on what was assumed.
-
-    Raises:
-        DatasetError: another suffix than ``.boris``, which BORIS would not open.
-    """
+    """Write a project; one that is there is replaced at once. Returns notes on what was assumed."""
     del options
     if path.suffix.lower() != ".boris":
         raise DatasetError(f"{path}: found suffix {path.suffix!r}, expected .boris")

@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    clean_label,
-    count_notes,
-)
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.elan.elan_writer import (
     COMMENT,
     KINDS,
@@ -56,12 +50,7 @@ _ORIGIN = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
 def read_elan(path: Path, reading: Reading) -> Annotations:
-    """The videos of a file, or of all files in a folder.
-
-    Raises:
-        DatasetError: not a file of ELAN, or a part of it that is not as it should be.
-        ConfigError: an option that does not fit.
-    """
+    """The videos of a file, or of all files in a folder."""
     paths = [path] if path.is_file() else sorted(path.rglob("*.eaf"))
     if not paths:
         raise DatasetError(f"{path}: no file that ends in .eaf in it; name the folder of them")
@@ -89,14 +78,9 @@ class _Annotation(NamedTuple):
 
 
 class _Tier(NamedTuple):
-    """A tier with annotations of its own times, or one that says more about another's.
+    """A tier with annotations of its own times, or with `references` to those of others.
 
-    Attributes:
-        participant: who it is about; empty where nothing is said.
-        kind: name of its linguistic type.
-        vocabulary: values of its controlled vocabulary in order.
-        annotations: with times.
-        references: (id of another annotation, value) of those without times.
+    `kind` is its linguistic type; references are (id of an annotation, value).
     """
 
     name: str
@@ -348,8 +332,7 @@ def _vocabularies(root: XmlElement) -> dict[str | None, tuple[str, ...]]:
 def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:
     """Annotations of a tier that have times.
 
-    A slot without a time lies evenly between the aligned slots before and after it, as ELAN shows
-    it.
+    A slot without a time is evenly between the aligned slots before and after it, as in ELAN.
     """
     aligned = list(tier.iter("ALIGNABLE_ANNOTATION"))
     ends = [(item.require("TIME_SLOT_REF1"), item.require("TIME_SLOT_REF2")) for item in aligned]

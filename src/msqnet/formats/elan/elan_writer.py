@@ -52,12 +52,7 @@ _DETAILS: dict[str, Callable[[Event], str]] = {
 
 
 def write_elan(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    """Write files of ELAN, each replaced at once; returns notes on what was changed.
-
-    Raises:
-        DatasetError: one file for several videos, or no video at all.
-        ConfigError: an option that does not fit.
-    """
+    """Write files of ELAN, each replaced at once; returns notes on what was changed."""
     layout = choose(options, "tiers", ("labels", "subjects"))
     counts: Counter[str] = Counter()
     contents = {}
@@ -82,7 +77,7 @@ class _Tiers:
         self.elements: list[Element] = []
         self.num_annotations = 0
         self._counts = counts
-        self._slots: list[int] = []
+        self._slots: list[tuple[int, Element, str]] = []
         self._taken: set[str] = set()
 
     def add_events(
@@ -117,17 +112,13 @@ class _Tiers:
             self._add_aligned(tier, start, max(start + 1, round(last * 1000)), OBSERVED)
 
     def time_order(self) -> Element:
-        """Slots in order of time, numbered so; annotations get these numbers."""
-        order = sorted(range(len(self._slots)), key=lambda number: self._slots[number])
-        names = {f"ts{number + 1}": f"ts{rank}" for rank, number in enumerate(order, start=1)}
+        """Slots in order of time, to which annotations refer from here on."""
         found = Element("TIME_ORDER")
-        for rank, number in enumerate(order, start=1):
-            values = {"TIME_SLOT_ID": f"ts{rank}", "TIME_VALUE": str(self._slots[number])}
+        slots = sorted(self._slots, key=lambda slot: slot[0])
+        for rank, (milliseconds, annotation, end) in enumerate(slots, start=1):
+            annotation.set(end, f"ts{rank}")
+            values = {"TIME_SLOT_ID": f"ts{rank}", "TIME_VALUE": str(milliseconds)}
             SubElement(found, "TIME_SLOT", values)
-        for tier in self.elements:
-            for annotation in tier.iter("ALIGNABLE_ANNOTATION"):
-                for end in ("TIME_SLOT_REF1", "TIME_SLOT_REF2"):
-                    annotation.set(end, names[annotation.get(end, "")])
         return found
 
     def _lanes(self, events: Sequence[Event]) -> list[list[tuple[int, int, Event]]]:
@@ -135,11 +126,11 @@ class _Tiers:
         lanes: list[list[tuple[int, int, Event]]] = []
         for event in events:
             start, end = self._milliseconds(event)
-            lane = next((lane for lane in lanes if lane[-1][1] <= start), None)
-            if lane is None:
-                lane = []
-                lanes.append(lane)
-            lane.append((start, end, event))
+            free = next((lane for lane in lanes if lane[-1][1] <= start), None)
+            if free is None:
+                lanes.append([(start, end, event)])
+            else:
+                free.append((start, end, event))
         return lanes or [[]]
 
     def _milliseconds(self, event: Event) -> tuple[int, int]:
@@ -179,19 +170,18 @@ class _Tiers:
         return tier
 
     def _add_aligned(self, tier: Element, start: int, end: int, value: str) -> str:
-        self._slots += [start, end]
-        count = len(self._slots)
-        values = {"TIME_SLOT_REF1": f"ts{count - 1}", "TIME_SLOT_REF2": f"ts{count}"}
-        return self._add_annotation(tier, "ALIGNABLE_ANNOTATION", values, value)
+        inner = self._add_annotation(tier, "ALIGNABLE_ANNOTATION", {}, value)
+        self._slots += [(start, inner, "TIME_SLOT_REF1"), (end, inner, "TIME_SLOT_REF2")]
+        return inner.get("ANNOTATION_ID", "")
 
     def _add_annotation(
         self, tier: Element, tag: str, values: Mapping[str, str], value: str
-    ) -> str:
+    ) -> Element:
         self.num_annotations += 1
-        name = f"a{self.num_annotations}"
-        inner = SubElement(SubElement(tier, "ANNOTATION"), tag, {"ANNOTATION_ID": name, **values})
+        values = {"ANNOTATION_ID": f"a{self.num_annotations}", **values}
+        inner = SubElement(SubElement(tier, "ANNOTATION"), tag, values)
         SubElement(inner, "ANNOTATION_VALUE").text = xml_text(value)
-        return name
+        return inner
 
 
 def _document(video: AnnotatedVideo, tiers: _Tiers, labels: Sequence[str], folder: Path) -> bytes:

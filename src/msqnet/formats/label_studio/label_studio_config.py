@@ -143,21 +143,16 @@ class FrameClock:
         return self.times.frame_at(middle_seconds)
 
     def frames_of(self, start_seconds: float, end_seconds: float) -> tuple[int, int]:
-        """The first and the last frame of an interval of time; at least one frame.
-
-        Needs a rate. An interval that begins or ends inside a frame of the file has all of it.
-        """
+        """The first and the last frame of an interval, by a known rate; at least one frame."""
         assert self.rate is not None
         if self.times is None:
             first = math.floor(start_seconds * self.rate + _EPSILON_SECONDS) + 1
             last = math.ceil(end_seconds * self.rate - _EPSILON_SECONDS)
             return first, max(first, last)
-        begin = self.times.frame_at(start_seconds)
-        end = max(begin + 1, self.times.end_frame(end_seconds))
-        # The first frames whose middle is not before these times.
+        # The first frames whose middle is not before the times of these.
         first, after = (
             max(1, math.ceil((self.times.seconds_of(index) - _EPSILON_SECONDS) * self.rate + 0.5))
-            for index in (begin, end)
+            for index in self.times.frames_of(start_seconds, end_seconds)
         )
         return first, max(first, after - 1)
 

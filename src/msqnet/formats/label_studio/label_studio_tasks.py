@@ -70,11 +70,7 @@ class _Project:
 
 
 def read_tasks(path: Path, reading: Reading) -> Annotations:
-    """Read an export.
-
-    Raises:
-        DatasetError: no export as JSON, or values in it that are not as they should be.
-    """
+    """Read an export; `DatasetError` if it is none, or a value is not as it should be."""
     document, options = read_json(path, _ADVICE), reading.options
     tasks = list(document.elements()) if isinstance(document.value, list) else [document]
     if "take" in options:
@@ -176,12 +172,7 @@ def _path(data: JsonValue, project: _Project) -> Path:
 
 
 def video_path(address: str, reading: Reading) -> Path:
-    """Where a video belongs that a task names by its address.
-
-    Args:
-        address: of a web server, of a storage, of a file that was uploaded, or a path.
-        reading: folder of the videos.
-    """
+    """Where a video belongs that a task names by an address of a server, a storage or a path."""
     try:
         parts = urlsplit(address)
         local = parse_qs(parts.query).get("d", [""])[0]
@@ -332,7 +323,7 @@ def write_tasks(
     """Write one task a video, and the labelling configuration beside them; returns notes.
 
     Raises:
-        ConfigError: an option that does not fit, or another ending of the file.
+        ConfigError: another ending of the file, or an option that does not fit.
         DatasetError: a video that is not there, while the rate of its frames is not given.
     """
     config = config_path(path)
@@ -437,10 +428,7 @@ def _regions(
             "to_name": VIDEO_NAME,
             "type": "timelinelabels",
             "origin": origin,
-            "value": {
-                "ranges": [{"start": first, "end": last}],
-                "timelinelabels": [event.label],
-            },
+            "value": {"ranges": [{"start": first, "end": last}], "timelinelabels": [event.label]},
         }
         if event.score is not None:
             region["score"] = event.score
