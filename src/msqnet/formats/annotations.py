@@ -147,16 +147,6 @@ class Annotations:
         others = {event.label for event in self.events()} - set(self.labels)
         return LabelSet((*self.labels, *sorted(others)))
 
-    def other_labels_note(self, title: str) -> tuple[str, ...]:
-        """What a format that knows no unknown labels makes of those beyond the ethogram."""
-        others = [label for label in self.all_labels() if label not in self.labels]
-        if not others:
-            return ()
-        return (
-            f"{title} takes labels that the ethogram does not have as absent wherever they were "
-            f"not seen, though nobody looked for them: {', '.join(others)}",
-        )
-
 
 def clean_label(written: str) -> str:
     """A label as a table can hold it: without spaces around it, ``/`` in place of ``|``."""

@@ -145,6 +145,11 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
             splits[video.split].append(name)
         else:
             counts["videos in none of FERAL's splits train, val and test, which FERAL passes"] += 1
+    new = ", ".join(labels.names[len(annotations.labels) :])
+    others = (
+        f"{FORMAT.title} takes labels that the ethogram does not have as absent wherever they were "
+        f"not seen, though nobody looked for them: {new}",
+    )
     document = {
         "class_names": {str(number): name for number, name in enumerate(classes)},
         "is_multilabel": is_multilabel,
@@ -156,7 +161,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
     return (
         f"the folder of the videos, for FERAL: {folder}",
         "starts and ends are those of frames",
-        *annotations.other_labels_note(FORMAT.title),
+        *(others if new else ()),
         *count_notes(counts),
     )
 

@@ -58,7 +58,7 @@ _TEXTS = {
     _SUBJECT: (_SEGMENT_ANCHOR, "Who did it"),
     _MODIFIERS: (_SEGMENT_ANCHOR, "More about it, joined by |"),
     _COMMENT: (_SEGMENT_ANCHOR, "Free text; score=... is what a model gave"),
-    _OBSERVED: (_SEGMENT_ANCHOR, "Any text: a stretch that was looked at, where not all was"),
+    _OBSERVED: (_SEGMENT_ANCHOR, "Any text: an interval that was looked at, where not all was"),
     _LOOKED_FOR: (_FILE_ANCHOR, "Behaviors that were looked for, joined by |; * is all"),
     _SPLIT: (_FILE_ANCHOR, "Part of the data, such as train or test"),
     _GROUP: (_FILE_ANCHOR, "What must not stand on both sides of a split"),
@@ -322,7 +322,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
         text = json.dumps(store, indent=1, ensure_ascii=False, allow_nan=False)
         part.write_text(text + "\n", encoding="utf-8")
     note = (
-        "videos are named by their paths, which VIA can open if it lies in the folder of the "
+        "videos are named by their paths, which VIA can open if it is in the folder of the "
         "project; --option base_url=... names them by an address"
     )
     return () if is_served else (note,)

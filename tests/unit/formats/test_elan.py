@@ -275,7 +275,7 @@ def test_old_vocabulary_is_read(read: Callable[..., Annotations]) -> None:
             document(
                 tier("a", aligned("a1", 1, 2)), tier("s", reference("r", "a1", "2"), kind="score")
             ),
-            "tier 's': found score '2', expected 0 to 1",
+            "tier 's': found '2', expected a score from 0 to 1",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from msqnet.documents import Value
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.elan.elan_writer import (
@@ -198,15 +199,10 @@ class _File:
         elif tier.kind == MODIFIERS:
             about.modifiers += [part.strip() for part in value.split(SEPARATOR)]
         elif tier.kind == SCORE:
-            try:
-                about.score = float(value)
-            except ValueError:
-                about.score = -1.0
+            score = Value(value, f"{self._path}: tier {tier.name!r}", _ADVICE)
+            about.score = score.number()
             if not 0 <= about.score <= 1:
-                raise DatasetError(
-                    f"{self._path}: tier {tier.name!r}: found score {value[:40]!r}, expected 0 to "
-                    f"1; {_ADVICE}"
-                )
+                raise score.error("a score from 0 to 1")
         else:
             about.modifiers.append(f"{tier.name}: {value}")
 

@@ -200,8 +200,7 @@ def _document(video: AnnotatedVideo, tiers: _Tiers, labels: Sequence[str], folde
     root.append(_header(video, folder, tiers.num_annotations))
     root.append(tiers.time_order())
     root.extend(tiers.elements)
-    kinds = {tier.get("LINGUISTIC_TYPE_REF", "") for tier in tiers.elements}
-    _add_types(root, kinds | {STATE})
+    _add_types(root, {STATE, *(tier.get("LINGUISTIC_TYPE_REF", "") for tier in tiers.elements)})
     vocabulary = SubElement(root, "CONTROLLED_VOCABULARY", {"CV_ID": _VOCABULARY})
     described = SubElement(vocabulary, "DESCRIPTION", {"LANG_REF": _LANGUAGE})
     described.text = "what was looked for"
