@@ -58,6 +58,7 @@ VOLATILE = (
         r"\1<n>",
     ),
     (re.compile(r'("created"|"last_updated"|DATE)(: ?|=)"[^"]*"'), r"\1\2<time>"),
+    (re.compile(r"(\"created\": ?)\d+"), r"\1<time>"),
 )
 
 

@@ -23,12 +23,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "msqnet"
-# Counted by this script at commit 67bcf8a; of a prediction, functions without bodies of classes.
+# Counted by this script at commit 67bcf8a. The target for a prediction was set for a count that had
+# the bodies of classes in it, which run when their module is imported.
 ROWS = (
     ("lines of src/**/*.py", "54,164", "<= 38,000"),
     ("files", "329", "<= 220"),
     ("options over all commands", "464", "<= 300"),
-    ("distinct functions in one predict", "283", "<= 250"),
+    ("functions, class bodies in a predict", "404", "<= 250"),
+    ("of these, functions", "283", ""),
     ("private functions used once", "680", "<= 350"),
     ("lines of tests/**/*.py", "41,781", "falls"),
     ("comment-only lines, % of src", "0.5", "reasons"),
@@ -85,16 +87,22 @@ def _options(parser: object) -> set[str]:
     }
 
 
-def functions_of_a_prediction(clip: str) -> list[str]:
-    """Distinct functions of the package in one prediction of a clip, as ``file:line name``."""
+def functions_of_a_prediction(clip: str) -> tuple[list[str], int]:
+    """What runs of the package in one prediction of a clip, as ``file:line name``.
+
+    Returns:
+        Distinct functions, and how many bodies of classes run besides.
+    """
     seen: set[tuple[str, int, str]] = set()
+    class_bodies: set[tuple[str, int]] = set()
 
     def hook(frame: object, event: str, _argument: object) -> None:
         code = frame.f_code  # type: ignore[attr-defined]
-        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
-        is_ours = is_function and code.co_filename.startswith(source)
-        if event == "call" and is_ours:
+        is_ours = code.co_filename.startswith(source) and not code.co_name.startswith("<")
+        if event == "call" and is_ours and code.co_flags & inspect.CO_OPTIMIZED:
             seen.add((code.co_filename, code.co_firstlineno, code.co_name))
+        elif event == "call" and is_ours:
+            class_bodies.add((code.co_filename, code.co_firstlineno))
 
     package = importlib.import_module("msqnet")
     source = str(Path(str(package.__file__)).parent)
@@ -107,14 +115,15 @@ def functions_of_a_prediction(clip: str) -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
-    return [f"{name.removeprefix(source)}:{line} {called}" for name, line, called in sorted(seen)]
+    names = [f"{name.removeprefix(source)}:{line} {called}" for name, line, called in sorted(seen)]
+    return names, len(class_bodies)
 
 
 def main() -> None:
     """Print the table."""
     clip = next((argument for argument in sys.argv[1:] if argument != "--list"), None)
     # First: nothing is imported or cached yet.
-    called = functions_of_a_prediction(clip) if clip else []
+    called, num_bodies = functions_of_a_prediction(clip) if clip else ([], 0)
     if "--list" in sys.argv:
         print("\n".join(called))
     num_files = len({line.partition(":")[0] for line in called})
@@ -122,7 +131,8 @@ def main() -> None:
         f"{num_lines(ROOT / 'src'):,}",
         str(len(list((ROOT / "src").rglob("*.py")))),
         str(num_options()),
-        f"{len(called)} in {num_files} files" if called else "(give a clip)",
+        str(len(called) + num_bodies) if called else "(give a clip)",
+        f"{len(called)} in {num_files} files" if called else "",
         str(num_used_once()),
         f"{num_lines(ROOT / 'tests'):,}",
         f"{comment_share():.1f}",
