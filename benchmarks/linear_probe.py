@@ -61,8 +61,9 @@ def probe_features(table: ClipTable) -> np.ndarray:
             batch = ClipBatch.stack(
                 [evaluation_clip(read_window(record, clip_config), clip_config)]
             )
-            looks = torch.stack([batch.pixels, batch.closeups], dim=1)
-            rows.append(video_statistics(trunk(looks).pooled)[0].numpy())
+            views = [batch.pixels, batch.closeups]
+            pooled = torch.stack([trunk(view.flatten(0, 1))[1] for view in views])  # (2, T, 1280)
+            rows.append(video_statistics(pooled[None])[0].numpy())
     return np.stack(rows)
 
 

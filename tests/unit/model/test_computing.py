@@ -1,4 +1,4 @@
-"""Devices and number formats: what is refused, what bf16 changes, and how much."""
+"""Devices, number formats and chunks: errors, the effect of bf16, sizes of chunks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from msqnet.errors import ConfigError
-from msqnet.model.computing import Computing, Fusable, has_fast_bf16, resolve_device
+from msqnet.model.computing import (
+    Computing,
+    Fusable,
+    chunks_of,
+    computed_whole,
+    has_fast_bf16,
+    resolve_device,
+)
 from msqnet.model.decoder import LogitHead, SharedLinear, TextAlignment, VideoQueryHead
 from tests.fixtures.models import fill_with_noise
 from tests.unit.inference.test_shared_frames import model_of
@@ -19,6 +26,8 @@ from tests.unit.model.test_every_encoder import clips_for, every_case, shared_mo
 
 if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
+
+ITEMS = torch.arange(10).view(5, 2)
 
 
 @pytest.mark.parametrize("name", ["bogus", "cuda:99", "cpu:x"])
@@ -103,3 +112,25 @@ def test_heads_compute_in_float32_under_autocast(head: LogitHead) -> None:
 def test_autocast_of_a_caller_stays_in_fp32() -> None:
     with torch.autocast("cpu", torch.bfloat16), Computing(torch.device("cpu")).inference():
         assert torch.is_autocast_enabled("cpu")
+
+
+def sizes(*, keeps_gradients: bool = False) -> list[int]:
+    chunks = chunks_of(ITEMS, 2, keeps_gradients=keeps_gradients)
+    assert torch.equal(torch.cat(list(chunks)), ITEMS)
+    return [len(chunk) for chunk in chunks]
+
+
+def test_cpu_computes_a_few_at_a_time() -> None:
+    assert sizes() == [2, 2, 1]
+
+
+def test_all_at_once_where_gradients_or_a_reader_need_it() -> None:
+    assert sizes(keeps_gradients=True) == [5]
+    with computed_whole():
+        assert sizes() == [5]
+    assert sizes() == [2, 2, 1]
+
+
+def test_other_devices_compute_all_at_once() -> None:
+    (whole,) = chunks_of(ITEMS.to("meta"), 2, keeps_gradients=False)
+    assert whole.shape == ITEMS.shape

@@ -1,4 +1,4 @@
-"""The decoder against PyTorch's own layer and against the equations written as loops."""
+"""Decoder, heads and positions against PyTorch's own layers and the equations as loops."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from msqnet.errors import VocabularyError
 from msqnet.model.attention import MultiHeadAttention
-from msqnet.model.decoder import DecoderLayer, MemoryEncoder, QueryDecoder, StackSizes
+from msqnet.model.decoder import (
+    DecoderLayer,
+    GroupWiseLinear,
+    MemoryEncoder,
+    QueryDecoder,
+    SharedLinear,
+    StackSizes,
+    TextAlignment,
+    VideoQueryHead,
+    sinusoidal_positions,
+)
 from tests.fixtures.transformer import copy_attention, copy_transformer
 
 WIDTH, HEADS, HIDDEN = 16, 4, 24
 NUM_CLIPS, NUM_LABELS, NUM_ITEMS = 2, 5, 7
+NUM_SCORED, NUM_COLUMNS, HEAD_WIDTH, TEXT_WIDTH = 3, 4, 6, 5
+TEXT = torch.arange(NUM_COLUMNS * TEXT_WIDTH, dtype=torch.float32).view(NUM_COLUMNS, -1).cos()
 # float32 sums in another order; values are of the size of 1.
 ROUNDING = 1e-5
 
@@ -175,3 +188,99 @@ def test_without_query_attention_a_query_answers_as_if_alone(
         torch.testing.assert_close(alone[:, 0], together[:, label], atol=ROUNDING, rtol=0)
     heard = QueryDecoder(sizes(2)).eval()
     assert (heard(queries[:, :1], memory, None) - heard(queries, memory, None)[:, :1]).abs().max()
+
+
+@torch.no_grad()
+def test_each_label_is_scored_by_its_own_weights() -> None:
+    head = GroupWiseLinear(NUM_COLUMNS, HEAD_WIDTH)
+    torch.nn.init.normal_(head.bias)
+    decoded = torch.randn(NUM_SCORED, NUM_COLUMNS, HEAD_WIDTH)
+    logits = head(decoded, TEXT)
+    assert logits.shape == (NUM_SCORED, NUM_COLUMNS)
+    for clip in range(NUM_SCORED):
+        for label in range(NUM_COLUMNS):
+            expected = decoded[clip, label] @ head.weight[label] + head.bias[label]
+            # Six products of values near 1, added in another order.
+            torch.testing.assert_close(logits[clip, label], expected, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_label_score_ignores_the_queries_of_other_labels() -> None:
+    head = GroupWiseLinear(NUM_COLUMNS, HEAD_WIDTH)
+    decoded = torch.randn(NUM_SCORED, NUM_COLUMNS, HEAD_WIDTH)
+    changed = decoded.clone()
+    changed[:, 1:] += 1
+    assert torch.equal(head(changed, TEXT)[:, 0], head(decoded, TEXT)[:, 0])
+
+
+def test_another_number_of_labels_is_refused_with_both_shapes() -> None:
+    head = GroupWiseLinear(NUM_COLUMNS, HEAD_WIDTH)
+    with pytest.raises(VocabularyError, match=r"\(1, 5, 6\).*\(B, 4, 6\)"):
+        head(torch.randn(1, NUM_COLUMNS + 1, HEAD_WIDTH), TEXT)
+
+
+def test_new_weights_lie_within_the_bounds_of_a_linear_layer() -> None:
+    head = GroupWiseLinear(50, 16)
+    assert 0.24 < head.weight.abs().max() <= 16**-0.5
+    assert not head.bias.any()
+
+
+@torch.no_grad()
+def test_new_video_query_head_is_silent_and_then_linear() -> None:
+    head = VideoQueryHead(NUM_COLUMNS, HEAD_WIDTH)
+    query = torch.randn(NUM_SCORED, HEAD_WIDTH)
+    assert torch.equal(head(query, TEXT), torch.zeros(NUM_SCORED, NUM_COLUMNS))
+    torch.nn.init.normal_(head.weight)
+    torch.nn.init.normal_(head.bias)
+    torch.testing.assert_close(head(query, TEXT), query @ head.weight.T + head.bias)
+
+
+@torch.no_grad()
+def test_shared_head_scores_every_label_with_the_same_weights() -> None:
+    head = SharedLinear(HEAD_WIDTH)
+    decoded = torch.randn(NUM_SCORED, NUM_COLUMNS, HEAD_WIDTH)
+    logits = head(decoded, TEXT)
+    for clip in range(NUM_SCORED):
+        for label in range(NUM_COLUMNS):
+            expected = decoded[clip, label] @ head.linear.weight[0] + head.linear.bias[0]
+            torch.testing.assert_close(logits[clip, label], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("one_for_all", [False, True])
+@torch.no_grad()
+def test_text_alignment_is_a_scaled_cosine_with_an_offset(one_for_all: bool) -> None:
+    head = TextAlignment(HEAD_WIDTH, TEXT_WIDTH)
+    shape = (NUM_SCORED, HEAD_WIDTH) if one_for_all else (NUM_SCORED, NUM_COLUMNS, HEAD_WIDTH)
+    x = torch.randn(shape)
+    logits = head(x, TEXT)
+    assert logits.shape == (NUM_SCORED, NUM_COLUMNS)
+    for clip in range(NUM_SCORED):
+        for label in range(NUM_COLUMNS):
+            projected = head.project.weight @ (x[clip] if one_for_all else x[clip, label])
+            cosine = torch.cosine_similarity(projected, TEXT[label], dim=0)
+            # A new head has scale 10 and offset -3.
+            torch.testing.assert_close(logits[clip, label], 10 * cosine - 3, atol=1e-5, rtol=0)
+
+
+def test_positions_follow_the_published_formula() -> None:
+    width, indices = 8, [0, 1, 5, 15]
+    table = sinusoidal_positions(torch.tensor(indices), width)
+    assert table.shape == (4, 8)
+    assert table.dtype == torch.float32
+    for row, position in enumerate(indices):
+        for pair in range(width // 2):
+            angle = position / 10000 ** (2 * pair / width)
+            # float32 rounding of angles up to 15.
+            assert abs(table[row, 2 * pair].item() - math.sin(angle)) < 1e-5
+            assert abs(table[row, 2 * pair + 1].item() - math.cos(angle)) < 1e-5
+
+
+def test_global_token_has_no_position_and_frame_zero_has_one() -> None:
+    table = sinusoidal_positions(torch.tensor([-1, 0]), 6)
+    assert torch.equal(table[0], torch.zeros(6))
+    assert torch.equal(table[1], torch.tensor([0.0, 1.0] * 3))
+
+
+def test_both_views_at_one_time_share_a_position() -> None:
+    table = sinusoidal_positions(torch.tensor([-1, 0, 1, 0, 1]), 6)
+    assert torch.equal(table[1:3], table[3:5])
