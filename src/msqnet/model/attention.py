@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
-from msqnet.errors import ConfigError
+from msqnet.errors import check
 from msqnet.model.computing import computed_whole
 
 if TYPE_CHECKING:
@@ -32,20 +32,18 @@ _logger = logging.getLogger(__name__)
 SDPA = "sdpa"
 EAGER = "eager"
 _RECORDED = "msqnet_recorded"
+# The record of each module, by its identity, while one is being made.
 _records: ContextVar[dict[int, AttentionRecord]] = ContextVar("_records")
-"""The record of each module, by its identity, as far as one is being made."""
 
 
 class Attention(nn.Module):
-    """What every attention of ours shares: softmax(Q K^T / sqrt(d)) V over heads of width d.
-
-    Args:
-        dropout: of the attention weights, in training.
+    """Base of our own attention: softmax(Q K^T / sqrt(d)) V over heads of width d.
 
     Attributes:
+        dropout: of the attention weights, in training.
         implementation: "sdpa" or "eager", see the module.
         recorder: given every attention's weights, (B, A, N, M), before dropout; they are then
-            computed explicitly. None where nobody asks; see `recorded_attention`.
+            computed explicitly. See `recorded_attention`.
     """
 
     def __init__(self, dropout: float = 0.0):
@@ -68,10 +66,7 @@ class Attention(nn.Module):
 class MultiHeadAttention(Attention):
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(D / A)) V over A heads, with an output projection.
 
-    Args:
-        width: D, a multiple of ``num_heads``.
-        num_heads: A.
-        dropout: of the attention weights, in training.
+    ``width`` is D, a multiple of ``num_heads``.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float = 0.0):
@@ -89,24 +84,13 @@ class MultiHeadAttention(Attention):
         return heads.transpose(1, 2)  # (B, N, A, D/A) -> (B, A, N, D/A)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            queries: (B, N, D) float.
-            keys: (B, M, D) float.
-            values: (B, M, D) float.
-
-        Returns:
-            (B, N, D) float.
-        """
+        """Queries (B, N, D), keys and values (B, M, D) -> (B, N, D) float."""
         mixed = self.attend(
             self._heads(self.query(queries)),
             self._heads(self.key(keys)),
             self._heads(self.value(values)),
         )
-        result: Tensor = self.output(
-            mixed.transpose(1, 2).flatten(2)
-        )  # (B, A, N, D/A) -> (B, N, D)
+        result: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # (B, A, N, d) -> (B, N, D)
         return result
 
 
@@ -127,11 +111,11 @@ def check_attention(implementation: Any) -> None:
         ConfigError: neither "sdpa" nor "eager".
     """
     own = implementation.get("") if isinstance(implementation, dict) else implementation
-    if own not in (None, SDPA, EAGER):
-        raise ConfigError(
-            f"attn_implementation {own!r}: expected {SDPA!r} or {EAGER!r}; {SDPA!r} takes the "
-            "flash kernel by itself where the device has it"
-        )
+    check(
+        own in (None, SDPA, EAGER),
+        f"attn_implementation {own!r}: expected {SDPA!r} or {EAGER!r}; {SDPA!r} takes the "
+        "flash kernel by itself where the device has it",
+    )
 
 
 @contextmanager
@@ -140,9 +124,6 @@ def attention_if_available(config: PreTrainedConfig) -> Iterator[None]:
 
     A model of `transformers` refuses to be built with an attention that it lacks, but finds the
     best one that it has where none is asked for. `set_attention` then tells what came of it.
-
-    Args:
-        config: of the encoder.
     """
     asked = config._attn_implementation
     if asked == SDPA:
@@ -186,11 +167,7 @@ def set_attention(part: nn.Module, implementation: str | None) -> None:
 
 
 class AttentionRecord:
-    """Attention weights, each (B, A, N, M) with rows that add up to 1.
-
-    Attributes:
-        weights: in the order in which they were computed.
-    """
+    """Attention weights, each (B, A, N, M) with rows that add up to 1, in the order computed."""
 
     def __init__(self) -> None:
         self.weights: list[Tensor] = []
@@ -202,11 +179,7 @@ class AttentionRecord:
         self._of[id(module)] = weights
 
     def of(self, module: nn.Module) -> Tensor:
-        """The weights that one module computed last.
-
-        Raises:
-            KeyError: it computed none.
-        """
+        """The weights that one module computed last; a KeyError if it computed none."""
         return self._of[id(module)]
 
 
@@ -215,9 +188,6 @@ def recorded_attention(*parts: nn.Module | None) -> Iterator[AttentionRecord]:
     """Run the parts inside this, and their attention weights are kept.
 
     Results are those of the fused kernels but for rounding. Gradients flow through the weights.
-
-    Args:
-        parts: of a model; None counts as nothing.
     """
     AttentionInterface.register(_RECORDED, _recorded_attention)
     record = AttentionRecord()
@@ -263,12 +233,7 @@ def _recorded_attention(
 
 
 class HeadMix:
-    """Recorded attention, its heads mixed into one.
-
-    Args:
-        record: of a forward pass.
-        mix: (B, A, N, M) weights of one attention -> (B, N, M).
-    """
+    """Recorded attention whose heads ``mix`` makes one: (B, A, N, M) -> (B, N, M)."""
 
     def __init__(self, record: AttentionRecord, mix: Callable[[Tensor], Tensor]) -> None:
         self._record = record
@@ -310,12 +275,9 @@ def through_divided(
     Args:
         on_patches: (K, T, P) relevance.
         on_global: (K,) that of the global token, which takes part in every frame's attention; its
-            answers are averaged over the frames.
+            outputs are averaged over the frames.
         over_space: (T, 1 + P, 1 + P) attention in each frame, the global token first.
         over_time: (P, T, T) attention at each patch.
-
-    Returns:
-        The two before the layer.
     """
     num_frames = on_patches.shape[1]
     repeated = (on_global / num_frames)[:, None, None].expand(-1, num_frames, 1)

@@ -11,23 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from msqnet.config import ArchConfig, ClipConfig
-from msqnet.errors import CheckpointError, ConfigError
+from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.model.attention import attention_if_available
 from msqnet.model.checkpoints import check_loaded, model_type_of
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.model.decoder import (
-    GroupWiseLinear,
-    LogitHead,
-    MemoryEncoder,
-    QueryDecoder,
-    SharedLinear,
-    StackSizes,
-    TextAlignment,
-    VideoQueryHead,
-)
 from msqnet.model.image_encoders import (
-    CLIP_STATISTICS,
     IMAGE_ENCODERS,
     ImageEncoder,
     image_encoder_licence,
@@ -39,7 +28,7 @@ from msqnet.model.registry import (
     class_for_config,
     encoder_spec,
 )
-from msqnet.model.video_encoders.encoder import RANDOM, VideoEncoder
+from msqnet.model.video_encoders.encoder import CLIP_STATISTICS, RANDOM, VideoEncoder
 from msqnet.prompts import NAME_ONLY, prompts_of, read_label_table
 
 if TYPE_CHECKING:
@@ -58,26 +47,14 @@ _SAME_IN_BOTH = (
 ) - set(_ENCODERS)
 # What encoders at hand, labels and clips tell.
 _TOLD_BY_ENCODERS = {*_ENCODERS, "frame_pooling", "embedding", "label_width", "labels", "clip"}
-# Names of these settings in older versions.
-_OLD_NAMES = {"video_query_to_scores", "image_embedding"}
-_LABEL_BOUND = frozenset(
-    {
-        "query_encoder.label_embeddings",
-        "decoder.query_positions.weight",
-        "head.weight",
-        "head.bias",
-        "query_head.weight",
-        "query_head.bias",
-    }
+_LABEL_BOUND = (
+    *("query_encoder.label_embeddings", "decoder.query_positions.weight"),
+    *("head.weight", "head.bias", "query_head.weight", "query_head.bias"),
 )
 
 
 def build_video_encoder(config: MSQNetConfig) -> VideoEncoder:
-    """The video encoder that a configuration describes, with random weights.
-
-    Raises:
-        ConfigError: of no known type, or with settings that the type does not have.
-    """
+    """The video encoder that a configuration describes, with random weights."""
     settings: Any = config.video_encoder
     encoder_class = class_for_config(settings)
     with attention_if_available(settings):
@@ -93,71 +70,19 @@ def build_image_encoder(config: MSQNetConfig) -> ImageEncoder | None:
     if config.video_query != "image":
         return None
     settings: Any = config.image_encoder
-    if settings.model_type not in IMAGE_ENCODERS:
-        raise ConfigError(
-            f"no image encoder for a configuration of type {settings.model_type!r}; "
-            f"known are: {', '.join(IMAGE_ENCODERS)}"
-        )
+    check(
+        settings.model_type in IMAGE_ENCODERS,
+        f"no image encoder for a configuration of type {settings.model_type!r}; "
+        f"known are: {', '.join(IMAGE_ENCODERS)}",
+    )
     build: Any = IMAGE_ENCODERS[settings.model_type]
     with attention_if_available(settings):
         encoder: ImageEncoder = build(settings, projected=config.embedding == "projected")
     return encoder
 
 
-def _stack_sizes(config: MSQNetConfig, num_layers: int) -> StackSizes:
-    return StackSizes(
-        num_layers,
-        config.width,
-        config.decoder_heads,
-        config.decoder_feedforward,
-        config.dropout,
-        config.final_norms,
-    )
-
-
-def build_memory_encoder(config: MSQNetConfig) -> MemoryEncoder | None:
-    """Layers over the memory before the decoder, where the configuration asks for them."""
-    num_layers = config.memory_encoder_layers
-    return MemoryEncoder(_stack_sizes(config, num_layers)) if num_layers else None
-
-
-def build_decoder(config: MSQNetConfig) -> QueryDecoder:
-    """The decoder, with learned positions for each label where the configuration asks for them."""
-    num_labels = len(config.label_set)
-    return QueryDecoder(
-        _stack_sizes(config, config.decoder_layers),
-        query_attention=config.query_attention,
-        num_query_positions=num_labels if config.query_positions == "learned" else 0,
-    )
-
-
-def build_heads(config: MSQNetConfig, query_width: int) -> tuple[LogitHead, LogitHead | None]:
-    """From decoded queries to logits; and from the video query, where there is a direct path."""
-    num_labels = len(config.label_set)
-    head: LogitHead
-    if config.head == "shared":
-        head = SharedLinear(config.width)
-    elif config.head == "cosine":
-        head = TextAlignment(config.width, config.label_width)
-    else:
-        head = GroupWiseLinear(num_labels, config.width)
-    if not config.direct_path:
-        return head, None
-    if config.is_open:
-        return head, TextAlignment(query_width, config.label_width)
-    return head, VideoQueryHead(num_labels, query_width)
-
-
 def resized(pixels: Tensor, size: int) -> Tensor:
-    """Clips at the image encoder's size, where the video encoder's is another.
-
-    Args:
-        pixels: (B, T, 3, H, W) uint8.
-        size: side of the square frames, in pixels.
-
-    Returns:
-        (B, T, 3, size, size) uint8.
-    """
+    """Clips (B, T, 3, H, W) uint8 -> (B, T, 3, size, size) uint8."""
     if pixels.shape[-1] == size:
         return pixels
     frames = pixels.flatten(0, 1).float()  # (B*T, 3, H, W)
@@ -191,7 +116,14 @@ def new_model(
         encoder = load_text_encoder(arch.text_encoder, embedding=arch.embedding)
         texts = None if arch.label_table is None else read_label_table(arch.label_table)
         embeddings = embed_labels(encoder, prompts_of(labels, arch.prompts, texts))
-    video = _new_video_encoder(arch, clip)
+    check(
+        bool(arch.video_weights),
+        f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
+        "--arch.video_weights, or 'random' to train from nothing",
+    )
+    video = encoder_spec(arch.video_encoder).load().from_arch(arch, clip)
+    if arch.pixel_statistics == "clip":
+        video.set_pixel_statistics(CLIP_STATISTICS)
     if arch.video_query == "image":
         image = load_image_encoder(arch.image_encoder, projected=arch.embedding == "projected")
     config = model_config(
@@ -207,30 +139,15 @@ def new_model(
     return assembled_model(config, video, image, embeddings)
 
 
-def _new_video_encoder(arch: ArchConfig, clip: ClipConfig) -> VideoEncoder:
-    if not arch.video_weights:
-        raise ConfigError(
-            f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
-            "--arch.video_weights, or 'random' to train from nothing"
-        )
-    encoder = encoder_spec(arch.video_encoder).load().from_arch(arch, clip)
-    if arch.pixel_statistics == "clip":
-        encoder.set_pixel_statistics(CLIP_STATISTICS)
-    return encoder
-
-
 def assembled_model(
-    config: MSQNetConfig,
-    video: VideoEncoder,
-    image: ImageEncoder | None,
-    text: Tensor | None,
+    config: MSQNetConfig, video: VideoEncoder, image: ImageEncoder | None, text: Tensor | None
 ) -> MSQNet:
     """A new model with copies of pretrained weights, the rest random.
 
     Args:
-        config: of the model; its encoders are those given here.
+        config: its encoders are those given here.
         video: the video encoder.
-        image: the one behind the video query, where there is one.
+        image: the encoder behind the video query, if there is one.
         text: (K, D_t) float, what label queries start from; None for random ones.
 
     Raises:
@@ -252,15 +169,11 @@ def assembled_model(
 def model_config(
     arch: ArchConfig, clip: ClipConfig, labels: LabelSet, *, task: str, **encoders: Any
 ) -> MSQNetConfig:
-    """The configuration of a new model, apart from what its pretrained parts bring along.
+    """The configuration of a new model; see `new_model`.
 
     Args:
-        arch: as for `new_model`, and so the next three.
-        clip: see there.
-        labels: see there.
-        task: see there.
-        encoders: what `MSQNetConfig` calls ``video_encoder``, ``image_encoder``, ``text_encoder``
-            and ``label_width``.
+        encoders: ``video_encoder``, ``image_encoder``, ``text_encoder`` and ``label_width`` of
+            `MSQNetConfig`.
 
     Raises:
         ConfigError: settings that do not fit each other.
@@ -302,7 +215,7 @@ def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
 def _resized_clip(
     clip: ClipConfig, num_frames: int, size_pixels: int, *, closeup: bool
 ) -> ClipConfig:
-    """Clip settings of another size, their short sides in proportion."""
+    """Clip settings of another size, short sides in proportion."""
     return replace(
         clip,
         num_frames=num_frames,
@@ -327,8 +240,7 @@ def model_from_encoders(
     from msqnet.model.text_encoders import embed_labels, load_text_encoder
 
     _check_settings(settings)
-    if isinstance(labels, str):
-        raise ConfigError(f"labels {labels!r}: expected a list of names")
+    check(not isinstance(labels, str), f"labels {labels!r}: expected a list of names")
     names = LabelSet(tuple(labels))
     if not isinstance(video, VideoEncoder):
         video = _load_video_encoder(video, clip or ClipConfig())
@@ -350,27 +262,29 @@ def model_from_encoders(
         label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
         **{**_usual_settings(video, image, text), **settings},
     )
-    if config.is_open and text is None:
-        raise ConfigError(
-            f"head {config.head!r} scores any label by its text: it needs a text encoder"
-        )
+    check(
+        not config.is_open or text is not None,
+        f"head {config.head!r} scores any label by its text: it needs a text encoder",
+    )
     return assembled_model(config, video, image, embeddings)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
     own = {field.name for field in fields(MSQNetConfig)} & MSQNetConfig.__annotations__.keys()
     free = (own | {"attn_implementation"}) - _TOLD_BY_ENCODERS
-    if foreign := sorted(settings.keys() - free - _OLD_NAMES):
-        raise ConfigError(
-            f"settings {', '.join(foreign)}: unknown, or told by the encoders and labels; expected "
-            f"some of {', '.join(sorted(free))}"
-        )
+    # Settings under their names in older versions are read too.
+    foreign = sorted(settings.keys() - free - {"video_query_to_scores", "image_embedding"})
+    check(
+        not foreign,
+        f"settings {', '.join(foreign)}: unknown, or told by the encoders and labels; expected "
+        f"some of {', '.join(sorted(free))}",
+    )
 
 
 def _usual_settings(
     video: VideoEncoder, image: ImageEncoder | None, text: TextEncoder | None
 ) -> dict[str, Any]:
-    """What goes with the encoders where the user says nothing else."""
+    """Settings that go with the encoders, where the user gives none."""
     query = "image" if image is not None else "trunk" if video.query_width else "none"
     licences = [part.licence for part in (video, image, text) if part is not None]
     return {
@@ -383,16 +297,16 @@ def _usual_settings(
 
 
 def _clip_of(video: VideoEncoder, clip: ClipConfig | None) -> ClipConfig:
-    """The clips that an encoder takes; those that were asked for, if they are such."""
+    """Clips in the form that an encoder takes."""
     form = (video.num_frames, video.image_size, video.num_views > 1)
     if clip is None:
         return _resized_clip(ClipConfig(), *form[:2], closeup=form[2])
     found = (clip.num_frames, clip.size_pixels, clip.closeup)
-    if found != form:
-        raise ConfigError(
-            f"clip with (num_frames, size_pixels, closeup) {found}: expected {form}, those of the "
-            "video encoder"
-        )
+    check(
+        found == form,
+        f"clip with (num_frames, size_pixels, closeup) {found}: expected {form}, those of the "
+        "video encoder",
+    )
     return clip
 
 
@@ -429,15 +343,14 @@ def transfer(source: MSQNet, target: MSQNet) -> tuple[list[str], list[str]]:
     weights = source.state_dict()
     with torch.no_grad():
         for name, tensor in target.state_dict().items():
-            if name not in weights:
-                raise ConfigError(f"the model to start from has no {name}; are its sizes others?")
+            check(name in weights, f"the model to start from has no {name}; are its sizes others?")
             if name in _LABEL_BOUND:
                 tensor[to_rows] = weights[name][from_rows]
-            elif tensor.shape == weights[name].shape:
-                tensor.copy_(weights[name])
-            else:
-                raise ConfigError(
-                    f"{name}: found {tuple(weights[name].shape)} in the model to start from, "
-                    f"expected {tuple(tensor.shape)}; use the same architecture settings"
-                )
+                continue
+            check(
+                tensor.shape == weights[name].shape,
+                f"{name}: found {tuple(weights[name].shape)} in the model to start from, "
+                f"expected {tuple(tensor.shape)}; use the same architecture settings",
+            )
+            tensor.copy_(weights[name])
     return kept, new

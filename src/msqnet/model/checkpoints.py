@@ -10,6 +10,7 @@ import copy
 import json
 import logging
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
-from msqnet.errors import CheckpointError
+from msqnet.errors import CheckpointError, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -31,37 +32,35 @@ if TYPE_CHECKING:
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 ModuleT = TypeVar("ModuleT", bound="nn.Module")
 
-_NUM_NAMED_IN_ERRORS = 8
-# What transformers, tokenizers, safetensors and torch raise for absent, damaged or foreign files.
+# Errors of transformers, tokenizers, safetensors and torch for absent, damaged or foreign files.
 _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 
 
 def check_loaded(module: nn.Module, origin: str | Path) -> None:
-    """Refuse a module that has a tensor without storage or with a value that is not a number.
+    """Refuse a module that has a tensor without storage or with a value that is not finite.
 
     Args:
-        module: a module whose weights were just loaded.
-        origin: where they came from, for the message.
+        module: its weights were just loaded.
+        origin: of the weights, for the message.
 
     Raises:
         CheckpointError: a parameter or buffer is on the meta device, or holds NaN or infinity.
     """
-    for tensors in (module.named_parameters(), module.named_buffers()):
-        for name, tensor in tensors:
-            if tensor.is_meta:
-                raise CheckpointError(
-                    f"{origin}: tensor {name!r} {tuple(tensor.shape)} has no values after loading; "
-                    "the checkpoint is incomplete, fetch or save it again"
-                )
-            # NaN and infinity survive a sum, and a sum is the fastest pass over many millions.
-            if torch.isfinite(tensor.sum()):
-                continue
-            num_bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-            if num_bad:
-                raise CheckpointError(
-                    f"{origin}: tensor {name!r} holds {num_bad} of {tensor.numel()} values that "
-                    "are NaN or infinite, expected none; fetch or save the checkpoint again"
-                )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise CheckpointError(
+                f"{origin}: tensor {name!r} {tuple(tensor.shape)} has no values after loading; "
+                "the checkpoint is incomplete, fetch or save it again"
+            )
+        # NaN and infinity survive a sum, and a sum is the fastest pass over many millions.
+        if torch.isfinite(tensor.sum()):
+            continue
+        num_bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+        if num_bad:
+            raise CheckpointError(
+                f"{origin}: tensor {name!r} holds {num_bad} of {tensor.numel()} values that "
+                "are NaN or infinite, expected none; fetch or save the checkpoint again"
+            )
 
 
 def align(module: nn.Module) -> None:
@@ -82,7 +81,7 @@ def filled(
     Args:
         build: makes the module.
         parts: the state dict of each part, by the attribute that holds it.
-        origin: where the tensors came from, for messages.
+        origin: of the tensors, for messages.
 
     Raises:
         CheckpointError: see `check_loaded`.
@@ -117,8 +116,7 @@ def load_backbone(
         model_class: the class to build, for instance ``TimesformerModel``.
         name_or_folder: hub id, or folder with ``config.json`` and the weights.
         model_types: the ``model_type`` values of ``config.json`` that hold such weights.
-        ignored_prefixes: names of checkpoint tensors that the class is known not to use start so,
-            for instance ``classifier.``.
+        ignored_prefixes: of checkpoint tensors that the class does not use, as ``classifier.``.
 
     Raises:
         CheckpointError: not found, damaged, of another model type, or with tensors that are
@@ -137,8 +135,7 @@ def load_backbone(
             name_or_folder, output_loading_info=True, dtype=torch.float32
         )
     model: ModelT = loaded[0]
-    report: dict[str, Any] = loaded[1]
-    check_report(report, name_or_folder, ignored_prefixes)
+    check_report(loaded[1], name_or_folder, ignored_prefixes)
     check_loaded(model, name_or_folder)
     align(model)
     return model
@@ -163,7 +160,7 @@ def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
         filename: relative to the checkpoint, with ``/``.
 
     Raises:
-        CheckpointError: the hub cannot be asked, and nothing stored here tells.
+        CheckpointError: the hub cannot be reached, and its answer is not in the cache.
     """
     folder = Path(name_or_folder)
     if folder.is_dir():
@@ -186,12 +183,20 @@ def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
             return None
 
 
-def read_json_file(path: Path) -> Any:
-    """The content of a JSON file.
+def package_folder(package: str, purpose: str) -> Path:
+    """Folder of an installed package of the extra ``lite``; ``purpose`` starts the message.
 
     Raises:
-        CheckpointError: it is damaged.
+        MissingExtra: it is not installed.
     """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra(purpose, extra="lite")
+    return Path(spec.submodule_search_locations[0])
+
+
+def read_json_file(path: Path) -> Any:
+    """The content of a JSON file; a `CheckpointError` if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -201,11 +206,7 @@ def read_json_file(path: Path) -> Any:
 
 
 def load_tokenizer(name_or_folder: str | Path) -> Any:
-    """The tokenizer stored beside a text encoder.
-
-    Raises:
-        CheckpointError: not found, or damaged.
-    """
+    """The tokenizer stored beside a text encoder; a `CheckpointError` without one."""
     with loading_from(name_or_folder):
         tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
     # Where its files are absent transformers builds one that knows no word, without an error.
@@ -219,7 +220,7 @@ def load_tokenizer(name_or_folder: str | Path) -> Any:
 
 @contextmanager
 def loading_from(origin: str | Path) -> Iterator[None]:
-    """Turn load errors into ours; hold back transformers' log, whose content we check ourselves."""
+    """Turn load errors into ours; silence transformers' log, whose content is checked here."""
     verbosity = transformers_logging.get_verbosity()
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
@@ -244,8 +245,8 @@ def check_report(
     """Refuse a load that did not account for every tensor.
 
     Args:
-        report: what transformers gives for ``output_loading_info``.
-        origin: where the weights are from, for the message.
+        report: ``output_loading_info`` of transformers.
+        origin: of the weights, for the message.
         ignored_prefixes: as for `load_backbone`.
 
     Raises:
@@ -260,10 +261,9 @@ def check_report(
     }
     for problem, names in problems.items():
         if names:
-            shown = ", ".join(sorted(names)[:_NUM_NAMED_IN_ERRORS])
-            rest = f" and {len(names) - _NUM_NAMED_IN_ERRORS} more"
+            shown = ", ".join(sorted(names)[:8])
+            rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
             raise CheckpointError(
-                f"{origin}: {len(names)} tensors are {problem}: {shown}"
-                f"{rest if len(names) > _NUM_NAMED_IN_ERRORS else ''}; "
+                f"{origin}: {len(names)} tensors are {problem}: {shown}{rest}; "
                 "expected exactly those of the model, name a complete checkpoint of it"
             )

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from msqnet.config import Precision
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-_FIRST_WITH_BF16 = (8, 0)  # CUDA's compute capability of Ampere
 _WITH_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _is_whole: ContextVar[bool] = ContextVar("_is_whole", default=False)
 
@@ -121,7 +120,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     are imitated: a CPU takes several times as long as in float32.
     """
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= _FIRST_WITH_BF16
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     if device.type == "cpu":  # AVX512-BF16 or AMX
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
@@ -129,37 +128,26 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Computing:
-    """Where a finished model computes, and with which numbers.
-
-    Attributes:
-        device: that holds the weights.
-        precision: of products.
-    """
+    """The device that holds the weights of a finished model, and the precision of its products."""
 
     device: torch.device
     precision: Precision = "fp32"
 
     @classmethod
     def of(cls, device: str = "auto", precision: Precision = "fp32") -> Computing:
-        """By names.
-
-        Args:
-            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-            precision: `fp32` or `bf16`.
+        """By names: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `fp32` or `bf16`.
 
         Raises:
             ConfigError: a device that cannot be used, or not with this precision.
         """
-        if precision not in get_args(Precision):
-            raise ConfigError(
-                f"precision {precision!r}: expected {' or '.join(get_args(Precision))}"
-            )
+        choices = get_args(Precision)
+        check(precision in choices, f"precision {precision!r}: expected {' or '.join(choices)}")
         found = resolve_device(device)
-        if precision == "bf16" and not has_fast_bf16(found):
-            raise ConfigError(
-                f"precision bf16: not for this {found.type}; it is for NVIDIA's GPUs since Ampere, "
-                "and for CPUs with AVX512-BF16 or AMX: take fp32"
-            )
+        check(
+            precision != "bf16" or has_fast_bf16(found),
+            f"precision bf16: not for this {found.type}; it is for NVIDIA's GPUs since Ampere, "
+            "and for CPUs with AVX512-BF16 or AMX: take fp32",
+        )
         return cls(found, precision)
 
     def prepare(self, module: nn.Module) -> None:

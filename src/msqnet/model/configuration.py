@@ -8,7 +8,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from msqnet.config import ArchConfig, ClipConfig
 from msqnet.config.architecture import check_method
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, check
 from msqnet.labels import LabelSet
 from msqnet.model.registry import encoder_spec, spec_of_model_type
 
@@ -144,36 +144,31 @@ class MSQNetConfig(PreTrainedConfig):
 
     def _check(self) -> None:
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} {getattr(self, name)!r}: expected one of {choices}")
-        if (self.video_query == "image") != (self.image_encoder is not None):
-            raise ConfigError("an image encoder is needed for video_query 'image', and only there")
-        if not 0 <= self.query_share <= 1:
-            raise ConfigError(f"query_share {self.query_share}: expected 0 to 1")
+            found = getattr(self, name)
+            check(found in choices, f"{name} {found!r}: expected one of {choices}")
+        check(
+            (self.video_query == "image") == (self.image_encoder is not None),
+            "an image encoder is needed for video_query 'image', and only there",
+        )
+        check(0 <= self.query_share <= 1, f"query_share {self.query_share}: expected 0 to 1")
         encoder: Any = self.video_encoder
         spec = spec_of_model_type(encoder.model_type)
         for name, asked in (
             ("video_query", self.video_query == "trunk"),
             ("frame_pooling", self.frame_pooling != "frames"),
         ):
-            if asked and (spec is None or name not in spec.settings):
-                raise ConfigError(
-                    f"{name} {getattr(self, name)!r}: not for the video encoder of type "
-                    f"{encoder.model_type!r}"
-                )
+            check(
+                not asked or (spec is not None and name in spec.settings),
+                f"{name} {getattr(self, name)!r}: not for the video encoder of type "
+                f"{encoder.model_type!r}",
+            )
         check_method(self)
         for name in ("thresholds", "calibration_scale", "calibration_bias"):
-            if len(getattr(self, name)) != len(self.label_set):
-                raise ConfigError(
-                    f"{name} has {len(getattr(self, name))} values, expected {len(self.label_set)}"
-                )
+            found, expected = len(getattr(self, name)), len(self.label_set)
+            check(found == expected, f"{name} has {found} values, expected {expected}")
 
     def set_labels(self, names: Sequence[str]) -> None:
-        """Other labels; the known ones keep their thresholds, new ones get the median.
-
-        Args:
-            names: of an open vocabulary.
-        """
+        """Other labels of an open vocabulary; new ones get the median of the thresholds."""
         known = dict(zip(self.labels or (), self.thresholds or (), strict=True))
         usual = sorted(known.values())[len(known) // 2]
         scale, bias = (self.calibration_scale or [1.0])[0], (self.calibration_bias or [0.0])[0]
@@ -185,7 +180,7 @@ class MSQNetConfig(PreTrainedConfig):
 
     @property
     def is_open(self) -> bool:
-        """Whether labels can be asked for that the model was not trained on."""
+        """Whether the model scores labels that it was not trained on."""
         return self.head != "group_wise"
 
     @property

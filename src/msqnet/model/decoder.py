@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,12 @@ from msqnet.errors import VocabularyError
 from msqnet.model.attention import MultiHeadAttention
 from msqnet.model.computing import Float32Module
 
-_LONGEST_WAVELENGTH = 10000.0
+if TYPE_CHECKING:
+    from msqnet.model.configuration import MSQNetConfig
+
 # Of text alignment: as SigLIP starts, but for rarer negatives (labels of one clip, not of a batch).
 _INITIAL_SCALE = 10.0
 _INITIAL_BIAS = -3.0
-_EMBEDDING_DEVIATION = 0.02
 
 
 def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
@@ -43,7 +44,7 @@ def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
     """
     position = indices.to(torch.float32)[:, None]  # (M, 1)
     even = torch.arange(0, width, 2, dtype=torch.float32, device=indices.device)
-    angle = position * torch.exp(even * (-math.log(_LONGEST_WAVELENGTH) / width))  # (M, D/2)
+    angle = position * torch.exp(even * (-math.log(10000.0) / width))  # (M, D/2)
     table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (M, D/2, 2) -> (M, D)
     return table.masked_fill(position < 0, 0.0)
 
@@ -51,27 +52,21 @@ def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
 class QueryEncoder(nn.Module):
     """Multi-modal label queries: Q_0 = W_que [Q_l, Q_v] (paper, section 3.2).
 
-    Args:
-        num_labels: K.
-        label_width: D_t.
-        query_width: D'', or 0 without a video query.
-        width: D.
-        is_learned: whether Q_l is trained.
+    ``query_width`` is D'', or 0 without a video query.
     """
 
-    def __init__(
-        self, num_labels: int, label_width: int, query_width: int, width: int, *, is_learned: bool
-    ):
+    def __init__(self, config: MSQNetConfig, query_width: int):
         super().__init__()
-        self.label_embeddings = nn.Parameter(torch.empty(num_labels, label_width))
-        self.label_embeddings.requires_grad_(is_learned)
+        label_width, width = config.label_width, config.width
+        self.label_embeddings = nn.Parameter(torch.empty(len(config.label_set), label_width))
+        self.label_embeddings.requires_grad_(config.learn_label_queries)
         # W_que [Q_l, Q_v] = W_l Q_l + W_v Q_v: the video's part is computed once, not K times.
         self.project_labels = nn.Linear(label_width, width, bias=False)
         self.project_video = nn.Linear(query_width, width, bias=False) if query_width else None
 
     def reset_parameters(self) -> None:
         """Label embeddings N(0, 0.02)."""
-        nn.init.normal_(self.label_embeddings, std=_EMBEDDING_DEVIATION)
+        nn.init.normal_(self.label_embeddings, std=0.02)
 
     def forward(self, text: Tensor, video_query: Tensor | None, batch_size: int) -> Tensor:
         """Text (K, D_t) and the clips' (B, D''), or None -> (B, K, D) float."""
@@ -82,37 +77,15 @@ class QueryEncoder(nn.Module):
         return queries + from_video[:, None]  # (B, K, D)
 
 
-@dataclass(frozen=True)
-class StackSizes:
-    """Sizes of a stack of layers.
-
-    Attributes:
-        num_layers: L.
-        width: D.
-        num_heads: A.
-        feedforward_width: hidden width of the feed-forward parts.
-        dropout: in training, after each part and inside the attention.
-        final_norm: whether one more layer norm follows the last layer, as in
-            `torch.nn.Transformer`.
-    """
-
-    num_layers: int
-    width: int
-    num_heads: int
-    feedforward_width: int
-    dropout: float
-    final_norm: bool = False
-
-
 class _Layer(nn.Module):
-    """What both kinds of layer have: the feed-forward part."""
+    """The feed-forward part of both kinds of layer."""
 
-    def __init__(self, sizes: StackSizes):
+    def __init__(self, config: MSQNetConfig):
         super().__init__()
-        self.expand = nn.Linear(sizes.width, sizes.feedforward_width)
-        self.contract = nn.Linear(sizes.feedforward_width, sizes.width)
-        self.feedforward_norm = nn.LayerNorm(sizes.width)
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.expand = nn.Linear(config.width, config.decoder_feedforward)
+        self.contract = nn.Linear(config.decoder_feedforward, config.width)
+        self.feedforward_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
 
     def _feedforward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(F.relu(self.expand(x)))
@@ -123,20 +96,17 @@ class _Layer(nn.Module):
 class MemoryLayer(_Layer):
     """Self-attention among memory items, then feed-forward."""
 
-    def __init__(self, sizes: StackSizes):
-        super().__init__(sizes)
-        self.attention = MultiHeadAttention(sizes.width, sizes.num_heads, sizes.dropout)
-        self.attention_norm = nn.LayerNorm(sizes.width)
+    def __init__(self, config: MSQNetConfig):
+        super().__init__(config)
+        self.attention = MultiHeadAttention(config.width, config.decoder_heads, config.dropout)
+        self.attention_norm = nn.LayerNorm(config.width)
 
     def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
-        """One round.
+        """(B, M, D) float -> (B, M, D) float.
 
         Args:
-            memory: (B, M, D) float.
+            memory: queries, keys and values.
             positions: (M, D) float added to queries and keys, not to values; or None.
-
-        Returns:
-            (B, M, D) float.
         """
         keys = memory if positions is None else memory + positions
         attn_output = self.attention(keys, keys, memory)
@@ -146,10 +116,12 @@ class MemoryLayer(_Layer):
 class MemoryEncoder(nn.Module):
     """Layers over the memory before the decoder; the paper has none, its released code has six."""
 
-    def __init__(self, sizes: StackSizes):
+    def __init__(self, config: MSQNetConfig):
         super().__init__()
-        self.layers = nn.ModuleList(MemoryLayer(sizes) for _ in range(sizes.num_layers))
-        self.norm = nn.LayerNorm(sizes.width) if sizes.final_norm else None
+        self.layers = nn.ModuleList(
+            MemoryLayer(config) for _ in range(config.memory_encoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.width) if config.final_norms else None
 
     def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
         """(B, M, D) float -> (B, M, D) float; ``positions`` as for `MemoryLayer`."""
@@ -161,35 +133,22 @@ class MemoryEncoder(nn.Module):
 class DecoderLayer(_Layer):
     """Self-attention among queries, cross-attention to the memory, feed-forward.
 
-    Positions are added to the keys of the cross-attention only, never to its values.
-
-    Args:
-        sizes: see there.
-        query_attention: without it queries do not know of each other, so that the score of a label
-            does not depend on which others are asked for.
+    Positions are added to the keys of the cross-attention only, never to its values. Without
+    ``query_attention`` the score of a label does not depend on the other labels asked for.
     """
 
-    def __init__(self, sizes: StackSizes, *, query_attention: bool = True):
-        super().__init__(sizes)
-        width, heads, dropout = sizes.width, sizes.num_heads, sizes.dropout
+    def __init__(self, config: MSQNetConfig):
+        super().__init__(config)
+        width, heads, dropout = config.width, config.decoder_heads, config.dropout
         self.self_attention = self.self_attention_norm = None
-        if query_attention:
+        if config.query_attention:
             self.self_attention = MultiHeadAttention(width, heads, dropout)
             self.self_attention_norm = nn.LayerNorm(width)
         self.cross_attention = MultiHeadAttention(width, heads, dropout)
         self.cross_attention_norm = nn.LayerNorm(width)
 
     def forward(self, queries: Tensor, memory: Tensor, memory_keys: Tensor) -> Tensor:
-        """One round.
-
-        Args:
-            queries: (B, K, D) float.
-            memory: (B, M, D) float, the values of the cross-attention.
-            memory_keys: (B, M, D) float, memory plus time positions.
-
-        Returns:
-            (B, K, D) float.
-        """
+        """Queries (B, K, D), memory (B, M, D) and the memory with positions -> (B, K, D) float."""
         if self.self_attention is not None and self.self_attention_norm is not None:
             attn_output = self.self_attention(queries, queries, queries)
             queries = self.self_attention_norm(queries + self.dropout(attn_output))
@@ -201,25 +160,16 @@ class QueryDecoder(nn.Module):
     """A stack of decoder layers over one memory.
 
     Labels have no order, so queries carry no position by default: permuting them permutes the
-    result. ``num_query_positions`` adds the learned ones of equations 4 and 5.
-
-    Args:
-        sizes: see there.
-        query_attention: see `DecoderLayer`.
-        num_query_positions: 0, or the number of labels K to learn one position for each.
+    result. ``query_positions`` "learned" adds those of equations 4 and 5.
     """
 
-    def __init__(
-        self, sizes: StackSizes, *, query_attention: bool = True, num_query_positions: int = 0
-    ):
+    def __init__(self, config: MSQNetConfig):
         super().__init__()
-        self.layers = nn.ModuleList(
-            DecoderLayer(sizes, query_attention=query_attention) for _ in range(sizes.num_layers)
-        )
-        self.norm = nn.LayerNorm(sizes.width) if sizes.final_norm else None
-        self.query_positions = (
-            nn.Embedding(num_query_positions, sizes.width) if num_query_positions else None
-        )
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.norm = nn.LayerNorm(config.width) if config.final_norms else None
+        self.query_positions = None
+        if config.query_positions == "learned":
+            self.query_positions = nn.Embedding(len(config.label_set), config.width)
 
     def forward(self, queries: Tensor, memory: Tensor, memory_positions: Tensor | None) -> Tensor:
         """Decode.
@@ -306,11 +256,7 @@ class GroupWiseLinear(LogitHead):
 
 
 class SharedLinear(LogitHead):
-    """logit_k = w . Q_(L,k) + b: one weight vector for all labels, which the queries tell apart.
-
-    Args:
-        width: D.
-    """
+    """logit_k = w . Q_(L,k) + b: one weight vector for all labels, which the queries tell apart."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -358,7 +304,7 @@ class VideoQueryHead(LogitHead):
 
     Args:
         num_labels: K.
-        width: D'', of the video query, already standardised.
+        width: D'' of the normalized video query.
     """
 
     def __init__(self, num_labels: int, width: int):
@@ -368,4 +314,21 @@ class VideoQueryHead(LogitHead):
 
     def logits(self, x: Tensor, text: Tensor) -> Tensor:
         """(B, D'') float -> (B, K) float logits; the text is not used."""
-        return nn.functional.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
+
+
+def new_heads(config: MSQNetConfig, query_width: int) -> tuple[LogitHead, LogitHead | None]:
+    """The head of the decoded queries; and that of the video query, (B, D''), if there is one."""
+    num_labels = len(config.label_set)
+    head: LogitHead
+    if config.head == "shared":
+        head = SharedLinear(config.width)
+    elif config.head == "cosine":
+        head = TextAlignment(config.width, config.label_width)
+    else:
+        head = GroupWiseLinear(num_labels, config.width)
+    if not config.direct_path:
+        return head, None
+    if config.is_open:
+        return head, TextAlignment(query_width, config.label_width)
+    return head, VideoQueryHead(num_labels, query_width)

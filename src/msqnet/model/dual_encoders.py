@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import (
     CLIPTextModel,
-    CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
     SiglipModel,
     SiglipTextModel,
@@ -32,16 +31,14 @@ from msqnet.model.checkpoints import (
 from msqnet.model.image_encoders import (
     CLIP_LICENCE,
     SIGLIP_LICENCE,
-    WHOLE_CLIP,
-    WHOLE_SIGLIP,
     ClipImageEncoder,
     SiglipImageEncoder,
     load_clip,
+    load_clip_half,
 )
 from msqnet.model.text_encoders import TextEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -50,9 +47,6 @@ if TYPE_CHECKING:
     from msqnet.model.text_encoders import Embedding
 
 DualKind = Literal["clip", "siglip"]
-# In the configurations of OpenAI's checkpoints; the model then takes the highest token as the end.
-_UNSET_END_TOKEN = 2
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class ClipTextEncoder(TextEncoder):
@@ -61,7 +55,7 @@ class ClipTextEncoder(TextEncoder):
     Args:
         model: the `CLIPTextModel`.
         projection: into the space shared with images; None for ``pooled`` embeddings.
-        tokenizer: the checkpoint's own.
+        tokenizer: of the same checkpoint.
         name: hub id or folder.
 
     Raises:
@@ -74,63 +68,35 @@ class ClipTextEncoder(TextEncoder):
     def __init__(
         self, model: CLIPTextModel, projection: nn.Linear | None, tokenizer: Any, name: str
     ):
-        _check_end_token(tokenizer.eos_token_id, model.config.eos_token_id, name)
-        width = model.config.hidden_size if projection is None else projection.out_features
-        super().__init__(
-            model,
-            tokenizer,
-            name=name,
-            width=width,
-            max_num_tokens=model.config.max_position_embeddings,
-        )
-        self.is_normalised = projection is not None
+        # The pooled state is that of the end token; without one CLIP takes the first, in silence.
+        # OpenAI's checkpoints name token 2; the model then takes the highest token as the end.
+        found, expected = tokenizer.eos_token_id, model.config.eos_token_id
+        if expected not in (found, 2):
+            raise CheckpointError(
+                f"{name}: the tokenizer ends a text with token {found}, the text encoder expects "
+                f"{expected}; take tokenizer and weights from the same checkpoint"
+            )
+        width = None if projection is None else projection.out_features
+        super().__init__(model, tokenizer, name, width=width)
+        self.is_normalized = projection is not None
         self._projection = projection
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> ClipTextEncoder:
         """Start from a CLIP checkpoint, whole or text encoder only, with its tokenizer."""
-        if embedding == "pooled":
-            model = load_backbone(
-                CLIPTextModel,
-                name_or_folder,
-                model_types={WHOLE_CLIP, "clip_text_model"},
-                ignored_prefixes=(
-                    "vision_model.",
-                    "text_projection",
-                    "visual_projection",
-                    "logit_scale",
-                ),
-            )
-            return cls(model, None, load_tokenizer(name_or_folder), name_or_folder)
-        whole: Any
-        if model_type_of(name_or_folder) == WHOLE_CLIP:
-            whole = load_clip(name_or_folder)
-        else:
-            whole = load_backbone(
-                CLIPTextModelWithProjection, name_or_folder, model_types={"clip_text_model"}
-            )
-        tokenizer = load_tokenizer(name_or_folder)
-        return cls(whole.text_model, whole.text_projection, tokenizer, name_or_folder)
+        model, projection = load_clip_half(
+            name_or_folder, "text", projected=embedding == "projected"
+        )
+        return cls(model, projection, load_tokenizer(name_or_folder), name_or_folder)
 
     @property
     def source(self) -> dict[str, str]:
         """As for every text encoder, with ``embedding``."""
-        return {**super().source, "embedding": "projected" if self.is_normalised else "pooled"}
+        return {**super().source, "embedding": "projected" if self.is_normalized else "pooled"}
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         pooled: Tensor = self._model(**tokens).pooler_output
         return pooled if self._projection is None else self._projection(pooled)
-
-
-def _check_end_token(
-    found: int | None, expected: int | list[int] | None, origin: str | Path
-) -> None:
-    """The pooled state is that of the end token; without one CLIP takes the first, in silence."""
-    if expected not in (found, _UNSET_END_TOKEN):
-        raise CheckpointError(
-            f"{origin}: the tokenizer ends a text with token {found}, the text encoder expects "
-            f"{expected}; take tokenizer and weights from the same checkpoint"
-        )
 
 
 class SiglipTextEncoder(TextEncoder):
@@ -140,18 +106,13 @@ class SiglipTextEncoder(TextEncoder):
     embedding is the state at the last position, which is padding unless the text fills all: a text
     that is padded less gets another embedding, without an error.
 
-    Args:
-        model: the `SiglipTextModel`.
-        tokenizer: the checkpoint's own.
-        name: hub id or folder.
-
     Raises:
         CheckpointError: the tokenizer cannot pad.
     """
 
     kind = "siglip"
     licence = SIGLIP_LICENCE
-    is_normalised = True
+    is_normalized = True
     _pads_to_max = True
 
     def __init__(self, model: SiglipTextModel, tokenizer: Any, name: str):
@@ -160,13 +121,7 @@ class SiglipTextEncoder(TextEncoder):
                 f"{name}: the tokenizer names no padding token, expected one; take the tokenizer "
                 "of the published checkpoint"
             )
-        super().__init__(
-            model,
-            tokenizer,
-            name=name,
-            width=model.head.out_features,
-            max_num_tokens=model.config.max_position_embeddings,
-        )
+        super().__init__(model, tokenizer, name, width=model.head.out_features)
         # SigLIP pads with its end token and was trained without punctuation; SigLIP 2 has a padding
         # token and was trained with it.
         self._drops_punctuation = tokenizer.pad_token_id == tokenizer.eos_token_id
@@ -174,19 +129,20 @@ class SiglipTextEncoder(TextEncoder):
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> SiglipTextEncoder:
         """Start from a SigLIP checkpoint, whole or text encoder only, with its tokenizer."""
-        del embedding  # there is one only
+        del embedding
         model = load_backbone(
             SiglipTextModel,
             name_or_folder,
-            model_types={WHOLE_SIGLIP, "siglip_text_model"},
+            model_types={"siglip", "siglip_text_model"},
             ignored_prefixes=("vision_model.", "logit_scale", "logit_bias"),
         )
         return cls(model, load_siglip_tokenizer(name_or_folder), name_or_folder)
 
     def _prepare(self, text: str) -> str:
-        lower = text.lower()
-        kept = lower.translate(_NO_PUNCTUATION) if self._drops_punctuation else lower
-        return " ".join(kept.split())
+        text = text.lower()
+        if self._drops_punctuation:
+            text = text.translate(str.maketrans("", "", string.punctuation))
+        return " ".join(text.split())
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         pooled: Tensor = self._model(input_ids=tokens["input_ids"]).pooler_output
@@ -260,45 +216,29 @@ class DualEncoder:
 
 
 def load_dual_encoder(name_or_folder: str | Path) -> DualEncoder:
-    """Load a whole CLIP or SigLIP.
-
-    Args:
-        name_or_folder: hub id or folder, with the tokenizer.
+    """Load a whole CLIP or SigLIP with its tokenizer.
 
     Raises:
         CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
     """
-    model_type = model_type_of(name_or_folder)
-    if model_type not in _LOADERS:
-        raise CheckpointError(
-            f"{name_or_folder}: found a model of type {model_type!r}, expected a whole "
-            f"{' or '.join(_LOADERS)}, with image and text encoder"
+    name, kind = str(name_or_folder), model_type_of(name_or_folder)
+    image: ImageEncoder
+    text: TextEncoder
+    if kind == "clip":
+        whole: Any = load_clip(name)
+        image = ClipImageEncoder.of_parts(
+            whole.vision_model, name, projected=True, projection=whole.visual_projection
         )
-    return _LOADERS[model_type](str(name_or_folder))
-
-
-def _load_clip(name: str) -> DualEncoder:
-    whole = load_clip(name)
-    return DualEncoder(
-        image_encoder=ClipImageEncoder.of_parts(whole.vision_model, whole.visual_projection, name),
-        text_encoder=ClipTextEncoder(
-            whole.text_model, whole.text_projection, load_tokenizer(name), name
-        ),
-        logit_scale=whole.logit_scale.detach().exp().item(),
-        logit_bias=0.0,
-        kind="clip",
+        tokenizer = load_tokenizer(name)
+        text = ClipTextEncoder(whole.text_model, whole.text_projection, tokenizer, name)
+        return DualEncoder(image, text, whole.logit_scale.detach().exp().item(), 0.0, "clip")
+    if kind == "siglip":
+        whole = load_backbone(SiglipModel, name, model_types={"siglip"})
+        image = SiglipImageEncoder.of_parts(whole.vision_model, name, projected=True)
+        text = SiglipTextEncoder(whole.text_model, load_siglip_tokenizer(name), name)
+        scale, bias = whole.logit_scale.detach().exp().item(), whole.logit_bias.detach().item()
+        return DualEncoder(image, text, scale, bias, "siglip")
+    raise CheckpointError(
+        f"{name}: found a model of type {kind!r}, expected a whole clip or siglip, with image and "
+        "text encoder"
     )
-
-
-def _load_siglip(name: str) -> DualEncoder:
-    whole = load_backbone(SiglipModel, name, model_types={"siglip"})
-    return DualEncoder(
-        image_encoder=SiglipImageEncoder.of_parts(whole.vision_model, name, projected=True),
-        text_encoder=SiglipTextEncoder(whole.text_model, load_siglip_tokenizer(name), name),
-        logit_scale=whole.logit_scale.detach().exp().item(),
-        logit_bias=whole.logit_bias.detach().item(),
-        kind="siglip",
-    )
-
-
-_LOADERS: dict[str, Callable[[str], DualEncoder]] = {"clip": _load_clip, "siglip": _load_siglip}

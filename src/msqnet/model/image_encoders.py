@@ -20,42 +20,46 @@ Axes: B clips, T frames, N images, M tokens of an image, D width, D'' of an embe
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
     CLIPModel,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
     SiglipVisionModel,
 )
 from transformers.activations import QuickGELUActivation
 
-from msqnet.errors import CheckpointError, ConfigError
+from msqnet.errors import CheckpointError, check
 from msqnet.model.attention import EAGER, attention_weights
 from msqnet.model.checkpoints import filled, load_backbone, model_type_of
 from msqnet.model.computing import chunks_of
-from msqnet.model.video_encoders.encoder import NUM_CHANNELS, PixelEncoder, PixelStatistics
+from msqnet.model.video_encoders.encoder import (
+    CLIP_STATISTICS,
+    HALF_STATISTICS,
+    NUM_CHANNELS,
+    PixelEncoder,
+    PixelStatistics,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
+    from transformers import (
+        CLIPVisionConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+        SiglipVisionConfig,
+    )
 
-# Of pixels scaled to [0, 1]; what the published weights were trained with.
-CLIP_STATISTICS: PixelStatistics = (
-    (0.48145466, 0.4578275, 0.40821073),
-    (0.26862954, 0.26130258, 0.27577711),
-)
-SIGLIP_STATISTICS: PixelStatistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CLIP_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
 SIGLIP_LICENCE = "SigLIP weights: Apache-2.0"
-WHOLE_CLIP = "clip"
-WHOLE_SIGLIP = "siglip"
 _FRAMES_AT_A_TIME = 4
-_QUICK_GELU_FACTOR = 1.702
 
 
 class ImageEncoder(PixelEncoder):
@@ -66,14 +70,9 @@ class ImageEncoder(PixelEncoder):
     Args:
         config: of the backbone.
         pixel_statistics: see `PixelEncoder`.
-        width: D'', the width of an embedding.
+        width: D''.
         frozen: whether its parameters are left as they are.
         projected: whether embeddings are those of the space shared with texts, of length 1.
-
-    Attributes:
-        backbone: the network of `transformers`.
-        frozen: as given.
-        projected: as given.
 
     Raises:
         ConfigError: a backbone for frames that are not square RGB.
@@ -91,33 +90,53 @@ class ImageEncoder(PixelEncoder):
         projected: bool,
     ):
         super().__init__(config, width=width, pixel_statistics=pixel_statistics)
-        if not isinstance(self.config.image_size, int) or self.config.num_channels != NUM_CHANNELS:
-            raise ConfigError(
-                f"{self.display_name} image_size {self.config.image_size} with "
-                f"{self.config.num_channels} channels: expected one number and 3 channels"
-            )
+        check(
+            isinstance(self.config.image_size, int) and self.config.num_channels == NUM_CHANNELS,
+            f"{self.display_name} image_size {self.config.image_size} with "
+            f"{self.config.num_channels} channels: expected one number and 3 channels",
+        )
         self.frozen = frozen
         self.projected = projected
 
     @classmethod
     @abstractmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
-    ) -> Self:
-        """Start from a checkpoint, whole or image encoder only.
+    def from_pretrained(cls, name_or_folder: str | Path, *, projected: bool = False) -> Self:
+        """Start, frozen, from a checkpoint, whole or image encoder only.
 
         Raises:
             CheckpointError: the weights are absent, incomplete, damaged or of another model.
         """
 
+    @classmethod
+    def of_parts(
+        cls,
+        backbone: Any,
+        origin: str | Path,
+        *,
+        projected: bool,
+        projection: nn.Linear | None = None,
+    ) -> Self:
+        """Build the frozen encoder from loaded modules, whose tensors it takes over.
+
+        Args:
+            backbone: the network of `transformers`.
+            origin: where it came from, for messages.
+            projected: as for the class.
+            projection: into the shared space, where the network does not end there.
+        """
+        build: Any = cls
+        parts = {"backbone": backbone.state_dict()}
+        if projection is not None:
+            # A whole CLIP is as wide as its own configuration says; that of its image encoder may
+            # say something else.
+            backbone.config.projection_dim = projection.out_features
+            parts["projection"] = projection.state_dict()
+        encoder: Self = filled(lambda: build(backbone.config, projected=projected), parts, origin)
+        return encoder
+
     @abstractmethod
     def _embed(self, pixels: Tensor) -> Tensor:
         """Normalized frames (B*T, 3, H, W) to embeddings (B*T, D'')."""
-
-    def _embed_pixels(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 to (N, D'')."""
-        dtype = self.backbone.embeddings.patch_embedding.weight.dtype
-        return self._embed(self.normalize(frames, dtype))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode, except that a frozen encoder stays in eval mode and without gradients."""
@@ -143,25 +162,16 @@ class ImageEncoder(PixelEncoder):
         self.check_pixels(pixels, None, self.config.image_size)
         frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)
         is_kept = torch.is_grad_enabled() and not self.frozen
+        dtype = self.backbone.embeddings.patch_embedding.weight.dtype
         chunks = chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_kept)
-        embeddings = torch.cat([self._embed_pixels(chunk) for chunk in chunks])
+        embeddings = torch.cat([self._embed(self.normalize(chunk, dtype)) for chunk in chunks])
         if self.projected:
             embeddings = F.normalize(embeddings, dim=-1)
         return embeddings.reshape(*pixels.shape[:2], self.width)  # (B, T, D'')
 
 
 class ClipImageEncoder(ImageEncoder):
-    """Image embeddings of the frames of a clip, by default from a frozen encoder.
-
-    Args:
-        config: of CLIP's image encoder.
-        frozen: whether its parameters are left as they are.
-        projected: whether embeddings are those of the space shared with texts, of length 1, and
-            ``config.projection_dim`` wide.
-
-    Attributes:
-        projection: into the shared space; None unless ``projected``.
-    """
+    """CLIP's image embeddings; ``config.projection_dim`` wide if ``projected``."""
 
     display_name = "CLIP"
     licence = CLIP_LICENCE
@@ -186,74 +196,15 @@ class ClipImageEncoder(ImageEncoder):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
+        cls, name_or_folder: str | Path, *, projected: bool = False
     ) -> ClipImageEncoder:
         """Start from a CLIP checkpoint, whole or image encoder only."""
-        if not projected:
-            backbone = load_backbone(
-                CLIPVisionModel,
-                name_or_folder,
-                model_types={WHOLE_CLIP, "clip_vision_model"},
-                ignored_prefixes=(
-                    "text_model.",
-                    "text_projection",
-                    "visual_projection",
-                    "logit_scale",
-                ),
-            )
-            return cls.of_parts(backbone, None, name_or_folder, frozen=frozen)
-        whole: Any
-        if model_type_of(name_or_folder) == WHOLE_CLIP:
-            whole = load_clip(name_or_folder)
-        else:
-            whole = load_backbone(
-                CLIPVisionModelWithProjection, name_or_folder, model_types={"clip_vision_model"}
-            )
-        return cls.of_parts(
-            whole.vision_model, whole.visual_projection, name_or_folder, frozen=frozen
-        )
-
-    @classmethod
-    def of_parts(
-        cls,
-        backbone: CLIPVisionModel,
-        projection: nn.Linear | None,
-        origin: str | Path,
-        *,
-        frozen: bool = True,
-    ) -> ClipImageEncoder:
-        """Build the encoder from loaded modules, whose tensors it takes over.
-
-        Args:
-            backbone: CLIP's image encoder.
-            projection: into the shared space; None for ``pooled`` embeddings.
-            origin: where they came from, for messages.
-            frozen: as for the class.
-        """
-        config = backbone.config
-        if projection is not None:
-            # A whole CLIP is as wide as its own configuration says; that of its image encoder may
-            # say something else.
-            config.projection_dim = projection.out_features
-        parts = {"backbone": backbone.state_dict()}
-        if projection is not None:
-            parts["projection"] = projection.state_dict()
-        encoder = filled(
-            lambda: cls(config, frozen=frozen, projected=projection is not None), parts, origin
-        )
-        return encoder.requires_grad_(not frozen)
+        backbone, projection = load_clip_half(name_or_folder, "vision", projected=projected)
+        return cls.of_parts(backbone, name_or_folder, projected=projected, projection=projection)
 
 
 def pooled_class_token(model: CLIPVisionModel, pixels: Tensor) -> Tensor:
-    """The ``pooler_output`` of images.
-
-    Args:
-        model: CLIP's image encoder.
-        pixels: (N, 3, H, W) float, normalized.
-
-    Returns:
-        (N, D) float.
-    """
+    """The ``pooler_output`` (N, D) float of normalized images (N, 3, H, W) float."""
     parts: Any = model
     hidden = parts.pre_layrnorm(parts.embeddings(pixels))  # (N, M, D)
     *layers, last = parts.encoder.layers
@@ -268,28 +219,28 @@ def pooled_class_token(model: CLIPVisionModel, pixels: Tensor) -> Tensor:
 
 
 def _class_attention(attention: Any, tokens: Tensor) -> Tensor:
-    """What the first of the tokens (N, M, D) sees in all of them, (N, 1, D)."""
+    """Output (N, 1, D) of the attention of the first token to all tokens (N, M, D)."""
     heads = (attention.num_heads, -1)
     query = attention.q_proj(tokens[:, :1]).unflatten(2, heads).transpose(1, 2)  # (N, A, 1, D/A)
     keys = attention.k_proj(tokens).unflatten(2, heads).transpose(1, 2)  # (N, A, M, D/A)
     values = attention.v_proj(tokens).unflatten(2, heads).transpose(1, 2)
     if attention.config._attn_implementation == EAGER:
-        seen = attention_weights(query, keys, attention.scale) @ values
+        mixed = attention_weights(query, keys, attention.scale) @ values
     else:
-        seen = F.scaled_dot_product_attention(query, keys, values)
-    projected: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(query, keys, values)
+    projected: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return projected
 
 
 def _feedforward(network: Any, tokens: Tensor) -> Tensor:
-    """(N, M, D) -> (N, M, D)."""
+    """(N, M, D) -> (N, M, D), with x * sigmoid(1.702 x) as silu(1.702 x) / 1.702."""
     fc1, fc2 = network.fc1, network.fc2
     # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
     is_plain = type(fc1) is nn.Linear and type(fc2) is nn.Linear
     if not is_plain or not isinstance(network.activation_fn, QuickGELUActivation):
         result: Tensor = network(tokens)
         return result
-    factor = _QUICK_GELU_FACTOR
+    factor = 1.702
     flat = tokens.flatten(0, 1)
     hidden = torch.addmm(fc1.bias, flat, fc1.weight.t(), beta=factor, alpha=factor)
     hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
@@ -299,12 +250,7 @@ def _feedforward(network: Any, tokens: Tensor) -> Tensor:
 
 
 class SiglipImageEncoder(ImageEncoder):
-    """Image embeddings of the frames of a clip, by default from a frozen encoder.
-
-    Args:
-        config: of SigLIP's image encoder.
-        frozen: whether its parameters are left as they are.
-        projected: whether embeddings have length 1; they are of the same space either way.
+    """SigLIP's image embeddings, of length 1 if ``projected``; they are of one space either way.
 
     Raises:
         ConfigError: a backbone without the pooling head, or for frames that are not square RGB.
@@ -314,14 +260,14 @@ class SiglipImageEncoder(ImageEncoder):
     licence = SIGLIP_LICENCE
 
     def __init__(self, config: SiglipVisionConfig, *, frozen: bool = True, projected: bool = False):
-        if not config.vision_use_head:
-            raise ConfigError(
-                "SigLIP: vision_use_head is false, expected an image encoder with its pooling "
-                "head; name a whole checkpoint"
-            )
+        check(
+            config.vision_use_head,
+            "SigLIP: vision_use_head is false, expected an image encoder with its pooling "
+            "head; name a whole checkpoint",
+        )
         super().__init__(
             config,
-            pixel_statistics=SIGLIP_STATISTICS,
+            pixel_statistics=HALF_STATISTICS,
             width=config.hidden_size,
             frozen=frozen,
             projected=projected,
@@ -335,49 +281,49 @@ class SiglipImageEncoder(ImageEncoder):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, *, frozen: bool = True, projected: bool = False
+        cls, name_or_folder: str | Path, *, projected: bool = False
     ) -> SiglipImageEncoder:
         """Start from a SigLIP checkpoint, whole or image encoder only."""
         backbone = load_backbone(
             SiglipVisionModel,
             name_or_folder,
-            model_types={WHOLE_SIGLIP, "siglip_vision_model"},
+            model_types={"siglip", "siglip_vision_model"},
             ignored_prefixes=("text_model.", "logit_scale", "logit_bias"),
         )
-        return cls.of_parts(backbone, name_or_folder, frozen=frozen, projected=projected)
-
-    @classmethod
-    def of_parts(
-        cls,
-        backbone: SiglipVisionModel,
-        origin: str | Path,
-        *,
-        frozen: bool = True,
-        projected: bool = False,
-    ) -> SiglipImageEncoder:
-        """Build the encoder from a loaded module, whose tensors it takes over.
-
-        Args:
-            backbone: SigLIP's image encoder.
-            origin: where it came from, for messages.
-            frozen: as for the class.
-            projected: as for the class.
-        """
-        encoder = filled(
-            lambda: cls(backbone.config, frozen=frozen, projected=projected),
-            {"backbone": backbone.state_dict()},
-            origin,
-        )
-        return encoder.requires_grad_(not frozen)
+        return cls.of_parts(backbone, name_or_folder, projected=projected)
 
 
 def load_clip(name_or_folder: str | Path) -> CLIPModel:
-    """A whole CLIP, whose configuration is the one that tells the width of its projections.
+    """A whole CLIP; its own configuration states the width of its projections."""
+    return load_backbone(CLIPModel, name_or_folder, model_types={"clip"})
+
+
+def load_clip_half(
+    name_or_folder: str | Path, half: Literal["text", "vision"], *, projected: bool
+) -> tuple[Any, nn.Linear | None]:
+    """CLIP's text or image encoder, and its projection into the shared space if asked for.
 
     Raises:
         CheckpointError: the weights are absent, incomplete, damaged or of another model.
     """
-    return load_backbone(CLIPModel, name_or_folder, model_types={WHOLE_CLIP})
+    alone: type[PreTrainedModel] = CLIPTextModel
+    with_projection: type[PreTrainedModel] = CLIPTextModelWithProjection
+    other, projection = "vision", "text_projection"
+    if half == "vision":
+        alone, with_projection = CLIPVisionModel, CLIPVisionModelWithProjection
+        other, projection = "text", "visual_projection"
+    kind = f"clip_{half}_model"
+    if not projected:
+        unused = (f"{other}_model.", "text_projection", "visual_projection", "logit_scale")
+        types = {"clip", kind}
+        return load_backbone(
+            alone, name_or_folder, model_types=types, ignored_prefixes=unused
+        ), None
+    if model_type_of(name_or_folder) == "clip":
+        whole: Any = load_clip(name_or_folder)
+    else:
+        whole = load_backbone(with_projection, name_or_folder, model_types={kind})
+    return getattr(whole, f"{half}_model"), getattr(whole, projection)
 
 
 IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
@@ -388,11 +334,7 @@ IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
 
 
 def load_image_encoder(name_or_folder: str | Path, *, projected: bool) -> ImageEncoder:
-    """The frozen image encoder in a checkpoint, whose ``config.json`` tells its kind.
-
-    Args:
-        name_or_folder: hub id or folder, of a CLIP or SigLIP.
-        projected: as for the classes.
+    """The frozen image encoder of a CLIP or SigLIP, whose ``config.json`` tells its kind.
 
     Raises:
         CheckpointError: it is absent, incomplete, damaged or no image encoder.

@@ -15,8 +15,14 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from msqnet.model import builder
-from msqnet.model.decoder import QueryEncoder, sinusoidal_positions
+from msqnet.model.builder import build_image_encoder, build_video_encoder
+from msqnet.model.decoder import (
+    MemoryEncoder,
+    QueryDecoder,
+    QueryEncoder,
+    new_heads,
+    sinusoidal_positions,
+)
 from msqnet.model.video_encoders.encoder import FRAME_MEMORY, VIDEO_QUERY, time_positions
 
 if TYPE_CHECKING:
@@ -47,11 +53,7 @@ class MSQNetOutput(ModelOutput):
 
 
 class MSQNetModel(nn.Module):
-    """Video encoder, query encoder, decoder and head.
-
-    Args:
-        config: of the model.
-    """
+    """Video encoder, query encoder, decoder and head."""
 
     query_mean: Tensor
     query_std: Tensor
@@ -60,10 +62,10 @@ class MSQNetModel(nn.Module):
     def __init__(self, config: MSQNetConfig):
         nn.Module.__init__(self)  # by name, since the class may have another base beside it
         self.config = config
-        self.video_encoder: Any = builder.build_video_encoder(config)
+        self.video_encoder: Any = build_video_encoder(config)
         # On the model's device, so that no call copies it there.
         self.register_buffer("time_positions", self.computed_positions(), persistent=False)
-        self.image_encoder: Any = builder.build_image_encoder(config)
+        self.image_encoder: Any = build_image_encoder(config)
         query_width = self.image_encoder.width if self.image_encoder is not None else 0
         if config.video_query == "trunk":
             query_width = self.video_encoder.query_width
@@ -72,16 +74,11 @@ class MSQNetModel(nn.Module):
         self.query_dropout = nn.Dropout(config.video_query_dropout)
         self.project_memory = nn.Linear(self.video_encoder.width, config.width, bias=False)  # W_out
         self.memory_dropout = nn.Dropout(config.dropout)
-        self.query_encoder = QueryEncoder(
-            len(config.label_set),
-            config.label_width,
-            query_width,
-            config.width,
-            is_learned=config.learn_label_queries,
-        )
-        self.memory_encoder = builder.build_memory_encoder(config)  # not in the paper
-        self.decoder = builder.build_decoder(config)
-        self.head, self.query_head = builder.build_heads(config, query_width)
+        self.query_encoder = QueryEncoder(config, query_width)
+        has_layers = config.memory_encoder_layers > 0
+        self.memory_encoder = MemoryEncoder(config) if has_layers else None  # not in the paper
+        self.decoder = QueryDecoder(config)
+        self.head, self.query_head = new_heads(config, query_width)
 
     def forward(
         self, features: FrameFeatures, label_embeddings: Tensor | None = None
@@ -125,15 +122,12 @@ class MSQNetModel(nn.Module):
         """Memory (B, M, D) as the decoder takes it, and positions (M, D) to add to its keys."""
         table = sinusoidal_positions(self.time_positions, self.config.width)
         positions = table.to(memory.dtype)
-        if self.config.memory_positions == "keys":
-            return self._encoded(memory, positions), positions
-        return self._encoded(self.memory_dropout(memory + positions), None), None
-
-    def _encoded(self, memory: Tensor, positions: Tensor | None) -> Tensor:
-        if self.memory_encoder is None:
-            return memory
-        encoded: Tensor = self.memory_encoder(memory, positions)
-        return encoded
+        keys: Tensor | None = positions
+        if self.config.memory_positions == "input":
+            memory, keys = self.memory_dropout(memory + positions), None
+        if self.memory_encoder is not None:
+            memory = self.memory_encoder(memory, keys)
+        return memory, keys
 
     def computed_positions(self) -> Tensor:
         """(M,) int64, time index of each memory item; -1 for an item of the whole clip."""

@@ -10,6 +10,7 @@ Axes: B clips, V training windows, M kept ones, D width of the embedding.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,10 @@ UNLIKE_SHARE = 0.95
 """From this share of nearer training videos on, a video is said to be unlike them."""
 
 _MAX_KEPT = 1024
-_DIGEST_DIGITS = 16
 
 
 def mean_memory(output: MSQNetOutput) -> Tensor:
-    """(B, D) float: `EMBEDDING_DEFINITION`.
-
-    Raises:
-        ShapeError: the output has no memory.
-    """
+    """(B, D) float: `EMBEDDING_DEFINITION`; a `ShapeError` if the output has no memory."""
     if output.memory is None:
         raise ShapeError("the model gave no frame memory, expected (B, M, D)")
     return output.memory.mean(dim=1)  # (B, M, D) -> (B, D)
@@ -84,12 +80,7 @@ class NoveltyReference:
 
     @classmethod
     def fit(
-        cls,
-        embeddings: FloatArray,
-        videos: Sequence[str],
-        groups: Sequence[str],
-        *,
-        seed: int = 0,
+        cls, embeddings: FloatArray, videos: Sequence[str], groups: Sequence[str], *, seed: int = 0
     ) -> NoveltyReference | None:
         """Describe a training set.
 
@@ -98,7 +89,7 @@ class NoveltyReference:
             videos: V names.
             groups: V names of scenes, subjects or recordings; a window is compared with windows of
                 other groups only, as a new video will be.
-            seed: of what is kept, where there are too many windows.
+            seed: of the choice of windows, where there are too many.
 
         Returns:
             None where all windows are of one group: nothing says how far new videos may be.
@@ -154,7 +145,7 @@ class NoveltyReference:
         digest = hashlib.sha256()
         for values in (self.centre, self.kept, self.distances):
             digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
-        return digest.hexdigest()[:_DIGEST_DIGITS]
+        return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
         """Write `NOVELTY_FILE` into a model's folder."""
@@ -164,26 +155,27 @@ class NoveltyReference:
             "distances": self.distances,
         }
         about = {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION}
+        written = save(tensors, about)
+        # safetensors orders the metadata at random; sorted, equal references give equal files.
+        size = int.from_bytes(written[:8], "little")
+        header = json.dumps(
+            json.loads(written[8 : size + 8]), separators=(",", ":"), sort_keys=True
+        )
         # Not by `save_file`, whose files only their owner can read.
-        (folder / NOVELTY_FILE).write_bytes(save(tensors, about))
+        (folder / NOVELTY_FILE).write_bytes(
+            written[:8] + header.encode().ljust(size) + written[size + 8 :]
+        )
 
     @classmethod
     def load(cls, folder: Path) -> NoveltyReference | None:
-        """Read that of a model's folder; None where it has none.
-
-        Raises:
-            CheckpointError: the file is damaged.
-        """
+        """Read that of a model's folder; None where it has none, a `CheckpointError` if damaged."""
         path = folder / NOVELTY_FILE
         if not path.is_file():
             return None
         try:
             found = load_file(path)
-            values = {
-                name: np.asarray(found[name], dtype=np.float32)
-                for name in ("centre", "kept", "distances")
-            }
-            return cls(**values)
+            names = ("centre", "kept", "distances")
+            return cls(*(np.asarray(found[name], dtype=np.float32) for name in names))
         except (OSError, KeyError, SafetensorError, ShapeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "
@@ -207,7 +199,7 @@ def _distances(units: FloatArray, kept: FloatArray, is_own: NDArray[np.bool_] | 
 
 
 def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:
-    """Places of at most so many rows, as evenly over groups as their sizes allow, rising.
+    """Indices, rising, of at most ``max_rows`` rows, as evenly over groups as sizes allow.
 
     Args:
         groups: V names.

@@ -236,7 +236,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         return self._joined(frames, of_clips(of_closeup, closeups))
 
     def _joined(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FrameFeatures:
-        """As `encode`, from what `frame_features` made, (B, T, ...) each."""
+        """As `encode`, from `frame_features` (B, T, ...) of whole frames and motion crops."""
         whole = dict(frames)
         image = whole.pop("image", None)  # (B, T, D'')
         views = [whole] if closeups is None else [whole, closeups]
@@ -318,14 +318,10 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         self.config.set_labels(names)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Calibrated scores.
+        """Logits (B, K) float -> calibrated scores (B, K) float32 in [0, 1].
 
-        Args:
-            logits: (B, K) float.
-
-        Returns:
-            (B, K) float32 in [0, 1]: sigmoid of scale * logit + bias, or softmax for single-label
-            models with a closed vocabulary.
+        Sigmoid of scale * logit + bias, or softmax for single-label models with a closed
+        vocabulary.
         """
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)

@@ -178,10 +178,7 @@ _SPECS = (
         within=("clip", "siglip"),
     ),
     EncoderSpec(
-        "i3d",
-        f"{_HERE}.convolutional:I3DVideoEncoder",
-        ("msqnet_i3d",),
-        paper_recipe("i3d", ""),
+        "i3d", f"{_HERE}.convolutional:I3DVideoEncoder", ("msqnet_i3d",), paper_recipe("i3d", "")
     ),
     EncoderSpec(
         "c3d",

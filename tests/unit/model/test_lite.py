@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
+from msqnet.model import checkpoints
 from msqnet.model.computing import Fusable
 from msqnet.model.video_encoders import lite
 from msqnet.model.video_encoders.encoder import time_positions
@@ -282,6 +283,6 @@ def test_sizes_that_do_not_fit_the_trunk_are_refused(size: int, grid: int) -> No
 
 
 def test_absent_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite, "find_spec", lambda _name: None)
+    monkeypatch.setattr(checkpoints, "find_spec", lambda _name: None)
     with pytest.raises(ImportError, match=r"msqnet\[lite\]"):
         lite.pretrained_state_dict()

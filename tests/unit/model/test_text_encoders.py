@@ -37,9 +37,9 @@ class _Table(TextEncoder):
     kind = "table"
     licence = "none"
 
-    def __init__(self, *, is_normalised: bool) -> None:
+    def __init__(self, *, is_normalized: bool) -> None:
         self.width = 2
-        self.is_normalised = is_normalised
+        self.is_normalized = is_normalized
         self.asked: list[str] = []
 
     def embed(self, texts: list[str]) -> Tensor:
@@ -47,7 +47,7 @@ class _Table(TextEncoder):
         rows = {"a": (3.0, 4.0), "b": (0.0, 2.0), "c": (-1.0, 0.0), "d": (8.0, 6.0)}
         embeddings = torch.tensor([rows[text] for text in texts])
         lengths = embeddings.norm(dim=-1, keepdim=True)
-        return embeddings / lengths if self.is_normalised else embeddings
+        return embeddings / lengths if self.is_normalized else embeddings
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: str) -> _Table:
@@ -70,21 +70,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_label_embedding_is_the_plain_mean_of_its_texts() -> None:
-    encoder = _Table(is_normalised=False)
+    encoder = _Table(is_normalized=False)
     embeddings = embed_labels(encoder, (("a", "b"), ("c",)))
     assert embeddings.tolist() == [[1.5, 3.0], [-1.0, 0.0]]
 
 
 def test_normalised_texts_are_averaged_by_direction_and_scaled_again() -> None:
     """Directions (.6, .8) and (.8, .6) have the mean (.7, .7), whatever the lengths were."""
-    embeddings = embed_labels(_Table(is_normalised=True), (("a", "d"), ("b",), ("b", "c")))
+    embeddings = embed_labels(_Table(is_normalized=True), (("a", "d"), ("b",), ("b", "c")))
     half = 0.5**0.5
     expected = torch.tensor([[half, half], [0.0, 1.0], [-half, half]])
     torch.testing.assert_close(embeddings, expected, atol=1e-6, rtol=0)
 
 
 def test_text_that_labels_share_is_read_once() -> None:
-    encoder = _Table(is_normalised=False)
+    encoder = _Table(is_normalized=False)
     embeddings = embed_labels(encoder, (("a", "b"), ("b", "a"), ("b",)))
     assert encoder.asked == ["a", "b"]
     assert embeddings.tolist() == [[1.5, 3.0], [1.5, 3.0], [0.0, 2.0]]
@@ -93,7 +93,7 @@ def test_text_that_labels_share_is_read_once() -> None:
 @pytest.mark.parametrize("prompts", [(), (("a",), ()), ("ab",)], ids=["none", "no_text", "text"])
 def test_labels_without_texts_are_refused(prompts: tuple) -> None:
     with pytest.raises(ConfigError, match="at least one label, and a list of at least one text"):
-        embed_labels(_Table(is_normalised=False), prompts)
+        embed_labels(_Table(is_normalized=False), prompts)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_embedding_does_not_depend_on_the_other_texts_and_can_be_trained_on(
     alone = torch.cat([encoder.embed([text]) for text in texts[:3]])
     # Padding is masked, or the same for all; only the blocking of float32 products may differ.
     torch.testing.assert_close(together[:3], alone, atol=1e-5, rtol=0)
-    if encoder.is_normalised:
+    if encoder.is_normalized:
         torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(texts)))
     else:
         assert (together.norm(dim=-1) - 1).abs().min() > 0.01

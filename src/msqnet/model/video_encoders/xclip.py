@@ -18,6 +18,7 @@ from transformers.models.x_clip.modeling_x_clip import (
 
 from msqnet.model.checkpoints import changed, filled, load_backbone
 from msqnet.model.video_encoders.encoder import (
+    IMAGENET_STATISTICS,
     FrameFeatures,
     MemorySpans,
     VideoEncoder,
@@ -25,13 +26,10 @@ from msqnet.model.video_encoders.encoder import (
     frame_spans,
 )
 from msqnet.model.video_encoders.timesformer import interpolate_time_embeddings
-from msqnet.model.video_encoders.vit import IMAGENET_STATISTICS, resized_positions
+from msqnet.model.video_encoders.vit import resized_positions
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_SPACE_POSITIONS = "vision_model.embeddings.position_embedding.weight"
-_TIME_POSITIONS = "mit.position_embedding"
 
 
 class XCLIPVideoModel(XCLIPPreTrainedModel):
@@ -61,7 +59,7 @@ class XCLIPVideoModel(XCLIPPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Features of every frame, from which X-CLIP takes the mean as video embedding.
+        """Features of every frame, whose mean is X-CLIP's video embedding.
 
         Args:
             pixel_values: (B, T, 3, H, W) float, normalized.
@@ -94,9 +92,6 @@ class XCLIPVideoEncoder(VideoEncoder):
             must be that of every clip: it groups frames to clips by its own count, so that a
             multiple of it gives wrong clips, not an error.
 
-    Attributes:
-        backbone: the `XCLIPVideoModel`.
-
     Raises:
         ConfigError: a size that the backbone cannot take.
     """
@@ -105,13 +100,8 @@ class XCLIPVideoEncoder(VideoEncoder):
     licence = "X-CLIP weights: MIT"
 
     def __init__(self, config: XCLIPVisionConfig):
-        check_patches(
-            "X-CLIP",
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            num_channels=config.num_channels,
-            num_frames=config.num_frames,
-        )
+        size, patch = config.image_size, config.patch_size
+        check_patches("X-CLIP", size, patch, config.num_channels, config.num_frames)
         super().__init__(config, width=config.mit_hidden_size, pixel_statistics=IMAGENET_STATISTICS)
         self.backbone = XCLIPVideoModel(config)
 
@@ -146,8 +136,7 @@ class XCLIPVideoEncoder(VideoEncoder):
         )
         config = changed(source.config, num_frames=num_frames, image_size=image_size)
         weights = source.state_dict()
-        weights[_SPACE_POSITIONS] = resized_positions(
-            source.vision_model, weights[_SPACE_POSITIONS], image_size
-        )
-        weights[_TIME_POSITIONS] = interpolate_time_embeddings(weights[_TIME_POSITIONS], num_frames)
+        space, time = "vision_model.embeddings.position_embedding.weight", "mit.position_embedding"
+        weights[space] = resized_positions(source.vision_model, weights[space], image_size)
+        weights[time] = interpolate_time_embeddings(weights[time], num_frames)
         return filled(lambda: cls(config), {"backbone": weights}, name_or_folder)
