@@ -101,14 +101,10 @@ def attention_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 def check_attention(implementation: Any) -> None:
-    """Refuse what our own attention does not have.
+    """Refuse what our own attention lacks with a `ConfigError`.
 
-    Args:
-        implementation: a name; None for the default; or names by sub-configuration, where "" is
-            the model itself.
-
-    Raises:
-        ConfigError: neither "sdpa" nor "eager".
+    ``implementation`` is a name; None for the default; or names by sub-configuration, where "" is
+    the model itself.
     """
     own = implementation.get("") if isinstance(implementation, dict) else implementation
     check(
@@ -256,12 +252,8 @@ def mean_of_heads(weights: Tensor) -> Tensor:
 def through(relevance: Tensor, attention: Tensor) -> Tensor:
     """Relevance one attention layer back: r <- (r + r A) / 2.
 
-    Args:
-        relevance: (K, N), or (K, S, N) of S independent sequences.
-        attention: (N, N), or (S, N, N).
-
-    Returns:
-        Relevance before the layer, of the same shape.
+    ``relevance`` is (K, N), or (K, S, N) of S independent sequences; ``attention`` (N, N) or
+    (S, N, N).
     """
     attended = (relevance[..., None, :] @ attention)[..., 0, :]  # (..., 1, N) -> (..., N)
     return (relevance + attended) / 2

@@ -62,11 +62,7 @@ def build_video_encoder(config: MSQNetConfig) -> VideoEncoder:
 
 
 def build_image_encoder(config: MSQNetConfig) -> ImageEncoder | None:
-    """The frozen image encoder behind the video query, with random weights; None for none.
-
-    Raises:
-        ConfigError: of no known type.
-    """
+    """The frozen image encoder behind the video query, with random weights; None for none."""
     if config.video_query != "image":
         return None
     settings: Any = config.image_encoder
@@ -169,14 +165,10 @@ def assembled_model(
 def model_config(
     arch: ArchConfig, clip: ClipConfig, labels: LabelSet, *, task: str, **encoders: Any
 ) -> MSQNetConfig:
-    """The configuration of a new model; see `new_model`.
+    """The configuration of a new model, as for `new_model`.
 
-    Args:
-        encoders: ``video_encoder``, ``image_encoder``, ``text_encoder`` and ``label_width`` of
-            `MSQNetConfig`.
-
-    Raises:
-        ConfigError: settings that do not fit each other.
+    ``encoders`` are ``video_encoder``, ``image_encoder``, ``text_encoder`` and ``label_width`` of
+    `MSQNetConfig`. Settings that do not fit each other are a `ConfigError`.
     """
     return MSQNetConfig(
         labels=list(labels),

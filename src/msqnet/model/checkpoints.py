@@ -37,14 +37,9 @@ _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, Safetens
 
 
 def check_loaded(module: nn.Module, origin: str | Path) -> None:
-    """Refuse a module that has a tensor without storage or with a value that is not finite.
+    """Refuse a module, just loaded from ``origin``, with missing or non-finite values.
 
-    Args:
-        module: its weights were just loaded.
-        origin: of the weights, for the message.
-
-    Raises:
-        CheckpointError: a parameter or buffer is on the meta device, or holds NaN or infinity.
+    A parameter or buffer on the meta device, or that holds NaN or infinity, is a `CheckpointError`.
     """
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
@@ -142,11 +137,7 @@ def load_backbone(
 
 
 def model_type_of(name_or_folder: str | Path) -> str:
-    """The ``model_type`` of a checkpoint's ``config.json``.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
+    """The ``model_type`` of a checkpoint's ``config.json``; a `CheckpointError` if unreadable."""
     with loading_from(name_or_folder):
         found: str = AutoConfig.from_pretrained(name_or_folder).model_type
     return found
@@ -155,12 +146,8 @@ def model_type_of(name_or_folder: str | Path) -> str:
 def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
     """A file of a checkpoint, fetched where it is on the hub; None if the checkpoint has none.
 
-    Args:
-        name_or_folder: hub id or folder.
-        filename: relative to the checkpoint, with ``/``.
-
-    Raises:
-        CheckpointError: the hub cannot be reached, and its answer is not in the cache.
+    ``filename`` is relative to the checkpoint, with ``/``. A hub that cannot be reached, with no
+    answer of it in the cache, is a `CheckpointError`.
     """
     folder = Path(name_or_folder)
     if folder.is_dir():

@@ -97,11 +97,7 @@ def chunks_of(items: Tensor, size: int, *, keeps_gradients: bool) -> Sequence[Te
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is the first accelerator, or else the CPU.
-
-    Raises:
-        ConfigError: PyTorch does not know the device, or this machine does not have it.
-    """
+    """The device called ``name``, else a `ConfigError`; ``auto`` is an accelerator or the CPU."""
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
@@ -137,8 +133,7 @@ class Computing:
     def of(cls, device: str = "auto", precision: Precision = "fp32") -> Computing:
         """By names: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `fp32` or `bf16`.
 
-        Raises:
-            ConfigError: a device that cannot be used, or not with this precision.
+        A device that cannot be used, or not with this precision, is a `ConfigError`.
         """
         choices = get_args(Precision)
         check(precision in choices, f"precision {precision!r}: expected {' or '.join(choices)}")

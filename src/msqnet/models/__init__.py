@@ -107,9 +107,6 @@ def model_folder(name: str | Path | None = None) -> Path:
     """Like `resolve_model`, but a model of the Hub is fetched into its cache first.
 
     Only settings, weights in the safetensors format and the card are fetched, never code.
-
-    Raises:
-        CheckpointError: nothing of the kind exists, or it cannot be fetched.
     """
     found = resolve_model(name)
     if isinstance(found, Path):
@@ -149,11 +146,7 @@ def _describe(folder: Path) -> ModelInfo:
 
 
 def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a changed model before any work is done.
-
-    Raises:
-        ConfigError: something is there that may not be replaced, or that is no model.
-    """
+    """Refuse to replace a model without leave, or anything else, with a `ConfigError`."""
     check(
         source.resolve() not in out.resolve().parents,
         f"{out}: lies in the model's own folder, which would be copied into itself; name a "

@@ -367,8 +367,7 @@ class InceptionBlock(nn.Module):
 def inception_v1() -> nn.Sequential:
     """The network from pixels to Mixed_5c, with random weights (He et al., 2015).
 
-    Returns:
-        (B, 3, T, H, W) float in [-1, 1] -> (B, 1024, ceil(T / 8), ceil(H / 32), ceil(W / 32)).
+    (B, 3, T, H, W) float in [-1, 1] -> (B, 1024, ceil(T / 8), ceil(H / 32), ceil(W / 32)).
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["Conv3d_1a_7x7"] = ConvUnit(NUM_CHANNELS, 64, (7, 7, 7), (2, 2, 2))
@@ -452,11 +451,8 @@ def _convolution(in_width: int, out_width: int) -> nn.Conv3d:
 def c3d_convolutions() -> nn.Sequential:
     """The network from pixels to the ReLU after conv5b, with random weights (He et al., 2015).
 
-    Pooling takes in a last odd frame, row or column on its own, as the authors' Caffe layer does;
-    at the published size there is none.
-
-    Returns:
-        (B, 3, T, H, W) float -> (B, 512, ceil(T / 8), ceil(H / 16), ceil(W / 16)).
+    (B, 3, T, H, W) float -> (B, 512, ceil(T / 8), ceil(H / 16), ceil(W / 16)). Pooling takes in a
+    last odd frame, row or column on its own, as the authors' Caffe layer does.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = NUM_CHANNELS

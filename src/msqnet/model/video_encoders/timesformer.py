@@ -412,12 +412,8 @@ def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
 def interpolate_position_embeddings(embeddings: Tensor, grid_size: int) -> Tensor:
     """Resize the position embeddings of a square patch grid bicubically.
 
-    Args:
-        embeddings: (1, 1 + G_old * G_old, D') float; item 0 is the global token's and is kept.
-        grid_size: G, patches along a side.
-
-    Returns:
-        (1, 1 + G * G, D') float; the input itself where G is G_old.
+    (1, 1 + G_old * G_old, D') float -> (1, 1 + G * G, D'); the input itself where G is G_old. The
+    global token's, item 0, is kept.
     """
     old_size = round((embeddings.shape[1] - 1) ** 0.5)
     if old_size == grid_size:

@@ -84,11 +84,11 @@ class ImageEncoderKind:
     """
 
     model_class: type[PreTrainedModel]
-    checkpoint_types: frozenset[str]
-    ignored_prefixes: tuple[str, ...]
-    pixel_statistics: PixelStatistics
     licence: str
-    position_weights: str | None
+    checkpoint_types: tuple[str, ...]
+    ignored_prefixes: tuple[str, ...] = ("classifier.",)
+    pixel_statistics: PixelStatistics = IMAGENET_STATISTICS
+    position_weights: str | None = "embeddings.position_embeddings"
     last_norm: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
@@ -96,57 +96,42 @@ class ImageEncoderKind:
 
 IMAGE_ENCODER_KINDS: dict[str, ImageEncoderKind] = {
     "vit": ImageEncoderKind(
-        model_class=_ViTWithoutPooler,
-        checkpoint_types=frozenset({"vit"}),
+        _ViTWithoutPooler,
+        "ViT weights: Apache-2.0",
+        ("vit",),
         ignored_prefixes=("pooler.", "vit.pooler.", "classifier."),
         pixel_statistics=HALF_STATISTICS,
-        licence="ViT weights: Apache-2.0",
-        position_weights="embeddings.position_embeddings",
     ),
     "clip_vision_model": ImageEncoderKind(
-        model_class=CLIPVisionModel,
-        checkpoint_types=frozenset({"clip", "clip_vision_model"}),
+        CLIPVisionModel,
+        "CLIP weights: MIT",
+        ("clip", "clip_vision_model"),
         ignored_prefixes=(
             *("text_model.", "text_projection", "visual_projection", "logit_scale"),
             "classifier.",
         ),
         pixel_statistics=CLIP_STATISTICS,
-        licence="CLIP weights: MIT",
         position_weights="embeddings.position_embedding.weight",
         last_norm="post_layernorm",
     ),
     "siglip_vision_model": ImageEncoderKind(
-        model_class=SiglipVisionModel,
-        checkpoint_types=frozenset({"siglip", "siglip_vision_model"}),
+        SiglipVisionModel,
+        "SigLIP weights: Apache-2.0",
+        ("siglip", "siglip_vision_model"),
         ignored_prefixes=("text_model.", "logit_scale", "logit_bias", "classifier."),
         pixel_statistics=HALF_STATISTICS,
-        licence="SigLIP weights: Apache-2.0",
         position_weights="embeddings.position_embedding.weight",
         settings={"vision_use_head": False},
         left_out=("head.",),
     ),
-    "dinov2": ImageEncoderKind(
-        model_class=Dinov2Model,
-        checkpoint_types=frozenset({"dinov2"}),
-        ignored_prefixes=("classifier.",),
-        pixel_statistics=IMAGENET_STATISTICS,
-        licence="DINOv2 weights: Apache-2.0",
-        position_weights="embeddings.position_embeddings",
-    ),
+    "dinov2": ImageEncoderKind(Dinov2Model, "DINOv2 weights: Apache-2.0", ("dinov2",)),
     "dinov2_with_registers": ImageEncoderKind(
-        model_class=Dinov2WithRegistersModel,
-        checkpoint_types=frozenset({"dinov2_with_registers"}),
-        ignored_prefixes=("classifier.",),
-        pixel_statistics=IMAGENET_STATISTICS,
-        licence="DINOv2 weights: Apache-2.0",
-        position_weights="embeddings.position_embeddings",
+        Dinov2WithRegistersModel, "DINOv2 weights: Apache-2.0", ("dinov2_with_registers",)
     ),
     "dinov3_vit": ImageEncoderKind(
-        model_class=DINOv3ViTModel,
-        checkpoint_types=frozenset({"dinov3_vit"}),
-        ignored_prefixes=("classifier.",),
-        pixel_statistics=IMAGENET_STATISTICS,
-        licence="DINOv3 weights: DINOv3 License (Meta's own terms)",
+        DINOv3ViTModel,
+        "DINOv3 weights: DINOv3 License (Meta's own terms)",
+        ("dinov3_vit",),
         position_weights=None,
         # In training it would scale the positions by a random factor of its own.
         settings={"pos_embed_shift": None, "pos_embed_jitter": None, "pos_embed_rescale": None},

@@ -59,14 +59,7 @@ class XCLIPVideoModel(XCLIPPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Features of every frame, whose mean is X-CLIP's video embedding.
-
-        Args:
-            pixel_values: (B, T, 3, H, W) float, normalized.
-
-        Returns:
-            (B, T, D') float, the MIT's last hidden state.
-        """
+        """(B, T, 3, H, W) normalized -> (B, T, D'), whose mean is X-CLIP's video embedding."""
         frames = pixel_values.flatten(0, 1)  # (B*T, 3, H, W)
         classes = self.vision_model(frames).pooler_output  # (B*T, hidden)
         projected = self.visual_projection(classes)  # (B*T, D')
