@@ -129,17 +129,11 @@ def attention_if_available(config: PreTrainedConfig) -> Iterator[None]:
 
 
 def set_attention(part: nn.Module, implementation: str | None) -> None:
-    """Choose how every attention in a part of a model is computed.
+    """Choose how attention in a part of a model is computed; None leaves all as it is.
 
-    A part of `transformers` without "sdpa" stays with "eager", and the log names it.
-
-    Args:
-        part: changed in place, with the configurations that its modules hold.
-        implementation: as `transformers` names it; None leaves all as it is.
-
-    Raises:
-        ConfigError: our own attention does not have it.
-        ValueError: a part of `transformers` does not have it.
+    The part and the configurations of its modules are changed in place. A part of `transformers`
+    without "sdpa" stays with "eager", and the log names it. What our own attention lacks is a
+    `ConfigError`, what a part of `transformers` lacks a `ValueError`.
     """
     if implementation is None:
         return

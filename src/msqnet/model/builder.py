@@ -140,14 +140,8 @@ def assembled_model(
 ) -> MSQNet:
     """A new model with copies of pretrained weights, the rest random.
 
-    Args:
-        config: its encoders are those given here.
-        video: the video encoder.
-        image: the encoder behind the video query, if there is one.
-        text: (K, D_t) float, what label queries start from; None for random ones.
-
-    Raises:
-        CheckpointError: a weight that is not finite.
+    ``text`` (K, D_t) float is what label queries start from; None for random ones. A weight that
+    is not finite is a `CheckpointError`.
     """
     from msqnet.model.pretrained import MSQNet  # which is made of the parts above
 
@@ -318,15 +312,8 @@ def _load_video_encoder(name_or_folder: str | Path, clip: ClipConfig) -> VideoEn
 def transfer(source: MSQNet, target: MSQNet) -> tuple[list[str], list[str]]:
     """Copy everything but the label-bound rows; those for labels of the same name.
 
-    Args:
-        source: a trained model.
-        target: a new one of the same sizes, for other labels.
-
-    Returns:
-        The labels whose rows were kept, and those that start anew.
-
-    Raises:
-        ConfigError: a tensor that is not bound to labels has another shape.
+    Returns the labels whose rows were kept, and those that start anew. A tensor of another shape
+    that is not bound to labels is a `ConfigError`.
     """
     kept = [name for name in target.config.label_set if name in source.config.label_set]
     new = [name for name in target.config.label_set if name not in source.config.label_set]

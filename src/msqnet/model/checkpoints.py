@@ -73,13 +73,8 @@ def filled(
 ) -> ModuleT:
     """Build a module and let its parts take over loaded tensors; the result is in eval mode.
 
-    Args:
-        build: makes the module.
-        parts: the state dict of each part, by the attribute that holds it.
-        origin: of the tensors, for messages.
-
-    Raises:
-        CheckpointError: see `check_loaded`.
+    ``parts`` holds the state dict of each part, by the attribute that holds the part. Incomplete
+    tensors are a `CheckpointError` that names the ``origin``; see `check_loaded`.
     """
     # Every value is replaced below; drawing random ones first takes longer than loading.
     with no_init_weights():
@@ -229,15 +224,9 @@ def loading_from(origin: str | Path) -> Iterator[None]:
 def check_report(
     report: dict[str, Any], origin: str | Path, ignored_prefixes: tuple[str, ...] = ()
 ) -> None:
-    """Refuse a load that did not account for every tensor.
+    """Refuse a load that did not account for every tensor with a `CheckpointError`.
 
-    Args:
-        report: ``output_loading_info`` of transformers.
-        origin: of the weights, for the message.
-        ignored_prefixes: as for `load_backbone`.
-
-    Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape.
+    ``report`` is the ``output_loading_info`` of transformers; see `load_backbone` for prefixes.
     """
     problems = {
         "missing": set(report["missing_keys"]),

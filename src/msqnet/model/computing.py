@@ -76,19 +76,11 @@ def computed_whole() -> Iterator[None]:
 
 
 def chunks_of(items: Tensor, size: int, *, keeps_gradients: bool) -> Sequence[Tensor]:
-    """Items to compute at a time, of which each is computed for itself.
+    """(N, ...) items in chunks (n, ...) that are computed one after the other; N is at least 1.
 
-    On a CPU a few, so that what they need stays in its cache. All of them on other devices, which
-    large batches keep busy; where gradients keep what was computed anyway; and in a graph, which
-    holds for any number.
-
-    Args:
-        items: (N, ...), N at least 1.
-        size: of a chunk on a CPU.
-        keeps_gradients: whether what is computed is kept.
-
-    Returns:
-        (n, ...) each, views of the items.
+    On a CPU chunks of ``size``, so that what they need stays in its cache. All at once on other
+    devices, which large batches keep busy; where gradients keep what was computed anyway; and in a
+    graph, which holds for any number.
     """
     if keeps_gradients or not items.is_cpu or torch.compiler.is_compiling() or _is_whole.get():
         return [items]

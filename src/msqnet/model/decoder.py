@@ -29,18 +29,11 @@ _INITIAL_BIAS = -3.0
 
 
 def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
-    """Sine and cosine of each position (Vaswani et al. 2017); zeros where there is none.
+    """Sine and cosine of each position (Vaswani et al. 2017): (M,) integers -> (M, D) float32.
 
-    PE(t, 2i) = sin(t / 10000^(2i / D)), PE(t, 2i + 1) = cos(the same). Recomputed where it is used:
-    kept in a model, the table would be cast with its weights.
-
-    Args:
-        indices: (M,) integers, position of each item; a negative one stands for no position (the
-            global token).
-        width: D, even.
-
-    Returns:
-        (M, D) float32, where ``indices`` are.
+    PE(t, 2i) = sin(t / 10000^(2i / D)), PE(t, 2i + 1) = cos(the same); D is even. A negative index
+    stands for no position (the global token) and gives zeros. Recomputed where it is used: kept in
+    a model, the table would be cast with its weights.
     """
     position = indices.to(torch.float32)[:, None]  # (M, 1)
     even = torch.arange(0, width, 2, dtype=torch.float32, device=indices.device)
@@ -167,16 +160,10 @@ class QueryDecoder(nn.Module):
             self.query_positions = nn.Embedding(len(config.label_set), config.width)
 
     def forward(self, queries: Tensor, memory: Tensor, memory_positions: Tensor | None) -> Tensor:
-        """Decode.
+        """Queries Q_0 (B, K, D) and the frame memory F (B, M, D) -> Q_L (B, K, D) float.
 
-        Args:
-            queries: (B, K, D) float, Q_0.
-            memory: (B, M, D) float, the frame memory F.
-            memory_positions: (M, D) float, zero for the global token; None where the memory holds
-                its positions already.
-
-        Returns:
-            (B, K, D) float, Q_L.
+        ``memory_positions`` is (M, D) float, zero for the global token; None where the memory holds
+        its positions already.
         """
         memory_keys = memory if memory_positions is None else memory + memory_positions
         if self.query_positions is not None:
@@ -281,10 +268,6 @@ class VideoQueryHead(LogitHead):
     It holds what a linear probe on the frozen features holds, so that the whole model starts from
     the probe instead of having to find it again through the decoder (linear probing, then
     fine-tuning: Kumar et al. 2022, arXiv:2202.10054).
-
-    Args:
-        num_labels: K.
-        width: D'' of the normalized video query.
     """
 
     def __init__(self, num_labels: int, width: int):

@@ -50,16 +50,9 @@ DualKind = Literal["clip", "siglip"]
 
 
 class ClipTextEncoder(TextEncoder):
-    """CLIP's text encoder; ``pooled`` unless a projection is given.
+    """CLIP's text encoder; ``pooled`` unless a projection into the shared space is given.
 
-    Args:
-        model: the `CLIPTextModel`.
-        projection: into the space shared with images; None for ``pooled`` embeddings.
-        tokenizer: of the same checkpoint.
-        name: hub id or folder.
-
-    Raises:
-        CheckpointError: the tokenizer ends texts with another token than the model expects.
+    A tokenizer that ends texts with another token than the model is a `CheckpointError`.
     """
 
     kind = "clip"
@@ -191,19 +184,10 @@ class DualEncoder:
     kind: DualKind
 
     def logits(self, image_embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
-        """How well each text fits each image.
+        """How well each text fits each image: (..., D) and (K, D) float of length 1 -> (..., K).
 
         logit = scale · cosine + bias   (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023)
-
-        Args:
-            image_embeddings: (..., D) float of length 1.
-            text_embeddings: (K, D) float of length 1.
-
-        Returns:
-            (..., K) float.
-
-        Raises:
-            ShapeError: the widths differ.
+        Other widths than one are a `ShapeError`.
         """
         if image_embeddings.shape[-1] != text_embeddings.shape[-1]:
             raise ShapeError(

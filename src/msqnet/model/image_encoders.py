@@ -101,11 +101,7 @@ class ImageEncoder(PixelEncoder):
     @classmethod
     @abstractmethod
     def from_pretrained(cls, name_or_folder: str | Path, *, projected: bool = False) -> Self:
-        """Start, frozen, from a checkpoint, whole or image encoder only.
-
-        Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model.
-        """
+        """Start, frozen, from a checkpoint, whole or image encoder only, or a `CheckpointError`."""
 
     @classmethod
     def of_parts(
@@ -118,11 +114,7 @@ class ImageEncoder(PixelEncoder):
     ) -> Self:
         """Build the frozen encoder from loaded modules, whose tensors it takes over.
 
-        Args:
-            backbone: the network of `transformers`.
-            origin: where it came from, for messages.
-            projected: as for the class.
-            projection: into the shared space, where the network does not end there.
+        ``projection`` is that into the shared space, where the backbone does not end there.
         """
         build: Any = cls
         parts = {"backbone": backbone.state_dict()}
@@ -148,16 +140,9 @@ class ImageEncoder(PixelEncoder):
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Embed every frame on its own.
+        """Embed every frame on its own: (B, T, 3, H, W) uint8 RGB -> (B, T, D'') float.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8 RGB; H and W are ``config.image_size``, T is free.
-
-        Returns:
-            (B, T, D'') float.
-
-        Raises:
-            ShapeError: another shape or type.
+        H and W are ``config.image_size``, T is free; another shape or type is a `ShapeError`.
         """
         self.check_pixels(pixels, None, self.config.image_size)
         frames = pixels.flatten(0, 1)  # (B*T, 3, H, W)

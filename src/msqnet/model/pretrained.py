@@ -199,13 +199,8 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         """What the encoders compute of each frame alone, whatever clips it is part of.
 
-        Args:
-            frames: (N, 3, H, W) uint8 RGB.
-            is_closeup: they are motion crops.
-
-        Returns:
-            By name, (N, ...) each: what the video encoder's `frame_features` gives, and the image
-            embedding (N, D''), where there is one, as "image".
+        (N, 3, H, W) uint8 RGB -> (N, ...) by name: what the video encoder's `frame_features` gives
+        and, of whole frames, the image embedding (N, D''), where there is one, as "image".
         """
         features: FrameFeatures = self.video_encoder.frame_features(frames)
         if self.image_encoder is not None and not is_closeup:
@@ -299,15 +294,10 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             )
 
     def set_labels(self, names: Sequence[str], embeddings: Tensor) -> None:
-        """Ask for other labels from now on. Scores of a label do not depend on the others.
+        """Ask for K other labels from now on. Scores of a label do not depend on the others.
 
-        Args:
-            names: K labels.
-            embeddings: (K, D_t) float, from the text encoder that the model was trained with.
-
-        Raises:
-            VocabularyError: the model's head is bound to the labels that it was trained on.
-            ShapeError: another number of embeddings, or another width.
+        ``embeddings`` (K, D_t) float are from the text encoder of training; another shape is a
+        `ShapeError`. A model whose head is bound to its labels raises a `VocabularyError`.
         """
         self._check_open("set_labels")
         expected = (len(names), self.config.label_width)

@@ -151,17 +151,9 @@ def tokenize_prompts(
 ) -> Iterator[dict[str, Tensor]]:
     """Token batches of all prompts, in order, padded on the right.
 
-    Args:
-        tokenizer: a Hugging Face tokenizer.
-        prompts: K texts; not empty.
-        max_num_tokens: what the text encoder can read, special tokens included.
-        pad_to_max: pad every text to ``max_num_tokens``, else to the longest of its batch.
-
-    Yields:
-        ``input_ids`` and ``attention_mask``, (b, S) int64 each.
-
-    Raises:
-        ConfigError: no prompt, an empty prompt, or one that is too long: it is never cut silently.
+    Yields ``input_ids`` and ``attention_mask``, (b, S) int64 each. Texts are padded to the longest
+    of their batch, or all to ``max_num_tokens``, which special tokens count for. No prompt, an
+    empty one and one that is too long are a `ConfigError`: a text is never cut silently.
     """
     check(
         bool(prompts) and not isinstance(prompts, str),
@@ -271,20 +263,11 @@ def _class_of(kind: str) -> type[TextEncoder]:
 
 
 def embed_labels(encoder: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
-    """One embedding for each label: the mean over its texts.
+    """One embedding for each label, the mean over its texts: (K, D_t) float32 on the CPU.
 
     Where embeddings have length 1, so has the mean, which is scaled again: the prompt ensemble of
-    CLIP (Radford et al. 2021, section 3.1.4).
-
-    Args:
-        encoder: reads the texts.
-        prompts: for each of K labels one or more texts (see `msqnet.prompts.prompts_of`).
-
-    Returns:
-        (K, D_t) float32 on the CPU.
-
-    Raises:
-        ConfigError: no label, a label without texts, or a text that cannot be read.
+    CLIP (Radford et al. 2021, section 3.1.4). ``prompts`` are one or more texts for each of K
+    labels (see `msqnet.prompts.prompts_of`); none, or an unreadable one, is a `ConfigError`.
     """
     check(
         bool(prompts) and all(texts and not isinstance(texts, str) for texts in prompts),

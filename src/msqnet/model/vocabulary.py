@@ -33,20 +33,11 @@ class TrainedTexts(NamedTuple):
 def text_embeddings(
     model: MSQNet, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
 ) -> Tensor:
-    """Embeddings of labels from the text encoder and the prompts that a model was trained with.
+    """Embeddings (K, D_t) float32 of any K labels, from the text encoder and prompts of training.
 
-    Args:
-        model: with an open vocabulary.
-        labels: any K labels.
-        texts: descriptions and synonyms by label name, where the model's prompts need them.
-
-    Returns:
-        (K, D_t) float32.
-
-    Raises:
-        VocabularyError: the model's head is bound to the labels that it was trained on.
-        CheckpointError: the text encoder is absent, or is not the one of training.
-        ConfigError: a text that cannot be read, or descriptions that are missing.
+    ``texts`` are descriptions and synonyms by label name, where the prompts need them; missing or
+    unreadable ones are a `ConfigError`. A text encoder that is absent or another than in training
+    is a `CheckpointError`, a head that is bound to the trained labels a `VocabularyError`.
     """
     config = model.config
     if not config.is_open or config.text_encoder is None:

@@ -167,17 +167,9 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
 def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A copy of a model's folder, to be changed; it takes its place when the block ends.
 
-    Args:
-        source: folder of the model; may be ``out`` itself.
-        out: where the changed model goes; its parents are made.
-        overwrite: whether it may replace a model that is there.
-
-    Yields:
-        The copy, beside ``out``. After an error in the block it is gone, and ``out`` as it was.
-
-    Raises:
-        ConfigError: see `check_target`.
-        OSError: the folder cannot be written.
+    ``source`` may be ``out`` itself. Yields the copy, beside ``out``, whose parents are made. After
+    an error in the block the copy is gone, and ``out`` is as it was. See `check_target` for the
+    `ConfigError`; a folder that cannot be written is an `OSError`.
     """
     check_target(source, out, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -180,16 +180,10 @@ class VideoEncoder(PixelEncoder, ABC):
     @classmethod
     @abstractmethod
     def from_pretrained(cls, name_or_folder: str | Path, num_frames: int, image_size: int) -> Self:
-        """Start from published weights.
+        """Start from published weights, for clips of T square frames of ``image_size`` pixels.
 
-        Args:
-            name_or_folder: hub id or folder.
-            num_frames: T, frames per clip.
-            image_size: side of the square frames, in pixels.
-
-        Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model.
-            ConfigError: a number of frames or a size that the encoder cannot take.
+        Weights that are absent, incomplete, damaged or of another model are a `CheckpointError`; a
+        number of frames or a size that the encoder cannot take is a `ConfigError`.
         """
 
     @classmethod
@@ -249,14 +243,8 @@ class VideoEncoder(PixelEncoder, ABC):
     def frame_features(self, frames: Tensor) -> FrameFeatures:
         """What is computed of each frame alone, so that clips which share frames can share it.
 
-        Args:
-            frames: (N, 3, H, W) uint8 RGB.
-
-        Returns:
-            By name, (N, ...) each; by default the normalized pixels, as "pixels".
-
-        Raises:
-            ShapeError: another shape or type.
+        (N, 3, H, W) uint8 RGB -> (N, ...) by name; by default the normalized pixels, as "pixels".
+        Another shape or type is a `ShapeError`.
         """
         self.check_pixels(frames[None], None, self.image_size)
         return {"pixels": self.normalize(frames, self.dtype)}
@@ -274,11 +262,7 @@ class VideoEncoder(PixelEncoder, ABC):
         return views[0]
 
     def video_query(self, features: FrameFeatures) -> Tensor:
-        """The encoder's own video query (B, D'') from features of clips, not yet normalized.
-
-        Raises:
-            ConfigError: it has none.
-        """
+        """The encoder's own video query (B, D''), not yet normalized; else a `ConfigError`."""
         del features
         raise ConfigError(f"{self.display_name} has no video query of its own")
 

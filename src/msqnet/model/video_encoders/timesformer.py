@@ -390,16 +390,10 @@ class TimesformerVideoEncoder(VideoEncoder):
 
 
 def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
-    """Stretch time embeddings linearly; the first and the last frame keep theirs.
+    """Interpolate time embeddings (1, T_old, D') linearly to (1, T, D'); the ends keep theirs.
 
-    Deviation: transformers would take the nearest one, giving pairs of frames the same time.
-
-    Args:
-        embeddings: (1, T_old, D') float.
-        num_frames: T, at least 1.
-
-    Returns:
-        (1, T, D') float; the input itself where T is T_old.
+    Deviation: transformers would take the nearest one, giving pairs of frames the same time. The
+    input itself is returned where T is T_old.
     """
     if embeddings.shape[1] == num_frames:
         return embeddings

@@ -273,13 +273,8 @@ class FrameEncoder(VideoEncoder):
 def resized_positions(source: Any, positions: Tensor, image_size: int) -> Tensor:
     """Position embeddings for frames of another size, by the backbone's own interpolation.
 
-    Args:
-        source: a loaded backbone of `transformers` whose ``embeddings`` can interpolate.
-        positions: (1, N, D') or (N, D') float.
-        image_size: side of the square frames, in pixels.
-
-    Returns:
-        (1, N', D') or (N', D') float; the input itself where the size is the backbone's.
+    (1, N, D') or (N, D') float -> the same for N' patches; the input itself where ``image_size``,
+    the side of the square frames in pixels, is the backbone's.
     """
     if image_size == source.config.image_size:
         return positions
