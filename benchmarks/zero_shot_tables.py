@@ -24,7 +24,6 @@ from msqnet.evaluation.zero_shot_protocol import (
     CLOSED_SET_NOTE,
     SHUFFLED,
     LabelSplit,
-    ZeroShotTask,
     random_splits,
     run_split,
     summary_rows,
@@ -32,12 +31,15 @@ from msqnet.evaluation.zero_shot_protocol import (
 
 if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
+    from msqnet.training.training_run import Run
+
+    Task = tuple[Run, ClipTable, LabelSplit]
 
 NAMES = ("full", "open_text", "open_full", SHUFFLED)
 FIGURES = ("unseen", "chance_unseen", "generalised_seen", "harmonic")
 
 
-def synthetic_tasks(options: argparse.Namespace) -> list[tuple[ZeroShotTask, LabelSplit]]:
+def synthetic_tasks(options: argparse.Namespace) -> list[Task]:
     """One table and split for each `unseen_labels_*.csv`."""
     tasks = []
     for path in sorted(options.synthetic.glob("unseen_labels_*.csv")):
@@ -47,40 +49,37 @@ def synthetic_tasks(options: argparse.Namespace) -> list[tuple[ZeroShotTask, Lab
             tuple(content["seen"]), tuple(content["unseen"]), path.stem, "of the benchmark"
         )
         run = new_run(whole, options)
-        tasks.append((ZeroShotTask(run, whole.select("test")), split))
+        tasks.append((run, whole.select("test"), split))
     return tasks
 
 
-def real_tasks(options: argparse.Namespace) -> list[tuple[ZeroShotTask, LabelSplit]]:
+def real_tasks(options: argparse.Namespace) -> list[Task]:
     """Random splits of the labels, and one that leaves out a whole source."""
     whole = read_table(options.data)
     run = new_run(whole, options)
     test = whole.select("test")
     names = [name for name in run.labels if name in test.label_names()]
-    task = ZeroShotTask(run, test)
     splits = random_splits(names, seen_share=options.seen, num_splits=options.splits)
-    tasks = [(task, split) for split in splits]
+    tasks = [(run, test, split) for split in splits]
     if options.leave_out:
-        tasks.insert(0, _without_source(task, names, options.leave_out))
+        tasks.insert(0, _without_source(run, test, names, options.leave_out))
     return tasks
 
 
-def _without_source(
-    task: ZeroShotTask, names: list[str], source: str
-) -> tuple[ZeroShotTask, LabelSplit]:
+def _without_source(run: Run, test: ClipTable, names: list[str], source: str) -> Task:
     """Train without a source, ask for its labels on its test rows."""
-    sources = sorted({record.source for record in task.test.records})
+    sources = sorted({record.source for record in test.records})
     if source not in sources:
         raise SystemExit(f"--leave_out {source}: sources of the test rows are {', '.join(sources)}")
-    rows = tuple(record for record in task.test.records if record.source == source)
-    test: ClipTable = replace(task.test, records=rows)
+    rows = tuple(record for record in test.records if record.source == source)
+    test = replace(test, records=rows)
     unseen = test.label_names()
     seen = tuple(name for name in names if name not in unseen)
-    kept = tuple(record for record in task.run.table.records if record.source != source)
-    run = replace(task.run, table=replace(task.run.table, records=kept))
+    kept = tuple(record for record in run.table.records if record.source != source)
+    run = replace(run, table=replace(run.table, records=kept))
     name = f"without_{source.replace('/', '_')}"
     split = LabelSplit(seen, unseen, name, f"all labels of {source} unseen")
-    return ZeroShotTask(run, test), split
+    return run, test, split
 
 
 def main() -> None:
@@ -88,15 +87,15 @@ def main() -> None:
     options = parse_arguments()
     tasks = synthetic_tasks(options) if options.synthetic else real_tasks(options)
     names = options.variants.split("|")
-    groups: dict[str, list[tuple[ZeroShotTask, LabelSplit]]] = {}
-    for task, split in tasks:
+    groups: dict[str, list[Task]] = {}
+    for run, test, split in tasks:
         title = split.name if split.name.startswith("without_") else "label splits"
-        groups.setdefault(title, []).append((task, split))
+        groups.setdefault(title, []).append((run, test, split))
     for title, members in groups.items():
         results = {name: [] for name in names}
-        for task, split in members:
+        for run, test, split in members:
             for name in names:
-                found = run_split(task, split, name, lambda line: None)
+                found = run_split(run, test, split, name, lambda line: None)
                 results[name].append(found)
                 print(f"{split.name} {name}: unseen {found['unseen']:.3f}", flush=True)
         print(f"\n{title}: macro mAP, mean +- sd over {len(members)}")

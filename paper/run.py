@@ -39,7 +39,6 @@ from msqnet.evaluation.by_protocol import evaluate_protocol
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.zero_shot_protocol import (
     CLOSED_SET_NOTE,
-    ZeroShotTask,
     check_labels,
     mean_and_deviation,
     random_splits,
@@ -344,7 +343,7 @@ def _run_zero_shot(
     found = []
     for split in splits:
         console.print(f"{split.name} ({split.origin}): {name}")
-        found.append(run_split(ZeroShotTask(run, test), split, name, lambda _line: None))
+        found.append(run_split(run, test, split, name, lambda _line: None))
     measured = []
     for measure in job.experiment.measures:
         values = [one[measure.metric] for one in found]

@@ -392,3 +392,12 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(
+    path: Path, value: Any, *, ensure_ascii: bool = True, allow_nan: bool = True
+) -> None:
+    """Write indented JSON, replaced at once."""
+    text = json.dumps(value, indent=2, ensure_ascii=ensure_ascii, allow_nan=allow_nan)
+    with replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")

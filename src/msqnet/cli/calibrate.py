@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from msqnet.cli.console import number_table, progress_bar, say, shown
 from msqnet.config import CalibrationConfig
 from msqnet.errors import ConfigError
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     """Logits and embeddings of a table; the text is the title of the progress bar."""
 
 CALIBRATION_FOLDER = "calibration"
-PLOT_FILE = "reliability.png"
+_COLUMNS = (
+    *("expected_calibration_error_before", "expected_calibration_error_after"),
+    *("threshold_before", "threshold_after", "f1_before", "f1_after"),
+    *("precision_after", "recall_after"),
+)
 
 
 def calibrate(
@@ -84,14 +88,8 @@ def calibrate(
     from msqnet.models import changed_model, check_target
 
     config = CalibrationConfig(
-        method,
-        thresholds,
-        min_precision,
-        min_windows,
-        num_folds,
-        num_bins,
-        num_bootstrap,
-        seed,
+        *(method, thresholds, min_precision, min_windows),
+        *(num_folds, num_bins, num_bootstrap, seed),
     )
     _check_tables(data, split, training_data, training_split)
     source = _changeable_folder(model)
@@ -101,15 +99,24 @@ def calibrate(
     training = None if training_data is None else read_table(training_data).select(training_split)
     loaded = MSQNet.from_pretrained(source)
     console = Console()
-    outputs = partial(_outputs, loaded, batch_size, device)
+
+    def outputs(rows: ClipTable, title: str) -> tuple[FloatArray, FloatArray]:
+        from msqnet.evaluation.views import row_outputs
+
+        with progress_bar(title) as progress:
+            return row_outputs(
+                rows, loaded, device=device, batch_size=batch_size, progress=progress
+            )
+
     result = None if table is None else _calibrated(outputs, loaded, table, config)
     with changed_model(source, target, overwrite=overwrite) as draft:
         if table is not None and result is not None:
             _write_calibration(draft, loaded, table, split, result)
-            _show(console, result, target)
+            _show(console, result)
+            say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
         if training is not None:
             _write_novelty(console, draft, outputs, training)
-    console.print(f"written: {target}", soft_wrap=True, highlight=False)
+    say(console, f"written: {target}")
     return 0
 
 
@@ -145,13 +152,9 @@ def _check_tables(
             "nothing to do: name rows to calibrate on with --data, or the rows that the model was "
             "trained on with --training_data, or both"
         )
-    for name, table, part in (
-        ("data", data, split),
-        ("training_data", training_data, training_split),
-    ):
+    for kind, table, part in (("", data, split), ("training_", training_data, training_split)):
         if table is None and part is not None:
-            option = "split" if name == "data" else "training_split"
-            raise ConfigError(f"--{option} takes rows of a table; name it with --{name}")
+            raise ConfigError(f"--{kind}split takes rows of a table; name it with --{kind}data")
 
 
 def _target(model: str | None, out: str | None, source: Path) -> Path:
@@ -164,26 +167,6 @@ def _target(model: str | None, out: str | None, source: Path) -> Path:
             "one for the changed model with --out"
         )
     return source
-
-
-def _outputs(
-    model: MSQNet, batch_size: int, device: str, table: ClipTable, title: str
-) -> tuple[FloatArray, FloatArray]:
-    """Logits and embeddings of the rows of a table, with a progress bar."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from msqnet.evaluation.views import row_outputs
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(title, total=None)
-        return row_outputs(
-            table,
-            model,
-            device=device,
-            batch_size=batch_size,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
 
 
 def _calibrated(
@@ -215,7 +198,7 @@ def _write_calibration(
     folder = draft / CALIBRATION_FOLDER
     folder.mkdir(exist_ok=True)
     result.write(folder)
-    save_figure(reliability_figure(result), folder / PLOT_FILE)
+    save_figure(reliability_figure(result), folder / "reliability.png")
 
 
 def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: ClipTable) -> None:
@@ -229,31 +212,26 @@ def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: Cl
             "far videos of another group may be; name the recordings in the column 'group'"
         )
     reference.save(draft)
-    console.print(
+    say(
+        console,
         f"warning score: {len(training)} training windows of {len(reference.distances)} videos; "
         "predictions say where a video looks unlike them",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
-def _show(console: Console, result: CalibrationResult, target: Path) -> None:
-    from rich.table import Table
-
+def _show(console: Console, result: CalibrationResult) -> None:
     summary = result.summary
-    table = Table(
-        title=f"{summary['num_windows']} windows of {summary['num_groups']} groups; "
-        "after: held out by groups"
-    )
-    table.add_column("label")
-    for heading in (
+    table = number_table(
+        f"{summary['num_windows']} windows of {summary['num_groups']} groups; "
+        "after: held out by groups",
+        "label",
         *("positives", "negatives", "ECE before", "after"),
         *("threshold before", "after", "F1 before", "after", "precision", "recall"),
-    ):
-        table.add_column(heading, justify="right")
+    )
     for item in result.per_label:
         if item["is_fitted"]:
-            table.add_row(item["label"], *_cells(item))
+            counts = [str(item[f"{sign}_windows"]) for sign in ("positive", "negative")]
+            table.add_row(item["label"], *counts, *(shown(item[name], 2) for name in _COLUMNS))
     console.print(table)
     titles = {
         "expected_calibration_error": "calibration error (ECE)",
@@ -264,20 +242,9 @@ def _show(console: Console, result: CalibrationResult, target: Path) -> None:
         _show_metric(console, title, summary["overall"][name])
     for item in result.per_label:
         if item["kept"]:
-            _say(console, f"kept: {item['label']}: {item['kept']}")
+            say(console, f"kept: {item['label']}: {item['kept']}")
     for note in summary["notes"]:
-        _say(console, f"note: {note}")
-    _say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
-
-
-def _cells(item: dict[str, Any]) -> list[str]:
-    counts = [str(item[f"{sign}_windows"]) for sign in ("positive", "negative")]
-    names = (
-        *("expected_calibration_error_before", "expected_calibration_error_after"),
-        *("threshold_before", "threshold_after", "f1_before", "f1_after"),
-        *("precision_after", "recall_after"),
-    )
-    return [*counts, *("-" if item[name] is None else f"{item[name]:.2f}" for name in names)]
+        say(console, f"note: {note}")
 
 
 def _show_metric(console: Console, title: str, values: dict[str, Any]) -> None:
@@ -285,10 +252,6 @@ def _show_metric(console: Console, title: str, values: dict[str, Any]) -> None:
     for side, sign in (("before", ""), ("after", ""), ("difference", "+")):
         low, high = values[f"{side}_interval"]
         interval = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
-        value = values[side]
-        parts.append(f"{side} {'-' if value is None else f'{value:{sign}.3f}'}{interval}")
-    _say(console, f"{title}: {', '.join(parts)}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+        value = "-" if values[side] is None else f"{values[side]:{sign}.3f}"
+        parts.append(f"{side} {value}{interval}")
+    say(console, f"{title}: {', '.join(parts)}")

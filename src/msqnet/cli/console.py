@@ -1,4 +1,4 @@
-"""Lines and progress bars of commands."""
+"""Lines, tables and progress bars of commands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
+    from rich.table import Table
 
 
 def say(console: Console, text: str) -> None:
@@ -18,9 +19,25 @@ def say(console: Console, text: str) -> None:
     console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
+def shown(value: float | None, digits: int = 3) -> str:
+    """A metric with its decimals; a dash where it is not defined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def number_table(title: str, name: str, *headings: str) -> Table:
+    """A table whose first column holds names and whose others hold numbers."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column(name)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
 @contextmanager
-def progress_bar(name: str) -> Iterator[Callable[..., None]]:
-    """A bar on stderr, if that is a terminal, until the block ends.
+def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, or another console, if that is a terminal, until the block ends.
 
     The block calls what it gets with the amount that is done, the total, and the name of a step if
     a new one begins.
@@ -28,7 +45,7 @@ def progress_bar(name: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task(name, total=None)
 

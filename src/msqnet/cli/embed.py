@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from msqnet.cli.console import progress_bar, say
+from msqnet.cli.console import number_table, progress_bar, say, shown
 from msqnet.config import EmbeddingMapConfig
 
 if TYPE_CHECKING:
@@ -78,20 +78,14 @@ def embed(
 
 
 def _print_metrics(console: Console, panels: EmbeddingPanels) -> None:
-    from rich.table import Table
-
-    def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
     numbers = panels.to_dict()
     nearest = f"{panels.config.num_neighbours}-NN accuracy"
-    table = Table(
-        title=f"{numbers['num_rows']} windows of {numbers['num_videos']} videos, "
-        f"{numbers['num_groups']} groups"
+    table = number_table(
+        f"{numbers['num_rows']} windows of {numbers['num_videos']} videos, "
+        f"{numbers['num_groups']} groups",
+        "embedding",
+        *("silhouette", nearest, "95 %", "chance"),
     )
-    table.add_column("embedding")
-    for heading in ("silhouette", nearest, "95 %", "chance"):
-        table.add_column(heading, justify="right")
     names = {panel.name: panel.title.removeprefix("after the decoder, ") for panel in panels.panels}
     for values in numbers["panels"]:
         table.add_row(

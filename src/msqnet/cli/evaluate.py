@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msqnet.cli.console import number_table, progress_bar, say, shown
 from msqnet.config import InferenceOptions, ModelOptions, ViewChoice, WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.row_metrics import EvaluationResult
     from msqnet.inference.predictor import Predictor
-
-_LABELS_OF_TABLE = "table"
 
 
 def evaluate(
@@ -64,12 +62,13 @@ def evaluate(
         Exit code.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from msqnet.data.table import read_table
     from msqnet.inference.predictor import Predictor
 
-    chosen = PROTOCOLS[_protocol_name(protocol, timeline=timeline)]
+    if timeline and protocol not in (None, "timeline"):
+        raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
+    chosen = PROTOCOLS["timeline" if timeline else protocol or "standard"]
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
     table = read_table(data).select(split)
     predictor = Predictor.from_pretrained(
@@ -80,14 +79,10 @@ def evaluate(
     )
     console = Console()
     folder = None if out is None else Path(out)
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("clips" if chosen.unit == "rows" else "videos", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-
+    provenance = predictor.backend.provenance
+    origin = {"model": provenance, "data": str(table.path), "split": split}
+    with progress_bar("clips" if chosen.unit == "rows" else "videos") as progress:
         if chosen.unit == "timeline":
-            origin = _origin(table, split, predictor)
             _evaluate_timeline(console, table, predictor, folder, progress, strict_labels, origin)
             return 0
         from msqnet.evaluation.by_protocol import evaluate_protocol
@@ -105,80 +100,60 @@ def evaluate(
         )
     _print_result(console, result, chosen.beside)
     if folder is not None:
-        named = replace(result, metrics=_origin(table, split, predictor) | result.metrics)
-        named.write(folder)
+        replace(result, metrics=origin | result.metrics).write(folder)
         write_score_tables(folder, scored, table, result.metrics["protocol"])
-        console.print(f"written: {folder}", soft_wrap=True)
+        say(console, f"written: {folder}")
     return 0
-
-
-def _origin(table: ClipTable, split: str | None, predictor: Predictor) -> dict[str, Any]:
-    """What was evaluated on what, as the result files name it."""
-    return {"model": predictor.backend.provenance, "data": str(table.path), "split": split}
-
-
-def _protocol_name(protocol: ProtocolName | None, *, timeline: bool) -> ProtocolName:
-    if not timeline:
-        return protocol or "standard"
-    if protocol not in (None, "timeline"):
-        raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
-    return "timeline"
 
 
 def _asked_labels(
     labels: str | tuple[str, ...] | None, table: ClipTable
 ) -> str | tuple[str, ...] | None:
     """What the model is asked for; None for its own labels."""
-    if labels != _LABELS_OF_TABLE:
+    if labels != "table":
         return labels
     named = {name for record in table.records for name in record.annotated or ()}
     return tuple(sorted(named.union(table.label_names())))
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _print_protocol(console: Console, protocol: dict[str, Any]) -> None:
     views = protocol["views"]
-    text = f"protocol {protocol['name']}: {protocol['definition']}"
-    console.print(text, highlight=False, soft_wrap=True)
+    say(console, f"protocol {protocol['name']}: {protocol['definition']}")
     if views is not None:
         changed = ", not the protocol's own" if protocol["views_changed"] else ""
-        console.print(
+        say(
+            console,
             f"views: {views['num_clips']} in time, {views['crops']} in space, {views['merge']}"
             f"{changed}",
-            highlight=False,
         )
 
 
-def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
-    from rich.table import Table
+_COUNTS = ("positive_windows", "positive_clips", "known_windows", "train_positive_windows")
 
+
+def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
     metrics = result.metrics
-    per_label = Table(title=f"{metrics['num_windows']} windows of {metrics['num_clips']} clips")
-    per_label.add_column("label")
-    for heading in ("AP", "F1", "positive windows", "clips", "known windows", "train windows"):
-        per_label.add_column(heading, justify="right")
+    per_label = number_table(
+        f"{metrics['num_windows']} windows of {metrics['num_clips']} clips",
+        "label",
+        *("AP", "F1", "positive windows", "clips", "known windows", "train windows"),
+    )
     per_label.add_column("well supported")
     for row in result.per_label:
         per_label.add_row(
             row["label"],
-            _shown(row["ap"]),
-            _shown(row["f1"]),
-            str(row["positive_windows"]),
-            str(row["positive_clips"]),
-            str(row["known_windows"]),
-            str(row["train_positive_windows"]),
+            shown(row["ap"]),
+            shown(row["f1"]),
+            *(str(row[name]) for name in _COUNTS),
             "yes" if row["well_supported"] else "",
         )
     console.print(per_label)
     _print_protocol(console, metrics["protocol"])
     _print_metrics(console, metrics, beside)
     for note in metrics["notes"]:
-        console.print(note, highlight=False)
+        say(console, note)
     for item in metrics["not_scored"]:
-        console.print(f"not scored: {item['label']}: {item['reason']}", highlight=False)
+        say(console, f"not scored: {item['label']}: {item['reason']}")
 
 
 def _print_metrics(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
@@ -192,7 +167,7 @@ def _print_metrics(console: Console, metrics: dict[str, Any], beside: tuple[str,
             continue
         interval = metrics["intervals"].get(name)
         bounds = f"  95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        console.print(f"{titles[name]}{mark}: {metrics[name]:.3f}{bounds}", highlight=False)
+        say(console, f"{titles[name]}{mark}: {metrics[name]:.3f}{bounds}")
 
 
 def _evaluate_timeline(
@@ -205,35 +180,29 @@ def _evaluate_timeline(
     origin: dict[str, Any],
 ) -> None:
     from msqnet.evaluation.by_protocol import evaluate_timelines
-    from msqnet.predictions import replacing
+    from msqnet.predictions import write_json
 
     metrics, results = evaluate_timelines(
         table, predictor, strict_labels=strict_labels, progress=progress
     )
     seconds, segments = metrics["per_second"], metrics["segments"]
     _print_protocol(console, metrics["protocol"])
-    console.print(
+    lines = [
         f"{metrics['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
-        f"windows of {metrics['window_seconds']:g} s every {metrics['stride_seconds']:g} s"
-    )
-    console.print(
-        f"per second: macro AP {_shown(seconds['macro_map'])}, "
-        f"macro F1 {_shown(seconds['macro_f1'])} ({seconds['num_labels_scored']} labels)"
-    )
-    console.print(
+        f"windows of {metrics['window_seconds']:g} s every {metrics['stride_seconds']:g} s",
+        f"per second: macro AP {shown(seconds['macro_map'])}, "
+        f"macro F1 {shown(seconds['macro_f1'])} ({seconds['num_labels_scored']} labels)",
         f"segments: {segments['num_truths']} true, {segments['num_predictions']} predicted, "
-        f"{segments['num_masked']} left out where nothing was annotated"
-    )
-    for overlap, value in segments["map_at"].items():
-        console.print(f"  mAP at tIoU {overlap}: {_shown(value)}", highlight=False)
-    for overlap, value in segments["f1_at"].items():
-        console.print(f"  F1@{overlap}: {_shown(value)}", highlight=False)
-    for label, reason in metrics["not_scored"].items():
-        console.print(f"not scored: {label}: {reason}", highlight=False)
+        f"{segments['num_masked']} left out where nothing was annotated",
+        *(f"  mAP at tIoU {overlap}: {shown(ap)}" for overlap, ap in segments["map_at"].items()),
+        *(f"  F1@{overlap}: {shown(f1)}" for overlap, f1 in segments["f1_at"].items()),
+        *(f"not scored: {label}: {reason}" for label, reason in metrics["not_scored"].items()),
+    ]
+    for line in lines:
+        say(console, line)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "timeline.json") as part:
-            part.write_text(json.dumps(origin | metrics, indent=2, allow_nan=False) + "\n")
+        write_json(folder / "timeline.json", origin | metrics, allow_nan=False)
         for number, result in enumerate(results):
             result.write(folder / "videos" / f"{number:04d}-{Path(result.path).name}")
-        console.print(f"written: {folder}", soft_wrap=True)
+        say(console, f"written: {folder}")

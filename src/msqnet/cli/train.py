@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from msqnet.cli.console import progress_bar, say
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.errors import ConfigError
 
@@ -95,11 +98,8 @@ def train(
         def progress(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total, visible=done < total)
 
-        def report(line: str) -> None:
-            console.print(line, soft_wrap=True)  # a wrapped path cannot be copied
-
-        folder = fit(run, report=report, progress=progress, resume=resume)
-    console.print(f"finished: {folder}", soft_wrap=True)
+        folder = fit(run, report=partial(say, console), progress=progress, resume=resume)
+    say(console, f"finished: {folder}")
     return 0
 
 
@@ -155,10 +155,6 @@ class Request:
 def prepare(console: Console, request: Request) -> Run:
     """Read and check the rows, resolve every setting, and print both.
 
-    Args:
-        console: for the user.
-        request: see there.
-
     Raises:
         DatasetError: rows that cannot be used.
         ConfigError: settings that do not fit.
@@ -188,9 +184,9 @@ def prepare(console: Console, request: Request) -> Run:
         check_single_label(table)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     for line in licences_of(arch):
-        console.print(f"weights this starts from: {line}", highlight=False)
+        say(console, f"weights this starts from: {line}")
     for name, value in {**asdict(arch), **asdict(train)}.items():
-        console.print(f"  {name}: {value}", highlight=False)
+        say(console, f"  {name}: {value}")
     init_from = None if request.init_from is None else str(model_folder(request.init_from))
     return Run(
         table=table,
@@ -216,12 +212,17 @@ def _provenance(
     from msqnet import __version__
     from msqnet.model.builder import licences_of
 
+    base = None
+    if init_from is not None:
+        # Data, licences and settings behind the first model hold for the new one too.
+        config = json.loads((Path(init_from) / "config.json").read_text(encoding="utf-8"))
+        base = {"model": init_from, **(config.get("provenance") or {})}
     return {
         "data": table.path.name,
         "num_rows": len(table),
         "sources": sorted({record.source for record in table.records if record.source}),
         "recipe": recipe.name,
-        "init_from": init_from and _provenance_of(init_from),
+        "init_from": base,
         "seed": train.seed,
         "pretrained_licences": licences_of(arch),
         "msqnet": __version__,
@@ -230,28 +231,14 @@ def _provenance(
     }
 
 
-def _provenance_of(folder: str) -> dict[str, Any]:
-    """Data, licences and settings behind the model to start from; they hold for the new one too."""
-    import json
-
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    return {"model": folder, **(config.get("provenance") or {})}
-
-
 def readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
     """The rows of a split; stops, or leaves rows out, where `msqnet check` finds errors.
 
-    Args:
-        console: for the user.
-        data: the table.
-        split: its split; None for `train` where the table has splits, else for all.
-        skip_errors: leave rows with errors out.
+    Without a split the rows are those of `train` where the table has splits, else all.
 
     Raises:
         DatasetError: rows with errors, unless they may be left out.
     """
-    from rich.progress import Progress
-
     from msqnet.data.table import scan_table
     from msqnet.data.table_check import check_table
     from msqnet.errors import DatasetError
@@ -260,12 +247,7 @@ def readable_rows(console: Console, data: Path, split: str | None, skip_errors: 
     if split is None and table.split_names():
         split = "train"
     table = table.select(split)
-    with Progress(console=console, transient=True) as bars:
-        bar = bars.add_task("checking videos", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-
+    with progress_bar("checking videos", console) as progress:
         problems = (*malformed, *check_table(table, progress=progress).problems)
     errors = [item for item in problems if item.severity == "error"]
     if not errors:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from msqnet.cli.console import number_table, say
 from msqnet.errors import ConfigError
 from msqnet.labels import split_labels
 
@@ -69,7 +69,6 @@ def zero_shot(
 
     from msqnet.cli.train import Request, prepare, readable_rows
     from msqnet.evaluation.zero_shot_protocol import (
-        ZeroShotTask,
         check_labels,
         random_splits,
         read_splits,
@@ -79,8 +78,10 @@ def zero_shot(
 
     console = Console(stderr=True)
     folder = Path(out)
-    names = split_labels(variants)
-    _check_variants(names)
+    names, known = split_labels(variants), split_labels(_ALL_VARIANTS)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ConfigError(f"--variants {'|'.join(unknown)}: expected some of {', '.join(known)}")
     chosen = _training_settings(settings, data, out)
     request = Request(
         data=Path(data),
@@ -97,9 +98,8 @@ def zero_shot(
     run = prepare(console, request)
     test = readable_rows(console, Path(data), "test", skip_errors)
     if split_lists is None:
-        named = random_splits(
-            run.table.label_names(), seen_share=seen, num_splits=splits, seed=seed
-        )
+        labels = run.table.label_names()
+        named = random_splits(labels, seen_share=seen, num_splits=splits, seed=seed)
     else:
         named = read_splits(Path(split_lists))
     written = [check_labels(split, run.table) for split in named]
@@ -107,9 +107,9 @@ def zero_shot(
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for split in written:
         for name in names:
-            console.print(f"{split.name} ({split.origin}): {name}", highlight=False)
+            say(console, f"{split.name} ({split.origin}): {name}")
             # Each run writes its own record; dozens of them on the screen would hide the splits.
-            found = run_split(ZeroShotTask(run, test), split, name, lambda _line: None)
+            found = run_split(run, test, split, name, lambda _line: None)
             results[name].append(found)
     _write_and_show(folder / "results.json", request.task, written, names, results)
     return 0
@@ -138,13 +138,6 @@ def _training_settings(path: str | None, data: str, out: str) -> dict[str, Any]:
     return settings
 
 
-def _check_variants(names: Sequence[str]) -> None:
-    known = split_labels(_ALL_VARIANTS)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ConfigError(f"--variants {'|'.join(unknown)}: expected some of {', '.join(known)}")
-
-
 def _write_and_show(
     path: Path,
     task: str,
@@ -153,26 +146,22 @@ def _write_and_show(
     results: dict[str, list[dict[str, float]]],
 ) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from msqnet.evaluation.zero_shot_protocol import CLOSED_SET_NOTE, summary_rows
-    from msqnet.predictions import replacing
+    from msqnet.predictions import write_json
     from msqnet.training.training_run import VARIANTS
 
     metric = "top-1 accuracy" if task == "single_label" else "macro mAP"
     rows = summary_rows(results, names)
     content = {"metric": metric, "note": CLOSED_SET_NOTE, "variants": rows, "splits": results}
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)
     sizes = f"{len(splits[0].seen)} seen, {len(splits[0].unseen)} unseen labels"
-    table = Table(title=f"{metric}, {len(splits)} splits ({sizes}), mean and sd")
-    table.add_column("variant")
-    for _, title in _SHOWN:
-        table.add_column(title, justify="right")
+    title = f"{metric}, {len(splits)} splits ({sizes}), mean and sd"
+    table = number_table(title, "variant", *(heading for _, heading in _SHOWN))
     for row in rows:
         cells = [f"{row[key]:.3f} +- {row[f'{key}_sd']:.3f}" for key, _ in _SHOWN]
         table.add_row(row["variant"], *cells)
     console = Console()
     console.print(table)
     if any(VARIANTS.get(name, {}).get("head") == "group_wise" for name in names):
-        console.print(CLOSED_SET_NOTE, soft_wrap=True)
+        say(console, CLOSED_SET_NOTE)

@@ -68,11 +68,6 @@ _NOT_IN_MODEL = (
 def missing_labels(table: ClipTable, backend: Backend, *, strict: bool) -> dict[str, str]:
     """Labels of the table that the model lacks, with the reason.
 
-    Args:
-        table: the rows to evaluate.
-        backend: the model.
-        strict: raise instead.
-
     Raises:
         VocabularyError: with ``strict``, where there are any.
     """
@@ -96,13 +91,12 @@ def evaluate_protocol(
     num_bootstrap: int = 1000,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[EvaluationResult, ScoredRows]:
-    """Evaluate a model on a table by a protocol.
+    """Evaluate a model on a table by a protocol, except `timeline`, see `evaluate_timelines`.
 
     Args:
         table: the rows.
         predictor: the model with its windows.
-        protocol: one of `msqnet.evaluation.protocols.PROTOCOLS`, except `timeline`, see
-            `evaluate_timelines`.
+        protocol: of `msqnet.evaluation.protocols.PROTOCOLS`.
         views: instead of the protocol's own, where its scores are not over time.
         batch_size: clips at a time; changes no metric.
         strict_labels: a label that the model lacks is an error.
@@ -137,15 +131,13 @@ def evaluate_protocol(
         description["window_seconds"] = predictor.window_seconds
         description["stride_seconds"] = predictor.stride_seconds
     names = [n for n in (protocol.headline, *protocol.beside) if n in PROTOCOL_METRICS]
+    meanings = {name: PROTOCOL_METRICS[name][1] for name in names}
     metrics = {
         "protocol": description,
         **result.metrics,
         **{n: PROTOCOL_METRICS[n][0](scored.rows.scores, scored.rows.targets) for n in names},
         "notes": scored.notes,
-        "definitions": {
-            **result.metrics["definitions"],
-            **{name: PROTOCOL_METRICS[name][1] for name in names},
-        },
+        "definitions": result.metrics["definitions"] | meanings,
     }
     note = {"protocol": protocol.name, "protocol_definition": protocol.definition}
     per_label = [row | note for row in result.per_label]
@@ -197,12 +189,7 @@ def video_truth(
 ) -> tuple[list[TimedLabel], list[TimedLabel]]:
     """The truth of one video from its rows; rows without times hold for the whole video.
 
-    Args:
-        name: of the video.
-        records: its rows.
-        labels: columns.
-        duration_seconds: of the video.
-        scored: labels that count; the others are unknown throughout.
+    Labels that are not among ``scored`` are unknown throughout.
 
     Returns:
         Intervals in which a label holds, touching and overlapping rows joined; and intervals that
@@ -236,12 +223,8 @@ def evaluate_timelines(
 
     Only labels that the model was trained on count. Time that no row covers was not annotated: it
     counts neither as right nor as wrong. Neither do labels that the rows of that time do not know.
-
-    Args:
-        table: rows, of which at least one has a start or an end.
-        predictor: the model with its window and segment settings.
-        strict_labels: a label of the table that the model lacks is an error.
-        progress: called with (videos done, videos in all).
+    With ``strict_labels`` a label that the model lacks is an error; ``progress`` is called with
+    (videos done, videos in all).
 
     Returns:
         Metrics as plain values: per second, by segments, with counts; and the predictions.

@@ -34,7 +34,7 @@ from msqnet.metrics.reliability import (
     reliability_bins,
 )
 from msqnet.models import change_config
-from msqnet.predictions import replacing
+from msqnet.predictions import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,12 +64,12 @@ _FEW_GROUPS = 10
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """A calibration with every metric of it.
+    """A calibration with every metric of it; None where a metric is not defined.
 
     Attributes:
         calibration: what to store.
         summary: plain values for `calibration.json`.
-        per_label: one entry per label; None where a metric is not defined.
+        per_label: one entry per label.
         before: scores of the model as it was, in bins.
         after: held-out scores, in bins.
     """
@@ -83,29 +83,19 @@ class CalibrationResult:
     def write(self, folder: Path) -> None:
         """Write `calibration.json`; the folder exists."""
         bins = {"before": vars(self.before), "after": vars(self.after)}
-        document = plain(
-            {
-                **self.summary,
-                "labels": self.per_label,
-                "bins": bins,
-                "definitions": DEFINITIONS,
-            }
-        )
-        with replacing(folder / CALIBRATION_FILE) as part:
-            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-            part.write_text(text + "\n", encoding="utf-8")
+        document = self.summary | {
+            "labels": self.per_label,
+            "bins": bins,
+            "definitions": DEFINITIONS,
+        }
+        path = folder / CALIBRATION_FILE
+        write_json(path, plain(document), ensure_ascii=False, allow_nan=False)
 
 
 def calibration_rows(
     table: ClipTable, labels: LabelSet, logits: FloatArray, config: CalibrationConfig
 ) -> CalibrationRows:
-    """Rows of a table with their folds.
-
-    Args:
-        table: V rows.
-        labels: the model's K labels.
-        logits: (V, K) float64.
-        config: number of folds and seed.
+    """V rows of a table with (V, K) float64 logits, and their folds.
 
     Raises:
         DatasetError: all rows are of one group, so that nothing can be held out.
@@ -131,8 +121,8 @@ def calibrate_rows(
 
     Args:
         rows: rows that the model was not fitted on.
-        now: what the model stores.
-        config: how.
+        now: the calibration that the model stores.
+        config: how to fit.
 
     Raises:
         ConfigError: a method that the model cannot be given.
@@ -156,7 +146,7 @@ def calibrate_rows(
         "after": cross_validated(rows, now, is_chosen, config),
     }
     overall = _overall(rows, sides, is_chosen, config)
-    per_label = _per_label(rows, now, new, sides, kept, is_chosen, config)
+    per_label = _per_label(rows, (now, new), sides, kept, is_chosen, config)
     num_groups = len(set(rows.groups))
     summary = {
         "settings": {
@@ -226,8 +216,7 @@ def _overall(
 
 def _per_label(
     rows: CalibrationRows,
-    now: Calibration,
-    new: Calibration,
+    fits: tuple[Calibration, Calibration],
     sides: Sides,
     kept: dict[str, str],
     is_chosen: BoolArray,
@@ -240,12 +229,24 @@ def _per_label(
         for scores, _ in sides.values()
     ]
     counts = [confusion_counts(_margins(side, rows.targets), 0.0) for side in sides.values()]
-    f1_before, f1_after = (part.f1_per_label()[0] for part in counts)
     hits = counts[1].true_positives[0]
     named, present = (
         np.where(total > 0, total, np.nan)
         for total in (hits + counts[1].false_positives[0], hits + counts[1].false_negatives[0])
     )
+    pairs = {
+        "scale": [fit.scaling.scale for fit in fits],
+        "bias": [fit.scaling.bias for fit in fits],
+        "threshold": [fit.thresholds for fit in fits],
+        "expected_calibration_error": errors,
+        "f1": [part.f1_per_label()[0] for part in counts],
+    }
+    columns = {
+        f"{name}_{side}": values
+        for name, pair in pairs.items()
+        for side, values in zip(sides, pair, strict=True)
+    }
+    columns |= {"precision_after": hits / named, "recall_after": hits / present}
     return [
         {
             "label": name,
@@ -254,18 +255,7 @@ def _per_label(
             "positive_windows": int(cells.is_positive[:, label].sum()),
             "negative_windows": int(cells.is_negative[:, label].sum()),
             "positive_groups": len(set(groups[cells.is_positive[:, label]])),
-            "scale_before": float(now.scaling.scale[label]),
-            "scale_after": float(new.scaling.scale[label]),
-            "bias_before": float(now.scaling.bias[label]),
-            "bias_after": float(new.scaling.bias[label]),
-            "threshold_before": float(now.thresholds[label]),
-            "threshold_after": float(new.thresholds[label]),
-            "expected_calibration_error_before": float(errors[0][label]),
-            "expected_calibration_error_after": float(errors[1][label]),
-            "f1_before": float(f1_before[label]),
-            "f1_after": float(f1_after[label]),
-            "precision_after": float(hits[label] / named[label]),
-            "recall_after": float(hits[label] / present[label]),
+            **{key: float(values[label]) for key, values in columns.items()},
         }
         for label, name in enumerate(rows.labels)
     ]
@@ -279,15 +269,13 @@ def _notes(
 ) -> list[str]:
     """Warnings for the reader."""
     notes = []
-    few = [
-        f"{item['label']} ({item['positive_windows']})"
-        for item in per_label
-        if item["is_fitted"] and item["positive_windows"] < _FEW_POSITIVES
-    ]
+    fitted = [item for item in per_label if item["is_fitted"]]
+    few = [item for item in fitted if item["positive_windows"] < _FEW_POSITIVES]
     if few:
+        listed = ", ".join(f"{item['label']} ({item['positive_windows']})" for item in few)
         notes.append(
             f"fewer than {_FEW_POSITIVES} positive windows, so that their threshold depends much "
-            f"on which ones: {', '.join(few)}"
+            f"on which ones: {listed}"
         )
     if num_groups < _FEW_GROUPS:
         notes.append(f"{num_groups} groups: the intervals are rough, and rather too narrow")
@@ -302,14 +290,11 @@ def _notes(
             "on held-out rows the calibration error is HIGHER than before: these rows do not "
             "improve the model's scores for similar ones; keep the model as it was"
         )
-    if config.thresholds == "precision":
+    if config.thresholds == "precision":  # comparisons with NaN are false
         missed = [
             f"{item['label']} ({item['precision_after']:.2f})"
-            for item in per_label
-            if item["is_fitted"]
-            and item["kept"] is None
-            and not np.isnan(item["precision_after"])
-            and item["precision_after"] < config.wanted_precision
+            for item in fitted
+            if item["kept"] is None and item["precision_after"] < config.wanted_precision
         ]
         if missed:
             notes.append(
@@ -327,17 +312,11 @@ def store_calibration(
     data: str,
     split: str | None,
 ) -> None:
-    """Write a calibration into the configuration of a model's folder.
+    """Write a calibration into the configuration of a model's folder, not in use.
 
-    Its provenance then names the rows that it was calibrated on, so that results of before and
-    after can be told apart.
-
-    Args:
-        folder: of the model, not in use.
-        config: of the model as it was.
-        result: the calibration.
-        data: name of the table.
-        split: its part; None for all.
+    Its provenance then names the table, its split (None for all) and the rows that it was
+    calibrated on, so that results of before and after can be told apart. ``config`` is that of the
+    model as it was.
     """
     new = result.calibration
     pair = {

@@ -47,7 +47,7 @@ class Protocol:
         views: Views of each row; None where scores are over time.
         has_top_k: Whether rows count as having one label each, so that top-1 and top-5 are given;
             None takes it from the model.
-        is_reference: Whether this reproduces the paper's released code (R) instead of being sound.
+        is_reference: Whether this reproduces the paper's released code instead of being sound.
     """
 
     name: ProtocolName
@@ -79,11 +79,7 @@ class Protocol:
         return None if self.views is None else choice.over(self.views)
 
     def describe(self, views: ViewConfig | None) -> dict[str, Any]:
-        """What every output says about the protocol; JSON values only.
-
-        Args:
-            views: those in use.
-        """
+        """JSON values that every output gives about the protocol and the views in use."""
         return {
             "name": self.name,
             "definition": self.definition,
@@ -223,9 +219,7 @@ PROTOCOL_TITLES: dict[str, str] = {
 def shown_metrics(protocol: dict[str, object], beside: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Keys of the metrics to show: those that the protocol counts, then those of every evaluation.
 
-    Args:
-        protocol: its entry in `metrics.json`.
-        beside: keys of metrics that are read with its headline.
+    ``protocol`` is its entry in `metrics.json`.
     """
     named = (str(protocol["headline"]), *beside)
     return (*named, *(name for name in METRIC_TITLES if name not in named))

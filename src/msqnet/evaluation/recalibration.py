@@ -57,18 +57,12 @@ class Calibration:
     @classmethod
     def of_model(cls, config: MSQNetConfig) -> Calibration:
         """The calibration that a model stores."""
-        num_labels = len(config.label_set)
         scale = np.asarray(config.calibration_scale, dtype=np.float64)
         bias = np.asarray(config.calibration_bias, dtype=np.float64)
-        kind: Kind = "each"
+        kind: Kind = "softmax" if config.task == "single_label" else "each"
         if config.is_open:  # as `MSQNet.scores` has it
-            kind, scale, bias = (
-                "shared",
-                np.full(num_labels, scale[0]),
-                np.full(num_labels, bias[0]),
-            )
-        elif config.task == "single_label":
-            kind = "softmax"
+            kind = "shared"
+            scale, bias = (np.full(len(config.label_set), part[0]) for part in (scale, bias))
         thresholds = np.asarray(config.thresholds, dtype=np.float64)
         return cls(PlattScaling(scale, bias), thresholds, kind)
 
@@ -141,15 +135,14 @@ def enough_rows(rows: CalibrationRows, config: CalibrationConfig) -> dict[str, s
             "positive": int(cells.is_positive[:, label].sum()),
             "negative": int(cells.is_negative[:, label].sum()),
         }
-        few = [f"{count} known {sign} windows" for sign, count in num.items() if count == 0]
-        few = few or [
-            f"{count} known {sign} windows"
-            for sign, count in num.items()
-            if count < config.min_windows
-        ]
+        # A count of 0 is named first.
+        few = [sign for sign in num if num[sign] == 0]
+        few = few or [sign for sign in num if num[sign] < config.min_windows]
         num_groups = len(set(groups[cells.is_positive[:, label]]))
         if few:
-            reasons[name] = f"{few[0]}, expected at least {config.min_windows}"
+            reasons[name] = (
+                f"{num[few[0]]} known {few[0]} windows, expected at least {config.min_windows}"
+            )
         elif num_groups < _MIN_GROUPS:
             reasons[name] = "positive windows of 1 group, expected at least 2"
     return reasons
@@ -158,13 +151,7 @@ def enough_rows(rows: CalibrationRows, config: CalibrationConfig) -> dict[str, s
 def fit(
     rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
 ) -> tuple[Calibration, BoolArray]:
-    """Fit scaling and thresholds.
-
-    Args:
-        rows: to fit on.
-        now: the calibration that the model stores.
-        is_chosen: (K,) bool, labels that may change.
-        config: how to fit.
+    """Fit scaling and thresholds of the labels that (K,) ``is_chosen`` marks.
 
     Returns:
         The new calibration, and (K,) bool, labels whose threshold was fitted. A label that is not
@@ -211,13 +198,7 @@ def cross_validated(
     """Score every row by a calibration that was fitted on other groups.
 
     A label of which no positive or no negative is known in the other groups keeps what the model
-    stores.
-
-    Args:
-        rows: all rows, with their folds.
-        now: the calibration that the model stores.
-        is_chosen: (K,) bool, labels that may change.
-        config: how to fit.
+    stores; so does one that (K,) ``is_chosen`` does not mark.
 
     Returns:
         Scores and thresholds of each row, (V, K) float64 each.

@@ -6,7 +6,6 @@ Axes: V windows (rows), K labels, R resamples, M metrics.
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ from msqnet.metrics.classification import (
     top_k_accuracy,
 )
 from msqnet.metrics.reliability import expected_calibration_error
-from msqnet.predictions import replacing
+from msqnet.predictions import replacing, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,26 +84,20 @@ DEFINITIONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """All metrics of a model on one set of rows.
+    """All metrics of a model on one set of rows; None where a metric is not defined.
 
     Attributes:
-        metrics: plain values for `metrics.json`; None where a metric is not defined.
-        per_label: one row per label for `per_label.csv`; None where a metric is not defined.
+        metrics: plain values for `metrics.json`.
+        per_label: one row per label for `per_label.csv`.
     """
 
     metrics: dict[str, Any]
     per_label: list[dict[str, Any]]
 
     def write(self, folder: Path) -> None:
-        """Write `metrics.json` and `per_label.csv`, each replaced at once.
-
-        Args:
-            folder: made if it does not exist.
-        """
+        """Write `metrics.json` and `per_label.csv`, each replaced at once; makes the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / METRICS_FILE) as part:
-            text = json.dumps(self.metrics, indent=2, ensure_ascii=False, allow_nan=False)
-            part.write_text(text + "\n", encoding="utf-8")
+        write_json(folder / METRICS_FILE, self.metrics, ensure_ascii=False, allow_nan=False)
         with (
             replacing(folder / PER_LABEL_FILE) as part,
             part.open("w", encoding="utf-8", newline="") as file,
@@ -115,11 +108,7 @@ class EvaluationResult:
 
 
 def plain(value: Any) -> Any:
-    """The same with NaN as None, and numpy's arrays and numbers as Python's lists and numbers.
-
-    Args:
-        value: dicts, lists, tuples, arrays and single values, nested in any way.
-    """
+    """The same nested values with NaN as None, and numpy's arrays and numbers as plain ones."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -151,13 +140,12 @@ def evaluate_rows(
         single_label: whether a row has one label; only then top-1 and top-5 are given.
         num_bootstrap: resamples for the intervals; 0 for none.
         seed: of the bootstrap.
-        labels_not_in_model: labels of the table that the model lacks, with the reason: only listed.
+        labels_not_in_model: labels of the table that the model lacks, with the reason; only listed.
 
     Raises:
         ShapeError: parts that do not fit together, or a target that is not 1, 0 or -100.
     """
     scored = _Evaluation(rows, thresholds, train_positive_windows, train_negative_windows)
-    num_names = len(_WITH_INTERVAL)
     estimate, low, high = bootstrap(
         scored.metrics, rows.path, num_resamples=num_bootstrap, seed=seed
     )
@@ -178,7 +166,7 @@ def evaluate_rows(
         **scored.left_out(labels_not_in_model or {}),
         "definitions": DEFINITIONS,
     }
-    label_intervals = np.stack([low[num_names:], high[num_names:]])  # (2, K)
+    label_intervals = np.stack([low, high])[:, len(_WITH_INTERVAL) :]  # (2, K)
     return EvaluationResult(plain(metrics), plain(scored.label_rows(label_intervals)))
 
 
@@ -216,19 +204,10 @@ def _num_distinct(names: Sequence[str], chosen: BoolArray) -> FloatArray:
 class _Evaluation:
     """Rows with the masks of labels and cells that their metrics are over.
 
-    Attributes:
-        rows: as given.
-        cells: scores and targets, checked.
-        trained: the cells of trained labels: decisions about the others mean nothing.
-        within: cells by ``source`` and ``actor``, each label known only in rows of those sources,
-            or actors, that show it.
-        thresholds: (K,).
-        train_positives: (K,); NaN where not known.
-        train_negatives: (K,); NaN where not known.
-        positive_clips: (K,) clips with a known positive.
-        is_trained: (K,) bool; a label whose training counts are not known counts as trained.
-        is_headline: (K,) bool, the labels of macro_map.
-        is_well_supported: (K,) bool; all False where training counts are not known.
+    ``trained`` are the cells of trained labels, as decisions about the others mean nothing;
+    ``within`` the cells by ``source`` and ``actor``, each label known only in rows of those
+    sources, or actors, that show it. Training counts, (K,), are NaN where not known: such a label
+    counts as trained, but is not well supported. ``is_headline`` are the labels of macro_map.
     """
 
     def __init__(
@@ -279,7 +258,7 @@ class _Evaluation:
         return np.column_stack([*columns, ap])
 
     def metrics_without_interval(self) -> dict[str, Any]:
-        """Metrics by name that are given as one number; NaN where they are not defined."""
+        """Single numbers by name; NaN where they are not defined."""
         scores = np.asarray(self.rows.scores)[:, self.is_trained]
         targets = np.asarray(self.rows.targets)[:, self.is_trained]
         accuracy, all_negative = label_accuracy(self.trained)
@@ -328,9 +307,11 @@ class _Evaluation:
         }
         for kind, within in self.within.items():
             given: Sequence[str] = getattr(self.rows, kind)
-            reason = f"no row names its {kind}"
-            if any(given):
-                reason = f"no known negative in rows of the {kind}s that show it"
+            reason = (
+                f"no known negative in rows of the {kind}s that show it"
+                if any(given)
+                else f"no row names its {kind}"
+            )
             dropped = headline & ~within.is_scorable
             result[f"num_within_{kind}_labels"] = int((headline & within.is_scorable).sum())
             result[f"num_windows_without_{kind}"] = sum(not name for name in given)

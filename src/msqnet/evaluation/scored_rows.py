@@ -37,7 +37,7 @@ class EvaluationRows:
     Attributes:
         labels: the K labels in the order of the columns.
         scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1 (seen), 0 (known to be absent) and -100 (not annotated).
+        targets: (V, K) of 1 (present), 0 (known to be absent) and -100 (not annotated).
         path: V names of the videos; rows of one path are windows of one clip.
         group: V names of scenes, subjects or recordings; empty where there is none.
         source: V names of data sets; empty where unknown.
@@ -59,21 +59,14 @@ class EvaluationRows:
         shape = (len(self.path), len(self.labels))
         if 0 in shape:
             raise ShapeError(f"EvaluationRows: {shape[0]} rows of {shape[1]} labels; expected some")
-        for name in ("scores", "targets"):
-            found = np.shape(getattr(self, name))
-            if found != shape:
-                raise ShapeError(f"EvaluationRows.{name}: found {found}, expected {shape}")
-        for name in ("group", "source", "actor"):
-            if len(getattr(self, name)) != shape[0]:
-                raise ShapeError(
-                    f"EvaluationRows.{name}: found {len(getattr(self, name))} names, "
-                    f"expected {shape[0]}"
-                )
+        for name in ("scores", "targets", "group", "source", "actor"):
+            expected = shape if name in ("scores", "targets") else shape[:1]
+            _check_shape(self, name, expected)
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Evaluated rows and where they are.
+    """Evaluated rows and their places.
 
     Attributes:
         rows: scores, targets and the origin of each row.
@@ -91,27 +84,19 @@ class ScoredRows:
 
     def __post_init__(self) -> None:
         for name in ("row_numbers", "start_seconds", "end_seconds"):
-            found = len(getattr(self, name))
-            if found != len(self.rows.path):
-                raise ShapeError(
-                    f"ScoredRows.{name}: found {found}, expected {len(self.rows.path)}"
-                )
+            _check_shape(self, name, (len(self.rows.path),))
+
+
+def _check_shape(owner: object, name: str, expected: tuple[int, ...]) -> None:
+    found = np.shape(getattr(owner, name))
+    if found != expected:
+        raise ShapeError(f"{type(owner).__name__}.{name}: found {found}, expected {expected}")
 
 
 def evaluation_rows(
     table: ClipTable, labels: LabelSet, scores: ArrayLike, targets: ArrayLike
 ) -> EvaluationRows:
-    """Rows that are those of a table, one for one.
-
-    Args:
-        table: V rows; gives the origin of each row.
-        labels: the K labels in the order of the columns.
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and -100.
-
-    Raises:
-        ShapeError: the parts do not fit together.
-    """
+    """`EvaluationRows` that are those of a table, one for one."""
     return EvaluationRows(
         labels=labels,
         scores=np.asarray(scores),
@@ -137,44 +122,35 @@ def write_score_tables(
     """Write `scores.parquet` and `targets.parquet`, line for line the same rows.
 
     The first holds each row's number in the table, its path, its times and a score per label; the
-    second its number, its path, the place of its video, and per label 1 (seen), 0 (known to be
-    absent) or nothing (not annotated).
-
-    Args:
-        folder: exists.
-        scored: the rows.
-        table: which they were taken from.
-        protocol: kept with both.
+    second its number, its path, the file of its video, and per label 1 (present), 0 (known to be
+    absent) or nothing (not annotated). Both keep ``protocol``.
     """
     import pandas as pd
-
-    rows, labels = scored.rows, list(scored.rows.labels)
-    who = {"row": scored.row_numbers, "path": rows.path}
-    times = {"start_seconds": scored.start_seconds, "end_seconds": scored.end_seconds}
-    scores = pd.DataFrame(rows.scores, columns=labels)
-    _write(folder / SCORES_FILE, pd.concat([pd.DataFrame(who | times), scores], axis=1), protocol)
-    record_of = dict(zip(table.clip_ids(), table.records, strict=True))
-    places = {"file": [str(record_of[path].path) for path in rows.path]}
-    targets = pd.DataFrame(np.where(rows.targets == UNKNOWN, np.nan, rows.targets), columns=labels)
-    known = targets.astype("Int8")
-    _write(folder / TARGETS_FILE, pd.concat([pd.DataFrame(who | places), known], axis=1), protocol)
-
-
-def _write(path: Path, columns: pd.DataFrame, protocol: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    written = pa.Table.from_pandas(columns)
+    rows, labels = scored.rows, list(scored.rows.labels)
+    record_of = dict(zip(table.clip_ids(), table.records, strict=True))
+    who = {"row": scored.row_numbers, "path": rows.path}
+    times = {"start_seconds": scored.start_seconds, "end_seconds": scored.end_seconds}
+    files = {"file": [str(record_of[path].path) for path in rows.path]}
+    known = np.where(rows.targets == UNKNOWN, np.nan, rows.targets)
+    scores = pd.DataFrame(rows.scores, columns=labels)
+    targets = pd.DataFrame(known, columns=labels).astype("Int8")
     about = {b"msqnet": json.dumps({"protocol": protocol}).encode()}
-    with replacing(path) as partial:
-        pq.write_table(
-            written.replace_schema_metadata({**(written.schema.metadata or {}), **about}), partial
-        )
+    for name, leading, values in (
+        (SCORES_FILE, who | times, scores),
+        (TARGETS_FILE, who | files, targets),
+    ):
+        written = pa.Table.from_pandas(pd.concat([pd.DataFrame(leading), values], axis=1))
+        metadata = {**(written.schema.metadata or {}), **about}
+        with replacing(folder / name) as partial:
+            pq.write_table(written.replace_schema_metadata(metadata), partial)
 
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """Scores of evaluated rows, and what is known about each. Axes: V rows, K labels.
+    """Scores of evaluated rows from the files of `write_score_tables`. Axes: V rows, K labels.
 
     Attributes:
         labels: the K labels in the order of the columns.
@@ -184,7 +160,7 @@ class ScoreTables:
         end_seconds: (V,) float64; NaN is the end of the video.
         scores: (V, K) float64 in [0, 1].
         targets: (V, K) of 1, 0 and `UNKNOWN`; None where the folder does not hold them.
-        files: V places of videos; None where the folder does not hold them.
+        files: V files of videos; None where the folder does not hold them.
     """
 
     labels: tuple[str, ...]

@@ -45,11 +45,7 @@ if TYPE_CHECKING:
 
 
 def check_views(views: ViewConfig, config: ClipConfig) -> None:
-    """Whether a model can be given these views.
-
-    Args:
-        views: what is asked for.
-        config: the model's own clip settings.
+    """Refuse views that a model cannot be given.
 
     Raises:
         ConfigError: 3 crops for a model that sees the whole frame anyway.
@@ -69,15 +65,7 @@ def check_views(views: ViewConfig, config: ClipConfig) -> None:
 
 
 def read_views(record: Record, config: ClipConfig, num_clips: int) -> list[Frames]:
-    """The frames of every temporal view of a row; the video is opened and decoded once.
-
-    Args:
-        record: the row.
-        config: the model's own clip settings.
-        num_clips: views over time.
-
-    Returns:
-        For each view T frames, in order of time.
+    """The T frames of every temporal view of a row, in order of time; decoded once.
 
     Raises:
         VideoError: the video cannot be read.
@@ -92,16 +80,7 @@ def read_views(record: Record, config: ClipConfig, num_clips: int) -> list[Frame
 
 
 def view_clips(frames: Frames, config: ClipConfig, crops: int) -> list[Clip]:
-    """The spatial views of one temporal view.
-
-    Args:
-        frames: T frames of any size.
-        config: the model's own clip settings.
-        crops: 1 for the centre, else 3.
-
-    Returns:
-        As many clips as crops, from left to right or from top to bottom.
-    """
+    """The spatial views of one temporal view, from left to right or from top to bottom."""
     if crops == 1:
         return [evaluation_clip(frames, config)]
     return [
@@ -138,12 +117,8 @@ def score_rows(
 ) -> FloatArray:
     """Scores of every row, from the same clips and the same backend as prediction.
 
-    Args:
-        table: the rows.
-        backend: the model.
-        batch_size: clips at a time; changes no score.
-        views: views of each row; by default one, T frames at the centres of T equal segments.
-        progress: called with (rows done, rows in all).
+    By default each row has one view: T frames at the centres of T equal segments. The batch size
+    changes no score. ``progress`` is called with (rows done, rows in all).
 
     Returns:
         (V, K) float32 in [0, 1].
@@ -179,16 +154,9 @@ def score_clips(
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> FloatArray:
-    """Scores of clips in their order, a batch at a time.
+    """(N, K) float32 scores of clips in their order, read a batch at a time.
 
-    Args:
-        clips: read as they are needed.
-        backend: the model.
-        batch_size: clips at a time; changes no score.
-        progress: called with the number of clips done.
-
-    Returns:
-        (N, K) float32 in [0, 1].
+    ``progress`` is called with the number of clips done.
     """
     stream = iter(clips)
     parts: list[FloatArray] = []
@@ -202,14 +170,14 @@ def score_clips(
 
 
 def merge_views(scores: FloatArray, views: ViewConfig) -> FloatArray:
-    """Scores of rows from those of their views, label by label.
+    """Scores of rows from those of their views, label by label; of one view, exactly its scores.
 
     Args:
         scores: (V * num_views, K) float32, the views of a row one below the other.
         views: how many there are and how they become one.
 
     Returns:
-        (V, K) float32; of one view, exactly its scores.
+        (V, K) float32.
 
     Raises:
         ShapeError: a number of scores that is no multiple of the number of views.
@@ -232,12 +200,8 @@ def row_outputs(
 ) -> tuple[FloatArray, FloatArray]:
     """Outputs of a model for every row before calibration, one view per row.
 
-    Args:
-        table: V rows.
-        model: a finished model; prepared for inference here.
-        device: where it runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        batch_size: clips at a time; changes nothing but rounding.
-        progress: called with (rows done, rows in all).
+    The model is prepared for inference. The batch size changes nothing but rounding; ``progress``
+    is called with (rows done, rows in all). Errors are those of `score_rows`.
 
     Returns:
         Logits (V, K) float32, not calibrated, and embeddings (V, D) float32, see
@@ -245,8 +209,6 @@ def row_outputs(
 
     Raises:
         ConfigError: the device cannot be used.
-        VideoError: a video cannot be read; no row is left out silently.
-        DatasetError: a row starts after the end of its video.
     """
     place = resolve_device(device)
     torch.nn.Module.to(model, place)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
     from msqnet.inference.predictor import Predictor
     from msqnet.labels import LabelSet
-    from msqnet.metrics.average_precision import BoolArray, FloatArray
+    from msqnet.metrics.average_precision import FloatArray
     from msqnet.predictions import VideoPredictions
 
 NUM_POINTS = 25
@@ -45,7 +45,7 @@ class VideoRows:
     """The rows of one video with their times.
 
     Attributes:
-        rows: of the video, at least one.
+        rows: at least one.
         targets: (R, K) of 1, 0 and `UNKNOWN`.
         starts_seconds: (R,) float64.
         ends_seconds: (R,) float64; the end of the video where a row has none.
@@ -58,13 +58,7 @@ class VideoRows:
 
     @classmethod
     def gather(cls, rows: ClipTable, labels: LabelSet, duration_seconds: float) -> VideoRows:
-        """Rows of one video with their times filled in.
-
-        Args:
-            rows: of the video.
-            labels: the K labels.
-            duration_seconds: of the video; the end of rows that have none.
-        """
+        """Rows of one video of that length, with their times filled in."""
         ends = [record.end_seconds for record in rows.records]
         return cls(
             rows,
@@ -78,23 +72,14 @@ class VideoRows:
         """The first row, which stands for the video."""
         return self.rows.records[0]
 
-    def covering(self, times_seconds: FloatArray, *, closed: bool) -> BoolArray:
-        """(M, R) bool, rows that cover each time; with ``closed`` their ends belong to them."""
-        times = np.asarray(times_seconds)[:, None]
-        is_before_end = times <= self.ends_seconds if closed else times < self.ends_seconds
-        return np.asarray((self.starts_seconds <= times) & is_before_end)
-
     def targets_at(self, times_seconds: FloatArray, *, closed: bool) -> FloatArray:
-        """What is known of each label at each time.
+        """(M,) times to (M, K) of 1, 0 and `UNKNOWN`: 1 where any row that covers a time shows it.
 
-        Args:
-            times_seconds: (M,).
-            closed: whether a row holds at its end too.
-
-        Returns:
-            (M, K) of 1, 0 and `UNKNOWN`: 1 where any row that covers the time shows the label.
+        With ``closed`` a row holds at its end too.
         """
-        covers = self.covering(times_seconds, closed=closed).astype(np.float64)
+        times = np.asarray(times_seconds)[:, None]  # (M, 1)
+        is_before_end = times <= self.ends_seconds if closed else times < self.ends_seconds
+        covers = ((self.starts_seconds <= times) & is_before_end).astype(np.float64)  # (M, R)
         is_positive = covers @ (self.targets == 1) > 0
         is_known = covers @ (self.targets != UNKNOWN) > 0
         return np.where(is_positive, 1.0, np.where(is_known, 0.0, UNKNOWN))
@@ -121,11 +106,8 @@ def score_windows(
 ) -> ScoredRows:
     """One score for each whole video: that of its windows, merged label by label.
 
-    Args:
-        table: rows; those of one video are joined: a label of any of them is one of the video's.
-        predictor: the model with its windows.
-        merge: mean or maximum over windows.
-        progress: called with (videos done, videos in all).
+    A label of any of a video's rows is one of the video's. ``progress`` is called with (videos
+    done, videos in all).
 
     Raises:
         VideoError: a video cannot be read as a whole.
@@ -152,16 +134,11 @@ def score_points(
     num_points: int = NUM_POINTS,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScoredRows:
-    """Scores at equally spaced points of each video, read off its timeline.
+    """Scores at ``num_points`` equally spaced points of each video, read off its timeline.
 
     The length of a video is where its last row ends: the annotated one. A row holds from its start
-    to its end, both included.
-
-    Args:
-        table: rows with times that cover each video to its annotated end, background included.
-        predictor: the model with its windows.
-        num_points: M, points a video.
-        progress: called with (videos done, videos in all).
+    to its end, both included. Rows must cover each video to its annotated end, background included.
+    ``progress`` is called with (videos done, videos in all).
 
     Raises:
         DatasetError: no row has times, or a point lies behind the end of its video.
@@ -197,11 +174,7 @@ def score_points(
 
 
 def needs_times(table: ClipTable, what: str) -> None:
-    """Refuse a table whose rows have no times.
-
-    Raises:
-        DatasetError: no row has a start or an end.
-    """
+    """Refuse a table without any start or end, with a `DatasetError`."""
     if all(r.start_seconds is None and r.end_seconds is None for r in table.records):
         raise DatasetError(
             f"{table.path}: no row has start or end; this protocol needs {what}, for instance "
@@ -227,12 +200,7 @@ def _predicted(
 
 
 def annotated_spans(video: VideoRows, duration_seconds: float) -> list[tuple[float, float]]:
-    """Intervals in which some label is annotated, joined and in order.
-
-    Args:
-        video: rows of one video.
-        duration_seconds: of the video, where intervals are cut off.
-    """
+    """Intervals in which some label is annotated, joined, in order, and cut off at the end."""
     times = zip(video.rows.records, video.starts_seconds, video.ends_seconds, strict=True)
     return union(
         (float(start), min(float(end), duration_seconds))
@@ -252,10 +220,11 @@ def oracle_times(spans: list[tuple[float, float]], num_frames: int) -> FloatArra
         (T,) float64, rising, each inside of a span.
     """
     starts, ends = np.array(spans).T
-    reached = np.cumsum(ends - starts)
+    lengths = ends - starts
+    reached = np.cumsum(lengths)
     places = (np.arange(num_frames) + 0.5) / num_frames * reached[-1]
     span_of = np.searchsorted(reached, places, side="right")
-    before = reached[span_of] - (ends - starts)[span_of]
+    before = reached[span_of] - lengths[span_of]
     return np.asarray(starts[span_of] + (places - before))
 
 
@@ -268,28 +237,23 @@ def score_oracle(
 ) -> ScoredRows:
     """Scores of annotated moments of each video, one row a video.
 
-    Args:
-        table: rows with times; what they do not cover counts as without an action.
-        backend: the model.
-        batch_size: clips at a time; changes no score.
-        progress: called with (videos done, videos with an action).
+    Time that no row covers counts as without an action. The batch size changes no score;
+    ``progress`` is called with (videos done, videos with an action).
 
     Raises:
         DatasetError: no row has times, or no video an action.
         VideoError: a video cannot be read.
     """
     needs_times(table, "annotated actions with start and end")
-    videos = rows_by_video(table)
-    shown = {
-        name: rows for name, rows in videos.items() if any(record.labels for record in rows.records)
-    }
+    videos = rows_by_video(table).values()
+    shown = [rows for rows in videos if any(record.labels for record in rows.records)]
     if not shown:
         raise DatasetError(f"{table.path}: no row has a label; the oracle keeps nothing")
     targets: list[FloatArray] = []
     used: list[tuple[Record, float, float]] = []
 
     def clips() -> Iterator[Clip]:
-        for rows in shown.values():
+        for rows in shown:
             clip, times, seen = _oracle_clip(rows, backend)
             targets.append(seen)
             used.append((rows.records[0], float(times[0]), float(times[-1])))
@@ -301,13 +265,15 @@ def score_oracle(
 
     scores = score_clips(clips(), backend, batch_size=batch_size, progress=clips_done)
     chosen = replace(table, records=tuple(record for record, _, _ in used))
-    num_left_out = len(videos) - len(shown)
     return ScoredRows(
         evaluation_rows(chosen, backend.labels, scores, np.stack(targets)),
         [record.row for record, _, _ in used],
         [first for _, first, _ in used],
         [last for _, _, last in used],
-        (f"videos without an annotated action, which the oracle leaves out: {num_left_out}",),
+        (
+            "videos without an annotated action, which the oracle leaves out: "
+            f"{len(videos) - len(shown)}",
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from msqnet.labels import LabelSet
 from msqnet.metrics.classification import zero_shot_metrics
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.vocabulary import text_embeddings
-from msqnet.predictions import replacing
+from msqnet.predictions import replacing, write_json
 from msqnet.prompts import read_label_table
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import fit, stored_features
@@ -64,7 +64,7 @@ class LabelSplit:
         seen: labels of training.
         unseen: labels that are only asked for afterwards.
         name: of the split, for tables.
-        origin: where it is from: "random, seed 3", or the file of a published list.
+        origin: "random, seed 3", or the file of a published list.
 
     Raises:
         ConfigError: a label on both sides, or none on one side.
@@ -91,12 +91,8 @@ class LabelSplit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `read_splits` reads them back."""
-        return {
-            "name": self.name,
-            "origin": self.origin,
-            "seen": list(self.seen),
-            "unseen": list(self.unseen),
-        }
+        sides = {"seen": list(self.seen), "unseen": list(self.unseen)}
+        return {"name": self.name, "origin": self.origin, **sides}
 
 
 def random_splits(
@@ -104,11 +100,7 @@ def random_splits(
 ) -> list[LabelSplit]:
     """Seeded random splits; the n-th does not depend on how many are made.
 
-    Args:
-        labels: all labels.
-        seen_share: of the labels that are seen, in (0, 1); rounded to whole labels.
-        num_splits: how many.
-        seed: of the draws.
+    ``seen_share`` of the labels is seen, in (0, 1), rounded to whole labels.
 
     Raises:
         ConfigError: too few labels, or a share that leaves one side empty.
@@ -123,29 +115,29 @@ def random_splits(
     splits = []
     for number in range(num_splits):
         order = np.random.default_rng([seed, number]).permutation(len(names))
-        seen = sorted(names[index] for index in order[:num_seen])
-        unseen = sorted(names[index] for index in order[num_seen:])
+        seen, unseen = (
+            tuple(sorted(names[index] for index in part))
+            for part in (order[:num_seen], order[num_seen:])
+        )
         origin = f"random, seed {seed}, number {number}, {seen_share:g} seen"
-        splits.append(LabelSplit(tuple(seen), tuple(unseen), f"split_{number}", origin))
+        splits.append(LabelSplit(seen, unseen, f"split_{number}", origin))
     return splits
 
 
 def write_splits(splits: Sequence[LabelSplit], path: Path) -> None:
     """One JSON file with all splits, replaced at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(json.dumps([s.to_dict() for s in splits], indent=2) + "\n", "utf-8")
+    write_json(path, [split.to_dict() for split in splits])
 
 
 def read_splits(path: Path) -> list[LabelSplit]:
     """Splits from a file of `write_splits`, or published lists.
 
-    Args:
-        path: a JSON file, or a folder with ``train/NAME.list`` and ``test/NAME.list``, one label a
-            line (as published with STALE, Nag et al. 2022).
+    These are a folder with ``train/NAME.list`` and ``test/NAME.list``, one label a line (as
+    published with STALE, Nag et al. 2022).
 
     Raises:
-        ConfigError: nothing of the kind is there, or a list without its counterpart.
+        ConfigError: there are no splits, or a list without its counterpart.
     """
     if path.is_dir():
         return _published_splits(path)
@@ -163,7 +155,11 @@ def read_splits(path: Path) -> list[LabelSplit]:
 
 
 def _published_splits(folder: Path) -> list[LabelSplit]:
-    lists = sorted((folder / "train").glob(f"*{_LIST_SUFFIX}"), key=_number_in_name)
+    def number_in_name(path: Path) -> tuple[int, str]:
+        match = re.search(r"\d+", path.stem)
+        return (int(match.group()) if match else -1, path.stem)
+
+    lists = sorted((folder / "train").glob(f"*{_LIST_SUFFIX}"), key=number_in_name)
     if not lists:
         raise ConfigError(f"{folder}: found no train/*{_LIST_SUFFIX}; expected published lists")
     splits = []
@@ -174,11 +170,6 @@ def _published_splits(folder: Path) -> list[LabelSplit]:
         seen, unseen = _lines(path), _lines(counterpart)
         splits.append(LabelSplit(seen, unseen, path.stem, f"published list {folder.name}"))
     return splits
-
-
-def _number_in_name(path: Path) -> tuple[int, str]:
-    match = re.search(r"\d+", path.stem)
-    return (int(match.group()) if match else -1, path.stem)
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -213,31 +204,19 @@ def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipT
     """Training rows that a split allows, and what they say about its seen labels only.
 
     Videos with an unseen label are left out, with all their rows, and so are rows whose group
-    stands in the test part (films of HMDB51 stand on both sides of its official splits).
-
-    Args:
-        table: the rows of the data set's training part.
-        split: which labels are seen.
-        test: the rows that will be scored.
-
-    Returns:
-        The rows. A seen label whose rows all stand in such videos is not in them; see
-        `LabelSplit.trained_on`.
+    stands in the test part (films of HMDB51 stand on both sides of its official splits). A seen
+    label whose rows all stand in such videos is lost; see `LabelSplit.trained_on`.
 
     Raises:
         DatasetError: no row shows a seen label.
     """
     unseen = set(split.unseen)
-    videos = table.clip_ids()
-    tainted = {
-        video
-        for video, record in zip(videos, table.records, strict=True)
-        if unseen & set(record.labels)
-    }
+    rows = list(zip(table.clip_ids(), table.records, strict=True))
+    tainted = {video for video, record in rows if unseen & set(record.labels)}
     of_test = {record.group for record in test.records if record.group}
     kept = [
         _seen_only(record, split)
-        for video, record in zip(videos, table.records, strict=True)
+        for video, record in rows
         if video not in tainted and record.group not in of_test
     ]
     part = replace(table, records=tuple(record for record in kept if record.has_known_labels))
@@ -258,11 +237,6 @@ def _seen_only(record: Record, split: LabelSplit) -> Record:
 
 def check_no_leakage(train: ClipTable, test: ClipTable, split: LabelSplit) -> None:
     """Stop where a model could have learned what it is asked to guess.
-
-    Args:
-        train: the rows that the model is trained on.
-        test: the rows that it is scored on.
-        split: which labels are unseen.
 
     Raises:
         DatasetError: an unseen label is shown or annotated in training, or a test video or its
@@ -297,48 +271,38 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(known)), deviation
 
 
-@dataclass(frozen=True)
-class ZeroShotTask:
-    """Data and settings that all splits and variants share.
-
-    Attributes:
-        run: settings, and the rows of the data set's training part, with all labels.
-        test: the rows to score.
-    """
-
-    run: Run
-    test: ClipTable
-
-
 def run_split(
-    task: ZeroShotTask, split: LabelSplit, name: str, report: Callable[[str], None]
+    base: Run, test: ClipTable, split: LabelSplit, name: str, report: Callable[[str], None]
 ) -> dict[str, float]:
     """Metrics of one variant on one split; a finished one is read, not done again.
 
     Args:
-        task: data and settings.
+        base: settings, and the rows of the data set's training part, with all labels.
+        test: the rows to score.
         split: seen and unseen labels, as the table writes them.
         name: of `VARIANTS`, or `SHUFFLED`.
         report: called with lines for the user.
 
     Raises:
+        ConfigError: the folder holds results of other settings, another split or other rows.
         DatasetError: training would tell of an unseen label.
     """
-    folder = task.run.folder / split.name / name
+    folder = base.folder / split.name / name
     result = folder / _RESULT_FILE
-    train = training_part(task.run.table, split, task.test)
+    train = training_part(base.table, split, test)
     lost = sorted(set(split.seen) - set(train.label_names()))
     if lost:
         report(f"no training row left of {', '.join(lost)}: only in videos with unseen labels")
     split = split.trained_on(train.label_names())
-    check_no_leakage(train, task.test, split)
+    check_no_leakage(train, test, split)
     everything = LabelSet((*split.seen, *split.unseen))
-    run = _run_of(task.run, train, split, name, folder)
+    run = _run_of(base, train, split, name, folder)
+    settings = json.dumps(settings_of(run), sort_keys=True, default=str)
     belongs_to = {
         "variant": name,
         "split": split.to_dict(),
-        "settings_digest": _digest(settings_of(run)),
-        "test_rows_digest": rows_digest(task.test),
+        "settings_digest": hashlib.sha256(settings.encode()).hexdigest()[:16],
+        "test_rows_digest": rows_digest(test),
     }
     if result.is_file():
         return _finished(result, belongs_to)
@@ -346,31 +310,20 @@ def run_split(
     if model.config.is_open:
         texts = None if run.arch.label_table is None else read_label_table(run.arch.label_table)
         model.set_labels(list(everything), text_embeddings(model, everything, texts))
-    scores = table_scores(model, run, task.test)
+    scores = table_scores(model, run, test)
     found = zero_shot_metrics(
         scores.astype(np.float64),
-        task.test.targets(everything).astype(np.float64),
+        test.targets(everything).astype(np.float64),
         everything.indices(split.seen),
         everything.indices(split.unseen),
         single_label=run.task == "single_label",
     )
-    with replacing(result) as part:
-        summary = {**belongs_to, "figures": found}
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(result, {**belongs_to, "figures": found})
     return found
 
 
-def _digest(values: dict[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _finished(path: Path, belongs_to: dict[str, Any]) -> dict[str, float]:
-    """Metrics of an earlier call, if it was about the same.
-
-    Raises:
-        ConfigError: they belong to other settings, another split or other rows.
-    """
+    """Metrics of an earlier call, if it was about the same."""
     content = json.loads(path.read_text(encoding="utf-8"))
     other = [key for key, value in belongs_to.items() if content.get(key) != value]
     if other:
@@ -405,8 +358,8 @@ def _run_of(base: Run, train: ClipTable, split: LabelSplit, name: str, folder: P
     )
 
 
-def _other_names(labels: LabelSet) -> dict[str, str]:
-    """The words of another label for each one, drawn once for each set of labels.
+def _write_other_names(path: Path, labels: LabelSet) -> None:
+    """Give each label the words of another one, drawn once for each set of labels.
 
     A fixed step through the alphabet would not do: "jumping left" could become "running left".
     """
@@ -417,24 +370,17 @@ def _other_names(labels: LabelSet) -> dict[str, str]:
     other = {
         names[here]: names[there] for here, there in zip(order, np.roll(order, 1), strict=True)
     }
-    return {name: LabelSet((other[name],)).prompts[0] for name in names}
-
-
-def _write_other_names(path: Path, labels: LabelSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "description"])
-        writer.writerows(_other_names(labels).items())
+        writer.writerows([name, LabelSet((other[name],)).prompts[0]] for name in names)
 
 
 def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float32]:
     """Scores (V, K) of the rows of a table, through stored features where the run keeps them.
 
-    Args:
-        model: a finished model; with ``run.train.cached_views`` its frozen part is still as it was.
-        run: says where features are kept.
-        table: the rows.
+    With ``run.train.cached_views`` the frozen part of the model must still be as it was.
     """
     if not run.train.cached_views:
         return score_rows(table, TorchBackend(model)).astype(np.float32)
@@ -451,12 +397,7 @@ def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float3
 def summary_rows(
     results: dict[str, list[dict[str, float]]], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Mean and standard deviation over splits, one row a variant.
-
-    Args:
-        results: metrics of each split, by variant.
-        names: variants in the order of the table.
-    """
+    """Mean and standard deviation over splits of the metrics by variant, one row a variant."""
     rows = []
     for name in names:
         row: dict[str, Any] = {"variant": name, "num_splits": len(results[name])}

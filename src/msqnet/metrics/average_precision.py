@@ -1,7 +1,13 @@
 """Average precision over a whole evaluation set, with row weights for the bootstrap.
 
-Axes: V windows (rows), K labels, R resamples. Targets hold 1 (seen), 0 (known to be absent) and
-`UNKNOWN` (not annotated): every metric is over the rows where the label is known.
+Axes: V windows (rows), K labels, R resamples. Every metric of this package takes
+
+- scores: (V, K) float, finite; higher is more likely, and only ranks matter to average precision;
+- targets: (V, K) of 1 (present), 0 (known to be absent) and `UNKNOWN` (not annotated); every metric
+  is over the rows where the label is known;
+- weights: (R, V) float, how often each row counts in each resample; None counts every row once.
+
+`known_cells` and `row_weights` check them and raise `ShapeError`.
 """
 
 from __future__ import annotations
@@ -88,11 +94,7 @@ class KnownCells:
 
 
 def known_cells(scores: ArrayLike, targets: ArrayLike) -> KnownCells:
-    """Check scores and targets of one evaluation set.
-
-    Args:
-        scores: (V, K) float, finite.
-        targets: (V, K) of 1, 0 and `UNKNOWN`; bool is taken as 1 and 0.
+    """Check scores and targets of one evaluation set; bool targets are taken as 1 and 0.
 
     Raises:
         ShapeError: no rows, shapes differ, a score is not finite, or a target is something else.
@@ -117,11 +119,7 @@ def known_cells(scores: ArrayLike, targets: ArrayLike) -> KnownCells:
 
 
 def row_weights(weights: ArrayLike | None, num_rows: int) -> FloatArray:
-    """Weights of every row in R resamples, as (R, V) float64; None counts every row once.
-
-    Raises:
-        ShapeError: not (R, V), or a weight is negative or not finite.
-    """
+    """Row weights as (R, V) float64; `ShapeError` for another shape, a negative or no number."""
     values = np.ones((1, num_rows)) if weights is None else np.asarray(weights, dtype=np.float64)
     is_right = values.ndim == 2 and values.shape[1] == num_rows
     if not is_right or not bool((np.isfinite(values) & (values >= 0)).all()):
@@ -161,20 +159,12 @@ class RankedCells:
         return cls(rows[order], positives, step_starts, last_of_step[steps])
 
     def average_precision(self, weights: FloatArray) -> FloatArray:
-        """AP of each resample.
-
-        Args:
-            weights: (R, V) float64, how often each row counts.
-
-        Returns:
-            (R,) float64; NaN where no positive or no negative has weight.
-        """
-        num_resamples = len(weights)
-        result = np.full(num_resamples, np.nan)
+        """(R,) float64 for weights (R, V); NaN where no positive or no negative has weight."""
+        result = np.full(len(weights), np.nan)
         if len(self.positives) in (0, len(self.rows)):
             return result
         at_once = max(1, _NUM_CELLS_AT_ONCE // len(self.rows))
-        for start in range(0, num_resamples, at_once):
+        for start in range(0, len(weights), at_once):
             part = slice(start, start + at_once)
             result[part] = self._average_precision(weights[part])
         return result
@@ -200,27 +190,15 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
     AP_k = sum_n (R_n - R_{n-1}) P_n over the distinct scores in falling order (scikit-learn's
     definition, ties included; not interpolated), over the rows where label k is known.
 
-    Args:
-        scores: (V, K) float, higher is more likely; ranks only matter.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-
     Returns:
         (K,) float64 in [0, 1]; NaN where no positive or no negative is known.
-
-    Raises:
-        ShapeError: see `known_cells`.
     """
     cells = known_cells(scores, targets)
     return label_average_precisions(cells).ravel()  # (1, K) -> (K,)
 
 
 def label_average_precisions(cells: KnownCells, weights: ArrayLike | None = None) -> FloatArray:
-    """Average precision of each label in each resample; `average_precision` with row weights.
-
-    Args:
-        cells: the evaluation set.
-        weights: (R, V) float, how often each row counts; a whole number is that many copies. None
-            counts every row once.
+    """`average_precision` of each label in each resample.
 
     Returns:
         (R, K) float64; NaN where no positive or no negative has weight.
@@ -232,18 +210,9 @@ def label_average_precisions(cells: KnownCells, weights: ArrayLike | None = None
 
 
 def mean_over_labels(values: FloatArray, select: BoolArray) -> FloatArray:
-    """Mean over the selected labels whose value is not NaN.
-
-    Args:
-        values: (R, K) float64.
-        select: (K,) bool.
-
-    Returns:
-        (R,) float64; NaN where nothing is left.
-    """
+    """(R, K) to (R,): the mean over the selected (K,) labels whose value is not NaN, else NaN."""
     counts = select & ~np.isnan(values)
-    total = np.where(counts, values, 0.0).sum(axis=1)
-    num = counts.sum(axis=1)
+    total, num = np.where(counts, values, 0.0).sum(axis=1), counts.sum(axis=1)
     return np.asarray(np.where(num > 0, total / np.maximum(num, 1), np.nan))
 
 
@@ -253,7 +222,7 @@ def weighted_map(ap: FloatArray, num_positives: FloatArray, select: BoolArray) -
     Args:
         ap: (R, K) from `label_average_precisions`.
         num_positives: (R, K) weight of the positives of each label.
-        select: (K,) bool, the labels that count.
+        select: (K,) bool.
 
     Returns:
         (R,) float64; NaN where no selected label has an AP.
@@ -266,14 +235,9 @@ def weighted_map(ap: FloatArray, num_positives: FloatArray, select: BoolArray) -
 
 
 def macro_map(ap: ArrayLike) -> float:
-    """Macro mean average precision: every label counts the same.
+    """Mean of (K,) average precisions that are not NaN, each label counting the same; else NaN.
 
-    Args:
-        ap: (K,) from `average_precision`.
-
-    Returns:
-        The mean over labels whose AP is not NaN; NaN where there is none. A caller that reports it
-        says which labels fell out.
+    A caller that reports it says which labels were left out.
     """
     values = np.asarray(ap, dtype=np.float64)
     return float(mean_over_labels(values[None], np.ones(values.size, dtype=np.bool_))[0])
@@ -283,13 +247,8 @@ def micro_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
     """Average precision of all known cells of all labels in one ranking.
 
     It compares scores of different labels, and frequent labels dominate it: a scorer that ignores
-    the video and answers with label frequencies can score high.
-
-    Returns:
-        NaN where no positive or no negative is known.
-
-    Raises:
-        ShapeError: see `known_cells`.
+    the video and answers with label frequencies can score high. NaN where no positive or no
+    negative is known.
     """
     cells = known_cells(scores, targets)
     return float(cells.ranked_together().average_precision(np.ones((1, len(cells.scores))))[0])
@@ -298,17 +257,10 @@ def micro_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
 def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -> float:
     """Micro AP of every batch, averaged over batches weighted by their size.
 
-    What the paper's released code reports as "mAP". It depends on the order of the rows and on the
+    The paper's released code reports this as "mAP". It depends on the order of the rows and on the
     batch size, and is no macro mAP: never show it beside one without its name. Batches in which no
-    positive or no negative is known have no micro AP and are left out.
-
-    Args:
-        scores: (V, K) float, in the order in which batches were drawn.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        batch_size: rows in a batch; the last one may be smaller.
-
-    Raises:
-        ShapeError: see `known_cells`, or the batch size is not at least 1.
+    positive or no negative is known have no micro AP and are left out. The last batch may be
+    smaller; `ShapeError` for a batch size below 1.
     """
     if batch_size < 1:
         raise ShapeError(f"batch_size: found {batch_size}, expected at least 1")
@@ -325,13 +277,10 @@ def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -
 
 
 def charades_classify_map(scores: FloatArray, targets: FloatArray) -> float:
-    """Macro mAP as `Charades_v1_classify.m` computes it.
+    """Macro mAP as `Charades_v1_classify.m` computes it; a row per video, scores in [0, 1].
 
-    That script loses the names of videos without an action and so ranks them below all others.
-
-    Args:
-        scores: (V, K) float in [0, 1], a row per video.
-        targets: (V, K) of 1 and 0; an unknown label counts as 0, as the script knows no such thing.
+    That script loses the names of videos without an action and so ranks them below all others. An
+    unknown label counts as 0, as the script knows no such thing.
     """
     positive = np.asarray(targets) == 1
     lowered = np.where(positive.any(axis=1, keepdims=True), scores, -1.0)
@@ -339,13 +288,9 @@ def charades_classify_map(scores: FloatArray, targets: FloatArray) -> float:
 
 
 def charades_localize_map(scores: FloatArray, targets: FloatArray) -> float:
-    """Per-frame mAP as `Charades_v1_localize.m` computes it.
+    """Per-frame mAP as `Charades_v1_localize.m` computes it; a row per point.
 
-    Points of videos without an action count as negatives like any other there.
-
-    Args:
-        scores: (V, K) float, a row per point.
-        targets: (V, K) of 1 and 0; an unknown label counts as 0, as the script knows no such thing.
+    Points of videos without an action count as negatives like any other; so do unknown labels.
     """
     return macro_map(average_precision(scores, np.asarray(targets) == 1))
 
@@ -373,11 +318,7 @@ class PrecisionRecallCurve:
 
 
 def precision_recall_curve(scores: ArrayLike, targets: ArrayLike) -> PrecisionRecallCurve:
-    """Precision and recall of one label.
-
-    Args:
-        scores: (V,) float.
-        targets: (V,) of 1, 0 and `UNKNOWN`.
+    """Precision and recall of one label from (V,) scores and targets.
 
     Raises:
         ShapeError: see `known_cells`, or no positive is known, without which recall has no meaning.

@@ -41,7 +41,7 @@ def resampled_weights(
 
     Args:
         groups: (V,) the clip of each row, as text or number.
-        num_resamples: how many, R.
+        num_resamples: R.
         seed: the same seed draws the same groups.
 
     Yields:
@@ -66,13 +66,9 @@ def resampled_weights(
 
 
 def percentile_interval(samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper bound of the middle 95 % of the samples.
+    """Bounds of the middle 95 % of (R, M) samples: two (M,) float64 arrays.
 
-    Args:
-        samples: (R, M) float64; NaN (undefined in that resample) is left out.
-
-    Returns:
-        Two (M,) float64 arrays; NaN where no sample is defined.
+    NaN (undefined in that resample) is left out; NaN where no sample is defined.
     """
     bounds = np.full((2, samples.shape[1]), np.nan)
     for index, column in enumerate(samples.T):
@@ -91,18 +87,11 @@ def bootstrap(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Metrics over all rows, with percentile intervals over resampled clips.
 
-    Args:
-        statistic: from row weights to M metrics.
-        groups: (V,) the clip of each row.
-        num_resamples: how many; 0 for no intervals.
-        seed: the same seed gives the same intervals.
+    Arguments are those of `resampled_weights`; 0 resamples give no intervals.
 
     Returns:
         Estimate over all rows, lower and upper bound of its 95 % interval; each (M,) float64, NaN
         where it is not defined.
-
-    Raises:
-        ShapeError: there is no row.
     """
     estimate = statistic(np.ones((1, len(np.asarray(groups)))))[0]
     if not num_resamples:

@@ -1,7 +1,7 @@
 """Decisions at a threshold: F1, accuracies. Every metric is over known cells only.
 
-A label counts as predicted from its threshold on (score >= threshold). ``weights`` are (R, V) row
-weights of R resamples, see `bootstrap`; None counts every row once. Axes: V windows, K labels.
+A label counts as predicted from its threshold on (score >= threshold); thresholds are one number or
+(K,). Axes and the other arguments are those of `average_precision`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 
 
 def label_thresholds(thresholds: ArrayLike, num_labels: int) -> FloatArray:
-    """Thresholds as (K,) float64; a single number holds for all labels.
-
-    Raises:
-        ShapeError: neither one number nor (K,), or a threshold is NaN.
-    """
+    """Thresholds as (K,) float64; `ShapeError` for another shape or NaN."""
     values = np.asarray(thresholds, dtype=np.float64)
     if values.shape not in ((), (num_labels,)) or bool(np.isnan(values).any()):
         raise ShapeError(
@@ -53,10 +49,7 @@ class ConfusionCounts:
     false_negatives: FloatArray
 
     def f1_per_label(self) -> FloatArray:
-        """(R, K), 2 TP / (2 TP + FP + FN).
-
-        Unlike scikit-learn's, a label without a positive is NaN, not 0.
-        """
+        """(R, K), 2 TP / (2 TP + FP + FN); NaN, not 0, for a label without a positive."""
         return _f1(self.true_positives, self.false_positives, self.false_negatives)
 
     def f1_micro(self, select: BoolArray) -> FloatArray:
@@ -77,16 +70,7 @@ def _f1(true_pos: FloatArray, false_pos: FloatArray, false_neg: FloatArray) -> F
 def confusion_counts(
     cells: KnownCells, thresholds: ArrayLike = 0.5, weights: ArrayLike | None = None
 ) -> ConfusionCounts:
-    """Count hits, false alarms and misses of every label.
-
-    Args:
-        cells: the evaluation set.
-        thresholds: one number or (K,).
-        weights: (R, V) float.
-
-    Raises:
-        ShapeError: thresholds or weights that do not fit.
-    """
+    """Count hits, false alarms and misses of every label in every resample."""
     checked = row_weights(weights, len(cells.scores))
     is_predicted = cells.scores >= label_thresholds(thresholds, cells.scores.shape[1])
     kinds = (
@@ -109,11 +93,6 @@ def subset_accuracy(
 ) -> tuple[FloatArray, FloatArray]:
     """Share of rows in which every label is decided correctly.
 
-    Args:
-        cells: the evaluation set.
-        thresholds: one number or (K,).
-        weights: (R, V) float.
-
     Returns:
         Two (R,) float64 arrays: over rows in which every label is known, and over rows with at
         least one known label, of which only the known ones count. NaN where there is no such row.
@@ -130,10 +109,6 @@ def label_accuracy(cells: KnownCells, thresholds: ArrayLike = 0.5) -> tuple[floa
 
     The "multilabel accuracy" of the Hockey data set (at 0.5). Rare labels make it meaningless by
     itself, so that of an answer in which no label is ever present comes with it.
-
-    Args:
-        cells: the evaluation set.
-        thresholds: one number or (K,).
 
     Returns:
         The model's accuracy and that of the all-negative answer; NaN where nothing is known.
@@ -155,11 +130,6 @@ def top_k_accuracy(
     labels known for the row; of equal scores it is taken as the last, so that constant scores earn
     nothing.
 
-    Args:
-        cells: the evaluation set.
-        num_guesses: how many labels may be named.
-        weights: (R, V) float.
-
     Returns:
         (R,) float64; NaN where no row counts.
 
@@ -177,13 +147,8 @@ def top_k_accuracy(
 def hit_at_1(scores: FloatArray, targets: FloatArray) -> float:
     """Share of rows with a label whose highest score is that of one of their labels.
 
-    Args:
-        scores: (V, K) float.
-        targets: (V, K) of 1, 0 and `UNKNOWN`; only known labels compete.
-
-    Returns:
-        NaN where no row has both a positive and a known negative. Of equal scores a negative one
-        is taken, so that constant scores earn nothing.
+    Only known labels compete. Of equal scores a negative one is taken, so that constant scores earn
+    nothing. NaN where no row has both a positive and a known negative.
     """
     cells = known_cells(scores, targets)
     counts = cells.is_positive.any(axis=1) & cells.is_negative.any(axis=1)
@@ -212,8 +177,6 @@ def zero_shot_metrics(
     ``unseen``; the harmonic mean with the seen labels is what the generalised setting adds.
 
     Args:
-        scores: (V, K), the test rows.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
         seen: columns of the seen labels.
         unseen: columns of the unseen labels.
         single_label: whether each row shows one label.

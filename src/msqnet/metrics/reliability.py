@@ -1,7 +1,9 @@
 """Whether scores mean what they say: shares of positives by score, with their uncertainty.
 
-Every metric is over the rows where the label is known. Axes: V windows (rows), K labels, R
-resamples, N bins.
+Every metric is over the rows where the label is known. Bins are equally wide; each holds its lower
+bound, the last one also 1. Axes: V windows (rows), K labels, R resamples, N bins. Scores are
+(V, K) float in [0, 1], targets (V, K) of 1, 0 and `UNKNOWN`, `select` (K,) bool marks the labels
+that count. `ShapeError` where they do not fit together, for a score outside [0, 1], and for no bin.
 """
 
 from __future__ import annotations
@@ -49,11 +51,7 @@ class ReliabilityBins:
 def _binned(
     scores: ArrayLike, targets: ArrayLike, num_bins: int, select: BoolArray | None = None
 ) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray]:
-    """Row, bin, 1 or 0 for positive or not, and score of each known cell, (n,) each.
-
-    Raises:
-        ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
-    """
+    """Row, bin, 1 or 0 for positive or not, and score of each known cell, (n,) each."""
     if num_bins < 1:
         raise ShapeError(f"num_bins: found {num_bins}, expected at least 1")
     cells = known_cells(scores, targets)
@@ -73,16 +71,8 @@ def expected_calibration_error(
     ECE = sum_b n_b / n |mean score_b - share of positives_b| over equally wide bins of the score
     (Naeini et al. 2015; Guo et al. 2017), over the known cells of all labels together.
 
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        num_bins: number of bins; each holds its lower bound, the last one also 1.
-
     Returns:
         0 for perfect calibration, at most 1; NaN where nothing is known.
-
-    Raises:
-        ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
     """
     _, bins, is_positive, known = _binned(scores, targets, num_bins)
     if not known.size:
@@ -98,17 +88,7 @@ def reliability_bins(
     num_bins: int = NUM_BINS,
     select: BoolArray | None = None,
 ) -> ReliabilityBins:
-    """Known cells by score, in equally wide bins.
-
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        num_bins: N.
-        select: (K,) bool, the labels that count; by default all.
-
-    Raises:
-        ShapeError: arrays that do not fit together, a score outside [0, 1], or no bin.
-    """
+    """Known cells by score; without `select` all labels count."""
     _, bin_of_cell, is_positive, known = _binned(scores, targets, num_bins, select)
     count = np.bincount(bin_of_cell, minlength=num_bins).astype(np.float64)
     num_positive = np.bincount(bin_of_cell, weights=is_positive, minlength=num_bins)
@@ -120,11 +100,7 @@ def reliability_bins(
 
 
 def wilson_interval(num_hits: ArrayLike, num: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Wilson's 95 % interval of a share (Wilson 1927).
-
-    Args:
-        num_hits: any shape, 0 to ``num``.
-        num: the same shape.
+    """Wilson's 95 % interval of a share (Wilson 1927), for hits from 0 to ``num``.
 
     Returns:
         Lower and upper bounds in [0, 1]; NaN where ``num`` is 0.
@@ -142,11 +118,6 @@ def label_calibration_errors(
     scores: ArrayLike, targets: ArrayLike, *, num_bins: int = NUM_BINS
 ) -> FloatArray:
     """Expected calibration error of each label by itself.
-
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        num_bins: see `expected_calibration_error`.
 
     Returns:
         (K,) float64; NaN where no positive or no negative is known: such a score can only be low,
@@ -170,18 +141,12 @@ def calibration_error_statistic(
 ) -> Statistic:
     """Expected calibration error and Brier score as functions of row weights.
 
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        select: (K,) bool, the labels that count.
-        num_bins: see `expected_calibration_error`.
-
     Returns:
         From (R, V) weights to (R, 2); the Brier score is the mean squared distance of scores from
         1 or 0. NaN where nothing is known.
 
     Raises:
-        ShapeError: no label is selected, or see `reliability_bins`.
+        ShapeError: no label is selected, or see above.
     """
     if not select.any():
         raise ShapeError("select: found no label, expected at least one")

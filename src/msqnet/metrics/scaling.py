@@ -2,7 +2,11 @@
 
 All fits are over the rows where a label is known, and never change the ranking of a label. Each is
 a convex problem of one or two parameters, which `scipy.optimize` solves by Newton steps in a trust
-region. Axes: V rows, K labels.
+region.
+
+Axes: V rows, K labels. Logits are (V, K) float, finite, of rows that the model was not fitted on;
+scores (V, K) float in [0, 1]; targets (V, K) of 1, 0 and `UNKNOWN`. `ShapeError` where they do not
+fit together, for a score outside [0, 1], and for a strength of a penalty that is not above 0.
 """
 
 from __future__ import annotations
@@ -75,17 +79,7 @@ class PlattScaling:
         object.__setattr__(self, "bias", bias)
 
     def apply(self, logits: ArrayLike) -> FloatArray:
-        """Calibrated scores.
-
-        Args:
-            logits: (..., K) float.
-
-        Returns:
-            (..., K) float64 in [0, 1], ranked within a label as the logits are.
-
-        Raises:
-            ShapeError: the last axis is not K.
-        """
+        """(..., K) logits to float64 scores in [0, 1], ranked within a label as the logits are."""
         values = np.asarray(logits, dtype=np.float64)
         if values.shape[-1:] != self.scale.shape:
             raise ShapeError(f"logits: found {values.shape}, expected (..., {len(self.scale)})")
@@ -95,12 +89,6 @@ class PlattScaling:
         """One scaling for two in a row: ``later`` on top of the logits that this one gives.
 
         a2 (a1 z + b1) + b2 = (a2 a1) z + (a2 b1 + b2).
-
-        Args:
-            later: of the same K labels.
-
-        Raises:
-            ShapeError: another number of labels.
         """
         if later.scale.shape != self.scale.shape:
             raise ShapeError(f"then: found {later.scale.shape}, expected {self.scale.shape}")
@@ -139,15 +127,9 @@ def _minimum(problem: Problem, start: FloatArray) -> FloatArray:
 def _logistic(
     design: FloatArray, is_positive: BoolArray, strengths: FloatArray, centre: FloatArray
 ) -> Problem:
-    """Logistic regression with a penalty.
+    """Logistic regression of (n,) bool on a (n, P) design, with a penalty.
 
-    -sum log p(target | design x) + 1/2 sum strengths (x - centre)^2
-
-    Args:
-        design: (n, P) float64.
-        is_positive: (n,) bool.
-        strengths: (P,) float64, above 0.
-        centre: (P,) float64.
+    -sum log p(target | design x) + 1/2 sum strengths (x - centre)^2, strengths (P,) above 0
     """
 
     def problem(point: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -173,21 +155,9 @@ def fit_platt(
     """Fit scale and bias of each label by regularised logistic regression.
 
     Minimises -sum log p(target | a z + b) + s/2 (a - a0)^2 + t/2 (b - b0)^2 under a > 0, with s
-    `scale_strength`, t `bias_strength` and (a0, b0) of `around`. The likelihood grows with the
-    number of rows, the penalty does not: few positives leave scale and bias where they were.
-
-    Args:
-        logits: (V, K) float, finite, of rows that the model was not fitted on.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        around: scale and bias without a penalty; None for 1 and 0.
-        scale_strength: penalty on a change of the scale.
-        bias_strength: penalty on a change of the bias.
-
-    Returns:
-        That of ``around`` where no positive or no negative is known.
-
-    Raises:
-        ShapeError: arrays that do not fit together, or a strength that is not above 0.
+    `scale_strength`, t `bias_strength` and (a0, b0) of `around`, by default 1 and 0. The likelihood
+    grows with the number of rows, the penalty does not: few positives leave scale and bias where
+    they were. So do labels of which no positive or no negative is known.
     """
     if scale_strength <= 0 or bias_strength <= 0:
         raise ShapeError(
@@ -215,16 +185,8 @@ def fit_temperatures(
 ) -> PlattScaling:
     """Fit one factor of the logits of each label: as `fit_platt`, with a bias of 0.
 
-    Args:
-        logits: (V, K) float, finite, of rows that the model was not fitted on.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        strength: penalty on a change of the factor from 1.
-
-    Returns:
-        Scale 1 where no positive or no negative is known.
-
-    Raises:
-        ShapeError: arrays that do not fit together, or a strength that is not above 0.
+    `strength` is the penalty on a change of the factor from 1. Labels of which no positive or no
+    negative is known get a scale of 1.
     """
     _check_strength(strength)
     cells = known_cells(logits, targets)
@@ -242,19 +204,9 @@ def fit_softmax_temperature(
 ) -> float:
     """The factor of the logits under which rows are as likely as can be (Guo et al. 2017).
 
-    Minimises -sum log softmax(t z)_y + s/2 (t - 1)^2 under t > 0. Labels that are not known in a
-    row do not compete there.
-
-    Args:
-        logits: (V, K) float, finite, of rows that the model was not fitted on.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        strength: s, penalty on a change of the factor from 1.
-
-    Returns:
-        1 where no row has exactly one label and a known other one.
-
-    Raises:
-        ShapeError: arrays that do not fit together, or a strength that is not above 0.
+    Minimises -sum log softmax(t z)_y + s/2 (t - 1)^2 under t > 0, with s `strength`. Labels that
+    are not known in a row do not compete there. 1 where no row has exactly one label and a known
+    other one.
     """
     _check_strength(strength)
     cells = known_cells(logits, targets)
@@ -289,25 +241,19 @@ def best_f1_thresholds(
     """The threshold of each label that gives the highest F1.
 
     It lies midway between the lowest score that counts as positive and the next lower one (0 below
-    the lowest). Of equally good thresholds the highest is taken.
-
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        min_precision: only thresholds with at least this precision count.
+    the lowest). Of equally good thresholds the highest is taken. Only thresholds with at least
+    `min_precision` count.
 
     Returns:
         (K,) float64 in [0, 1]; 0.5 where no positive or no negative is known, or where no threshold
         is precise enough.
-
-    Raises:
-        ShapeError: arrays that do not fit together, or a score outside [0, 1].
     """
-
-    def best(curve: PrecisionRecallCurve, is_precise: BoolArray) -> int:
-        return int(np.argmax(np.where(is_precise, curve.f1, -1.0)))
-
-    found = _thresholds(scores, targets, min_precision, best)
+    found = _thresholds(
+        scores,
+        targets,
+        min_precision,
+        lambda curve, is_precise: int(np.argmax(np.where(is_precise, curve.f1, -1.0))),
+    )
     return np.where(np.isnan(found), DEFAULT_THRESHOLD, found)
 
 
@@ -316,25 +262,19 @@ def precise_thresholds(
 ) -> FloatArray:
     """The threshold of each label that finds most with the required precision.
 
-    The lowest one whose precision, over all rows that reach it, is at least that.
-
-    Args:
-        scores: (V, K) float in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        min_precision: above 0, at most 1.
+    The lowest one whose precision, over all rows that reach it, is at least `min_precision`, above
+    0 and at most 1.
 
     Returns:
         (K,) float64 in [0, 1]; NaN where no positive or no negative is known, or where no threshold
         is precise enough.
-
-    Raises:
-        ShapeError: arrays that do not fit together, or a score outside [0, 1].
     """
-
-    def lowest(_curve: PrecisionRecallCurve, is_precise: BoolArray) -> int:
-        return int(np.flatnonzero(is_precise)[-1])
-
-    return _thresholds(scores, targets, min_precision, lowest)
+    return _thresholds(
+        scores,
+        targets,
+        min_precision,
+        lambda _curve, is_precise: int(np.flatnonzero(is_precise)[-1]),
+    )
 
 
 def _thresholds(
@@ -364,11 +304,7 @@ def _thresholds(
 
 
 def check_range(scores: FloatArray) -> None:
-    """Refuse logits where scores are expected.
-
-    Raises:
-        ShapeError: a score outside [0, 1].
-    """
+    """Refuse logits where scores in [0, 1] are expected, with a `ShapeError`."""
     if scores.min(initial=0.0) < 0 or scores.max(initial=1.0) > 1:
         raise ShapeError(
             f"scores: found {scores.min()} to {scores.max()}, expected 0 to 1; "

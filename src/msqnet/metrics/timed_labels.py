@@ -1,8 +1,10 @@
 """Metrics of labels in time: by the second, and by segments.
 
-Intervals are [start_seconds, end_seconds). Time without annotation does not count: seconds there
-have the target `UNKNOWN`, and predictions that lie mostly there are left out. Axes: S seconds, K
-labels.
+Intervals are [start_seconds, end_seconds). Axes: S seconds, K labels. Predictions are predicted
+segments of the evaluated videos only, ``truths`` true segments, ``unknown`` spans in which a label
+was not annotated. Time without annotation does not count: seconds there have the target `UNKNOWN`,
+and predictions that lie more than half in it are left out. A label index outside 0 to K - 1 is a
+`ShapeError`. Overlap is temporal intersection over union.
 """
 
 from __future__ import annotations
@@ -41,20 +43,12 @@ _MASKED_SHARE = 0.5
 # Overlaps are quotients of differences of times: one that misses its bound by this meets it.
 _OVERLAP_TOLERANCE = 1e-9
 
-Place = tuple[str, int]
-"""A video and the column of a label."""
-
 
 @dataclass(frozen=True)
 class TimedLabel:
     """One label over one interval of one video: predicted, true, or not annotated.
 
-    Attributes:
-        video: name of the video.
-        label_index: column of the label.
-        start_seconds: start.
-        end_seconds: end, exclusive.
-        score: how sure a prediction is; without meaning for anything else.
+    ``label_index`` is the column of the label; ``score`` says how sure a prediction is.
 
     Raises:
         ShapeError: it ends before or where it starts, or a number is not finite.
@@ -82,7 +76,7 @@ class TimedLabel:
         return self.start_seconds, self.end_seconds
 
     @property
-    def place(self) -> Place:
+    def place(self) -> tuple[str, int]:
         """Video and label: segments are matched only within one."""
         return self.video, self.label_index
 
@@ -93,9 +87,9 @@ class TimedLabel:
         return common / (self.duration_seconds + other.duration_seconds - common)
 
 
-def by_place(items: Iterable[TimedLabel]) -> dict[Place, list[TimedLabel]]:
+def by_place(items: Iterable[TimedLabel]) -> dict[tuple[str, int], list[TimedLabel]]:
     """Intervals by video and label, each list sorted by start."""
-    grouped: dict[Place, list[TimedLabel]] = defaultdict(list)
+    grouped: dict[tuple[str, int], list[TimedLabel]] = defaultdict(list)
     for item in items:
         grouped[item.place].append(item)
     for group in grouped.values():
@@ -117,11 +111,7 @@ def without_masked(
 
 
 def num_by_label(items: Iterable[TimedLabel], num_labels: int) -> FloatArray:
-    """(K,) float64, intervals of each label.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
-    """
+    """(K,) float64, intervals of each label."""
     indices = [item.label_index for item in items]
     if indices and not 0 <= min(indices) <= max(indices) < num_labels:
         raise ShapeError(
@@ -168,23 +158,12 @@ def per_second_targets(
     num_seconds: int,
     num_labels: int,
 ) -> FloatArray:
-    """Targets of the whole seconds of one video.
+    """Targets of the whole seconds of one video: (S, K) float64 of 1, 0 and `UNKNOWN`.
 
     A second [s, s + 1) is positive where a true segment covers at least half of it, or where it
     holds at least half of a true segment, so that every segment is positive somewhere. Of the
-    others, a second is `UNKNOWN` where more than half of it was not annotated.
-
-    Args:
-        truths: true segments of this video.
-        unknown: spans of this video in which a label was not annotated.
-        num_seconds: S; what lies after it is left out.
-        num_labels: K.
-
-    Returns:
-        (S, K) float64 of 1, 0 and `UNKNOWN`.
-
-    Raises:
-        ShapeError: segments of more than one video, or a label index outside 0 to K - 1.
+    others, a second is `UNKNOWN` where more than half of it was not annotated. Segments after the
+    last second are left out; segments of more than one video are a `ShapeError`.
     """
     truths, unknown = list(truths), list(unknown)
     videos = sorted({item.video for item in (*truths, *unknown)})
@@ -219,9 +198,6 @@ def per_second_metrics(
         ``macro_map`` and ``macro_f1`` over the labels that have an AP, ``num_known_seconds`` of the
         label that is known longest, ``num_labels_scored``, and ``label_ap``, (K,) float64: NaN
         where no positive or no negative second is known.
-
-    Raises:
-        ShapeError: arrays that do not fit together.
     """
     cells = known_cells(scores, targets)
     ap = average_precision(scores, targets)
@@ -236,27 +212,29 @@ def per_second_metrics(
     }
 
 
-def _largest_overlap(prediction: TimedLabel, candidates: Iterable[TimedLabel]) -> tuple[float, int]:
-    """The largest intersection over union with a candidate, and its place; the first of equals."""
+def _match(
+    prediction: TimedLabel, candidates: Iterable[TimedLabel], min_overlap: float
+) -> int | None:
+    """Place of the candidate with the largest overlap, the first of equals; None for too little."""
     shares = [prediction.overlap_share(truth) for truth in candidates]
-    best = int(np.argmax(shares)) if shares else 0
-    return (shares[best] if shares else 0.0), best
-
-
-def _is_enough(overlap: float, min_overlap: float) -> bool:
-    return overlap > 0 and overlap >= min_overlap - _OVERLAP_TOLERANCE
+    best = int(np.argmax(shares)) if shares else None
+    if best is None or shares[best] <= 0 or shares[best] < min_overlap - _OVERLAP_TOLERANCE:
+        return None
+    return best
 
 
 def _match_by_score(
-    predictions: Sequence[TimedLabel], truths: dict[Place, list[TimedLabel]], min_overlap: float
+    predictions: Sequence[TimedLabel],
+    truths: dict[tuple[str, int], list[TimedLabel]],
+    min_overlap: float,
 ) -> BoolArray:
     """Whether each prediction finds a truth of its own, the best first; (n,) bool."""
     free = {place: list(group) for place, group in truths.items()}
     is_hit = np.zeros(len(predictions), dtype=np.bool_)
     for position, prediction in enumerate(predictions):
         candidates = free.get(prediction.place, [])
-        overlap, index = _largest_overlap(prediction, candidates)
-        if _is_enough(overlap, min_overlap):
+        index = _match(prediction, candidates, min_overlap)
+        if index is not None:
             del candidates[index]
             is_hit[position] = True
     return is_hit
@@ -273,23 +251,12 @@ def segment_average_precision(
     """Average precision of predicted segments, per label.
 
     Predictions are taken by falling score; each takes the free truth of its video and label that it
-    overlaps most, if their intersection over union is at least `min_overlap`. Each truth is taken
-    once; a prediction without a truth is a false alarm. AP_k = sum over hits of the precision
-    there, divided by the number of truths (not interpolated; equal scores are one step).
-
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated; a prediction that lies more than half in
-            them is left out.
-        num_labels: K.
-        min_overlap: smallest intersection over union of a hit.
+    overlaps most, if they overlap by at least `min_overlap`. Each truth is taken once; a prediction
+    without a truth is a false alarm. AP_k = sum over hits of the precision there, divided by the
+    number of truths (not interpolated; equal scores are one step).
 
     Returns:
         (K,) float64 in [0, 1]; NaN where a label has no true segment.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
     """
     truths = list(truths)
     num_truths = num_by_label(truths, num_labels)
@@ -329,31 +296,21 @@ def segmental_f1(
     """Segmental F1 (Lea et al. 2017, "Temporal Convolutional Networks", section 4).
 
     A prediction belongs to the truth of its video and label that it overlaps most. A truth is hit
-    if one of its predictions has an intersection over union of at least `min_overlap`; any further
-    prediction is a false alarm, and so splitting one action into parts costs. Scores play no part.
-
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated, see `segment_average_precision`.
-        num_labels: K.
-        min_overlap: 0.1, 0.25 and 0.5 give F1@10, F1@25 and F1@50.
+    if one of its predictions overlaps it by at least `min_overlap`; any further prediction is a
+    false alarm, and so splitting one action into parts costs. Scores play no part. A `min_overlap`
+    of 0.1, 0.25 and 0.5 gives F1@10, F1@25 and F1@50.
 
     Returns:
         F1 of the counts summed over all labels, NaN without any true segment; and that of each
         label, (K,) float64, NaN where it has no true segment.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
     """
     truths, kept = list(truths), without_masked(predictions, unknown)
     num_truths, num_kept = num_by_label(truths, num_labels), num_by_label(kept, num_labels)
     truths_at = by_place(truths)
-    hits: set[tuple[Place, int]] = set()
+    hits: set[tuple[tuple[str, int], int]] = set()
     for prediction in kept:
-        candidates = truths_at.get(prediction.place, ())
-        overlap, index = _largest_overlap(prediction, candidates)
-        if _is_enough(overlap, min_overlap):
+        index = _match(prediction, truths_at.get(prediction.place, ()), min_overlap)
+        if index is not None:
             hits.add((prediction.place, index))
     num_hits = np.bincount([label for (_, label), _ in hits], minlength=num_labels)
     total = num_truths + num_kept
@@ -372,21 +329,11 @@ def segment_metrics(
 ) -> dict[str, Any]:
     """Segment mAP at overlaps 0.1 to 0.7 and segmental F1@10/25/50.
 
-    Args:
-        predictions: predicted segments of the evaluated videos only.
-        truths: true segments.
-        unknown: spans in which a label was not annotated.
-        num_labels: K.
-
     Returns:
-        ``map_at``, macro mAP over labels that have a true segment, by intersection over union, and
-        ``mean_map`` over these; ``f1_at``, micro segmental F1, by intersection over union in
-        percent; the numbers of true segments, of predicted ones that count and of those left out
-        (``num_masked``), and ``num_labels_scored`` that have a true segment. NaN where there is no
-        true segment at all.
-
-    Raises:
-        ShapeError: a label index outside 0 to K - 1.
+        ``map_at``, macro mAP over labels that have a true segment, by overlap, and ``mean_map``
+        over these; ``f1_at``, micro segmental F1, by overlap in percent; the numbers of true
+        segments, of predicted ones that count and of those left out (``num_masked``), and
+        ``num_labels_scored`` that have a true segment. NaN where there is no true segment at all.
     """
     predictions, truths = list(predictions), list(truths)
     kept = without_masked(predictions, unknown)

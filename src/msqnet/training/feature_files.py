@@ -45,9 +45,6 @@ Entry = dict[str, np.ndarray]
 class _File:
     """One file of N entries; it is mapped into memory and holds no file descriptor.
 
-    Args:
-        path: of the file.
-
     Raises:
         FileNotFoundError: another process has removed it.
         OSError: it cannot be read, which says nothing about its content.
@@ -80,13 +77,10 @@ class _File:
 
 
 class FeatureFiles:
-    """The entries of one folder.
+    """The entries of one folder, which is made if absent.
 
     Any number of processes may read and write it at the same time. An entry that two of them write
     is there twice, and either is right.
-
-    Args:
-        folder: made if absent.
 
     Raises:
         ConfigError: the folder can be neither found nor made.
@@ -134,10 +128,7 @@ class FeatureFiles:
                 self._places.setdefault(key, (file, place))
 
     def write(self, entries: dict[str, Entry]) -> None:
-        """Keep some entries, in one file.
-
-        Args:
-            entries: by key; all with the same names, shapes and types.
+        """Keep some entries, all with the same names, shapes and types, in one file.
 
         Raises:
             ConfigError: the folder cannot be written, or the disk is full.
@@ -184,15 +175,7 @@ class FeatureFiles:
                     self._is_sound.discard(lost)
 
     def read(self, keys: Sequence[str], name: str) -> NDArray[Any]:
-        """One array of some entries.
-
-        Args:
-            keys: of B entries that are there.
-            name: of the array.
-
-        Returns:
-            (B, ...), in the order of the keys.
-        """
+        """One array of B entries that are there: (B, ...), in the order of the keys."""
         places = [self._places[key] for key in keys]
         return np.stack([file.arrays[name][place] for file, place in places])
 
@@ -228,11 +211,8 @@ class VideoDigests:
     or of the inode (mtime, ctime, in nanoseconds) is another one. Programs can set mtime back, but
     not ctime; only where a file system keeps no ctime does such a change stay unseen.
 
-    They are written every half minute, so that a kill loses little of what was read.
-
-    Args:
-        path: JSON file that remembers digests from run to run. Runs that write it at the same time
-            may lose each other's digests, which are then taken again.
+    They are written to a JSON file every half minute, so that a kill loses little of what was read.
+    Runs that write it at the same time may lose each other's digests, which are then taken again.
     """
 
     def __init__(self, path: Path):

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _VERSION = 1
 _NO_INFLUENCE = {"transformers_version", "dtype", "torch_dtype", "architectures"}
 _KEY_LENGTH = 32
-_OF_PIXELS = ("av", "kornia")
 # A killed run loses what it has not written: whichever of the two is reached first.
 _WRITE_BYTES = 16 * 2**20
 _WRITE_SECONDS = 60.0
@@ -58,10 +57,8 @@ _ROWS_AT_A_TIME = 64
 class FrozenPart:
     """The part of a model that training leaves as it is, as a function of clips.
 
-    Args:
-        model: whose encoders are taken.
-        finetune: as `TrainConfig.finetune`: "after_trunk" keeps what the encoder's backbone gives
-            of each frame, "decoder" the frame memory.
+    ``finetune`` is `TrainConfig.finetune`: "after_trunk" keeps what the encoder's backbone gives of
+    each frame, "decoder" the frame memory.
 
     Attributes:
         names: of the arrays, which are keyword arguments of `MSQNet.forward`: those of the frames,
@@ -159,12 +156,9 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 class _Views(Dataset[dict[str, Any]]):
-    """Clips of (row, view) pairs; view 0 is the unchanged clip.
+    """Clips of (row, view, what draws the augmentation); view 0 is the unchanged clip.
 
-    Args:
-        plain: rows without augmentation.
-        augmented: the same rows with it.
-        todo: (row, view, what draws the augmentation).
+    ``augmented`` are the rows of ``plain`` with augmentation.
     """
 
     def __init__(
@@ -193,7 +187,7 @@ class FeatureStore:
     """Features of every view of every row: half precision, memory-mapped.
 
     Args:
-        folder: where the files are; made if absent, and shared with other runs.
+        folder: of the files; made if absent, and shared with other runs.
         model: whose frozen part computes them.
         dataset: the rows, with their augmentation.
         num_views: augmented views beside the unchanged one.
@@ -201,7 +195,7 @@ class FeatureStore:
 
     Attributes:
         names: of what is kept: keyword arguments of `MSQNet.forward`.
-        folder: of the files, in the folder that was given.
+        folder: of the files of these settings, in the folder that was given.
 
     Raises:
         ConfigError: nothing is frozen that could be kept, or a folder that cannot be used.
@@ -224,7 +218,7 @@ class FeatureStore:
             "kept": self.names,
             "clip": dataset.config.to_dict(),
             # What decodes and resizes may give other pixels from release to release.
-            "libraries": {name: version(name) for name in _OF_PIXELS},
+            "libraries": {name: version(name) for name in ("av", "kornia")},
         }
         text = json.dumps(settings, sort_keys=True, indent=2)
         self._settings_digest = hashlib.sha256(text.encode()).hexdigest()
@@ -238,7 +232,7 @@ class FeatureStore:
                 part.write_text(text + "\n", encoding="utf-8")
 
     def _window(self, row: int) -> str:
-        """Identifies what is seen in a row: the video's content and the part of it."""
+        """Identifies a row by the video's content and the part of it."""
         if row not in self._windows:
             record = self.dataset.table.records[row]
             try:
@@ -250,11 +244,7 @@ class FeatureStore:
         return self._windows[row]
 
     def key(self, row: int, view: int) -> str:
-        """The name under which the features of a view of a row are kept.
-
-        Raises:
-            VideoError: the video cannot be read.
-        """
+        """The name under which a view of a row is kept; `VideoError` for an unreadable video."""
         if (row, view) not in self._keys:
             parts: list[Any] = [self._settings_digest, self._window(row)]
             if view:
@@ -268,9 +258,7 @@ class FeatureStore:
     def missing(self, rows: np.ndarray, *, augmented: bool) -> list[tuple[int, int]]:
         """(row, view) pairs of some rows that are not stored soundly yet, view by view.
 
-        Args:
-            rows: positions in the data set.
-            augmented: all views, or only the unchanged one.
+        ``augmented`` asks for all views, not only the unchanged one.
 
         Raises:
             VideoError: a video cannot be read.
@@ -296,13 +284,10 @@ class FeatureStore:
         num_workers: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Compute what is missing of some rows; processes that do so at once share the work.
+        """Compute the missing features of some rows; processes that do so at once share the work.
 
-        Args:
-            rows: positions in the data set.
-            augmented: all views, or only the unchanged one.
-            num_workers: decoding processes.
-            progress: called with (clips done, clips in all).
+        ``augmented`` asks for all views, not only the unchanged one; ``progress`` is called with
+        (clips done, clips in all).
 
         Raises:
             VideoError: a row cannot be read.
@@ -372,10 +357,6 @@ class FeatureStore:
         keys = [self.key(row, view) for row, view in zip(rows, views, strict=True)]
         return {name: torch.from_numpy(self.files.read(keys, name)).float() for name in self.names}
 
-    def item(self, row: int, view: int) -> dict[str, Tensor]:
-        """The model's keyword arguments for one view of one row, without the axis of clips."""
-        return {name: values[0] for name, values in self.batch([row], [view]).items()}
-
     def video_queries(self, rows: np.ndarray, view: int) -> Tensor:
         """Video queries (N, D'') float32 of a view of some rows; the model must have one."""
         # Reading all features would take many times as long.
@@ -395,7 +376,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     Args:
         store: filled for these rows.
         rows: positions in the store's data set.
-        targets: what is known of their labels, row by row, as `ClipDataset.target` gives it.
+        targets: of each row, as `ClipDataset.target` gives them.
         view_seed: in each epoch a view is drawn from (seed, epoch, row), the unchanged one among
             them; None takes the unchanged one always.
     """

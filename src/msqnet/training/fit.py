@@ -13,7 +13,6 @@ The run folder::
 
 from __future__ import annotations
 
-import json
 import shutil
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.pretrained import MSQNet
+from msqnet.predictions import write_json
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fitted_parts import (
     HeldOut,
@@ -95,16 +95,13 @@ def fit(
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train, calibrate and save.
+    """Train, calibrate and save; returns the finished model's folder.
 
     Args:
-        run: what to do.
+        run: rows and settings.
         report: called with lines for the user.
         progress: called with (clips done, clips in all) while features are computed.
         resume: go on in a folder that this run was started in; finished parts are not done again.
-
-    Returns:
-        The finished model's folder.
 
     Raises:
         ConfigError: settings that do not fit together, or a folder that holds a run.
@@ -173,13 +170,13 @@ def _finish(
     data.remove()
     if data.wait.training_seconds:
         report(str(data.wait))
+        wait = data.wait
         times = {
-            "waited_seconds": round(data.wait.waited_seconds, 3),
-            "training_seconds": round(data.wait.training_seconds, 3),
-            "waited_share": round(data.wait.share, 3),
+            "waited_seconds": round(wait.waited_seconds, 3),
+            "training_seconds": round(wait.training_seconds, 3),
+            "waited_share": round(wait.share, 3),
         }
-        path = run.folder / "training_time.json"
-        path.write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
+        write_json(run.folder / "training_time.json", times)
 
 
 class _TrainingData:
@@ -229,10 +226,7 @@ class _TrainingData:
         )
 
     def video_queries(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Queries (N, D'') and targets (N, K) of all views of some rows, and the views per row.
-
-        The model must have a video query.
-        """
+        """Queries (N, D'') and targets (N, K) of all views of some rows, and the views per row."""
         targets = torch.from_numpy(self.run.targets[rows])
         if self.store is not None:
             num_views = self.store.num_views + 1
@@ -271,18 +265,11 @@ def stored_features(
     augmented: bool,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureStore:
-    """Features of the frozen part for the rows of a table, computed where they are missing.
+    """Features of the frozen part for all rows of a table, computed where they are missing.
 
-    Args:
-        model: whose frozen part is as it will be used; it goes to the GPU where there is one.
-        run: says where features are kept, what is frozen, and how clips are made and augmented.
-            All runs for which these are the same share them, whatever their seed, rows and labels.
-        table: the rows.
-        augmented: all views, or only the unchanged clip.
-        progress: called with (clips done, clips in all).
-
-    Returns:
-        The store, filled for all rows of the table.
+    The model goes to the GPU where there is one. ``run`` says where features are kept, what is
+    frozen, and how clips are made and augmented. All runs for which these are the same share them,
+    whatever their seed, rows and labels. The other arguments are those of `FeatureStore.fill`.
 
     Raises:
         ConfigError: nothing is frozen, or the folder cannot be used.
@@ -340,9 +327,9 @@ def _train_once(
 
 
 def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.ndarray) -> None:
-    """Standardise the video query, and start its path to the scores.
+    """Normalize the video query, and start its path to the scores.
 
-    An image query without that path stays as it is: the paper does not standardise it.
+    An image query without that path stays as it is: the paper does not normalize it.
     """
     if model.config.video_query != "trunk" and model.query_head is None:
         return

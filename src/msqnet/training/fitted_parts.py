@@ -8,7 +8,6 @@ thresholds on held-out rows, and the reference of the out-of-distribution score.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.scaling import PlattScaling, best_f1_thresholds, fit_platt
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
+from msqnet.predictions import write_json
 from msqnet.training.features import collate
 from msqnet.training.training_run import typical_window
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
     from msqnet.training.training_run import Run
 
-_MAX_ITERATIONS = 200
 _logger = logging.getLogger(__name__)
 # Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
 _MIN_PRECISION = 0.3
@@ -49,11 +48,7 @@ _MAX_ROWS = 2000
 
 
 def normalization(queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature over (N, D'') queries; constant features get 1.
-
-    Returns:
-        Two (D'',) float32 tensors.
-    """
+    """Mean and deviation, (D'',) float32, over (N, D'') queries; constant features get 1."""
     mean = queries.double().mean(dim=0)
     deviation = queries.double().std(dim=0, correction=0)
     deviation = torch.where(deviation > 1e-6, deviation, 1.0)
@@ -62,9 +57,6 @@ def normalization(queries: Tensor) -> tuple[Tensor, Tensor]:
 
 def balanced_weights(targets: Tensor) -> Tensor:
     """Weights under which positives and negatives of a label weigh the same; 0 where unknown.
-
-    Args:
-        targets: (N, K) of 1, 0 and -100.
 
     Returns:
         (N, K) float32 that sums to the number of known rows in each column; 0 in columns that lack
@@ -106,7 +98,7 @@ def fit_linear(
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=_MAX_ITERATIONS,
+        max_iter=200,
         tolerance_grad=1e-5,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
@@ -127,9 +119,7 @@ def fit_linear(
 def normalize_query(model: MSQNet, queries: Tensor) -> None:
     """Set the statistics with which the model normalizes its video query.
 
-    Args:
-        model: with a video query.
-        queries: (N, D'') float32 of the training rows, as `MSQNet.encode` gives them.
+    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them.
     """
     mean, deviation = normalization(queries)
     model.query_mean.copy_(mean)
@@ -141,12 +131,12 @@ def fit_query_head(
 ) -> None:
     """Set the model's `query_head` from training rows, and freeze it.
 
-    Args:
-        model: with a `VideoQueryHead`, its video query normalized (`normalize_query`).
-        queries: (N, D'') float32, as `MSQNet.encode` gives them.
-        targets: (N, K) of 1, 0 and -100 (`UNKNOWN`).
-        strength: see `fit_linear`.
-        num_views: see `fit_linear`.
+    The statistics of the video query must be set (`normalize_query`). Arguments are those of
+    `fit_linear`, but the queries are as `MSQNet.encode` gives them.
+
+    Raises:
+        ConfigError: the model has no `VideoQueryHead`.
+        ShapeError: targets other than 1, 0 and -100.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
@@ -165,23 +155,15 @@ def partition(run: Run) -> list[Part]:
     if not run.train.folds:
         if not run.train.validation_share:
             return [(np.arange(len(run.table)), np.zeros(0, np.int64))]
-        return [
-            grouped_validation_split(
-                run.table, run.labels, share=run.train.validation_share, seed=run.train.seed
-            )
-        ]
+        share, seed = run.train.validation_share, run.train.seed
+        return [grouped_validation_split(run.table, run.labels, share=share, seed=seed)]
     num_groups = len(set(run.table.group_ids()))
     num_folds = max(2, min(run.train.folds, num_groups))
     if num_folds < run.train.folds:
         _logger.warning(
             "%d groups of clips: %d folds, not %d", num_groups, num_folds, run.train.folds
         )
-    fold_of = grouped_folds(
-        run.table,
-        run.labels,
-        num_folds=num_folds,
-        seed=run.train.seed,
-    )
+    fold_of = grouped_folds(run.table, run.labels, num_folds=num_folds, seed=run.train.seed)
     return [
         (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
         for fold in range(num_folds)
@@ -282,7 +264,7 @@ def calibrate_and_describe(
         "not_calibrated": not_calibrated,
     }
     np.savez(run.folder / "validation.npz", rows=held_out.rows, parts=parts, targets=targets)
-    (run.folder / "validation.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(run.folder / "validation.json", summary)
     report(f"macro mAP {summary['macro_map']} on {len(held_out.rows)} rows ({summary['what']})")
     if not_calibrated:
         names = ", ".join(not_calibrated)
@@ -298,15 +280,8 @@ def training_reference(
 ) -> NoveltyReference | None:
     """Reference of the out-of-distribution score: embeddings of the training rows.
 
-    Very many rows are thinned out evenly over their groups.
-
-    Args:
-        run: gives the rows.
-        model: the finished one.
-        rows_as_data: a data set of unchanged clips, or their stored features, of some rows.
-
-    Returns:
-        None where all rows are of one group.
+    Very many rows are thinned out evenly over their groups. ``rows_as_data`` gives a data set of
+    unchanged clips, or their stored features, of some rows. None where all rows are of one group.
     """
     groups, videos = run.table.group_ids(), run.table.clip_ids()
     if len(set(groups)) < 2:

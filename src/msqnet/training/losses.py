@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from msqnet.config import LossConfig
     from msqnet.model.msqnet import MSQNetOutput
 
-# Of `TrainConfig.class_balance` "inverse".
-_MAX_POSITIVE_WEIGHT = 10.0
 # A count of 0 stands for this many rows under a logarithm.
 _SMALLEST_COUNT = 0.5
 # A power below 1 has an infinite slope at 0.
@@ -58,12 +56,7 @@ LOSSES: dict[tuple[str, str], LossFunction] = {}
 
 
 def register(name: str, task: str) -> Callable[[LossFunction], LossFunction]:
-    """Offer the decorated function as a loss.
-
-    Args:
-        name: as `LossConfig.name`; one name may stand for a loss of each task.
-        task: "multi_label" or "single_label".
-    """
+    """Offer the decorated function as a loss; one name may stand for a loss of each task."""
 
     def add(function: LossFunction) -> LossFunction:
         LOSSES[task, name] = function
@@ -117,20 +110,15 @@ class LabelCounts:
         return (self.positives.clamp(min=_SMALLEST_COUNT) / negatives).log().float()
 
     def effective_number_weight(self, beta: float) -> Tensor:
-        """Weight of each label by the effective number of its rows.
+        """(K,) float32 weight of each label by the effective number of its rows.
 
         w_k = (1 - beta) / (1 - beta^n_k), scaled to a mean of 1   (Cui et al. 2019,
         arXiv:1901.05555)
 
-        The paper weighs rows of one label each. With several labels in a row the weight is that of
-        the label's own terms, positive and negative ones (as Huang et al. 2021, arXiv:2109.04712).
-        Labels without a positive row have no effective number: they keep a weight of 1.
-
-        Args:
-            beta: 0 weighs all labels alike; towards 1 the weight goes to 1 / n_k.
-
-        Returns:
-            (K,) float32.
+        A beta of 0 weighs all labels alike; towards 1 the weight goes to 1 / n_k. The paper weighs
+        rows of one label each. With several labels in a row the weight is that of the label's own
+        terms, positive and negative ones (as Huang et al. 2021, arXiv:2109.04712). Labels without a
+        positive row have no effective number: they keep a weight of 1.
         """
         has_rows = self.positives > 0
         weight = (1 - beta) / (1 - beta ** self.positives.clamp(min=1))
@@ -139,17 +127,11 @@ class LabelCounts:
 
 
 class ActionLoss:
-    """What training minimises: the loss of each part of the logits, averaged over the parts.
+    """The training loss: that of each part of the logits, averaged over the parts.
 
     The decoder and the path straight from the video query are each trained to answer alone;
     otherwise the linear path, which fits a small training set at once, would leave the decoder
-    nothing to learn.
-
-    Args:
-        task: "multi_label" or "single_label".
-        config: names the loss and its options.
-        counts: of the training rows.
-        class_balance: as `TrainConfig.class_balance`; single-label losses take no notice of it.
+    nothing to learn. Single-label losses take no notice of `TrainConfig.class_balance`.
 
     Raises:
         ConfigError: the loss is not for this task, does not have one of the options, or an option
@@ -162,7 +144,7 @@ class ActionLoss:
         function = _chosen_loss(task, config)
         options = dict(config.options)
         if class_balance == "inverse" and task == "multi_label":
-            options.setdefault("max_positive_weight", _MAX_POSITIVE_WEIGHT)
+            options.setdefault("max_positive_weight", 10.0)
         self._terms = partial(function, **options)
         self._counts = counts
         self._is_single = task == "single_label"
@@ -173,15 +155,12 @@ class ActionLoss:
     def mean(
         self, logits: Tensor, targets: Tensor, num_known: Tensor | int | None = None
     ) -> Tensor:
-        """Sum of the known terms / their number in the global batch.
+        """Sum of the known terms / their number in the global batch; () float32, 0 without any.
 
         Args:
             logits: (B, K) float.
             targets: (B, K) float: 1, 0, or -100 where nothing is known.
             num_known: what to divide by; by default the known terms of these targets.
-
-        Returns:
-            () float32; 0 where nothing is known.
 
         Raises:
             ShapeError: logits and targets of other shapes.
@@ -226,13 +205,9 @@ def _chosen_loss(task: str, config: LossConfig) -> LossFunction:
 
 
 def label_columns(targets: Tensor) -> Tensor:
-    """The label of each row of a single-label set: the rows that its losses count.
+    """(B,) int64 column of the first 1 in each row of (B, K) targets; -100 without one.
 
-    Args:
-        targets: (B, K) float: 1, 0, or -100 where nothing is known.
-
-    Returns:
-        (B,) int64 column of the first 1 in each row; -100 without one.
+    These are the rows that the losses of a single-label set count.
     """
     is_positive = targets == 1
     return torch.where(is_positive.any(dim=1), is_positive.int().argmax(dim=1), UNKNOWN)

@@ -35,12 +35,7 @@ _PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_G
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train one model.
-
-    Attributes:
-        rank: number of this one, from 0.
-        count: how many there are.
-    """
+    """This process among those that train one model: its rank, from 0, and their count."""
 
     rank: int = 0
     count: int = 1
@@ -87,11 +82,7 @@ class Processes:
 
 @contextmanager
 def lost_processes_named() -> Iterator[None]:
-    """Name the reason in one line where the loss of another process ends the block.
-
-    Raises:
-        TrainingError: another process of this run ended.
-    """
+    """Raise a `TrainingError` where the loss of another process of this run ends the block."""
     try:
         yield
     except RuntimeError as error:
@@ -109,11 +100,7 @@ class PaddedRows(Dataset["dict[str, Any]"]):
 
     The last batch of an epoch must be as long in every process. Repeats that counted would make the
     result depend on the number of processes; rows without a known label change neither the loss nor
-    what it is divided by.
-
-    Args:
-        rows: items with "labels" (K,).
-        multiple: the length becomes a multiple of this.
+    what it is divided by. The length becomes a multiple of ``multiple``.
     """
 
     def __init__(self, rows: Any, multiple: int):
@@ -134,10 +121,7 @@ class PaddedRows(Dataset["dict[str, Any]"]):
 class PaddedSampler(Sampler[int]):
     """An epoch in the order that one process would have, then the rows that fill the last batch.
 
-    Args:
-        sampler: the order, with an ``epoch``.
-        num_rows: without padding.
-        multiple: the length becomes a multiple of this.
+    ``sampler`` gives the order and has an ``epoch``; ``num_rows`` is without padding.
     """
 
     def __init__(self, sampler: Any, num_rows: int, multiple: int):
@@ -158,15 +142,10 @@ class PaddedSampler(Sampler[int]):
 
 
 class FewRowsSampler(Sampler[int]):
-    """Some rows, drawn anew for every epoch, as in the paper's released code.
+    """``num_draws`` rows, drawn anew for every epoch, as in the paper's released code.
 
     A function of (seed, epoch) alone, as `ClassAwareSampler` is. No row comes twice in an epoch
     before every row has come once.
-
-    Args:
-        num_rows: of the data set.
-        num_draws: rows in an epoch.
-        seed: of the draws.
     """
 
     def __init__(self, num_rows: int, num_draws: int, *, seed: int):
@@ -199,12 +178,8 @@ class ClassAwareSampler(Sampler[int]):
     makes the same list and takes its own batches of it, and a run that goes on in the middle of an
     epoch skips what it has seen. Set `epoch` before each pass.
 
-    Args:
-        targets: (V, K) of 1, 0 and -100, the rows of the data set in its order.
-        seed: of the draws.
-
     Raises:
-        DatasetError: no row has a label.
+        DatasetError: no row of the (V, K) targets has a label.
     """
 
     def __init__(self, targets: np.ndarray, *, seed: int):

@@ -47,9 +47,7 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
 
 _logger = logging.getLogger(__name__)
-_STATE_FILE = "trainer_state.json"
-_DEVICES_WITH_FUSED_ADAMW = ("cpu", "cuda")
-# What chooses the best epoch, by task.
+# The metric that chooses the best epoch, by task.
 _BEST_BY = {"multi_label": "macro_map", "single_label": "top_1_accuracy"}
 
 
@@ -57,11 +55,8 @@ class DataWait(TrainerCallback):
     """How long training waited for its data, over all Trainers that it is given to.
 
     Only time in epochs counts; validation and saving are not part of it. On a GPU the waiting is an
-    upper bound: the device may still be busy with earlier steps.
-
-    Attributes:
-        waited_seconds: in which no step could begin because its batch was not there.
-        training_seconds: all of it, the waiting too.
+    upper bound: the device may still be busy with earlier steps. ``training_seconds`` holds
+    ``waited_seconds``, in which no step could begin because its batch was not there.
     """
 
     def __init__(self) -> None:
@@ -108,13 +103,10 @@ class DataWait(TrainerCallback):
 
 
 class _EpochOfData(TrainerCallback):
-    """Tells the training data which epoch it is, so that its draws depend on nothing else.
+    """Tells the training data, which has an ``epoch``, which one it is.
 
-    Accelerate's own `set_epoch` misses a sampler that is both divided among ranks and resumed in
-    the middle of an epoch.
-
-    Args:
-        drawing: whatever has an ``epoch``.
+    So its draws depend on nothing else. Accelerate's own `set_epoch` misses a sampler that is both
+    divided among ranks and resumed in the middle of an epoch.
     """
 
     def __init__(self, *drawing: Any):
@@ -131,11 +123,8 @@ class ActionTrainer(Trainer):
     """Trainer with one learning rate for the video encoder and one for the rest.
 
     Its items are what the loss has terms for: known cells, or rows of single-label sets.
-
-    Args:
-        encoder_learning_rate: of ``model.video_encoder``.
-        train_sampler: which rows an epoch shows; None for each once.
-        wait: adds up how long it waited for data.
+    ``train_sampler`` says which rows an epoch shows, None for each once; ``wait`` adds up how long
+    it waited for data.
     """
 
     def __init__(
@@ -187,14 +176,10 @@ class ActionTrainer(Trainer):
         """AdamW; with a weight decay of 0 it is the paper's Adam."""
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
-            groups = parameter_groups(
-                trained,
-                self.args.learning_rate,
-                self.encoder_learning_rate,
-                self.args.weight_decay,
-            )
-            is_fused = self.args.device.type in _DEVICES_WITH_FUSED_ADAMW
-            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=is_fused)
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            groups = parameter_groups(trained, rate, self.encoder_learning_rate, decay)
+            is_fused = self.args.device.type in ("cpu", "cuda")
+            self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=is_fused)
         return self.optimizer
 
 
@@ -229,14 +214,10 @@ def parameter_groups(
 
 
 def freeze(model: MSQNet, finetune: str) -> None:
-    """Mark what is trained.
-
-    Args:
-        model: changed in place.
-        finetune: as `TrainConfig.finetune`.
+    """Mark what is trained, as `TrainConfig.finetune` says.
 
     Raises:
-        ConfigError: "after_trunk" for an encoder without a trunk.
+        ConfigError: "after_trunk" for an encoder without a backbone of its own.
     """
     if finetune == "decoder":
         model.video_encoder.requires_grad_(False)
@@ -323,14 +304,11 @@ def training_arguments(
 
 
 def validation_metrics(prediction: EvalPrediction, *, task: str) -> dict[str, float]:
-    """The metric that chooses the best epoch; 0 where nothing can be scored.
+    """The metric that chooses the best epoch, by its name; 0 where nothing can be scored.
 
     Args:
         prediction: logits (V, K), and targets (V, K) of 1, 0 and -100.
         task: "multi_label" for macro mAP, or "single_label" for top-1 accuracy.
-
-    Returns:
-        One metric by its name.
     """
     logits = np.asarray(prediction.predictions)
     targets = np.asarray(prediction.label_ids)
@@ -346,27 +324,14 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
     The Trainer writes its state last, so a checkpoint is whole where that file can be read.
     """
-    found = sorted(
-        (folder / "checkpoints").glob("checkpoint-*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-        reverse=True,
-    )
-    for path in found:
+    found = (folder / "checkpoints").glob("checkpoint-*")
+    for path in sorted(found, key=lambda path: -int(path.name.rpartition("-")[2])):
         try:
-            json.loads((path / _STATE_FILE).read_text())
+            json.loads((path / "trainer_state.json").read_text())
         except (OSError, ValueError):
             _logger.warning("%s is not whole (a run was killed while writing it); skipped", path)
             continue
         return path
-    return None
-
-
-def _sampler(config: TrainConfig, targets: np.ndarray) -> Sampler[int] | None:
-    """Which rows an epoch shows; None for each once."""
-    if config.sampling == "class_aware":
-        return ClassAwareSampler(targets, seed=config.seed)
-    if config.samples_per_epoch:
-        return FewRowsSampler(len(targets), config.samples_per_epoch, seed=config.seed)
     return None
 
 
@@ -380,28 +345,28 @@ def run_trainer(
     processes: Processes = Processes(),  # noqa: B008 - frozen
     wait: DataWait | None = None,
 ) -> ActionTrainer:
-    """Train, from the last whole checkpoint in ``folder`` where there is one.
+    """Train in place, from the last whole checkpoint in ``folder`` where there is one.
 
     Args:
-        model: trained in place; with validation data it ends as its best epoch.
+        model: with validation data it ends as its best epoch.
         train_data: has an ``epoch`` attribute that is set before each pass.
         validation_data: or None.
         config: how to train.
         folder: checkpoints and events go there.
-        targets: (V, K) of 1, 0 and -100: the labels of ``train_data``, for what depends on how
-            frequent they are.
+        targets: (V, K) of 1, 0 and -100, the labels of ``train_data``.
         processes: those that train together; each takes ``config.batch_size`` rows of a batch.
         wait: adds up how long training waits for data.
-
-    Returns:
-        The Trainer, for its log.
 
     Raises:
         ConfigError: settings that do not fit the task or the device.
         DatasetError: class-aware sampling of rows without any label.
     """
     task = model.config.task
-    sampler = _sampler(config, targets)
+    sampler: Any = None
+    if config.sampling == "class_aware":
+        sampler = ClassAwareSampler(targets, seed=config.seed)
+    elif config.samples_per_epoch:
+        sampler = FewRowsSampler(len(targets), config.samples_per_epoch, seed=config.seed)
     # Stored features need no decoding, and some systems would copy them to each process.
     num_workers = 0 if isinstance(train_data, FeatureDataset) else config.num_workers
     if processes.count > 1 and sampler is None:
@@ -445,14 +410,9 @@ def run_trainer(
 def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -> np.ndarray:
     """Logits of the two parts of a model.
 
-    Args:
-        model: with a path from the video query to the scores, or without.
-        data: items as the Trainer takes them.
-        batch_size: clips at a time.
-
     Returns:
         (2, N, K) float32: from the decoder and straight from the video query, in the order of the
-        data; without that path both are the decoder's.
+        data; without a path from the query to the scores both are the decoder's.
     """
     model.train(mode=False)
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []

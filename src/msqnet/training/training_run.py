@@ -34,20 +34,15 @@ _SIDED_WORDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What a run trains on and with; every setting resolved.
+    """Rows and settings of a run; every setting resolved.
 
     Attributes:
         table: the training rows, all readable.
         labels: columns of the model.
-        arch: architecture.
-        clip: how frames become a model input.
-        augmentation: random changes in training.
-        train: training settings.
         task: "multi_label" or "single_label".
-        folder: the run folder.
         init_from: model folder to start from, or None.
-        features: where features of frozen parts are kept; None: in the run folder, until its end.
         provenance: goes into the model's configuration.
+        features: where features of frozen parts are kept; None: in the run folder, until its end.
     """
 
     table: ClipTable
@@ -69,11 +64,7 @@ class Run:
 
 
 def trainable_labels(table: ClipTable) -> tuple[str, ...]:
-    """Labels with at least one positive row.
-
-    Raises:
-        DatasetError: there is none.
-    """
+    """Labels with at least one positive row; `DatasetError` without any."""
     names = table.label_names()
     if not names:
         raise DatasetError(f"{table.path}: no row has a label; there is nothing to train on")
@@ -81,11 +72,7 @@ def trainable_labels(table: ClipTable) -> tuple[str, ...]:
 
 
 def check_single_label(table: ClipTable) -> None:
-    """Refuse rows that do not have exactly one label.
-
-    Raises:
-        DatasetError: names the rows.
-    """
+    """Refuse rows that do not have exactly one label, with a `DatasetError` that names them."""
     wrong = [record.row for record in table.records if len(record.labels) != 1]
     if wrong:
         named = ", ".join(map(str, wrong[:10]))
@@ -99,12 +86,8 @@ def rows_digest(table: ClipTable) -> str:
     """Identifies the rows, their order and their labels."""
     rows = [
         (
-            r.relative_path,
-            r.start_seconds,
-            r.end_seconds,
-            r.labels,
-            sorted(r.annotated or "*"),
-            r.group,
+            *(r.relative_path, r.start_seconds, r.end_seconds),
+            *(r.labels, sorted(r.annotated or "*"), r.group),
         )
         for r in table.records
     ]
@@ -159,13 +142,7 @@ def without_flip_where_sides_matter(
 
 
 def save_model(model: MSQNet, folder: Path, novelty: NoveltyReference | None = None) -> None:
-    """Write a finished model folder; half-written ones never carry the final name.
-
-    Args:
-        model: the finished one.
-        folder: replaced where it exists.
-        novelty: what its training set looks like to it, where that is known.
-    """
+    """Write or replace a finished model folder; half-written ones never carry its name."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
@@ -213,11 +190,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def variant(arch: ArchConfig, name: str) -> ArchConfig:
-    """The settings of one variant.
-
-    Args:
-        arch: settings of the full model, with a text encoder and a video query.
-        name: of `VARIANTS`.
+    """The settings of one of `VARIANTS`, from those of the full model.
 
     Raises:
         ConfigError: no such variant, or settings that lack what a variant takes away.

@@ -254,7 +254,7 @@ def test_parts_that_do_not_fit_are_refused():
     rows = some_rows()
     with pytest.raises(ShapeError, match=r"scores: found \(12, 5\), expected \(12, 6\)"):
         replace(rows, scores=rows.scores[:, :5])
-    with pytest.raises(ShapeError, match="source: found 3 names, expected 12"):
+    with pytest.raises(ShapeError, match=r"source: found \(3,\), expected \(12,\)"):
         replace(rows, source=["x"] * 3)
     with pytest.raises(ShapeError, match="0 rows of 6 labels"):
         EvaluationRows(LABELS, np.zeros((0, 6)), np.zeros((0, 6)), [], [], [], [])

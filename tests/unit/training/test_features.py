@@ -35,6 +35,10 @@ NUM_ROWS, NUM_VIEWS = 3, 2
 ALL_ROWS = np.arange(NUM_ROWS)
 
 
+def stored_item(store: FeatureStore, row: int, view: int) -> dict[str, torch.Tensor]:
+    return {name: values[0] for name, values in store.batch([row], [view]).items()}
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> ClipTable:
     return write_brightness_table(tmp_path_factory.mktemp("videos"), NUM_ROWS)
@@ -113,7 +117,7 @@ def test_unchanged_view_gives_the_logits_of_the_pixels(
     assert set(store.names) == names
     plain = ClipDataset(table, BRIGHT_AND_DARK, model.config.clip_config)
     for row in range(NUM_ROWS):
-        item, stored = plain[row], store.item(row, 0)
+        item, stored = plain[row], stored_item(store, row, 0)
         expected = model(**{name: value[None] for name, value in item.items()})
         found = model(**{name: value[None] for name, value in stored.items()})
         # Eleven bits of mantissa; queries are differences of features, so they lose more of them.
@@ -131,7 +135,7 @@ def test_every_view_holds_the_features_of_its_own_augmentation(
         found: Tensor = features["maps"][0]
         return found
 
-    maps = {(r, v): finished.item(r, v)["maps"] for r in range(NUM_ROWS) for v in (1, 2)}
+    maps = {(r, v): stored_item(finished, r, v)["maps"] for r in range(NUM_ROWS) for v in (1, 2)}
     assert maps[0, 1].shape == (2, 4, 1, 320)
     for (row, view), found in maps.items():
         # Half precision; batches of another size add in another order, which weights magnify.
@@ -214,7 +218,7 @@ def test_rows_keep_their_features_where_others_come_and_go(
     assert {row for row, _ in store.missing(np.arange(3), augmented=True)} == {1}
     for row, before in ((0, 2), (2, 0)):
         for view in range(1 + NUM_VIEWS):
-            found, expected = store.item(row, view), finished.item(before, view)
+            found, expected = stored_item(store, row, view), stored_item(finished, before, view)
             assert torch.equal(found["maps"], expected["maps"])
 
 
@@ -225,7 +229,7 @@ def test_same_window_twice_is_computed_once(
     store = store_of(tmp_path, model, twice, "after_trunk", 0)
     assert store.missing(np.arange(2), augmented=False) == [(0, 0)]
     store.fill(np.arange(2), augmented=False)
-    assert torch.equal(store.item(0, 0)["maps"], store.item(1, 0)["maps"])
+    assert torch.equal(stored_item(store, 0, 0)["maps"], stored_item(store, 1, 0)["maps"])
 
 
 def test_other_video_under_the_same_name_is_seen_also_with_its_times_set_back(
@@ -420,7 +424,7 @@ def test_batch_comes_whole_and_with_its_targets(finished: FeatureStore) -> None:
     (batch,) = loader
     assert batch["labels"][:, 0].tolist() == [2.0, 0.0]
     for place, row in enumerate((2, 0)):
-        for name, values in finished.item(row, 0).items():
+        for name, values in stored_item(finished, row, 0).items():
             assert torch.equal(batch[name][place], values)
             assert torch.equal(data[place][name], values)
 
@@ -436,7 +440,7 @@ def test_plain_rows_are_filled_without_their_augmented_views(
 
 def view_shown(data: FeatureDataset, store: FeatureStore, index: int) -> int:
     maps = data[index]["maps"]
-    views = [store.item(int(data.rows[index]), view) for view in range(1 + NUM_VIEWS)]
+    views = [stored_item(store, int(data.rows[index]), view) for view in range(1 + NUM_VIEWS)]
     return [torch.equal(maps, view["maps"]) for view in views].index(True)
 
 
