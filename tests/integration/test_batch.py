@@ -173,8 +173,7 @@ def test_cluster_that_does_not_answer_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["stop", "--out", "out"], "batch stop: expected 'run' or 'status'"),
-        (["run", "--out", "out"], "name folders, videos or manifests with --inputs"),
+        (["run", "--out", "out"], "required: inputs (see: msqnet batch run --help)"),
         (["run", "--out", "out", "--inputs", "in", "--processes", "-1"], "--processes -1"),
         (["run", "--out", "out", "--inputs", "in", "--gpus_per_actor", "1"], "is for --ray"),
         (["run", "--out", "out", "--inputs", "in", "--retries", "-1"], "retries -1"),
@@ -186,6 +185,13 @@ def test_wrong_usage_is_refused(
 ) -> None:
     assert main(["batch", *arguments]) == 2
     assert problem in capsys.readouterr().err
+
+
+def test_unknown_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["batch", "stop", "--out", "out"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'stop' (choose from 'run', 'status')" in capsys.readouterr().err
 
 
 def test_shipped_model_gives_what_predict_gives(
