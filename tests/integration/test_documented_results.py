@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from msqnet.cli import main as cli
+from msqnet.config import InferenceOptions
 from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.row_metrics import DEFINITIONS
 from msqnet.inference.backends import ClipOutputs
@@ -61,8 +62,10 @@ class TrainedBackend(BrightnessBackend):
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `results`, `rows` and `videos`, as the commands write them."""
 
-    def load(_model: str | None, **settings: Any) -> Predictor:
-        return Predictor(TrainedBackend(), settings["window"])
+    def load(*arguments: Any, **settings: Any) -> Predictor:
+        found = [*arguments, settings.get("options")]
+        options = next((item for item in found if isinstance(item, InferenceOptions)), None)
+        return Predictor(TrainedBackend(), options.window if options else settings["window"])
 
     folder = tmp_path_factory.mktemp("written")
     rows = ["path,start,end,labels,annotated,source"]
