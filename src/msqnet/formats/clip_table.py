@@ -237,11 +237,7 @@ def _windows(video: AnnotatedVideo, window_seconds: float) -> list[Interval]:
 
 
 def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
-    """Rows of all videos.
-
-    Args:
-        annotations: what was noted.
-        options: some of the format's options.
+    """Rows of all videos, by options of the format.
 
     Raises:
         ConfigError: an option that does not fit.

@@ -1,4 +1,4 @@
-"""Options that several formats share, and notes that count."""
+"""Options that several formats share."""
 
 from __future__ import annotations
 
@@ -51,8 +51,3 @@ def video_address(video: Path, file: Path, options: Mapping[str, str]) -> str:
         return f"{options['base_url'].rstrip('/')}/{quote(video.name)}"
     home = os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120 (links stay)
     return video.relative_to(home).as_posix() if video.is_relative_to(home) else str(video)
-
-
-def count_note(number: int, text: str) -> tuple[str, ...]:
-    """One note that ends with a count, or none if there is nothing to count."""
-    return (f"{text}: {number}",) if number else ()

@@ -248,11 +248,7 @@ def _media_rows(
 
 
 def time_option(options: Mapping[str, str], name: str) -> datetime | None:
-    """The date and time that an option gives; None where it is not given.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """The time that an option gives, None where it is not given; raises `ConfigError`."""
     if name not in options:
         return None
     try:

@@ -88,11 +88,7 @@ class _Video:
 
 
 def read_package(path: Path, reading: Reading) -> Annotations:
-    """Read a package.
-
-    Args:
-        path: its folder, or its descriptor.
-        reading: folder of the videos, and some of `OPTIONS`.
+    """Read the package in a folder, or that of a descriptor.
 
     Raises:
         DatasetError: no package of version 1, or cells that the standard does not allow.
@@ -234,11 +230,7 @@ class _ObservationReader:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: TableRow) -> None:
-        """Take a row.
-
-        Raises:
-            DatasetError: a cell that the standard does not allow.
-        """
+        """Take a row; raises `DatasetError` for a cell that the standard does not allow."""
         kind = row.require("observationType")
         start, end = time_of(row, "eventStart"), time_of(row, "eventEnd")
         if end < start:

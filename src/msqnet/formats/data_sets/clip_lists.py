@@ -192,11 +192,9 @@ def _ucf101_clip(path: Path, label: str, split: str) -> Record:
 
 
 def ucf101_clips(root: Path, labels: LabelSet) -> list[Record]:
-    """UCF101's training clips of some of its classes, in order of label and path.
+    """UCF101's training clips of the classes in `labels`, in order of label and path.
 
-    Args:
-        root: folder of its lists, or of a folder of videos for each class.
-        labels: the classes.
+    The root holds its lists, or a folder of videos for each class.
 
     Raises:
         DatasetError: there is no clip of a class.
