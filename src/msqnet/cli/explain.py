@@ -7,8 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msqnet.cli.console import progress_bar, say
 from msqnet.config import WindowConfig
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, check
 from msqnet.labels import split_labels
 
 if TYPE_CHECKING:
@@ -39,31 +40,31 @@ def explain(
     device: str = "auto",
     overwrite: bool = False,
 ) -> int:
-    """Show which parts of the frames a model's scores rest on.
+    """Show which parts of the frames contribute to the scores of a model.
 
-    Writes a contact sheet, a video and arrays. The sheet shows frames of the window in which the
-    labels score highest together, with a row of attribution maps for each label. The video shows
-    the maps of all windows, the arrays hold those of the sheet. Each label's map has its own scale:
-    it tells where, not how sure.
+    Writes a contact sheet, a video and arrays. The sheet shows the frames of the window with the
+    highest mean score of the labels, with one row of attribution maps per label. The video shows
+    the maps of all windows; the arrays hold those of the sheet. Each map has its own scale: it
+    shows where, not how certain.
 
     Args:
         video: A video file, or a folder of frame images.
         out: Folder for CLIP.heat.png, CLIP.heat.mp4 and CLIP.heat.npz.
         labels: Labels to explain, `walking|eating`, any text for an open-vocabulary model; by
-            default the three that score highest.
+            default the three with the highest scores.
         model: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
-            default the model that comes with msqnet. Of several, the sheet has one row each for
-            every label; window and video are those of the first.
-        paths: `all` adds up the relevance by every path to the scores, weighted as in the scores;
-            `decoder` is attention rollout alone, as in the paper. They differ for models with a
-            path straight to the scores, such as `lite`.
+            default the model that comes with msqnet. With several, the sheet has a row per label
+            and model; the window and the video are those of the first.
+        paths: `all` adds up the relevance along every path to the scores, weighted as in the
+            scores; `decoder` is attention rollout alone, as in the paper. They differ for models
+            with a direct path to the scores, such as `lite`.
         start_seconds: Skip windows whose middle lies before this.
         end_seconds: Skip windows whose middle does not lie before this.
         window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from one window's start to the next one's; by default about half a
-            window.
+        stride_seconds: Time from the start of one window to the start of the next; by default about
+            half a window.
         columns: Frames on the sheet.
-        heat_video: Write the video with the attribution maps too.
+        heat_video: Write the video too.
         device: auto, cpu, cuda, cuda:1, mps, ...
         overwrite: Replace existing results.
 
@@ -71,12 +72,15 @@ def explain(
         Exit code.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from msqnet.explain.explainer import Explainer
 
-    files = _files(Path(out), Path(video), heat_video=heat_video)
-    _check(files, columns, overwrite=overwrite)
+    kinds = ("png", "npz", "mp4") if heat_video else ("png", "npz")
+    name = Path(video).resolve().name
+    files = {kind: Path(out) / f"{name}.heat.{kind}" for kind in kinds}
+    check(columns >= 1, f"columns {columns}: expected at least 1")
+    for path in files.values():
+        check(overwrite or not path.exists(), f"{path} exists; --overwrite replaces it")
     names: list[str | None] = [*model] if model else [None]
     named = split_labels(labels or "") or None
     explainers = [
@@ -87,16 +91,14 @@ def explain(
     requested = named or explainers[0].highest(video, window, _NUM_LABELS, *interval)
     for explainer in explainers:
         explainer.labels.indices(requested)
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bars:
-        bar = bars.add_task(Path(video).name, total=1.0)
+    with progress_bar(Path(video).name) as progress:
         start, end, maps = _best_window(
             explainers[0].explain_windows(video, requested, window, *interval),
             Path(video),
             files.get("mp4"),
             requested,
             interval,
-            lambda share: bars.update(bar, completed=share),
+            lambda share: progress(share, 1.0),
         )
     others = [item.explain(video, requested, start, end) for item in explainers[1:]]
     found = [maps, *(other.aligned_with(maps) for other in others)]
@@ -137,20 +139,6 @@ def _best_window(
     for _ in passing:  # the windows that the video's last frames did not need, or all of them
         pass
     return best[0]
-
-
-def _files(folder: Path, video: Path, *, heat_video: bool) -> dict[str, Path]:
-    name = video.resolve().name
-    kinds = ("png", "npz", "mp4") if heat_video else ("png", "npz")
-    return {kind: folder / f"{name}.heat.{kind}" for kind in kinds}
-
-
-def _check(files: dict[str, Path], columns: int, *, overwrite: bool) -> None:
-    if columns < 1:
-        raise ConfigError(f"columns {columns}: expected at least 1")
-    present = [path for path in files.values() if path.exists()]
-    if present and not overwrite:
-        raise ConfigError(f"{present[0]} exists; --overwrite replaces it")
 
 
 def _write_sheet(
@@ -205,11 +193,11 @@ def _show(
     from msqnet.report.style import format_time
 
     start, end = map(format_time, window)
-    console.print(f"window {start} to {end}", highlight=False)
+    say(console, f"window {start} to {end}")
     for number, maps in enumerate(found):
         scores = zip(maps.labels, maps.scores.tolist(), strict=True)
         text = ", ".join(f"{label} {score:.2f}" for label, score in scores)
         name = f"{titles[number]}: " if titles else ""
-        console.print(f"{name}{text}", highlight=False, soft_wrap=True, markup=False)
+        say(console, f"{name}{text}")
     for path in files.values():
-        console.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)
+        say(console, f"written: {path}")
