@@ -135,7 +135,7 @@ def test_unknown_variant_is_named(
     ("text", "words"),
     [
         ("init_from: runs/mine", "zero-shot has no init_from"),
-        ("arch: {widht: 16}", "widht"),
+        ("arch: {breadth: 16}", "breadth"),
         (None, "no such file"),
     ],
 )

@@ -16,7 +16,7 @@ def test_times_are_rounded(seconds: float, text: str) -> None:
 
 
 def test_long_names_end_in_an_ellipsis() -> None:
-    assert shown_name("wall_supported_rearing", 14) == "wall supporte…"
+    assert shown_name("wall_supported_rearing", 13) == "wall support…"
     assert shown_name("wall_supported_rearing") == "wall supported rearing"
 
 
