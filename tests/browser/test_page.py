@@ -266,7 +266,7 @@ def test_text_named_mp4_is_explained_and_another_try_is_offered(page: Page) -> N
 
     page.wait_for_selector("#view-error:not([hidden])")
 
-    assert page.locator("#error-title").text_content() == "This is not a video"
+    assert page.locator("#error-title").text_content() == "This file is not a video"
     assert "notes.mp4" in (page.locator("#error-text").text_content() or "")
     page.click("#retry")
     page.wait_for_selector("#view-start:not([hidden])")
@@ -277,14 +277,14 @@ def test_file_over_the_limit_is_not_even_sent(page: Page) -> None:
         "#file", {"name": "long.mp4", "mimeType": "video/mp4", "buffer": bytes(3_100_000)}
     )
 
-    assert "3.0 MB at most" in (page.locator("#start-error").text_content() or "")
+    assert "at most 3.0 MB" in (page.locator("#start-error").text_content() or "")
 
 
 def test_prediction_that_is_gone_is_explained(browser: Browser, server: RunningServer) -> None:
     with _opened(browser, f"{server.address}#id=gone") as page:
         page.wait_for_selector("#view-error:not([hidden])")
 
-        assert "not here any more" in (page.locator("#error-title").text_content() or "")
+        assert "no longer available" in (page.locator("#error-title").text_content() or "")
 
 
 def test_labels_and_names_are_text_and_never_markup(

@@ -78,7 +78,7 @@ class Command:
         """The name of an option that may have been renamed; says so."""
         name = self.renamed.get(option, option)
         if name != option:
-            print(f"msqnet: note: {option} is called {name} now", file=sys.stderr)
+            print(f"msqnet: note: {option} is now called {name}", file=sys.stderr)
         return name
 
 

@@ -140,7 +140,7 @@ def test_every_data_set_is_listed_with_licence_and_options(
         (["--option", "split=1", "split=2"], "split is given twice"),
         (["--option", "fold=1"], "ucf101: no option 'fold'; known are: split, videos"),
         (["--option", "split=7"], "option split=7: expected 1 or 2 or 3"),
-        (["--source_format", "ucf101"], "unrecognized arguments: --source-format"),
+        (["--source_format", "ucf101"], "source_format is now called from"),
     ],
 )
 def test_wrong_usage_says_what_is_right(

@@ -269,7 +269,7 @@ def test_keys_and_options_that_were_renamed_are_read_with_a_note(
 
     assert cli.main(["translate", "--config", str(config)]) == 5
     assert received == expected
-    notes = "msqnet: note: source is called in now\nmsqnet: note: pairs is called pair now\n"
+    notes = "msqnet: note: source is now called in\nmsqnet: note: pairs is now called pair\n"
     assert capsys.readouterr().err == notes
 
     typed = ["--to", "latin", "--source=greek", "--pairs", "a=1", "source: b=2"]
