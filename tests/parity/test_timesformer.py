@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import (
-    PreTrainedConfig,
-    PreTrainedModel,
     TimesformerConfig,
     TimesformerForVideoClassification,
     TimesformerModel,
@@ -23,6 +21,7 @@ from msqnet.model.video_encoders.timesformer import (
     interpolate_position_embeddings,
     interpolate_time_embeddings,
 )
+from tests.parity.checkpoints import change_weights, standardised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +30,8 @@ NUM_FRAMES = 8
 SIZE_PIXELS = 64
 PATCH_PIXELS = 8
 NUM_PATCHES = (SIZE_PIXELS // PATCH_PIXELS) ** 2
+PUBLISHED = ([0.45] * 3, [0.225] * 3)
+"""Mean and standard deviation as the image processor published with TimeSformer has them."""
 FRAME_ORDER = [3, 0, 5, 1, 7, 2, 4, 6]  # no frame stays in its place
 
 
@@ -62,19 +63,6 @@ def flickering_clips(num_clips: int = 1, num_frames: int = NUM_FRAMES) -> torch.
     return frames.clamp(0, 255).to(torch.uint8)
 
 
-def standardised(pixels: torch.Tensor) -> torch.Tensor:
-    """As the image processor published with TimeSformer does it."""
-    return (pixels.float() / 255 - 0.45) / 0.225
-
-
-def turn_on_checkpointing(model: PreTrainedModel) -> None:
-    """By the name that this release of transformers gives the method."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable()
-    else:
-        model.gradient_checkpointing_enable()
-
-
 def relative_change(before: torch.Tensor, after: torch.Tensor) -> float:
     return ((after - before).norm() / before.norm()).item()
 
@@ -93,13 +81,6 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "timesformer"
 
 
-def change_weights(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
-    """Overwrite, add or (None) remove tensors of a checkpoint on disk."""
-    weights = load_file(folder / "model.safetensors") | changes
-    kept = {name: tensor for name, tensor in weights.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-
-
 def test_memory_equals_explicit_pooling_of_hugging_face_tokens() -> None:
     theirs = TimesformerModel(tiny_config()).eval()
     fill_time_embeddings(theirs)
@@ -108,7 +89,7 @@ def test_memory_equals_explicit_pooling_of_hugging_face_tokens() -> None:
     clips = flickering_clips(2)
     with torch.inference_mode():
         memory = ours(clips)
-        tokens = theirs(standardised(clips)).last_hidden_state
+        tokens = theirs(standardised(clips, PUBLISHED)).last_hidden_state
     assert tokens.shape == (2, 1 + NUM_PATCHES * NUM_FRAMES, 48)
     assert memory.shape == (2, NUM_FRAMES + 1, ours.width)
     torch.testing.assert_close(memory[:, 0], tokens[:, 0], atol=1e-5, rtol=1e-5)
@@ -127,7 +108,7 @@ def test_flat_pooling_averages_the_token_sequence_in_bins() -> None:
     clips = flickering_clips()
     with torch.inference_mode():
         memory = ours(clips)
-        tokens = ours.backbone(standardised(clips))
+        tokens = ours.backbone(standardised(clips, PUBLISHED))
     num_tokens = tokens.shape[1]
     assert memory.shape == (1, NUM_FRAMES, ours.width)
     for index in range(NUM_FRAMES):
@@ -163,15 +144,6 @@ def test_time_embeddings_make_frame_features_depend_on_order() -> None:
     with torch.inference_mode():
         before, after = encoder(clip)[:, 1:], encoder(clip[:, FRAME_ORDER])[:, 1:]
     assert relative_change(before[:, FRAME_ORDER], after) > 0.1
-
-
-def test_batched_clips_equal_single_ones() -> None:
-    encoder = TimesformerVideoEncoder(tiny_config()).eval()
-    clips = flickering_clips(3)
-    with torch.inference_mode():
-        batched = encoder(clips)
-        single = torch.cat([encoder(clip[None]) for clip in clips])
-    torch.testing.assert_close(batched, single, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +210,7 @@ def test_loading_at_twice_the_frames_equals_hugging_face_with_our_time_embedding
     clips = flickering_clips(1, 16)
     with torch.inference_mode():
         memory = ours(clips)
-        tokens = theirs(standardised(clips)).last_hidden_state
+        tokens = theirs(standardised(clips, PUBLISHED)).last_hidden_state
     frame_features = tokens[:, 1:].unflatten(1, (NUM_PATCHES, 16)).mean(dim=1)
     torch.testing.assert_close(memory[:, 1:], frame_features, atol=1e-6, rtol=0)
 
@@ -255,7 +227,7 @@ def test_time_embeddings_of_another_length_are_dropped_as_the_released_code_does
     clips = flickering_clips(1, 16)
     with torch.inference_mode():
         memory = ours(clips)
-        tokens = theirs(standardised(clips)).last_hidden_state
+        tokens = theirs(standardised(clips, PUBLISHED)).last_hidden_state
     frame_features = tokens[:, 1:].unflatten(1, (NUM_PATCHES, 16)).mean(dim=1)
     torch.testing.assert_close(memory[:, 1:], frame_features, atol=1e-6, rtol=0)
 
@@ -372,54 +344,3 @@ def test_other_token_layout_or_pooling_is_refused(changes: dict[str, object], me
         TimesformerVideoEncoder(tiny_config(**changes))
     with pytest.raises(ConfigError, match="'frames' or 'flat'"):
         TimesformerVideoEncoder(tiny_config(), frame_pooling="strips")
-
-
-def test_gradient_checkpointing_gives_the_same_gradient_to_every_parameter() -> None:
-    encoder = TimesformerVideoEncoder(tiny_config()).train()
-    clips = flickering_clips()
-    target = torch.randn(1, NUM_FRAMES + 1, encoder.width)
-
-    def gradients() -> dict[str, torch.Tensor]:
-        encoder.zero_grad()
-        functional.mse_loss(encoder(clips), target).backward()
-        return {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
-
-    plain = gradients()
-    turn_on_checkpointing(encoder.backbone)
-    assert all(layer.gradient_checkpointing for layer in encoder.backbone.encoder.layer)
-    checkpointed = gradients()
-    for name, gradient in plain.items():
-        assert gradient.any(), f"no gradient for {name}"
-        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
-
-
-class _Whole(PreTrainedModel):
-    """Holds the encoder as a model does that is loaded through the meta device."""
-
-    config_class = PreTrainedConfig
-    supports_gradient_checkpointing = True
-
-    def __init__(self, config: PreTrainedConfig):
-        super().__init__(config)
-        self.video_encoder = TimesformerVideoEncoder(tiny_config())
-        self.post_init()
-
-
-def test_encoder_inside_a_larger_model_survives_loading_and_takes_checkpointing(
-    tmp_path: Path,
-) -> None:
-    saved = _Whole(PreTrainedConfig()).eval()
-    fill_time_embeddings(saved.video_encoder.backbone)
-    saved.save_pretrained(tmp_path)
-    loaded = _Whole.from_pretrained(tmp_path)
-    clips = flickering_clips()
-    with torch.inference_mode():
-        assert torch.equal(loaded.video_encoder(clips), saved.video_encoder(clips))
-    turn_on_checkpointing(loaded)
-    assert all(
-        layer.gradient_checkpointing for layer in loaded.video_encoder.backbone.encoder.layer
-    )
-    assert set(load_file(tmp_path / "model.safetensors")) >= {
-        "video_encoder.pixel_mean",
-        "video_encoder.pixel_std",
-    }

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch.nn import functional
-from transformers import (
-    AutoConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
 
 from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import FrameSpan
@@ -25,10 +18,8 @@ from tests.parity.vit_families import (
     WIDTH,
     WITH_POSITIONS,
     expected_features,
-    fill,
     publish,
     random_clips,
-    write_statistics,
 )
 
 if TYPE_CHECKING:
@@ -124,103 +115,6 @@ def test_frame_order_moves_memory_items_until_positions_are_learned(kind: str) -
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
 
 
-def test_batched_clips_equal_single_ones(kind: str) -> None:
-    encoder = FrameEncoder(FAMILIES[kind].encoder_config()).eval()
-    clips = random_clips(3)
-    with torch.inference_mode():
-        batched = encoder(clips)
-        single = torch.cat([encoder(clip[None]) for clip in clips])
-    torch.testing.assert_close(batched, single, atol=1e-5, rtol=0)
-
-
 def test_memory_items_are_the_frames() -> None:
     encoder = FrameEncoder(FAMILIES["vit"].encoder_config())
     assert encoder.memory_spans(3) == (FrameSpan(0, 1), FrameSpan(1, 2), FrameSpan(2, 3))
-
-
-def test_training_twice_on_a_clip_gives_the_same_memory(kind: str) -> None:
-    encoder = FrameEncoder(FAMILIES[kind].encoder_config()).train()
-    clip = random_clips()
-    assert torch.equal(encoder(clip), encoder(clip))
-
-
-def turn_on_checkpointing(model: PreTrainedModel) -> None:
-    """By the name that this release of transformers gives the method."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable()
-    else:
-        model.gradient_checkpointing_enable()
-
-
-def test_gradients_reach_every_parameter_with_and_without_checkpointing(kind: str) -> None:
-    encoder = FrameEncoder(FAMILIES[kind].encoder_config()).train()
-    fill(encoder.backbone).train()
-    clips = random_clips()
-    target = torch.randn(1, NUM_FRAMES, WIDTH)
-
-    def gradients() -> dict[str, torch.Tensor]:
-        encoder.zero_grad()
-        functional.mse_loss(encoder(clips), target).backward()
-        for name, parameter in encoder.named_parameters():
-            assert parameter.grad is not None, f"no gradient for {name}"
-        return {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
-
-    plain = gradients()
-    turn_on_checkpointing(encoder.backbone)
-    layers = [m for m in encoder.backbone.modules() if hasattr(m, "gradient_checkpointing")]
-    assert len(layers) >= 2
-    assert all(layer.gradient_checkpointing for layer in layers)
-    checkpointed = gradients()
-    for name, gradient in plain.items():
-        # A key's bias adds the same to every score of a query, which softmax takes away again.
-        assert gradient.any() or name.endswith(("key.bias", "k_proj.bias")), name
-        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
-
-
-class _Whole(PreTrainedModel):
-    """Holds the encoder as a model does that is loaded through the meta device."""
-
-    config_class = PreTrainedConfig
-    supports_gradient_checkpointing = True
-
-    def __init__(self, config: PreTrainedConfig):
-        super().__init__(config)
-        values = copy.deepcopy(config.video_encoder)
-        nested = AutoConfig.for_model(values.pop("model_type"), **values)
-        self.video_encoder = FrameEncoder(nested)
-        self.post_init()
-
-
-def test_encoder_inside_a_larger_model_survives_saving_and_loading(
-    kind: str, tmp_path: Path
-) -> None:
-    publish(kind, tmp_path / "published")
-    write_statistics(tmp_path / "published", [0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
-    encoder = FrameEncoder.from_pretrained(tmp_path / "published", NUM_FRAMES, SIZE_PIXELS)
-    saved = _Whole(PreTrainedConfig(video_encoder=encoder.config.to_dict())).eval()
-    saved.video_encoder.load_state_dict(encoder.state_dict())
-    torch.nn.init.normal_(saved.video_encoder.temporal_positions)
-    saved.save_pretrained(tmp_path / "whole")
-    loaded, report = _Whole.from_pretrained(tmp_path / "whole", output_loading_info=True)
-    assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    clips = random_clips()
-    with torch.inference_mode():
-        assert torch.equal(loaded.video_encoder(clips), saved.video_encoder(clips))
-    assert loaded.video_encoder.config.num_frames == NUM_FRAMES
-    torch.testing.assert_close(
-        loaded.video_encoder.pixel_mean.flatten(), torch.tensor([0.1, 0.2, 0.3])
-    )
-    # Of the backbone alone, what is not saved: positions and frequencies.
-    for name, buffer in loaded.named_buffers():
-        assert torch.equal(buffer, saved.get_buffer(name)), name
-
-
-def test_half_precision_backbone_gives_half_precision_memory(kind: str) -> None:
-    encoder = FrameEncoder(FAMILIES[kind].encoder_config()).eval()
-    clips = random_clips()
-    with torch.inference_mode():
-        exact = encoder(clips)
-        memory = encoder.to(torch.bfloat16)(clips)
-    assert memory.dtype == torch.bfloat16
-    # bfloat16 keeps 8 bits; features are near 1.
-    assert (memory.float() - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.02

@@ -20,9 +20,9 @@ from transformers import (
 
 from msqnet.errors import CheckpointError, ConfigError, ShapeError
 from msqnet.model.video_encoders.vit import FrameEncoder
+from tests.parity.checkpoints import IMAGENET, change_weights, frames_of
 from tests.parity.vit_families import (
     FAMILIES,
-    IMAGENET,
     NUM_FRAMES,
     NUM_PATCHES,
     SIZE_PIXELS,
@@ -105,10 +105,8 @@ def test_vit_of_the_google_checkpoints_is_read_by_its_old_names(tmp_path: Path) 
 
 def test_position_numbers_in_older_clip_checkpoints_are_passed_over(tmp_path: Path) -> None:
     publish("clip_vision_model", tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
     numbers = torch.arange(NUM_PATCHES + 1)[None]
-    weights["vision_model.embeddings.position_ids"] = numbers
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    change_weights(tmp_path, {"vision_model.embeddings.position_ids": numbers})
     ours = FrameEncoder.from_pretrained(tmp_path, NUM_FRAMES, SIZE_PIXELS)
     assert torch.equal(ours.backbone.embeddings.position_ids, numbers)
 
@@ -152,15 +150,10 @@ def test_damaged_checkpoint_is_refused_by_name(kind: str, tmp_path: Path) -> Non
     publish(kind, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     norm = next(name for name in weights if name.endswith("norm.weight"))
-    save_file(
-        {name: tensor for name, tensor in weights.items() if name != norm},
-        tmp_path / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    change_weights(tmp_path, {norm: None})
     with pytest.raises(CheckpointError, match=r"1 tensors are missing: .*norm.weight"):
         FrameEncoder.from_pretrained(tmp_path, NUM_FRAMES, SIZE_PIXELS)
-    broken = {**weights, norm: weights[norm] * float("nan")}
-    save_file(broken, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    change_weights(tmp_path, {norm: weights[norm] * float("nan")})
     with pytest.raises(CheckpointError, match=r"norm.weight' holds 32 of 32 values"):
         FrameEncoder.from_pretrained(tmp_path, NUM_FRAMES, SIZE_PIXELS)
 
@@ -195,13 +188,9 @@ def test_configuration_of_no_image_encoder_is_refused() -> None:
 @pytest.mark.parametrize(
     "pixels",
     [
-        torch.zeros(1, 3, 3, 32, 32, dtype=torch.uint8),
-        torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8),
-        torch.zeros(1, 4, 3, 32, 16, dtype=torch.uint8),
-        torch.zeros(1, 4, 3, 48, 48, dtype=torch.uint8),
-        torch.zeros(1, 4, 1, 32, 32, dtype=torch.uint8),
-        torch.zeros(4, 3, 32, 32, dtype=torch.uint8),
-        torch.zeros(1, 4, 3, 32, 32),
+        *(frames_of(3), frames_of(8)),
+        *(frames_of(4, *shape) for shape in ((3, 32, 16), (3, 48, 48), (1, 32, 32))),
+        *(frames_of(4)[0], frames_of(4, dtype=torch.float32)),
     ],
     ids=["few_frames", "many_frames", "not_square", "size", "grey", "no_batch", "float"],
 )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import (
-    AutoConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
     XCLIPConfig,
     XCLIPModel,
     XCLIPVisionConfig,
@@ -23,6 +19,7 @@ from msqnet.errors import CheckpointError, ConfigError, ShapeError
 from msqnet.model.registry import class_for_config
 from msqnet.model.video_encoders.encoder import FrameSpan
 from msqnet.model.video_encoders.xclip import XCLIPVideoEncoder
+from tests.parity.checkpoints import change_weights, fill_with_noise, standardised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,14 +48,6 @@ def tiny_vision_config(**changes: Any) -> XCLIPVisionConfig:
     return XCLIPVisionConfig(**{**settings, **changes})
 
 
-def fill(model: torch.nn.Module) -> torch.nn.Module:
-    """Values as of a trained model, with time positions of the size of the features."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model.eval()
-
-
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
@@ -80,26 +69,14 @@ def checkpoint(tmp_path: Path) -> Path:
         projection_dim=WIDTH,
         prompt_num_attention_heads=4,
     )
-    fill(XCLIPModel(config)).save_pretrained(tmp_path / "xclip")
+    model = XCLIPModel(config)
+    fill_with_noise(model, 0.05)
+    model.save_pretrained(tmp_path / "xclip")
     return tmp_path / "xclip"
-
-
-def change_weights(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
-    """Overwrite, add or (None) remove tensors of a checkpoint on disk."""
-    weights = load_file(folder / "model.safetensors") | changes
-    kept = {name: tensor for name, tensor in weights.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def random_clips(num_clips: int = 1, num_frames: int = NUM_FRAMES, size: int = SIZE_PIXELS) -> Any:
     return torch.randint(0, 256, (num_clips, num_frames, 3, size, size), dtype=torch.uint8)
-
-
-def standardised(pixels: torch.Tensor) -> torch.Tensor:
-    """As the image processor published with X-CLIP does it (with ImageNet's statistics)."""
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    return (pixels.float() / 255 - mean) / std
 
 
 def hugging_face_memory(model: XCLIPModel, clips: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -186,98 +163,10 @@ def test_frames_exchange_messages_and_only_positions_give_them_an_order() -> Non
     assert (after[:, 1:] - before[:, 1:][:, FRAME_ORDER]).abs().max() > 0.1
 
 
-def test_batched_clips_equal_single_ones() -> None:
-    encoder = XCLIPVideoEncoder(tiny_vision_config()).eval()
-    clips = random_clips(3)
-    with torch.inference_mode():
-        batched = encoder(clips)
-        single = torch.cat([encoder(clip[None]) for clip in clips])
-    torch.testing.assert_close(batched, single, atol=1e-5, rtol=0)
-
-
 def test_memory_items_are_the_clip_and_its_frames() -> None:
     encoder = XCLIPVideoEncoder(tiny_vision_config())
     assert encoder.memory_spans(2) == (None, FrameSpan(0, 1), FrameSpan(1, 2))
     assert class_for_config(encoder.config) is XCLIPVideoEncoder
-
-
-def turn_on_checkpointing(model: PreTrainedModel) -> None:
-    """By the name that this release of transformers gives the method."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable()
-    else:
-        model.gradient_checkpointing_enable()
-
-
-def test_gradients_reach_every_parameter_with_and_without_checkpointing() -> None:
-    encoder = XCLIPVideoEncoder(tiny_vision_config()).train()
-    clips = random_clips()
-    target = torch.randn(1, NUM_FRAMES + 1, WIDTH)
-
-    def gradients() -> dict[str, torch.Tensor]:
-        encoder.zero_grad()
-        functional.mse_loss(encoder(clips), target).backward()
-        for name, parameter in encoder.named_parameters():
-            assert parameter.grad is not None, f"no gradient for {name}"
-        return {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
-
-    plain = gradients()
-    turn_on_checkpointing(encoder.backbone)
-    layers = [m for m in encoder.backbone.modules() if hasattr(m, "gradient_checkpointing")]
-    assert len(layers) >= 3
-    assert all(layer.gradient_checkpointing for layer in layers)
-    checkpointed = gradients()
-    for name, gradient in plain.items():
-        # A key's bias adds the same to every score of a query, which softmax takes away again.
-        # Before the first layer all frames have the same message, so that their scores are equal
-        # whatever queries and keys are.
-        is_without = name.endswith("k_proj.bias") or any(
-            f"layers.0.message_attn.{part}." in name for part in ("q_proj", "k_proj")
-        )
-        assert gradient.any() or is_without, f"zero gradient for {name}"
-        torch.testing.assert_close(checkpointed[name], gradient, msg=name)
-
-
-class _Whole(PreTrainedModel):
-    """Holds the encoder as a model does that is loaded through the meta device."""
-
-    config_class = PreTrainedConfig
-    supports_gradient_checkpointing = True
-
-    def __init__(self, config: PreTrainedConfig):
-        super().__init__(config)
-        values = copy.deepcopy(config.video_encoder)
-        self.video_encoder = XCLIPVideoEncoder(
-            AutoConfig.for_model(values.pop("model_type"), **values)
-        )
-        self.post_init()
-
-
-def test_encoder_inside_a_larger_model_survives_saving_and_loading(
-    checkpoint: Path, tmp_path: Path
-) -> None:
-    encoder = XCLIPVideoEncoder.from_pretrained(checkpoint, 6, SIZE_PIXELS)
-    saved = _Whole(PreTrainedConfig(video_encoder=encoder.config.to_dict())).eval()
-    saved.video_encoder.load_state_dict(encoder.state_dict())
-    saved.save_pretrained(tmp_path / "whole")
-    loaded, report = _Whole.from_pretrained(tmp_path / "whole", output_loading_info=True)
-    assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    clips = random_clips(1, 6)
-    with torch.inference_mode():
-        assert torch.equal(loaded.video_encoder(clips), encoder(clips))
-    for name, buffer in loaded.named_buffers():
-        assert torch.equal(buffer, saved.get_buffer(name)), name
-
-
-def test_half_precision_backbone_gives_half_precision_memory() -> None:
-    encoder = XCLIPVideoEncoder(tiny_vision_config()).eval()
-    clips = random_clips()
-    with torch.inference_mode():
-        exact = encoder(clips)
-        memory = encoder.to(torch.bfloat16)(clips)
-    assert memory.dtype == torch.bfloat16
-    # bfloat16 keeps 8 bits; features are near 1.
-    torch.testing.assert_close(memory.float(), exact, atol=0.1, rtol=0)
 
 
 def test_position_numbers_in_older_checkpoints_are_passed_over(checkpoint: Path) -> None:

@@ -24,6 +24,8 @@ from transformers import (
     ViTModel,
 )
 
+from tests.parity.checkpoints import IMAGENET, fill_with_noise, standardised
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,7 +37,6 @@ WIDTH = 32
 FRAME_ORDER = [2, 0, 3, 1]  # no frame stays in its place
 
 _HALF = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
-IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _CLIP = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
 
 _SIZES = {
@@ -101,9 +102,7 @@ WITH_POSITIONS = sorted(FAMILIES.keys() - {"dinov3_vit"})
 
 def fill(model: PreTrainedModel) -> PreTrainedModel:
     """Values as of a trained model: norms, registers and tokens start at 1 or 0."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+    fill_with_noise(model, 0.05)
     return model.eval()
 
 
@@ -129,11 +128,10 @@ def random_clips(num_clips: int = 1, size: int = SIZE_PIXELS) -> torch.Tensor:
 def expected_features(kind: str, model: Any, clips: torch.Tensor) -> torch.Tensor:
     """Frame by frame: the mean of the patch tokens after the last norm, in float64."""
     family = FAMILIES[kind]
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in family.statistics)
     rows = []
     for clip in clips:
         for frame in clip:
-            pixels = (frame.float() / 255 - mean) / std
+            pixels = standardised(frame, family.statistics)
             tokens = model(pixel_values=pixels[None]).last_hidden_state[0]
             patches = tokens[family.num_special :]
             if kind == "clip_vision_model":
