@@ -218,22 +218,23 @@ class Table:
 def read_delimited(
     path: Path,
     advice: str,
+    required: Iterable[str] = (),
     *,
     is_header: Callable[[Sequence[str]], bool] = any,
+    header: str = "a header in its first row",
     delimiters: Sequence[str] = (",",),
     is_strict: bool = True,
-) -> Table | None:
-    """The table in a CSV or TSV file in UTF-8; None if it has no header.
+) -> Table:
+    """The table in a CSV or TSV file in UTF-8; `DatasetError` if there is no such table.
 
     Args:
         path: of the file.
         advice: end of all errors about it.
+        required: columns that have to be there.
         is_header: whether names are those of a header; rows may stand above it.
+        header: describes the header in the error about a file without one.
         delimiters: between cells; the first with which there is a header is taken.
         is_strict: whether each column has a name of its own, and each row a cell for each.
-
-    Raises:
-        DatasetError: not such a table.
     """
     text = read_text(path, advice).replace("\0", "")
     for delimiter in dict.fromkeys(delimiters):
@@ -241,17 +242,18 @@ def read_delimited(
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
             for cells in lines:
-                header = tuple(cell.strip() for cell in cells)
-                if is_header(header):
-                    table = Table(path, header, (), before, advice)
+                names = tuple(cell.strip() for cell in cells)
+                if is_header(names):
+                    table = Table(path, names, (), before, advice)
+                    table.require(required)
                     return replace(table, rows=tuple(_rows(lines, table, is_strict=is_strict)))
-                if len(header) > 1 and header[0]:
-                    before[header[0]] = header[1]
+                if len(names) > 1 and names[0]:
+                    before[names[0]] = names[1]
         except csv.Error as error:
             raise DatasetError(
                 f"{path}, line {lines.line_num}: not a row of a table: {error}; {advice}"
             ) from error
-    return None
+    raise DatasetError(f"{path}: no table in it; expected {header}; {advice}")
 
 
 def _rows(lines: CsvReader, table: Table, *, is_strict: bool) -> Iterator[TableRow]:

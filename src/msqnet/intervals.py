@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
 Interval = tuple[float, float]
 """Start and end in seconds; the end is not part of it and may be infinite."""
@@ -23,7 +22,7 @@ equal times differ by up to one of them after rounding."""
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Intervals that overlap or touch are joined, empty ones left out; disjoint and in order."""
+    """Intervals, disjoint and in order: those that overlap or touch are joined, empty ones go."""
     joined: list[Interval] = []
     for start, end in sorted(pair for pair in intervals if pair[0] < pair[1]):
         if joined and start <= joined[-1][1] + SAME_TIME_SECONDS:
@@ -71,8 +70,7 @@ def covered_seconds(intervals: Iterable[Interval], wanted: Interval) -> float:
     return sum(max(0.0, min(end, last) - max(start, first)) for first, last in union(intervals))
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """An interval in which a label holds; it ends after its start."""
 
     label: str
@@ -85,14 +83,16 @@ class Span:
         return self.start_seconds, self.end_seconds
 
 
-@dataclass(frozen=True)
-class Piece:
-    """An interval in which the same labels hold all the time.
+def by_label(spans: Iterable[Span]) -> dict[str, list[Interval]]:
+    """The intervals of each label, in the order of the spans."""
+    found: dict[str, list[Interval]] = {}
+    for span in spans:
+        found.setdefault(span.label, []).append(span.interval)
+    return found
 
-    Attributes:
-        end_seconds: None is the end of the video.
-        labels: all of them; none in background.
-    """
+
+class Piece(NamedTuple):
+    """An interval in which the same labels hold all the time; an end of None is the video's."""
 
     start_seconds: float
     end_seconds: float | None
@@ -118,19 +118,20 @@ def cut(
         min_seconds: shorter pieces are left out: their time counts as unknown.
     """
     video_end = math.inf if end_seconds is None else end_seconds
-    by_label: dict[str, list[Interval]] = {}
-    for span in spans:
-        by_label.setdefault(span.label, []).append(span.interval)
-    joined = {label: union(intervals) for label, intervals in by_label.items()}
+    joined = {label: union(intervals) for label, intervals in by_label(spans).items()}
     unknown = union(unknown)
     times = {0.0, video_end}
     for interval in itertools.chain(unknown, *joined.values()):
         times |= {min(time, video_end) for time in interval}
+
+    def holds(intervals: list[Interval], start: float, end: float) -> bool:
+        return any(first <= start and end <= last for first, last in intervals)
+
     pieces: list[Piece] = []
     for start, end in itertools.pairwise(sorted(times)):
-        if _contains(unknown, start, end):
+        if holds(unknown, start, end):
             continue
-        labels = frozenset(name for name, found in joined.items() if _contains(found, start, end))
+        labels = frozenset(name for name, found in joined.items() if holds(found, start, end))
         if pieces and pieces[-1].end_seconds == start and pieces[-1].labels == labels:
             start = pieces.pop().start_seconds
         pieces.append(Piece(start, None if math.isinf(end) else end, labels))
@@ -139,7 +140,3 @@ def cut(
         for piece in pieces
         if piece.end_seconds is None or piece.end_seconds - piece.start_seconds >= min_seconds
     ]
-
-
-def _contains(intervals: Collection[Interval], start_seconds: float, end_seconds: float) -> bool:
-    return any(first <= start_seconds and end_seconds <= last for first, last in intervals)

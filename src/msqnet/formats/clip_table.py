@@ -51,6 +51,7 @@ from msqnet.intervals import (
     SAME_TIME_SECONDS,
     Interval,
     Span,
+    by_label,
     covered_seconds,
     covers,
     cut,
@@ -187,15 +188,13 @@ def rows_of(
         for piece in cut(spans, video.duration_seconds, unknown=unseen, min_seconds=min_seconds):
             yield row(piece.start_seconds, piece.end_seconds, piece.labels, piece.labels)
     else:
-        by_label: dict[str, list[Interval]] = {}
-        for span in spans:
-            by_label.setdefault(span.label, []).append(span.interval)
+        intervals_of = by_label(spans)
         is_events = level == "events"
         for start, end in (
             _event_intervals(spans, end_of_video) if is_events else _windows(video, window_seconds)
         ):
             if video.observed is None or covers(video.observed, (start, end)):
-                covered = {name: covered_seconds(by_label[name], (start, end)) for name in by_label}
+                covered = {n: covered_seconds(i, (start, end)) for n, i in intervals_of.items()}
                 # Rows can be shorter than the shortest difference between two times.
                 shortest = min(SAME_TIME_SECONDS, (end - start) / 2)
                 seen = [name for name in covered if covered[name] > shortest]

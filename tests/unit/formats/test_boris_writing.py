@@ -180,7 +180,9 @@ def without_overlaps(found: list[Event]) -> list[Event]:
     return kept
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(events(), max_size=12))
 def test_any_events_come_back(tmp_path: Path, found: list[Event]) -> None:
     video = AnnotatedVideo(tmp_path / "a.mp4", tuple(without_overlaps(found)), 60.0)
@@ -217,7 +219,9 @@ FULL = project(
 WAYS = nodes(FULL)
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.sampled_from(WAYS[1:]),
     st.none()

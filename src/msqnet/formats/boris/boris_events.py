@@ -82,14 +82,10 @@ def read_events(path: Path, reading: Reading) -> Annotations:
         path,
         _ADVICE,
         is_header=lambda names: _BEHAVIOUR in names and (_START in names or _TIME in names),
+        header="columns 'Behavior', and 'Start (s)' with 'Stop (s)' or 'Time', of events of BORIS",
         delimiters=(_DELIMITERS.get(path.suffix.lower(), "\t"), "\t", ",", ";"),
         is_strict=False,
     )
-    if table is None:
-        raise DatasetError(
-            f"{path}: no header of a table of events of BORIS; expected columns 'Behavior', and "
-            f"'Start (s)' with 'Stop (s)' or 'Time'; {_ADVICE}"
-        )
     counts: Counter[str] = Counter()
     observations = chosen(_observations(table, counts), reading.options)
     videos: list[AnnotatedVideo] = []

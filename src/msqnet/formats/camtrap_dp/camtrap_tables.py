@@ -83,13 +83,9 @@ def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file, but the package needs it; get the package again")
-    table = read_delimited(path, _ADVICE)
-    if table is None:
-        raise DatasetError(f"{path}: the file is empty; {_ADVICE}")
-    table.require(required)
     return [
         replace(row, cells={n: "" if t.strip() in _MISSING else t for n, t in row.cells.items()})
-        for row in table.rows
+        for row in read_delimited(path, _ADVICE, required).rows
     ]
 
 

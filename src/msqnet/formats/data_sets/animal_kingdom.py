@@ -29,8 +29,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
@@ -63,7 +62,6 @@ NUM_CLIPS = {"train": 24_004, "test": 6_096}
 
 _FOLDERS = ("action_recognition/annotation/", "action_recognition/", "annotation/", "")
 _CSV_HEADER = ["original_vido_id", "video_id", "frame_id", "path", "labels"]
-_CSV_FILES = {"train": "train.csv", "test": "val.csv"}
 _WORKBOOK = "AR_metadata.xlsx"
 _LISTS = {"train": ("train_all.txt", "train_all_first3000.txt"), "test": ("test_animal.txt",)}
 _SOURCE_OF = {"train.csv": "csv", _WORKBOOK: "metadata", "test_animal.txt": "lists"}
@@ -73,8 +71,7 @@ _PAIR = re.compile(r"""\(\\?['"]?(.+?)\\?['"], \\?['"]([^'"\\]+)\\?['"]\)""")
 """``('Lion', 'Eating')`` in any quoting met: apostrophes unescaped, one first quote not there."""
 
 
-@dataclass(frozen=True)
-class _Clip:
+class _Clip(NamedTuple):
     """One clip as a source has it."""
 
     name: str
@@ -104,12 +101,12 @@ def _read(root: Path, reading: Reading) -> ClipRows:
         name, group = clip.name, clip.name[-_RECORDING_LETTERS:]
         place = folder / (clip.frame_folder or name if is_image else f"{name}.mp4")
         actor = "|".join(clip.animals)
-        records.append(clip_record("animal_kingdom", place, clip.labels, clip.split, group, actor))
+        records.append(clip_record(place, clip.labels, clip.split, group, actor))
     others = _differences(labels.names, official_labels("animal_kingdom"))
     if others:
         notes += (f"names that do not fit the clips, which show other actions: {others}",)
-    notes += (*_split_notes(records, labels), *_recording_notes(records))
-    return clip_rows(records, labels, notes, root)
+    notes += tuple(_split_notes(records, labels))
+    return clip_rows("animal_kingdom", records, labels, notes, root)
 
 
 def _find(root: Path, names: Iterable[str], what: str) -> Path:
@@ -130,10 +127,9 @@ def _label_names(root: Path, options: Mapping[str, str]) -> LabelSet:
 
 def _differences(names: Sequence[str], labels: LabelSet) -> str:
     """Ids and names that differ from the labels, such as ``49 'Flapping tail'``."""
-    pairs = enumerate(zip(names, labels, strict=True))
     return ", ".join(
         f"{number} {name!r}"
-        for number, (name, label) in pairs
+        for number, (name, label) in enumerate(zip(names, labels, strict=True))
         if name.casefold() != label.casefold()
     )
 
@@ -147,10 +143,13 @@ def _labels_of_ids(text: object, labels: LabelSet) -> tuple[str, ...] | None:
 
 
 def _read_csv(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, ...]]:
-    clips: list[_Clip] = []
-    for split, name in _CSV_FILES.items():
-        path = _find(root, [name], f"frame list of the {split} clips")
-        clips.extend(_read_frame_list(path, split, labels))
+    clips = [
+        clip
+        for split, name in (("train", "train.csv"), ("test", "val.csv"))
+        for clip in _read_frame_list(
+            _find(root, [name], f"frame list of the {split} clips"), split, labels
+        )
+    ]
     note = "no actors: these files do not name the animals; source=metadata has them"
     return clips, (note,)
 
@@ -252,7 +251,7 @@ def _with_classes(root: Path, clips: Sequence[_Clip]) -> tuple[list[_Clip], tupl
     changed = []
     for clip in clips:
         classes = {class_of[a.casefold()] for a in clip.animals if a.casefold() in class_of}
-        changed.append(replace(clip, animals=tuple(sorted(classes))))
+        changed.append(clip._replace(animals=tuple(sorted(classes))))
     named = ", ".join(f"{animal} in {number}" for animal, number in unknown.most_common())
     notes = (f"animals without a class in the workbook: {named} clip(s)",) if unknown else ()
     return changed, notes
@@ -263,16 +262,13 @@ def _split_notes(records: Sequence[Record], labels: LabelSet) -> Iterator[str]:
     for split, expected in NUM_CLIPS.items():
         if counts[split] != expected:
             yield f"{counts[split]} {split} clips; the official split has {expected}"
-    seen = {name for record in records if record.split == "test" for name in record.labels}
+    tests = [record for record in records if record.split == "test"]
+    seen = {name for record in tests for name in record.labels}
     yield from count_notes({"label(s) that no test clip shows": len(labels) - len(seen)})
-
-
-def _recording_notes(records: Sequence[Record]) -> Iterator[str]:
     splits_of = defaultdict(set)
     for record in records:
         splits_of[record.group].add(record.split)
     shared = {group for group, splits in splits_of.items() if len(splits) > 1}
-    tests = [record for record in records if record.split == "test"]
     if shared:
         num_seen = sum(record.group in shared for record in tests)
         yield (

@@ -103,7 +103,7 @@ def _read_hmdb51(root: Path, reading: Reading) -> ClipRows:
             if part:
                 film = film_of(name, label)
                 splits_of[film].add(part)
-                records.append(clip_record("hmdb51", folder / label / name, [label], part, film))
+                records.append(clip_record(folder / label / name, [label], part, film))
             num_unused += not part
     notes = {
         f"clips that split {split} does not use, which are left out": num_unused,
@@ -112,7 +112,7 @@ def _read_hmdb51(root: Path, reading: Reading) -> ClipRows:
             len(parts) > 1 for parts in splits_of.values()
         ),
     }
-    return clip_rows(records, labels, count_notes(notes), root)
+    return clip_rows("hmdb51", records, labels, count_notes(notes), root)
 
 
 def film_of(clip: str, label: str) -> str:
@@ -146,21 +146,12 @@ def _read_ucf101(root: Path, reading: Reading) -> ClipRows:
     split = choose(reading.options, "split", _SPLIT_NUMBERS)
     labels = _ucf101_labels(root)
     folder = video_folder(root, reading.options, _UCF101_VIDEOS, inside=labels.names[0])
-    return clip_rows(_ucf101_records(root, split, labels, folder), labels, (), root)
+    return clip_rows("ucf101", _ucf101_records(root, split, labels, folder), labels, (), root)
 
 
 def _ucf101_labels(root: Path) -> LabelSet:
-    """The classes in the order of ``classInd.txt``, whose numbers go from 1 in steps of 1."""
     path = find_file(root, ["classInd.txt"], "list of classes", _UCF101_FOLDERS)
-    names: list[str] = []
-    for number, line in numbered_lines(path):
-        words = line.split()
-        if len(words) != 2 or words[0] != str(len(names) + 1) or words[1] in names:
-            raise malformed(path, number, line, f"{len(names) + 1} and a new class name")
-        names.append(words[1])
-    if not names:
-        raise DatasetError(f"{path}: the file is empty; expected one class a line")
-    return LabelSet(tuple(names))
+    return LabelSet(read_class_names(path, first=1, separator=" "))
 
 
 def _ucf101_records(root: Path, split: str, labels: LabelSet, folder: Path) -> list[Record]:
@@ -187,17 +178,14 @@ def _ucf101_records(root: Path, split: str, labels: LabelSet, folder: Path) -> l
 
 
 def _ucf101_clip(path: Path, label: str, split: str) -> Record:
-    group = path.stem.rpartition("_c")[0] or path.stem
-    return clip_record("ucf101", path, [label], split, group)
+    return clip_record(path, [label], split, path.stem.rpartition("_c")[0] or path.stem)
 
 
 def ucf101_clips(root: Path, labels: LabelSet) -> list[Record]:
     """UCF101's training clips of the classes in `labels`, in order of label and path.
 
-    The root holds its lists, or a folder of videos for each class.
-
-    Raises:
-        DatasetError: there is no clip of a class.
+    The root holds its lists, or a folder of videos for each class. `DatasetError` if a class has no
+    clip.
     """
     folder = video_folder(root, {}, _UCF101_VIDEOS, inside=labels.names[0])
     if any((root / f"{place}classInd.txt").exists() for place in _UCF101_FOLDERS):
@@ -273,10 +261,11 @@ def _read_kinetics(root: Path, reading: Reading) -> ClipRows:
     labels, folder = LabelSet(names), video_folder(root, options, ("",))
     clips = [clip for split, path in lists.items() for clip in _numbered(path, split, labels)]
     records = [
-        clip_record("kinetics", folder / name, [label], split, video)
+        clip_record(folder / name, [label], split, video)
         for name, label, split, video in dict.fromkeys(clips)
     ]
-    return clip_rows(records, labels, count_notes({_REPEATED: len(clips) - len(records)}), root)
+    notes = count_notes({_REPEATED: len(clips) - len(records)})
+    return clip_rows("kinetics", records, labels, notes, root)
 
 
 def _find_lists(root: Path, options: Mapping[str, str]) -> dict[str, Path]:
@@ -331,13 +320,13 @@ def _read_official_lists(
     records = []
     for name, label, split, video in labelled:
         place = place_of[split] / ("" if is_flat[split] else label) / name
-        records.append(clip_record("kinetics", place, [label], split, video))
+        records.append(clip_record(place, [label], split, video))
     num_without = sum(not label for _, label, _, _ in clips)
     notes = {
         _REPEATED: len(clips) - len(distinct),
         "clips without a label, which are left out": num_without,
     }
-    return clip_rows(records, labels, count_notes(notes), root)
+    return clip_rows("kinetics", records, labels, count_notes(notes), root)
 
 
 def _official(path: Path, split: str) -> Iterator[tuple[str, str, str, str]]:
@@ -396,11 +385,10 @@ _VIDEO_ID_LETTERS = 11
 
 def _read_mammalnet(root: Path, reading: Reading) -> ClipRows:
     behaviours, genera = (
-        read_class_names(find_file(root, [name], what, _MAMMALNET_FOLDERS))
-        for name, what in (
-            ("behavior_to_id.csv", "list of behaviours"),
-            ("genus_to_id.csv", "list of genera"),
+        read_class_names(
+            find_file(root, [f"{name}_to_id.csv"], f"list of {what}", _MAMMALNET_FOLDERS)
         )
+        for name, what in (("behavior", "behaviours"), ("genus", "genera"))
     )
     folder = video_folder(root, reading.options, ("trimmed_video", "videos", "."))
     records: list[Record] = []
@@ -419,12 +407,10 @@ def _read_mammalnet(root: Path, reading: Reading) -> ClipRows:
             video = found[1][:_VIDEO_ID_LETTERS]
             videos[split].add(video)
             place, labels = folder / found[1], [behaviours[behaviour]]
-            records.append(
-                clip_record("mammalnet", place, labels, split, video, actor=genera[genus])
-            )
+            records.append(clip_record(place, labels, split, video, genera[genus]))
     num_shared = len(videos["train"] & videos["test"])
     notes = count_notes({"video(s) with clips in both train and test": num_shared})
-    return clip_rows(records, LabelSet(behaviours), notes, root)
+    return clip_rows("mammalnet", records, LabelSet(behaviours), notes, root)
 
 
 MAMMALNET = Format(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,17 +92,9 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
             seen = shown.any(axis=0) if is_any else shown[HOCKEY_CLIP_FRAMES // 2]
             periods[split].add(period)
             names = [labels.names[column] for column in np.flatnonzero(seen)]
-            records.append(
-                clip_record(
-                    "hockey",
-                    folder,
-                    names,
-                    split,
-                    period,
-                    start_seconds=float(start / FALLBACK_FPS),
-                    end_seconds=float(end / FALLBACK_FPS),
-                )
-            )
+            first, after = (float(frame / FALLBACK_FPS) for frame in (start, end))
+            row = clip_record(folder, names, split, period)
+            records.append(replace(row, start_seconds=first, end_seconds=after))
     counts = {
         "period(s) in both train and test, as the held-out part is one of each": len(
             periods["train"] & periods["test"]
@@ -113,7 +106,7 @@ def _read_hockey(root: Path, reading: Reading) -> ClipRows:
         "label names are those of the MSQNet paper's released code: the files carry none",
         *count_notes(counts),
     )
-    return clip_rows(records, labels, notes, root)
+    return clip_rows("hockey", records, labels, notes, root)
 
 
 def _read_frames(path: Path, num_labels: int) -> NDArray[np.bool_]:
@@ -154,8 +147,6 @@ VOLLEYBALL_SPLITS = {
 }
 """Official split of Volleyball: numbers of the videos."""
 
-_VOLLEYBALL_FOLDERS = ("", "volleyball", "videos", "volleyball-simple")
-_SIDES = {"l": "left", "r": "right"}
 _PLAYER_CELLS = 5
 
 
@@ -180,16 +171,17 @@ def _read_volleyball(root: Path, reading: Reading) -> ClipRows:
                 continue
             seen.add(frame)
             place, split = path.parent / frame, split_of[video]
-            records.append(clip_record("volleyball", place, names, split, str(video)))
-    return clip_rows(records, labels, notes, root)
+            records.append(clip_record(place, names, split, str(video)))
+    return clip_rows("volleyball", records, labels, notes, root)
 
 
 def _annotation_files(root: Path, split_of: Mapping[int, str]) -> tuple[dict[int, Path], list[str]]:
     """Annotation files by number of the video, and what is missing or does not belong there."""
-    places = [Path(os.path.normpath((root / folder).absolute())) for folder in _VOLLEYBALL_FOLDERS]
+    usual_folders = ("", "volleyball", "videos", "volleyball-simple")
+    places = [Path(os.path.normpath((root / folder).absolute())) for folder in usual_folders]
     found = next((there for place in places if (there := [*place.glob("*/annotations.txt")])), [])
     if not found:
-        usual = [f"{folder}/<video>/annotations.txt".lstrip("/") for folder in _VOLLEYBALL_FOLDERS]
+        usual = [f"{folder}/<video>/annotations.txt".lstrip("/") for folder in usual_folders]
         raise DatasetError(
             f"{root}: found no annotation files of Volleyball; looked for {', '.join(usual)}. "
             "Give the folder that holds the numbered folders of the videos as --root"
@@ -218,7 +210,8 @@ def _scene(
     if is_group:
         # Written both with a hyphen and with an underscore: l-pass, r_spike.
         side, _, activity = cells[0].replace("-", "_").partition("_")
-        name = f"{_SIDES.get(side, side)} {activity}"
+        side = {"l": "left", "r": "right"}.get(side, side)
+        name = f"{side} {activity}"
         if name not in labels:
             raise malformed(path, number, cells[0], f"one of the {len(labels)} team activities")
         return frame, (name,)

@@ -13,9 +13,8 @@ from zipfile import BadZipFile
 
 from msqnet.data.records import Record
 from msqnet.documents import read_text
-from msqnet.errors import ConfigError, DatasetError, MissingExtra
+from msqnet.errors import DatasetError, MissingExtra
 from msqnet.formats.clip_table import ClipRows
-from msqnet.formats.options import choose, choose_seconds
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -26,53 +25,29 @@ GET_AGAIN = "correct the line or get the file again"
 """The advice about a malformed list."""
 
 VIDEOS_OPTION = "videos"
-PIECES = "pieces"
-"""The level at which videos are cut wherever a label begins or ends."""
-
-MIN_SECONDS_HELP = f"with level={PIECES}: leave out shorter pieces; their time is unknown then"
 VIDEOS_HELP = "folder of the videos, absolute or relative to the data set's folder"
-
-_FIRST_ROW = 2
 _NUM_NAMED = 5
 
 
 def clip_record(
-    source: str,
-    path: Path,
-    labels: Iterable[str],
-    split: str,
-    group: str,
-    actor: str = "human",
-    *,
-    annotated: frozenset[str] | None = None,
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
+    path: Path, labels: Iterable[str], split: str, group: str, actor: str = "human"
 ) -> Record:
-    """The row of a clip; `clip_rows` gives it its number and its relative path."""
-    return Record(
-        row=0,
-        path=path,
-        relative_path="",
-        labels=tuple(labels),
-        annotated=annotated,
-        start_seconds=start_seconds,
-        end_seconds=end_seconds,
-        split=split,
-        group=group,
-        actor=actor,
-        source=source,
-    )
+    """The row of a clip; `clip_rows` gives it its number, relative path and source."""
+    return Record(0, path, "", tuple(labels), split=split, group=group, actor=actor)
 
 
 def clip_rows(
-    records: Iterable[Record], labels: LabelSet, notes: Iterable[str], root: Path
+    source: str, records: Iterable[Record], labels: LabelSet, notes: Iterable[str], root: Path
 ) -> ClipRows:
-    """Rows, numbered, with paths relative to the data set's folder; others stay absolute."""
+    """Numbered rows of a data set, or of the one that a row names.
+
+    Paths below the folder are relative to it, others absolute.
+    """
     folder = Path(os.path.abspath(root)).as_posix() + "/"  # noqa: PTH100 (a link stays a link)
-    numbered = (
-        replace(record, row=row, relative_path=record.path.as_posix().removeprefix(folder))
-        for row, record in enumerate(records, start=_FIRST_ROW)
-    )
+    numbered = []
+    for row, record in enumerate(records, start=2):
+        relative, of = record.path.as_posix().removeprefix(folder), record.source or source
+        numbered.append(replace(record, row=row, relative_path=relative, source=of))
     return ClipRows(tuple(numbered), labels, tuple(notes))
 
 
@@ -82,23 +57,14 @@ def official_labels(name: str) -> LabelSet:
     return LabelSet(tuple(text.split("\n")[:-1]))
 
 
-def in_order(names: Iterable[str], labels: LabelSet) -> tuple[str, ...]:
-    """Names in the order of the labels."""
-    return tuple(sorted(names, key=labels.index))
-
-
 def find_file(root: Path, names: Iterable[str], what: str, folders: Iterable[str] = ("",)) -> Path:
-    """The first of several usual places of an annotation file or folder.
+    """The first place where an annotation file or folder is; `DatasetError` if it is in none.
 
     Args:
         root: the data set's folder.
-        names: names that it may have.
-        what: what is being looked for, for the message.
-        folders: usual folders, relative to the root and with a slash at the end, the official
-            layout first.
-
-    Raises:
-        DatasetError: none of them exists; lists all that were looked for.
+        names: usual names.
+        what: names it in the error.
+        folders: usual folders, relative to the root, each with a slash at the end.
     """
     folders = tuple(folders)
     candidates = [f"{folder}{name}" for name in names for folder in folders]
@@ -112,7 +78,7 @@ def find_file(root: Path, names: Iterable[str], what: str, folders: Iterable[str
 
 
 def require_files(paths: Sequence[Path]) -> None:
-    """Raise `DatasetError` if some files of a folder are not there; names the first of them."""
+    """Raise `DatasetError` if some files of a folder are missing; it names the first ones."""
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise DatasetError(
@@ -133,36 +99,27 @@ def malformed(path: Path, line: int, found: str, expected: str) -> DatasetError:
     return DatasetError(f"{path}, line {line}: found {found!r}, expected {expected}; {GET_AGAIN}")
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Names by number from 0: one a line, or a table with a header such as ``id,name``.
+def read_class_names(path: Path, first: int = 0, separator: str = "") -> tuple[str, ...]:
+    """Names of classes by number from `first`; `DatasetError` for another number or a repeat.
 
-    Raises:
-        DatasetError: a number is not the next one, or a name is empty or repeated.
+    A line is a name, or with a `separator` a number and a name. A header such as ``id,name`` makes
+    the file a table.
     """
     names: list[str] = []
     lines = list(numbered_lines(path))
-    header = lines[0][1].replace(" ", "").lower() if lines else ""
-    is_table = header in ("id,name", "label,name")
-    for number, line in lines[is_table:]:
-        written, _, name = line.partition(",") if is_table else (str(len(names)), "", line)
-        if written.strip() != str(len(names)) or not name.strip() or name.strip() in names:
-            form = f"{len(names)},name" if is_table else f"the name of class {len(names)}"
+    if lines and lines[0][1].replace(" ", "").lower() in ("id,name", "label,name"):
+        del lines[0]
+        separator = ","
+    for number, line in lines:
+        wanted = str(first + len(names))
+        written, _, name = line.partition(separator) if separator else (wanted, "", line)
+        if written.strip() != wanted or not name.strip() or name.strip() in names:
+            form = f"{wanted}{separator}name" if separator else f"the name of class {wanted}"
             raise malformed(path, number, line, f"{form}, each name once")
         names.append(name.strip())
+    if not names:
+        raise DatasetError(f"{path}: the file is empty; expected one class a line")
     return tuple(names)
-
-
-def choose_level(options: Mapping[str, str], levels: Sequence[str]) -> tuple[str, float]:
-    """What a row is (of `levels`, the default first), and the seconds of the shortest piece.
-
-    Raises:
-        ConfigError: another level, or a length that is no number of at least 0 or has no use.
-    """
-    level = choose(options, "level", levels)
-    if "min_seconds" in options and level != PIECES:
-        written = options["min_seconds"]
-        raise ConfigError(f"option min_seconds={written} holds for level={PIECES} only")
-    return level, choose_seconds(options, "min_seconds", 0.0)
 
 
 def video_folder(
@@ -170,11 +127,8 @@ def video_folder(
 ) -> Path:
     """The absolute path of the folder where the videos belong, whether they are there or not.
 
-    Args:
-        root: the data set's folder.
-        options: may name the folder as ``videos``.
-        candidates: usual folders relative to the root; without any of them, the first is meant.
-        inside: what must be in a candidate for it to count as there, such as a class folder.
+    It is the folder that the option ``videos`` names, or the first of `candidates` (relative to
+    `root`) that holds `inside`, such as a folder of a class; else the first.
     """
     named = options.get(VIDEOS_OPTION)
     places = [root / name for name in ([named] if named else candidates)]
@@ -185,8 +139,7 @@ def video_folder(
 def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
     """The named columns of a sheet of an ``.xlsx`` file: cells by the number of the row, in order.
 
-    Cells are taken as they were typed: the text ``#N/A`` stays that text, which pandas would turn
-    into a missing value. The header is row 1; rows without any cell are left out.
+    The header is row 1; rows without any cell are left out.
 
     Raises:
         MissingExtra: openpyxl is not installed.
@@ -203,15 +156,13 @@ def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tupl
     with closing(book):
         if sheet not in book.sheetnames:
             raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(book.sheetnames)}")
-        rows = book[sheet].iter_rows(values_only=True)
-        header = next(rows, ())
-        for name in columns:
-            if name not in header:
-                found = ", ".join(map(str, header))
-                raise DatasetError(f"{path}, sheet {sheet!r}: no column {name!r}; found {found}")
-        places = [header.index(name) for name in columns]
-        return {
-            number: tuple(row[place] for place in places)
-            for number, row in enumerate(rows, start=2)
-            if any(cell is not None for cell in row)
-        }
+        header, *rows = [*book[sheet].iter_rows(values_only=True)] or [()]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        found = ", ".join(map(str, header))
+        raise DatasetError(f"{path}, sheet {sheet!r}: no column {missing[0]!r}; found {found}")
+    return {
+        number: tuple(row[header.index(name)] for name in columns)
+        for number, row in enumerate(rows, start=2)
+        if any(cell is not None for cell in row)
+    }

@@ -37,33 +37,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msqnet.documents import read_delimited
-from msqnet.errors import DatasetError
+from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.clip_lists import ucf101_clips
 from msqnet.formats.data_sets.list_files import (
     GET_AGAIN,
-    MIN_SECONDS_HELP,
-    PIECES,
     VIDEOS_HELP,
     VIDEOS_OPTION,
-    choose_level,
     clip_record,
     clip_rows,
     find_file,
-    in_order,
     malformed,
     numbered_lines,
     official_labels,
     require_files,
     video_folder,
 )
-from msqnet.formats.options import parse_seconds
-from msqnet.intervals import Piece, Span, covers, cut
+from msqnet.formats.options import choose, choose_seconds, parse_seconds
+from msqnet.intervals import Span, covers, cut
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from msqnet.data.records import Record
@@ -71,27 +67,36 @@ if TYPE_CHECKING:
     from msqnet.formats import Reading
     from msqnet.formats.clip_table import ClipRows
 
+PIECES = "pieces"
+_MIN_SECONDS_HELP = f"with level={PIECES}: leave out shorter pieces; their time is unknown then"
 _CHARADES_FOLDERS = ("", "Charades/")
 _CHARADES_VIDEOS = ("Charades_v1_480", "Charades_v1")
-_CHARADES_COLUMNS = ("id", "subject", "actions", "length")
 
 
-def _without(labels: LabelSet, unknown: set[str]) -> frozenset[str] | None:
-    """Labels that are known; None for all."""
-    return frozenset(labels) - unknown if unknown else None
+def choose_level(options: Mapping[str, str], levels: Sequence[str]) -> tuple[str, float]:
+    """The level of rows (one of `levels`, the default first), and the shortest piece in seconds.
+
+    `ConfigError` for another level, or for ``min_seconds`` that is not at least 0 or has no use.
+    """
+    level = choose(options, "level", levels)
+    if "min_seconds" in options and level != PIECES:
+        written = options["min_seconds"]
+        raise ConfigError(f"option min_seconds={written} holds for level={PIECES} only")
+    return level, choose_seconds(options, "min_seconds", 0.0)
 
 
-def _piece_records(blank: Record, pieces: Iterable[Piece], labels: LabelSet) -> Iterator[Record]:
-    """The row of each piece; a label that holds in it is known there."""
-    for piece in pieces:
-        known = blank.annotated
-        yield replace(
-            blank,
-            labels=in_order(piece.labels, labels),
-            annotated=None if known is None else known | piece.labels,
-            start_seconds=piece.start_seconds,
-            end_seconds=piece.end_seconds,
-        )
+def _with_labels(
+    blank: Record,
+    names: Iterable[str],
+    labels: LabelSet,
+    unknown: set[str] | None = None,
+    times: tuple[float | None, float | None] = (None, None),
+) -> Record:
+    """A row with names in the order of the labels; all others are known but the unknown ones."""
+    present = tuple(sorted(names, key=labels.index))
+    known = frozenset(labels) - unknown | {*present} if unknown else None
+    start, end = times
+    return replace(blank, labels=present, annotated=known, start_seconds=start, end_seconds=end)
 
 
 def _timed(text: str) -> tuple[str, float, float]:
@@ -110,25 +115,22 @@ def _read_charades(root: Path, reading: Reading) -> ClipRows:
     num_beyond = num_untimed = 0
     for split in ("train", "test"):
         name = f"Charades_v1_{split}.csv"
-        table = read_delimited(find_file(root, [name], name, _CHARADES_FOLDERS), GET_AGAIN)
-        if table is None:
-            raise DatasetError(f"{root}: the list of the {split} videos is empty; {GET_AGAIN}")
-        table.require(_CHARADES_COLUMNS)
-        for row in table.rows:
+        path = find_file(root, [name], name, _CHARADES_FOLDERS)
+        for row in read_delimited(path, GET_AGAIN, ("id", "subject", "actions", "length")).rows:
             length, spans, untimed = _charades_actions(row, name_of)
             names = untimed.union(span.label for span in spans)
             num_without[split] += not names
             if not names and split == "train":
                 continue
             place = folder / f"{row.require('id')}.mp4"
-            blank = clip_record("charades", place, (), split, row["subject"])
+            blank = clip_record(place, (), split, row["subject"])
             if level == "videos":
-                records.append(replace(blank, labels=in_order(names, labels)))
+                records.append(_with_labels(blank, names, labels))
                 continue
             num_beyond += sum(span.end_seconds > length for span in spans)
             num_untimed += bool(untimed)
-            blank = replace(blank, annotated=_without(labels, untimed))
-            records += _piece_records(blank, cut(spans, length, min_seconds=min_seconds), labels)
+            pieces = cut(spans, length, min_seconds=min_seconds)
+            records += [_with_labels(blank, p.labels, labels, untimed, p[:2]) for p in pieces]
     notes = {
         "train videos without an action, which are left out (such test videos are kept: "
         f"{num_without['test']})": num_without["train"],
@@ -137,7 +139,7 @@ def _read_charades(root: Path, reading: Reading) -> ClipRows:
             num_untimed
         ),
     }
-    return clip_rows(records, labels, count_notes(notes), root)
+    return clip_rows("charades", records, labels, count_notes(notes), root)
 
 
 def _charades_classes(root: Path) -> dict[str, str]:
@@ -187,7 +189,7 @@ CHARADES = Format(
     options={
         "level": "videos (a row a video) or pieces (a row wherever the set of actions changes, "
         "with start and end)",
-        "min_seconds": MIN_SECONDS_HELP,
+        "min_seconds": _MIN_SECONDS_HELP,
         VIDEOS_OPTION: f"{VIDEOS_HELP}; {' or '.join(_CHARADES_VIDEOS)} by default",
     },
 )
@@ -219,8 +221,8 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
     records: list[Record] = []
     if "ucf101" in options:
         for clip in ucf101_clips(root / options["ucf101"], labels):
-            known = _without(labels, _unsaid(set(clip.labels)))
-            records.append(replace(clip, split="train", annotated=known))
+            row = _with_labels(clip, clip.labels, labels, _unsaid(set(clip.labels)))
+            records.append(replace(row, split="train", source="ucf101"))
     counts[_TRAINING_CLIPS] = len(records)
     for split, candidates in _THUMOS14_VIDEOS.items():
         folder = video_folder(root, options, candidates)
@@ -232,18 +234,18 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
             counts[_NOTHING_LEFT] += not clear
             if not clear:
                 continue
-            blank = clip_record("thumos14", folder / f"{name}.mp4", (), split, name)
+            blank = clip_record(folder / f"{name}.mp4", (), split, name)
             if level == "instances":
                 records += _instance_rows(spans, clear, blank, labels, counts)
             elif level == PIECES:
                 pieces = cut(spans, None, unknown=ambiguous, min_seconds=min_seconds)
-                records += _piece_records(blank, pieces, labels)
+                records += [_with_labels(blank, p.labels, labels, None, p[:2]) for p in pieces]
             else:
                 seen = {span.label for span in clear}
-                known = _without(labels, {span.label for span in spans} - seen)
-                records.append(replace(blank, labels=in_order(seen, labels), annotated=known))
+                unclear = {span.label for span in spans} - seen
+                records.append(_with_labels(blank, seen, labels, unclear))
     notes = [*count_notes(counts), *([] if "ucf101" in options else [_NO_TRAINING_CLIPS])]
-    return clip_rows(records, labels, notes, root)
+    return clip_rows("thumos14", records, labels, notes, root)
 
 
 def _thumos14_spans(
@@ -288,17 +290,11 @@ def _instance_rows(
         others = {s.label for s in spans if s.start_seconds < end and start < s.end_seconds}
         others -= names
         counts[_OVERLAPPING] += bool(others - _unsaid(names))
-        yield replace(
-            blank,
-            labels=tuple(names),
-            annotated=_without(labels, others | _unsaid(names)),
-            start_seconds=start,
-            end_seconds=end,
-        )
+        yield _with_labels(blank, names, labels, others | _unsaid(names), (start, end))
 
 
 def _unsaid(names: set[str]) -> set[str]:
-    """What a row of these labels says nothing about: a cliff dive is a kind of dive."""
+    """Labels that a row of these says nothing about: a cliff dive is a kind of dive."""
     return {_GENERAL} - names if _SPECIAL in names else set()
 
 
@@ -311,7 +307,7 @@ THUMOS14 = Format(
     options={
         "level": "instances (a row an annotated span), pieces (a row wherever the set of labels "
         "changes, background included) or videos (a row a video); the last two have several labels",
-        "min_seconds": MIN_SECONDS_HELP,
+        "min_seconds": _MIN_SECONDS_HELP,
         "ucf101": "folder of UCF101's lists or videos, absolute or relative to the data set's "
         "folder; its clips of the same classes become the split train",
         VIDEOS_OPTION: f"{VIDEOS_HELP}, for both parts; validation, TH14_test_set_mp4 or videos by "

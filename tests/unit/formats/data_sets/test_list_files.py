@@ -8,12 +8,12 @@ from msqnet.data.records import Record
 from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.data_sets.list_files import (
-    choose_level,
     clip_rows,
     numbered_lines,
     official_labels,
     video_folder,
 )
+from msqnet.formats.data_sets.timed_lists import choose_level
 from msqnet.formats.options import choose, parse_seconds
 from msqnet.labels import LabelSet
 
@@ -75,7 +75,7 @@ def test_rows_are_numbered_and_named_from_the_folder(tmp_path: Path) -> None:
 
     records = (Record(0, place, "", ()) for place in places)
 
-    rows = clip_rows(records, LabelSet(("a",)), (), tmp_path).records
+    rows = clip_rows("a set", records, LabelSet(("a",)), (), tmp_path).records
 
     assert [(row.row, row.path, row.relative_path) for row in rows] == [
         (2, places[0], "v/a.mp4"),
