@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.harness import StageClock
     from benchmarks.speed.settings import Settings
-    from msqnet.inference.backends import Backend
+    from msqnet.inference.backends import Backend, ClipOutputs
     from msqnet.inference.windows import PreprocessedWindow
     from msqnet.model.pretrained import MSQNet
-    from msqnet.predictions import FloatArray, VideoPredictions
+    from msqnet.predictions import VideoPredictions
 
 SCORES_AGREE = 1e-4
 BATCH_SIZE = 8
@@ -56,13 +56,13 @@ class CountingBackend:
         features: dict[str, Tensor] = self._backend.frame_features(frames, is_closeup=is_closeup)
         return features
 
-    def score_frames(
+    def clip_outputs(
         self, frames: dict[str, Tensor], closeups: dict[str, Tensor] | None
-    ) -> FloatArray:
-        """See `Backend.score_frames`."""
-        scores: FloatArray = self._backend.score_frames(frames, closeups)
-        self.counts["window"] += len(scores)
-        return scores
+    ) -> ClipOutputs:
+        """See `Backend.clip_outputs`."""
+        outputs: ClipOutputs = self._backend.clip_outputs(frames, closeups)
+        self.counts["window"] += len(outputs.scores)
+        return outputs
 
 
 def flops_of(backend: Backend) -> dict[str, float]:
@@ -80,7 +80,7 @@ def flops_of(backend: Backend) -> dict[str, float]:
 
         found[name] = count_flops(see) / clip.num_frames
     found["window"] = count_flops(
-        lambda: backend.score_frames(features["frame"], features.get("closeup"))
+        lambda: backend.clip_outputs(features["frame"], features.get("closeup"))
     )
     return found
 

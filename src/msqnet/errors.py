@@ -20,6 +20,11 @@ only `msqnet.cli` turns errors into one line and an exit code.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class MsqnetError(Exception):
     """Base class of every error that msqnet raises on purpose."""
@@ -88,22 +93,23 @@ def check(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def check_at_least(settings: object, **least: float) -> None:
-    """Raise `ConfigError` for a setting below its least value; None passes."""
-    for name, bound in least.items():
+def check_numbers(
+    settings: object, positive: Sequence[str] = (), shares: Sequence[str] = (), **least: float
+) -> None:
+    """Raise `ConfigError` for a setting outside of its range; None passes.
+
+    Args:
+        positive: settings above 0.
+        shares: settings in [0, 1].
+        least: lowest values of settings, by name.
+    """
+    for name in (*positive, *shares, *least):
         value = getattr(settings, name)
-        check(value is None or value >= bound, f"{name} {value}: expected at least {bound:g}")
-
-
-def check_positive(settings: object, *names: str) -> None:
-    """Raise `ConfigError` for a setting of 0 or less; None passes."""
-    for name in names:
-        value = getattr(settings, name)
-        check(value is None or value > 0, f"{name} {value}: expected more than 0")
-
-
-def check_shares(settings: object, *names: str) -> None:
-    """Raise `ConfigError` for a setting that is not in [0, 1]; None passes."""
-    for name in names:
-        value = getattr(settings, name)
-        check(value is None or 0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+        if value is None:
+            continue
+        if name in positive:
+            check(value > 0, f"{name} {value}: expected more than 0")
+        if name in shares:
+            check(0 <= value <= 1, f"{name} {value}: expected 0 to 1")
+        if name in least:
+            check(value >= least[name], f"{name} {value}: expected at least {least[name]:g}")

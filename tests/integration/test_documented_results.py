@@ -65,7 +65,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def load(*arguments: Any, **settings: Any) -> Predictor:
         found = [*arguments, settings.get("options")]
         options = next((item for item in found if isinstance(item, InferenceOptions)), None)
-        return Predictor(TrainedBackend(), options.window if options else settings["window"])
+        return Predictor(TrainedBackend(), options if options else settings["window"])
 
     folder = tmp_path_factory.mktemp("written")
     rows = ["path,start,end,labels,annotated,source"]

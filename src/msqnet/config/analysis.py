@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from msqnet.errors import check_at_least, check_positive, check_shares
+from msqnet.errors import check_numbers
 
 CalibrationMethod = Literal["platt", "temperature"]
 ThresholdRule = Literal["f1", "precision"]
@@ -41,8 +41,9 @@ class CalibrationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_shares(self, "min_precision")
-        check_at_least(self, min_windows=1, num_folds=2, num_bins=1, num_bootstrap=1)
+        check_numbers(
+            *(self, (), ["min_precision"]), min_windows=1, num_folds=2, num_bins=1, num_bootstrap=1
+        )
 
     @property
     def wanted_precision(self) -> float:
@@ -69,5 +70,4 @@ class EmbeddingMapConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_positive(self, "perplexity")
-        check_at_least(self, num_neighbours=1, num_resamples=0, seed=0)
+        check_numbers(self, ["perplexity"], num_neighbours=1, num_resamples=0, seed=0)

@@ -51,36 +51,9 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class InferenceOptions(ModelOptions):
-    """Which model predicts, how videos are cut into windows, and how scores become segments.
-
-    Attributes:
-        window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from the start of one window to the start of the next; by default about
-            half a window, such that overlapping windows share frames.
-        batch_size: Windows scored at a time.
-        threshold: Lowest score, 0 to 1, at which an action counts as present; by default the
-            model's own threshold of each label.
-        min_duration_seconds: Shorter segments are dropped.
-        max_gap_seconds: Gaps of one label up to this length are closed.
-    """
-
-    window_seconds: float | None = WindowConfig.window_seconds
-    stride_seconds: float | None = WindowConfig.stride_seconds
-    batch_size: int = WindowConfig.batch_size
-    threshold: float | None = SegmentConfig.threshold
-    min_duration_seconds: float = SegmentConfig.min_duration_seconds
-    max_gap_seconds: float = SegmentConfig.max_gap_seconds
+class InferenceOptions(SegmentConfig, WindowConfig, ModelOptions):
+    """Which model predicts, how videos are cut into windows, and how scores become segments."""
 
     def __post_init__(self) -> None:
-        _ = (self.window, self.segments)  # which check their values
-
-    @property
-    def window(self) -> WindowConfig:
-        """How a video is cut into windows."""
-        return WindowConfig(self.window_seconds, self.stride_seconds, self.batch_size)
-
-    @property
-    def segments(self) -> SegmentConfig:
-        """How scores become segments."""
-        return SegmentConfig(self.threshold, self.min_duration_seconds, self.max_gap_seconds)
+        WindowConfig.__post_init__(self)
+        SegmentConfig.__post_init__(self)

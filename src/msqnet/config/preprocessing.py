@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from msqnet.errors import check, check_at_least
+from msqnet.errors import check, check_numbers
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MotionBoxConfig:
     def __post_init__(self) -> None:
         check(0 < self.energy_share <= 1, f"energy_share {self.energy_share}: expected (0, 1]")
         check(0 < self.min_side_share <= 1, f"min_side_share {self.min_side_share}: (0, 1]")
-        check_at_least(self, margin=1)
+        check_numbers(self, margin=1)
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,12 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         size = self.size_pixels
-        check_at_least(self, num_frames=1, size_pixels=16)
+        check_numbers(self, num_frames=1, size_pixels=16, decode_short_side_pixels=size)
         check(
             self.short_side_pixels >= size,
             f"short_side_pixels {self.short_side_pixels} is less than size_pixels {size}: the "
             "centre crop would not fit",
         )
-        check_at_least(self, decode_short_side_pixels=size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; `from_dict` reads them back."""

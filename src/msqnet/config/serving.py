@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from msqnet.config.inference import ModelOptions
-from msqnet.errors import check_positive
+from msqnet.errors import check_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ class ServingLimits:
     job_seconds: float = 900.0
 
     def __post_init__(self) -> None:
-        check_positive(self, *(item.name for item in fields(self)))
+        check_numbers(self, [item.name for item in fields(self)])
 
 
 @dataclass(frozen=True)

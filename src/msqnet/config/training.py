@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from msqnet.errors import check, check_at_least, check_shares
+from msqnet.errors import check, check_numbers
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class TrainConfig:
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least(self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0)
+        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0)
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",
@@ -150,6 +150,5 @@ class AugmentationConfig:
             bool(self.crop_scales) and all(0 < scale <= 1 for scale in self.crop_scales),
             f"crop_scales {self.crop_scales}: expected one or more shares in (0, 1]",
         )
-        check_shares(self, "colour_probability", "grey_probability")
-        check_at_least(self, colour_strength=0)
+        check_numbers(self, (), ["colour_probability", "grey_probability"], colour_strength=0)
         check(0 <= self.closeup_jitter < 0.5, f"closeup_jitter {self.closeup_jitter}: [0, 0.5)")

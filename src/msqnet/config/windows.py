@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from msqnet.errors import check, check_at_least, check_positive, check_shares
+from msqnet.errors import check, check_numbers
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class WindowConfig:
 
     Attributes:
         window_seconds: Length of a window; by default the length the model was trained on.
-        stride_seconds: Time from the start of one window to the start of the next; by default half
-            a window, rounded so that overlapping windows share frames.
+        stride_seconds: Time from the start of one window to the start of the next; by default about
+            half a window, such that overlapping windows share frames.
         batch_size: Windows scored at a time.
     """
 
@@ -24,8 +24,7 @@ class WindowConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        check_positive(self, "window_seconds", "stride_seconds")
-        check_at_least(self, batch_size=1)
+        check_numbers(self, ["window_seconds", "stride_seconds"], batch_size=1)
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class SegmentConfig:
     """How a timeline of scores becomes segments.
 
     Attributes:
-        threshold: Lowest score at which an action counts as present; by default the model's own
-            threshold of each label.
+        threshold: Lowest score, 0 to 1, at which an action counts as present; by default the
+            model's own threshold of each label.
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
     """
@@ -44,8 +43,7 @@ class SegmentConfig:
     max_gap_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        check_shares(self, "threshold")
-        check_at_least(self, min_duration_seconds=0, max_gap_seconds=0)
+        check_numbers(self, (), ["threshold"], min_duration_seconds=0, max_gap_seconds=0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class ViewConfig:
     merge: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        check_at_least(self, num_clips=1)
+        check_numbers(self, num_clips=1)
         check(self.crops in (1, 3), f"crops {self.crops}: expected 1 or 3")
         check(self.merge in ("mean", "max"), f"merge {self.merge!r}: expected mean or max")
 

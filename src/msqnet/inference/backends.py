@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
-    from msqnet.prompts import LabelText
 
 
 class Backend(Protocol):
@@ -44,6 +43,7 @@ class Backend(Protocol):
         window_seconds: length of the windows the model was trained on.
         train_positive_windows: (K,) positive windows the model was trained on; None if not known.
         train_negative_windows: (K,) windows known to be negative there; None if not known.
+        novelty: embeddings of the training set; None where they are not stored.
         provenance: which model this is; JSON values only.
     """
 
@@ -54,6 +54,7 @@ class Backend(Protocol):
     window_seconds: float
     train_positive_windows: list[int] | None
     train_negative_windows: list[int] | None
+    novelty: NoveltyReference | None
     provenance: dict[str, Any]
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
@@ -68,15 +69,12 @@ class Backend(Protocol):
         """
         ...
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
-        """Calibrated scores of clips, from their frames' features.
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+        """Calibrated scores of clips, each from the features of its own frames only.
 
         Args:
             frames: of `frame_features`, (B, T, ...) each.
             closeups: the same of the motion crops, where the model takes them.
-
-        Returns:
-            (B, K) float32 in [0, 1]; each row depends on its clip only.
         """
         ...
 
@@ -93,48 +91,18 @@ class ClipOutputs(NamedTuple):
     embeddings: FloatArray | None
 
 
-@runtime_checkable
-class EmbeddingBackend(Protocol):
-    """A backend that gives the embeddings of clips along with their scores.
-
-    Attributes:
-        novelty: embeddings of the training set; None where they are not stored.
-    """
-
-    novelty: NoveltyReference | None
-
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        """As `Backend.score_frames`, with the embeddings that come along at no cost."""
-        ...
-
-
-def clip_outputs(
-    backend: Backend, frames: FrameFeatures, closeups: FrameFeatures | None
-) -> ClipOutputs:
-    """Scores of clips, and embeddings where the backend gives them; see `Backend.score_frames`."""
-    if isinstance(backend, EmbeddingBackend):
-        return backend.clip_outputs(frames, closeups)
-    return ClipOutputs(backend.score_frames(frames, closeups), None)
-
-
 def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
     """Calibrated scores (B, K) of B clips that share no frames, float32 in [0, 1]."""
     frames = of_clips(backend.frame_features, batch.pixels)
-    if batch.closeups is None:
-        return backend.score_frames(frames, None)
-    of_closeup = partial(backend.frame_features, is_closeup=True)
-    return backend.score_frames(frames, of_clips(of_closeup, batch.closeups))
+    closeups = None
+    if batch.closeups is not None:
+        of_closeup = partial(backend.frame_features, is_closeup=True)
+        closeups = of_clips(of_closeup, batch.closeups)
+    return backend.clip_outputs(frames, closeups).scores
 
 
 class ScoreColumns:
-    """The labels of a backend, or some of them, with what `Backend` tells about each.
-
-    Args:
-        labels: names of the K columns.
-        thresholds: (K,).
-        positives: (K,), see `Backend.train_positive_windows`.
-        negatives: (K,), see `Backend.train_negative_windows`.
-    """
+    """The labels of a backend, or some of them, with what `Backend` tells about each."""
 
     def __init__(
         self,
@@ -147,7 +115,7 @@ class ScoreColumns:
         self.thresholds: FloatArray = np.asarray(thresholds, dtype=np.float32)
         self.train_positive_windows = positives
         self.train_negative_windows = negatives
-        self._columns: list[int] | None = None
+        self._columns = list(range(len(labels)))  # of the model's scores
 
     def keep_labels(self, labels: LabelSet) -> None:
         """Score some of the model's labels only, in this order.
@@ -156,17 +124,12 @@ class ScoreColumns:
             VocabularyError: the model does not have one of them.
         """
         columns = self.labels.indices(labels)
-        earlier = self._columns
-        self._columns = columns if earlier is None else [earlier[index] for index in columns]
+        self._columns = [self._columns[index] for index in columns]
         self.labels = labels
         self.thresholds = self.thresholds[columns]
         positives, negatives = self.train_positive_windows, self.train_negative_windows
         self.train_positive_windows = positives and [positives[index] for index in columns]
         self.train_negative_windows = negatives and [negatives[index] for index in columns]
-
-    def _kept(self, scores: FloatArray) -> FloatArray:
-        """The kept columns of scores (B, K)."""
-        return scores if self._columns is None else scores[:, self._columns]
 
 
 class TorchBackend(ScoreColumns):
@@ -257,17 +220,13 @@ class TorchBackend(ScoreColumns):
             found: FrameFeatures = model.frame_features(on_device, is_closeup=is_closeup)
             return found
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
-        """See `Backend.score_frames`."""
-        return self.clip_outputs(frames, closeups).scores
-
     def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        """See `EmbeddingBackend.clip_outputs`."""
+        """See `Backend.clip_outputs`."""
         model: Any = self._model
         with self._computing.inference():
             output = model.score_frames(frames, closeups)
             scores = model.scores(output.logits)  # (B, K)
-        kept = self._kept(np.asarray(scores.float().cpu().numpy(), dtype=np.float32))
+        kept = scores.float().cpu().numpy()[:, self._columns]
         return ClipOutputs(kept, clip_embeddings(output))
 
 
@@ -344,6 +303,7 @@ class ClipZeroShotBackend:
         self.window_seconds = _WINDOW_SECONDS
         self.train_positive_windows: list[int] | None = None
         self.train_negative_windows: list[int] | None = None
+        self.novelty: NoveltyReference | None = None
         self.provenance: dict[str, Any] = {
             "name": f"{PREFIX}{name}",
             "protocol": f"{dual.kind}, training-free: mean frame-text similarity of a window",
@@ -378,11 +338,11 @@ class ClipZeroShotBackend:
         with self._computing.inference():
             return {"image": self._images(frames[None].to(self._computing.device))[0].float()}
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
-        """(B, K) float32 in [0, 1]: sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+        """Scores are the sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
         with torch.inference_mode():
             # The mean of the frames' similarities is that of their mean embedding, not normalised.
             video = frames["image"].mean(dim=1)  # (B, T, D) -> (B, D)
             logits = self._dual.logits(video, self._texts)  # (B, K)
             scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
-        return np.asarray(scores.float().cpu().numpy(), dtype=np.float32)
+        return ClipOutputs(scores.float().cpu().numpy(), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from msqnet.inference.manifest import ExportFormat, Manifest
     from msqnet.model.video_encoders.encoder import FrameFeatures
-    from msqnet.predictions import FloatArray
     from msqnet.prompts import LabelText
 
 RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
@@ -56,15 +55,8 @@ class Graph(Protocol):
         ...
 
 
-def check_runtime(runtime: str) -> None:
-    """Raise `ConfigError` unless there is such a runtime."""
-    names = get_args(RuntimeName)
-    check(runtime in names, f"runtime {runtime!r}: expected one of {', '.join(names)}")
-
-
 def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeName:
     """The runtime that runs a format; raises `ConfigError` if the one asked for cannot."""
-    check_runtime(runtime)
     able = RUNTIMES[export_format]
     check(
         runtime in ("auto", *able),
@@ -280,12 +272,8 @@ class ExportedBackend(ScoreColumns):
             for name in self._manifest.frame_features
         }
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
-        """See `Backend.score_frames`."""
-        return self.clip_outputs(frames, closeups).scores
-
     def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        """See `EmbeddingBackend.clip_outputs`; graphs of earlier exports give no embeddings."""
+        """See `Backend.clip_outputs`; graphs of earlier exports give no embeddings."""
         if (closeups is not None) != self.clip_config.closeup:
             found = "no motion crops" if closeups is None else "motion crops"
             raise ShapeError(f"clips: found {found}, unlike the model's clip settings")
@@ -301,7 +289,7 @@ class ExportedBackend(ScoreColumns):
             )
             for first in range(0, num_clips, size)
         ]
-        scores = self._kept(np.concatenate([part[SCORES_OUTPUT] for part in parts]))
+        scores = np.concatenate([part[SCORES_OUTPUT] for part in parts])[:, self._columns]
         if EMBEDDING_OUTPUT not in parts[0]:
             return ClipOutputs(scores, None)
         return ClipOutputs(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from contextlib import closing
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from msqnet import __version__
-from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, ShapeError
-from msqnet.inference.backends import PREFIX, ClipZeroShotBackend, EmbeddingBackend, TorchBackend
-from msqnet.inference.exported import ExportedBackend, check_runtime
+from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
+from msqnet.errors import ConfigError, ShapeError, check
+from msqnet.inference.backends import PREFIX, ClipZeroShotBackend, TorchBackend
+from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import is_exported
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
@@ -98,7 +99,7 @@ class Predictor:
         if model is not None:
             changes["model"] = str(model)
         chosen = replace(options or InferenceOptions(), **changes)
-        return cls(load_backend(chosen), window or chosen.window, segments or chosen.segments)
+        return cls(load_backend(chosen), window or chosen, segments or chosen)
 
     @property
     def thresholds(self) -> FloatArray:
@@ -113,12 +114,13 @@ class Predictor:
 
         `config_digest` identifies all settings that change scores or segments.
         """
+        names = [item.name for item in fields(SegmentConfig)]
         settings = {
             "clip": self.backend.clip_config.to_dict(),
             "window_seconds": self.window_seconds,
             "stride_seconds": self.stride_seconds,
             "thresholds": [float(value) for value in self.thresholds],
-            "segments": asdict(self._segments),
+            "segments": {name: getattr(self._segments, name) for name in names},
         }
         text = json.dumps(settings, sort_keys=True)
         return {
@@ -189,14 +191,14 @@ class Predictor:
         kept: list[FloatArray] | None,
     ) -> tuple[list[WindowScores], Novelty | None]:
         """Scores of all windows that decode, and their out-of-distribution score."""
-        backend, done = self.backend, list[WindowScores]()
-        reference = backend.novelty if isinstance(backend, EmbeddingBackend) else None
+        backend, reference = self.backend, self.backend.novelty
+        done: list[WindowScores] = []
         distances: list[float] = []
         shared = SharedFrames(backend)
         stream = preprocessed_windows(
             video, backend.clip_config, self.window_seconds, self.stride_seconds
         )
-        with read_ahead(stream, self._window.batch_size) as windows:
+        with closing(read_ahead(stream, self._window.batch_size)) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
                 scores, embeddings = shared.outputs(batch)
                 expected = (len(batch), len(backend.labels))
@@ -228,7 +230,8 @@ def load_backend(options: ModelOptions) -> Backend:
     names, table = options.label_names, options.label_table
     labels = None if names is None else LabelSet(tuple(names))
     texts = None if table is None else read_label_table(table)
-    check_runtime(runtime)
+    runtimes = get_args(RuntimeName)
+    check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
     if model is not None and is_exported(model):
         if precision != "fp32":
             raise ConfigError(

@@ -6,23 +6,21 @@ Axes: B windows, T frames of a window, N frames.
 
 from __future__ import annotations
 
-import queue
-import threading
-from contextlib import contextmanager, suppress
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
-from msqnet.inference.backends import clip_outputs
 from msqnet.video.transforms import motion_box, motion_crop, whole_view
 from msqnet.video.window_grid import WindowGrid, default_stride_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 
 _SAME_TIME_SECONDS = 1e-6
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,46 +193,21 @@ def preprocessed_windows(
         yield PreprocessedWindow(start_seconds, end_seconds, frames, closeups, box)
 
 
-@contextmanager
-def read_ahead(items: Iterable[ItemT], size: int) -> Iterator[Iterator[ItemT]]:
+def read_ahead(items: Iterable[ItemT], size: int) -> Generator[ItemT, None, None]:
     """Iterate over items in a thread, at most ``size`` (at least 1) ahead of their reader.
 
-    The items are used in the thread alone, which has ended when the context is left, whatever
-    happened. An error in it is raised where the items are read, after those before it.
+    Only the thread uses the items. It has ended when the generator is exhausted or closed. An error
+    in it is raised where the items are read, after those before it.
     """
-    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(size)
-    is_left = threading.Event()
-
-    def put(is_end: bool, value: Any) -> None:
-        while not is_left.is_set():
-            with suppress(queue.Full):
-                waiting.put((is_end, value), timeout=_POLL_SECONDS)
-                return
-
-    def draw() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                put(False, item)
-                if is_left.is_set():
-                    return
-        except BaseException as raised:  # raised again where the items are read
-            error = raised
-        put(True, error)
-
-    def received() -> Iterator[ItemT]:
-        while not (found := waiting.get())[0]:
-            yield found[1]
-        if found[1] is not None:
-            raise found[1]
-
-    thread = threading.Thread(target=draw, name="msqnet-reader", daemon=True)
-    thread.start()
+    iterator, end = iter(items), object()
+    thread = ThreadPoolExecutor(1, "msqnet-reader")
     try:
-        yield received()
+        ahead = deque(thread.submit(next, iterator, end) for _ in range(size))
+        while (item := ahead.popleft().result()) is not end:
+            ahead.append(thread.submit(next, iterator, end))
+            yield cast("ItemT", item)
     finally:
-        is_left.set()
-        thread.join()
+        thread.shutdown(cancel_futures=True)
 
 
 class SharedFrames:
@@ -251,7 +223,17 @@ class SharedFrames:
 
         The windows follow on those of the call before.
         """
-        self._encode_new(windows)
+        new = dict.fromkeys(
+            frame for window in windows for frame in window.frames if frame not in self._place
+        )
+        if new:
+            features = self._backend.frame_features(torch.stack([frame.pixels for frame in new]))
+            for frame in new:
+                self._place[frame] = len(self._place)
+            self._held = {
+                name: torch.cat([self._held[name], values]) if self._held else values
+                for name, values in features.items()
+            }
         places = torch.tensor(
             [[self._place[frame] for frame in window.frames] for window in windows]
         )  # (B, T)
@@ -262,7 +244,7 @@ class SharedFrames:
             features = self._backend.frame_features(torch.cat(crops), is_closeup=True)
             leading = (len(crops), len(crops[0]))
             closeups = {name: values.unflatten(0, leading) for name, values in features.items()}
-        found = clip_outputs(self._backend, frames, closeups)
+        found = self._backend.clip_outputs(frames, closeups)
         # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
@@ -270,18 +252,3 @@ class SharedFrames:
         self._held = {name: values[places.to(values.device)] for name, values in self._held.items()}
         self._place = {frame: place for place, frame in enumerate(kept)}
         return found
-
-    def _encode_new(self, windows: Sequence[PreprocessedWindow]) -> None:
-        """Encode the frames that were not encoded before."""
-        new = dict.fromkeys(
-            frame for window in windows for frame in window.frames if frame not in self._place
-        )
-        if not new:
-            return
-        features = self._backend.frame_features(torch.stack([frame.pixels for frame in new]))
-        for frame in new:
-            self._place[frame] = len(self._place)
-        self._held = {
-            name: torch.cat([self._held[name], values]) if self._held else values
-            for name, values in features.items()
-        }

@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def load(*, options: InferenceOptions) -> Predictor:
         calls.append(asdict(options) | {"labels": options.label_names})
-        return Predictor(TrainedBackend(), options.window)
+        return Predictor(TrainedBackend(), options)
 
     monkeypatch.setattr(Predictor, "from_pretrained", load)
     return calls

@@ -308,7 +308,7 @@ def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
     def from_pretrained(*, options: InferenceOptions) -> Predictor:
         seen.update(asdict(options))
-        return Predictor(BrightnessBackend(), options.window, options.segments)
+        return Predictor(BrightnessBackend(), options, options)
 
     monkeypatch.setattr(Predictor, "from_pretrained", from_pretrained)
     return seen

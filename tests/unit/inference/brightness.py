@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from msqnet.config import ClipConfig
+from msqnet.inference.backends import ClipOutputs
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from msqnet.model.out_of_distribution import NoveltyReference
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
@@ -81,10 +83,14 @@ class BrightnessBackend:
     provenance: dict[str, Any] = field(default_factory=lambda: {"name": "brightness"})
     batch_sizes: list[int] = field(default_factory=list)
     num_frames_seen: int = 0
+    novelty: NoveltyReference | None = None
 
     def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
         self.num_frames_seen += len(frames)
         return {"pixels": frames}
+
+    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+        return ClipOutputs(self.score_frames(frames, closeups), None)
 
     def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
         self.batch_sizes.append(len(frames["pixels"]))

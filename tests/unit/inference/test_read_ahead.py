@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def reader_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "msqnet-reader"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("msqnet-reader")]
 
 
 def test_items_come_in_order_from_another_thread() -> None:
@@ -24,7 +25,7 @@ def test_items_come_in_order_from_another_thread() -> None:
             threads.append(threading.current_thread())
             yield number
 
-    with read_ahead(items(), 3) as found:
+    with closing(read_ahead(items(), 3)) as found:
         assert list(found) == list(range(100))
     assert threading.current_thread() not in threads
     assert not reader_threads()
@@ -38,10 +39,10 @@ def test_no_more_is_drawn_than_fits() -> None:
             drawn.append(number)
             yield number
 
-    with read_ahead(items(), 4) as found:
+    with closing(read_ahead(items(), 4)) as found:
         assert next(found) == 0
         time.sleep(0.3)
-        assert len(drawn) == 1 + 4 + 1  # taken, waiting, and one that waits for a place
+        assert len(drawn) == 1 + 4  # taken, and waiting
     assert not reader_threads()
 
 
@@ -50,7 +51,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise KeyError("two")
 
-    with read_ahead(items(), 8) as found:
+    with closing(read_ahead(items(), 8)) as found:
         assert next(found) == 1
         with pytest.raises(KeyError, match="two"):
             next(found)
@@ -63,7 +64,7 @@ def test_a_reader_that_gives_up_ends_the_thread() -> None:
             yield 0
 
     def give_up() -> None:
-        with read_ahead(items(), 2) as found:
+        with closing(read_ahead(items(), 2)) as found:
             raise ZeroDivisionError(next(found))
 
     with pytest.raises(ZeroDivisionError):
