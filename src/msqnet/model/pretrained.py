@@ -271,6 +271,11 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             features = self.encode(pixels, closeups)
         elif not features:
             raise ShapeError("neither pixels nor what the encoders made of them was given")
+        return self._score_clips(features, label_embeddings)
+
+    def _score_clips(
+        self, features: FrameFeatures, label_embeddings: Tensor | None
+    ) -> MSQNetOutput:
         if label_embeddings is not None:
             self._check_open("label_embeddings")
             label_embeddings = label_embeddings.to(self.query_encoder.label_embeddings)
@@ -283,8 +288,8 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         label_embeddings: Tensor | None = None,
     ) -> MSQNetOutput:
         """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
-        features = self._joined(frames, closeups)
-        return self.forward(label_embeddings=label_embeddings, **features)
+        # Not through `forward`: its argument "pixels" is not the feature of that name.
+        return self._score_clips(self._joined(frames, closeups), label_embeddings)
 
     def _check_open(self, what: str) -> None:
         if not self.config.is_open:

@@ -17,7 +17,7 @@ from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import VIDEO_ENCODERS, spec_of_model_type
 from msqnet.model.video_encoders.convolutional import ConvolutionalVideoEncoder
-from msqnet.model.video_encoders.encoder import time_positions
+from msqnet.model.video_encoders.encoder import of_clips, time_positions
 from msqnet.model.video_encoders.lite import LiteConfig
 from tests.fixtures.models import fill_with_noise, tiny_vision_config
 from tests.fixtures.tiny_encoders import (
@@ -159,6 +159,15 @@ def test_batch_gives_a_clip_the_scores_it_gets_alone(name: str) -> None:
     assert (together[0] - together[1]).abs().max() > 10 * ROUNDING
     alone = model(pixels=clips_for(model)[1:]).logits
     torch.testing.assert_close(alone, together[1:], atol=ROUNDING, rtol=ROUNDING)
+
+
+@every_case
+@torch.inference_mode()
+def test_features_of_frames_give_the_scores_of_their_clips(name: str) -> None:
+    """As windows are predicted, which share frames."""
+    model = shared_model(name)
+    found = model.score_frames(of_clips(model.frame_features, clips_for(model))).logits
+    torch.testing.assert_close(found, shared_outputs(name).logits, atol=ROUNDING, rtol=ROUNDING)
 
 
 def gradient(model: MSQNet, precision: torch.dtype | None) -> Tensor:
