@@ -31,7 +31,7 @@ from experiments import (
     resolve,
     table_title,
 )
-from msqnet.cli.train import Request, prepare, readable_rows
+from msqnet.cli.train import prepare, readable_rows
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig, WindowConfig
 from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
@@ -229,19 +229,18 @@ def run_job(job: Job, console: Console) -> Path:
 def _prepared(job: Job, console: Console, data: Path, folder: Path) -> tuple[Run, ClipTable]:
     """The run on one table and its test rows; all videos are checked."""
     settings = job.settings
-    request = Request(
-        data=data,
-        out=folder,
-        arch=settings.arch,
-        train=settings.train,
-        augmentation=settings.augmentation,
-        task=job.experiment.data_set.task,
+    run = prepare(
+        console,
+        data,
+        settings.arch,
+        settings.train,
+        settings.augmentation,
         split="train",
-        init_from=None,
-        features=folder / "features" if job.experiment.is_zero_shot else None,
         skip_errors=job.skip_errors,
+        task=job.experiment.data_set.task,
+        folder=folder,
+        features=folder / "features" if job.experiment.is_zero_shot else None,
     )
-    run = prepare(console, request)
     named = {"experiment": job.experiment.name, "preset": job.preset, "modified": job.modified}
     run = replace(run, provenance={**run.provenance, **named})
     return run, readable_rows(console, data, "test", job.skip_errors)
@@ -343,7 +342,7 @@ def _run_zero_shot(
     found = []
     for split in splits:
         console.print(f"{split.name} ({split.origin}): {name}")
-        found.append(run_split(run, test, split, name, lambda _line: None))
+        found.append(run_split(run, test, split, name))
     measured = []
     for measure in job.experiment.measures:
         values = [one[measure.metric] for one in found]

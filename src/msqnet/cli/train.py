@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,19 +75,19 @@ def train(
 
     # Of several processes (torchrun, accelerate launch) the first one speaks.
     console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
-    request = Request(
-        data=Path(data),
-        out=Path(out),
-        arch=arch,
-        train=train,
-        augmentation=augmentation,
-        task=task,
+    run = prepare(
+        console,
+        Path(data),
+        arch,
+        train,
+        augmentation,
         split=split,
+        skip_errors=skip_errors,
+        task=task,
+        folder=Path(out),
         init_from=init_from,
         features=None if features is None else Path(features),
-        skip_errors=skip_errors,
     )
-    run = prepare(console, request)
     from rich.progress import Progress
 
     from msqnet.training.fit import fit
@@ -136,24 +136,21 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments of a training command."""
-
-    data: Path
-    out: Path
-    arch: ArchConfig
-    train: TrainConfig
-    augmentation: AugmentationConfig
-    task: str
-    split: str | None
-    init_from: str | None
-    features: Path | None
-    skip_errors: bool
-
-
-def prepare(console: Console, request: Request) -> Run:
-    """Read and check the rows, resolve every setting, and print both.
+def prepare(
+    console: Console,
+    data: Path,
+    arch: ArchConfig,
+    train: TrainConfig,
+    augmentation: AugmentationConfig,
+    *,
+    split: str | None,
+    skip_errors: bool,
+    task: str,
+    folder: Path,
+    features: Path | None = None,
+    init_from: str | None = None,
+) -> Run:
+    """Read and check the rows, resolve every setting, and print both; as `train`.
 
     Raises:
         DatasetError: rows that cannot be used.
@@ -173,31 +170,30 @@ def prepare(console: Console, request: Request) -> Run:
         without_flip_where_sides_matter,
     )
 
-    arch, train = request.arch, request.train
     check_encoder_settings(arch)
     recipe = encoder_spec(arch.video_encoder).recipe
     # Wrong options of a loss are refused before thousands of videos are opened.
-    ActionLoss(request.task, train.loss, LabelCounts.of(np.zeros((1, 1))))
-    table = readable_rows(console, request.data, request.split, request.skip_errors)
+    ActionLoss(task, train.loss, LabelCounts.of(np.zeros((1, 1))))
+    table = readable_rows(console, data, split, skip_errors)
     labels = LabelSet(trainable_labels(table))
-    if request.task == "single_label":
+    if task == "single_label":
         check_single_label(table)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     for line in licences_of(arch):
         say(console, f"weights this starts from: {line}")
     for name, value in {**asdict(arch), **asdict(train)}.items():
         say(console, f"  {name}: {value}")
-    init_from = None if request.init_from is None else str(model_folder(request.init_from))
+    init_from = None if init_from is None else str(model_folder(init_from))
     return Run(
         table=table,
         labels=labels,
         arch=arch,
         clip=clip_settings(arch, recipe.clip),
-        augmentation=without_flip_where_sides_matter(request.augmentation, labels),
+        augmentation=without_flip_where_sides_matter(augmentation, labels),
         train=train,
-        task=request.task,
-        folder=request.out,
-        features=request.features,
+        task=task,
+        folder=folder,
+        features=features,
         init_from=init_from,
         provenance=_provenance(table, recipe, arch, train, init_from),
     )

@@ -67,7 +67,7 @@ def zero_shot(
     """
     from rich.console import Console
 
-    from msqnet.cli.train import Request, prepare, readable_rows
+    from msqnet.cli.train import prepare, readable_rows
     from msqnet.evaluation.zero_shot_protocol import (
         check_labels,
         random_splits,
@@ -83,19 +83,16 @@ def zero_shot(
     if unknown or not names:
         raise ConfigError(f"--variants {'|'.join(unknown)}: expected some of {', '.join(known)}")
     chosen = _training_settings(settings, data, out)
-    request = Request(
-        data=Path(data),
-        out=folder,
-        arch=chosen["arch"],
-        train=chosen["train"],
-        augmentation=chosen["augmentation"],
-        task=task or chosen["task"],
+    run = prepare(
+        console,
+        Path(data),
+        *(chosen["arch"], chosen["train"], chosen["augmentation"]),
         split="train",
-        init_from=None,
-        features=Path(features) if features else folder / "features",
         skip_errors=skip_errors,
+        task=task or chosen["task"],
+        folder=folder,
+        features=Path(features) if features else folder / "features",
     )
-    run = prepare(console, request)
     test = readable_rows(console, Path(data), "test", skip_errors)
     if split_lists is None:
         labels = run.table.label_names()
@@ -108,10 +105,8 @@ def zero_shot(
     for split in written:
         for name in names:
             say(console, f"{split.name} ({split.origin}): {name}")
-            # Each run writes its own record; dozens of them on the screen would hide the splits.
-            found = run_split(run, test, split, name, lambda _line: None)
-            results[name].append(found)
-    _write_and_show(folder / "results.json", request.task, written, names, results)
+            results[name].append(run_split(run, test, split, name))
+    _write_and_show(folder / "results.json", run.task, written, names, results)
     return 0
 
 

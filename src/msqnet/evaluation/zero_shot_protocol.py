@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 import math
 import re
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from msqnet.training.trainer import part_logits
 from msqnet.training.training_run import rows_digest, settings_of, variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,6 +51,7 @@ CLOSED_SET_NOTE = (
     "unseen labels are never trained: they keep their random start, so chance is what to expect."
 )
 
+_logger = logging.getLogger(__name__)
 _RESULT_FILE = "zero_shot.json"
 _LIST_SUFFIX = ".list"
 _MIN_LABELS = 2
@@ -271,9 +273,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(known)), deviation
 
 
-def run_split(
-    base: Run, test: ClipTable, split: LabelSplit, name: str, report: Callable[[str], None]
-) -> dict[str, float]:
+def run_split(base: Run, test: ClipTable, split: LabelSplit, name: str) -> dict[str, float]:
     """Metrics of one variant on one split; a finished one is read, not done again.
 
     Args:
@@ -281,7 +281,6 @@ def run_split(
         test: the rows to score.
         split: seen and unseen labels, as the table writes them.
         name: of `VARIANTS`, or `SHUFFLED`.
-        report: called with lines for the user.
 
     Raises:
         ConfigError: the folder holds results of other settings, another split or other rows.
@@ -292,7 +291,7 @@ def run_split(
     train = training_part(base.table, split, test)
     lost = sorted(set(split.seen) - set(train.label_names()))
     if lost:
-        report(f"no training row left of {', '.join(lost)}: only in videos with unseen labels")
+        _logger.info("no training row left of %s: only in videos with unseen labels", lost)
     split = split.trained_on(train.label_names())
     check_no_leakage(train, test, split)
     everything = LabelSet((*split.seen, *split.unseen))
@@ -306,7 +305,8 @@ def run_split(
     }
     if result.is_file():
         return _finished(result, belongs_to)
-    model = MSQNet.from_pretrained(fit(run, report=report, resume=folder.exists()))
+    # Each run writes its own record; dozens of them on the screen would hide the splits.
+    model = MSQNet.from_pretrained(fit(run, report=lambda _line: None, resume=folder.exists()))
     if model.config.is_open:
         texts = None if run.arch.label_table is None else read_label_table(run.arch.label_table)
         model.set_labels(list(everything), text_embeddings(model, everything, texts))
