@@ -26,13 +26,13 @@ from msqnet.evaluation.recalibration import (
 from msqnet.evaluation.row_metrics import plain
 from msqnet.metrics.average_precision import FloatArray, known_cells, mean_over_labels
 from msqnet.metrics.bootstrap import bootstrap
-from msqnet.metrics.classification import confusion_counts
-from msqnet.metrics.reliability import (
+from msqnet.metrics.calibration import (
     ReliabilityBins,
     calibration_error_statistic,
     label_calibration_errors,
     reliability_bins,
 )
+from msqnet.metrics.classification import confusion_counts
 from msqnet.models import change_config
 from msqnet.predictions import write_json
 

@@ -14,13 +14,11 @@ import numpy as np
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import FloatArray, known_cells
-from msqnet.metrics.scaling import (
+from msqnet.metrics.calibration import (
     PlattScaling,
-    best_f1_thresholds,
+    best_thresholds,
     fit_platt,
     fit_softmax_temperature,
-    fit_temperatures,
-    precise_thresholds,
     sigmoid,
     softmax,
 )
@@ -158,15 +156,15 @@ def fit(
         chosen, or of which no positive or no negative is known here, keeps what it had.
     """
     targets = np.where(is_chosen, rows.targets, UNKNOWN)
-    new = replace(
-        now, scaling=_fit_scaling(rows.logits, targets, now, method_for(now.kind, config))
+    method = method_for(now.kind, config)
+    new = replace(now, scaling=_fit_scaling(rows.logits, targets, now, method))
+    thresholds = best_thresholds(
+        new.scores(rows.logits),
+        targets,
+        rule=config.thresholds,
+        min_precision=config.wanted_precision,
     )
-    scores = new.scores(rows.logits)
-    wanted = config.wanted_precision
-    thresholds = precise_thresholds(scores, targets, min_precision=wanted)
     has_threshold = ~np.isnan(thresholds)
-    if config.thresholds == "f1":
-        thresholds = best_f1_thresholds(scores, targets, min_precision=wanted)
     thresholds = np.where(has_threshold, thresholds, now.carried_thresholds(new))
     return replace(new, thresholds=thresholds), has_threshold
 
@@ -179,17 +177,18 @@ def _fit_scaling(
     if now.kind == "softmax":
         factor = fit_softmax_temperature(calibrated, targets)
         return now.scaling.then(PlattScaling(np.full(num_labels, factor), np.zeros(num_labels)))
-    if now.kind == "each":
-        if method == "platt":
-            return fit_platt(logits, targets, around=now.scaling)
-        return now.scaling.then(fit_temperatures(calibrated, targets))
-    column, wanted = logits.reshape(-1, 1), targets.reshape(-1, 1)  # (V, K) -> (V * K, 1)
-    first = PlattScaling(now.scaling.scale[:1], now.scaling.bias[:1])
+    around = now.scaling
+    if now.kind == "shared":  # one label of all: (V, K) -> (V * K, 1)
+        around = PlattScaling(around.scale[:1], around.bias[:1])
+        logits, targets, calibrated = (
+            values.reshape(-1, 1) for values in (logits, targets, calibrated)
+        )
     if method == "platt":
-        shared = fit_platt(column, wanted, around=first)
+        found = fit_platt(logits, targets, around=around)
     else:
-        shared = first.then(fit_temperatures(calibrated.reshape(-1, 1), wanted))
-    return PlattScaling(np.repeat(shared.scale, num_labels), np.repeat(shared.bias, num_labels))
+        found = around.then(fit_platt(calibrated, targets, fits_bias=False))
+    scale, bias = (np.broadcast_to(values, num_labels) for values in (found.scale, found.bias))
+    return PlattScaling(scale, bias)
 
 
 def cross_validated(

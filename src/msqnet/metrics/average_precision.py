@@ -276,7 +276,7 @@ def reference_micro_ap(scores: ArrayLike, targets: ArrayLike, batch_size: int) -
     return total / num_counted if num_counted else float("nan")
 
 
-def charades_classify_map(scores: FloatArray, targets: FloatArray) -> float:
+def charades_classify_map(scores: ArrayLike, targets: ArrayLike) -> float:
     """Macro mAP as `Charades_v1_classify.m` computes it; a row per video, scores in [0, 1].
 
     That script loses the names of videos without an action and so ranks them below all others. An
@@ -287,7 +287,7 @@ def charades_classify_map(scores: FloatArray, targets: FloatArray) -> float:
     return macro_map(average_precision(lowered, positive))
 
 
-def charades_localize_map(scores: FloatArray, targets: FloatArray) -> float:
+def charades_localize_map(scores: ArrayLike, targets: ArrayLike) -> float:
     """Per-frame mAP as `Charades_v1_localize.m` computes it; a row per point.
 
     Points of videos without an action count as negatives like any other; so do unknown labels.

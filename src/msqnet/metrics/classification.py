@@ -144,7 +144,7 @@ def top_k_accuracy(
     return _share(row_weights(weights, len(counts)), num_ahead < num_guesses, counts)
 
 
-def hit_at_1(scores: FloatArray, targets: FloatArray) -> float:
+def hit_at_1(scores: ArrayLike, targets: ArrayLike) -> float:
     """Share of rows with a label whose highest score is that of one of their labels.
 
     Only known labels compete. Of equal scores a negative one is taken, so that constant scores earn

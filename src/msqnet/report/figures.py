@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from msqnet.evaluation.calibration_results import CalibrationResult
     from msqnet.explain.embeddings import EmbeddingPanels, Panel
-    from msqnet.metrics.reliability import ReliabilityBins
+    from msqnet.metrics.calibration import ReliabilityBins
     from msqnet.predictions import VideoPredictions
 
     Intervals = Mapping[str, Sequence[tuple[float, float]]]

@@ -22,7 +22,7 @@ from msqnet.data.records import UNKNOWN
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.metrics.average_precision import average_precision, macro_map
-from msqnet.metrics.scaling import PlattScaling, best_f1_thresholds, fit_platt
+from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
 from msqnet.predictions import write_json
@@ -228,7 +228,8 @@ def _calibrate(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) ->
         scale, bias = each.scale, each.bias
     scores = PlattScaling(scale, bias).apply(logits)
     config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
-    config.thresholds = best_f1_thresholds(scores, targets, min_precision=_MIN_PRECISION).tolist()
+    found = best_thresholds(scores, targets, min_precision=_MIN_PRECISION)
+    config.thresholds = np.nan_to_num(found, nan=0.5).tolist()
 
 
 def calibrate_and_describe(

@@ -18,7 +18,7 @@ from msqnet.evaluation.recalibration import (
     enough_rows,
     fit,
 )
-from msqnet.metrics.scaling import PlattScaling, sigmoid, softmax
+from msqnet.metrics.calibration import PlattScaling, sigmoid, softmax
 from tests.fixtures.models import tiny_config
 
 UNKNOWN = -100.0

@@ -14,7 +14,7 @@ from msqnet.config import CalibrationConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.calibration_results import CalibrationResult, calibrate_rows
 from msqnet.evaluation.recalibration import Calibration, CalibrationRows
-from msqnet.metrics.scaling import PlattScaling
+from msqnet.metrics.calibration import PlattScaling
 from msqnet.report.figures import (
     MAX_NAMED_LABELS,
     embedding_figure,

@@ -9,19 +9,24 @@ from sklearn.metrics import f1_score
 
 from msqnet.errors import ShapeError
 from msqnet.metrics.average_precision import average_precision
-from msqnet.metrics.reliability import expected_calibration_error
-from msqnet.metrics.scaling import (
+from msqnet.metrics.bootstrap import resampled_weights
+from msqnet.metrics.calibration import (
     PlattScaling,
-    best_f1_thresholds,
+    best_thresholds,
+    calibration_error_statistic,
+    expected_calibration_error,
     fit_platt,
     fit_softmax_temperature,
-    fit_temperatures,
-    precise_thresholds,
+    label_calibration_errors,
+    reliability_bins,
     sigmoid,
     softmax,
+    wilson_interval,
 )
 
 UNKNOWN = -100
+SCORES = np.array([[0.1, 0.95], [0.15, 0.92], [0.8, 1.0], [0.85, 0.4]])
+TARGETS = np.array([[0, 1], [1, 0], [1, 1], [UNKNOWN, 0]])
 
 
 def logistic_set(scale, bias, num_rows=4000, seed=0):
@@ -44,10 +49,10 @@ def test_platt_finds_the_true_scale_and_bias_of_many_rows():
     assert platt.bias == pytest.approx([-1.0, 0.0, 0.5], abs=0.2)
 
 
-def test_platt_equals_logistic_regression_where_the_penalty_is_tiny():
+def test_platt_equals_logistic_regression_where_rows_outweigh_the_penalty():
     logits, targets = logistic_set([0.7], [-0.5], num_rows=200)
     reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logits, targets[:, 0])
-    platt = fit_platt(logits, targets, scale_strength=1e-9, bias_strength=1e-9)
+    platt = fit_platt(np.tile(logits, (1000, 1)), np.tile(targets, (1000, 1)))
     assert platt.scale[0] == pytest.approx(reference.coef_[0, 0], rel=1e-4)
     assert platt.bias[0] == pytest.approx(reference.intercept_[0], rel=1e-4)
 
@@ -108,31 +113,29 @@ def test_platt_refuses_what_does_not_fit():
         PlattScaling(np.array([0.0]), np.array([0.0]))
     with pytest.raises(ShapeError, match=r"expected \(\.\.\., 2\)"):
         PlattScaling(np.ones(2), np.zeros(2)).apply(np.zeros((4, 3)))
-    with pytest.raises(ShapeError, match="more than 0"):
-        fit_platt([[0.0]], [[1]], scale_strength=0)
 
 
 def test_threshold_lies_midway_between_the_scores_that_it_parts():
     scores = np.array([[0.9, 0.9], [0.6, 0.6], [0.2, 0.2], [0.1, 0.1]])
     targets = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
     # Label 1: one guess gives F1 2/3, three give 4/5.
-    assert best_f1_thresholds(scores, targets) == pytest.approx([0.4, 0.15])
+    assert best_thresholds(scores, targets) == pytest.approx([0.4, 0.15])
 
 
-def test_labels_without_both_classes_get_the_middle():
+def test_labels_without_both_classes_get_none():
     scores, targets = [[0.9, 0.8, 0.2]], [[0, 1, UNKNOWN]]
-    assert best_f1_thresholds(scores, targets).tolist() == [0.5, 0.5, 0.5]
+    assert np.isnan(best_thresholds(scores, targets)).all()
 
 
 def test_threshold_below_all_scores_where_everything_counts_as_positive():
-    threshold = best_f1_thresholds([[0.4], [0.4], [0.4]], [[1], [1], [0]])
+    threshold = best_thresholds([[0.4], [0.4], [0.4]], [[1], [1], [0]])
     assert threshold == pytest.approx([0.2])
 
 
 def test_threshold_between_neighbouring_floats_still_parts_them():
     lower = 0.3
     upper = np.nextafter(lower, 1)
-    (threshold,) = best_f1_thresholds([[upper], [lower]], [[1], [0]])
+    (threshold,) = best_thresholds([[upper], [lower]], [[1], [0]])
     assert lower < threshold <= upper
 
 
@@ -143,7 +146,7 @@ def test_no_other_threshold_is_better(seed):
     scores = generator.integers(0, 9, (20, 1)) / 8
     targets = (generator.random((20, 1)) < 0.4).astype(float)
     targets[:2, 0] = 0, 1
-    (threshold,) = best_f1_thresholds(scores, targets)
+    (threshold,) = best_thresholds(scores, targets)
     found = f1_score(targets[:, 0], scores[:, 0] >= threshold)
     others = [f1_score(targets[:, 0], scores[:, 0] >= value) for value in np.unique(scores)]
     assert found == pytest.approx(max(others))
@@ -164,7 +167,7 @@ def test_calibration_error_of_certain_and_right_scores_is_zero():
 
 def test_logits_where_scores_are_expected_are_refused():
     with pytest.raises(ShapeError, match="turn logits into scores"):
-        best_f1_thresholds([[2.0], [-1.0]], [[1], [0]])
+        best_thresholds([[2.0], [-1.0]], [[1], [0]])
     with pytest.raises(ShapeError, match="turn logits into scores"):
         expected_calibration_error([[2.0]], [[1]])
     with pytest.raises(ShapeError, match="num_bins: found 0"):
@@ -195,7 +198,7 @@ def test_a_fit_stays_near_what_it_starts_from_and_leaves_it_with_many_rows():
     around = PlattScaling(np.array([0.2]), np.array([3.0]))
     logits, targets = logistic_set([1.5], [-0.5])
 
-    few = fit_platt(logits[:4], targets[:4], around=around, bias_strength=5.0)
+    few = fit_platt(logits[:4], targets[:4], around=around)
     many = fit_platt(logits, targets, around=around)
 
     assert abs(few.scale[0] - 0.2) < 0.6
@@ -213,7 +216,8 @@ def test_labels_that_cannot_be_fitted_have_what_the_fit_starts_from():
 
 
 def test_temperature_finds_the_true_factor_and_never_a_bias():
-    temperatures = fit_temperatures(*logistic_set([0.4, 1.0, 2.0], [0.0, 0.0, 0.0]))
+    rows = logistic_set([0.4, 1.0, 2.0], [0.0, 0.0, 0.0])
+    temperatures = fit_platt(*rows, fits_bias=False)
 
     assert temperatures.scale == pytest.approx([0.4, 1.0, 2.0], abs=0.2)
     assert temperatures.bias.tolist() == [0, 0, 0]
@@ -222,7 +226,7 @@ def test_temperature_finds_the_true_factor_and_never_a_bias():
 def test_temperature_of_a_ranking_that_is_upside_down_stays_above_zero():
     logits, targets = logistic_set([-1.0], [0.0])
 
-    assert fit_temperatures(logits, targets).scale[0] == pytest.approx(1e-3)
+    assert fit_platt(logits, targets, fits_bias=False).scale[0] == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_precise_threshold_finds_most_at_the_wanted_precision(min_precision, exp
     scores = np.array([[0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2]]).T
     targets = np.array([[1, 0, 1, 1, 0, 1, 0]]).T
 
-    found = precise_thresholds(scores, targets, min_precision=min_precision)[0]
+    found = best_thresholds(scores, targets, rule="precision", min_precision=min_precision)[0]
 
     assert found == pytest.approx(expected)
     is_named = scores >= found
@@ -249,7 +253,7 @@ def test_precision_that_no_threshold_reaches_gives_none():
     scores = np.array([[0.9, 0.5], [0.2, 0.5]])
     targets = np.array([[0, 1], [1, 1]])
 
-    thresholds = precise_thresholds(scores, targets, min_precision=0.9)
+    thresholds = best_thresholds(scores, targets, rule="precision", min_precision=0.9)
 
     # The first label's best is one of two; of the second no negative is known.
     assert np.isnan(thresholds).tolist() == [True, True]
@@ -291,11 +295,6 @@ def test_rows_without_exactly_one_label_teach_nothing() -> None:
     assert fit_softmax_temperature(np.ones((2, 2)), np.array([[1, 1], [0, 0]])) == 1.0
 
 
-def test_strength_has_to_be_positive() -> None:
-    with pytest.raises(ShapeError, match="strength 0"):
-        fit_softmax_temperature(np.ones((1, 2)), np.array([[1, 0]]), strength=0)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_fits_are_where_the_penalised_likelihood_is_flat(seed):
     logits, targets = logistic_set([0.4 + seed], [seed - 2.0], num_rows=50, seed=seed)
@@ -303,3 +302,83 @@ def test_fits_are_where_the_penalised_likelihood_is_flat(seed):
     excess = (platt.apply(logits) - targets)[:, 0]
     assert excess @ logits[:, 0] + 2.0 * (platt.scale[0] - 1) == pytest.approx(0, abs=1e-6)
     assert excess.sum() + 0.05 * platt.bias[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_bins_hold_mean_score_and_share_of_positives() -> None:
+    bins = reliability_bins(SCORES, TARGETS, num_bins=10)
+
+    assert bins.edges == pytest.approx(np.linspace(0, 1, 11))
+    assert bins.count.tolist() == [0, 2, 0, 0, 1, 0, 0, 0, 1, 3]
+    assert bins.mean_score[[1, 4, 8, 9]] == pytest.approx([0.125, 0.4, 0.8, 2.87 / 3])
+    assert bins.positive_share[[1, 4, 8, 9]] == pytest.approx([0.5, 0.0, 1.0, 2 / 3])
+    assert np.isnan(bins.positive_share[0])
+
+
+def test_bins_of_some_labels_leave_the_others_out() -> None:
+    bins = reliability_bins(SCORES, TARGETS, select=np.array([True, False]))
+
+    assert bins.count.sum() == 3
+
+
+def test_bins_give_the_calibration_error() -> None:
+    bins = reliability_bins(SCORES, TARGETS)
+
+    gaps = np.nan_to_num(np.abs(bins.mean_score - bins.positive_share))
+    error = (gaps * bins.count).sum() / bins.count.sum()
+
+    assert error == pytest.approx(expected_calibration_error(SCORES, TARGETS))
+
+
+def test_wilson_interval_of_known_cases() -> None:
+    # 8 of 10: Wilson's 0.4901 to 0.9433, as in Newcombe (1998); 0 of 10 never ends at 0.
+    low, high = wilson_interval([8, 0, 3], [10, 10, 0])
+
+    assert low[:2] == pytest.approx([0.4901, 0.0], abs=1e-4)
+    assert high[:2] == pytest.approx([0.9433, 0.2775], abs=1e-4)
+    assert np.isnan([low[2], high[2]]).all()
+
+
+def test_each_label_has_its_own_error() -> None:
+    errors = label_calibration_errors(SCORES, np.array([[0, 1], [1, 1], [1, 1], [0, 1]]))
+
+    # 0.1 and 0.15 with one positive, 0.8 and 0.85 with one: |0.25 - 1| + |1.65 - 1| over 4.
+    assert errors[0] == pytest.approx((0.75 + 0.65) / 4)
+    assert np.isnan(errors[1])
+
+
+def random_set(num_rows):
+    generator = np.random.default_rng(0)
+    scores = generator.random((num_rows, 3))
+    targets = generator.choice([0, 1, UNKNOWN], size=scores.shape).astype(np.float64)
+    return scores, targets
+
+
+def test_weighted_error_of_equal_weights_is_the_error() -> None:
+    scores, targets = random_set(50)
+    statistic = calibration_error_statistic(scores, targets, select=np.ones(3, dtype=np.bool_))
+
+    error, brier = statistic(np.ones((1, 50)))[0]
+
+    known = targets != UNKNOWN
+    assert error == pytest.approx(expected_calibration_error(scores, targets))
+    assert brier == pytest.approx(((scores - targets)[known] ** 2).mean())
+
+
+def test_whole_weights_are_copies_of_rows() -> None:
+    scores, targets = random_set(20)
+    chosen = np.array([True, False, True])
+    (weights,) = resampled_weights(np.arange(20) // 2, num_resamples=3)
+
+    found = calibration_error_statistic(scores, targets, select=chosen)(weights)
+
+    for values, drawn in zip(found, weights, strict=True):
+        rows = np.repeat(np.arange(20), drawn.astype(int))
+        copied = expected_calibration_error(scores[rows][:, chosen], targets[rows][:, chosen])
+        assert values[0] == pytest.approx(copied)
+
+
+def test_an_error_needs_a_label() -> None:
+    scores, targets = random_set(4)
+
+    with pytest.raises(ShapeError, match="expected at least one"):
+        calibration_error_statistic(scores, targets, select=np.zeros(3, dtype=np.bool_))
