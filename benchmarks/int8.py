@@ -24,7 +24,7 @@ from benchmarks.speed.harness import Contender, StageClock, run_rounds
 from msqnet.clips import ClipBatch
 from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
-from msqnet.evaluation.scored_rows import evaluation_rows
+from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.export.exporter import export_model, iter_clips, spread
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
@@ -52,7 +52,7 @@ def export_both(model: str | None, table: ClipTable, out: Path) -> tuple[Path, P
 
 def macro_map(table: ClipTable, backend: Backend, scores: np.ndarray) -> float:
     """Macro mAP as `msqnet evaluate` prints it."""
-    rows = evaluation_rows(table, backend.labels, scores, table.targets(backend.labels))
+    rows = EvaluationRows(backend.labels, scores, table.targets(backend.labels), table)
     result = evaluate_rows(
         rows,
         thresholds=backend.thresholds,

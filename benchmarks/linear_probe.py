@@ -131,10 +131,7 @@ def main() -> None:
             labels=labels,
             scores=values,
             targets=targets,
-            path=test.clip_ids(),
-            group=test.group_ids(),
-            source=[record.source for record in test.records],
-            actor=[record.actor for record in test.records],
+            table=test,
         )
         result = evaluate_rows(
             rows, thresholds=0.5, train_positive_windows=(train_targets == 1).sum(axis=0)

@@ -88,7 +88,7 @@ def evaluate(
         from msqnet.evaluation.by_protocol import evaluate_protocol
         from msqnet.evaluation.scored_rows import write_score_tables
 
-        result, scored = evaluate_protocol(
+        result, rows = evaluate_protocol(
             table,
             predictor,
             chosen,
@@ -101,7 +101,7 @@ def evaluate(
     _print_result(console, result, chosen.beside)
     if folder is not None:
         replace(result, metrics=origin | result.metrics).write(folder)
-        write_score_tables(folder, scored, table, result.metrics["protocol"])
+        write_score_tables(folder, rows, result.metrics["protocol"])
         say(console, f"written: {folder}")
     return 0
 

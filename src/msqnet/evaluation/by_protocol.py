@@ -11,15 +11,11 @@ import numpy as np
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.row_metrics import evaluate_rows, plain
-from msqnet.evaluation.scored_rows import ScoredRows, evaluation_rows, rows_by_video
+from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_rows
 from msqnet.evaluation.whole_videos import score_oracle, score_points, score_windows
 from msqnet.intervals import SAME_TIME_SECONDS, subtract, union
-from msqnet.metrics.average_precision import (
-    FloatArray,
-    charades_classify_map,
-    charades_localize_map,
-)
+from msqnet.metrics.average_precision import charades_classify_map, charades_localize_map
 from msqnet.metrics.classification import hit_at_1
 from msqnet.metrics.timed_labels import (
     TimedLabel,
@@ -32,6 +28,8 @@ from msqnet.metrics.timed_labels import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from numpy.typing import ArrayLike
+
     from msqnet.config import ViewChoice, ViewConfig
     from msqnet.data.records import ClipTable, Record
     from msqnet.evaluation.protocols import Protocol
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
     from msqnet.predictions import VideoPredictions
 
-PROTOCOL_METRICS: dict[str, tuple[Callable[[FloatArray, FloatArray], float], str]] = {
+PROTOCOL_METRICS: dict[str, tuple[Callable[[ArrayLike, ArrayLike], float], str]] = {
     "hit_at_1": (
         hit_at_1,
         "Share of rows with a label whose highest score is that of one of their labels.",
@@ -90,7 +88,7 @@ def evaluate_protocol(
     strict_labels: bool = False,
     num_bootstrap: int = 1000,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[EvaluationResult, ScoredRows]:
+) -> tuple[EvaluationResult, EvaluationRows]:
     """Evaluate a model on a table by a protocol, except `timeline`, see `evaluate_timelines`.
 
     Args:
@@ -115,10 +113,10 @@ def evaluate_protocol(
     chosen = protocol.views_with(views)
     backend = predictor.backend
     missing = missing_labels(table, backend, strict=strict_labels)
-    scored = _score(table, predictor, protocol, chosen, batch_size, progress)
+    rows = _score(table, predictor, protocol, chosen, batch_size, progress)
     has_top_k = backend.single_label if protocol.has_top_k is None else protocol.has_top_k
     result = evaluate_rows(
-        scored.rows,
+        rows,
         thresholds=backend.thresholds,
         train_positive_windows=backend.train_positive_windows,
         train_negative_windows=backend.train_negative_windows,
@@ -135,13 +133,13 @@ def evaluate_protocol(
     metrics = {
         "protocol": description,
         **result.metrics,
-        **{n: PROTOCOL_METRICS[n][0](scored.rows.scores, scored.rows.targets) for n in names},
-        "notes": scored.notes,
+        **{name: PROTOCOL_METRICS[name][0](rows.scores, rows.targets) for name in names},
+        "notes": rows.notes,
         "definitions": result.metrics["definitions"] | meanings,
     }
     note = {"protocol": protocol.name, "protocol_definition": protocol.definition}
     per_label = [row | note for row in result.per_label]
-    return replace(result, metrics=plain(metrics), per_label=per_label), scored
+    return replace(result, metrics=plain(metrics), per_label=per_label), rows
 
 
 def _score(
@@ -151,7 +149,7 @@ def _score(
     views: ViewConfig | None,
     batch_size: int,
     progress: Callable[[int, int], None] | None,
-) -> ScoredRows:
+) -> EvaluationRows:
     backend = predictor.backend
     if protocol.unit == "oracle":
         return score_oracle(table, backend, batch_size=batch_size, progress=progress)
@@ -170,13 +168,7 @@ def _score(
                 "'msqnet convert ... --option level=videos'"
             )
     scores = score_rows(table, backend, batch_size=batch_size, views=views, progress=progress)
-    records = table.records
-    return ScoredRows(
-        evaluation_rows(table, backend.labels, scores, table.targets(backend.labels)),
-        [record.row for record in records],
-        [record.start_seconds for record in records],
-        [record.end_seconds for record in records],
-    )
+    return EvaluationRows(backend.labels, scores, table.targets(backend.labels), table)
 
 
 def video_truth(

@@ -24,6 +24,7 @@ from msqnet.metrics.average_precision import (
     weighted_map,
 )
 from msqnet.metrics.bootstrap import NUM_RESAMPLES, bootstrap
+from msqnet.metrics.calibration import expected_calibration_error
 from msqnet.metrics.classification import (
     confusion_counts,
     label_accuracy,
@@ -31,7 +32,6 @@ from msqnet.metrics.classification import (
     subset_accuracy,
     top_k_accuracy,
 )
-from msqnet.metrics.reliability import expected_calibration_error
 from msqnet.predictions import replacing, write_json
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def evaluate_rows(
     """Compute every metric of `DEFINITIONS`.
 
     Args:
-        rows: scores, targets and the video, group, source and actor of each row.
+        rows: what is evaluated.
         thresholds: one number or (K,), the model's stored thresholds.
         train_positive_windows: (K,) positives in the model's training data; None if not known:
             then every label counts as trained, and nothing can be said to be well supported.
@@ -147,7 +147,7 @@ def evaluate_rows(
     """
     scored = _Evaluation(rows, thresholds, train_positive_windows, train_negative_windows)
     estimate, low, high = bootstrap(
-        scored.metrics, rows.path, num_resamples=num_bootstrap, seed=seed
+        scored.metrics, scored.clips, num_resamples=num_bootstrap, seed=seed
     )
     values = dict(zip(_WITH_INTERVAL, estimate.tolist(), strict=False))
     bounds = zip(_WITH_INTERVAL, low.tolist(), high.tolist(), strict=False)
@@ -219,11 +219,16 @@ class _Evaluation:
     ) -> None:
         num = len(rows.labels)
         self.rows = rows
+        self.clips = rows.table.clip_ids()
+        self.names_of = {
+            "source": [record.source for record in rows.table.records],
+            "actor": [record.actor for record in rows.table.records],
+        }
         self.cells = known_cells(rows.scores, rows.targets)
         self.thresholds = label_thresholds(thresholds, num)
         self.train_positives = _training_counts(train_positives, num, "train_positive_windows")
         self.train_negatives = _training_counts(train_negatives, num, "train_negative_windows")
-        self.positive_clips = _num_distinct(rows.path, self.cells.is_positive)
+        self.positive_clips = _num_distinct(self.clips, self.cells.is_positive)
         self.is_trained: BoolArray = ~(self.train_positives <= 0)
         self.is_headline: BoolArray = self.is_trained & self.cells.is_scorable
         self.is_well_supported: BoolArray = (
@@ -232,10 +237,7 @@ class _Evaluation:
             & (self.train_positives >= MIN_TRAIN_WINDOWS)
         )
         self.trained: KnownCells = self.cells.of_labels(self.is_trained)
-        self.within = {
-            kind: self.cells.within(names)
-            for kind, names in (("source", rows.source), ("actor", rows.actor))
-        }
+        self.within = {kind: self.cells.within(names) for kind, names in self.names_of.items()}
 
     def metrics(self, weights: FloatArray) -> FloatArray:
         """(R, V) row weights to (R, M + K): those of `_WITH_INTERVAL`, then each label's AP."""
@@ -283,9 +285,9 @@ class _Evaluation:
         """Numbers of windows, clips, groups and labels."""
         rows, names = self.rows, np.asarray(self.rows.labels.names)
         return {
-            "num_windows": len(rows.path),
-            "num_clips": len(set(rows.path)),
-            "num_groups": len({name for name in rows.group if name}),
+            "num_windows": len(rows.table),
+            "num_clips": len(set(self.clips)),
+            "num_groups": len(set(rows.table.group_ids())),
             "num_windows_all_labels_known": int(np.all(self.trained.is_known, axis=1).sum()),
             "num_labels": len(rows.labels),
             "num_headline_labels": int(self.is_headline.sum()),
@@ -306,7 +308,7 @@ class _Evaluation:
             ]
         }
         for kind, within in self.within.items():
-            given: Sequence[str] = getattr(self.rows, kind)
+            given = self.names_of[kind]
             reason = (
                 f"no known negative in rows of the {kind}s that show it"
                 if any(given)
@@ -337,7 +339,7 @@ class _Evaluation:
         ap = label_average_precisions(cells)[0]
         f1 = confusion_counts(cells, self.thresholds).f1_per_label()[0]
         within = {kind: label_average_precisions(part)[0] for kind, part in self.within.items()}
-        known_clips = _num_distinct(self.rows.path, cells.is_known)
+        known_clips = _num_distinct(self.clips, cells.is_known)
         is_positive, is_known = cells.is_positive.sum(axis=0), cells.is_known.sum(axis=0)
         return [
             {

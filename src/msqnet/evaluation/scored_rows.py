@@ -14,11 +14,10 @@ from msqnet.errors import DatasetError, ShapeError
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
-    from numpy.typing import ArrayLike
+    from numpy.typing import NDArray
 
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
@@ -32,80 +31,37 @@ TARGET_COLUMNS = ("row", "path", "file")
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """Scores and targets of the evaluated windows, with the origin of each row.
+    """Scores and targets of evaluated windows, with the row of the table behind each.
 
     Attributes:
         labels: the K labels in the order of the columns.
         scores: (V, K) float in [0, 1].
         targets: (V, K) of 1 (present), 0 (known to be absent) and -100 (not annotated).
-        path: V names of the videos; rows of one path are windows of one clip.
-        group: V names of scenes, subjects or recordings; empty where there is none.
-        source: V names of data sets; empty where unknown.
-        actor: V kinds of actors; empty where unknown.
+        table: V rows: the video of each window, its times, group, source and actor. Rows of one
+            video are windows of one clip; a point in time ends where it starts.
+        notes: for the reader, such as what was left out.
 
     Raises:
         ShapeError: the parts do not fit together.
     """
 
     labels: LabelSet
-    scores: FloatArray
-    targets: FloatArray
-    path: Sequence[str]
-    group: Sequence[str]
-    source: Sequence[str]
-    actor: Sequence[str]
-
-    def __post_init__(self) -> None:
-        shape = (len(self.path), len(self.labels))
-        if 0 in shape:
-            raise ShapeError(f"EvaluationRows: {shape[0]} rows of {shape[1]} labels; expected some")
-        for name in ("scores", "targets", "group", "source", "actor"):
-            expected = shape if name in ("scores", "targets") else shape[:1]
-            _check_shape(self, name, expected)
-
-
-@dataclass(frozen=True)
-class ScoredRows:
-    """Evaluated rows and their places.
-
-    Attributes:
-        rows: scores, targets and the origin of each row.
-        row_numbers: V numbers of table rows, the first one where a row stands for several.
-        start_seconds: V starts; None is the start of the video.
-        end_seconds: V ends; None is the end of the video, and a point ends where it starts.
-        notes: for the reader, such as what was left out.
-    """
-
-    rows: EvaluationRows
-    row_numbers: Sequence[int]
-    start_seconds: Sequence[float | None]
-    end_seconds: Sequence[float | None]
+    scores: NDArray[np.floating[Any]]
+    targets: NDArray[np.floating[Any]]
+    table: ClipTable
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("row_numbers", "start_seconds", "end_seconds"):
-            _check_shape(self, name, (len(self.rows.path),))
-
-
-def _check_shape(owner: object, name: str, expected: tuple[int, ...]) -> None:
-    found = np.shape(getattr(owner, name))
-    if found != expected:
-        raise ShapeError(f"{type(owner).__name__}.{name}: found {found}, expected {expected}")
-
-
-def evaluation_rows(
-    table: ClipTable, labels: LabelSet, scores: ArrayLike, targets: ArrayLike
-) -> EvaluationRows:
-    """`EvaluationRows` that are those of a table, one for one."""
-    return EvaluationRows(
-        labels=labels,
-        scores=np.asarray(scores),
-        targets=np.asarray(targets, dtype=np.float64),
-        path=table.clip_ids(),
-        group=table.group_ids(),
-        source=[record.source for record in table.records],
-        actor=[record.actor for record in table.records],
-    )
+        expected = (len(self.table), len(self.labels))
+        if 0 in expected:
+            raise ShapeError(
+                f"EvaluationRows: {expected[0]} rows of {expected[1]} labels; expected some"
+            )
+        for name, values in (("scores", self.scores), ("targets", self.targets)):
+            if np.shape(values) != expected:
+                raise ShapeError(
+                    f"EvaluationRows.{name}: found {np.shape(values)}, expected {expected}"
+                )
 
 
 def rows_by_video(table: ClipTable) -> dict[str, ClipTable]:
@@ -116,9 +72,7 @@ def rows_by_video(table: ClipTable) -> dict[str, ClipTable]:
     return {name: table.take(found) for name, found in sorted(indices.items())}
 
 
-def write_score_tables(
-    folder: Path, scored: ScoredRows, table: ClipTable, protocol: dict[str, Any]
-) -> None:
+def write_score_tables(folder: Path, rows: EvaluationRows, protocol: dict[str, Any]) -> None:
     """Write `scores.parquet` and `targets.parquet`, line for line the same rows.
 
     The first holds each row's number in the table, its path, its times and a score per label; the
@@ -129,20 +83,23 @@ def write_score_tables(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, labels = scored.rows, list(scored.rows.labels)
-    record_of = dict(zip(table.clip_ids(), table.records, strict=True))
-    who = {"row": scored.row_numbers, "path": rows.path}
-    times = {"start_seconds": scored.start_seconds, "end_seconds": scored.end_seconds}
-    files = {"file": [str(record_of[path].path) for path in rows.path]}
+    labels, records = list(rows.labels), rows.table.records
+    leading = pd.DataFrame(
+        {
+            "row": [record.row for record in records],
+            "path": rows.table.clip_ids(),
+            "start_seconds": [record.start_seconds for record in records],
+            "end_seconds": [record.end_seconds for record in records],
+            "file": [str(record.path) for record in records],
+        }
+    )
     known = np.where(rows.targets == UNKNOWN, np.nan, rows.targets)
-    scores = pd.DataFrame(rows.scores, columns=labels)
-    targets = pd.DataFrame(known, columns=labels).astype("Int8")
     about = {b"msqnet": json.dumps({"protocol": protocol}).encode()}
-    for name, leading, values in (
-        (SCORES_FILE, who | times, scores),
-        (TARGETS_FILE, who | files, targets),
+    for name, columns, values in (
+        (SCORES_FILE, SCORE_COLUMNS, pd.DataFrame(rows.scores, columns=labels)),
+        (TARGETS_FILE, TARGET_COLUMNS, pd.DataFrame(known, columns=labels).astype("Int8")),
     ):
-        written = pa.Table.from_pandas(pd.concat([pd.DataFrame(leading), values], axis=1))
+        written = pa.Table.from_pandas(pd.concat([leading[list(columns)], values], axis=1))
         metadata = {**(written.schema.metadata or {}), **about}
         with replacing(folder / name) as partial:
             pq.write_table(written.replace_schema_metadata(metadata), partial)

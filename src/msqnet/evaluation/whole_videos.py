@@ -17,7 +17,7 @@ import numpy as np
 
 from msqnet.data.records import UNKNOWN, ClipTable
 from msqnet.errors import DatasetError, UnreadableVideo
-from msqnet.evaluation.scored_rows import ScoredRows, evaluation_rows, rows_by_video
+from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_clips
 from msqnet.intervals import union
 from msqnet.video.reader import open_video
@@ -103,7 +103,7 @@ def score_windows(
     predictor: Predictor,
     merge: Literal["mean", "max"],
     progress: Callable[[int, int], None] | None = None,
-) -> ScoredRows:
+) -> EvaluationRows:
     """One score for each whole video: that of its windows, merged label by label.
 
     A label of any of a video's rows is one of the video's. ``progress`` is called with (videos
@@ -112,20 +112,15 @@ def score_windows(
     Raises:
         VideoError: a video cannot be read as a whole.
     """
-    scores, targets, firsts = [], [], []
+    scores, targets, videos = [], [], []
     labels = predictor.backend.labels
     for rows, result in _predicted(table, predictor, progress):
         windows = np.stack([window.scores for window in result.windows])  # (W, K)
         scores.append(windows.max(axis=0) if merge == "max" else windows.mean(axis=0))
         targets.append(joined_targets(rows.targets(labels)))
-        firsts.append(rows.records[0])
-    videos = replace(table, records=tuple(firsts))
-    return ScoredRows(
-        evaluation_rows(videos, labels, np.stack(scores), np.stack(targets)),
-        [record.row for record in firsts],
-        [None] * len(firsts),
-        [None] * len(firsts),
-    )
+        videos.append(replace(rows.records[0], start_seconds=None, end_seconds=None))
+    table = replace(table, records=tuple(videos))
+    return EvaluationRows(labels, np.stack(scores), np.stack(targets), table)
 
 
 def score_points(
@@ -133,7 +128,7 @@ def score_points(
     predictor: Predictor,
     num_points: int = NUM_POINTS,
     progress: Callable[[int, int], None] | None = None,
-) -> ScoredRows:
+) -> EvaluationRows:
     """Scores at ``num_points`` equally spaced points of each video, read off its timeline.
 
     The length of a video is where its last row ends: the annotated one. A row holds from its start
@@ -145,7 +140,7 @@ def score_points(
         VideoError: a video cannot be read as a whole.
     """
     needs_times(table, "rows that cut each video into pieces")
-    scores, targets, times, records = [], [], [], []
+    scores, targets, records = [], [], []
     labels = predictor.backend.labels
     for rows, result in _predicted(table, predictor, progress):
         video = VideoRows.gather(rows, labels, result.duration_seconds)
@@ -158,19 +153,9 @@ def score_points(
             )
         scores.append(result.timeline.scores_at(points))
         targets.append(video.targets_at(points, closed=True))
-        times += points.tolist()
-        records += [video.first] * num_points
-    return ScoredRows(
-        evaluation_rows(
-            replace(table, records=tuple(records)),
-            labels,
-            np.concatenate(scores),
-            np.concatenate(targets),
-        ),
-        [record.row for record in records],
-        times,
-        times,
-    )
+        records += [replace(video.first, start_seconds=t, end_seconds=t) for t in points.tolist()]
+    table = replace(table, records=tuple(records))
+    return EvaluationRows(labels, np.concatenate(scores), np.concatenate(targets), table)
 
 
 def needs_times(table: ClipTable, what: str) -> None:
@@ -234,7 +219,7 @@ def score_oracle(
     *,
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
-) -> ScoredRows:
+) -> EvaluationRows:
     """Scores of annotated moments of each video, one row a video.
 
     Time that no row covers counts as without an action. The batch size changes no score;
@@ -250,13 +235,14 @@ def score_oracle(
     if not shown:
         raise DatasetError(f"{table.path}: no row has a label; the oracle keeps nothing")
     targets: list[FloatArray] = []
-    used: list[tuple[Record, float, float]] = []
+    records: list[Record] = []
 
     def clips() -> Iterator[Clip]:
         for rows in shown:
             clip, times, seen = _oracle_clip(rows, backend)
             targets.append(seen)
-            used.append((rows.records[0], float(times[0]), float(times[-1])))
+            start, end = float(times[0]), float(times[-1])
+            records.append(replace(rows.records[0], start_seconds=start, end_seconds=end))
             yield clip
 
     def clips_done(number: int) -> None:
@@ -264,17 +250,10 @@ def score_oracle(
             progress(number, len(shown))
 
     scores = score_clips(clips(), backend, batch_size=batch_size, progress=clips_done)
-    chosen = replace(table, records=tuple(record for record, _, _ in used))
-    return ScoredRows(
-        evaluation_rows(chosen, backend.labels, scores, np.stack(targets)),
-        [record.row for record, _, _ in used],
-        [first for _, first, _ in used],
-        [last for _, _, last in used],
-        (
-            "videos without an annotated action, which the oracle leaves out: "
-            f"{len(videos) - len(shown)}",
-        ),
-    )
+    num_left_out = len(videos) - len(shown)
+    note = f"videos without an annotated action, which the oracle leaves out: {num_left_out}"
+    table = replace(table, records=tuple(records))
+    return EvaluationRows(backend.labels, scores, np.stack(targets), table, (note,))
 
 
 def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, FloatArray]:

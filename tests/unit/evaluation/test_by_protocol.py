@@ -16,7 +16,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.evaluation.by_protocol import evaluate_protocol, evaluate_timelines
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
 from msqnet.evaluation.row_metrics import evaluate_rows
-from msqnet.evaluation.scored_rows import evaluation_rows
+from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.evaluation.views import score_rows
 from msqnet.inference.predictor import Predictor
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
@@ -70,7 +70,7 @@ def evaluated(table: ClipTable, name: ProtocolName, **settings: Any) -> Evaluati
 def test_standard_gives_the_metrics_of_the_rows(table: ClipTable) -> None:
     backend = TrainedBackend()
     scores = score_rows(table, backend)
-    rows = evaluation_rows(table, backend.labels, scores, table.targets(backend.labels))
+    rows = EvaluationRows(backend.labels, scores, table.targets(backend.labels), table)
     expected = evaluate_rows(
         rows,
         thresholds=backend.thresholds,
@@ -79,9 +79,9 @@ def test_standard_gives_the_metrics_of_the_rows(table: ClipTable) -> None:
     ).metrics
     predictor = Predictor(TrainedBackend())
     result, scored = evaluate_protocol(table, predictor, PROTOCOLS["standard"], num_bootstrap=10)
-    assert np.array_equal(scored.rows.scores, scores)
-    assert scored.rows.scores.dtype == np.float32
-    assert scored.row_numbers == [2, 3, 4, 5]
+    assert np.array_equal(scored.scores, scores)
+    assert scored.scores.dtype == np.float32
+    assert scored.table == table
     added = {"protocol", "notes"}
     assert {key: value for key, value in result.metrics.items() if key not in added} == expected
     assert result.metrics["protocol"] == {

@@ -75,10 +75,11 @@ def test_only_annotated_moments_are_seen_and_only_their_labels_are_targets(tmp_p
     done: list[tuple[int, int]] = []
     scored = score_oracle(table, TrainedBackend(), progress=lambda *counts: done.append(counts))
     # The whole video is 0.4 white, the annotated part all but 0.1 s of 4.1 s.
-    assert scored.rows.scores.tolist() == [[1.0, 0.0]]
-    assert scored.rows.targets.tolist() == [[1.0, 0.0]]
-    assert scored.start_seconds == [pytest.approx(4 + 4.1 / 8)]
-    assert scored.end_seconds == [pytest.approx(4 + 4.1 * 7 / 8)]
+    assert scored.scores.tolist() == [[1.0, 0.0]]
+    assert scored.targets.tolist() == [[1.0, 0.0]]
+    (shown,) = scored.table.records
+    assert shown.start_seconds == pytest.approx(4 + 4.1 / 8)
+    assert shown.end_seconds == pytest.approx(4 + 4.1 * 7 / 8)
     assert scored.notes == ("videos without an annotated action, which the oracle leaves out: 1",)
     assert done == [(1, 1)]
 
@@ -90,7 +91,7 @@ def test_label_that_a_sampled_moment_does_not_know_is_unknown(tmp_path: Path) ->
         record(path, 2, labels=("bright",), end_seconds=2.0),
         record(path, 3, labels=("bright",), annotated=known, start_seconds=2.0, end_seconds=4.0),
     )
-    assert score_oracle(table, TrainedBackend()).rows.targets.tolist() == [[1.0, UNKNOWN]]
+    assert score_oracle(table, TrainedBackend()).targets.tolist() == [[1.0, UNKNOWN]]
 
 
 def test_batch_size_changes_no_score(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_batch_size_changes_no_score(tmp_path: Path) -> None:
         for level in (51, 102, 204)
     ]
     scores = [
-        score_oracle(table_of(*rows), TrainedBackend(), batch_size=size).rows.scores
+        score_oracle(table_of(*rows), TrainedBackend(), batch_size=size).scores
         for size in (1, 2, 8)
     ]
     assert np.array_equal(scores[0], scores[1])

@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN
+from msqnet.data.records import UNKNOWN, ClipTable, Record
 from msqnet.errors import ShapeError
 from msqnet.evaluation.row_metrics import DEFINITIONS, REFERENCE_BATCH_SIZE, evaluate_rows, plain
 from msqnet.evaluation.scored_rows import EvaluationRows
@@ -17,6 +19,9 @@ from msqnet.metrics.average_precision import (
     micro_average_precision,
     reference_micro_ap,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Label a: shown by farm and lab; b: by the farm alone; c: known to be absent; d: always present;
 # e: never annotated; f: no positive in training.
@@ -30,15 +35,23 @@ TARGETS = np.array(
 TRAIN_POSITIVES = np.array([20, 4, 9, 9, 9, 0])
 
 
+def table_of(paths: Sequence[str], **columns: Sequence[str]) -> ClipTable:
+    """A row for each path, with its values of the columns."""
+    records = (
+        Record(
+            row + 2, Path(path), path, (), **{key: column[row] for key, column in columns.items()}
+        )
+        for row, path in enumerate(paths)
+    )
+    return ClipTable(Path("clips.csv"), tuple(records))
+
+
 def some_rows(seed: int = 0) -> EvaluationRows:
     return EvaluationRows(
         labels=LABELS,
         scores=np.random.default_rng(seed).random(TARGETS.shape),
         targets=TARGETS,
-        path=[f"clip{row // 2}.mp4" for row in range(12)],
-        group=[f"room{row // 6}" for row in range(12)],
-        source=SOURCES,
-        actor=[""] * 12,
+        table=table_of([f"clip{row // 2}.mp4" for row in range(12)], source=SOURCES),
     )
 
 
@@ -188,9 +201,7 @@ def test_single_label_rows_get_top_k():
     scores = np.array(
         [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]] * 2,
     )
-    rows = EvaluationRows(
-        LabelSet(("x", "y", "z")), scores, np.eye(3)[classes], list("abcdef"), *[[""] * 6] * 3
-    )
+    rows = EvaluationRows(LabelSet(("x", "y", "z")), scores, np.eye(3)[classes], table_of("abcdef"))
     metrics = evaluate_rows(rows, thresholds=0.5, single_label=True, num_bootstrap=100).metrics
     assert metrics["top_1_accuracy"] == pytest.approx(2 / 3)
     assert metrics["top_5_accuracy"] == 1
@@ -205,11 +216,9 @@ def test_single_label_rows_get_top_k():
 def test_order_of_rows_changes_nothing_but_the_reference_figure():
     rows = some_rows()
     order = np.random.default_rng(1).permutation(12)
-    names = {
-        name: [getattr(rows, name)[row] for row in order]
-        for name in ("path", "group", "source", "actor")
-    }
-    shuffled = replace(rows, scores=rows.scores[order], targets=TARGETS[order], **names)
+    shuffled = replace(
+        rows, scores=rows.scores[order], targets=TARGETS[order], table=rows.table.take(order)
+    )
     first, second = evaluated(rows).metrics, evaluated(shuffled).metrics
     assert first.pop("reference_micro_ap") != second.pop("reference_micro_ap")
     numbers = {name for name, value in first.items() if isinstance(value, float)}
@@ -254,10 +263,10 @@ def test_parts_that_do_not_fit_are_refused():
     rows = some_rows()
     with pytest.raises(ShapeError, match=r"scores: found \(12, 5\), expected \(12, 6\)"):
         replace(rows, scores=rows.scores[:, :5])
-    with pytest.raises(ShapeError, match=r"source: found \(3,\), expected \(12,\)"):
-        replace(rows, source=["x"] * 3)
+    with pytest.raises(ShapeError, match=r"targets: found \(3, 6\), expected \(12, 6\)"):
+        replace(rows, targets=TARGETS[:3])
     with pytest.raises(ShapeError, match="0 rows of 6 labels"):
-        EvaluationRows(LABELS, np.zeros((0, 6)), np.zeros((0, 6)), [], [], [], [])
+        EvaluationRows(LABELS, np.zeros((0, 6)), np.zeros((0, 6)), table_of([]))
     with pytest.raises(ShapeError, match=r"train_positive_windows: found shape \(2,\)"):
         evaluated(rows, train_positive_windows=[1, 2])
 
@@ -312,9 +321,10 @@ def test_mixed_actor_benchmark_has_its_16_headline_and_12_well_supported_labels(
         labels=LabelSet(tuple(names)),
         scores=np.random.default_rng(0).random(targets.shape),
         targets=targets,
-        **{
-            name: [record[name] for record in test] for name in ("path", "group", "source", "actor")
-        },
+        table=table_of(
+            [record["path"] for record in test],
+            **{name: [record[name] for record in test] for name in ("group", "source", "actor")},
+        ),
     )
     result = evaluate_rows(
         rows, thresholds=0.5, train_positive_windows=(train_targets == 1).sum(axis=0)
@@ -351,9 +361,7 @@ def thirds_by_frequency(train_positives: list[int] | None) -> dict[str, float | 
     scores = np.tile(np.array([[0.5], [0.1], [0.1], [0.1]]), len(NAMES_OF_THIRDS))
     for label, rank in enumerate(RANK):
         scores[1 : 1 + rank, label] = 0.9
-    rows = EvaluationRows(
-        LabelSet(NAMES_OF_THIRDS), scores, targets, list("wxyz"), [""] * 4, [""] * 4, [""] * 4
-    )
+    rows = EvaluationRows(LabelSet(NAMES_OF_THIRDS), scores, targets, table_of("wxyz"))
     metrics = evaluate_rows(
         rows, thresholds=0.5, train_positive_windows=train_positives, num_bootstrap=0
     ).metrics

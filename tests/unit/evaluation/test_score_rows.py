@@ -90,7 +90,7 @@ def test_strict_labels_stop_before_any_video_is_scored(table: ClipTable) -> None
 def test_perfect_scores_give_a_perfect_headline(table: ClipTable) -> None:
     predictor = Predictor(TrainedBackend())
     result, scored = evaluate_protocol(table, predictor, PROTOCOLS["standard"], num_bootstrap=10)
-    assert scored.rows.scores.shape == (4, 2)
+    assert scored.scores.shape == (4, 2)
     assert result.metrics["macro_map"] == 1.0
     assert "sit" in str(result.metrics)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,8 +9,7 @@ import pytest
 from msqnet.data.records import UNKNOWN, ClipTable, Record
 from msqnet.errors import DatasetError
 from msqnet.evaluation.scored_rows import (
-    ScoredRows,
-    evaluation_rows,
+    EvaluationRows,
     read_score_tables,
     write_score_tables,
 )
@@ -32,9 +32,8 @@ def table(tmp_path: Path) -> ClipTable:
 
 
 def write(folder: Path, table: ClipTable) -> None:
-    rows = evaluation_rows(table, LABELS, SCORES, table.targets(LABELS))
-    scored = ScoredRows(rows, [2, 3], [0.5, None], [2.0, None])
-    write_score_tables(folder, scored, table, {"name": "standard"})
+    rows = EvaluationRows(LABELS, SCORES, table.targets(LABELS), table)
+    write_score_tables(folder, rows, {"name": "standard"})
 
 
 def test_what_was_written_is_read_again(tmp_path: Path, table: ClipTable) -> None:
@@ -71,10 +70,8 @@ def test_scores_without_targets_are_read(tmp_path: Path, table: ClipTable) -> No
 def test_tables_of_different_rows_are_refused(tmp_path: Path, table: ClipTable) -> None:
     write(tmp_path, table)
     kept = (tmp_path / "targets.parquet").read_bytes()
-    scored = ScoredRows(
-        evaluation_rows(table, LABELS, SCORES, table.targets(LABELS)), [2, 9], [0, 0], [1, 1]
-    )
-    write_score_tables(tmp_path, scored, table, {})
+    other = replace(table, records=(table.records[0], replace(table.records[1], row=9)))
+    write(tmp_path, other)
     (tmp_path / "targets.parquet").write_bytes(kept)
     with pytest.raises(DatasetError, match="not of the same rows"):
         read_score_tables(tmp_path)

@@ -90,10 +90,16 @@ def test_points_get_the_scores_of_their_time(tmp_path: Path, predictor: Predicto
     )
     done: list[tuple[int, int]] = []
     scored = score_points(table, predictor, 5, lambda *counts: done.append(counts))
-    assert scored.rows.scores[:, 0].tolist() == [0, 0, 1, 0, 0]
-    assert scored.rows.targets[:, 0].tolist() == [0, 0, 1, 0, 0]
-    assert scored.start_seconds == scored.end_seconds == [0, 2, 4, 6, 8]
-    assert set(scored.rows.path) == {"a.mov"}
+    assert scored.scores[:, 0].tolist() == [0, 0, 1, 0, 0]
+    assert scored.targets[:, 0].tolist() == [0, 0, 1, 0, 0]
+    assert [(r.start_seconds, r.end_seconds) for r in scored.table.records] == [
+        (0, 0),
+        (2, 2),
+        (4, 4),
+        (6, 6),
+        (8, 8),
+    ]
+    assert set(scored.table.clip_ids()) == {"a.mov"}
     assert done == [(1, 1)]
 
 
@@ -101,8 +107,8 @@ def test_open_row_ends_with_its_video(tmp_path: Path, predictor: Predictor) -> N
     path = write_video(tmp_path / "a.mov", [WHITE] * 40)
     table = table_of(record(path, labels=("bright",), start_seconds=1.0))
     scored = score_points(table, predictor, 4)
-    assert scored.start_seconds == [0, 1, 2, 3]
-    assert scored.rows.targets[:, 0].tolist() == [UNKNOWN, 1, 1, 1]
+    assert [record.start_seconds for record in scored.table.records] == [0, 1, 2, 3]
+    assert scored.targets[:, 0].tolist() == [UNKNOWN, 1, 1, 1]
 
 
 def test_points_behind_the_end_of_the_video_are_refused(
@@ -132,10 +138,10 @@ def test_a_videos_score_is_that_of_its_windows(
         record(grey, 4, labels=("dark",)),
     )
     scored = score_windows(table, predictor, merge)
-    assert list(scored.rows.path) == ["a.mov", "b.mov"]
-    np.testing.assert_allclose(scored.rows.scores, [[0.2, 0.8], expected], rtol=1e-6)
-    assert scored.rows.targets.tolist() == [[0, 1], [1, 1]]
-    assert scored.row_numbers == [4, 2]
+    assert list(scored.table.clip_ids()) == ["a.mov", "b.mov"]
+    np.testing.assert_allclose(scored.scores, [[0.2, 0.8], expected], rtol=1e-6)
+    assert scored.targets.tolist() == [[0, 1], [1, 1]]
+    assert [record.row for record in scored.table.records] == [4, 2]
 
 
 def test_videos_that_decode_in_part_are_refused(tmp_path: Path, predictor: Predictor) -> None:
