@@ -51,8 +51,22 @@ def _plain(array: FloatArray) -> list[Any]:
     return [_plain(row) if array.ndim > 1 else float(str(row)) for row in array]
 
 
+class _ByContents:
+    """Compares and hashes a dataclass whose fields are arrays, numbers and tuples of numbers."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            np.array_equal(value, vars(other)[name]) for name, value in vars(self).items()
+        )
+
+    def __hash__(self) -> int:
+        # As float64, and without a negative zero: equal values give equal bytes.
+        arrays = (np.asarray(value, dtype=np.float64) + 0.0 for value in vars(self).values())
+        return hash(tuple(array.tobytes() for array in arrays))
+
+
 @dataclass(frozen=True, eq=False)
-class WindowScores:
+class WindowScores(_ByContents):
     """Scores of one window of a video; its times count from the first frame, the end is exclusive.
 
     Attributes:
@@ -72,19 +86,9 @@ class WindowScores:
         object.__setattr__(self, "scores", _checked_scores(self.scores, "WindowScores.scores", 1))
         object.__setattr__(self, "motion_box", tuple(float(side) for side in self.motion_box))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, WindowScores) and (
-            (self.start_seconds, self.end_seconds, self.motion_box)
-            == (other.start_seconds, other.end_seconds, other.motion_box)
-            and np.array_equal(self.scores, other.scores)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.start_seconds, self.end_seconds, self.motion_box))
-
 
 @dataclass(frozen=True, eq=False)
-class Timeline:
+class Timeline(_ByContents):
     """Scores over time, constant within each step ``[edges_seconds[n], edges_seconds[n + 1])``.
 
     Attributes:
@@ -113,16 +117,6 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Timeline)
-            and np.array_equal(self.edges_seconds, other.edges_seconds)
-            and np.array_equal(self.scores, other.scores)
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.edges_seconds.tobytes())
-
     def scores_at(self, times_seconds: SecondsArray) -> FloatArray:
         """(M, K) float32 scores at (M,) times; outside the timeline, those of the nearest step."""
         steps = np.searchsorted(self.edges_seconds, times_seconds, side="right") - 1
@@ -134,23 +128,13 @@ class Segment:
     """An interval in which a label is present; times as of `WindowScores`.
 
     Attributes:
-        score: Mean score of the label over the segment, in [0, 1].
+        score: mean score of the label over the segment, in [0, 1].
     """
 
     label: str
     start_seconds: float
     end_seconds: float
     score: float
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The highest score of a label and the step in which it is reached."""
-
-    label: str
-    score: float
-    start_seconds: float
-    end_seconds: float
 
 
 @dataclass(frozen=True)
@@ -238,15 +222,17 @@ class VideoPredictions:
         warning = self.novelty.warning if self.novelty else ""
         return (*self.notes, warning) if warning else self.notes
 
-    def peaks(self, count: int) -> list[Peak]:
-        """At most ``count`` labels with the highest scores anywhere in the video, best first."""
+    def peaks(self, count: int) -> list[Segment]:
+        """The highest score of a label and the step of the timeline in which it is reached.
+
+        At most ``count`` labels, those with the highest scores anywhere in the video, best first.
+        """
         steps = self.timeline.scores.argmax(axis=0)  # (K,)
         best = self.timeline.scores.max(axis=0)  # (K,)
-        edges = self.timeline.edges_seconds
-        order = np.argsort(-best, kind="stable")[:count]
+        starts, ends = self.timeline.edges_seconds[steps], self.timeline.edges_seconds[steps + 1]
         return [
-            Peak(self.labels.names[k], float(best[k]), *edges[[steps[k], steps[k] + 1]].tolist())
-            for k in order
+            Segment(self.labels.names[k], float(starts[k]), float(ends[k]), float(best[k]))
+            for k in np.argsort(-best, kind="stable")[:count]
         ]
 
     def to_json(self) -> str:
