@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -27,8 +28,6 @@ from msqnet.process import num_usable_cores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
-
 _TESTED_PYTHON = (3, 11)
 _UNWANTED = {
     "torchvision": "beside torch's CPU build it breaks `import transformers`",
@@ -41,14 +40,13 @@ _LEAST_MEMORY_BYTES = 2 * _GIB
 _LEAST_DISK_BYTES = _GIB
 _LEAST_FILES = 256
 _HUB_TIMEOUT_SECONDS = 5.0
-_TEST_SIZE_PIXELS = 64
 _TEST_NUM_FRAMES = 50
 _TEST_FPS = 25
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the output, under the heading ``topic``.
+    """One line of the output.
 
     Attributes:
         status: ``problem`` if msqnet does not work without it; ``note`` if only an optional part
@@ -56,30 +54,26 @@ class CheckResult:
         advice: what to do about it; empty if all is well.
     """
 
-    topic: str
     name: str
     value: str
     status: Literal["ok", "note", "problem"] = "ok"
     advice: str = ""
 
 
-def _note_if(condition: bool, topic: str, name: str, value: str, advice: str) -> CheckResult:
+def _note_if(condition: bool, name: str, value: str, advice: str) -> CheckResult:
     """A note with advice if the condition holds, else a result without."""
-    if condition:
-        return CheckResult(topic, name, value, "note", advice)
-    return CheckResult(topic, name, value)
+    return CheckResult(name, value, "note", advice) if condition else CheckResult(name, value)
 
 
 def check_packages() -> Iterator[CheckResult]:
     """Python, the system, dependencies with versions, optional parts, environment variables."""
     yield _note_if(
         sys.version_info[:2] != _TESTED_PYTHON,
-        "packages",
         "Python",
         f"{platform.python_version()}, {platform.platform()}",
         "msqnet is tested on Python 3.11",
     )
-    yield CheckResult("packages", "msqnet", __version__)
+    yield CheckResult("msqnet", __version__)
     requirements = [Requirement(text) for text in requires("msqnet") or ()]
     for requirement in requirements:
         if requirement.marker is None:
@@ -88,44 +82,42 @@ def check_packages() -> Iterator[CheckResult]:
     for name, why in _UNWANTED.items():
         if find_spec(name) is not None:
             advice = f"{why}: pip uninstall {name}"
-            yield CheckResult("packages", name, _installed(name) or "there", "note", advice)
+            yield CheckResult(name, _installed(name) or "there", "note", advice)
     found = [f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ]
     value = ", ".join(found) or "no variable of msqnet is set"
-    yield CheckResult("packages", "environment", value)
+    yield CheckResult("environment", value)
 
 
 def check_dependency(requirement: Requirement) -> CheckResult:
     """Whether a required package is installed in a version that fits."""
-    found = _installed(requirement.name)
-    # A local version such as 2.13.0+cpu is the same release.
-    if found is not None and requirement.specifier.contains(found, prereleases=True):
-        return CheckResult("packages", requirement.name, found)
+    found = _installed(requirement.name) or "not installed"
+    if _is_met(requirement):
+        return CheckResult(requirement.name, found)
     advice = f"pip install '{requirement.name}{requirement.specifier}'"
-    return CheckResult("packages", requirement.name, found or "not installed", "problem", advice)
+    return CheckResult(requirement.name, found, "problem", advice)
 
 
 def check_extras(requirements: list[Requirement]) -> Iterator[CheckResult]:
     """One line for each optional part that the markers name: installed, or what is missing."""
     missing: dict[str, list[str]] = {}
     for requirement in requirements:
-        found = _installed(requirement.name)
-        is_there = found is not None and requirement.specifier.contains(found, prereleases=True)
-        for extra in _extras_of(requirement):
-            missing.setdefault(extra, [])
-            if requirement.name != "msqnet" and not is_there:
-                missing[extra].append(requirement.name)
+        marker = requirement.marker
+        # The extras in a marker such as ``extra == 'serve'``, where the rest of it holds.
+        for extra in re.findall(r"""extra == ["']([^"']+)""", str(marker)):
+            if marker is not None and marker.evaluate({"extra": extra}):
+                names = missing.setdefault(extra, [])
+                if requirement.name != "msqnet" and not _is_met(requirement):
+                    names.append(requirement.name)
     missing.pop("all", None)
     for extra, names in sorted(missing.items()):
         value = f"missing: {', '.join(names)}" if names else "installed"
-        name = f"msqnet[{extra}]"
-        yield _note_if(bool(names), "packages", name, value, f"pip install '{name}'")
+        yield _note_if(bool(names), f"msqnet[{extra}]", value, f"pip install 'msqnet[{extra}]'")
 
 
-def _extras_of(requirement: Requirement) -> list[str]:
-    """The extras in a marker such as ``extra == 'serve'``, where the rest of it holds."""
-    parts = str(requirement.marker).replace('"', "'").split("'")
-    names = [parts[i + 1] for i in range(0, len(parts) - 1, 2) if "extra ==" in parts[i]]
-    return [name for name in names if requirement.marker.evaluate({"extra": name})]  # type: ignore[union-attr]
+def _is_met(requirement: Requirement) -> bool:
+    found = _installed(requirement.name)
+    # A local version such as 2.13.0+cpu is the same release.
+    return found is not None and requirement.specifier.contains(found, prereleases=True)
 
 
 def _installed(name: str) -> str | None:
@@ -144,11 +136,10 @@ def check_codecs() -> Iterator[CheckResult]:
         for name, found in sorted(av.library_versions.items())
         if name in ("libavcodec", "libavformat")
     )
-    yield CheckResult("video", "FFmpeg", f"PyAV {av.__version__} with {libraries}")
+    yield CheckResult("FFmpeg", f"PyAV {av.__version__} with {libraries}")
     missing = [name for name in _DECODERS if not has_codec(name, "r")]
     yield _note_if(
         bool(missing),
-        "video",
         "decoders",
         f"of {', '.join(_DECODERS)}: {'not ' + ', '.join(missing) if missing else 'all'}",
         "videos of these codecs cannot be read: pip install --upgrade --force-reinstall av",
@@ -156,7 +147,6 @@ def check_codecs() -> Iterator[CheckResult]:
     encoder = next((name for name in ("libx264", "h264") if has_codec(name, "w")), None)
     yield _note_if(
         encoder is None,
-        "video",
         "encoder for annotated videos",
         encoder or "no H.264 encoder",
         "`predict --overlay` cannot write .mp4: install PyAV's wheel (pip)",
@@ -188,26 +178,25 @@ def check_devices() -> Iterator[CheckResult]:
     capability = torch.backends.cpu.get_cpu_capability()
     yield _note_if(
         capability.upper() in ("DEFAULT", "NO AVX"),
-        "devices",
         "CPU",
         f"cores: {cores}, threads: {threads}, instructions: {capability}, {bf16('cpu')}",
         "torch finds neither AVX2 nor better: several times slower",
     )
     if threads < cores and "OMP_NUM_THREADS" not in os.environ:
         value = f"{threads} of {cores} cores"
-        yield CheckResult("devices", "threads", value, "note", "set OMP_NUM_THREADS")
+        yield CheckResult("threads", value, "note", "set OMP_NUM_THREADS")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
             value = f"{about.name}, {about.total_memory / _GIB:.0f} GiB, {bf16('cuda', number)}"
-            yield CheckResult("devices", f"GPU {number}", value)
+            yield CheckResult(f"GPU {number}", value)
         return
     has_mps = torch.backends.mps.is_available()
-    yield CheckResult("devices", "GPU", "Apple's (mps)" if has_mps else "none that torch can use")
+    yield CheckResult("GPU", "Apple's (mps)" if has_mps else "none that torch can use")
     if Path("/proc/driver/nvidia/version").exists():
         why = "cannot use it" if torch.version.cuda else "is a build without CUDA"
         advice = "install torch's CUDA build that fits the driver (pytorch.org, Get Started)"
-        yield CheckResult("devices", "NVIDIA driver", f"there, but torch {why}", "note", advice)
+        yield CheckResult("NVIDIA driver", f"there, but torch {why}", "note", advice)
 
 
 def check_resources(folder: Path) -> Iterator[CheckResult]:
@@ -215,7 +204,6 @@ def check_resources(folder: Path) -> Iterator[CheckResult]:
     available, total = memory_bytes()
     yield _note_if(
         available < _LEAST_MEMORY_BYTES,
-        "resources",
         "memory",
         f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB free",
         "close other programs, or use a smaller --batch-size",
@@ -229,7 +217,6 @@ def check_resources(folder: Path) -> Iterator[CheckResult]:
         room = shutil.disk_usage(shared).free
         yield _note_if(
             room < _LEAST_DISK_BYTES // 4,
-            "resources",
             "shared memory",
             f"{room / _GIB:.2f} GiB free",
             "training with --train.num-workers above 0 can fail: docker run --shm-size=1g",
@@ -242,13 +229,13 @@ def check_disk(name: str, folder: Path) -> CheckResult:
         room = shutil.disk_usage(folder).free
     except OSError as error:
         value = f"{folder}: {error}"
-        return CheckResult("resources", name, value, "problem", "choose another folder")
+        return CheckResult(name, value, "problem", "choose another folder")
     if not os.access(folder, os.W_OK):
         value = f"{folder}: not writable"
-        return CheckResult("resources", name, value, "note", "write results elsewhere: --out")
+        return CheckResult(name, value, "note", "write results elsewhere: --out")
     value = f"{folder}: {room / _GIB:.1f} GiB free"
     is_short = room < _LEAST_DISK_BYTES
-    return _note_if(is_short, "resources", name, value, "free some space before a long run")
+    return _note_if(is_short, name, value, "free some space before a long run")
 
 
 def check_open_files() -> CheckResult:
@@ -258,7 +245,7 @@ def check_open_files() -> CheckResult:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     value = str(soft) if soft >= 0 else "any number"
     advice = f"ulimit -n {hard if hard > 0 else 1024}"
-    return _note_if(0 <= soft < _LEAST_FILES, "resources", "open files allowed", value, advice)
+    return _note_if(0 <= soft < _LEAST_FILES, "open files allowed", value, advice)
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -287,19 +274,17 @@ def check_hub(*, offline: bool = False) -> Iterator[CheckResult]:
 
     if offline or constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "not tried: --offline"
-        yield CheckResult("models", "Hub", why)
+        yield CheckResult("Hub", why)
     else:
         yield check_address(constants.ENDPOINT)
     try:
         cache = scan_cache_dir()
     except CacheNotFound as error:
-        value = f"none ({error.cache_dir} does not exist)"
-        yield CheckResult("models", "fetched models", value)
+        yield CheckResult("fetched models", f"none ({error.cache_dir} does not exist)")
         return
     damaged = cache.warnings
     yield _note_if(
         bool(damaged),
-        "models",
         "fetched models",
         f"{len(cache.repos)}, {cache.size_on_disk / 1e9:.2f} GB",
         f"{len(damaged)} damaged entries: check with hf cache verify, remove with hf cache rm",
@@ -311,13 +296,12 @@ def check_address(endpoint: str) -> CheckResult:
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_SECONDS) as response:
-            return CheckResult("models", "Hub", f"{endpoint} responds ({response.status})")
+            return CheckResult("Hub", f"{endpoint} responds ({response.status})")
     except urllib.error.HTTPError as error:
         # It responded: a HEAD of the front page may be rejected where files are not.
-        return CheckResult("models", "Hub", f"{endpoint} responds ({error.code})")
+        return CheckResult("Hub", f"{endpoint} responds ({error.code})")
     except (OSError, ValueError) as error:
         return CheckResult(
-            "models",
             "Hub",
             f"{endpoint} cannot be reached: {getattr(error, 'reason', error)}",
             "note",
@@ -332,52 +316,40 @@ def self_test(model: str | None = None, device: str = "auto") -> Iterator[CheckR
     with tempfile.TemporaryDirectory(prefix="msqnet-") as folder:
         path = Path(folder) / "self-test.mkv"
         try:
-            _write_video(path)
-            yield _test_reading(path)
+            yield _test_video(path)
             yield _test_model(path, model, device)
         except Exception as error:  # any error belongs in the output
             value = f"{type(error).__name__}: {error}"
             advice = "put this whole output into a report of the problem"
-            yield CheckResult("self-test", "failed", value, "problem", advice)
-    yield CheckResult("self-test", "took", f"{time.perf_counter() - start:.1f} s")
+            yield CheckResult("failed", value, "problem", advice)
+    yield CheckResult("took", f"{time.perf_counter() - start:.1f} s")
 
 
-def _frame(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """A bright square that moves to the right over a grey ground, (H, W, 3) uint8."""
+def _test_video(path: Path) -> CheckResult:
+    """Write a video losslessly, and read it: exactly what was drawn must come back."""
+    import av
     import numpy as np
 
-    frame = np.full((_TEST_SIZE_PIXELS, _TEST_SIZE_PIXELS, 3), 60, dtype=np.uint8)
-    left = number % (_TEST_SIZE_PIXELS - 16)
-    frame[24:40, left : left + 16] = 230
-    return frame
-
-
-def _write_video(path: Path) -> None:
-    """Losslessly, so that reading must return exactly what was drawn."""
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=_TEST_FPS)
-        stream.width = stream.height = _TEST_SIZE_PIXELS
-        stream.pix_fmt = "bgr0"
-        for number in range(_TEST_NUM_FRAMES):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(_frame(number), format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def _test_reading(path: Path) -> CheckResult:
     from msqnet.video.reader import open_video
 
+    drawn = np.full((_TEST_NUM_FRAMES, 64, 64, 3), 60, dtype=np.uint8)  # (T, H, W, 3)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=_TEST_FPS)
+        stream.height, stream.width = drawn.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for number, image in enumerate(drawn):
+            left = number % 48
+            image[24:40, left : left + 16] = 230  # a bright square that moves to the right
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
     with open_video(path) as video:
-        wanted = [0, 17, _TEST_NUM_FRAMES - 1]
-        pixels = video.frames_by_index(wanted).pixels.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
-        pairs = zip(wanted, pixels, strict=True)
-        differing = [number for number, found in pairs if (found != _frame(number)).any()]
-        if video.num_frames != _TEST_NUM_FRAMES or differing:
+        pixels = video.frames_by_index(range(_TEST_NUM_FRAMES)).pixels  # (T, 3, H, W)
+        differing = (pixels.permute(0, 2, 3, 1).numpy() != drawn).any(axis=(1, 2, 3)).nonzero()[0]
+        if video.num_frames != _TEST_NUM_FRAMES or len(differing):
             value = f"{video.num_frames} of {_TEST_NUM_FRAMES} frames read, {differing} differ"
             advice = "videos are not read correctly: pip install --force-reinstall av"
-            return CheckResult("self-test", "video", value, "problem", advice)
-    return CheckResult("self-test", "video", f"{_TEST_NUM_FRAMES} frames read back exactly")
+            return CheckResult("video", value, "problem", advice)
+    return CheckResult("video", f"{_TEST_NUM_FRAMES} frames read back exactly")
 
 
 def _test_model(path: Path, model: str | None, device: str) -> CheckResult:
@@ -390,9 +362,9 @@ def _test_model(path: Path, model: str | None, device: str) -> CheckResult:
     if predictor(path) != result:
         value = "two predictions of the same video differ"
         advice = "the device computes incorrectly; try --device cpu"
-        return CheckResult("self-test", "model", value, "problem", advice)
+        return CheckResult("model", value, "problem", advice)
     value = (
         f"{len(result.labels)} labels, {len(result.windows)} windows scored in {seconds:.2f} s "
         f"({result.duration_seconds / seconds:.1f} s of video per second), twice the same result"
     )
-    return CheckResult("self-test", "model", value)
+    return CheckResult("model", value)

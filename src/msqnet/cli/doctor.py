@@ -34,15 +34,15 @@ def doctor(
         0 if msqnet works here, 1 if anything it needs does not.
     """
     num_problems = num_notes = 0
-    topic = ""
-    for result in _results(model, device, offline=offline):
+    shown_topic = ""
+    for topic, result in _results(model, device, offline=offline):
         num_problems += result.status == "problem"
         num_notes += result.status == "note"
         if as_json:
-            print(json.dumps(asdict(result)), flush=True)
+            print(json.dumps({"topic": topic, **asdict(result)}), flush=True)
             continue
-        if result.topic != topic:
-            topic = result.topic
+        if topic != shown_topic:
+            shown_topic = topic
             print(f"\n{topic}", flush=True)
         mark = "PROBLEM" if result.status == "problem" else result.status
         print(f"  {mark:<8}{result.name}: {result.value}", flush=True)
@@ -53,16 +53,19 @@ def doctor(
     return 1 if num_problems else 0
 
 
-def _results(model: str | None, device: str, *, offline: bool) -> Iterator[CheckResult]:
-    """All checks, the cheap ones first; if a package is missing, only those of packages."""
+def _results(model: str | None, device: str, *, offline: bool) -> Iterator[tuple[str, CheckResult]]:
+    """Topics and checks, the cheap ones first; if a package is missing, only those of packages."""
     from msqnet import diagnosis
 
     packages = list(diagnosis.check_packages())
-    yield from packages
+    yield from (("packages", result) for result in packages)
     if any(result.status == "problem" for result in packages):
         return
-    yield from diagnosis.check_codecs()
-    yield from diagnosis.check_devices()
-    yield from diagnosis.check_resources(Path.cwd())
-    yield from diagnosis.check_hub(offline=offline)
-    yield from diagnosis.self_test(model, device)
+    for topic, results in (
+        ("video", diagnosis.check_codecs()),
+        ("devices", diagnosis.check_devices()),
+        ("resources", diagnosis.check_resources(Path.cwd())),
+        ("models", diagnosis.check_hub(offline=offline)),
+        ("self-test", diagnosis.self_test(model, device)),
+    ):
+        yield from ((topic, result) for result in results)
