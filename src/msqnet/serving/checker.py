@@ -46,17 +46,12 @@ _PLAYABLE_PIXELS = frozenset({"yuv420p", "yuvj420p"})
 
 
 class Checker:
-    """The checker process, seen from the server. It does one check at a time."""
+    """The checker process ``child``, seen from the server. It does one check at a time."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self._child = ChildProcess("checker", run_checker, limits, _START_SECONDS)
+        self.child = ChildProcess("checker", run_checker, limits, _START_SECONDS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checks")
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the checker."""
-        return self._child.pid
 
     def submit(self, path: Path, name: str) -> Future[VideoFactsBody]:
         """Check a file, which messages call ``name``; the result may be a `RequestError`."""
@@ -65,13 +60,13 @@ class Checker:
     def stop(self) -> None:
         """End the process."""
         self._thread.shutdown(cancel_futures=True, wait=False)
-        self._child.kill()
+        self.child.kill()
 
     def _check(self, path: Path, name: str) -> VideoFactsBody:
         try:
-            if not self._child.is_running:
-                self._child.start()
-            facts: VideoFactsBody = self._child.ask(path, self._limits.check_seconds)
+            if not self.child.is_running:
+                self.child.start()
+            facts: VideoFactsBody = self.child.ask(path, self._limits.check_seconds)
         except (ChildDied, ChildTimedOut) as error:
             ending = str(error) if isinstance(error, ChildTimedOut) else "crashes the decoder"
             message = f"{name}: opening it {ending}; re-encode the file"

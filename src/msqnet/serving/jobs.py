@@ -315,6 +315,7 @@ class WorkerHost:
         target: runs in the process.
 
     Attributes:
+        child: the process.
         facts: the model, for clients; None until it is loaded.
         failure: why the worker cannot be started; None if it can.
     """
@@ -327,32 +328,22 @@ class WorkerHost:
         on_failure: Callable[[], None],
         target: Target = run_worker,
     ) -> None:
-        self._child = ChildProcess("worker", target, settings, _START_SECONDS)
+        self.child = ChildProcess("worker", target, settings, _START_SECONDS)
         self._limits, self._jobs, self._on_failure = limits, jobs, on_failure
         self._stopping = threading.Event()
-        self._first: Callable[[WorkerHost], None] = lambda _: None
-        self._thread = threading.Thread(target=self._run, name="worker host", daemon=True)
         self.facts: ModelBody | None = None
         self.failure: str | None = None
 
     @property
     def is_ready(self) -> bool:
         """Whether the model is loaded and the worker runs."""
-        return self.facts is not None and self._child.is_running
+        return self.facts is not None and self.child.is_running
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the worker."""
-        return self._child.pid
-
-    @property
-    def num_restarts(self) -> int:
-        """How often the worker was restarted."""
-        return max(0, self._child.num_starts - 1)
-
-    def start(self, first: Callable[[WorkerHost], None] | None = None) -> None:
+    def start(self, first: Callable[[WorkerHost], None] = lambda _: None) -> None:
         """Load the model, call ``first``, then work through the queue; returns at once."""
-        self._first = first or self._first
+        self._thread = threading.Thread(
+            target=self._run, args=(first,), name="worker host", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -360,21 +351,21 @@ class WorkerHost:
         self._stopping.set()
         self._jobs.close()
         self._thread.join(self._limits.stop_seconds)
-        self._child.kill()
+        self.child.kill()
         self._thread.join()
 
     def make(self, request: WorkerRequest) -> None:
         """Make a file outside the queue; only for use in ``first`` of `start`."""
-        self._child.ask(request, self._limits.job_seconds, is_cancelled=self._stopping.is_set)
+        self.child.ask(request, self._limits.job_seconds, is_cancelled=self._stopping.is_set)
 
-    def _run(self) -> None:
+    def _run(self, first: Callable[[WorkerHost], None]) -> None:
         if not self._start_worker():
             self._on_failure()
             return
-        self._first(self)
+        first(self)
         while not self._stopping.is_set():
             self._jobs.remove_old()
-            if not self._child.is_running and not self._start_worker():
+            if not self.child.is_running and not self._start_worker():
                 self._stopping.wait(_RESTART_PAUSE_SECONDS)
                 continue
             found = self._jobs.next_task(_IDLE_SECONDS)
@@ -385,11 +376,11 @@ class WorkerHost:
                 if error is not None:
                     _logger.warning("%s failed: %s", task.request.kind, error.message)
                 self._jobs.finish(job, task, state, error, time.monotonic() - started)
-        self._child.stop()
+        self.child.stop()
 
     def _start_worker(self) -> bool:
         try:
-            self.facts = self._child.start()
+            self.facts = self.child.start()
         except (MsqnetError, OSError) as error:
             if not self._stopping.is_set():
                 self.failure = str(error)
@@ -408,7 +399,7 @@ class WorkerHost:
             return task.is_cancelled or self._stopping.is_set()
 
         try:
-            self._child.ask(request, self._limits.job_seconds, on_progress, is_cancelled)
+            self.child.ask(request, self._limits.job_seconds, on_progress, is_cancelled)
         except Cancelled:
             return State.CANCELLED, None
         except ChildTimedOut as error:

@@ -44,12 +44,16 @@ class ServiceMetrics(Collector):
             for key, count in sorted(values.copy().items()):
                 family.add_metric(key, count)
             yield family
-        restarts = float(worker.num_restarts)
+        restarts = float(max(0, worker.child.num_starts - 1))
         yield CounterMetricFamily("msqnet_worker_restarts", "Workers lost.", value=restarts)
         memory = GaugeMetricFamily(
             "msqnet_resident_memory_bytes", "Memory by process.", labels=["process"]
         )
-        pids = {"server": os.getpid(), "worker": worker.pid, "checker": service.checker.pid}
+        pids = {
+            "server": os.getpid(),
+            "worker": worker.child.pid,
+            "checker": service.checker.child.pid,
+        }
         for name, pid in pids.items():
             if pid is not None:
                 with suppress(psutil.Error):  # it has just ended

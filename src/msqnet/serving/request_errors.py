@@ -24,19 +24,11 @@ STATUS_OF: Mapping[str, int] = {
     "upload_too_large": 413,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
-    "invalid_request": 422,
-    "unknown_label": 422,
-    "not_a_video": 422,
-    "video_too_long": 422,
-    "too_many_frames": 422,
-    "too_many_windows": 422,
-    "frame_too_large": 422,
-    "check_failed": 422,
     "queue_full": 429,
     "model_loading": 503,
     "stopping": 503,
 }
-"""HTTP status of each error code."""
+"""HTTP status of error codes; that of all others is 422."""
 
 _DESCRIPTIONS = {
     400: "The form cannot be read.",
@@ -78,7 +70,7 @@ class RequestError(ServiceError):
     """A request that is rejected, or a job that fails; it can be pickled.
 
     Args:
-        code: a key of `STATUS_OF`, or the cause of a failed job.
+        code: what happened, for programs; see `STATUS_OF`.
         message: what was found, what was expected, what to do next.
         limit: name of the limit that was exceeded, with its value and the value found.
         retry_after_seconds: when to try again.

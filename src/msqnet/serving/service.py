@@ -66,6 +66,7 @@ class Service:
         on_failure: called if the model cannot be loaded.
 
     Attributes:
+        examples: those that can be used now, by name.
         started_at: by the monotonic clock.
         requests: number of requests by method, route and status.
         errors: number of error responses by code.
@@ -77,7 +78,7 @@ class Service:
 
     def __init__(self, settings: ServerSettings, on_failure: Callable[[], None]) -> None:
         self._candidates = _example_candidates(settings.examples)
-        self._examples: dict[str, Example] = {}
+        self.examples: dict[str, Example] = {}
         self.limits = settings.limits
         self.storage = Storage(settings.work_folder)
         self.jobs = Jobs(self.limits, self.storage)
@@ -117,8 +118,7 @@ class Service:
         """
         model = self.model
         with self.jobs.place():
-            job_id = new_id()
-            folder = self.storage.new_folder(job_id)
+            folder = self.storage.new_folder(new_id())
             try:
                 video = folder / "video"
                 name, fields = await receive_form(request, video, self.limits)
@@ -126,7 +126,7 @@ class Service:
                 self._check_labels(options, model)
                 facts = await asyncio.wrap_future(self.checker.submit(video, name))
                 self._check_windows(options, model, facts)
-                return self._queue(job_id, folder, video, name, facts, options)
+                return self._queue(folder, video, name, facts, options)
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self.storage.remove, folder))
                 raise
@@ -137,10 +137,8 @@ class Service:
         self._check_labels(options, model)
         self._check_windows(options, model, example.facts)
         with self.jobs.place():
-            job_id = new_id()
-            folder = self.storage.new_folder(job_id)
-            path = example.path
-            return self._queue(job_id, folder, path, path.name, example.facts, options)
+            folder = self.storage.new_folder(new_id())
+            return self._queue(folder, example.path, example.path.name, example.facts, options)
 
     def extra(self, job: Job, kind: Kind) -> Task:
         """The task that makes a preview, an overlay or a report."""
@@ -171,20 +169,15 @@ class Service:
         )
         return self.jobs.extra(job, request)
 
-    def examples(self) -> list[Example]:
-        """The examples that can be used now."""
-        return list(self._examples.values())
-
     def example(self, name: str) -> Example:
         """The example of this name."""
-        example = self._examples.get(name)
+        example = self.examples.get(name)
         if example is None:
             raise RequestError("not_found", f"no example {name[:80]!r}")
         return example
 
     def _queue(
         self,
-        job_id: str,
         folder: Path,
         video: Path,
         name: str,
@@ -192,17 +185,16 @@ class Service:
         options: PredictionOptions,
     ) -> Job:
         request = WorkerRequest(Kind.PREDICTION, video, folder / "result.json", name, options)
-        job = Job(job_id, folder, facts, Task(request))
+        job = Job(folder.name, folder, facts, Task(request))
         self.jobs.add(job)
         return job
 
     def _check_labels(self, options: PredictionOptions, model: ModelBody) -> None:
         labels, allowed = options.labels, self.limits.num_labels
-        if labels is None and not model.labels:
-            raise RequestError(
-                "invalid_request", "labels: this model has none of its own: name some"
-            )
         if labels is None:
+            if not model.labels:
+                message = "labels: this model has none of its own: name some"
+                raise RequestError("invalid_request", message)
             return
         if len(labels) > allowed:
             what = f"labels: found {len(labels)}"
@@ -249,7 +241,7 @@ class Service:
                 _logger.warning("no picture of example %s: %s", path.name, error)
                 picture = None
             body = ExampleBody(
-                name=path.name if path.stem in self._examples else path.stem,
+                name=path.name if path.stem in self.examples else path.stem,
                 title=title,
                 file_name=path.name,
                 duration_seconds=facts.duration_seconds,
@@ -259,7 +251,7 @@ class Service:
                 has_picture=picture is not None,
             )
             # A new dict, because another thread may be reading the old one.
-            self._examples = {**self._examples, body.name: Example(path, facts, picture, body)}
+            self.examples = {**self.examples, body.name: Example(path, facts, picture, body)}
 
 
 def _example_candidates(folder: Path | None) -> list[tuple[Path, str, str]]:

@@ -171,7 +171,7 @@ def test_checker_that_hangs_is_replaced(write_video: Callable[..., Path]) -> Non
     path = write_video("clip.mp4")
     checker = Checker(ServerLimits(check_seconds=2))
     checker.submit(path, "clip.mp4").result()
-    first = checker.pid
+    first = checker.child.pid
     assert first is not None
     os.kill(first, signal.SIGSTOP)
 
@@ -180,5 +180,5 @@ def test_checker_that_hangs_is_replaced(write_video: Callable[..., Path]) -> Non
 
     assert caught.value.detail.code == "check_failed"
     assert checker.submit(path, "clip.mp4").result().num_frames == 12
-    assert checker.pid != first
+    assert checker.child.pid != first
     checker.stop()

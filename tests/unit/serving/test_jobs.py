@@ -271,16 +271,16 @@ def test_dead_or_slow_worker_fails_its_job_and_does_the_next_one(bench: Bench) -
     assert outcomes["hang"].error is not None
     assert outcomes["hang"].error.limit == "job_seconds"
     assert outcomes["good"].state is State.DONE
-    assert bench.host.num_restarts == 2
+    assert bench.host.child.num_starts == 3
 
 
 def test_killed_worker_fails_its_job_and_does_the_next_one(bench: Bench) -> None:
     first, second = bench.add("hang"), bench.add("good")
     while first.prediction.state is not State.RUNNING:
         time.sleep(0.01)
-    assert bench.host.pid is not None
+    assert bench.host.child.pid is not None
 
-    os.kill(bench.host.pid, signal.SIGKILL)
+    os.kill(bench.host.child.pid, signal.SIGKILL)
 
     error = bench.outcome(first).error
     assert error is not None
@@ -297,7 +297,7 @@ def test_cancelled_prediction_is_cancelled_and_the_worker_stays(bench: Bench) ->
 
     assert bench.outcome(job).state is State.CANCELLED
     assert bench.outcome(bench.add("good")).state is State.DONE
-    assert bench.host.num_restarts == 0
+    assert bench.host.child.num_starts == 1
     assert not job.folder.exists()
 
 
@@ -313,7 +313,7 @@ def test_stopping_cancels_what_runs_and_ends_the_worker(tmp_path: Path) -> None:
 
     assert time.monotonic() - started < 10
     assert (job.prediction.state, waiting.prediction.state) == (State.CANCELLED,) * 2
-    assert bench.host.pid is None
+    assert bench.host.child.pid is None
     bench.storage.close()
 
 

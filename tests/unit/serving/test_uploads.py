@@ -87,7 +87,7 @@ class Upload:
         try:
             self.form = await receive_form(Request(scope, receive), self.path, self.limits)
         except RequestError as error:
-            self.error, status = error, STATUS_OF[error.detail.code]
+            self.error, status = error, STATUS_OF.get(error.detail.code, 422)
             self.num_read_at_error = self.num_read
         await Response(status_code=status)(scope, receive, send)
 
@@ -97,7 +97,7 @@ def _rejected(upload: Upload, code: str, words: str = "") -> RequestError:
     assert error is not None
     assert error.detail.code == code
     assert words in str(error)
-    assert upload.status == STATUS_OF[code]
+    assert upload.status == STATUS_OF.get(code, 422)
     assert not upload.path.exists()
     return error
 
