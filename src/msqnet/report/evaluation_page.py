@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,10 +33,8 @@ _SMALLEST_SCORE = 1e-7
 """Keeps the loss of a score of exactly 0 or 1 finite; a float32 near 1 cannot come nearer."""
 
 _NUM_PAIRS = 12
-_MIN_PAIR_ROWS = 3
 _MAX_MATRIX_LABELS = 40
 _PLOT_LEFT, _PLOT_TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 26, 8, 168, 108
-_CELL, _MATRIX_LEFT, _MATRIX_TOP = 28, 180, 130
 
 
 _LABEL_NUMBERS = {"ap": "ap", "low": "ap_low", "high": "ap_high", "chance": "chance_ap"} | {
@@ -151,22 +149,22 @@ def _pictures(
     thresholds = np.array([row["threshold"] for row in known])
     is_trained = np.array([row["train_positive_windows"] != 0 for row in known])
     curves = label_curves(tables.labels, tables.scores, targets, thresholds)
-    drawn = [draw_curve(curve, row_of[curve.label]["ap"] or 0.0) for curve in curves]
     # Of the trained labels that are true somewhere; others have no row to read.
     chosen = np.flatnonzero(is_trained & (targets == 1).any(axis=0))
     names = [tables.labels[k] for k in chosen]
-    pairs = cooccurrence(names, tables.scores[:, chosen], targets[:, chosen], thresholds[chosen])
     worst = worst_clips(tables, targets, thresholds, is_trained, NUM_WORST_CLIPS)
     return {
-        "curves": sorted(drawn, key=lambda curve: -curve.ap),
-        "matrix": draw_matrix(pairs),
+        "curves": sorted(curves, key=lambda curve: -curve.ap),
+        "matrix": label_matrix(
+            names, tables.scores[:, chosen], targets[:, chosen], thresholds[chosen]
+        ),
         "worst": _cards(worst, tables, progress),
     }
 
 
 @dataclass(frozen=True)
 class LabelCurve:
-    """Precision against recall of one label.
+    """Precision against recall of one label, and its drawing in the units of the picture.
 
     Attributes:
         recall: (n,) rising to 1.
@@ -184,10 +182,51 @@ class LabelCurve:
     threshold: float
     at_threshold: tuple[float, float] | None
 
+    @property
+    def ap(self) -> float:
+        """Average precision: the area below the steps."""
+        return float(self.precision @ np.diff(self.recall, prepend=0.0))
+
+    @property
+    def path(self) -> str:
+        """Steps: AP counts the precision at each point for all of the recall up to it."""
+        path, last = f"M{_PLOT_LEFT} {_y_of(self.precision[0])}", ""
+        for recall, precision in zip(self.recall.tolist(), self.precision.tolist(), strict=True):
+            step = f"V{_y_of(precision)}H{_x_of(recall)}"
+            path, last = (path if step == last else path + step), step
+        return path
+
+    @property
+    def chance_y(self) -> float:
+        """Height of the line of guessing."""
+        return _y_of(self.chance)
+
+    @property
+    def mark(self) -> tuple[float, float] | None:
+        """Where the threshold is; None where no row reaches it."""
+        point = self.at_threshold
+        return point and (_x_of(point[0]), _y_of(point[1]))
+
+    @property
+    def note(self) -> str:
+        """The decisions at the threshold in words."""
+        if self.at_threshold is None:
+            return f"no window reaches the threshold {self.threshold:.2f}"
+        recall, precision = self.at_threshold
+        return f"at {self.threshold:.2f}: precision {precision:.2f}, recall {recall:.2f}"
+
+
+def _x_of(recall: float) -> float:
+    return round(_PLOT_LEFT + _PLOT_WIDTH * recall, 1)
+
+
+def _y_of(precision: float) -> float:
+    return round(_PLOT_TOP + _PLOT_HEIGHT * (1 - precision), 1)
+
 
 def label_curves(
     labels: Sequence[str], scores: FloatArray, targets: FloatArray, thresholds: FloatArray
-) -> tuple[LabelCurve, ...]:
+) -> list[LabelCurve]:
     """Curves of the labels of which both a positive and a negative are known.
 
     Args:
@@ -217,112 +256,29 @@ def label_curves(
                 at_threshold=(hits / num, hits / said) if said else None,
             )
         )
-    return tuple(curves)
+    return curves
 
 
-class CurveDrawing(NamedTuple):
-    """A precision-recall curve in the units of its picture."""
-
-    label: str
-    ap: float
-    num_positives: int
-    path: str
-    chance_y: float
-    mark: tuple[float, float] | None
-    note: str
-
-    @property
-    def text(self) -> str:
-        """The picture in words."""
-        return f"Precision against recall of {self.label}: AP {self.ap:.3f}; {self.note}"
-
-
-def draw_curve(curve: LabelCurve, ap: float) -> CurveDrawing:
-    """A curve as steps: AP counts the precision at each point for all of the recall up to it."""
-
-    def x(recall: float) -> float:
-        return round(_PLOT_LEFT + _PLOT_WIDTH * recall, 1)
-
-    def y(precision: float) -> float:
-        return round(_PLOT_TOP + _PLOT_HEIGHT * (1 - precision), 1)
-
-    path, last = f"M{_PLOT_LEFT} {y(curve.precision[0])}", ""
-    for recall, precision in zip(curve.recall.tolist(), curve.precision.tolist(), strict=True):
-        step = f"V{y(precision)}H{x(recall)}"
-        path, last = (path if step == last else path + step), step
-    if curve.at_threshold is None:
-        mark, note = None, f"no window reaches the threshold {curve.threshold:.2f}"
-    else:
-        recall, precision = curve.at_threshold
-        mark = (x(recall), y(precision))
-        note = f"at {curve.threshold:.2f}: precision {precision:.2f}, recall {recall:.2f}"
-    return CurveDrawing(curve.label, ap, curve.num_positives, path, y(curve.chance), mark, note)
-
-
-class Cooccurrence(NamedTuple):
-    """Predictions of every label where another one is true.
+@dataclass(frozen=True)
+class LabelMatrix:
+    """Predictions of every label where another one is true, and their drawing.
 
     Of the rows in which label i is true and label j is known, `said[i, j]` is the share in which j
     is predicted (its score reaches its threshold) and `true[i, j]` the share in which j is true.
     Where j is predicted much more often than it is true, the model takes i for j. On the diagonal,
     `true` is 1 and `said` is the recall.
     Axes are (K, K), i before j. `num_rows` counts the rows; where there is none, `said` and `true`
-    are NaN.
+    are NaN. The other numbers are in the units of the picture.
     """
 
     labels: tuple[str, ...]
     num_rows: FloatArray
     said: FloatArray
     true: FloatArray
-
-    def largest_differences(self, count: int, min_rows: int) -> list[tuple[int, int]]:
-        """At most `count` pairs (i, j) that differ in `min_rows` rows or more, largest first."""
-        difference = np.abs(self.said - self.true)
-        counts = (self.num_rows >= min_rows) & ~np.eye(len(self.labels), dtype=np.bool_)
-        difference = np.where(counts & (difference > 0), difference, -1.0)
-        order = np.argsort(-difference, axis=None, kind="stable")[:count]
-        pairs = [divmod(int(place), len(self.labels)) for place in order]
-        return [pair for pair in pairs if difference[pair] > 0]
-
-
-def cooccurrence(
-    labels: Sequence[str], scores: FloatArray, targets: FloatArray, thresholds: FloatArray
-) -> Cooccurrence:
-    """Compare predictions with truth, given each true label; arguments as for `label_curves`."""
-    is_seen = (targets == 1).astype(np.float64)  # (V, K)
-    is_known = (targets != UNKNOWN).astype(np.float64)
-    is_said = (scores >= thresholds).astype(np.float64)
-    num_rows = is_seen.T @ is_known  # (K, K)
-    divisor = np.where(num_rows > 0, num_rows, np.nan)
-    return Cooccurrence(
-        labels=tuple(labels),
-        num_rows=num_rows,
-        said=(is_seen.T @ (is_said * is_known)) / divisor,
-        true=(is_seen.T @ is_seen) / divisor,
-    )
-
-
-class Cell(NamedTuple):
-    """One cell of the matrix of labels in the units of its picture."""
-
-    x: int
-    y: int
-    kind: str
-    strength: float
-    percent: str
-    text: str
-
-
-class Matrix(NamedTuple):
-    """Every pair of labels as cells, none where there are too many, and the largest differences."""
-
-    labels: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    pairs: tuple[dict[str, Any], ...]
-    min_rows: int = _MIN_PAIR_ROWS
-    cell: int = _CELL
-    left: int = _MATRIX_LEFT
-    top: int = _MATRIX_TOP
+    min_rows: int = 3
+    cell: int = 28
+    left: int = 180
+    top: int = 130
 
     @property
     def width(self) -> int:
@@ -334,63 +290,65 @@ class Matrix(NamedTuple):
         """Of the picture."""
         return self.top + self.cell * len(self.labels)
 
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """A cell for every pair of labels; none where there are too many labels for a page."""
+        places = range(len(self.labels) if len(self.labels) <= _MAX_MATRIX_LABELS else 0)
+        return [self._cell(i, j) for i in places for j in places]
 
-def draw_matrix(pairs: Cooccurrence) -> Matrix:
-    """Cells of labels by labels, as far as a page can show them, and the largest differences."""
-    largest = [
-        {
-            "given": pairs.labels[i],
-            "label": pairs.labels[j],
-            "said": float(pairs.said[i, j]),
-            "true": float(pairs.true[i, j]),
-            "num_rows": int(pairs.num_rows[i, j]),
+    def _cell(self, i: int, j: int) -> dict[str, Any]:
+        given, label, num_rows = self.labels[i], self.labels[j], int(self.num_rows[i, j])
+        place = {"x": self.left + self.cell * j, "y": self.top + self.cell * i}
+        if not num_rows:
+            text = f"{given}: no window where {label} is known"
+            return {**place, "kind": "is-empty", "strength": 1.0, "percent": "", "text": text}
+        said, true = float(self.said[i, j]), float(self.true[i, j])
+        kind = "is-over" if said > true else "is-under"
+        return {
+            **place,
+            "kind": f"{kind} is-own" if i == j else kind,
+            "strength": round(0.85 * abs(said - true), 3),
+            "percent": f"{100 * said:.0f}",
+            "text": f"{given} is true in {num_rows} windows: {label} is predicted in {said:.0%} of "
+            f"them and true in {true:.0%}",
         }
-        for i, j in pairs.largest_differences(_NUM_PAIRS, _MIN_PAIR_ROWS)
-    ]
-    num = len(pairs.labels)
-    places = [(i, j) for i in range(num) for j in range(num)] if num <= _MAX_MATRIX_LABELS else []
-    return Matrix(pairs.labels, tuple(_cell(pairs, i, j) for i, j in places), tuple(largest))
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs that differ most in `min_rows` rows or more, largest difference first."""
+        difference = np.abs(self.said - self.true)
+        counts = (self.num_rows >= self.min_rows) & ~np.eye(len(self.labels), dtype=np.bool_)
+        difference = np.where(counts & (difference > 0), difference, -1.0)
+        order = np.argsort(-difference, axis=None, kind="stable")[:_NUM_PAIRS]
+        places = (divmod(int(place), len(self.labels)) for place in order)
+        return [
+            {
+                "given": self.labels[i],
+                "label": self.labels[j],
+                "said": float(self.said[i, j]),
+                "true": float(self.true[i, j]),
+                "num_rows": int(self.num_rows[i, j]),
+            }
+            for i, j in places
+            if difference[i, j] > 0
+        ]
 
 
-def _cell(pairs: Cooccurrence, i: int, j: int) -> Cell:
-    x, y = _MATRIX_LEFT + _CELL * j, _MATRIX_TOP + _CELL * i
-    given, label, num_rows = pairs.labels[i], pairs.labels[j], int(pairs.num_rows[i, j])
-    if not num_rows:
-        return Cell(x, y, "is-empty", 1.0, "", f"{given}: no window where {label} is known")
-    said, true = float(pairs.said[i, j]), float(pairs.true[i, j])
-    kind = "is-over" if said > true else "is-under"
-    return Cell(
-        x=x,
-        y=y,
-        kind=f"{kind} is-own" if i == j else kind,
-        strength=round(0.85 * abs(said - true), 3),
-        percent=f"{100 * said:.0f}",
-        text=f"{given} is true in {num_rows} windows: {label} is predicted in {said:.0%} of them "
-        f"and true in {true:.0%}",
+def label_matrix(
+    labels: Sequence[str], scores: FloatArray, targets: FloatArray, thresholds: FloatArray
+) -> LabelMatrix:
+    """Compare predictions with truth, given each true label; arguments as for `label_curves`."""
+    is_seen = (targets == 1).astype(np.float64)  # (V, K)
+    is_known = (targets != UNKNOWN).astype(np.float64)
+    is_said = (scores >= thresholds).astype(np.float64)
+    num_rows = is_seen.T @ is_known  # (K, K)
+    divisor = np.where(num_rows > 0, num_rows, np.nan)
+    return LabelMatrix(
+        labels=tuple(labels),
+        num_rows=num_rows,
+        said=(is_seen.T @ (is_said * is_known)) / divisor,
+        true=(is_seen.T @ is_seen) / divisor,
     )
-
-
-@dataclass(frozen=True)
-class WorstClip:
-    """The row of a clip that a model gets most wrong.
-
-    Attributes:
-        position: of the row among the V rows.
-        loss: cross-entropy of its worst label, in nats.
-        is_seen: whether that label is true there; else it is known to be absent.
-        expected: labels that are true.
-        said: predicted labels with their scores, highest first.
-        unknown_said: those of `said` that were not annotated: they may be right.
-    """
-
-    position: int
-    loss: float
-    label: str
-    is_seen: bool
-    score: float
-    expected: tuple[str, ...]
-    said: tuple[tuple[str, float], ...]
-    unknown_said: frozenset[str]
 
 
 def worst_clips(
@@ -399,7 +357,7 @@ def worst_clips(
     thresholds: FloatArray,
     is_trained: BoolArray,
     count: int,
-) -> tuple[WorstClip, ...]:
+) -> list[dict[str, Any]]:
     """The clips with the largest loss, one row of each, the worst first.
 
     loss(v) = max_k -log(s_vk) if k is true in v, -log(1 - s_vk) if k is known to be absent; over
@@ -411,54 +369,56 @@ def worst_clips(
         thresholds: (K,).
         is_trained: (K,) labels that count.
         count: how many clips at most.
+
+    Returns:
+        For each clip the position of its row, the cross-entropy of its worst label in nats, that
+        label with its score and whether it is true there, the true labels (`expected`), and the
+        predicted ones with their scores (`said`); of these, `unknown_said` were not annotated and
+        may be right.
     """
     scores = np.clip(tables.scores, _SMALLEST_SCORE, 1 - _SMALLEST_SCORE)
     losses = -np.log(np.where(targets == 1, scores, 1 - scores))
     losses = np.where((targets != UNKNOWN) & is_trained, losses, -1.0)  # (V, K)
-    found: dict[str, WorstClip] = {}
+    found: dict[str, dict[str, Any]] = {}
     for position in np.argsort(-losses.max(axis=1), kind="stable").tolist():
+        path, own, known = tables.path[position], tables.scores[position], targets[position]
         if len(found) == count or losses[position].max() < 0:
             break
-        if tables.path[position] in found:
+        if path in found:
             continue
-        own, known = tables.scores[position], targets[position]
         worst = int(losses[position].argmax())
         said = [int(k) for k in np.argsort(-own, kind="stable") if own[k] >= thresholds[k]]
-        found[tables.path[position]] = WorstClip(
-            position=position,
-            loss=float(losses[position, worst]),
-            label=tables.labels[worst],
-            is_seen=bool(known[worst] == 1),
-            score=float(own[worst]),
-            expected=tuple(tables.labels[k] for k in np.flatnonzero(known == 1)),
-            said=tuple((tables.labels[k], float(own[k])) for k in said),
-            unknown_said=frozenset(tables.labels[k] for k in said if known[k] == UNKNOWN),
-        )
-    return tuple(found.values())
+        found[path] = {
+            "position": position,
+            "path": path,
+            "loss": float(losses[position, worst]),
+            "label": tables.labels[worst],
+            "is_seen": bool(known[worst] == 1),
+            "score": float(own[worst]),
+            "expected": [tables.labels[k] for k in np.flatnonzero(known == 1)],
+            "said": [(tables.labels[k], float(own[k])) for k in said],
+            "unknown_said": {tables.labels[k] for k in said if known[k] == UNKNOWN},
+        }
+    return list(found.values())
 
 
 def _cards(
-    clips: Sequence[WorstClip], tables: ScoreTables, progress: Progress | None
+    clips: Sequence[dict[str, Any]], tables: ScoreTables, progress: Progress | None
 ) -> list[dict[str, Any]]:
-    """The worst clips with their pictures, times and paths."""
+    """The worst clips with their pictures and times."""
     cards = []
     for number, clip in enumerate(clips, start=1):
+        row = clip["position"]
         start, end = (
             None if np.isnan(value) else float(value)
-            for value in (tables.start_seconds[clip.position], tables.end_seconds[clip.position])
+            for value in (tables.start_seconds[row], tables.end_seconds[row])
         )
-        picture = None
-        if tables.files is not None:
-            picture = clip_thumbnail(Path(tables.files[clip.position]), start, end)
+        files = tables.files
+        jpeg = "" if files is None else clip_thumbnail(Path(files[row]), start, end)
         times = f"{start or 0:.2f} s to {'the end' if end is None else f'{end:.2f} s'}"
-        cards.append(
-            {
-                "clip": clip,
-                "path": tables.path[clip.position],
-                "times": "whole video" if start is None and end is None else times,
-                "jpeg": picture.base64 if picture else "",
-            }
-        )
+        if start is None and end is None:
+            times = "whole video"
+        cards.append(clip | {"times": times, "jpeg": jpeg})
         if progress is not None:
             progress(number, len(clips))
     return cards

@@ -10,8 +10,6 @@ import base64
 import hashlib
 import json
 import tempfile
-from collections import Counter
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,54 +39,35 @@ _SCRIPTS = ("elements.js", "ethogram.js", "report.js")
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
-@dataclass(frozen=True)
-class LabelTime:
-    """The time that one label takes of a video, or of several.
-
-    Attributes:
-        share: of its segments in the length of the videos, from 0 to 1.
-        mean_score: over the time of its segments.
-        num_videos: videos with a segment of it.
-    """
-
-    label: str
-    total_seconds: float
-    share: float
-    num_bouts: int
-    mean_bout_seconds: float
-    mean_score: float
-    num_videos: int
-
-
-def time_budget(videos: Iterable[VideoPredictions]) -> tuple[LabelTime, ...]:
+def time_budget(videos: Iterable[VideoPredictions]) -> list[dict[str, Any]]:
     """The time of every label that has a segment, over one or more videos, the longest first.
 
-    Segments of one label never overlap, those of different labels may: shares need not add up to 1.
+    `share` is that of its segments in the length of the videos, and `mean_score` the mean over
+    their time. Segments of one label never overlap, those of different labels may: shares need not
+    add up to 1.
     """
-    lengths: dict[str, list[float]] = {}
-    scored: dict[str, float] = {}
-    seen_in: Counter[str] = Counter()
+    bouts: dict[str, list[tuple[int, float, float]]] = {}
     duration = 0.0
-    for video in videos:
+    for number, video in enumerate(videos):
         duration += video.duration_seconds
         for segment in video.segments:
             seconds = segment.end_seconds - segment.start_seconds
-            lengths.setdefault(segment.label, []).append(seconds)
-            scored[segment.label] = scored.get(segment.label, 0.0) + segment.score * seconds
-        seen_in.update({segment.label for segment in video.segments})
-    budget = [
-        LabelTime(
-            label=label,
-            total_seconds=sum(own),
-            share=sum(own) / duration,
-            num_bouts=len(own),
-            mean_bout_seconds=sum(own) / len(own),
-            mean_score=scored[label] / sum(own),
-            num_videos=seen_in[label],
+            bouts.setdefault(segment.label, []).append((number, seconds, segment.score))
+    budget = []
+    for label, own in bouts.items():
+        total = sum(seconds for _, seconds, _ in own)
+        budget.append(
+            {
+                "label": label,
+                "total_seconds": total,
+                "share": total / duration,
+                "num_bouts": len(own),
+                "mean_bout_seconds": total / len(own),
+                "mean_score": sum(score * seconds for _, seconds, score in own) / total,
+                "num_videos": len({number for number, _, _ in own}),
+            }
         )
-        for label, own in lengths.items()
-    ]
-    return tuple(sorted(budget, key=lambda item: (-item.total_seconds, item.label)))
+    return sorted(budget, key=lambda row: (-row["total_seconds"], row["label"]))
 
 
 def write_report(
@@ -193,7 +172,6 @@ def _policy(style: str, scripts: Sequence[str]) -> str:
 def _notes(
     media: Sequence[VideoMedia], writer: PreviewWriter, preview_megabytes: float
 ) -> tuple[str, ...]:
-    num_gone = sum(bool(item.note) for item in media)
     notes = []
     if writer.num_left_out:
         notes.append(
@@ -202,7 +180,7 @@ def _notes(
         )
     if media and not preview_megabytes:
         notes.append("Videos cannot be played here: previews are switched off.")
-    if num_gone:
+    if num_gone := sum(bool(item.note) for item in media):
         notes.append(
             f"{num_gone} of {len(media)} videos cannot be shown, because the files are gone or "
             "cannot be read; what was predicted of them is here."
@@ -218,7 +196,7 @@ def _model_name(video: PredictedVideo) -> str:
 def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
     """One line of the table of videos; labels are those with a segment, the longest time first."""
     predictions = video.predictions
-    labels = [item.label for item in time_budget([predictions])]
+    labels = [row["label"] for row in time_budget([predictions])]
     segments = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
     duration = predictions.duration_seconds
     return {
@@ -228,9 +206,7 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "labels": labels,
         "columns": {label: predictions.labels.index(label) for label in labels},
         "covered_share": covered_seconds(segments, (0.0, duration)) / duration,
-        "note": printable(
-            "; ".join([*predictions.warnings, *([media.note] if media.note else [])])
-        ),
+        "note": printable("; ".join(filter(None, [*predictions.warnings, media.note]))),
     }
 
 
@@ -241,8 +217,8 @@ def _blocks(videos: Sequence[PredictedVideo], media: Sequence[VideoMedia]) -> It
     for index, (video, item) in enumerate(zip(videos, media, strict=True)):
         text = inline_json(_video_data(video, item))
         yield Markup(f'<script type="application/json" id="video-{index}">{text}</script>')
-        if item.preview.path is not None:
-            encoded = base64.b64encode(item.preview.path.read_bytes()).decode("ascii")
+        if item.preview is not None:
+            encoded = base64.b64encode(item.preview.read_bytes()).decode("ascii")
             yield Markup(f'<script type="text/plain" id="preview-{index}">{encoded}</script>')
 
 
@@ -267,8 +243,8 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "model": _model_name(video),
         "notes": [printable(note) for note in predictions.warnings],
         "pictures_note": printable(media.note),
-        "preview_note": media.preview.left_out,
-        "thumbnails": [{"seconds": item.seconds, "jpeg": item.base64} for item in media.thumbnails],
+        "preview_note": media.preview_note,
+        "thumbnails": [{"seconds": seconds, "jpeg": jpeg} for seconds, jpeg in media.thumbnails],
     }
 
 

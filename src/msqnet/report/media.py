@@ -46,37 +46,20 @@ _NUM_FRAMES_BETWEEN_CHECKS = 48
 
 
 @dataclass(frozen=True)
-class Thumbnail:
-    """One frame of a video, as JPEG; `seconds` is the requested time, from the first frame."""
-
-    seconds: float
-    jpeg: bytes
-
-    @property
-    def base64(self) -> str:
-        """The picture as ASCII text."""
-        return base64.b64encode(self.jpeg).decode("ascii")
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The mp4 of one video, or, for readers, why there is none."""
-
-    path: Path | None
-    left_out: str = ""
-
-
-@dataclass(frozen=True)
 class VideoMedia:
     """The pictures of one video.
 
     Attributes:
-        thumbnails: by time; empty where the video cannot be read.
+        thumbnails: times from the first frame, and JPEGs in base64; none where the video cannot be
+            read.
+        preview: a small mp4 of it.
+        preview_note: for readers, why there is no preview; empty where there is one.
         note: why there is no picture; empty where there is one.
     """
 
-    thumbnails: tuple[Thumbnail, ...]
-    preview: Preview
+    thumbnails: list[tuple[float, str]]
+    preview: Path | None
+    preview_note: str
     note: str = ""
 
 
@@ -98,10 +81,10 @@ def collect_media(
         spans = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
         times = thumbnail_times(spans, predictions.duration_seconds, num_thumbnails)
         try:
-            media[index] = VideoMedia(video_thumbnails(file, times), writer.write(file))
+            media[index] = VideoMedia(video_thumbnails(file, times), *writer.write(file))
         except (VideoError, OSError) as error:
-            preview = Preview(None, "the video cannot be read")
-            media[index] = VideoMedia((), preview, f"The video cannot be shown: {error}")
+            note = f"The video cannot be shown: {error}"
+            media[index] = VideoMedia([], None, "the video cannot be read", note)
         if progress is not None:
             progress(number, len(videos))
     return [media[index] for index in range(len(videos))]
@@ -116,11 +99,11 @@ def thumbnail_times(
     return sorted(list(middles)[:count]) or [duration_seconds / 2]
 
 
-def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> tuple[Thumbnail, ...]:
-    """Pictures of a video at given times, as JPEG, read in one pass.
+def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[float, str]]:
+    """Pictures of a video at given times, read in one pass.
 
     Returns:
-        By time; fewer than requested where the file is damaged behind some time.
+        Times and JPEGs in base64; fewer than requested where the file is damaged behind some time.
 
     Raises:
         VideoError: the video is gone or cannot be read.
@@ -129,7 +112,7 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> tuple[Thumbn
         from PIL import Image
     except ImportError as error:
         raise MissingExtra("a report", extra="report") from error
-    found: list[Thumbnail] = []
+    found: list[tuple[float, str]] = []
     times = sorted(times_seconds)
     with open_video(path, short_side_pixels=THUMBNAIL_PIXELS) as video:
         frames = video.stream_at(times)
@@ -143,14 +126,12 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> tuple[Thumbn
             buffer = io.BytesIO()
             image = Image.fromarray(_pixels(frame))
             image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-            found.append(Thumbnail(seconds, buffer.getvalue()))
-    return tuple(found)
+            found.append((seconds, base64.b64encode(buffer.getvalue()).decode("ascii")))
+    return found
 
 
-def clip_thumbnail(
-    path: Path, start_seconds: float | None, end_seconds: float | None
-) -> Thumbnail | None:
-    """A frame from the middle of an interval; None where the video is gone or broken.
+def clip_thumbnail(path: Path, start_seconds: float | None, end_seconds: float | None) -> str:
+    """A frame from the middle of an interval, a JPEG in base64; empty where the video is broken.
 
     A start or an end of None is that of the video.
     """
@@ -158,10 +139,10 @@ def clip_thumbnail(
         if end_seconds is None:
             with open_video(path) as video:
                 end_seconds = video.duration_seconds
-        (found,) = video_thumbnails(path, [((start_seconds or 0.0) + end_seconds) / 2])
+        ((_, jpeg),) = video_thumbnails(path, [((start_seconds or 0.0) + end_seconds) / 2])
     except (VideoError, OSError):
-        return None
-    return found
+        return ""
+    return jpeg
 
 
 class PreviewWriter:
@@ -178,22 +159,22 @@ class PreviewWriter:
         self._folder = folder
         self._max_bytes = max_bytes
 
-    def write(self, video: Path) -> Preview:
-        """Write the preview of one video, unless it does not fit in what is left.
+    def write(self, video: Path) -> tuple[Path | None, str]:
+        """Write the preview of one video, or say why there is none: it does not fit any more.
 
         Raises:
             VideoError: the video cannot be read.
         """
         if not self._max_bytes:
-            return Preview(None, "previews are switched off")
+            return None, "previews are switched off"
         # A folder for each, so that the bytes that the encoder has written so far can be counted.
         path = Path(tempfile.mkdtemp(dir=self._folder)) / "preview.mp4"
         if not write_preview(video, path, max_bytes=self._max_bytes - self.num_bytes):
             self.num_left_out += 1
             allowed = f"{self._max_bytes / 1e6:g} MB"
-            return Preview(None, f"it does not fit in the {allowed} that previews may take")
+            return None, f"it does not fit in the {allowed} that previews may take"
         self.num_bytes += path.stat().st_size
-        return Preview(path)
+        return path, ""
 
 
 def write_preview(video: Path, path: Path, *, max_bytes: int) -> bool:
