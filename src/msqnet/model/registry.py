@@ -70,15 +70,14 @@ class EncoderSpec:
 
     def load(self) -> type[VideoEncoder]:
         """The class; a configuration of its own is made known to `transformers`."""
+        from transformers import CONFIG_MAPPING, AutoConfig
+
         found: Any = self.encoder
         if isinstance(found, str):
             module, _, class_name = found.partition(":")
             found = getattr(importlib.import_module(module), class_name)
-        if found.config_class is not None:
-            from transformers import CONFIG_MAPPING, AutoConfig
-
-            if found.config_class.model_type not in CONFIG_MAPPING:
-                AutoConfig.register(found.config_class.model_type, found.config_class)
+        if found.config_class.model_type not in CONFIG_MAPPING:
+            AutoConfig.register(found.config_class.model_type, found.config_class)
         encoder_class: type[VideoEncoder] = found
         return encoder_class
 

@@ -23,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -63,17 +63,12 @@ class ConvolutionalVideoEncoder(VideoEncoder):
     """Feature maps of a 3-D convolutional network, averaged over space.
 
     v_i = mean over space of the map's i-th step of time, i = 0 .. ceil(T / 8) - 1. There is no
-    item for the whole clip. The network is fully convolutional: any T from 8 on is taken.
-
-    Args:
-        config: with ``image_size`` and ``num_frames``.
+    item for the whole clip. The network is fully convolutional: any T from 8 on is taken. Fewer
+    frames, or frames smaller than one cell, are a `ConfigError`.
 
     Attributes:
-        backbone: (B, 3, T, H, W) float to (B, D', ceil(T / 8), h, w) float.
-        new_backbone: makes it, with random weights.
-
-    Raises:
-        ConfigError: fewer frames than one memory item covers, or frames smaller than one cell.
+        backbone: (B, 3, T, H, W) float to (B, D', ceil(T / 8), h, w) float; ``new_backbone`` makes
+            it, with random weights.
     """
 
     takes_any_length = True
@@ -93,28 +88,13 @@ class ConvolutionalVideoEncoder(VideoEncoder):
         self.backbone = self.new_backbone()
 
     @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> PreTrainedConfig:
-        """The published network."""
-        build: Any = cls.config_class
-        config: PreTrainedConfig = build(num_frames=num_frames, image_size=image_size)
-        return config
-
-    @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, num_frames: int, image_size: int) -> Self:
         """Start from a published state dict; its classifier is dropped.
 
-        Args:
-            name_or_folder: a file (``.safetensors``, or anything that ``torch.save`` wrote, also
-                before PyTorch 1.6), or a folder that holds one. The tensors may lie under
-                ``state_dict`` and their names start with ``module.``. There are no such weights
-                on the Hugging Face hub, so a hub id is not understood.
-            num_frames: T, at least 8.
-            image_size: side of the square frames, in pixels.
-
-        Raises:
-            CheckpointError: no such file; damaged; holding more than tensors; or with tensors that
-                are missing, unexpected, of another shape or not finite.
-            ConfigError: a number of frames or a size that the network cannot take.
+        A file (``.safetensors``, or anything that ``torch.save`` wrote, also before PyTorch 1.6) or
+        a folder with one. The tensors may lie under ``state_dict``, and their names may start with
+        ``module.``. The hub has no such weights, so a hub id is not understood. A file that is
+        absent or damaged, or holds anything but the tensors of the network, is a `CheckpointError`.
         """
         config = cls.default_config(num_frames, image_size)
         path = _state_file(Path(name_or_folder), cls.display_name, cls.published_as)
@@ -124,11 +104,7 @@ class ConvolutionalVideoEncoder(VideoEncoder):
         return filled(lambda: cls(config), {"backbone": weights}, path)
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
-        """Blocks of 8 frames, the last one cut at T.
-
-        A block is where an item is centred. What it sees reaches further, as of any map of a
-        convolutional network.
-        """
+        """Blocks of 8 frames, the last one cut at T; an item is centred there, but sees further."""
         return tuple(
             FrameSpan(first, min(first + TIME_STRIDE, num_frames))
             for first in range(0, num_frames, TIME_STRIDE)
@@ -149,20 +125,17 @@ def _state_file(path: Path, display_name: str, published_as: str) -> Path:
     """The file to read: ``path`` itself or the only state dict in it."""
     if path.is_file():
         return path
-    expected = (
-        f"expected the {display_name} state dict, a file as published ({published_as}) or a "
-        f"folder with one {', '.join(_STATE_FILE_SUFFIXES)} file"
+    found = sorted(file for file in path.glob("*") if file.suffix in _STATE_FILE_SUFFIXES)
+    if len(found) == 1:
+        return found[0]
+    problem = "no such file or folder"
+    if path.is_dir():
+        problem = f"found {', '.join(file.name for file in found) or 'none'}"
+    raise CheckpointError(
+        f"{path}: {problem}; expected the {display_name} state dict, a file as published "
+        f"({published_as}) or a folder with one {', '.join(_STATE_FILE_SUFFIXES)} file. These "
+        "weights have no hub id: fetch them and name the file"
     )
-    if not path.is_dir():
-        raise CheckpointError(
-            f"{path}: no such file or folder; {expected}. These weights have no hub id: fetch "
-            "them and name the file"
-        )
-    found = sorted(file for file in path.iterdir() if file.suffix in _STATE_FILE_SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise CheckpointError(f"{path}: found {names}; {expected}. Name the file itself")
-    return found[0]
 
 
 def _read_state_file(path: Path) -> dict[str, Tensor]:
@@ -247,12 +220,7 @@ _BLOCK_WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
 
 
 class I3DConfig(PreTrainedConfig):
-    """Form of the clips; the network itself has one published size.
-
-    Attributes:
-        image_size: side of the square frames, in pixels, at least 32; the weights' is 224.
-        num_frames: T, at least 8; the weights were trained with 64.
-    """
+    """Form of the clips: at least 32 pixels (trained with 224) and 8 frames (trained with 64)."""
 
     model_type = "msqnet_i3d"
 
@@ -282,12 +250,6 @@ def pad_same(maps: Tensor, kernel: Triple, stride: Triple) -> Tensor:
     return F.pad(maps, (*width, *height, *time))
 
 
-def _symmetric_padding(kernel: Triple) -> Triple:
-    """`same_padding` of an odd kernel without stride, which layers do without a copy."""
-    time, height, width = kernel
-    return time // 2, height // 2, width // 2
-
-
 class StoredBatchNorm(nn.BatchNorm3d):
     """Batch norm that uses its stored statistics always, also while the network is trained."""
 
@@ -298,10 +260,7 @@ class StoredBatchNorm(nn.BatchNorm3d):
 
 
 class ConvUnit(nn.Module):
-    """Convolution with "same" padding, batch norm, ReLU.
-
-    ``kernel`` and ``stride`` are in time, height and width.
-    """
+    """Convolution with "same" padding, batch norm, ReLU; sizes in time, height and width."""
 
     def __init__(
         self, in_width: int, out_width: int, kernel: Triple = (1, 1, 1), stride: Triple = _NO_STRIDE
@@ -309,8 +268,7 @@ class ConvUnit(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.stride = stride
-        self.pads_itself = stride == _NO_STRIDE
-        padding = _symmetric_padding(kernel) if self.pads_itself else 0
+        padding = "same" if stride == _NO_STRIDE else 0  # torch knows "same" without stride only
         self.conv3d = nn.Conv3d(in_width, out_width, kernel, stride, padding, bias=False)
         # As batch norm does not renew its statistics, fresh weights must keep the scale themselves.
         nn.init.kaiming_normal_(self.conv3d.weight, nonlinearity="relu")
@@ -319,7 +277,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', ceil(T / s), ceil(H / s), ceil(W / s))."""
-        if not self.pads_itself:
+        if self.stride != _NO_STRIDE:
             maps = pad_same(maps, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(maps)), inplace=True)
 
@@ -334,9 +292,6 @@ class MaxPool(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C, ceil(T / s), ceil(H / s), ceil(W / s))."""
-        if self.stride == _NO_STRIDE:
-            padding = _symmetric_padding(self.kernel)
-            return F.max_pool3d(maps, self.kernel, self.stride, padding)
         return F.max_pool3d(pad_same(maps, self.kernel, self.stride), self.kernel, self.stride)
 
 
@@ -375,15 +330,12 @@ def inception_v1() -> nn.Sequential:
     layers["Conv3d_2b_1x1"] = ConvUnit(64, 64)
     layers["Conv3d_2c_3x3"] = ConvUnit(64, 192, (3, 3, 3))
     layers["MaxPool3d_3a_3x3"] = MaxPool((1, 3, 3), (1, 2, 2))
-    pools = {
-        "Mixed_4b": ("MaxPool3d_4a_3x3", (3, 3, 3)),
-        "Mixed_5b": ("MaxPool3d_5a_2x2", (2, 2, 2)),
-    }
     width = 192
     for name, widths in _BLOCK_WIDTHS.items():
-        if name in pools:
-            pool_name, kernel = pools[name]
-            layers[pool_name] = MaxPool(kernel, (2, 2, 2))
+        if name == "Mixed_4b":
+            layers["MaxPool3d_4a_3x3"] = MaxPool((3, 3, 3), (2, 2, 2))
+        elif name == "Mixed_5b":
+            layers["MaxPool3d_5a_2x2"] = MaxPool((2, 2, 2), (2, 2, 2))
         block = InceptionBlock(width, widths)
         layers[name] = block
         width = block.out_width
@@ -409,9 +361,6 @@ class I3DVideoEncoder(ConvolutionalVideoEncoder):
     new_backbone = staticmethod(inception_v1)
 
 
-# Mean of the Sports-1M volume, of red, green and blue in 0 to 255.
-_MEAN_RGB = (101.41, 97.66, 90.25)
-
 # Convolutions and their width, and the pooling (kernel = stride) that follows them.
 _STAGES: tuple[tuple[dict[str, int], str | None, tuple[int, int, int]], ...] = (
     ({"conv1": 64}, "pool1", (1, 2, 2)),
@@ -423,12 +372,7 @@ _STAGES: tuple[tuple[dict[str, int], str | None, tuple[int, int, int]], ...] = (
 
 
 class C3DConfig(PreTrainedConfig):
-    """Form of the clips; the network itself has one published size.
-
-    Attributes:
-        image_size: side of the square frames, in pixels, at least 16; the weights' is 112.
-        num_frames: T, at least 8; the weights' is 16.
-    """
+    """Form of the clips: at least 16 pixels (trained with 112) and 8 frames (trained with 16)."""
 
     model_type = "msqnet_c3d"
 
@@ -439,8 +383,7 @@ class C3DConfig(PreTrainedConfig):
 def _convolution(in_width: int, out_width: int) -> nn.Conv3d:
     convolution = nn.Conv3d(in_width, out_width, 3, padding=1)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
+    nn.init.zeros_(cast("Tensor", convolution.bias))
     if in_width == NUM_CHANNELS:
         # Published weights take pixels as they are, not scaled to unit size: fresh ones must too.
         with torch.no_grad():
@@ -483,8 +426,9 @@ class C3DVideoEncoder(ConvolutionalVideoEncoder):
     display_name = "C3D"
     feature_width = 512
     space_stride = 16
+    # The mean of the Sports-1M volume, in 0 to 255.
     pixel_statistics: ClassVar[PixelStatistics] = (
-        (_MEAN_RGB[0] / MAX_PIXEL, _MEAN_RGB[1] / MAX_PIXEL, _MEAN_RGB[2] / MAX_PIXEL),
+        (101.41 / MAX_PIXEL, 97.66 / MAX_PIXEL, 90.25 / MAX_PIXEL),
         (1 / MAX_PIXEL, 1 / MAX_PIXEL, 1 / MAX_PIXEL),
     )
     classifier_prefixes = ("fc6.", "fc7.", "fc8.")

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.constants import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    IMAGENET_STANDARD_MEAN,
-    IMAGENET_STANDARD_STD,
-    OPENAI_CLIP_MEAN,
-    OPENAI_CLIP_STD,
-)
 
 from msqnet.errors import ConfigError, ShapeError, check
 from msqnet.model.computing import chunks_of
@@ -50,14 +42,10 @@ class FrameSpan(NamedTuple):
 
 PixelStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and standard deviation of pixels scaled to [0, 1], one number a channel."""
-
-CLIP_STATISTICS = cast("PixelStatistics", (tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)))
-IMAGENET_STATISTICS = cast(
-    "PixelStatistics", (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))
-)
-HALF_STATISTICS = cast(
-    "PixelStatistics", (tuple(IMAGENET_STANDARD_MEAN), tuple(IMAGENET_STANDARD_STD))
-)
+# As in `transformers.utils.constants`, which holds them as untyped lists.
+CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 MemorySpans = tuple[FrameSpan | None, ...]
 """One entry for each memory item; None for an item that stands for the whole clip."""
@@ -79,12 +67,10 @@ class PixelEncoder(nn.Module):
     Args:
         config: of the backbone.
         width: of an output vector.
-        pixel_statistics: what the published weights were trained with; None where a part of the
-            encoder owns them.
+        pixel_statistics: of the published weights; None where a part of the encoder owns them.
 
     Attributes:
-        pixel_mean: (3, 1, 1) float, persistent, so that it is never left on the meta device.
-        pixel_std: (3, 1, 1) float, likewise.
+        pixel_mean: (3, 1, 1) float, as `pixel_std`; saved, so never left on the meta device.
         display_name: for messages.
         licence: of the published weights; printed where they are chosen.
     """
@@ -148,7 +134,7 @@ class VideoEncoder(PixelEncoder, ABC):
     that take it, the motion crop.
 
     Attributes:
-        config_class: of a configuration of our own, which `transformers` does not know.
+        config_class: of the configuration; one of our own is registered with `transformers`.
         takes_any_length: whether T is free.
         frozen_features: names of what ``finetune after_trunk`` computes without gradients, by the
             part that is then called ``trunk``; empty for encoders that have no such part.
@@ -157,7 +143,7 @@ class VideoEncoder(PixelEncoder, ABC):
         query_width: D'' of the encoder's own video query; 0 where it has none.
     """
 
-    config_class: ClassVar[type[PreTrainedConfig] | None] = None
+    config_class: ClassVar[Any]
     takes_any_length: ClassVar[bool] = False
     frozen_features: ClassVar[tuple[str, ...]] = ()
     has_fast_frames: ClassVar[bool] = False
@@ -173,9 +159,10 @@ class VideoEncoder(PixelEncoder, ABC):
     # How an encoder is made.
 
     @classmethod
-    @abstractmethod
     def default_config(cls, num_frames: int, image_size: int) -> PreTrainedConfig:
         """The published architecture for clips of this form, for training from random weights."""
+        config: PreTrainedConfig = cls.config_class(num_frames=num_frames, image_size=image_size)
+        return config
 
     @classmethod
     @abstractmethod
@@ -189,11 +176,12 @@ class VideoEncoder(PixelEncoder, ABC):
     @classmethod
     def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> Self:
         """The encoder of a new model: published weights or random ones, as the settings say."""
-        if arch.video_weights == RANDOM:
-            build: Any = cls
-            encoder: Self = build(cls.default_config(clip.num_frames, clip.size_pixels))
-            return encoder
-        return cls.from_pretrained(arch.video_weights, clip.num_frames, clip.size_pixels)
+        form = (clip.num_frames, clip.size_pixels)
+        if arch.video_weights != RANDOM:
+            return cls.from_pretrained(arch.video_weights, *form)
+        build: Any = cls
+        encoder: Self = build(cls.default_config(*form))
+        return encoder
 
     @classmethod
     def from_model_config(cls, config: Any) -> Self:
@@ -303,16 +291,10 @@ class VideoEncoder(PixelEncoder, ABC):
     def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
         """Attention rollout from memory items to the patches that they were made of.
 
-        Args:
-            attention: of a recorded forward pass for one clip.
-            memory: (K, M) relevance of the memory items for K labels.
-
-        Returns:
-            (K, G, T', h, w) float, not negative: T' are the encoder's time steps, G its views. What
-            ends on tokens that stand for no place (the global token, registers) is left out.
-
-        Raises:
-            ConfigError: the encoder has no attention between patches.
+        From (K, M) relevance of the memory items for K labels, and the attention of a recorded
+        forward pass for one clip, to (K, G, T', h, w) float, not negative: T' are the encoder's
+        time steps, G its views. Relevance that ends on tokens without a place (the global token,
+        registers) is left out. An encoder without attention between patches is a `ConfigError`.
         """
         del attention, memory
         raise ConfigError(f"{self.display_name} has no attention between patches")

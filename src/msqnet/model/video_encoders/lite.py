@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 FEATURE_WIDTH = 1280  # after the final 1x1 convolution
 MAP_WIDTH = 320  # before it
 TOTAL_STRIDE = 32
-PIXEL_MEAN = (127.0, 127.0, 127.0)
-PIXEL_STD = (128.0, 128.0, 128.0)
 
 # expansion, kernel, stride, output channels, repeats
 _STAGES = (
@@ -72,15 +70,12 @@ class LiteConfig(PreTrainedConfig):
 
     Attributes:
         image_size: side of the square frames, in pixels.
-        num_frames: T.
         num_views: 1, or 2 where the model takes a motion crop too; ``num_looks`` in older files.
         grid_size: cells along each side of the map that become patch tokens: the backbone's own 7
             at 224 px, or fewer, averaged, which costs in proportion less.
         hidden_size: D', width of a memory item.
         num_hidden_layers: blocks of divided space-time attention.
-        num_attention_heads: A.
         intermediate_size: hidden width of the feed-forward parts.
-        hidden_dropout_prob: dropout in training.
     """
 
     model_type = "msqnet_lite"
@@ -109,16 +104,9 @@ class _ConvNorm(Fusable):
     """
 
     def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        kernel: int,
-        stride: int = 1,
-        *,
-        depthwise: bool = False,
+        self, width_in: int, width_out: int, kernel: int, stride: int = 1, groups: int = 1
     ):
         super().__init__()
-        groups = width_in if depthwise else 1
         self.conv = nn.Conv2d(width_in, width_out, kernel, stride, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(width_out, eps=1e-3)
         self.kernel_size = kernel
@@ -154,15 +142,14 @@ class _InvertedResidual(nn.Module):
         super().__init__()
         hidden = width_in * expansion
         self.expand = _ConvNorm(width_in, hidden, 1) if expansion > 1 else None
-        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, depthwise=True)
+        self.depthwise = _ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
         self.project = _ConvNorm(hidden, width_out, 1)
         self.has_skip = stride == 1 and width_in == width_out
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = x if self.expand is None else F.relu6(self.expand(x))
         hidden = self.project(F.relu6(self.depthwise(hidden)))
-        result: Tensor = x + hidden if self.has_skip else hidden
-        return result
+        return cast("Tensor", x + hidden if self.has_skip else hidden)
 
 
 class EfficientNetLite0(nn.Module):
@@ -182,11 +169,10 @@ class EfficientNetLite0(nn.Module):
         self.head = _ConvNorm(width, FEATURE_WIDTH, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of images (B, 3, H, W) float, normalized with `PIXEL_MEAN`, `PIXEL_STD`.
+        """Normalized images (B, 3, H, W) float -> (B, 320, ceil(H/32), ceil(W/32)) and (B, 1280).
 
-        Returns:
-            The last feature map, (B, 320, ceil(H/32), ceil(W/32)) float, and the final features,
-            (B, 1280) float: the map after a 1x1 convolution and ReLU6, averaged over the image.
+        The last feature map; and the final features: the map after a 1x1 convolution and ReLU6,
+        averaged over the image.
         """
         x = F.relu6(self.stem(pixels))
         for block in self.blocks:
@@ -262,15 +248,14 @@ class LiteTrunk(nn.Module):
         super().__init__()
         self.grid_size = grid_size
         self.network = EfficientNetLite0()
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1))
+        self.register_buffer("pixel_mean", torch.full((3, 1, 1), 127.0))
+        self.register_buffer("pixel_std", torch.full((3, 1, 1), 128.0))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) uint8 -> maps (N, P, C) and pooled features (N, E) float."""
         is_trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        chunks = chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained)
         maps, pooled = [], []
-        for chunk in chunks:
+        for chunk in chunks_of(frames, _FRAMES_AT_A_TIME, keeps_gradients=is_trained):
             scaled = (chunk.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
             # Channels last is twice as fast here: most of the network is depthwise.
             last, mean = self.network(scaled.contiguous(memory_format=torch.channels_last))
@@ -288,10 +273,9 @@ def video_statistics(pooled: Tensor) -> Tensor:
     mean = pooled.mean(dim=2)
     deviation = (pooled - mean[:, :, None]).square().mean(dim=2)
     deviation = (deviation + 1e-12).sqrt()  # an exact 0 would have an infinite gradient
+    change = torch.zeros_like(mean)
     if pooled.shape[2] > 1:
         change = (pooled[:, :, 1:] - pooled[:, :, :-1]).abs().mean(dim=2)
-    else:
-        change = torch.zeros_like(mean)
     return torch.stack([mean, deviation, change], dim=2).flatten(1)  # (B, G, 3, E) -> (B, G*3*E)
 
 
@@ -334,8 +318,7 @@ class SpaceTimeBlock(nn.Module):
 
     def _feedforward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(F.gelu(self.expand(self.feedforward_norm(x))))
-        result: Tensor = self.dropout(self.contract(hidden))
-        return result
+        return cast("Tensor", self.dropout(self.contract(hidden)))
 
 
 class LiteVideoEncoder(VideoEncoder):
@@ -343,11 +326,7 @@ class LiteVideoEncoder(VideoEncoder):
 
     v_t is the mean of the whole frame's tokens at time t, c_t that of the motion crop's. Both views
     of a frame attend to each other. Features of clips are "maps" (B, G, T, P, C) and "pooled" (B,
-    G, T, E).
-
-
-    Attributes:
-        map_shape: (P, C) of the maps.
+    G, T, E); ``map_shape`` is (P, C).
     """
 
     config_class = LiteConfig
@@ -391,14 +370,17 @@ class LiteVideoEncoder(VideoEncoder):
     @classmethod
     def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> LiteVideoEncoder:
         """With the sizes that the settings name."""
-        config = cls.default_config(clip.num_frames, clip.size_pixels)
-        config.num_views = 2 if clip.closeup else 1
-        config.grid_size = arch.encoder_grid
-        config.hidden_size = arch.encoder_width
-        config.intermediate_size = 2 * arch.encoder_width
+        config = LiteConfig(
+            num_frames=clip.num_frames,
+            image_size=clip.size_pixels,
+            num_views=2 if clip.closeup else 1,
+            grid_size=arch.encoder_grid,
+            hidden_size=arch.encoder_width,
+            intermediate_size=2 * arch.encoder_width,
+        )
         encoder = cls(config)
         if arch.video_weights != RANDOM:
-            encoder.load_trunk(arch.video_weights)
+            encoder.load_published(arch.video_weights)
         return encoder
 
     @classmethod
@@ -407,10 +389,10 @@ class LiteVideoEncoder(VideoEncoder):
     ) -> LiteVideoEncoder:
         """Start from the published backbone ("imagenet"); what follows it is random."""
         encoder = cls(cls.default_config(num_frames, image_size))
-        encoder.load_trunk(str(name_or_folder))
+        encoder.load_published(str(name_or_folder))
         return encoder
 
-    def load_trunk(self, weights: str) -> None:
+    def load_published(self, weights: str) -> None:
         """Put published weights into the backbone; see `from_pretrained`."""
         check(
             weights == "imagenet",
@@ -454,7 +436,7 @@ class LiteVideoEncoder(VideoEncoder):
         return torch.cat([self.norm(global_token), frames], dim=1)
 
     def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
-        """See the base class; a memory item is the mean of its view's cells."""
+        """A memory item is the mean of its view's cells."""
         grid = self.config.grid_size
         on_items = memory[:, 1:].unflatten(1, (self.num_views, -1, 1))  # (K, G, T, 1)
         cells = on_items.expand(-1, -1, -1, grid**2) / grid**2  # (K, G, T, P)
@@ -462,14 +444,11 @@ class LiteVideoEncoder(VideoEncoder):
         on_global = memory[:, 0]
         blocks: list[Any] = list(self.blocks)
         for block in reversed(blocks):
-            on_patches, on_global = through_divided(
-                on_patches,
-                on_global,
-                attention.of(block.space_attention),
-                attention.of(block.time_attention),
-            )
-        views: Tensor = on_patches.unflatten(2, (self.num_views, grid, grid)).transpose(1, 2)
-        return views  # (K, G, T, h, w)
+            over_space = attention.of(block.space_attention)
+            over_time = attention.of(block.time_attention)
+            on_patches, on_global = through_divided(on_patches, on_global, over_space, over_time)
+        views: Tensor = on_patches.unflatten(2, (self.num_views, grid, grid))
+        return views.transpose(1, 2)  # (K, G, T, h, w)
 
     @contextmanager
     def recorded_query_cells(self) -> Iterator[list[Tensor]]:

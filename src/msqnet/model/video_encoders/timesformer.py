@@ -49,7 +49,7 @@ FramePooling = Literal["frames", "flat"]
 TimeEmbeddings = Literal["interpolated", "zeros"]
 
 
-class _Dense(nn.Module):
+class _Dense(nn.Sequential):
     """Linear layer, activation and dropout, under the name that checkpoints give the layer."""
 
     def __init__(self, width_in: int, width_out: int, dropout: float, activation: Any = None):
@@ -59,10 +59,6 @@ class _Dense(nn.Module):
             activation = ACT2FN[activation]
         self.activation = activation or nn.Identity()
         self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.dropout(self.activation(self.dense(x)))
-        return result
 
 
 class SelfAttention(Attention):
@@ -80,7 +76,7 @@ class SelfAttention(Attention):
         return self.attend(queries, keys, values).transpose(1, 2).flatten(2)  # (B, N, D')
 
 
-class _AttentionBlock(nn.Module):
+class _AttentionBlock(nn.Sequential):
     """Self-attention and its output projection, under the names that checkpoints give them."""
 
     def __init__(self, config: TimesformerConfig):
@@ -88,20 +84,13 @@ class _AttentionBlock(nn.Module):
         self.attention = SelfAttention(config)
         self.output = _Dense(config.hidden_size, config.hidden_size, config.hidden_dropout_prob)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        result: Tensor = self.output(self.attention(tokens))
-        return result
-
 
 class TimesformerLayer(Fusable, GradientCheckpointingLayer):
     """One layer: divided attention over time, then over space; or joint attention over both.
 
-    Attributes:
-        attention: over space, the global token taking part in every frame; with joint attention
-            over all tokens.
-        temporal_attention: over time at each patch; only with divided attention.
-        fused_weight: (D', D') float, of both linear layers after the attention over time.
-        fused_bias: (D',) float, likewise.
+    ``attention`` is that over space, the global token taking part in every frame, or over all
+    tokens; ``temporal_attention``, at each patch, exists with divided attention only. Weight
+    (D', D') and bias (D',) of both linear layers after the latter are fused.
     """
 
     def __init__(self, config: TimesformerConfig, drop_path: float):
@@ -141,8 +130,7 @@ class TimesformerLayer(Fusable, GradientCheckpointingLayer):
         else:
             tokens = tokens + self.drop_path(self.attention(self.layernorm_before(tokens)))
         changed = self.output(self.intermediate(self.layernorm_after(tokens)))
-        result: Tensor = tokens + self.drop_path(changed)
-        return result
+        return cast("Tensor", tokens + self.drop_path(changed))
 
     def _over_time(self, patches: Tensor) -> Tensor:
         """(B, P*T, D') -> (B, P, T, D')."""
@@ -153,8 +141,7 @@ class TimesformerLayer(Fusable, GradientCheckpointingLayer):
         else:
             mixed = self.temporal_attention.attention(normed)
             attn_output = F.linear(mixed, self.fused_weight, self.fused_bias)
-        result: Tensor = patches + attn_output.unflatten(0, patches.shape[:2])
-        return result
+        return cast("Tensor", patches + attn_output.unflatten(0, patches.shape[:2]))
 
     def _over_space(self, global_token: Tensor, patches: Tensor) -> Tensor:
         """(B, 1, D') and (B, P, T, D') -> (B, 1 + P*T, D').
@@ -184,12 +171,7 @@ class _Encoder(nn.Module):
 
 
 class TimesformerBackbone(TimesformerPreTrainedModel):
-    """Clips to tokens.
-
-    Args:
-        config: its ``num_frames`` is T and must be that of every clip; ``attention_type`` is
-            "divided_space_time" or "joint_space_time".
-    """
+    """Clips of ``config.num_frames`` frames to tokens, by divided or joint space-time attention."""
 
     _supports_sdpa = True
 
@@ -233,19 +215,16 @@ class TimesformerVideoEncoder(VideoEncoder):
         frames: [z_0, v_1 .. v_T], v_t = mean_p z_(p,t)                       (T + 1 items)
         flat:   the token sequence z_0, z_(1,1) .. z_(P,T) averaged in T bins (T items)
 
-    ``flat`` is what the authors' released code does. Tokens are ordered patch-major (token
-    1 + p*T + t), so its bins are horizontal image strips averaged over time, not frames; it exists
-    so that published figures can be compared. The width projection W_out is not part of this.
+    ``flat`` is what the authors' released code does. Tokens are ordered patch-major, so its bins
+    are horizontal image strips averaged over time, not frames; it exists so that published results
+    can be compared. The width projection W_out is not part of this.
 
-    Args:
-        config: of the backbone; its ``num_frames`` is T and must be that of every clip: it reshapes
-            with its own frame count, so that another one gives wrong attention, not an error.
-        frame_pooling: ``frames`` or ``flat``, as above.
-
-    Raises:
-        ConfigError: a backbone whose tokens are not laid out as above.
+    ``config.num_frames`` must be T of every clip: the backbone reshapes with it, so that another
+    one gives wrong attention, not an error. Tokens that are not laid out as above are a
+    `ConfigError`.
     """
 
+    config_class = TimesformerConfig  # its defaults are TimeSformer-B/16 with divided attention
     display_name = "TimeSformer"
     licence = "TimeSformer weights: CC-BY-NC 4.0 (not for commercial use)"
 
@@ -266,11 +245,6 @@ class TimesformerVideoEncoder(VideoEncoder):
         super().__init__(config, width=config.hidden_size, pixel_statistics=statistics)
         self.frame_pooling = frame_pooling
         self.backbone = TimesformerBackbone(config)
-
-    @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> TimesformerConfig:
-        """TimeSformer-B/16 with divided attention."""
-        return TimesformerConfig(num_frames=num_frames, image_size=image_size)
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The whole clip and each frame; with ``flat`` the T bins count as frames, as they did."""
@@ -294,14 +268,10 @@ class TimesformerVideoEncoder(VideoEncoder):
     @classmethod
     def from_arch(cls, arch: ArchConfig, clip: ClipConfig) -> TimesformerVideoEncoder:
         """With time embeddings as the settings say."""
-        if arch.video_weights == RANDOM or arch.time_embeddings == "interpolated":
+        if arch.video_weights == RANDOM:
             return super().from_arch(arch, clip)
-        return cls.from_pretrained(
-            arch.video_weights,
-            clip.num_frames,
-            clip.size_pixels,
-            time_embeddings=arch.time_embeddings,
-        )
+        form, time = (clip.num_frames, clip.size_pixels), arch.time_embeddings
+        return cls.from_pretrained(arch.video_weights, *form, time_embeddings=time)
 
     @classmethod
     def from_model_config(cls, config: Any) -> TimesformerVideoEncoder:
@@ -327,20 +297,14 @@ class TimesformerVideoEncoder(VideoEncoder):
 
         The weights are loaded at their own number of frames; the time embeddings are then
         interpolated linearly where it differs, and the position embeddings bicubically where the
-        size does.
+        size does. Errors are those of the base class.
 
         Args:
-            name_or_folder: hub id or folder.
-            num_frames: T, frames per clip.
-            image_size: side of the square frames in pixels; by default the checkpoint's.
+            image_size: by default the checkpoint's.
             frame_pooling: see the class.
             time_embeddings: ``zeros`` drops those of another number of frames instead, as loading
                 with ``ignore_mismatched_sizes`` in transformers 4 did, and with it the authors'
                 released code.
-
-        Raises:
-            CheckpointError: the weights are absent, incomplete, damaged or of another model.
-            ConfigError: a number of frames or a size that the backbone cannot take.
         """
         source = load_backbone(
             TimesformerModel,
@@ -397,10 +361,8 @@ def interpolate_time_embeddings(embeddings: Tensor, num_frames: int) -> Tensor:
     """
     if embeddings.shape[1] == num_frames:
         return embeddings
-    stretched = F.interpolate(
-        embeddings.transpose(1, 2), size=num_frames, mode="linear", align_corners=True
-    )
-    return stretched.transpose(1, 2)  # (1, D', T) -> (1, T, D')
+    in_time = F.interpolate(embeddings.mT, size=num_frames, mode="linear", align_corners=True)
+    return in_time.mT  # (1, D', T) -> (1, T, D')
 
 
 def interpolate_position_embeddings(embeddings: Tensor, grid_size: int) -> Tensor:

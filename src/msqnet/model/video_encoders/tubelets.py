@@ -16,7 +16,7 @@ there is no class token.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 from transformers import (
@@ -73,17 +73,11 @@ class VideoMAEVideoEncoder(TubeletEncoder):
     over the whole clip: with two frames, v_1 is exactly what the classifier saw. The second norm
     is inside the backbone.
 
-    Args:
-        config: of the backbone; ``num_frames`` and ``image_size`` must be those of every clip.
-
-    Attributes:
-        norm: the layer norm after the mean, built with weight 1 and bias 0; nothing where the
-            backbone has its own.
-
-    Raises:
-        ConfigError: a number of frames, a size or channels that cannot be cut into tubelets.
+    The number of frames and the size of the configuration must be those of every clip; what cannot
+    be cut into tubelets is a `ConfigError`.
     """
 
+    config_class = VideoMAEConfig  # its defaults are VideoMAE ViT-B/16 as it is fine-tuned
     display_name = "VideoMAE"
     licence = "VideoMAE weights: CC-BY-NC 4.0 (not for commercial use)"
 
@@ -104,17 +98,11 @@ class VideoMAEVideoEncoder(TubeletEncoder):
         # The epsilon is torch's default, as in the classifier that it comes from.
         self.norm = nn.LayerNorm(self.width) if config.use_mean_pooling else nn.Identity()
 
-    @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> VideoMAEConfig:
-        """VideoMAE ViT-B/16 as it is fine-tuned."""
-        return VideoMAEConfig(num_frames=num_frames, image_size=image_size)
-
     def _memory(self, features: FrameFeatures) -> Tensor:
         tokens = self.backbone(features["pixels"]).last_hidden_state  # (B, S*P, D')
         num_steps = self.config.num_frames // self.config.tubelet_size
         steps = tokens.unflatten(1, (num_steps, -1)).mean(dim=2)  # (B, S, P, D') -> (B, S, D')
-        normed: Tensor = self.norm(steps)
-        return normed
+        return cast("Tensor", self.norm(steps))
 
     @classmethod
     def from_pretrained(
@@ -122,14 +110,9 @@ class VideoMAEVideoEncoder(TubeletEncoder):
     ) -> VideoMAEVideoEncoder:
         """Start from Hugging Face VideoMAE weights: pretrained, fine-tuned or the model alone.
 
-        Positions are fixed sinusoids of a token's number s * P + p and are computed anew for clips
-        of this form. Other T at the checkpoint's size: the time steps both have keep their
-        positions, and steps beyond those trained with get new ones. Another size changes P and
-        with it the position of every token outside the first row of the first time step; such
-        weights need fine-tuning.
-
-        A checkpoint of the model alone with ``use_mean_pooling`` has no norm to load; ``norm``
-        then starts with weight 1 and bias 0.
+        Positions are fixed sinusoids of a token's number s * P + p, computed anew for clips of this
+        form. With another T, the time steps that both have keep their positions. Another size
+        changes P and so the position of nearly every token; such weights need fine-tuning.
         """
         source, norm = _load(name_or_folder)
         config = changed(source.config, num_frames=num_frames, image_size=image_size)
@@ -147,8 +130,7 @@ class VideoMAEVideoEncoder(TubeletEncoder):
         tokens = (memory[:, :, None].expand(-1, -1, grid**2) / grid**2).flatten(1)  # (K, S*P)
         for weights in reversed(attention.layers()):
             tokens = through(tokens, weights[0])
-        maps: Tensor = tokens.unflatten(1, (1, -1, grid, grid))
-        return maps  # (K, 1, S, h, w)
+        return cast("Tensor", tokens.unflatten(1, (1, -1, grid, grid)))  # (K, 1, S, h, w)
 
 
 def _load(name_or_folder: str | Path) -> tuple[VideoMAEModel, nn.Module]:
@@ -172,10 +154,7 @@ def _load(name_or_folder: str | Path) -> tuple[VideoMAEModel, nn.Module]:
 
 
 class VJEPA2Backbone(VJEPA2PreTrainedModel):
-    """`transformers.VJEPA2Model` without its predictor; weights have the same names.
-
-    The settings of the predictor and the pooler are not used.
-    """
+    """`transformers.VJEPA2Model` without its predictor; weights have the same names."""
 
     def __init__(self, config: VJEPA2Config):
         super().__init__(config)
@@ -184,8 +163,7 @@ class VJEPA2Backbone(VJEPA2PreTrainedModel):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, T, 3, H, W) float, normalized -> (B, S*P, D') float, after the last norm."""
-        tokens: Tensor = self.encoder(pixels).last_hidden_state
-        return tokens
+        return cast("Tensor", self.encoder(pixels).last_hidden_state)
 
 
 class VJEPA2VideoEncoder(TubeletEncoder):
@@ -196,16 +174,12 @@ class VJEPA2VideoEncoder(TubeletEncoder):
         v_s = mean_p z_(s,p)
 
     Positions are rotary, computed from token numbers wherever they are used: T is free, and
-    ``config.frames_per_clip`` changes nothing.
-
-    Args:
-        config: of the backbone; ``crop_size`` must be the height and width of every clip: it counts
-            rows and columns with it, so that another size gives wrong positions, not an error.
-
-    Raises:
-        ConfigError: a number of frames, a size or channels that cannot be cut into tubelets.
+    ``config.frames_per_clip`` changes nothing. ``config.crop_size`` must be the height and width of
+    every clip: the backbone counts rows and columns with it, so that another size gives wrong
+    positions, not an error. What cannot be cut into tubelets is a `ConfigError`.
     """
 
+    config_class = VJEPA2Config
     display_name = "V-JEPA 2"
     takes_any_length = True
     licence = "V-JEPA 2 weights: MIT or Apache 2.0, as their model card says"
@@ -241,8 +215,7 @@ class VJEPA2VideoEncoder(TubeletEncoder):
                 f"multiple of {self.config.tubelet_size}; sample another number of frames"
             )
         tokens = self.backbone(pixels)  # (B, S*P, D')
-        steps: Tensor = tokens.unflatten(1, (num_steps, -1)).mean(dim=2)
-        return steps  # (B, S, P, D') -> (B, S, D')
+        return cast("Tensor", tokens.unflatten(1, (num_steps, -1)).mean(dim=2))  # (B, S, D')
 
     @classmethod
     def from_pretrained(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -151,17 +151,11 @@ class FrameEncoder(VideoEncoder):
     that a new model starts from the pretrained features. CLIP itself applies its last norm to the
     class token only; here the patch tokens pass it, since before it their scale is arbitrary.
 
-    Args:
-        config: of the backbone, one of `IMAGE_ENCODER_KINDS`, and two entries more: ``num_frames``,
-            T of every clip, and ``image_size``, where frames are square.
-
-    Attributes:
-        temporal_positions: (T, D') float, the e_t.
-
-    Raises:
-        ConfigError: a backbone of another kind, or a size that it cannot take.
+    The configuration is that of the backbone, one of `IMAGE_ENCODER_KINDS`, with ``num_frames``, T
+    of every clip. Another kind, or a size that it cannot take, is a `ConfigError`.
     """
 
+    config_class = ViTConfig  # its defaults are ViT-B/16, the paper's
     display_name = "FrameEncoder"
     licence = "; ".join(dict.fromkeys(kind.licence for kind in IMAGE_ENCODER_KINDS.values()))
 
@@ -192,11 +186,6 @@ class FrameEncoder(VideoEncoder):
             embeddings.register_buffer("mask_token", token.detach())
         self.temporal_positions = nn.Parameter(torch.zeros(self.config.num_frames, self.width))
 
-    @classmethod
-    def default_config(cls, num_frames: int, image_size: int) -> ViTConfig:
-        """ViT-B/16, the paper's."""
-        return cast("ViTConfig", changed(ViTConfig(image_size=image_size), num_frames=num_frames))
-
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """Each frame."""
         return frame_spans(num_frames)
@@ -221,9 +210,8 @@ class FrameEncoder(VideoEncoder):
         """Start from the weights of an image encoder.
 
         Where the size differs from the checkpoint's, its position embeddings are resized once, as
-        the backbone itself would do on every forward pass. Pixel statistics are those stored
-        beside the weights, since one architecture is published with several (``vit`` is also the
-        type of DeiT and DINO); where none are stored, those of the family.
+        the backbone itself would do on every forward pass. Pixel statistics are those stored beside
+        the weights, since DeiT and DINO are of the type ``vit`` too; else those of the family.
         """
         kind = _kind_of_checkpoint(name_or_folder)
         source = load_backbone(
@@ -239,9 +227,8 @@ class FrameEncoder(VideoEncoder):
             if not name.startswith(kind.left_out)
         }
         if kind.position_weights is not None:
-            weights[kind.position_weights] = resized_positions(
-                source, weights[kind.position_weights], image_size
-            )
+            positions = weights[kind.position_weights]
+            weights[kind.position_weights] = resized_positions(source, positions, image_size)
         encoder = filled(lambda: cls(config), {"backbone": weights}, name_or_folder)
         statistics = _published_statistics(name_or_folder)
         if statistics is not None:

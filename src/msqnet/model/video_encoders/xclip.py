@@ -7,7 +7,7 @@ Video Recognition", https://arxiv.org/abs/2208.02816. Published weights are MIT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, cat, nn
 from transformers import XCLIPVisionConfig, XCLIPVisionModel
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 class XCLIPVideoModel(XCLIPPreTrainedModel):
     """The video half of `transformers.XCLIPModel`, its tensors under the same names.
 
-    Args:
-        config: of the image encoder; its ``mit_*`` entries are those of the multi-frame
-            integration transformer (MIT), its ``num_frames`` is T.
+    The configuration is that of the image encoder; its ``mit_*`` entries are those of the
+    multi-frame integration transformer (MIT).
     """
 
     config_class = XCLIPVisionConfig
@@ -63,10 +62,8 @@ class XCLIPVideoModel(XCLIPPreTrainedModel):
         frames = pixel_values.flatten(0, 1)  # (B*T, 3, H, W)
         classes = self.vision_model(frames).pooler_output  # (B*T, hidden)
         projected = self.visual_projection(classes)  # (B*T, D')
-        features: Tensor = self.mit(
-            projected.unflatten(0, pixel_values.shape[:2])
-        ).last_hidden_state  # (B, T, D')
-        return features
+        clips = projected.unflatten(0, pixel_values.shape[:2])  # (B, T, D')
+        return cast("Tensor", self.mit(clips).last_hidden_state)
 
 
 class XCLIPVideoEncoder(VideoEncoder):
@@ -76,19 +73,16 @@ class XCLIPVideoEncoder(VideoEncoder):
 
         [mean_t v_t, v_1 .. v_T]                                              (T + 1 items)
 
-    The first item is X-CLIP's own video embedding, before it is normalised. D' is the width of the
+    The first item is X-CLIP's own video embedding, before it is normalized. D' is the width of the
     joint space with text (512 for base models). Frames exchange messages in every layer, without a
     position in time; positions enter in the integration transformer.
 
-    Args:
-        config: of the image encoder and the integration transformer; its ``num_frames`` is T and
-            must be that of every clip: it groups frames to clips by its own count, so that a
-            multiple of it gives wrong clips, not an error.
-
-    Raises:
-        ConfigError: a size that the backbone cannot take.
+    ``config.num_frames`` must be T of every clip: the backbone groups frames to clips with it, so
+    that a multiple of it gives wrong clips, not an error. A size that it cannot take is a
+    `ConfigError`.
     """
 
+    config_class = XCLIPVisionConfig
     display_name = "X-CLIP"
     licence = "X-CLIP weights: MIT"
 
