@@ -24,7 +24,7 @@ OTHER_CONTAINERS = (
 )
 """Suffix, codec and pixel format."""
 
-FEW, MANY = 2 * len(MUTATIONS), 1000
+FEW, MANY = len(MUTATIONS), 1000
 
 
 def carried_clips() -> list[Path]:

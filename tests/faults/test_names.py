@@ -58,26 +58,27 @@ def test_odd_names_are_predicted_and_found_again(folder: Path, tmp_path: Path) -
     assert sum(row.status == "exists" for row in rows.values()) == len(expected) - 1, again.output
 
 
-def test_ten_thousand_files_in_one_folder_each_have_a_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_files", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_files_in_one_folder_each_have_a_row(tmp_path: Path, num_files: int) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
-    for number in range(10_000):
+    for number in range(num_files):
         (videos / f"{number:05}.mp4").touch()
-    write_video(tmp_path / "one.mov", [WHITE, BLACK] * 8).rename(videos / "05000.mp4")
+    write_video(tmp_path / "one.mov", [WHITE, BLACK] * 8).rename(videos / "00300.mp4")
     results = ResultsFolder(tmp_path / "out")
     predictor = Predictor(BrightnessBackend())
     for video in find_videos([videos]):
         predict_into(results, video, predictor)
     rows = read_index(results.index_path)
-    assert len({row.input for row in rows}) == len(rows) == 10_000
-    assert [Path(row.input).name for row in rows if row.status != "error"] == ["05000.mp4"]
+    assert len({row.input for row in rows}) == len(rows) == num_files
+    assert [Path(row.input).name for row in rows if row.status != "error"] == ["00300.mp4"]
 
 
 def test_files_that_go_and_change_during_the_run_stop_nothing(tmp_path: Path) -> None:
     source = write_video(tmp_path / "source.mov", [WHITE, BLACK] * 8).read_bytes()
     videos = tmp_path / "videos"
     videos.mkdir()
-    names = [f"{number:02}.mov" for number in range(12)]
+    names = [f"{number:02}.mov" for number in range(8)]
     for name in names:
         (videos / name).write_bytes(source)
     index = tmp_path / "out" / "index.csv"
