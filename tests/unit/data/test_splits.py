@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msqnet.data.records import ClipTable, Record
@@ -39,7 +39,6 @@ tables = st.lists(
 ).map(make_table)
 
 
-@settings(deadline=None)
 @given(tables, st.sampled_from([0.1, 0.2, 0.5, 0.8]), st.integers(0, 5))
 def test_validation_split_keeps_groups_whole_and_training_complete(
     table: ClipTable, share: float, seed: int
@@ -63,7 +62,6 @@ def test_validation_split_keeps_groups_whole_and_training_complete(
     assert set(table.take(train).label_names()) == set(labels)
 
 
-@settings(deadline=None)
 @given(tables, st.integers(2, 4))
 def test_folds_keep_groups_whole(table: ClipTable, num_folds: int) -> None:
     try:

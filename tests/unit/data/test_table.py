@@ -68,7 +68,7 @@ def write_csv(path: Path, rows: list[dict[str, str]], delimiter: str, encoding: 
         writer.writerows(rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.lists(records(), min_size=1, max_size=5),
     delimiter=st.sampled_from(",;\t"),
@@ -87,7 +87,7 @@ def test_what_is_written_is_read_back(
     assert_same(read_table(path).records, rows, path.parent)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows=st.lists(records(), min_size=1, max_size=5))
 def test_parquet_holds_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Record]

@@ -43,7 +43,7 @@ def records(draw: st.DrawFn) -> Record:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.lists(records(), min_size=1, max_size=5),
     is_below=st.booleans(),

@@ -4,7 +4,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
@@ -244,9 +244,7 @@ def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
         read(tmp_path / "events.xlsx", Reading(tmp_path))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150)
 @given(
     st.integers(0, 14),
     st.integers(0, 3),

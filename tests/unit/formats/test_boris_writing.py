@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError, MsqnetError
@@ -180,9 +180,7 @@ def without_overlaps(found: list[Event]) -> list[Event]:
     return kept
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(st.lists(events(), max_size=12))
 def test_any_events_come_back(tmp_path: Path, found: list[Event]) -> None:
     video = AnnotatedVideo(tmp_path / "a.mp4", tuple(without_overlaps(found)), 60.0)
@@ -219,9 +217,7 @@ FULL = project(
 WAYS = nodes(FULL)
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=250)
 @given(
     st.sampled_from(WAYS[1:]),
     st.none()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
@@ -192,7 +192,7 @@ def test_malformed_labels_say_where(
         read(MULTILABEL)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.integers(1, 20), st.integers(1, 3), st.data())
 def test_any_frames_come_back(tmp_path: Path, frames: int, classes: int, data: Any) -> None:
     seed = data.draw(st.integers(0, 2**16))
@@ -212,7 +212,7 @@ def test_any_frames_come_back(tmp_path: Path, frames: int, classes: int, data: A
     assert written(found, tmp_path / "b.json", fps="12.5") == document
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     st.sampled_from(["class_names", "is_multilabel", "labels", "splits"]),
     st.recursive(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msqnet.data.records import Record
@@ -233,7 +233,6 @@ def _videos(draw: st.DrawFn) -> tuple[tuple[Event, ...], frozenset[str] | None]:
     return events, checked if checked is None or checked < set(LABELS) else None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(video=_videos())
 def test_pieces_give_back_the_events_that_they_were_cut_from(
     tmp_path: Path, video: tuple[tuple[Event, ...], frozenset[str] | None]

@@ -45,7 +45,7 @@ def test_single_window_is_unchanged(weighting: str) -> None:
     np.testing.assert_array_equal(merged.scores, only.scores[None])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     length=st.floats(0.1, 20),
     stride_share=st.floats(0.05, 1.0),
@@ -64,7 +64,7 @@ def test_constant_scores_stay_exactly_constant(
         assert merged.edges_seconds[-1] == pytest.approx(windows[-1].end_seconds, abs=2e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scores=st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12))
 def test_merged_scores_stay_between_those_of_the_windows_that_cover_them(
     scores: list[float],

@@ -81,7 +81,7 @@ def test_constant_scores_give_the_share_of_positives():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_of_rows_never_matters(seed):
     scores, targets = random_set(seed, num_rows=20)
     order = np.random.default_rng(seed).permutation(len(scores))
@@ -93,7 +93,7 @@ def test_order_of_rows_never_matters(seed):
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_values_under_an_unknown_target_never_matter(seed):
     scores, targets = random_set(seed, num_rows=20)
     changed = np.where(targets == UNKNOWN, 1 - scores, scores)
@@ -103,7 +103,7 @@ def test_values_under_an_unknown_target_never_matter(seed):
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_weights_equal_repeated_rows(seed):
     scores, targets = random_set(seed, num_rows=20)
     weights = np.random.default_rng(seed).integers(0, 4, (3, len(scores)))

@@ -89,7 +89,7 @@ def test_unknown_rows_do_not_change_the_fit():
 
 
 @given(seed=st.integers(0, 10_000), spread=st.sampled_from([0.01, 1.0, 50.0, 1e4]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_calibration_never_changes_a_ranking(seed, spread):
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, spread, (15, 3))
@@ -140,7 +140,7 @@ def test_threshold_between_neighbouring_floats_still_parts_them():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_no_other_threshold_is_better(seed):
     generator = np.random.default_rng(seed)
     scores = generator.integers(0, 9, (20, 1)) / 8

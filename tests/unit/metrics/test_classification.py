@@ -68,7 +68,7 @@ def test_selection_holds_for_micro():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_weighted_counts_equal_repeated_rows(seed):
     scores, targets = random_set(seed, unknown_share=0.3)
     weights = np.random.default_rng(seed).integers(0, 3, (1, 50))
@@ -140,7 +140,7 @@ def test_top_k_counts_rows_with_one_positive_and_labels_that_are_known():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_weighted_shares_equal_those_of_repeated_rows(seed):
     scores, targets = random_set(seed, unknown_share=0.3)
     weights = np.random.default_rng(seed).integers(0, 3, (1, 50))

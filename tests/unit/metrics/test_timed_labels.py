@@ -145,7 +145,7 @@ def test_spans_that_contain_one_another_are_counted_once():
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_order_of_segments_never_matters(seed):
     generator = np.random.default_rng(seed)
 

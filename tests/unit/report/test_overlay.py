@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msqnet.inference.predictor import Predictor
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     WriteVideo = Callable[..., Path]
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(MIN_PANEL_WIDTH_PIXELS, 8192),
     height=st.integers(2, 8192),
