@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,7 +71,7 @@ _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8}
 _MAP, _GAP, _MARGIN = 2.75, 0.25, 0.08
 _HEADING, _LEGEND_ROW, _LEGEND_COLUMN = 0.64, 0.19, 1.55
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_OTHER_MARKER, _NO_LABEL_MARKER = "h", "o"
+_OTHER_MARKER = "h"
 
 
 @contextlib.contextmanager
@@ -164,13 +164,11 @@ def _draw_scores(
         axes.broken_barh(spans, (_ANNOTATED_BOTTOM, height), color=INK, linewidth=0)
     axes.set_yticks([0, 1])
     axes.spines["left"].set_bounds(0, 1)
-    axes.tick_params(labelsize=7, colors=MUTED_INK, length=2)
     shown = shown_name(label, _MAX_TIMELINE_LETTERS)
     name = axes.set_ylabel(shown, rotation=0, ha="right", va="center", color=INK, labelpad=8)
     # A name may hold the characters of mathematical type.
     name.set_parse_math(False)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED_INK)
+    _quiet(axes, label_size=7, tick_length=2)
 
 
 def _draw_time_axis(axes: Axes, duration_seconds: float) -> None:
@@ -299,10 +297,10 @@ def _draw_errors(axes: Axes, errors: list[tuple[str, float, float]]) -> None:
     axes.grid(axis="x", color=OTHER_COLOUR, linewidth=0.4, alpha=0.6)
 
 
-def _quiet(axes: Axes) -> None:
+def _quiet(axes: Axes, label_size: float = 7.5, tick_length: float = 2.5) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED_INK)
-    axes.tick_params(colors=MUTED_INK, labelsize=7.5, length=2.5)
+    axes.tick_params(colors=MUTED_INK, labelsize=label_size, length=tick_length)
 
 
 def named_labels(shown_labels: tuple[str, ...], num_named: int | None = None) -> tuple[str, ...]:
@@ -352,49 +350,43 @@ def embedding_figure(panels: EmbeddingPanels, *, num_named: int | None = None) -
     return figure
 
 
-class _Layer(NamedTuple):
-    """Rows (V,) that are drawn alike; a background layer holds others and rows without a label."""
+def _layers(
+    shown: tuple[str, ...], named: tuple[str, ...]
+) -> list[tuple[str, NDArray[np.bool_], dict[str, Any]]]:
+    """Names, members (V,) and style of rows that are drawn alike.
 
-    name: str
-    members: NDArray[np.bool_]
-    colour: str
-    fill: str
-    marker: str
-    is_background: bool = False
-
-
-def _layers(shown: tuple[str, ...], named: tuple[str, ...]) -> list[_Layer]:
-    """Named labels first, then the others and the rows without a label, where there are any."""
+    Named labels come first, then the others and the rows without a label, where there are any.
+    """
     values = np.asarray(shown)
     others = (values != "") & ~np.isin(values, named)
     num_others = len(set(values[others].tolist()))
-    other_name = f"{num_others} other label{'s' if num_others > 1 else ''}"
-    layers = [
-        _Layer(name.replace("_", " "), values == name, colour, colour, marker)
+    filled = {"linewidths": 0.3, "edgecolors": "white"}
+    outlined = {"linewidths": 0.8, "edgecolors": OTHER_COLOUR}
+    layers: list[tuple[str, NDArray[np.bool_], dict[str, Any]]] = [
+        (name.replace("_", " "), values == name, {"c": colour, "marker": marker, **filled})
         for name, colour, marker in zip(named, LABEL_COLOURS, _MARKERS, strict=False)
     ]
+    other_name = f"{num_others} other label{'s' if num_others > 1 else ''}"
     layers += [
-        _Layer(other_name, others, OTHER_COLOUR, OTHER_COLOUR, _OTHER_MARKER, is_background=True),
-        _Layer("no label", values == "", OTHER_COLOUR, "white", _NO_LABEL_MARKER, True),
+        (other_name, others, {"c": OTHER_COLOUR, "marker": _OTHER_MARKER, "zorder": 2, **filled}),
+        ("no label", values == "", {"c": "white", "marker": "o", "zorder": 2, **outlined}),
     ]
-    return [layer for layer in layers if layer.members.any()]
+    return [layer for layer in layers if layer[1].any()]
 
 
-def _draw_map(axis: Axes, panel: Panel, layers: list[_Layer]) -> None:
+def _draw_map(
+    axis: Axes, panel: Panel, layers: list[tuple[str, NDArray[np.bool_], dict[str, Any]]]
+) -> None:
     places = panel.map.coordinates
     size = float(np.clip(2400 / len(places), 5, 22))
-    for layer in layers:
+    for name, members, style in layers:
         axis.scatter(
-            places[layer.members, 0],
-            places[layer.members, 1],
-            s=size * (0.8 if layer.is_background else 1.0),
-            c=layer.fill,
-            marker=layer.marker,
-            linewidths=0.3 if layer.fill == layer.colour else 0.8,
-            edgecolors="white" if layer.fill == layer.colour else layer.colour,
+            places[members, 0],
+            places[members, 1],
+            s=size * (0.8 if "zorder" in style else 1.0),  # smaller in the background
             alpha=0.9,
-            label=f"{layer.name} ({layer.members.sum()})",
-            zorder=2 if layer.is_background else 3,
+            label=f"{name} ({members.sum()})",
+            **{"zorder": 3, **style},
         )
     # Equal scales: t-SNE knows no preferred direction. Positions themselves mean nothing.
     centre, half = (places.max(axis=0) + places.min(axis=0)) / 2, np.ptp(places, axis=0).max() / 2
@@ -403,9 +395,7 @@ def _draw_map(axis: Axes, panel: Panel, layers: list[_Layer]) -> None:
     axis.set_aspect("equal")
     axis.set_xticks([])
     axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_color("#d5d9df")
-        spine.set_linewidth(0.8)
+    axis.spines[:].set(color="#d5d9df", linewidth=0.8)
 
 
 def _write_numbers(axis: Axes, panel: Panel, letter: str, num_neighbours: int) -> None:

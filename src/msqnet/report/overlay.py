@@ -83,11 +83,6 @@ class PixelBox:
         return self.right - self.left
 
     @property
-    def height(self) -> int:
-        """Pixels from top to bottom."""
-        return self.bottom - self.top
-
-    @property
     def middle(self) -> float:
         """Halfway from top to bottom, where the text stands."""
         return (self.top + self.bottom) / 2
@@ -127,11 +122,6 @@ class PanelLayout:
     def line_pixels(self) -> int:
         """Width of the play head."""
         return max(2, round(self.text_pixels / 9))
-
-    @property
-    def num_axis_steps(self) -> int:
-        """How many steps between times stand comfortably on the axis."""
-        return max(1, self.axis.width // (_TICK_EMS * self.text_pixels))
 
     @property
     def band(self) -> PixelBox:
@@ -230,12 +220,12 @@ class Panel:
 
     The labels are those with the highest peaks in the whole video, best first, and stay where they
     are. A bar is bright while the label is present, that is inside one of its segments. What does
-    not change is drawn once, bars when their scores change, play head and clock every time.
+    not change is drawn once, bars and clock when they change, the play head every time.
 
     Args:
         predictions: of the video.
         width: pixels of the panel.
-        height: of the picture above it as it is shown.
+        height: pixels of the picture above it.
 
     Attributes:
         labels: the labels shown, top to bottom.
@@ -257,16 +247,13 @@ class Panel:
         longest = max(self._font.getlength(name) for name in names)
         self.layout = panel_layout(width, height, len(names), longest)
         self._still = self._draw_still(names)
-        self._moment: tuple[bytes, tuple[bool, ...]] | None = None
-        self._with_bars = np.asarray(self._still)
-        self._clock_text = ""
-        self._clock_pixels = np.zeros((0, 0, 3), np.uint8)
+        self._moment: tuple[bytes, tuple[bool, ...], str] | None = None
+        self._drawn = np.asarray(self._still)
 
     def draw_at(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
         """Draw the moment `seconds` on all of a canvas (H, W, 3) uint8 of the layout's size."""
-        self._update_bars(seconds)
-        canvas[:] = self._with_bars
-        self._put_clock(seconds, canvas)
+        self._update(seconds)
+        canvas[:] = self._drawn
         line, band = self.layout.line_pixels, self.layout.band
         left = min(max(self._x_of(seconds) - line // 2, band.left), band.right - line)
         canvas[band.top - line : band.bottom + line, left : left + line] = _PLAY_HEAD
@@ -300,7 +287,7 @@ class Panel:
             text = format_time(duration, int(duration < 60), cut=True)
             draw.text((axis.right, axis.middle), text, fill=_MUTED, font=self._font, anchor="rm")
             return
-        times = tick_times(duration, self.layout.num_axis_steps)
+        times = tick_times(duration, max(1, axis.width // (_TICK_EMS * self.layout.text_pixels)))
         decimals = int(any(time % 1 for time in times))
         for time in times:
             text = format_time(time, decimals, cut=True)
@@ -308,22 +295,26 @@ class Panel:
             x = min(max(self._x_of(time), axis.left + half), axis.right - half)
             draw.text((x, axis.middle), text, fill=_MUTED, font=self._font, anchor="mm")
 
-    def _update_bars(self, seconds: float) -> None:
+    def _update(self, seconds: float) -> None:
         scores = self._predictions.timeline.scores_at(np.array([seconds]))[0, self._columns]
         present = tuple(
             bool(((spans[:, 0] <= seconds) & (seconds < spans[:, 1])).any())
             for spans in self._spans
         )
-        if self._moment == (scores.tobytes(), present):
+        text, clock = format_time(seconds, 1, cut=True), self.layout.clock
+        moment = (scores.tobytes(), present, text)
+        if moment == self._moment:
             return
         from PIL import ImageDraw
 
-        self._moment = (scores.tobytes(), present)
+        self._moment = moment
         image = self._still.copy()
         draw = ImageDraw.Draw(image)
         for rank, score in enumerate(scores.tolist()):
             self._draw_bar(draw, rank, score, is_present=present[rank])
-        self._with_bars = np.asarray(image)
+        place = (clock.left, clock.middle)
+        draw.text(place, text, fill=PANEL_TEXT, font=self._font, anchor="lm")
+        self._drawn = np.asarray(image)
 
     def _draw_bar(self, draw: ImageDraw, rank: int, score: float, *, is_present: bool) -> None:
         track, number = self.layout.bars[rank], self.layout.numbers[rank]
@@ -346,27 +337,12 @@ class Panel:
         place = (number.right, number.middle)
         draw.text(place, f"{score:.2f}", fill=fill, font=self._font, anchor="rm")
 
-    def _put_clock(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
-        from PIL import Image, ImageDraw
-
-        box, text = self.layout.clock, format_time(seconds, 1, cut=True)
-        if text != self._clock_text:
-            width = min(box.width, int(self._font.getlength(text)) + 2)
-            image = Image.new("RGB", (width, box.height), PANEL_COLOUR)
-            place = (0, box.height / 2)
-            ImageDraw.Draw(image).text(place, text, fill=PANEL_TEXT, font=self._font, anchor="lm")
-            self._clock_text, self._clock_pixels = text, np.asarray(image)
-        height, width, _ = self._clock_pixels.shape
-        canvas[box.top : box.top + height, box.left : box.left + width] = self._clock_pixels
-
 
 class Overlay:
     """Puts the panel under pictures of one size: that of the upright picture with square pixels.
 
-    Attributes:
-        width: pixels of the result; that of the picture or more, so that the panel fits.
-        height: pixels of the result.
-        picture_height: pixels of the picture at its top.
+    ``width`` and ``height`` are pixels of the result, and ``picture_height`` those of the picture
+    at its top. The panel may be wider than the picture.
     """
 
     def __init__(self, predictions: VideoPredictions, width: int, height: int) -> None:
@@ -380,10 +356,7 @@ class Overlay:
     def frames(
         self, frames: Iterable[tuple[float, Tensor]]
     ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-        """Times in seconds and (3, h, w) uint8 RGB to times and (H, W, 3) uint8 RGB.
-
-        The next frame overwrites the one before.
-        """
+        """Times and (3, h, w) uint8 RGB to times and (H, W, 3), which the next one overwrites."""
         left = (self.width - self._picture_width) // 2
         above = self._canvas[: self.picture_height, left : left + self._picture_width]
         below = self._canvas[self.picture_height :]
@@ -401,14 +374,11 @@ def write_overlay(
     path: Path,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write a video with its scores under the picture.
+    """Write a video with its scores under the picture, as an mp4 that appears when it is complete.
 
     Frames keep their size and their times, and the sound is carried over. Of a damaged file, the
-    part that decodes is written. Memory is bounded whatever the length.
-
-    Args:
-        path: the mp4 to write; it appears when it is complete.
-        progress: called with the share that is done, from 0 to 1.
+    part that decodes is written. Memory is bounded whatever the length. `progress` is called with
+    the share that is done, from 0 to 1.
 
     Raises:
         VideoError: the video cannot be read any more.

@@ -49,21 +49,17 @@ def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sou
     if path.is_dir():
         return None
     container, _ = open_stream(path)
+    sound = None
     try:
-        if not container.streams.audio:
-            container.close()
-            return None
-        stream = container.streams.audio[0]
-        is_copied = stream.codec_context.codec.canonical_name in COPIED_CODECS
-        zero = _first_frame_time(path) + Fraction(start_seconds)
-        return (_CopiedSound if is_copied else _EncodedSound)(path, container, output, zero)
+        if container.streams.audio:
+            zero = _first_frame_time(path) + Fraction(start_seconds)
+            sound = Sound(path, container, output, zero)
     except av.FFmpegError as error:
-        container.close()
         _logger.warning("%s: its sound is left out (%s)", path, error.strerror)
-        return None
-    except BaseException:
-        container.close()
-        raise
+    finally:
+        if sound is None:
+            container.close()
+    return sound
 
 
 def _first_frame_time(path: Path) -> Fraction:
@@ -80,26 +76,39 @@ def _first_frame_time(path: Path) -> Fraction:
 
 
 class Sound:
-    """The packets of a sound track by their time in the written video.
+    """The packets of a sound track by their time in the written video, copied or encoded as AAC.
 
-    `source` is closed with this; its time `zero`, on the file's clock, becomes 0.
+    Args:
+        path: of the source, for messages.
+        source: closed by the caller.
+        output: gets a new stream.
+        zero: time on the source's clock that becomes 0.
     """
 
     def __init__(
         self, path: Path, source: InputContainer, output: OutputContainer, zero: Fraction
     ) -> None:
-        self._path = path
-        self._source = source
-        self._output = output
-        self._track = source.streams.audio[0]
-        self._time_base = self._track.time_base or Fraction(1, self._track.rate or _DEFAULT_RATE)
+        self.source = source
+        self._path, self._output = path, output
+        self._track = track = source.streams.audio[0]
+        self._time_base = track.time_base or Fraction(1, track.rate or _DEFAULT_RATE)
         self._shift = -round(zero / self._time_base)
+        self._is_copied = track.codec_context.codec.canonical_name in COPIED_CODECS
+        if self._is_copied:
+            self._stream = output.add_stream_from_template(track)
+        else:
+            rate = track.rate if track.rate in _AAC_RATES else _DEFAULT_RATE
+            layout = "mono" if track.codec_context.channels == 1 else "stereo"
+            self._stream = output.add_stream("aac", rate=rate, layout=layout)
+        self._last_dts: int | None = None
+        self._graph: Graph | None = None
+        self._is_broken = False
         self._packets = self._read()
         self._next = next(self._packets, None)
 
     def _read(self) -> Iterator[Packet[AudioStream]]:
         try:
-            for packet in self._source.demux(self._track):
+            for packet in self.source.demux(self._track):
                 if packet.size > 0 and packet.pts is not None:
                     yield packet
         except av.FFmpegError as error:
@@ -110,36 +119,16 @@ class Sound:
         limit = seconds / self._time_base
         while self._next is not None and (self._next.pts or 0) + self._shift < limit:
             packet, self._next = self._next, next(self._packets, None)
-            self._hand_on(packet)
+            (self._copy if self._is_copied else self._convert)(packet)
 
-    def close(self, end_seconds: float) -> None:
-        """Hand on the rest up to the end of the written video, and close the source."""
+    def finish(self, end_seconds: float) -> None:
+        """Hand on the rest up to the end of the written video."""
         self.write_until(end_seconds)
-        self._finish()
-        self.abandon()
+        if not self._is_copied:
+            self._encode(None)
+            self._output.mux(self._stream.encode(None))
 
-    def abandon(self) -> None:
-        """Close the source."""
-        self._source.close()
-
-    def _hand_on(self, packet: Packet[AudioStream]) -> None:
-        raise NotImplementedError
-
-    def _finish(self) -> None:
-        """After the last packet."""
-
-
-class _CopiedSound(Sound):
-    """Sound whose packets are handed on as they are."""
-
-    def __init__(
-        self, path: Path, source: InputContainer, output: OutputContainer, zero: Fraction
-    ) -> None:
-        super().__init__(path, source, output, zero)
-        self._stream = output.add_stream_from_template(self._track)
-        self._last_dts: int | None = None
-
-    def _hand_on(self, packet: Packet[AudioStream]) -> None:
+    def _copy(self, packet: Packet[AudioStream]) -> None:
         start = (packet.pts or 0) + self._shift
         # One that ends where the pictures start is kept: decoders begin with it, unheard.
         is_before = start + (packet.duration or 0) < 0
@@ -149,21 +138,8 @@ class _CopiedSound(Sound):
         packet.stream = self._stream
         self._output.mux(packet)
 
-
-class _EncodedSound(Sound):
-    """Sound that is decoded and encoded as AAC; gaps become silence, so that it stays in step."""
-
-    def __init__(
-        self, path: Path, source: InputContainer, output: OutputContainer, zero: Fraction
-    ) -> None:
-        super().__init__(path, source, output, zero)
-        rate = self._track.rate if self._track.rate in _AAC_RATES else _DEFAULT_RATE
-        layout = "mono" if self._track.codec_context.channels == 1 else "stereo"
-        self._stream = output.add_stream("aac", rate=rate, layout=layout)
-        self._graph: Graph | None = None
-        self._is_broken = False
-
-    def _hand_on(self, packet: Packet[AudioStream]) -> None:
+    def _convert(self, packet: Packet[AudioStream]) -> None:
+        """Decode and encode a packet; gaps become silence, so that the sound stays in step."""
         try:
             frames = self._track.decode(packet)
         except av.FFmpegError:
@@ -172,10 +148,6 @@ class _EncodedSound(Sound):
             if frame.pts is not None:
                 frame.pts += self._shift
             self._encode(frame)
-
-    def _finish(self) -> None:
-        self._encode(None)
-        self._output.mux(self._stream.encode(None))
 
     def _encode(self, frame: AudioFrame | None) -> None:
         if self._is_broken:

@@ -88,18 +88,16 @@ def resized(
 class VideoWriter:
     """Writes RGB frames to H.264 in mp4, at the times they are given, with the source's sound.
 
-    The file appears when it is complete: after an error or an interruption there is neither a part
-    of it nor any other trace, and what stood there before stays. Frames go to the encoder as they
-    come; some dozens are in memory at most. The file's index comes first, so that a page can play
-    it while it loads, and every two seconds there is a frame to jump to.
+    The file appears when it is complete: after an error or an interruption, what stood there before
+    stays. Some dozens of frames are in memory at most. The file's index comes first, so that a page
+    can play it while it loads, and every two seconds there is a frame to jump to.
 
-    Pixels are square: frames must have their right aspect. H.264 as players know it needs even
-    sides, so an odd side is repeated by one pixel at the right or the bottom.
+    Pixels are square. Players need even sides, so an odd one is repeated by one pixel at the right
+    or the bottom.
 
     Args:
         path: the file to write; its folder exists.
-        width: pixels of the frames.
-        height: as ``width``.
+        width, height: pixels of the frames.
         audio_from: the source whose sound is carried over, copied where mp4 holds its codec, else
             encoded as AAC. The sound is as long as the pictures at most.
         start_seconds: time that becomes 0 in the file, for an interval of a video. All other times
@@ -126,11 +124,8 @@ class VideoWriter:
         start_seconds: float = 0.0,
         quality_crf: int = 20,
     ) -> None:
-        self.path = path
-        self.width = width
-        self.height = height
-        self._audio_from = audio_from
-        self._start_seconds = start_seconds
+        self.path, self.width, self.height = path, width, height
+        self._audio_from, self._start_seconds = audio_from, start_seconds
         self._quality_crf = quality_crf
         self._open = contextlib.ExitStack()
         self._reformatter = VideoReformatter()
@@ -149,7 +144,7 @@ class VideoWriter:
             if self._audio_from is not None:
                 self._sound = open_sound(self._audio_from, self._output, self._start_seconds)
             if self._sound is not None:
-                stack.callback(self._sound.abandon)
+                stack.callback(self._sound.source.close)
             with _os_errors(self.path):
                 self._output.start_encoding()
             self._open = stack.pop_all()
@@ -164,9 +159,7 @@ class VideoWriter:
     ) -> None:
         if error is None:
             self.close()
-        elif self._is_open:
-            self._is_open = False
-            self._open.__exit__(kind, error, trace)
+        self._open.__exit__(kind, error, trace)  # nothing is left in it after `close`
 
     def write(self, frame: NDArray[np.uint8], pts_seconds: float) -> None:
         """Add a frame; it is shown until the next one's time.
@@ -212,7 +205,7 @@ class VideoWriter:
                 self._encode(None)
                 self._mux_waiting(until_ticks=end_ticks)
                 if self._sound is not None:
-                    self._sound.close(float(end_ticks * TIME_BASE))
+                    self._sound.finish(float(end_ticks * TIME_BASE))
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(picture):

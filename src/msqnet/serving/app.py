@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -25,9 +26,9 @@ from msqnet.errors import ConfigError, ServiceError
 from msqnet.models import resolve_model
 from msqnet.serving.request_errors import STATUS_OF, ErrorBody, ErrorDetail, RequestError
 from msqnet.serving.routes import predictions, results, server, validation_message
-from msqnet.serving.security import Access, Guard, is_loopback
+from msqnet.serving.security import SECURITY_HEADERS, Access, is_loopback
 from msqnet.serving.service import Service
-from msqnet.serving.uploads import LimitBody
+from msqnet.serving.uploads import limit_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -143,9 +144,7 @@ def create_app(settings: ServerSettings, service: Service) -> ASGIApp:
     async def get_page(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
 
-    limited = LimitBody(app, settings.limits.upload_bytes)
-    guarded = Guard(limited, access, lambda error: _error_response(error, service))
-    return _count_requests(guarded, service)
+    return _guarded(limit_body(app, settings.limits.upload_bytes), access, service)
 
 
 class _PageFiles(StaticFiles):
@@ -203,27 +202,35 @@ def _allowed_methods(document: Mapping[str, Any], path: str) -> list[str]:
     return ["GET"]  # the page and its files, which are not described
 
 
-def _count_requests(app: ASGIApp, service: Service) -> ASGIApp:
-    """ASGI middleware: counts requests by method, route and status."""
+def _guarded(app: ASGIApp, access: Access, service: Service) -> ASGIApp:
+    """ASGI middleware: checks requests, adds headers to responses, and counts them."""
 
-    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         # If the application fails, the server itself responds with 500.
         status = 500
 
-        async def note_status(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
+        allowed = app
         try:
-            await app(scope, receive, note_status)
+            try:
+                access.check(scope)
+            except RequestError as error:
+                allowed = _error_response(error, service)
+            await allowed(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if len(scope["method"]) < 8 else "OTHER"
             service.requests[method, route, str(status)] += 1
 
-    return counted
+    return guarded

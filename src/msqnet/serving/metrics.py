@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -69,10 +68,3 @@ class ServiceMetrics(Collector):
             ("up_seconds", "Time since the start.", time.monotonic() - service.started_at),
         ):
             yield GaugeMetricFamily(f"msqnet_{name}", text, value=float(value))
-
-
-def metrics_text(service: Service) -> bytes:
-    """All metrics of a server in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(ServiceMetrics(service))
-    return generate_latest(registry)

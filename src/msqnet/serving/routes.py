@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from prometheus_client import generate_latest
 from pydantic import ValidationError
 from starlette.responses import FileResponse, JSONResponse
 
@@ -18,7 +19,7 @@ from msqnet.config import SegmentConfig
 from msqnet.errors import VocabularyError
 from msqnet.labels import LabelSet, split_labels
 from msqnet.serving.jobs import Job, State, Task
-from msqnet.serving.metrics import CONTENT_TYPE, metrics_text
+from msqnet.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from msqnet.serving.request_errors import RequestError, error_responses
 from msqnet.serving.schemas import (
     ExamplesBody,
@@ -161,7 +162,9 @@ async def get_readiness(service: TheService, response: Response) -> Health:
 )
 def get_metrics(service: TheService) -> Response:
     """Prometheus' text format."""
-    return Response(metrics_text(service), headers={"Content-Type": CONTENT_TYPE})
+    return Response(
+        generate_latest(ServiceMetrics(service)), headers={"Content-Type": CONTENT_TYPE}
+    )
 
 
 @server.post(

@@ -9,14 +9,12 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 
 from msqnet.serving.request_errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Scope
 
     from msqnet.config import ServerSettings
 
@@ -26,7 +24,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _SAME_SITE = ("same-origin", "none")
 _OPEN_PATHS = ("/", "/healthz", "/readyz", "/api/v1/session")
 _OPEN_FOLDER = "/assets/"
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -65,6 +63,16 @@ class Access:
             own = (settings.host, *settings.public_hosts, *LOOPBACK_HOSTS)
             names = frozenset(name.lower() for name in own)
         return cls(settings.token, names)
+
+    def check(self, scope: Scope) -> None:
+        """Raise `RequestError` for a request that is not allowed, before its body is read."""
+        headers = Headers(scope=scope)
+        self.check_host(headers.get("host", ""))
+        if scope["method"] not in _SAFE_METHODS:
+            self.check_origin(headers)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
+            self.check_token(headers)
 
     def check_host(self, host: str) -> None:
         """Raise `RequestError` for a host name that is not one of ours.
@@ -123,41 +131,3 @@ def bearer_token(headers: Headers) -> str:
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from this machine only."""
     return host in LOOPBACK_HOSTS or host.startswith("127.")
-
-
-class Guard:
-    """ASGI middleware: checks every request before its body is read, adds headers to responses."""
-
-    def __init__(
-        self, app: ASGIApp, access: Access, error_response: Callable[[RequestError], ASGIApp]
-    ) -> None:
-        self._app, self._access, self._error_response = app, access, error_response
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        app = self._app
-        try:
-            self._check(scope)
-        except RequestError as error:
-            app = self._error_response(error)
-        await app(scope, receive, send_with_headers)
-
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        self._access.check_host(headers.get("host", ""))
-        if scope["method"] not in _SAFE_METHODS:
-            self._access.check_origin(headers)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
-            self._access.check_token(headers)

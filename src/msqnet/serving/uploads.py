@@ -8,6 +8,7 @@ only displayed; no path is ever made from it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import unicodedata
 from typing import TYPE_CHECKING
@@ -39,23 +40,19 @@ _MAX_NAME_LENGTH = 120
 _DRAIN_SECONDS = 3.0
 
 
-class LimitBody:
+def limit_body(app: ASGIApp, upload_bytes: int) -> ASGIApp:
     """ASGI middleware: rejects a body over the limit before it is read, or once it exceeds it.
 
     Starlette's own middleware responds with plain text. An error response waits briefly while the
     rest of the body is read and dropped, because many clients send everything before they read.
     """
 
-    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
-        self._app, self._upload_bytes = app, upload_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        allowed = self._upload_bytes if path == UPLOAD_PATH else 0
+        allowed = upload_bytes if path == UPLOAD_PATH else 0
         announced = Headers(scope=scope).get("content-length", "")
         num_bytes = int(announced) if announced.isdecimal() else 0
         num_received = 0
@@ -74,15 +71,15 @@ class LimitBody:
         async def send_when_drained(message: Message) -> None:
             nonlocal is_complete
             if message["type"] == "http.response.start" and message["status"] >= 400:
-                try:
+                with contextlib.suppress(TimeoutError):  # a client that goes on sending
                     async with asyncio.timeout(_DRAIN_SECONDS):
                         while not is_complete:
                             is_complete = not (await receive()).get("more_body", False)
-                except TimeoutError:
-                    pass  # a client that goes on sending
             await send(message)
 
-        await self._app(scope, limited_receive, send_when_drained)
+        await app(scope, limited_receive, send_when_drained)
+
+    return limited
 
 
 def _check_size(num_bytes: int, allowed: int) -> None:

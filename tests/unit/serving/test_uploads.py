@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from msqnet.config import ServerLimits
 from msqnet.serving.request_errors import STATUS_OF, RequestError
-from msqnet.serving.uploads import UPLOAD_PATH, LimitBody, display_name, receive_form
+from msqnet.serving.uploads import UPLOAD_PATH, display_name, limit_body, receive_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +64,7 @@ class Upload:
             self.headers.append((b"content-length", str(length).encode()))
         scope = {"type": "http", "method": "POST", "path": UPLOAD_PATH, "headers": self.headers}
         waiting = iter(pieces)
-        limited = LimitBody(self._app, self.limits.upload_bytes)
+        limited = limit_body(self._app, self.limits.upload_bytes)
 
         async def receive() -> dict[str, Any]:
             if self.before_piece:
