@@ -124,7 +124,6 @@ def check_convert(num_kills: int, folder: Path) -> None:
         Event(f"label {number % 20}", number * 0.5, number * 0.5 + 1.7) for number in range(2000)
     )
     videos = tuple(AnnotatedVideo(folder / f"{number}.mp4", events, 1100.0) for number in range(3))
-    assert BORIS.write is not None
     BORIS.write(Annotations(videos, labels), folder / "project.boris", {})
     out = folder / "clips.csv"
     command = ["convert", "--from", "boris", "--input", folder / "project.boris"]

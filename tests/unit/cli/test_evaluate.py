@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +13,12 @@ from msqnet.cli import main as cli
 from msqnet.config import ViewChoice
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.inference.predictor import Predictor
-from tests.unit.inference.brightness import BrightnessBackend, write_video
+from tests.unit.inference.brightness import TrainedBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.config import InferenceOptions
-
-
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: list[int] = field(default_factory=lambda: [20, 20])
-    train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
 
 
 @pytest.fixture

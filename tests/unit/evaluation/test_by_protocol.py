@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,20 +19,17 @@ from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.evaluation.views import score_rows
 from msqnet.inference.predictor import Predictor
-from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    TrainedBackend,
+    write_video,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.evaluation.row_metrics import EvaluationResult
-
-
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: tuple[int, int] = (20, 20)
-    train_negative_windows: tuple[int, int] = (20, 20)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN, ClipTable, Record
+from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError
 from msqnet.evaluation.whole_videos import (
     VideoRows,
@@ -16,28 +15,21 @@ from msqnet.evaluation.whole_videos import (
     oracle_times,
     score_oracle,
 )
-from tests.unit.inference.brightness import BLACK, LABELS, WHITE, BrightnessBackend, write_video
+from tests.unit.inference.brightness import (
+    BLACK,
+    LABELS,
+    WHITE,
+    TrainedBackend,
+    record_of,
+    table_of,
+    write_video,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # T is 4 in the brightness backend.
 GREY = 102
-
-
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: list[int] | None = None
-
-
-def record(path: Path, row: int = 2, **settings: Any) -> Record:
-    return Record(row=row, path=path, relative_path=path.name, **{"labels": (), **settings})
-
-
-def table_of(*records: Record) -> ClipTable:
-    return ClipTable(records[0].path.parent / "clips.csv", records)
 
 
 def test_times_are_the_centres_of_what_is_left() -> None:
@@ -50,11 +42,11 @@ def test_times_are_the_centres_of_what_is_left() -> None:
 def test_spans_are_joined_cut_at_the_end_and_hold_labelled_rows_only(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     rows = table_of(
-        record(path, 2, labels=("dark",), start_seconds=6.0, end_seconds=12.0),
-        record(path, 3, labels=("bright",), start_seconds=1.0, end_seconds=2.0),
-        record(path, 4, start_seconds=3.0, end_seconds=6.0),
-        record(path, 5, labels=("dark",), start_seconds=2.0, end_seconds=3.0),
-        record(path, 6, labels=("dark",), start_seconds=11.0, end_seconds=12.0),
+        record_of(path, 2, labels=("dark",), start_seconds=6.0, end_seconds=12.0),
+        record_of(path, 3, labels=("bright",), start_seconds=1.0, end_seconds=2.0),
+        record_of(path, 4, start_seconds=3.0, end_seconds=6.0),
+        record_of(path, 5, labels=("dark",), start_seconds=2.0, end_seconds=3.0),
+        record_of(path, 6, labels=("dark",), start_seconds=11.0, end_seconds=12.0),
     )
     video = VideoRows.gather(rows, LABELS, 10.0)
     assert annotated_spans(video, 10.0) == [(1.0, 3.0), (6.0, 10.0)]
@@ -66,11 +58,11 @@ def test_only_annotated_moments_are_seen_and_only_their_labels_are_targets(tmp_p
     path = write_video(tmp_path / "a.mov", [BLACK] * 40 + [WHITE] * 40 + [BLACK] + [GREY] * 19)
     empty = write_video(tmp_path / "b.mov", [WHITE] * 10)
     table = table_of(
-        record(path, 2, end_seconds=4.0),
-        record(path, 3, labels=("bright",), start_seconds=4.0, end_seconds=8.0),
-        record(path, 4, labels=("dark",), start_seconds=8.0, end_seconds=8.1),
-        record(path, 5, start_seconds=8.1, end_seconds=10.0),
-        record(empty, 6, end_seconds=1.0),
+        record_of(path, 2, end_seconds=4.0),
+        record_of(path, 3, labels=("bright",), start_seconds=4.0, end_seconds=8.0),
+        record_of(path, 4, labels=("dark",), start_seconds=8.0, end_seconds=8.1),
+        record_of(path, 5, start_seconds=8.1, end_seconds=10.0),
+        record_of(empty, 6, end_seconds=1.0),
     )
     done: list[tuple[int, int]] = []
     scored = score_oracle(table, TrainedBackend(), progress=lambda *counts: done.append(counts))
@@ -88,15 +80,15 @@ def test_label_that_a_sampled_moment_does_not_know_is_unknown(tmp_path: Path) ->
     path = write_video(tmp_path / "a.mov", [WHITE] * 40)
     known = frozenset({"bright"})
     table = table_of(
-        record(path, 2, labels=("bright",), end_seconds=2.0),
-        record(path, 3, labels=("bright",), annotated=known, start_seconds=2.0, end_seconds=4.0),
+        record_of(path, 2, labels=("bright",), end_seconds=2.0),
+        record_of(path, 3, labels=("bright",), annotated=known, start_seconds=2.0, end_seconds=4.0),
     )
     assert score_oracle(table, TrainedBackend()).targets.tolist() == [[1.0, UNKNOWN]]
 
 
 def test_batch_size_changes_no_score(tmp_path: Path) -> None:
     rows = [
-        record(
+        record_of(
             write_video(tmp_path / f"{level}.mov", [level] * 10),
             labels=("bright",),
             end_seconds=1.0,
@@ -125,4 +117,4 @@ def test_tables_without_annotated_moments_are_refused(
 ) -> None:
     path = write_video(tmp_path / "a.mov", [WHITE] * 10)
     with pytest.raises(DatasetError, match=message):
-        score_oracle(table_of(record(path, **settings)), TrainedBackend())
+        score_oracle(table_of(record_of(path, **settings)), TrainedBackend())

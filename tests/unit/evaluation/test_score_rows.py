@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,20 +13,12 @@ from msqnet.evaluation.by_protocol import evaluate_protocol, missing_labels
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.views import score_rows
 from msqnet.inference.predictor import Predictor
-from tests.unit.inference.brightness import BrightnessBackend, write_video
+from tests.unit.inference.brightness import TrainedBackend, write_video
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LEVELS = [51, 102, 153, 204]
-
-
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: tuple[int, int] = (20, 20)
-    train_negative_windows: tuple[int, int] = (20, 20)
 
 
 @pytest.fixture

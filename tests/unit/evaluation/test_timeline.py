@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.data.records import ClipTable, Record
 from msqnet.errors import DatasetError, VocabularyError
 from msqnet.evaluation.by_protocol import evaluate_timelines, video_truth
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
-from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
+from tests.unit.inference.brightness import (
+    BLACK,
+    WHITE,
+    TrainedBackend,
+    record_of,
+    table_of,
+    write_video,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,17 +27,6 @@ if TYPE_CHECKING:
     from msqnet.metrics.timed_labels import TimedLabel
 
 LABELS = LabelSet(("bright", "dark"))
-
-
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: list[int] | None = None
-
-
-def record(path: Path, row: int = 2, **settings: Any) -> Record:
-    return Record(row=row, path=path, relative_path=path.name, **{"labels": (), **settings})
 
 
 @pytest.fixture
@@ -55,16 +49,11 @@ def predictor_of(backend: TrainedBackend) -> Predictor:
     )
 
 
-def table_of(path: Path, *records: Record) -> ClipTable:
-    return ClipTable(path.parent / "clips.csv", records)
-
-
 def test_one_known_event_found_exactly_scores_one(event: Path, predictor: Predictor) -> None:
     table = table_of(
-        event,
-        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
-        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
-        record(event, 4, labels=("dark",), start_seconds=6.0, end_seconds=10.0),
+        record_of(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record_of(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
+        record_of(event, 4, labels=("dark",), start_seconds=6.0, end_seconds=10.0),
     )
     metrics, results = evaluate_timelines(table, predictor)
     found = [(s.label, s.start_seconds, s.end_seconds) for s in results[0].segments]
@@ -80,9 +69,8 @@ def test_one_known_event_found_exactly_scores_one(event: Path, predictor: Predic
 def test_seconds_that_no_row_covers_do_not_count(event: Path, predictor: Predictor) -> None:
     # The rows say nothing of 5 to 10 s, where the model finds a bright second and four dark ones.
     table = table_of(
-        event,
-        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
-        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
+        record_of(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record_of(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
     )
     metrics, _ = evaluate_timelines(table, predictor)
     assert metrics["per_second"]["num_known_seconds"] == 5
@@ -97,9 +85,8 @@ def test_seconds_that_no_row_covers_do_not_count(event: Path, predictor: Predict
 
 def test_wrong_truth_costs_score(event: Path, predictor: Predictor) -> None:
     table = table_of(
-        event,
-        record(event, 2, labels=("bright",), start_seconds=0.0, end_seconds=3.0),
-        record(event, 3, labels=("dark",), start_seconds=3.0, end_seconds=10.0),
+        record_of(event, 2, labels=("bright",), start_seconds=0.0, end_seconds=3.0),
+        record_of(event, 3, labels=("dark",), start_seconds=3.0, end_seconds=10.0),
     )
     metrics, _ = evaluate_timelines(table, predictor)
     # All three bright seconds are called dark, and three dark ones bright.
@@ -114,10 +101,10 @@ def spans(items: list[TimedLabel]) -> list[tuple[int, float, float]]:
 def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     records = [
-        record(path, 2, labels=("bright",), start_seconds=4.0, end_seconds=6.0),
-        record(path, 3, labels=("bright",), start_seconds=0.0, end_seconds=2.0),
-        record(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
-        record(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
+        record_of(path, 2, labels=("bright",), start_seconds=4.0, end_seconds=6.0),
+        record_of(path, 3, labels=("bright",), start_seconds=0.0, end_seconds=2.0),
+        record_of(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
+        record_of(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
     ]
     truths, unknown = video_truth("a", records, LABELS, 8.0, scored=LABELS)
     assert spans(truths) == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
@@ -126,7 +113,9 @@ def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
 
 def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
-    bright = record(path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0)
+    bright = record_of(
+        path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0
+    )
     truths, unknown = video_truth("a", [bright], LABELS, 5.0, scored=LABELS)
     assert spans(truths) == [(0, 0.0, 5.0)]
     assert spans(unknown) == [(1, 0.0, 5.0)]
@@ -135,9 +124,9 @@ def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> No
 def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     records = [
-        record(path, 2, labels=("dark",)),
-        record(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
-        record(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
+        record_of(path, 2, labels=("dark",)),
+        record_of(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
+        record_of(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
     ]
     truths, unknown = video_truth("a", records, LABELS, 4.0, scored=LABELS)
     assert spans(truths) == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
@@ -146,9 +135,8 @@ def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: P
 
 def test_labels_that_were_never_trained_do_not_count(event: Path) -> None:
     table = table_of(
-        event,
-        record(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
-        record(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
+        record_of(event, 2, labels=("dark",), start_seconds=0.0, end_seconds=3.0),
+        record_of(event, 3, labels=("bright",), start_seconds=3.0, end_seconds=6.0),
     )
     predictor = predictor_of(TrainedBackend(train_positive_windows=[5, 0]))
     metrics, _ = evaluate_timelines(table, predictor)
@@ -157,23 +145,23 @@ def test_labels_that_were_never_trained_do_not_count(event: Path) -> None:
 
 
 def test_labels_the_model_lacks_are_listed_or_refused(event: Path, predictor: Predictor) -> None:
-    row = record(event, 2, labels=("bright", "sit"), start_seconds=3.0, end_seconds=6.0)
-    metrics, _ = evaluate_timelines(table_of(event, row), predictor)
+    row = record_of(event, 2, labels=("bright", "sit"), start_seconds=3.0, end_seconds=6.0)
+    metrics, _ = evaluate_timelines(table_of(row), predictor)
     assert list(metrics["not_scored"]) == ["sit"]
     with pytest.raises(VocabularyError, match="sit"):
-        evaluate_timelines(table_of(event, row), predictor, strict_labels=True)
+        evaluate_timelines(table_of(row), predictor, strict_labels=True)
 
 
 def test_table_without_times_is_refused(event: Path, predictor: Predictor) -> None:
     with pytest.raises(DatasetError, match="no row has start or end"):
-        evaluate_timelines(table_of(event, record(event, labels=("bright",))), predictor)
+        evaluate_timelines(table_of(record_of(event, labels=("bright",))), predictor)
 
 
 def test_metrics_are_strict_json(event: Path, predictor: Predictor) -> None:
     # Nothing is known of "dark" here, so that its metrics are undefined.
-    only_bright = record(
+    only_bright = record_of(
         event, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=10.0
     )
-    metrics, _ = evaluate_timelines(table_of(event, only_bright), predictor)
+    metrics, _ = evaluate_timelines(table_of(only_bright), predictor)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert metrics["per_second"]["label_ap"]["dark"] is None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from msqnet.config import WindowConfig
-from msqnet.data.records import UNKNOWN, ClipTable, Record
+from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError, UnreadableVideo
 from msqnet.evaluation.whole_videos import (
     VideoRows,
@@ -23,7 +22,9 @@ from tests.unit.inference.brightness import (
     BLACK,
     LABELS,
     WHITE,
-    BrightnessBackend,
+    TrainedBackend,
+    record_of,
+    table_of,
     write_truncated_video,
     write_video,
 )
@@ -32,25 +33,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass
-class TrainedBackend(BrightnessBackend):
-    """The brightness backend with the counts of a trained model."""
-
-    train_positive_windows: list[int] | None = None
-
-
 @pytest.fixture
 def predictor() -> Predictor:
     """One window for each second."""
     return Predictor(TrainedBackend(), WindowConfig(window_seconds=1.0, stride_seconds=1.0))
-
-
-def record(path: Path, row: int = 2, **settings: Any) -> Record:
-    return Record(row=row, path=path, relative_path=path.name, **{"labels": (), **settings})
-
-
-def table_of(*records: Record) -> ClipTable:
-    return ClipTable(records[0].path.parent / "clips.csv", records)
 
 
 def test_points_are_those_of_the_official_localisation() -> None:
@@ -62,9 +48,9 @@ def test_points_are_those_of_the_official_localisation() -> None:
 def test_a_row_holds_at_its_end_where_ends_are_included(tmp_path: Path) -> None:
     path = tmp_path / "a.mov"
     rows = table_of(
-        record(path, 2, end_seconds=2.0),
-        record(path, 3, labels=("bright",), start_seconds=2.0, end_seconds=4.0),
-        record(path, 4, start_seconds=4.0, end_seconds=6.0, annotated=frozenset({"dark"})),
+        record_of(path, 2, end_seconds=2.0),
+        record_of(path, 3, labels=("bright",), start_seconds=2.0, end_seconds=4.0),
+        record_of(path, 4, start_seconds=4.0, end_seconds=6.0, annotated=frozenset({"dark"})),
     )
     video = VideoRows.gather(rows, LABELS, 9.0)
     times = np.array([0.0, 2.0, 3.0, 4.0, 5.0, 7.0])
@@ -84,9 +70,9 @@ def test_points_get_the_scores_of_their_time(tmp_path: Path, predictor: Predicto
     # White from 3 to 6 s of ten; the rows say 3 to 5 s. Points every 2 s.
     path = write_video(tmp_path / "a.mov", [BLACK] * 30 + [WHITE] * 30 + [BLACK] * 40)
     table = table_of(
-        record(path, 2, end_seconds=3.0),
-        record(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
-        record(path, 4, start_seconds=5.0, end_seconds=10.0),
+        record_of(path, 2, end_seconds=3.0),
+        record_of(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=5.0),
+        record_of(path, 4, start_seconds=5.0, end_seconds=10.0),
     )
     done: list[tuple[int, int]] = []
     scored = score_points(table, predictor, 5, lambda *counts: done.append(counts))
@@ -105,7 +91,7 @@ def test_points_get_the_scores_of_their_time(tmp_path: Path, predictor: Predicto
 
 def test_open_row_ends_with_its_video(tmp_path: Path, predictor: Predictor) -> None:
     path = write_video(tmp_path / "a.mov", [WHITE] * 40)
-    table = table_of(record(path, labels=("bright",), start_seconds=1.0))
+    table = table_of(record_of(path, labels=("bright",), start_seconds=1.0))
     scored = score_points(table, predictor, 4)
     assert [record.start_seconds for record in scored.table.records] == [0, 1, 2, 3]
     assert scored.targets[:, 0].tolist() == [UNKNOWN, 1, 1, 1]
@@ -115,13 +101,13 @@ def test_points_behind_the_end_of_the_video_are_refused(
     tmp_path: Path, predictor: Predictor
 ) -> None:
     path = write_video(tmp_path / "a.mov", [WHITE] * 40)
-    table = table_of(record(path, labels=("bright",), end_seconds=8.0))
+    table = table_of(record_of(path, labels=("bright",), end_seconds=8.0))
     with pytest.raises(DatasetError, match=r"rows end at 8 s, but the video at 4 s"):
         score_points(table, predictor)
 
 
 def test_points_need_times(tmp_path: Path, predictor: Predictor) -> None:
-    table = table_of(record(tmp_path / "a.mov", labels=("bright",)))
+    table = table_of(record_of(tmp_path / "a.mov", labels=("bright",)))
     with pytest.raises(DatasetError, match="level=pieces"):
         score_points(table, predictor)
 
@@ -133,9 +119,9 @@ def test_a_videos_score_is_that_of_its_windows(
     half = write_video(tmp_path / "b.mov", [WHITE] * 20 + [BLACK] * 30)
     grey = write_video(tmp_path / "a.mov", [51] * 30)
     table = table_of(
-        record(half, 2, labels=("bright",), end_seconds=2.0),
-        record(half, 3, labels=("dark",), start_seconds=2.0, end_seconds=5.0),
-        record(grey, 4, labels=("dark",)),
+        record_of(half, 2, labels=("bright",), end_seconds=2.0),
+        record_of(half, 3, labels=("dark",), start_seconds=2.0, end_seconds=5.0),
+        record_of(grey, 4, labels=("dark",)),
     )
     scored = score_windows(table, predictor, merge)
     assert list(scored.table.clip_ids()) == ["a.mov", "b.mov"]
@@ -147,4 +133,4 @@ def test_a_videos_score_is_that_of_its_windows(
 def test_videos_that_decode_in_part_are_refused(tmp_path: Path, predictor: Predictor) -> None:
     path = write_truncated_video(tmp_path / "a.mov", [WHITE] * 60)
     with pytest.raises(UnreadableVideo, match=r"a\.mov.*damaged.*whole videos"):
-        score_windows(table_of(record(path, labels=("bright",))), predictor, "mean")
+        score_windows(table_of(record_of(path, labels=("bright",))), predictor, "mean")

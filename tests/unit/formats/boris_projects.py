@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msqnet.formats import Reading, load_format
+from msqnet.formats import load_format
+from tests.fixtures.annotation_formats import read_as, write_as
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from msqnet.formats.annotations import AnnotatedVideo, Annotations
+    from msqnet.formats.annotations import AnnotatedVideo
 
 BORIS = load_format("boris")
 
@@ -46,14 +46,7 @@ def project(**observations: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def written(annotations: Annotations, path: Path) -> tuple[str, ...]:
-    assert BORIS.write is not None
-    return BORIS.write(annotations, path, {})
-
-
-def read_back(path: Path) -> Annotations:
-    assert BORIS.read is not None
-    return BORIS.read(path, Reading(path.parent))
+read_back, written = partial(read_as, "boris"), partial(write_as, "boris")
 
 
 def spans(video: AnnotatedVideo) -> list[tuple[object, ...]]:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from msqnet.formats import Reading
-from msqnet.formats.cvat import FORMAT
 from msqnet.labels import LabelSet
+from tests.fixtures.annotation_formats import read_as, write_as
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from msqnet.formats.annotations import Annotations
 
 LABELS = LabelSet(("grooming", "Größe <1> & mehr", "call"))
 STAMPS = [0, 1, 2, 7, 8, 30, 31]
 
 
-def read(path: Path, **options: str) -> Annotations:
-    assert FORMAT.read is not None
-    folder = path if path.is_dir() else path.parent
-    return FORMAT.read(path, Reading(folder, options))
-
-
-def write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    assert FORMAT.write is not None
-    return FORMAT.write(annotations, path, options)
+read, write = partial(read_as, "cvat"), partial(write_as, "cvat")
 
 
 def spans(annotations: Annotations) -> list[tuple[object, ...]]:

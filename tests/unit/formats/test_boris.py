@@ -30,27 +30,28 @@ def read(tmp_path: Path) -> Callable[..., Annotations]:
     def read(document: object, **options: str) -> Annotations:
         path = tmp_path / "project.boris"
         path.write_text(json.dumps(document), encoding="utf-8")
-        assert BORIS.read is not None
         return BORIS.read(path, Reading(tmp_path, options))
 
     return read
 
 
-def test_states_pair_by_subject_code_and_modifiers(read: Callable[..., Annotations]) -> None:
-    found = read(
-        project(
-            first=observation(
-                [1.0, "Ada", "groom", "", ""],
-                [2, "Bob", "groom", "", ""],
-                ["3.5", "Ada", "groom", "", ""],
-                [4.0, "", "rear", "high", ""],
-                [5.0, "", "rear", "low", ""],
-                [6.0, "", "rear", "high", ""],
-                [7.0, "Bob", "groom", "", ""],
-                [8.25, "", "jump", "", "over the log", "NA"],
-                [9.0, "", "rear", "low", ""],
-            )
-        )
+@pytest.fixture
+def read_one(read: Callable[..., Annotations]) -> Callable[..., Annotations]:
+    """Read a project of one observation."""
+    return lambda *events, **more: read(project(first=observation(*events, **more)))
+
+
+def test_states_pair_by_subject_code_and_modifiers(read_one: Callable[..., Annotations]) -> None:
+    found = read_one(
+        [1.0, "Ada", "groom", "", ""],
+        [2, "Bob", "groom", "", ""],
+        ["3.5", "Ada", "groom", "", ""],
+        [4.0, "", "rear", "high", ""],
+        [5.0, "", "rear", "low", ""],
+        [6.0, "", "rear", "high", ""],
+        [7.0, "Bob", "groom", "", ""],
+        [8.25, "", "jump", "", "over the log", "NA"],
+        [9.0, "", "rear", "low", ""],
     )
 
     [video] = found.videos
@@ -69,35 +70,33 @@ def test_states_pair_by_subject_code_and_modifiers(read: Callable[..., Annotatio
     assert found.notes == ()
 
 
-def test_state_that_nobody_ended_stays_open(read: Callable[..., Annotations]) -> None:
-    found = read(project(first=observation([1.0, "", "groom", "", ""], [9.0, "", "run", "", ""])))
+def test_state_that_nobody_ended_stays_open(read_one: Callable[..., Annotations]) -> None:
+    found = read_one([1.0, "", "groom", "", ""], [9.0, "", "run", "", ""])
 
     assert spans(found.videos[0]) == [("groom", 1.0, None, ""), ("run", 9.0, None, "")]
     assert found.notes == ("states without an end: 2",)
 
 
-def test_code_that_the_ethogram_lacks_is_kept_as_a_point(read: Callable[..., Annotations]) -> None:
-    found = read(project(first=observation([1.0, "", "nap", "", ""], [2.0, "", "nap", "", ""])))
+def test_code_that_the_ethogram_lacks_is_kept_as_a_point(
+    read_one: Callable[..., Annotations],
+) -> None:
+    found = read_one([1.0, "", "nap", "", ""], [2.0, "", "nap", "", ""])
 
     assert spans(found.videos[0]) == [("nap", 1.0, 1.0, ""), ("nap", 2.0, 2.0, "")]
     assert "nap" not in found.labels
     assert found.notes == ("code 'nap' is not in the ethogram; its 2 events are taken as points",)
 
 
-def test_files_in_a_queue_get_times_of_their_own(read: Callable[..., Annotations]) -> None:
-    found = read(
-        project(
-            first=observation(
-                [5.0, "", "groom", "", ""],
-                [9.0, "", "groom", "", ""],
-                [18.0, "", "run", "", ""],
-                [20.0, "", "jump", "", ""],
-                [45.0, "", "run", "", ""],
-                [50.0, "", "rear", "None", ""],
-                file={"1": ["a.mp4", "b.mp4", "c.mp4"]},
-                media_info={"length": {"a.mp4": 20.0004, "b.mp4": 10.5, "c.mp4": 30.0}},
-            )
-        )
+def test_files_in_a_queue_get_times_of_their_own(read_one: Callable[..., Annotations]) -> None:
+    found = read_one(
+        [5.0, "", "groom", "", ""],
+        [9.0, "", "groom", "", ""],
+        [18.0, "", "run", "", ""],
+        [20.0, "", "jump", "", ""],
+        [45.0, "", "run", "", ""],
+        [50.0, "", "rear", "None", ""],
+        file={"1": ["a.mp4", "b.mp4", "c.mp4"]},
+        media_info={"length": {"a.mp4": 20.0004, "b.mp4": 10.5, "c.mp4": 30.0}},
     )
 
     assert [video.path.name for video in found.videos] == ["a.mp4", "b.mp4", "c.mp4"]
@@ -109,29 +108,23 @@ def test_files_in_a_queue_get_times_of_their_own(read: Callable[..., Annotations
     assert found.notes[-1].endswith("where they are separate events: 1")
 
 
-def test_interval_of_a_queue_is_a_stretch_of_each_file(read: Callable[..., Annotations]) -> None:
-    found = read(
-        project(
-            first=observation(
-                file={"1": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]},
-                media_info={"length": dict.fromkeys(("a.mp4", "b.mp4", "c.mp4", "d.mp4"), 10.0)},
-                **{"time offset": 100, "observation time interval": [4, 25]},
-            )
-        )
+def test_interval_of_a_queue_is_a_stretch_of_each_file(
+    read_one: Callable[..., Annotations],
+) -> None:
+    found = read_one(
+        file={"1": ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]},
+        media_info={"length": dict.fromkeys(("a.mp4", "b.mp4", "c.mp4", "d.mp4"), 10.0)},
+        **{"time offset": 100, "observation time interval": [4, 25]},
     )
 
     assert [video.observed for video in found.videos] == [((4.0, 10.0),), None, ((0.0, 5.0),), ()]
 
 
-def test_open_state_is_open_in_later_files_too(read: Callable[..., Annotations]) -> None:
-    found = read(
-        project(
-            first=observation(
-                [5.0, "", "groom", "", ""],
-                file={"1": ["a.mp4", "b.mp4"]},
-                media_info={"length": {"a.mp4": 20.0}},
-            )
-        )
+def test_open_state_is_open_in_later_files_too(read_one: Callable[..., Annotations]) -> None:
+    found = read_one(
+        [5.0, "", "groom", "", ""],
+        file={"1": ["a.mp4", "b.mp4"]},
+        media_info={"length": {"a.mp4": 20.0}},
     )
 
     assert [spans(video) for video in found.videos] == [
@@ -147,16 +140,13 @@ def test_queue_needs_the_length_of_all_but_the_last_file(read: Callable[..., Ann
 
 def test_time_offset_and_interval_are_on_the_clock_of_the_video(
     read: Callable[..., Annotations],
+    read_one: Callable[..., Annotations],
 ) -> None:
-    found = read(
-        project(
-            first=observation(
-                [99.0, "", "groom", "", ""],
-                [104.0, "", "groom", "", ""],
-                [99.5, "", "jump", "", ""],
-                **{"time offset": 100.0, "observation time interval": [0.0, 30]},
-            )
-        )
+    found = read_one(
+        [99.0, "", "groom", "", ""],
+        [104.0, "", "groom", "", ""],
+        [99.5, "", "jump", "", ""],
+        **{"time offset": 100.0, "observation time interval": [0.0, 30]},
     )
 
     [video] = found.videos
@@ -172,21 +162,17 @@ def test_time_offset_and_interval_are_on_the_clock_of_the_video(
     assert read(project(first=whole)).videos[0].observed is None
 
 
-def test_date_of_a_file_is_where_its_time_begins(read: Callable[..., Annotations]) -> None:
-    found = read(
-        project(
-            first=observation(
-                [1_000_001.5, "", "jump", "", ""],
-                [1_000_104.0, "", "jump", "", ""],
-                [1_000_090.0, "", "jump", "", ""],
-                file={"1": ["b.mp4", "a.mp4"]},
-                media_creation_date_as_offset=True,
-                media_info={
-                    "length": {"a.mp4": 20.0, "b.mp4": 20.0},
-                    "media_creation_time": {"a.mp4": 1_000_000, "b.mp4": 1_000_100},
-                },
-            )
-        )
+def test_date_of_a_file_is_where_its_time_begins(read_one: Callable[..., Annotations]) -> None:
+    found = read_one(
+        [1_000_001.5, "", "jump", "", ""],
+        [1_000_104.0, "", "jump", "", ""],
+        [1_000_090.0, "", "jump", "", ""],
+        file={"1": ["b.mp4", "a.mp4"]},
+        media_creation_date_as_offset=True,
+        media_info={
+            "length": {"a.mp4": 20.0, "b.mp4": 20.0},
+            "media_creation_time": {"a.mp4": 1_000_000, "b.mp4": 1_000_100},
+        },
     )
 
     assert [(video.path.name, spans(video)[0][1]) for video in found.videos] == [

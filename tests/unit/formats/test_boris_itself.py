@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msqnet.formats import Reading, load_format
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
+from tests.fixtures.annotation_formats import read_as, write_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +73,6 @@ def aggregated(boris: SimpleNamespace, project: dict[str, Any], path: Path) -> N
             writer.writerows(rows)
 
 
-def read(name: str, path: Path) -> Annotations:
-    found = load_format(name).read
-    assert found is not None
-    return found(path, Reading(path.parent))
-
-
 def events_of(videos: tuple[AnnotatedVideo, ...]) -> list[tuple[str, tuple[Event, ...]]]:
     return [(video.path.name, tuple(sorted(video.events, key=repr))) for video in videos]
 
@@ -96,16 +90,14 @@ def test_boris_opens_what_is_written_and_finds_nothing_wrong(
     )
     video = AnnotatedVideo(write_video("Käfig 1.mp4"), events, 1.2)
     annotations = Annotations((video,), LabelSet(("groom", "jump", "run")))
-    write = load_format("boris").write
-    assert write is not None
-    write(annotations, tmp_path / "project.boris", {})
+    write_as("boris", annotations, tmp_path / "project.boris")
 
     project = opened(boris, tmp_path / "project.boris")
 
     problems = boris.project.check_project_integrity(project, "s", str(tmp_path / "project.boris"))
     assert problems == ""
     aggregated(boris, project, tmp_path / "events.tsv")
-    assert events_of(read("boris_events", tmp_path / "events.tsv").videos) == events_of((video,))
+    assert events_of(read_as("boris_events", tmp_path / "events.tsv").videos) == events_of((video,))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -158,6 +150,6 @@ def test_states_pair_as_in_boris(boris: SimpleNamespace, tmp_path: Path, seed: i
 
     aggregated(boris, opened(boris, tmp_path / "project.boris"), tmp_path / "events.tsv")
 
-    ours = read("boris", tmp_path / "project.boris").videos
-    assert events_of(ours) == events_of(read("boris_events", tmp_path / "events.tsv").videos)
+    ours = read_as("boris", tmp_path / "project.boris").videos
+    assert events_of(ours) == events_of(read_as("boris_events", tmp_path / "events.tsv").videos)
     assert sum(len(video.events) for video in ours) > 20

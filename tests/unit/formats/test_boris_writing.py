@@ -217,7 +217,7 @@ FULL = project(
 WAYS = nodes(FULL)
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(
     st.sampled_from(WAYS[1:]),
     st.none()
@@ -238,6 +238,5 @@ def test_any_change_is_read_or_refused(tmp_path: Path, way: tuple[Any, ...], val
     path = tmp_path / "project.boris"
     path.write_text(json.dumps(document))
 
-    assert BORIS.read is not None
     with contextlib.suppress(MsqnetError):
         BORIS.read(path, Reading(tmp_path, {"players": "all"}))

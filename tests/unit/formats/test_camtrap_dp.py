@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from frictionless import Package, system
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import Event
 from msqnet.formats.camtrap_dp.camtrap_tables import TABLES, table_schemas
+from tests.fixtures.annotation_formats import outcome
 from tests.fixtures.camtrap import (
     OBSERVATION_HEADER,
     REAL_MEDIA,
     REAL_OBSERVATIONS,
     read,
 )
-from tests.fixtures.formats import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,9 +264,7 @@ _CELLS = st.sampled_from(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
-)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_broken_tables_give_errors_that_can_be_read(
     package: Callable[..., Path], data: st.DataObject

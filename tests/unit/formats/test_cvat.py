@@ -4,11 +4,11 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError
-from tests.fixtures.formats import outcome
+from tests.fixtures.annotation_formats import outcome
 from tests.unit.formats.cvat_files import STAMPS, read, spans
 
 if TYPE_CHECKING:
@@ -318,9 +318,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_broken_files_give_errors_that_can_be_read(
     exported: Callable[..., Path], data: st.DataObject

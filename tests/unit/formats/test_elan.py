@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.formats import Reading, dropped_fields, load_format
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.labels import LabelSet
+from tests.fixtures.annotation_formats import read_as, write_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,20 +80,16 @@ def read(tmp_path: Path) -> Callable[..., Annotations]:
     def read(text: str, **options: str) -> Annotations:
         path = tmp_path / "cage.eaf"
         path.write_text(text, encoding="utf-8")
-        assert ELAN.read is not None
         return ELAN.read(path, Reading(tmp_path, options))
 
     return read
 
 
-def read_back(path: Path) -> Annotations:
-    assert ELAN.read is not None
-    return ELAN.read(path, Reading(path if path.is_dir() else path.parent))
+read_back = partial(read_as, "elan")
 
 
 def written(annotations: Annotations, path: Path, **options: str) -> tuple[str, ...]:
-    assert ELAN.write is not None
-    return ELAN.write(annotations, path, options)
+    return write_as("elan", annotations, path, options)
 
 
 def spans(video: AnnotatedVideo) -> list[tuple[object, ...]]:
@@ -409,9 +407,7 @@ def events(draw: st.DrawFn) -> Event:
     )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80
-)
+@settings(max_examples=80)
 @given(st.lists(events(), max_size=10), st.sampled_from(("labels", "subjects")))
 def test_any_events_come_back(tmp_path: Path, found: list[Event], layout: str) -> None:
     video = AnnotatedVideo(tmp_path / "a.mp4", tuple(found), None)
@@ -432,9 +428,7 @@ FULL = document(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250
-)
+@settings(max_examples=100)
 @given(st.data())
 def test_any_change_is_read_or_refused(tmp_path: Path, data: Any) -> None:
     start = data.draw(st.integers(0, len(FULL)))

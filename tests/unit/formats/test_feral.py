@@ -40,7 +40,6 @@ def read(tmp_path: Path) -> Callable[..., Annotations]:
     def read(document: object, **options: str) -> Annotations:
         path = tmp_path / "labels.json"
         path.write_text(json.dumps(document))
-        assert FERAL.read is not None
         return FERAL.read(path, Reading(tmp_path, options))
 
     return read
@@ -100,8 +99,6 @@ def test_frames_come_back(write_video: Callable[..., Path], tmp_path: Path) -> N
     annotated = AnnotatedVideo(path, events, times[6], split="test")
     annotations = Annotations((annotated,), LabelSet(("groom", "jump", "run")))
 
-    assert FERAL.write is not None
-    assert FERAL.read is not None
     notes = FERAL.write(annotations, tmp_path / "labels.json", {})
     again = FERAL.read(tmp_path / "labels.json", Reading(tmp_path))
 
@@ -115,7 +112,6 @@ def test_frames_come_back(write_video: Callable[..., Path], tmp_path: Path) -> N
 
 
 def written(annotations: Annotations, path: Path, **options: str) -> dict[str, Any]:
-    assert FERAL.write is not None
     FERAL.write(annotations, path, options)
     document: dict[str, Any] = json.loads(path.read_text())
     return document
@@ -206,7 +202,6 @@ def test_any_frames_come_back(tmp_path: Path, frames: int, classes: int, data: A
     path = tmp_path / "a.json"
     path.write_text(json.dumps(document))
 
-    assert FERAL.read is not None
     found = FERAL.read(path, Reading(tmp_path, {"fps": "12.5"}))
 
     assert written(found, tmp_path / "b.json", fps="12.5") == document
@@ -227,6 +222,5 @@ def test_any_change_is_read_or_refused(tmp_path: Path, name: str, value: object)
     path = tmp_path / "a.json"
     path.write_text(json.dumps(MULTILABEL | {name: value}))
 
-    assert FERAL.read is not None
     with contextlib.suppress(MsqnetError):
         FERAL.read(path, Reading(tmp_path, {"fps": "10"}))

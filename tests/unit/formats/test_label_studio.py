@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError
@@ -16,10 +17,10 @@ from msqnet.formats.label_studio import FORMAT
 from msqnet.formats.label_studio.label_studio_config import FrameClock, rate_of, read_config
 from msqnet.formats.label_studio.label_studio_tasks import video_path
 from msqnet.labels import LabelSet
-from tests.fixtures.formats import change, outcome
+from tests.fixtures.annotation_formats import change, outcome, read_as, write_as
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 LABELS = LabelSet(("Movement", "Ruhe & <Schlaf>", "Nothing"))
@@ -72,14 +73,7 @@ def project(tmp_path: Path) -> Callable[..., Path]:
     return write_files
 
 
-def read(path: Path, **options: str) -> Annotations:
-    assert FORMAT.read is not None
-    return FORMAT.read(path, Reading(path.parent, options))
-
-
-def write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    assert FORMAT.write is not None
-    return FORMAT.write(annotations, path, options)
+read, write = partial(read_as, "label_studio"), partial(write_as, "label_studio")
 
 
 def spans(annotations: Annotations) -> list[tuple[str, float, float | None]]:
@@ -478,9 +472,7 @@ def test_frames_and_times_are_inverse(gaps: list[int], rate: float, data: st.Dat
     assert abs(clock.seconds_of(begin, end)[0] - edges[first]) <= max(1 / rate, max(gaps) / 240)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_broken_exports_give_errors_that_can_be_read(
     project: Callable[..., Path], data: st.DataObject

@@ -36,7 +36,6 @@ def test_rows_have_relative_paths_splits_groups_and_numbers(tmp_path: Path) -> N
         AnnotatedVideo(tmp_path / "é/c.mp4", (), 3.0, group="cage 2"),
     )
 
-    assert FORMAT.write is not None
     FORMAT.write(Annotations(videos, LABELS), tmp_path / "clips.csv", {})
 
     records = read_table(tmp_path / "clips.csv").records
@@ -135,7 +134,6 @@ def test_a_written_table_is_read_and_says_what_it_put_together(tmp_path: Path) -
         Event("groom", 1, 2, subject="A", comment="slow", score=0.5),
         Event("call", 3, 3, subject="B"),
     )
-    assert FORMAT.write is not None
 
     notes = FORMAT.write(annotations, tmp_path / "clips.csv", {"point_seconds": "2"})
 
@@ -242,8 +240,6 @@ def test_pieces_give_back_the_events_that_they_were_cut_from(
         (AnnotatedVideo(tmp_path / "a.mp4", events, 10.0, checked=checked, group="g"),), LABELS
     )
     opened = {event.label for event in events if event.is_open}
-    assert FORMAT.write is not None
-    assert FORMAT.read is not None
 
     FORMAT.write(written, tmp_path / "clips.csv", {})
     read = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
@@ -296,7 +292,6 @@ def test_what_is_unknown_was_not_seen(
 ) -> None:
     lines = [f"a.mp4,{label},{start},{end},{known}\n" for start, end, label, known in rows]
     (tmp_path / "clips.csv").write_text("path,labels,start,end,annotated\n" + "".join(lines))
-    assert FORMAT.read is not None
 
     found = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
 
@@ -307,7 +302,6 @@ def test_what_is_unknown_was_not_seen(
 
 def test_states_without_an_end_are_unknown_in_a_table_and_it_says_so(tmp_path: Path) -> None:
     annotations = project(tmp_path / "a.mp4", Event("groom", 4, None))
-    assert FORMAT.write is not None
 
     [note] = FORMAT.write(annotations, tmp_path / "clips.csv", {})
 
@@ -321,7 +315,6 @@ def test_labels_come_in_order_from_the_table_beside(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,labels,start,end\na.mp4,rear,0,4\na.mp4,new,4,5\n")
     beside = tmp_path / "clips.labels.csv"
     beside.write_text("name,description\nrear,up\ncall,loud\n")
-    assert FORMAT.read is not None
 
     found = FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
 
@@ -345,7 +338,6 @@ def test_videos_that_are_not_where_the_table_says_are_looked_for_in_the_root(
     names = ("there.mp4", "/elsewhere/moved.mp4", "sub/deep.mp4", "gone.mp4")
     lines = "".join(f"{name},rear,0,4\n" for name in names)
     (tmp_path / "clips.csv").write_text("path,labels,start,end\n" + lines)
-    assert FORMAT.read is not None
 
     found = FORMAT.read(tmp_path / "clips.csv", Reading(videos))
 
@@ -360,7 +352,6 @@ def test_two_videos_of_a_table_never_become_one(tmp_path: Path) -> None:
         "path,labels,start,end\none/a.mp4,rear,0,4\ntwo/a.mp4,call,0,4\n"
     )
     (tmp_path / "a.mp4").mkdir()
-    assert FORMAT.read is not None
 
     with pytest.raises(DatasetError, match=r"row 3: found .*a\.mp4 for two/a\.mp4, which is the"):
         FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.formats import Reading, dropped_fields
+from msqnet.formats import dropped_fields
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.via import FORMAT
 from msqnet.labels import LabelSet
-from tests.fixtures.formats import change, outcome
+from tests.fixtures.annotation_formats import change, outcome, read_as, write_as
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 LABELS = LabelSet(("grooming", "laufen groß", "call"))
@@ -75,14 +76,7 @@ def saved(tmp_path: Path) -> Callable[[Any], Path]:
     return write_file
 
 
-def read(path: Path, **options: str) -> Annotations:
-    assert FORMAT.read is not None
-    return FORMAT.read(path, Reading(path.parent, options))
-
-
-def write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-    assert FORMAT.write is not None
-    return FORMAT.write(annotations, path, options)
+read, write = partial(read_as, "via"), partial(write_as, "via")
 
 
 def test_segments_and_moments_have_seconds(saved: Callable[[Any], Path], tmp_path: Path) -> None:
@@ -301,9 +295,7 @@ def test_wrong_projects_are_named(saved: Callable[[Any], Path], document: Any, w
     assert str(path) in str(caught.value)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_broken_projects_give_errors_that_can_be_read(
     saved: Callable[[Any], Path], data: st.DataObject

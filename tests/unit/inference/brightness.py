@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from msqnet.config import ClipConfig
+from msqnet.data.records import ClipTable, Record
 from msqnet.inference.backends import ClipOutputs
 from msqnet.labels import LabelSet
 
@@ -96,3 +97,20 @@ class BrightnessBackend:
         self.batch_sizes.append(len(frames["pixels"]))
         bright = frames["pixels"].double().mean(dim=(1, 2, 3, 4)) / WHITE  # (B,)
         return np.stack([bright, 1 - bright], axis=1).astype(np.float32)
+
+
+@dataclass
+class TrainedBackend(BrightnessBackend):
+    """The brightness backend with the counts of a trained model."""
+
+    train_positive_windows: list[int] | None = field(default_factory=lambda: [20, 20])
+    train_negative_windows: list[int] | None = field(default_factory=lambda: [20, 20])
+
+
+def record_of(path: Path, row: int = 2, **settings: Any) -> Record:
+    """A row of a table, without labels unless told otherwise."""
+    return Record(row=row, path=path, relative_path=path.name, **{"labels": (), **settings})
+
+
+def table_of(*records: Record) -> ClipTable:
+    return ClipTable(records[0].path.parent / "clips.csv", records)

@@ -75,7 +75,7 @@ def test_windows_cover_the_video_and_the_last_ends_with_it(
     assert WindowGrid(duration, window, stride, 1).starts_seconds.tolist() == pytest.approx(starts)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.floats(0.01, 500), st.floats(0.05, 20), st.floats(0.05, 1.0), st.integers(1, 32))
 def test_any_grid_covers_everything_without_repeats(
     duration: float, window: float, stride_share: float, num_frames: int
