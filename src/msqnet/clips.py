@@ -72,11 +72,6 @@ class Box:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
             raise ShapeError(f"{self}: expected 0 <= left < right <= 1 and 0 <= top < bottom <= 1")
 
-    @property
-    def is_whole_frame(self) -> bool:
-        """Whether the box leaves nothing out."""
-        return self == WHOLE_FRAME
-
 
 WHOLE_FRAME = Box(0.0, 0.0, 1.0, 1.0)
 

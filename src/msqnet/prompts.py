@@ -60,19 +60,10 @@ def prompts_of(
 ) -> tuple[tuple[str, ...], ...]:
     """The texts that stand for each label, in the order of the labels.
 
-    Underscores of names and synonyms are read as spaces. Synonyms take the place of the name in
-    ``templates`` and in your own sentences; ``none`` is the name alone.
-
-    Args:
-        labels: the labels.
-        style: see the module.
-        texts: descriptions and synonyms by label name; other labels in it are ignored.
-
-    Returns:
-        For each label one or more texts, none of them twice.
-
-    Raises:
-        ConfigError: no such style, or labels without the description that it needs.
+    Each has one or more texts, none of them twice. Underscores of names and synonyms are read as
+    spaces. Synonyms take the place of the name in ``templates`` and in your own sentences; ``none``
+    is the name alone. ``texts`` are descriptions and synonyms by label name. An unknown style, or a
+    missing description that it needs, is a `ConfigError`.
     """
     known = (NAME_ONLY, TEMPLATE_ENSEMBLE, DESCRIPTIONS)
     parts = [part.strip() for part in style.split(SEPARATOR)]
@@ -109,20 +100,11 @@ def _texts_of(label: LabelText, part: str) -> tuple[str, ...]:
 
 
 def read_label_table(path: str | Path) -> dict[str, LabelText]:
-    """Read a table of labels: CSV with the columns name, description, synonyms.
+    """Read a table of labels: CSV in UTF-8 with the columns name, description, synonyms.
 
     Only ``name`` is required; synonyms are joined by ``|``; other columns are ignored. Commas,
-    semicolons and tabs may separate cells; a cell that holds one is quoted.
-
-    Args:
-        path: a CSV file in UTF-8, with or without a byte order mark.
-
-    Returns:
-        The rows by name, in the order of the file.
-
-    Raises:
-        DatasetError: no such file, not a table, no column ``name``, or a malformed or repeated
-            row, which is named. Rows are numbered as a spreadsheet shows them: the header is 1.
+    semicolons and tabs may separate cells; a cell that holds one is quoted. A file that is no such
+    table is a `DatasetError`, which names the row: the header is row 1.
     """
     path = Path(path)
     content = read_text(path, "save the table as 'CSV UTF-8'")

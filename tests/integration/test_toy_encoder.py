@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
     from msqnet.model.video_encoders.encoder import FrameFeatures, MemorySpans
 
 GRID = 2
@@ -79,9 +79,11 @@ class ToyEncoder(VideoEncoder):
         tokens = tokens + self.attention(tokens, tokens, tokens)
         return tokens.mean(dim=1).unflatten(0, features["patches"].shape[:2])  # (B, T, D')
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         patches = memory[:, :, None].expand(-1, -1, GRID**2) / GRID**2  # (K, T, P)
-        return through(patches, attention.of(self.attention)).unflatten(2, (GRID, GRID))[:, None]
+        return through(patches, attention.mean_of(self.attention)).unflatten(2, (GRID, GRID))[
+            :, None
+        ]
 
 
 @pytest.fixture(scope="module", autouse=True)

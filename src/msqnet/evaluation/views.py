@@ -210,8 +210,7 @@ def row_outputs(
     Raises:
         ConfigError: the device cannot be used.
     """
-    place = resolve_device(device)
-    torch.nn.Module.to(model, place)
+    torch.nn.Module.to(model, resolve_device(device))
     model.prepare_for_inference()
     logits, embeddings = [], []
     config = model.config.clip_config
@@ -220,8 +219,7 @@ def row_outputs(
     while chunk := list(islice(clips, batch_size)):
         batch = ClipBatch.stack(chunk)
         with torch.inference_mode():
-            closeups = None if batch.closeups is None else batch.closeups.to(place)
-            found = model(pixels=batch.pixels.to(place), closeups=closeups)
+            found = model(pixels=batch.pixels, closeups=batch.closeups)
         logits.append(found.logits.float().cpu().numpy())
         embeddings.append(clip_embeddings(found))
         num_done += len(batch.pixels)

@@ -62,13 +62,13 @@ _MAX_PERPLEXITY = 30.0
 
 @dataclass(frozen=True)
 class MappedRows:
-    """Labels and groups of the rows of a map, whatever their embeddings.
+    """Labels and groups of the V rows of a map, whatever their embeddings.
 
     Attributes:
         labels: K names of the labels that these rows show.
         targets: (V, K) float32 of 1 (seen), 0 (known to be absent) and -100 (not annotated).
-        groups: V names of recordings, subjects or scenes.
-        shown_labels: V names, see `SHOWN_LABEL_DEFINITION`; empty for rows without a label.
+        groups: names of recordings, subjects or scenes.
+        shown_labels: see the function of this name.
     """
 
     labels: tuple[str, ...]
@@ -102,12 +102,7 @@ class MappedRows:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """One embedding of all rows: its map and its numbers.
-
-    Attributes:
-        coordinates: (V, 2) float64; only neighbourhoods mean something.
-        silhouette: see `SILHOUETTE_DEFINITION`; NaN where less than two labels can be compared.
-    """
+    """One embedding of all rows: its map, coordinates (V, 2) float64, and its numbers."""
 
     coordinates: Float64Array
     perplexity: float
@@ -116,14 +111,9 @@ class EmbeddingMap:
 
 
 def shown_labels(labels: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The one label by which each of V rows is drawn, empty for rows without a label.
-
-    See `SHOWN_LABEL_DEFINITION`.
-    """
+    """`SHOWN_LABEL_DEFINITION` of each of V rows; empty for rows without a label."""
     counts = Counter(name for names in labels for name in set(names))
-    return tuple(
-        min(names, key=lambda name: (counts[name], name)) if names else "" for names in labels
-    )
+    return tuple(min(names, key=lambda name: (counts[name], name), default="") for names in labels)
 
 
 def map_embeddings(
@@ -133,12 +123,9 @@ def map_embeddings(
     *,
     single_label: bool,
 ) -> EmbeddingMap:
-    """Make the map of one embedding (V, D) and measure it.
+    """Make the map of one embedding (V, D) and measure it; a `DatasetError` if all rows are equal.
 
     With `single_label`, each row has exactly one label, and a vote has one winner.
-
-    Raises:
-        DatasetError: all rows have the same embedding.
     """
     unit = unit_rows(embeddings)
     if not unit.any():
@@ -163,15 +150,10 @@ def map_embeddings(
 
 
 def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
-    """Coordinates by t-SNE, of the 50 main components at most.
+    """Centred coordinates (V, 2) float64 by t-SNE, of the 50 main components at most.
 
-    Args:
-        unit: (V, D), from `unit_rows`: Euclidean distances rank as cosines do.
-        perplexity: about how many neighbours stay close to each row.
-        seed: the same seed gives the same map on one machine.
-
-    Returns:
-        (V, 2) float64, centred.
+    Rows (V, D) are from `unit_rows`: Euclidean distances rank as cosines do. The perplexity is
+    about how many neighbours stay close; the same seed gives the same map on one machine.
     """
     try:
         from sklearn.decomposition import PCA
@@ -189,13 +171,9 @@ def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
 
 
 def label_silhouette(unit: Float64Array, labels: Sequence[str]) -> float:
-    """How far rows of one label lie from those of the nearest other one.
+    """`SILHOUETTE_DEFINITION` of rows (V, D) from `unit_rows`; an empty label takes no part.
 
-    See `SILHOUETTE_DEFINITION`; NaN where less than two labels can be compared.
-
-    Args:
-        unit: (V, D), from `unit_rows`.
-        labels: V names, empty for rows that take no part.
+    NaN where less than two labels can be compared.
     """
     try:
         from sklearn.metrics import silhouette_score
@@ -277,15 +255,9 @@ def neighbour_accuracy(
 ) -> NeighbourAccuracy:
     """Let the nearest rows of other groups vote on the labels of every row.
 
-    See `MULTI_LABEL_DEFINITION` and `SINGLE_LABEL_DEFINITION`. Where less than
-    ``num_neighbours`` rows can vote, all of them do.
-
-    Args:
-        unit: (V, D), from `unit_rows`.
-        targets: (V, K) of 1 (seen), 0 (known to be absent) and -100 (not annotated).
-        groups: V names of recordings, subjects or scenes.
-        single_label: rows have exactly one label, and the most frequent one wins.
-        num_resamples: of whole groups, for the interval.
+    See `MULTI_LABEL_DEFINITION` and `SINGLE_LABEL_DEFINITION`; rows (V, D) are from `unit_rows`,
+    targets and groups as those of `MappedRows`. Where less than ``num_neighbours`` rows can vote,
+    all of them do. Whole groups are resampled for the interval.
     """
     if len(targets) != len(unit) or len(groups) != len(unit):
         raise ShapeError(
@@ -296,16 +268,16 @@ def neighbour_accuracy(
     vote = _single_label_votes if single_label else _multi_label_votes
     counts, hits = vote(ranking, targets, num_neighbours)  # each (S, V, K)
     per_label = _label_accuracy(counts, hits, np.ones((1, len(unit))))  # (1, K)
-    samples = []
+    samples = [np.zeros(0)]
     if num_resamples:
         resamples = resampled_weights(groups, num_resamples=num_resamples, seed=seed)
-        samples = [_macro(_label_accuracy(counts, hits, weights)) for weights in resamples]
+        samples += [_macro(_label_accuracy(counts, hits, weights)) for weights in resamples]
     num_classes = int(counts.any(axis=1).sum()) if single_label else 2
     return NeighbourAccuracy(
         accuracy=float(_macro(per_label)[0]),
         chance=1 / num_classes if num_classes else float("nan"),
         label_accuracy=per_label[0],
-        samples=np.concatenate(samples) if samples else np.zeros(0),
+        samples=np.concatenate(samples),
     )
 
 
@@ -321,12 +293,7 @@ def _macro(label_accuracy: Float64Array) -> Float64Array:
 
 
 class _Ranking:
-    """All rows by nearness to each row.
-
-    Attributes:
-        order: (V, V) int, row v's nearest first.
-        is_other: (V, V) bool, whether the n-th nearest row of row v is of another group.
-    """
+    """All rows by nearness to each row: the ``order`` (V, V), and which are of other groups."""
 
     def __init__(self, unit: Float64Array, groups: Sequence[str]) -> None:
         _, group_of = np.unique(np.asarray(groups), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Embeddings of videos before and after the decoder, for the rows of a table; figures of them.
+"""Embeddings of videos before and after the decoder, for the rows of a table, and their maps.
 
 Before: the mean of the frame memory F, that is of the video encoder's output after W_out. After:
 the mean of the K decoded queries Q_L. So both have the same width D, whatever the number of labels.
@@ -37,8 +37,9 @@ from msqnet.explain.embedding_maps import (
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import join_labels
 from msqnet.model.computing import resolve_device
+from msqnet.model.out_of_distribution import EMBEDDING_DEFINITION
 from msqnet.models import model_folder
-from msqnet.predictions import replacing
+from msqnet.predictions import replacing, write_json
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
-
-BEFORE_DEFINITION = "mean over the items of the frame memory, after W_out"
-AFTER_DEFINITION = "mean over the decoded queries of all labels"
 
 NUMBERS_FILE = "embedding_map.json"
 ROWS_FILE = "embeddings.parquet"
@@ -72,18 +70,12 @@ class VideoEmbeddings(NamedTuple):
 
 
 class VideoEmbedder:
-    """An `MSQNet` that gives embeddings in place of scores.
-
-    Args:
-        model: a finished model; put into eval mode here.
-        provenance: which model this is; JSON values only.
-    """
+    """A finished `MSQNet`, put into eval mode, that gives embeddings in place of scores."""
 
     def __init__(
         self, model: MSQNet, device: str = "auto", provenance: dict[str, Any] | None = None
     ) -> None:
-        self._device = resolve_device(device)
-        self._model = model.to(self._device).eval()  # type: ignore[arg-type]
+        self._model = model.to(resolve_device(device)).eval()  # type: ignore[arg-type]
         self.clip_config: ClipConfig = model.config.clip_config
         self.single_label: bool = model.config.task == "single_label"
         self.has_video_query: bool = model.config.video_query != "none"
@@ -98,11 +90,7 @@ class VideoEmbedder:
     def from_pretrained(
         cls, model: str | Path | None = None, *, device: str = "auto"
     ) -> VideoEmbedder:
-        """Load a finished model: a folder, a Hub id or a name; None for the default one.
-
-        Raises:
-            CheckpointError: there is no such model, or it is damaged.
-        """
+        """Load a model by folder, Hub id or name (None: the default), else a `CheckpointError`."""
         from msqnet.model.pretrained import MSQNet
 
         folder = model_folder(model)
@@ -112,8 +100,7 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            crops = None if batch.closeups is None else batch.closeups.to(self._device)
-            found = self._model(pixels=batch.pixels.to(self._device), closeups=crops)
+            found = self._model(pixels=batch.pixels, closeups=batch.closeups)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())
@@ -128,18 +115,9 @@ def embed_rows(
 ) -> tuple[VideoEmbeddings, ...]:
     """Embeddings of every row by every model; the clips are those that `evaluate` scores.
 
-    Models that take the same clips share them, so that each video is decoded once.
-
-    Args:
-        batch_size: clips at a time; changes no embedding but for rounding.
-        progress: called with (clips done, clips in all).
-
-    Returns:
-        One a model, rows in the order of the table.
-
-    Raises:
-        VideoError: a video cannot be read; no row is left out silently.
-        DatasetError: a row starts after the end of its video.
+    Models that take the same clips share them, so that each video is decoded once. ``batch_size``
+    changes no embedding but for rounding; ``progress`` is called with (clips done, clips in all).
+    A video that cannot be read is a `VideoError`, a row after its end a `DatasetError`.
     """
     configs = list(dict.fromkeys(embedder.clip_config for embedder in embedders))
     parts: list[list[VideoEmbeddings]] = [[] for _ in embedders]
@@ -165,13 +143,7 @@ def embed_rows(
 
 @dataclass(frozen=True)
 class Panel:
-    """One embedding (V, D) float32 of all rows, its map and its numbers.
-
-    Attributes:
-        name: `before`, `text_queries` or `multi_modal_queries`.
-        definition: of the embedding.
-        model: as results name it.
-    """
+    """One embedding (V, D) float32 of all rows, its map and its numbers."""
 
     name: str
     definition: str
@@ -262,9 +234,7 @@ class EmbeddingPanels:
         paths = folder / ROWS_FILE, folder / NUMBERS_FILE
         with replacing(paths[0]) as part:
             self._write_rows(part)
-        with replacing(paths[1]) as part:
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-            part.write_text(text + "\n", encoding="utf-8")
+        write_json(paths[1], self.to_dict(), ensure_ascii=False, allow_nan=False)
         return paths
 
     def _write_rows(self, path: Path) -> None:
@@ -306,33 +276,27 @@ def make_panels(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddingPanels:
-    """Embed the rows of a table, and map and measure every panel.
+    """Embed the rows of a table by `embed_rows`, and map and measure every panel.
 
-    Args:
-        model: before and after the decoder are shown.
-        text_model: after the decoder is shown; its queries know nothing of the video.
-        batch_size: clips at a time.
-        progress: called with (clips done, clips in all).
-
-    Raises:
-        ConfigError: models that do not fit their panels or each other.
-        DatasetError: too few rows, or none with a label.
-        VideoError: a video cannot be read.
+    Before and after the decoder are shown of ``model``, after it of ``text_model``, whose queries
+    know nothing of the video. Models that do not fit are a `ConfigError`, too few rows, or none
+    with a label, a `DatasetError`.
     """
     _check_models(model, text_model)
     rows = MappedRows.of(table)
     models = (model,) if text_model is None else (model, text_model)
     found = embed_rows(table, models, batch_size=batch_size, progress=progress)
 
-    def panel(name: str, embedder: VideoEmbedder, embeddings: FloatArray, definition: str) -> Panel:
-        mapped = map_embeddings(embeddings, rows, config, single_label=model.single_label)
-        return Panel(name, definition, embedder.provenance, embeddings, mapped)
-
-    panels = [panel("before", model, found[0].before, BEFORE_DEFINITION)]
+    shown = [("before", EMBEDDING_DEFINITION, model, found[0].before)]
     # Text queries first, as in the paper's figure.
     for embedder, embeddings in reversed(list(zip(models, found, strict=True))):
         name = _NAME_WITH_VIDEO if embedder.has_video_query else _NAME_TEXT_ONLY
-        panels.append(panel(name, embedder, embeddings.after, AFTER_DEFINITION))
+        definition = "mean over the decoded queries of all labels"
+        shown.append((name, definition, embedder, embeddings.after))
+    panels = []
+    for name, definition, embedder, values in shown:
+        mapped = map_embeddings(values, rows, config, single_label=model.single_label)
+        panels.append(Panel(name, definition, embedder.provenance, values, mapped))
     return EmbeddingPanels(table, rows, tuple(panels), config, model.single_label)
 
 

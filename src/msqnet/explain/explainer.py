@@ -50,13 +50,10 @@ class AttributionMaps:
     Attributes:
         labels: K names.
         maps: (K, T, h, w) float32 in [0, 1], in coordinates of the whole upright frame, as
-            `stretched` scales them: labels can be compared in place, not in strength. Parts that
-            the model never sees (cut off at the edges) are 0.
+            `rescaled`: labels can be compared in place, not in strength. Parts that the model
+            never sees (cut off at the edges) are 0.
         pts_seconds: (T,) float64, times of the frames, counted from the video's first one.
         scores: (K,) float32, the model's scores of the labels for this clip.
-
-    Raises:
-        ShapeError: the parts do not fit together.
     """
 
     labels: tuple[str, ...]
@@ -66,14 +63,11 @@ class AttributionMaps:
 
     def __post_init__(self) -> None:
         expected = (len(self.labels), len(self.pts_seconds))
-        if self.maps.ndim != 4 or self.maps.shape[:2] != expected:
+        found = (self.maps.ndim, self.maps.shape[:2], self.scores.shape)
+        if found != (4, expected, expected[:1]):
             raise ShapeError(
-                f"AttributionMaps.maps: found {self.maps.shape}, expected (K, T, h, w) with K, T = "
-                f"{expected}"
-            )
-        if self.scores.shape != expected[:1]:
-            raise ShapeError(
-                f"AttributionMaps.scores: found {self.scores.shape}, expected {expected[:1]}"
+                f"AttributionMaps: found maps {self.maps.shape} and scores {self.scores.shape}, "
+                f"expected (K, T, h, w) and (K,) with K, T = {expected}"
             )
 
     def at(self, time_seconds: float) -> FloatArray:
@@ -98,15 +92,12 @@ class Explainer:
     """Shows which parts of the frames a model's scores rest on.
 
     Args:
-        model: a finished model; put into eval mode here.
-        device: where it runs: `auto`, `cpu`, `cuda`, ...
+        model: a finished model; put into eval mode here. A video encoder whose attention cannot be
+            rolled out is a `ConfigError`.
+        device: `auto`, `cpu`, `cuda`, ...
         paths: ``all`` shows the relevance by each path to the scores, weighted as in the logits;
             ``decoder`` attention rollout alone, as the paper does. They differ for models with a
             direct path only; see `msqnet.explain.rollout`.
-
-    Raises:
-        ConfigError: a video encoder whose attention cannot be rolled out, or a device that cannot
-            be used.
 
     Example:
         >>> from msqnet.explain.explainer import Explainer  # doctest: +SKIP
@@ -131,17 +122,13 @@ class Explainer:
         labels: Sequence[str] | None = None,
         texts: Mapping[str, LabelText] | None = None,
     ) -> Explainer:
-        """Load a finished model.
+        """Load a finished model, else a `CheckpointError`.
 
         Args:
             model: a folder, a Hugging Face Hub id, or the name of a model that comes with msqnet;
                 None for the default one.
-            labels: labels of an open-vocabulary model in place of its own; without effect on
-                others.
+            labels: of an open-vocabulary model in place of its own; without effect on others.
             texts: descriptions and synonyms of labels by their names.
-
-        Raises:
-            CheckpointError: there is no such model, or it is damaged.
         """
         from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
@@ -164,9 +151,7 @@ class Explainer:
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
     ) -> AttributionMaps:
-        """Maps of one interval of a video, taken as one window.
-
-        The end is by default, and at most, the video's.
+        """Maps of one interval of a video, taken as one window; it ends with the video at last.
 
         Raises:
             VideoError: not a video, or the interval cannot be decoded.
@@ -195,10 +180,7 @@ class Explainer:
     ) -> Iterator[tuple[float, float, AttributionMaps]]:
         """Start, end and maps of every window of a video whose middle lies in an interval.
 
-        Raises:
-            VideoError: not a video, or no frame of it can be decoded.
-            VocabularyError: labels that the model does not have.
-            ConfigError: the stride is longer than the window.
+        Errors are those of `explain`; a stride longer than the window is a `ConfigError` too.
         """
         for start, end, frames in self._windows(path, window, start_seconds, end_seconds):
             yield start, end, self.explain_frames(frames, labels)
@@ -235,20 +217,13 @@ class Explainer:
                     yield start, end, frames
 
     def explain_frames(self, frames: Frames, labels: Sequence[str]) -> AttributionMaps:
-        """Maps of the frames of a window, which may have any size.
-
-        Raises:
-            VocabularyError: labels that the model does not have.
-        """
-        columns = self.labels.indices(labels)
+        """Maps of the frames of a window, which may have any size; see `explain`."""
         config = self._model.config.clip_config
         clip = evaluation_clip(frames, config)
         height, width = frames.pixels.shape[-2:]
         boxes = [seen_box(width, height, config), clip.motion_box]
-        batch = ClipBatch.stack([clip])
-        crops = None if batch.closeups is None else batch.closeups.to(self._device)
-        on_device = ClipBatch(batch.pixels.to(self._device), crops)
-        paths, scores = label_relevance(self._model, on_device, columns)
+        columns = self.labels.indices(labels)
+        paths, scores = label_relevance(self._model, ClipBatch.stack([clip]), columns)
         if self._paths == "decoder":
             paths = paths[:1]
         total: Tensor | float = 0.0
@@ -256,7 +231,7 @@ class Explainer:
             placed = in_frame(path.views, boxes[: path.views.shape[1]], *grid_of(width, height))
             sums = placed.sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo().tiny)
             total = total + path.share * placed / sums
-        maps = stretched(np.asarray(torch.as_tensor(total).float().cpu().numpy()))
+        maps = rescaled(np.asarray(torch.as_tensor(total).float().cpu().numpy()))
         times = frames.pts_seconds.numpy()
         return AttributionMaps(tuple(labels), maps, times, scores.float().cpu().numpy())
 
@@ -279,15 +254,9 @@ def seen_box(width: int, height: int, config: ClipConfig) -> Box:
 def in_frame(views: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Tensor:
     """Put views in place: density of relevance over the frame, the sum of all views.
 
-    The relevance of a view of a part of the frame lands on that part only, and so more densely.
-
-    Args:
-        views: (K, G, T, h, w) float, relevance of the patches of each view.
-        boxes: G parts of the frame that the views show.
-
-    Returns:
-        (K, T, rows, columns) float, interpolated between the centres of patches; 0 outside of the
-        boxes.
+    Relevance of patches (K, G, T, h, w) of G views, which show ``boxes`` -> (K, T, rows, columns)
+    float, interpolated between the centres of patches; 0 outside of the boxes. The relevance of a
+    view of a part of the frame lands on that part only, and so more densely.
     """
     num_labels, num_views, num_frames, height, width = views.shape
     if len(boxes) != num_views:
@@ -313,16 +282,11 @@ def in_frame(views: Tensor, boxes: Sequence[Box], rows: int, columns: int) -> Te
     return placed
 
 
-def stretched(density: FloatArray) -> FloatArray:
+def rescaled(density: FloatArray) -> FloatArray:
     """Each label's density from its lowest (0) to its highest value (1), over all frames.
 
-    Skip connections leave a part of the relevance everywhere, which says nothing about places.
-
-    Args:
-        density: (K, T, h, w) float, not negative; 0 outside of the views.
-
-    Returns:
-        (K, T, h, w) float32 in [0, 1]; 0 everywhere where a label's density is the same everywhere.
+    (K, T, h, w) float, 0 outside of the views -> float32; all 0 where a density is constant. Skip
+    connections leave a part of the relevance everywhere, which says nothing about places.
     """
     axes = (1, 2, 3)
     seen = np.where(density > 0, density, np.inf)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from msqnet.errors import ConfigError
-from msqnet.model.attention import HeadMix, mean_of_heads, recorded_attention, through
+from msqnet.model.attention import recorded_attention, through
 from msqnet.model.registry import VIDEO_ENCODERS
 from msqnet.model.video_encoders.encoder import POOLED, VideoEncoder
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from msqnet.clips import ClipBatch
+    from msqnet.model.attention import AttentionRecord
     from msqnet.model.pretrained import MSQNet
     from msqnet.model.video_encoders.encoder import MemorySpans
 
@@ -65,15 +66,9 @@ class PathRelevance(NamedTuple):
 def label_relevance(
     model: MSQNet, clip: ClipBatch, columns: Sequence[int]
 ) -> tuple[list[PathRelevance], Tensor]:
-    """Relevance by each path, and the scores that it explains.
+    """Relevance by each path, the decoder first; and the scores (K,) float32 that it explains.
 
-    Args:
-        model: in eval mode.
-        clip: a batch of one clip, on the model's device.
-        columns: K labels by their column.
-
-    Returns:
-        One entry a path, the decoder first, and (K,) float32 scores in [0, 1].
+    The model is in eval mode, ``clip`` is a batch of one, ``columns`` are those of K labels.
     """
     encoder: Any = model.video_encoder
     has_direct_path = model.query_head is not None and model.config.video_query == "trunk"
@@ -85,8 +80,8 @@ def label_relevance(
         ):
             result = model(pixels=clip.pixels, closeups=clip.closeups)
         scores = model.scores(result.logits)[0, list(columns)]
-        memory = decoder_rollout(model, HeadMix(of_decoder, mean_of_heads), columns)
-        steps = encoder.rollout(HeadMix(of_encoder, mean_of_heads), memory)
+        memory = decoder_rollout(model, of_decoder, columns)
+        steps = encoder.rollout(of_encoder, memory)
     num_frames = clip.pixels.shape[1]
     direct_share = model.config.query_share if cells else 0.0
     views = frames_from_steps(steps, encoder.memory_spans(num_frames), num_frames)
@@ -97,40 +92,34 @@ def label_relevance(
     return paths, scores
 
 
-def decoder_rollout(model: MSQNet, attention: HeadMix, columns: Sequence[int]) -> Tensor:
-    """Relevance of the memory items for the queries of some labels.
+def decoder_rollout(model: MSQNet, attention: AttentionRecord, columns: Sequence[int]) -> Tensor:
+    """Relevance of the memory items for the queries of K labels: (K, M) float, rows add up to 1.
 
     `attention` is that of the decoder, and of the memory encoder where there is one, in the forward
     pass of one clip.
-
-    Returns:
-        (K, M) float, not negative, rows that add up to 1.
     """
     num_labels = len(model.config.label_set)
     on_queries = torch.eye(num_labels, device=model.device)[list(columns)]  # (K, all labels)
     on_memory: Any = 0.0
     for layer in reversed(list(model.decoder.layers)):
-        on_memory = on_memory + on_queries @ attention.of(layer.cross_attention)[0] / 2  # (K, M)
+        on_memory = (
+            on_memory + on_queries @ attention.mean_of(layer.cross_attention)[0] / 2
+        )  # (K, M)
         on_queries = on_queries / 2
         if layer.self_attention is not None:
-            on_queries = through(on_queries, attention.of(layer.self_attention)[0])
+            on_queries = through(on_queries, attention.mean_of(layer.self_attention)[0])
     if model.memory_encoder is not None:
         for layer in reversed(list(model.memory_encoder.layers)):
-            on_memory = through(on_memory, attention.of(layer.attention)[0])
+            on_memory = through(on_memory, attention.mean_of(layer.attention)[0])
     shares: Tensor = on_memory / on_memory.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return shares
 
 
 def frames_from_steps(steps: Tensor, spans: MemorySpans, num_frames: int) -> Tensor:
-    """Relevance of time steps to that of frames; a step shares its relevance among its frames.
+    """Relevance of time steps (K, G, T', h, w) to that of frames (K, G, T, h, w).
 
-    Args:
-        steps: (K, G, T', h, w) float.
-        spans: the frames of each memory item of the encoder; those of the T' time steps, whatever
-            view they are of, tell which frames a step was made of.
-
-    Returns:
-        (K, G, T, h, w) float.
+    A step shares its relevance among its frames, which the ``spans`` of the memory items tell,
+    whatever view they are of.
     """
     frames = steps.new_zeros(*steps.shape[:2], num_frames, *steps.shape[3:])
     for step, (first, end) in enumerate(sorted({span for span in spans if span is not None})):
@@ -150,14 +139,10 @@ def _direct_relevance(
     query = model.normalized(model.video_query({POOLED: pooled}))
     query_head: Any = model.query_head
     logits = query_head(query, model.query_encoder.label_embeddings.detach())[0]
-    found = [
-        torch.einsum(
-            "gte,gtehw->gthw",
-            torch.autograd.grad(logits[column], pooled, retain_graph=True)[0][0],
-            above,
-        )
-        for column in columns
-    ]
+    found = []
+    for column in columns:
+        (slope,) = torch.autograd.grad(logits[column], pooled, retain_graph=True)
+        found.append(torch.einsum("gte,gtehw->gthw", slope[0], above))
     return torch.stack(found).clamp_min(0)  # (K, G, T, h, w)
 
 

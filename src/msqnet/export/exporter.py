@@ -73,16 +73,12 @@ def export_model(
 ) -> Manifest:
     """Export a finished model and check it against PyTorch.
 
-    The folder appears whole, or not at all.
+    The new folder ``out`` appears whole, or not at all; its manifest holds the result of the check.
 
     Args:
-        out: the new folder; must not exist yet.
         clips: real clips to compare scores on.
         tolerance: largest difference of scores that float32 graphs may have.
         calibration: clips to quantize on, for int8 graphs; None for float32.
-
-    Returns:
-        The manifest, with the result of the check.
 
     Raises:
         CheckpointError: the model is incomplete or damaged.
@@ -140,10 +136,7 @@ def write_graphs(
 ) -> Manifest:
     """Write graphs and manifest, unchecked, to a folder that holds nothing else.
 
-    Without `calibration`, clips to quantize on, graphs are float32.
-
-    Raises:
-        ExportError: the model cannot be exported.
+    Without `calibration`, clips to quantize on, graphs are float32. Errors are `ExportError`.
     """
     check_exportable(model)
     if calibration is not None:
@@ -215,8 +208,7 @@ def verify(
 ) -> Verification:
     """Compare scores of real clips, by themselves and in batches.
 
-    Raises:
-        ExportError: no clip, scores that differ by more than a tolerance, or are no numbers.
+    No clip, or scores that differ by more than a tolerance or are no numbers, is an `ExportError`.
     """
     if not clips:
         raise ExportError("no clip to check the export on; name videos with --videos")
@@ -260,9 +252,7 @@ def example_videos() -> list[Path]:
 def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Record]:
     """Windows of videos and folders as rows: at the start, in the middle and at the end of each.
 
-    Raises:
-        ConfigError: no videos.
-        VideoError: one cannot be read.
+    No videos are a `ConfigError`, one that cannot be read is a `VideoError`.
     """
     records = []
     for number, item in enumerate(find_videos(videos)):
@@ -286,10 +276,7 @@ def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Rec
 def windows_for(source: Path, split: str | None, window_seconds: float) -> list[Record]:
     """Windows of a table (.csv, .tsv, .parquet) or a split of it, or of a video or a folder.
 
-    Raises:
-        ConfigError: a split of what is no table.
-        DatasetError: the table cannot be used.
-        VideoError: a video cannot be read.
+    A split of what is no table is a `ConfigError`, a table that cannot be used a `DatasetError`.
     """
     if source.suffix.lower() in _TABLE_SUFFIXES:
         return list(read_table(source).select(split).records)
@@ -300,9 +287,7 @@ def windows_for(source: Path, split: str | None, window_seconds: float) -> list[
 
 def spread(records: Sequence[Record], at_most: int) -> list[Record]:
     """So many of the rows, evenly over their order."""
-    if len(records) <= at_most:
-        return list(records)
-    places = np.linspace(0, len(records) - 1, at_most).round().astype(int)
+    places = np.linspace(0, len(records) - 1, min(at_most, len(records))).round().astype(int)
     return [records[place] for place in places]
 
 

@@ -240,20 +240,19 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
 
 
 class _FrameReader:
-    """Frames for onnxruntime's calibration, one batch after the other, then None."""
+    """The first and middle frame of clips, of both views, a clip at a time, for calibration."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        self._batches = map(self._batch, clips)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        return next(self._batches, None)
+        self._clips = iter(clips)
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
-        return self._batches
+        return iter(self.get_next, None)
 
-    @staticmethod
-    def _batch(clip: Clip) -> dict[str, NDArray[Any]]:
-        """The first and the middle frame of a clip, of both views."""
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """As onnxruntime asks for it: None after the last."""
+        clip = next(self._clips, None)
+        if clip is None:
+            return None
         places = [0, clip.pixels.shape[0] // 2]
         views = [clip.pixels] if clip.closeup is None else [clip.pixels, clip.closeup]
         return {FRAMES_INPUT: np.concatenate([view[places].numpy() for view in views])}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +39,8 @@ _records: ContextVar[dict[int, AttentionRecord]] = ContextVar("_records")
 class Attention(nn.Module):
     """Base of our own attention: softmax(Q K^T / sqrt(d)) V over heads of width d.
 
-    Attributes:
-        dropout: of the attention weights, in training.
-        implementation: "sdpa" or "eager", see the module.
-        recorder: given every attention's weights, (B, A, N, M), before dropout; they are then
-            computed explicitly. See `recorded_attention`.
+    In training, dropout is applied to the weights. A ``recorder`` gets them before dropout,
+    (B, A, N, M); see `recorded_attention`.
     """
 
     def __init__(self, dropout: float = 0.0):
@@ -90,8 +87,7 @@ class MultiHeadAttention(Attention):
             self._heads(self.key(keys)),
             self._heads(self.value(values)),
         )
-        result: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # (B, A, N, d) -> (B, N, D)
-        return result
+        return cast("Tensor", self.output(mixed.transpose(1, 2).flatten(2)))  # (B, N, D)
 
 
 def attention_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
@@ -103,8 +99,7 @@ def attention_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 def check_attention(implementation: Any) -> None:
     """Refuse what our own attention lacks with a `ConfigError`.
 
-    ``implementation`` is a name; None for the default; or names by sub-configuration, where "" is
-    the model itself.
+    A name; None for the default; or names by sub-configuration, where "" is the model itself.
     """
     own = implementation.get("") if isinstance(implementation, dict) else implementation
     check(
@@ -172,6 +167,14 @@ class AttentionRecord:
         """The weights that one module computed last; a KeyError if it computed none."""
         return self._of[id(module)]
 
+    def mean_of(self, module: Any) -> Tensor:
+        """(B, N, M) mean over the heads of one module."""
+        return self.of(module).mean(dim=1)
+
+    def means(self) -> list[Tensor]:
+        """(B, N, M) mean over the heads of each attention, in the order of the forward pass."""
+        return [weights.mean(dim=1) for weights in self.weights]
+
 
 @contextmanager
 def recorded_attention(*parts: nn.Module | None) -> Iterator[AttentionRecord]:
@@ -222,27 +225,6 @@ def _recorded_attention(
     return mixed.transpose(1, 2).contiguous(), weights
 
 
-class HeadMix:
-    """Recorded attention whose heads ``mix`` makes one: (B, A, N, M) -> (B, N, M)."""
-
-    def __init__(self, record: AttentionRecord, mix: Callable[[Tensor], Tensor]) -> None:
-        self._record = record
-        self._mix = mix
-
-    def of(self, module: Any) -> Tensor:
-        """(B, N, M) of one module."""
-        return self._mix(self._record.of(module))
-
-    def layers(self) -> list[Tensor]:
-        """(B, N, M) of each attention, in the order of the forward pass."""
-        return [self._mix(weights) for weights in self._record.weights]
-
-
-def mean_of_heads(weights: Tensor) -> Tensor:
-    """Plain rollout: (B, A, N, M) -> (B, N, M)."""
-    return weights.mean(dim=1)
-
-
 def through(relevance: Tensor, attention: Tensor) -> Tensor:
     """Relevance one attention layer back: r <- (r + r A) / 2.
 
@@ -258,12 +240,9 @@ def through_divided(
 ) -> tuple[Tensor, Tensor]:
     """One layer of divided space-time attention back: first over space, then over time.
 
-    Args:
-        on_patches: (K, T, P) relevance.
-        on_global: (K,) that of the global token, which takes part in every frame's attention; its
-            outputs are averaged over the frames.
-        over_space: (T, 1 + P, 1 + P) attention in each frame, the global token first.
-        over_time: (P, T, T) attention at each patch.
+    Relevance is (K, T, P) on patches and (K,) on the global token, which comes first in every
+    frame's attention (T, 1 + P, 1 + P) over space; its outputs are averaged over the frames.
+    Attention over time is (P, T, T).
     """
     num_frames = on_patches.shape[1]
     repeated = (on_global / num_frames)[:, None, None].expand(-1, num_frames, 1)

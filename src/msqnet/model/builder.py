@@ -66,12 +66,12 @@ def build_image_encoder(config: MSQNetConfig) -> ImageEncoder | None:
     if config.video_query != "image":
         return None
     settings: Any = config.image_encoder
+    build: Any = IMAGE_ENCODERS.get(settings.model_type)
     check(
-        settings.model_type in IMAGE_ENCODERS,
+        build is not None,
         f"no image encoder for a configuration of type {settings.model_type!r}; "
         f"known are: {', '.join(IMAGE_ENCODERS)}",
     )
-    build: Any = IMAGE_ENCODERS[settings.model_type]
     with attention_if_available(settings):
         encoder: ImageEncoder = build(settings, projected=config.embedding == "projected")
     return encoder
@@ -92,11 +92,7 @@ def new_model(
 ) -> MSQNet:
     """A model ready to be trained: pretrained encoders, text-initialised queries, the rest random.
 
-    Args:
-        arch: see `msqnet.model.registry` for settings that go together.
-        clip: how frames become a model input; frames, size and motion crop are those of ``arch``.
-        labels: the K labels to score.
-        task: "multi_label" or "single_label".
+    Frames, size and motion crop of the clips are those of ``arch``.
 
     Raises:
         ConfigError: settings that do not fit each other.
@@ -138,10 +134,9 @@ def new_model(
 def assembled_model(
     config: MSQNetConfig, video: VideoEncoder, image: ImageEncoder | None, text: Tensor | None
 ) -> MSQNet:
-    """A new model with copies of pretrained weights, the rest random.
+    """A new model with copies of pretrained weights, the rest random; all finite, or an error.
 
-    ``text`` (K, D_t) float is what label queries start from; None for random ones. A weight that
-    is not finite is a `CheckpointError`.
+    ``text`` (K, D_t) float is what label queries start from; None for random ones.
     """
     from msqnet.model.pretrained import MSQNet  # which is made of the parts above
 
@@ -175,7 +170,7 @@ def model_config(
 
 
 def _query_dropout(video_query: str) -> float:
-    # The statistics of a backbone are thousands of numbers; a clip is a handful of frames.
+    # A backbone's statistics are thousands of numbers of a handful of frames.
     return 0.5 if video_query == "trunk" else 0.0
 
 
@@ -195,13 +190,12 @@ def licences_of(arch: ArchConfig) -> list[str]:
 
 def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
     """Clip settings with the frames, size and motion crop of an architecture."""
-    return _resized_clip(clip, arch.num_frames, arch.size_pixels, closeup=arch.closeup)
+    return _clip_in_form(clip, (arch.num_frames, arch.size_pixels, arch.closeup))
 
 
-def _resized_clip(
-    clip: ClipConfig, num_frames: int, size_pixels: int, *, closeup: bool
-) -> ClipConfig:
-    """Clip settings of another size, short sides in proportion."""
+def _clip_in_form(clip: ClipConfig, form: tuple[int, int, bool]) -> ClipConfig:
+    """Clip settings with other frames, size and motion crop; short sides in proportion."""
+    num_frames, size_pixels, closeup = form
     return replace(
         clip,
         num_frames=num_frames,
@@ -286,7 +280,7 @@ def _clip_of(video: VideoEncoder, clip: ClipConfig | None) -> ClipConfig:
     """Clips in the form that an encoder takes."""
     form = (video.num_frames, video.image_size, video.num_views > 1)
     if clip is None:
-        return _resized_clip(ClipConfig(), *form[:2], closeup=form[2])
+        return _clip_in_form(ClipConfig(), form)
     found = (clip.num_frames, clip.size_pixels, clip.closeup)
     check(
         found == form,
@@ -299,8 +293,8 @@ def _clip_of(video: VideoEncoder, clip: ClipConfig | None) -> ClipConfig:
 def _load_video_encoder(name_or_folder: str | Path, clip: ClipConfig) -> VideoEncoder:
     """The encoder whose kind the checkpoint's ``config.json`` tells."""
     found = model_type_of(name_or_folder)
-    known = {kind: spec for spec in VIDEO_ENCODERS.values() for kind in spec.model_types}
-    known |= {kind: spec for spec in VIDEO_ENCODERS.values() for kind in spec.within}
+    specs = VIDEO_ENCODERS.values()
+    known = {kind: spec for spec in specs for kind in (*spec.model_types, *spec.within)}
     if found not in known:
         raise CheckpointError(
             f"{name_or_folder}: found a model of type {found!r}, expected a video encoder: "

@@ -37,10 +37,7 @@ _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, Safetens
 
 
 def check_loaded(module: nn.Module, origin: str | Path) -> None:
-    """Refuse a module, just loaded from ``origin``, with missing or non-finite values.
-
-    A parameter or buffer on the meta device, or that holds NaN or infinity, is a `CheckpointError`.
-    """
+    """Refuse a module from ``origin`` with a tensor on the meta device, or with NaN or infinity."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             raise CheckpointError(
@@ -102,15 +99,10 @@ def load_backbone(
 ) -> ModelT:
     """Load a Hugging Face model in float32 and eval mode, and check that nothing is missing.
 
-    Args:
-        model_class: the class to build, for instance ``TimesformerModel``.
-        name_or_folder: hub id, or folder with ``config.json`` and the weights.
-        model_types: the ``model_type`` values of ``config.json`` that hold such weights.
-        ignored_prefixes: of checkpoint tensors that the class does not use, as ``classifier.``.
-
-    Raises:
-        CheckpointError: not found, damaged, of another model type, or with tensors that are
-            missing, unexpected, of another shape, not finite or without values.
+    ``model_types`` are those of checkpoints that hold such weights, ``ignored_prefixes`` those of
+    tensors that the class does not use, as ``classifier.``. A checkpoint that is not found, is
+    damaged or of another type, or whose tensors are missing, unexpected, of another shape, not
+    finite or without values, is a `CheckpointError`.
     """
     found_type = model_type_of(name_or_folder)
     if found_type not in model_types:
@@ -166,11 +158,7 @@ def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
 
 
 def package_folder(package: str, purpose: str) -> Path:
-    """Folder of an installed package of the extra ``lite``; ``purpose`` starts the message.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
+    """Folder of an installed package of the extra ``lite``; else a `MissingExtra`."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(purpose, extra="lite")

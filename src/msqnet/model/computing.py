@@ -26,9 +26,7 @@ _is_whole: ContextVar[bool] = ContextVar("_is_whole", default=False)
 class Fusable(nn.Module):
     """A module that computes faster with a weight and a bias made of several of its own.
 
-    Attributes:
-        fused_weight: float, where `fuse` was called; else None. Not saved.
-        fused_bias: float, likewise.
+    They are None until `fuse` is called, and never saved.
     """
 
     fused_weight: Tensor | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
@@ -73,11 +73,7 @@ class MSQNetConfig(PreTrainedConfig):
 
     model_type = "msqnet"
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        "decoder_logits",
-        "query_logits",
-        "decoded",
-        "memory",
-        "video_query",
+        *("decoder_logits", "query_logits", "decoded", "memory", "video_query"),
     ]
     sub_configs: ClassVar[dict[str, Any]] = {
         "video_encoder": AutoConfig,
@@ -151,17 +147,13 @@ class MSQNetConfig(PreTrainedConfig):
             "an image encoder is needed for video_query 'image', and only there",
         )
         check(0 <= self.query_share <= 1, f"query_share {self.query_share}: expected 0 to 1")
-        encoder: Any = self.video_encoder
-        spec = spec_of_model_type(encoder.model_type)
-        for name, asked in (
-            ("video_query", self.video_query == "trunk"),
-            ("frame_pooling", self.frame_pooling != "frames"),
-        ):
-            check(
-                not asked or (spec is not None and name in spec.settings),
-                f"{name} {getattr(self, name)!r}: not for the video encoder of type "
-                f"{encoder.model_type!r}",
-            )
+        kind = cast("PreTrainedConfig", self.video_encoder).model_type
+        spec = spec_of_model_type(kind)
+        needed = {"video_query"} if self.video_query == "trunk" else set()
+        needed |= {"frame_pooling"} if self.frame_pooling != "frames" else set()
+        for name in needed - set(() if spec is None else spec.settings):
+            found = getattr(self, name)
+            raise ConfigError(f"{name} {found!r}: not for the video encoder of type {kind!r}")
         check_method(self)
         for name in ("thresholds", "calibration_scale", "calibration_bias"):
             found, expected = len(getattr(self, name)), len(self.label_set)

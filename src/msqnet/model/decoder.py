@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +82,7 @@ class _Layer(nn.Module):
 
     def _feedforward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(F.relu(self.expand(x)))
-        result: Tensor = self.feedforward_norm(x + self.dropout(self.contract(hidden)))
-        return result
+        return cast("Tensor", self.feedforward_norm(x + self.dropout(self.contract(hidden))))
 
 
 class MemoryLayer(_Layer):
@@ -106,9 +105,8 @@ class MemoryEncoder(nn.Module):
 
     def __init__(self, config: MSQNetConfig):
         super().__init__()
-        self.layers = nn.ModuleList(
-            MemoryLayer(config) for _ in range(config.memory_encoder_layers)
-        )
+        num_layers = config.memory_encoder_layers
+        self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(num_layers))
         self.norm = nn.LayerNorm(config.width) if config.final_norms else None
 
     def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
@@ -204,7 +202,7 @@ class GroupWiseLinear(LogitHead):
     def __init__(self, num_labels: int, width: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_labels, width))
-        self.bias = nn.Parameter(torch.zeros(num_labels))
+        self.bias = nn.Parameter(torch.empty(num_labels))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -233,8 +231,7 @@ class SharedLinear(LogitHead):
 
     def logits(self, x: Tensor, text: Tensor) -> Tensor:
         """(B, K, D) float -> (B, K) float logits; the text is in the queries already."""
-        logits: Tensor = self.linear(x)[..., 0]  # (B, K, 1) -> (B, K)
-        return logits
+        return cast("Tensor", self.linear(x)[..., 0])  # (B, K, 1) -> (B, K)
 
 
 class TextAlignment(LogitHead):

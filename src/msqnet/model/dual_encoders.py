@@ -11,14 +11,9 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from transformers import (
-    CLIPTextModel,
-    PreTrainedTokenizerFast,
-    SiglipModel,
-    SiglipTextModel,
-)
+from transformers import CLIPTextModel, PreTrainedTokenizerFast, SiglipModel, SiglipTextModel
 
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.checkpoints import (
@@ -77,9 +72,8 @@ class ClipTextEncoder(TextEncoder):
     @classmethod
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> ClipTextEncoder:
         """Start from a CLIP checkpoint, whole or text encoder only, with its tokenizer."""
-        model, projection = load_clip_half(
-            name_or_folder, "text", projected=embedding == "projected"
-        )
+        is_projected = embedding == "projected"
+        model, projection = load_clip_half(name_or_folder, "text", projected=is_projected)
         return cls(model, projection, load_tokenizer(name_or_folder), name_or_folder)
 
     @property
@@ -97,10 +91,8 @@ class SiglipTextEncoder(TextEncoder):
 
     It was trained on texts of lower case, padded to a fixed length (64) without a mask, and its
     embedding is the state at the last position, which is padding unless the text fills all: a text
-    that is padded less gets another embedding, without an error.
-
-    Raises:
-        CheckpointError: the tokenizer cannot pad.
+    that is padded less gets another embedding, without an error. So a tokenizer that cannot pad is
+    a `CheckpointError`.
     """
 
     kind = "siglip"
@@ -138,8 +130,7 @@ class SiglipTextEncoder(TextEncoder):
         return " ".join(text.split())
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
-        pooled: Tensor = self._model(input_ids=tokens["input_ids"]).pooler_output
-        return pooled
+        return cast("Tensor", self._model(input_ids=tokens["input_ids"]).pooler_output)
 
 
 def load_siglip_tokenizer(name_or_folder: str | Path) -> Any:
@@ -147,10 +138,7 @@ def load_siglip_tokenizer(name_or_folder: str | Path) -> Any:
 
     The class that the published settings name needs the package sentencepiece (SigLIP) or does not
     change to lower case (SigLIP 2). The file needs nothing, and so a text has the same tokens on
-    every machine.
-
-    Raises:
-        CheckpointError: not found, damaged, or stored in a form that this machine cannot read.
+    every machine. A tokenizer that cannot be read is a `CheckpointError`.
     """
     if find_file(name_or_folder, "tokenizer.json") is not None:
         with loading_from(name_or_folder):

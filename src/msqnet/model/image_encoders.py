@@ -20,7 +20,7 @@ Axes: B clips, T frames, N images, M tokens of an image, D width, D'' of an embe
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +50,7 @@ from msqnet.model.video_encoders.encoder import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import (
-        CLIPVisionConfig,
-        PreTrainedConfig,
-        PreTrainedModel,
-        SiglipVisionConfig,
-    )
+    from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
 
 CLIP_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
 SIGLIP_LICENCE = "SigLIP weights: Apache-2.0"
@@ -65,17 +60,9 @@ _FRAMES_AT_A_TIME = 4
 class ImageEncoder(PixelEncoder):
     """Base of all image encoders.
 
-    A frozen encoder stays in eval mode whatever `train` is called with.
-
-    Args:
-        config: of the backbone.
-        pixel_statistics: see `PixelEncoder`.
-        width: D''.
-        frozen: whether its parameters are left as they are.
-        projected: whether embeddings are those of the space shared with texts, of length 1.
-
-    Raises:
-        ConfigError: a backbone for frames that are not square RGB.
+    A ``frozen`` encoder keeps its parameters, and stays in eval mode whatever `train` is called
+    with. If ``projected``, embeddings are those of the space shared with texts, of length 1. A
+    backbone for frames that are not square RGB is a `ConfigError`.
     """
 
     backbone: Any
@@ -170,9 +157,9 @@ class ClipImageEncoder(ImageEncoder):
             projected=projected,
         )
         self.backbone = CLIPVisionModel(config)
-        self.projection = (
-            nn.Linear(config.hidden_size, self.width, bias=False) if projected else None
-        )
+        self.projection = None
+        if projected:
+            self.projection = nn.Linear(config.hidden_size, self.width, bias=False)
         self.requires_grad_(not frozen)
 
     def _embed(self, pixels: Tensor) -> Tensor:
@@ -199,8 +186,7 @@ def pooled_class_token(model: CLIPVisionModel, pixels: Tensor) -> Tensor:
         hidden = hidden + _feedforward(layer.mlp, layer.layer_norm2(hidden))
     token = hidden[:, :1] + _class_attention(last.self_attn, last.layer_norm1(hidden))
     token = token + _feedforward(last.mlp, last.layer_norm2(token))
-    pooled: Tensor = parts.post_layernorm(token[:, 0])
-    return pooled
+    return cast("Tensor", parts.post_layernorm(token[:, 0]))
 
 
 def _class_attention(attention: Any, tokens: Tensor) -> Tensor:
@@ -213,8 +199,7 @@ def _class_attention(attention: Any, tokens: Tensor) -> Tensor:
         mixed = attention_weights(query, keys, attention.scale) @ values
     else:
         mixed = F.scaled_dot_product_attention(query, keys, values)
-    projected: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
-    return projected
+    return cast("Tensor", attention.out_proj(mixed.transpose(1, 2).flatten(2)))
 
 
 def _feedforward(network: Any, tokens: Tensor) -> Tensor:
@@ -223,23 +208,17 @@ def _feedforward(network: Any, tokens: Tensor) -> Tensor:
     # A layer that was wrapped, for instance by an adapter, computes more than its weight says.
     is_plain = type(fc1) is nn.Linear and type(fc2) is nn.Linear
     if not is_plain or not isinstance(network.activation_fn, QuickGELUActivation):
-        result: Tensor = network(tokens)
-        return result
+        return cast("Tensor", network(tokens))
     factor = 1.702
     flat = tokens.flatten(0, 1)
     hidden = torch.addmm(fc1.bias, flat, fc1.weight.t(), beta=factor, alpha=factor)
     hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
     flat = torch.addmm(fc2.bias, hidden, fc2.weight.t(), alpha=1 / factor)
-    unflattened: Tensor = flat.unflatten(0, tokens.shape[:2])
-    return unflattened
+    return cast("Tensor", flat.unflatten(0, tokens.shape[:2]))
 
 
 class SiglipImageEncoder(ImageEncoder):
-    """SigLIP's image embeddings, of length 1 if ``projected``; they are of one space either way.
-
-    Raises:
-        ConfigError: a backbone without the pooling head, or for frames that are not square RGB.
-    """
+    """SigLIP's image embeddings, of length 1 if ``projected``; they are of one space either way."""
 
     display_name = "SigLIP"
     licence = SIGLIP_LICENCE
@@ -261,8 +240,7 @@ class SiglipImageEncoder(ImageEncoder):
         self.requires_grad_(not frozen)
 
     def _embed(self, pixels: Tensor) -> Tensor:
-        pooled: Tensor = self.backbone(pixels).pooler_output
-        return pooled
+        return cast("Tensor", self.backbone(pixels).pooler_output)
 
     @classmethod
     def from_pretrained(
@@ -286,25 +264,23 @@ def load_clip(name_or_folder: str | Path) -> CLIPModel:
 def load_clip_half(
     name_or_folder: str | Path, half: Literal["text", "vision"], *, projected: bool
 ) -> tuple[Any, nn.Linear | None]:
-    """CLIP's text or image encoder, and its projection into the shared space if asked for."""
-    alone: type[PreTrainedModel] = CLIPTextModel
-    with_projection: type[PreTrainedModel] = CLIPTextModelWithProjection
-    other, projection = "vision", "text_projection"
-    if half == "vision":
-        alone, with_projection = CLIPVisionModel, CLIPVisionModelWithProjection
-        other, projection = "text", "visual_projection"
+    """CLIP's text or image encoder, and its projection into the shared space if requested."""
     kind = f"clip_{half}_model"
     if not projected:
-        unused = (f"{other}_model.", "text_projection", "visual_projection", "logit_scale")
+        alone: Any = CLIPTextModel if half == "text" else CLIPVisionModel
+        other = "vision_model." if half == "text" else "text_model."
+        unused = (other, "text_projection", "visual_projection", "logit_scale")
         types = {"clip", kind}
-        return load_backbone(
-            alone, name_or_folder, model_types=types, ignored_prefixes=unused
-        ), None
+        found = load_backbone(alone, name_or_folder, model_types=types, ignored_prefixes=unused)
+        return found, None
+    whole: Any
     if model_type_of(name_or_folder) == "clip":
-        whole: Any = load_clip(name_or_folder)
+        whole = load_clip(name_or_folder)
     else:
-        whole = load_backbone(with_projection, name_or_folder, model_types={kind})
-    return getattr(whole, f"{half}_model"), getattr(whole, projection)
+        ends: Any = CLIPTextModelWithProjection if half == "text" else CLIPVisionModelWithProjection
+        whole = load_backbone(ends, name_or_folder, model_types={kind})
+    projection = whole.text_projection if half == "text" else whole.visual_projection
+    return getattr(whole, f"{half}_model"), projection
 
 
 IMAGE_ENCODERS: dict[str, type[ImageEncoder]] = {

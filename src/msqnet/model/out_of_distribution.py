@@ -82,20 +82,11 @@ class NoveltyReference:
     def fit(
         cls, embeddings: FloatArray, videos: Sequence[str], groups: Sequence[str], *, seed: int = 0
     ) -> NoveltyReference | None:
-        """Describe a training set.
+        """Describe a training set by embeddings (V, D) of its windows.
 
-        Args:
-            embeddings: (V, D) float, of its windows.
-            videos: V names.
-            groups: V names of scenes, subjects or recordings; a window is compared with windows of
-                other groups only, as a new video will be.
-            seed: of the choice of windows, where there are too many.
-
-        Returns:
-            None where all windows are of one group: nothing says how far new videos may be.
-
-        Raises:
-            ShapeError: parts that do not fit together, or a value that is not finite.
+        A window is compared with windows of other groups (scenes, subjects or recordings) only, as
+        a new video will be. None where all are of one group: nothing says how far new videos may
+        be. Parts that do not fit together, or a value that is not finite, are a `ShapeError`.
         """
         values = np.asarray(embeddings, dtype=np.float32)
         if values.ndim != 2 or not np.isfinite(values).all():
@@ -195,13 +186,7 @@ def _distances(units: FloatArray, kept: FloatArray, is_own: NDArray[np.bool_] | 
 
 
 def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:
-    """Indices, rising, of at most ``max_rows`` rows, as evenly over groups as sizes allow.
-
-    Args:
-        groups: V names.
-        max_rows: how many are chosen where there are more.
-        seed: of the choice.
-    """
+    """Indices, rising, of at most ``max_rows`` rows, as evenly over groups as sizes allow."""
     if len(groups) <= max_rows:
         return np.arange(len(groups))
     order = np.random.default_rng(seed).permutation(len(groups))

@@ -89,15 +89,9 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         """Compute attention in another way from now on; see `transformers.PreTrainedModel`.
 
         Unlike there, encoders that are no models of `transformers` follow too, and one that lacks
-        what was asked for stays as it is and is named in the log.
-
-        Args:
-            attn_implementation: "sdpa" or "eager", or names by part: "" for all but the encoders,
-                "video_encoder", "image_encoder".
-            allow_all_kernels: without effect; there are no kernels of others.
-
-        Raises:
-            ConfigError: neither "sdpa" nor "eager".
+        what was requested stays as it is and is named in the log. ``attn_implementation`` is "sdpa"
+        or "eager", else a `ConfigError`; or names by part: "" for all but the encoders,
+        "video_encoder", "image_encoder". ``allow_all_kernels`` has no effect.
         """
         del allow_all_kernels
         check_attention(attn_implementation)
@@ -108,9 +102,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> MSQNet:
         """Load a model folder or hub id; see `transformers.PreTrainedModel.from_pretrained`.
 
-        Raises:
-            CheckpointError: a tensor is missing, unexpected, without values or not finite.
-            ConfigError: an ``attn_implementation`` that is neither "sdpa" nor "eager".
+        A tensor that is missing, unexpected, without values or not finite is a `CheckpointError`.
         """
         check_attention(kwargs.get("attn_implementation"))
         origin = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
@@ -124,8 +116,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         # No file holds them, and loading makes an empty buffer of what it does not find.
         model.time_positions.copy_(model.computed_positions())
         # Loading makes every parameter trainable again.
-        learned = model.config.learn_label_queries
-        model.query_encoder.label_embeddings.requires_grad_(learned)
+        model.query_encoder.label_embeddings.requires_grad_(model.config.learn_label_queries)
         return model
 
     @classmethod
@@ -149,7 +140,6 @@ class MSQNet(MSQNetModel, PreTrainedModel):
                 no such query (``lite`` has one of its own).
             text: what label queries start from: the encoder, or a name as for `load_text_encoder`.
                 None for random queries.
-            labels: K names, or a `LabelSet`.
             clip: how frames become a model input; by default as a given encoder needs it, else 16
                 frames of 224 pixels.
             embedding: of CLIP, for image and text encoders given by name: "pooled" (the paper) or
@@ -160,16 +150,11 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         Raises:
             ConfigError: settings that are unknown, told by the encoders, or do not fit each other.
             CheckpointError: weights that cannot be loaded whole, or of another kind of model.
-            MissingExtra: parts of ``msqnet[lite]`` that are not installed.
-            VocabularyError: a label that is empty or listed twice.
 
         Examples:
-            >>> model = MSQNet.from_encoders(  # doctest: +SKIP
-            ...     video="facebook/timesformer-base-finetuned-k400",
-            ...     image="openai/clip-vit-base-patch16",
-            ...     text="openai/clip-vit-base-patch16",
-            ...     labels=["sit", "walk"],
-            ... )
+            >>> clip = "openai/clip-vit-base-patch16"  # doctest: +SKIP
+            >>> video = "facebook/timesformer-base-finetuned-k400"
+            >>> MSQNet.from_encoders(video=video, image=clip, text=clip, labels=["sit", "walk"])
         """
         return model_from_encoders(
             video, image, text, labels=labels, clip=clip, embedding=embedding, settings=settings
@@ -211,24 +196,18 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def encode(self, pixels: Tensor, closeups: Tensor | None = None) -> FrameFeatures:
         """The part of the forward pass that depends on the encoders' input alone.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8.
-            closeups: (B, T, 3, H, W) uint8 motion crops, where the model takes them.
-
-        Returns:
-            Features of clips, as `forward` takes them in place of pixels; the image query
-            (B, D''), where there is one, as "video_query".
-
-        Raises:
-            ShapeError: clips of another form.
+        Clips (B, T, 3, H, W) uint8, on any device, and their motion crops where the model takes
+        them -> features of clips, as `forward` takes them in place of pixels; the image query
+        (B, D''), where there is one, as "video_query". Another form of clips is a `ShapeError`.
         """
+        device = self.time_positions.device
         self.video_encoder.check_clips(pixels)
-        frames = of_clips(self.frame_features, pixels)
+        frames = of_clips(self.frame_features, pixels.to(device))
         if closeups is None:
             return self._joined(frames, None)
         self.video_encoder.check_clips(closeups)
-        of_closeup = partial(self.frame_features, is_closeup=True)
-        return self._joined(frames, of_clips(of_closeup, closeups))
+        of_crops = partial(self.frame_features, is_closeup=True)
+        return self._joined(frames, of_clips(of_crops, closeups.to(device)))
 
     def _joined(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FrameFeatures:
         """As `encode`, from `frame_features` (B, T, ...) of whole frames and motion crops."""
@@ -248,19 +227,16 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         labels: Tensor | None = None,
         **features: Tensor,
     ) -> MSQNetOutput:
-        """Score every label of every clip.
+        """Score every label of every clip: logits (B, K) and what they were made of.
 
         Args:
-            pixels: (B, T, 3, H, W) uint8 RGB.
+            pixels: (B, T, 3, H, W) uint8 RGB, on any device.
             closeups: (B, T, 3, H, W) uint8 RGB motion crops, where the model takes them.
-            label_embeddings: (K, D_t) float, texts to ask for instead of the model's own labels;
+            label_embeddings: (K, D_t) float, texts to score instead of the model's own labels;
                 open vocabularies only.
             labels: ignored; accepted because data collators of `transformers` pass it along.
             features: in place of pixels: what `encode` made of them, by name; or ``frame_memory``
                 (B, M, D'), what the video encoder's `memory` gives, with ``video_query`` (B, D'').
-
-        Returns:
-            Logits (B, K) and what they were made of.
 
         Raises:
             ShapeError: no clips, or clips of another form.
@@ -315,8 +291,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def scores(self, logits: Tensor) -> Tensor:
         """Logits (B, K) float -> calibrated scores (B, K) float32 in [0, 1].
 
-        Sigmoid of scale * logit + bias, or softmax for single-label models with a closed
-        vocabulary.
+        Sigmoid of scale * logit + bias; softmax for single-label models with a closed vocabulary.
         """
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)

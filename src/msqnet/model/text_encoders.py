@@ -21,7 +21,7 @@ import hashlib
 import importlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor
@@ -55,15 +55,11 @@ TEXT_ENCODERS: dict[str, str] = {
 }
 """``module:class`` by the kind in the settings."""
 
-KIND_OF_MODEL_TYPE: dict[str, str] = {
-    "clip": "clip",
-    "clip_text_model": "clip",
-    "siglip": "siglip",
-    "siglip_text_model": "siglip",
-    "bert": "bert",
-    "mpnet": "sentence",
+# By the ``model_type`` of a checkpoint, where its name alone is given.
+_KIND_OF_MODEL_TYPE = {
+    **{"clip": "clip", "clip_text_model": "clip", "siglip": "siglip"},
+    **{"siglip_text_model": "siglip", "bert": "bert", "mpnet": "sentence"},
 }
-"""Kinds by the ``model_type`` of a checkpoint, where its name alone is given."""
 _WITHOUT_NAME = "minilm"
 # Heads of pretraining, and a table of positions that older checkpoints hold.
 _IGNORED_BERT_TENSORS = ("cls.", "embeddings.position_ids", "bert.embeddings.position_ids")
@@ -75,8 +71,7 @@ class TextEncoder(ABC):
     """Base of all text encoders.
 
     Args:
-        model: what reads the tokens, in eval mode.
-        tokenizer: its Hugging Face tokenizer.
+        model: of `transformers`, in eval mode.
         name: hub id or folder; empty where the kind says all.
         width: D_t, the width of an embedding; by default the model's.
         max_num_tokens: what the model can read, special tokens included; by default the number of
@@ -126,10 +121,11 @@ class TextEncoder(ABC):
 
         No text, an empty one and one that is too long, which is never cut, are a `ConfigError`.
         """
-        prepared = texts if isinstance(texts, str) else [self._prepare(text) for text in texts]
-        batches = tokenize_prompts(
-            self._tokenizer, prepared, self._max_num_tokens, pad_to_max=self._pads_to_max
+        check(
+            bool(texts) and not isinstance(texts, str),
+            f"prompts: found {texts!r}, expected a list of at least one text",
         )
+        batches = self._tokenized([self._prepare(text) for text in texts])
         with torch.inference_mode():
             embeddings = torch.cat([self._pool(tokens) for tokens in batches]).float()
             if self.is_normalized:
@@ -145,50 +141,38 @@ class TextEncoder(ABC):
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         """Token batches (b, S) to embeddings (b, D_t)."""
 
+    def _tokenized(self, prompts: list[str]) -> Iterator[dict[str, Tensor]]:
+        """Batches of ``input_ids`` and ``attention_mask``, (b, S) int64 each, padded on the right.
 
-def tokenize_prompts(
-    tokenizer: Any, prompts: Sequence[str], max_num_tokens: int, *, pad_to_max: bool = False
-) -> Iterator[dict[str, Tensor]]:
-    """Token batches of all prompts, in order, padded on the right.
-
-    Yields ``input_ids`` and ``attention_mask``, (b, S) int64 each. Texts are padded to the longest
-    of their batch, or all to ``max_num_tokens``, which special tokens count for. No prompt, an
-    empty one and one that is too long are a `ConfigError`: a text is never cut silently.
-    """
-    check(
-        bool(prompts) and not isinstance(prompts, str),
-        f"prompts: found {prompts!r}, expected a list of at least one text",
-    )
-    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
-    for prompt, length in zip(prompts, lengths, strict=True):
-        check(bool(prompt.strip()), f"prompt {prompt!r} is empty; write what the label looks like")
-        check(
-            length <= max_num_tokens,
-            f"prompt {prompt[:60]!r} has {length} tokens, the text encoder reads at most "
-            f"{max_num_tokens}; shorten it",
-        )
-    for start in range(0, len(prompts), _NUM_PROMPTS_AT_A_TIME):
-        tokens = tokenizer(
-            list(prompts[start : start + _NUM_PROMPTS_AT_A_TIME]),
-            padding="max_length" if pad_to_max else True,
-            max_length=max_num_tokens if pad_to_max else None,
-            padding_side="right",
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        yield {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        Texts are padded to the longest of their batch, or all to the most tokens.
+        """
+        most = self._max_num_tokens
+        lengths = [len(ids) for ids in self._tokenizer(prompts)["input_ids"]]
+        for text, length in zip(prompts, lengths, strict=True):
+            check(bool(text.strip()), f"prompt {text!r} is empty; write what the label looks like")
+            check(
+                length <= most,
+                f"prompt {text[:60]!r} has {length} tokens, the text encoder reads at most {most}; "
+                "shorten it",
+            )
+        for start in range(0, len(prompts), _NUM_PROMPTS_AT_A_TIME):
+            tokens = self._tokenizer(
+                prompts[start : start + _NUM_PROMPTS_AT_A_TIME],
+                padding="max_length" if self._pads_to_max else True,
+                max_length=most if self._pads_to_max else None,
+                padding_side="right",
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+            yield {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
 
 def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEncoder:
     """Load a text encoder by the name in the settings.
 
-    Args:
-        name: ``minilm``; ``KIND:ID_OR_FOLDER`` with a kind of `TEXT_ENCODERS`; or a hub id or
-            folder alone, whose ``config.json`` tells the kind. A BERT is taken as ``sentence`` if
-            the files of sentence-transformers lie beside it, else as ``bert``.
-        embedding: ``pooled`` is CLIP's embedding before its projection (the paper), ``projected``
-            that of the space which its texts and images share, of length 1. The other kinds have
-            one embedding and ignore this.
+    The name is ``minilm``; ``KIND:ID_OR_FOLDER`` with a kind of `TEXT_ENCODERS`; or a hub id or
+    folder alone, whose ``config.json`` tells the kind. A BERT is taken as ``sentence`` if the files
+    of sentence-transformers lie beside it, else as ``bert``. Only CLIP has both embeddings.
 
     Raises:
         ConfigError: no such kind or embedding.
@@ -241,10 +225,10 @@ def _kind_of_checkpoint(name: str) -> str:
         f"{', '.join(TEXT_ENCODERS)}, or a hub id or folder alone",
     )
     model_type = model_type_of(name)
-    if model_type not in KIND_OF_MODEL_TYPE:
+    if model_type not in _KIND_OF_MODEL_TYPE:
         raise CheckpointError(
             f"{name}: found a model of type {model_type!r}, expected a text encoder: "
-            f"{', '.join(KIND_OF_MODEL_TYPE)}"
+            f"{', '.join(_KIND_OF_MODEL_TYPE)}"
         )
     if model_type == "bert":
         # What sentence-transformers writes beside the weights.
@@ -253,7 +237,7 @@ def _kind_of_checkpoint(name: str) -> str:
             return "sentence" if any(find_file(name, file) for file in files) else "bert"
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or say which: bert:{name}, sentence:{name}") from error
-    return KIND_OF_MODEL_TYPE[model_type]
+    return _KIND_OF_MODEL_TYPE[model_type]
 
 
 def _class_of(kind: str) -> type[TextEncoder]:
@@ -296,17 +280,14 @@ class BertTextEncoder(TextEncoder):
     def from_pretrained(cls, name_or_folder: str, embedding: Embedding) -> Self:
         """Start from a BERT checkpoint, bare or with the heads of pretraining."""
         del embedding
+        unused = _IGNORED_BERT_TENSORS
         model = load_backbone(
-            BertModel,
-            name_or_folder,
-            model_types={"bert"},
-            ignored_prefixes=_IGNORED_BERT_TENSORS,
+            BertModel, name_or_folder, model_types={"bert"}, ignored_prefixes=unused
         )
         return cls(model, load_tokenizer(name_or_folder), name_or_folder)
 
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
-        pooled: Tensor = self._model(**tokens).pooler_output
-        return pooled
+        return cast("Tensor", self._model(**tokens).pooler_output)
 
 
 class BertMeanTextEncoder(BertTextEncoder):
@@ -317,8 +298,7 @@ class BertMeanTextEncoder(BertTextEncoder):
     def _pool(self, tokens: dict[str, Tensor]) -> Tensor:
         states = self._model(**tokens).last_hidden_state  # (b, S, D_t)
         mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (b, S, 1), 0 for padding
-        mean: Tensor = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (b, S, D_t) -> (b, D_t)
-        return mean
+        return cast("Tensor", (states * mask).sum(dim=1) / mask.sum(dim=1))  # (b, D_t)
 
 
 class SentenceTextEncoder(BertMeanTextEncoder):

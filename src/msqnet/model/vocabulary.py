@@ -46,9 +46,8 @@ def text_embeddings(
             f"that it was trained on and no others; {OPEN_ADVICE}"
         )
     stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
-    trained = TrainedTexts(
-        config.text_encoder, config.prompts, next(iter(config.label_set)), stored
-    )
+    first = config.label_set.names[0]
+    trained = TrainedTexts(config.text_encoder, config.prompts, first, stored)
     return embeddings_as_trained(trained, labels, texts)
 
 

@@ -125,10 +125,7 @@ class FrozenPart:
         Raises:
             ConfigError: a value outside of the range of half precision.
         """
-        device = self.model.device
-        found = self.model.encode(
-            pixels.to(device), None if closeups is None else closeups.to(device)
-        )
+        found = self.model.encode(pixels, closeups)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:

@@ -241,11 +241,7 @@ class _TrainingData:
         with torch.inference_mode():
             self.model.train(mode=False)
             for batch in loader:
-                closeups = batch.get("closeups")
-                features = self.model.encode(
-                    batch["pixels"].to(self.model.device),
-                    None if closeups is None else closeups.to(self.model.device),
-                )
+                features = self.model.encode(batch["pixels"], batch.get("closeups"))
                 query: Any = self.model.video_query(features)
                 queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1

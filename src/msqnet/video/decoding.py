@@ -76,9 +76,8 @@ class OversizedFrames(UnreadableVideo):
 def open_stream(path: Path, num_threads: int = NUM_THREADS) -> tuple[InputContainer, VideoStream]:
     """Open a file and pick its video stream; the caller closes the container.
 
-    Raises:
-        UnreadableVideo: not a video, no decoder for it, or frames over 16384 pixels a side.
-        EmptyVideo: no video stream.
+    Not a video, no decoder for it, or frames over 16384 pixels a side: `UnreadableVideo`. No video
+    stream: `EmptyVideo`.
     """
     options = {"protocol_whitelist": "file", "pattern_type": "none"}
     try:
@@ -125,14 +124,10 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
 class FrameDecoder:
     """Frames of a file in presentation order, from packets read once from the front.
 
-    Packets that do not decode are passed over, as players do; `problem` says why. The caller counts
-    the frames and notices what is missing.
+    Packets that do not decode are passed over, as players do; `problem` is the last error, or
+    empty. The caller counts the frames and notices what is missing.
 
     Decode damaged files with one thread: with more, an error can take good frames with it.
-
-    Attributes:
-        num_packets: packets read so far.
-        problem: the last error of reading or decoding; empty where there was none.
     """
 
     def __init__(self, path: Path, num_threads: int = NUM_THREADS) -> None:
@@ -168,11 +163,11 @@ class FrameDecoder:
         return self._ready.popleft() if self._ready else None
 
     def _feed(self) -> None:
+        packet = None
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as error:
             self.problem = str(error.strerror)
-            packet = None
         if packet is None:
             self._is_drained = True
             self._decode(None)
@@ -193,9 +188,8 @@ class FrameIndex:
     """Times of all frames of a video in presentation order.
 
     Attributes:
-        pts: (N,) int64, strictly increasing, in units of `time_base`.
+        pts: (N,) int64, strictly increasing, in units of `time_base` seconds.
         end_pts: end of the last frame, in the same units.
-        time_base: seconds a unit.
         start_packets: (S,) int64, packets (counted in file order) at which decoding may start.
         start_frames: (S,) int64, the first frame that is exact after starting there.
         is_from_packets: whether times were read from packets, so that a decoded frame is
@@ -260,20 +254,23 @@ class FrameIndex:
 class _Packets:
     """Results of one pass over the packets; lists are in file order."""
 
-    def __init__(self) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.pts: list[int | None] = []
         self.durations: list[int] = []
         self.is_shown: list[bool] = []
         self.is_start: list[bool] = []
         self.problem = ""
-
-    def add(self, stream: VideoStream, packet: av.Packet[VideoStream]) -> None:
-        self.pts.append(packet.pts)
-        self.durations.append(packet.duration or 0)
-        self.is_shown.append(not packet.is_discard)
-        self.is_start.append(_is_start(stream, packet))
-        if packet.is_corrupt:
-            self.problem = "the container marks a packet as damaged"
+        try:
+            for packet in container.demux(stream):
+                if packet.size > 0:  # 0: the end, or a dropped frame, nothing to decode
+                    self.pts.append(packet.pts)
+                    self.durations.append(packet.duration or 0)
+                    self.is_shown.append(not packet.is_discard)
+                    self.is_start.append(_is_start(stream, packet))
+                    if packet.is_corrupt:
+                        self.problem = "the container marks a packet as damaged"
+        except av.FFmpegError as error:
+            self.problem = str(error)
 
 
 def build_index(path: Path) -> FrameIndex:
@@ -284,14 +281,8 @@ def build_index(path: Path) -> FrameIndex:
         EmptyVideo: no video stream, or one without frames.
     """
     container, stream = open_stream(path)
-    packets = _Packets()
     with container:
-        try:
-            for packet in container.demux(stream):
-                if packet.size > 0:  # 0: the end, or a dropped frame, nothing to decode
-                    packets.add(stream, packet)
-        except av.FFmpegError as error:
-            packets.problem = str(error)
+        packets = _Packets(container, stream)
         if not packets.pts and not packets.problem:
             raise EmptyVideo(
                 f"{path}: the video stream holds no frame; drop the file or write it again"
@@ -306,9 +297,7 @@ def index_by_decoding(path: Path, num_lost: int = 0, num_threads: int = NUM_THRE
     """The index of the frames that decode, from reading the whole file once.
 
     `num_lost` frames are already known to be missing. A damaged file is read again with one thread.
-
-    Raises:
-        UnreadableVideo: not one frame decodes.
+    A file of which not one frame decodes is an `UnreadableVideo`.
     """
     pts: list[int | None] = []
     duration = 0
@@ -386,11 +375,8 @@ def _are_times_clean(stream: VideoStream, packets: _Packets) -> bool:
         return False
     if _TIMED_FORMATS & set(stream.container.format.name.split(",")):
         return True
-    never_reorders = (
-        codec.intra_only
-        or name in _NEVER_REORDERING
-        or (name == "mpeg4" and not stream.codec_context.has_b_frames)
-    )
+    never_reorders = codec.intra_only or name in _NEVER_REORDERING
+    never_reorders |= name == "mpeg4" and not stream.codec_context.has_b_frames
     return never_reorders and pts == sorted(pts)
 
 

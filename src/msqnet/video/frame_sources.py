@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import ConfigError, EmptyVideo, UnreadableVideo
+from msqnet.errors import EmptyVideo, UnreadableVideo, check
 from msqnet.video.decoding import (
     FALLBACK_FPS,
     NUM_THREADS,
@@ -96,13 +96,7 @@ class _ForwardPass:
 class FileSource:
     """A video file and its index, which is corrected where decoding shows it wrong.
 
-    Attributes:
-        index: the frames of the file, as far as known.
-        average_fps: as the container states it; None where it does not.
-
-    Raises:
-        UnreadableVideo: not a video, or not one frame decodes.
-        EmptyVideo: no video stream, or one without frames.
+    ``average_fps`` is as the container states it, or None. Errors are those of `build_index`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,12 +119,8 @@ class FileSource:
     def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
         """The number and the frame; cheap if it lies ahead of the last one requested.
 
-        Args:
-            locate: gives the number of the frame; called again where the index had to be
-                corrected, and free to raise then.
-
-        Raises:
-            UnreadableVideo: no frame decodes.
+        ``locate`` gives the number; it is called again where the index had to be corrected, and
+        free to raise then. No frame that decodes is an `UnreadableVideo`.
         """
         while True:
             wanted = locate(self.index)
@@ -155,10 +145,10 @@ class FileSource:
     def _is_worth_a_careful_try(self) -> bool:
         """Whether decoding failed for the first time; then it is tried again with one thread."""
         problem = self._pass.decoder.problem if self._pass is not None else ""
-        if not problem or self.index.suspicion:
-            return False
-        self.index = replace(self.index, suspicion=problem)
-        return True
+        is_first = bool(problem) and not self.index.suspicion
+        if is_first:
+            self.index = replace(self.index, suspicion=problem)
+        return is_first
 
     def _warn_of_damage(self, cause: str, num_announced: int) -> None:
         text = "%s: damaged (%s); %d of %d frames can be read"
@@ -186,8 +176,7 @@ class FileSource:
 def frame_image_paths(folder: Path) -> list[Path]:
     """The images of a folder in natural order (``2.jpg`` before ``10.jpg``); hidden ones left out.
 
-    Raises:
-        EmptyVideo: the folder holds no image.
+    None is an `EmptyVideo`.
     """
 
     def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -207,16 +196,10 @@ def frame_image_paths(folder: Path) -> list[Path]:
 
 
 class ImageFolderSource:
-    """Frames stored as one image each, at a constant rate: 25 frames a second by default.
-
-    Raises:
-        EmptyVideo: the folder holds no image.
-        ConfigError: ``fps`` is not above 0.
-    """
+    """Frames stored as one image each, at a constant rate: 25 frames a second by default."""
 
     def __init__(self, folder: Path, fps: Fraction | float | None = None) -> None:
-        if fps is not None and not fps > 0:
-            raise ConfigError(f"fps {fps}: expected more than 0")
+        check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
         rate = FALLBACK_FPS if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
         self.path = folder
         self.average_fps: Fraction | None = rate
@@ -263,9 +246,7 @@ def _content(video: Path, describe: Callable[[Path], str]) -> str:
 def content_digest(video: Path) -> str:
     """SHA-256 of a file, or of all images of a folder of frames: 64 hexadecimal digits.
 
-    Raises:
-        OSError: the file cannot be read.
-        EmptyVideo: a folder without images.
+    A file that cannot be read is an `OSError`, a folder without images an `EmptyVideo`.
     """
 
     def digest(path: Path) -> str:
@@ -279,11 +260,8 @@ def content_state(video: Path) -> str:
     """Size and times of change: another text after a change, found without reading the video.
 
     Programs can set the time of the last change of the content (mtime) back, but not that of the
-    inode (ctime). Such a change is missed only where a file system keeps no ctime.
-
-    Raises:
-        OSError: the file is not there.
-        EmptyVideo: a folder without images.
+    inode (ctime). Such a change is missed only where a file system keeps no ctime. Errors are those
+    of `content_digest`.
     """
 
     def times(path: Path) -> str:

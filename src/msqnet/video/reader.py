@@ -20,7 +20,7 @@ import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from msqnet.clips import Frames
-from msqnet.errors import ConfigError, ShapeError, UnreadableVideo
+from msqnet.errors import ShapeError, UnreadableVideo, check
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def open_video(
         fps: frames a second of a folder of images, 25 by default. Files carry their own times.
 
     Raises:
-        UnreadableVideo: missing, not a video, or no frame decodes; names the file and the cause.
+        UnreadableVideo: missing, not a video, or no frame decodes.
         EmptyVideo: no video stream, or a folder without images.
         ConfigError: a size below 1 or a rate not above 0.
     """
@@ -128,20 +128,16 @@ class Video:
         """The frames at T times from the first frame, in the order given; repeats are allowed.
 
         Times before the first frame give the first one, times after the last frame the last one.
-
-        Raises:
-            UnreadableVideo: a time lies behind the part of a damaged file that decodes.
-            ShapeError: no time is given, or one is not a number.
+        A time behind the part of a damaged file that decodes is an `UnreadableVideo`; none, or one
+        that is not a number, a `ShapeError`.
         """
         order = sorted(range(len(times_seconds)), key=lambda place: times_seconds[place])
         return _in_order(order, self.stream_at(times_seconds[place] for place in order))
 
     def frames_by_index(self, indices: Sequence[int]) -> Frames:
-        """T frames by their numbers in presentation order, in the order given; repeats are allowed.
+        """T frames by their numbers in presentation order; as `frames_at`.
 
-        Raises:
-            UnreadableVideo: a frame lies behind the part of a damaged file that decodes.
-            ShapeError: no index is given, or the video never held such a frame.
+        A number that the video never held is a `ShapeError`.
         """
         order = sorted(range(len(indices)), key=lambda place: indices[place])
         return _in_order(order, self._stream(map(self._locator_of_index, sorted(indices))))
@@ -149,17 +145,9 @@ class Video:
     def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
         """One frame for each time, lazily, in one pass and with a few frames in memory.
 
-        Args:
-            times_seconds: from the first frame, never decreasing; read one at a time.
-
-        Yields:
-            The frame's own time and its (3, H, W) uint8 RGB pixels. Times that fall on the same
-            frame yield the same tensor.
-
-        Raises:
-            UnreadableVideo: a time lies behind the part of a damaged file that decodes; all
-                frames before it were yielded.
-            ShapeError: a time is smaller than the one before it, or not a number.
+        Yields the frame's own time and its (3, H, W) uint8 RGB pixels. Times that fall on the same
+        frame yield the same tensor. A time that is smaller than the one before it is a
+        `ShapeError`; other errors are those of `frames_at`, all frames before being yielded.
         """
         return self._stream(map(self._locator_of_time, _never_decreasing(times_seconds)))
 
@@ -278,18 +266,11 @@ class _Orientation(NamedTuple):
 
 
 def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple[int, int]:
-    """(width, height) with this short side, the aspect kept; never larger than given.
-
-    Raises:
-        ConfigError: ``short_side_pixels`` is below 1.
-    """
+    """(width, height) with this short side, at least 1, and the same aspect; never larger."""
     if short_side_pixels is None:
         return width, height
-    if short_side_pixels < 1:
-        raise ConfigError(f"short_side_pixels {short_side_pixels}: expected at least 1")
-    scale = short_side_pixels / min(width, height)
-    if scale >= 1:
-        return width, height
+    check(short_side_pixels >= 1, f"short_side_pixels {short_side_pixels}: expected at least 1")
+    scale = min(1.0, short_side_pixels / min(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

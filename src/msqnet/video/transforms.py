@@ -52,13 +52,10 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
-    """The model input of a window, without randomness; frames may have any size.
+    """The model input of a window, without randomness: (T, 3, S, S) pixels of frames of any size.
 
     The motion crop, where the model takes one, shows the whole frame where `motion_box` falls back
-    to it. ``num_frames`` is not checked here, the encoder does.
-
-    Returns:
-        A clip with (T, 3, S, S) pixels, S = ``size_pixels``.
+    to it. The number of frames is not checked here; the encoder does.
     """
     box = motion_box(frames.pixels, config.motion) if config.closeup else WHOLE_FRAME
     return clip_with_crop(frames, config, box)
@@ -93,17 +90,11 @@ def motion_crop(pixels: Tensor, config: ClipConfig, box: Box) -> Tensor:
 
 
 def motion_energy(pixels: Tensor, noise_levels: float) -> Tensor:
-    """Thresholded absolute frame differences, summed over time.
+    """Absolute frame differences from ``noise_levels`` on, summed over time.
 
-    The median difference of each pair of frames is taken off first, so that a change of exposure
-    is not motion.
-
-    Args:
-        pixels: (T, 3, H, W) uint8.
-        noise_levels: differences below it become 0.
-
-    Returns:
-        (h, w) float32 at the analysis resolution; zeros for a single frame.
+    (T, 3, H, W) uint8 -> (h, w) float32 at the analysis resolution; zeros for a single frame. The
+    median difference of each pair of frames is taken off first, so that a change of exposure is not
+    motion.
     """
     grey = pixels.float().mean(dim=1, keepdim=True)  # (T, 1, H, W)
     scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[-2:]))
@@ -133,11 +124,10 @@ def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
 
 
 def motion_box(pixels: Tensor, config: MotionBoxConfig | None = None) -> Box:
-    """The square that holds most of the motion in a clip (T, 3, H, W) uint8, in order.
+    """The square in pixels that holds most of the motion in a clip (T, 3, H, W) uint8, in order.
 
-    Returns:
-        A square in pixels, as fractions of the frame; the whole frame where nothing moves, where
-        everything moves, or where the square would not be smaller than the frame's short side.
+    The whole frame where nothing or everything moves, or where the square would not be smaller than
+    the frame's short side.
     """
     config = config or MotionBoxConfig()
     energy = motion_energy(pixels, config.noise_levels)
@@ -165,10 +155,8 @@ def training_clip(
 ) -> Clip:
     """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
 
-    Two equal generators give equal clips; there is no other source of randomness.
-
-    Returns:
-        As `evaluation_clip`; ``motion_box`` is the box before its jitter.
+    Otherwise as `evaluation_clip`; ``motion_box`` is the box before its jitter. Two equal
+    generators give equal clips; there is no other source of randomness.
     """
     height, width = frames.pixels.shape[-2:]
     side = config.size_pixels
@@ -198,11 +186,10 @@ def _random_box(
     """A multi-scale crop: each side a random one of the scales, at a random place."""
     scales = config.crop_scales
     first, second = (scales[int(index)] for index in rng.integers(len(scales), size=2))
+    box_height, box_width = first, second
     if keep_square:
         short_side = min(height, width)
         box_height, box_width = first * short_side / height, second * short_side / width
-    else:
-        box_height, box_width = first, second
     top, left = rng.random(2) * (1 - box_height, 1 - box_width)
     return Box(left, top, min(left + box_width, 1.0), min(top + box_height, 1.0))
 

@@ -28,17 +28,10 @@ def segment_times(
     num_frames: int,
     offsets: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
-    """One time in each of ``num_frames`` equal segments of an interval.
+    """One time in each of ``num_frames`` equal segments of an interval: (T,), never decreasing.
 
-    Args:
-        num_frames: T, at least 1.
-        offsets: (T,) place in each segment, in [0, 1); the centres by default.
-
-    Returns:
-        (T,) float64, never decreasing.
-
-    Raises:
-        ShapeError: a count below 1, an end before the start, or wrong offsets.
+    ``offsets`` (T,) in [0, 1) are places in the segments, by default the centres. A count below 1,
+    an end before the start, or wrong offsets are a `ShapeError`.
     """
     if num_frames < 1:
         raise ShapeError(f"num_frames {num_frames}: expected at least 1")
@@ -114,11 +107,7 @@ class WindowGrid:
         return ends
 
     def frame_times_seconds(self, window: int) -> NDArray[np.float64]:
-        """(T,) float64, the times of one window's frames.
-
-        Raises:
-            ShapeError: there is no such window.
-        """
+        """(T,) float64, the times of one window's frames; a `ShapeError` for no such window."""
         if not 0 <= window < len(self):
             raise ShapeError(f"no window {window}; expected 0 to {len(self) - 1}")
         if self.duration_seconds <= self.window_seconds:

@@ -16,8 +16,8 @@ from msqnet.explain.explainer import (
     Explainer,
     grid_of,
     in_frame,
+    rescaled,
     seen_box,
-    stretched,
 )
 from msqnet.explain.rollout import frames_from_steps, label_relevance
 from msqnet.inference.backends import TorchBackend, clip_scores
@@ -233,17 +233,17 @@ def test_maps_fade_from_frame_to_frame_and_hold_at_both_ends() -> None:
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"AttributionMaps.maps: found \(1, 2, 1, 1\)"):
+    with pytest.raises(ShapeError, match=r"AttributionMaps: found maps \(1, 2, 1, 1\)"):
         AttributionMaps(
             ("a",), np.zeros((1, 2, 1, 1), np.float32), np.zeros(3), np.zeros(1, np.float32)
         )
-    with pytest.raises(ShapeError, match=r"AttributionMaps.scores: found \(2,\)"):
+    with pytest.raises(ShapeError, match=r"AttributionMaps: found .* and scores \(2,\)"):
         maps([0.0], scores=(0.1, 0.2))
 
 
-def test_maps_are_stretched_over_what_was_seen_of_each_label() -> None:
+def test_maps_are_rescaled_over_what_was_seen_of_each_label() -> None:
     density = np.array([[[[0, 2, 3]], [[4, 2, 0]]], [[[5, 5, 5]], [[5, 5, 5]]]], np.float32)
-    found = stretched(density)  # 0 is what was not seen
+    found = rescaled(density)  # 0 is what was not seen
     assert found[0].tolist() == [[[0, 0, 0.5]], [[1, 0, 0]]]
     assert (found[1] == 0).all()
 

@@ -13,8 +13,6 @@ from msqnet.errors import ConfigError
 from msqnet.explain.rollout import check_has_rollout, decoder_rollout
 from msqnet.model.attention import (
     AttentionRecord,
-    HeadMix,
-    mean_of_heads,
     recorded_attention,
 )
 from msqnet.model.registry import class_for_config
@@ -31,14 +29,14 @@ NUM_FRAMES, GRID = 4, 2
 NUM_PATCHES = GRID**2
 
 
-def recorded(encoder: VideoEncoder) -> tuple[HeadMix, AttentionRecord, int]:
+def recorded(encoder: VideoEncoder) -> tuple[AttentionRecord, int]:
     """Of one clip of an encoder with noise for weights; and its number of memory items."""
     fill_with_noise(encoder)
     encoder.eval()
     clips = flickering_clips(encoder.config, 1)
     with torch.no_grad(), recorded_attention(encoder) as record:
         memory = encoder(clips)
-    return HeadMix(record, mean_of_heads), record, memory.shape[1]
+    return record, memory.shape[1]
 
 
 def halved(attention: Tensor) -> Tensor:
@@ -89,7 +87,7 @@ def means_over_patches(num_patches: int) -> Tensor:
 def test_timesformer_equals_the_product_of_whole_matrices() -> None:
     torch.manual_seed(0)
     encoder = TimesformerVideoEncoder(tiny_encoder_config("timesformer"))
-    attention, record, num_items = recorded(encoder)
+    record, num_items = recorded(encoder)
     whole = torch.eye(1 + NUM_PATCHES * NUM_FRAMES)
     for layer in encoder.backbone.encoder.layer:
         over_space = record.of(layer.attention.attention).mean(1)
@@ -97,7 +95,7 @@ def test_timesformer_equals_the_product_of_whole_matrices() -> None:
         whole = divided_layer(over_space, over_time) @ whole
     memory = torch.rand(3, num_items)
     expected = patches_of(memory @ means_over_patches(NUM_PATCHES) @ whole, NUM_PATCHES)
-    found = encoder.rollout(attention, memory)
+    found = encoder.rollout(record, memory)
     assert found.shape == (3, 1, NUM_FRAMES, GRID, GRID)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
@@ -109,7 +107,7 @@ def test_joint_attention_equals_the_product_of_whole_matrices(frame_pooling: Any
         **{**tiny_encoder_config("timesformer").to_dict(), "attention_type": "joint_space_time"}
     )
     encoder = TimesformerVideoEncoder(config, frame_pooling=frame_pooling)
-    attention, record, num_items = recorded(encoder)
+    record, num_items = recorded(encoder)
     first, second = (halved(weights[0].mean(0)) for weights in record.weights)
     size = 1 + NUM_PATCHES * NUM_FRAMES
     items = means_over_patches(NUM_PATCHES)
@@ -117,7 +115,7 @@ def test_joint_attention_equals_the_product_of_whole_matrices(frame_pooling: Any
         items = torch.nn.functional.adaptive_avg_pool1d(torch.eye(size), NUM_FRAMES).T
     memory = torch.rand(2, num_items)
     expected = patches_of(memory @ items @ second @ first, NUM_PATCHES)
-    found = encoder.rollout(attention, memory)
+    found = encoder.rollout(record, memory)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
 
@@ -146,7 +144,7 @@ def test_both_views_of_lite_equal_the_product_of_whole_matrices() -> None:
                 item = memory[:, 1 + look * NUM_FRAMES + frame]
                 tokens[:, token(look * NUM_PATCHES + cell, frame)] = item / NUM_PATCHES
     expected = patches_of(tokens @ whole, num_cells).unflatten(2, (2, NUM_PATCHES))
-    found = encoder.rollout(HeadMix(record, mean_of_heads), memory)
+    found = encoder.rollout(record, memory)
     assert found.shape == (3, 2, NUM_FRAMES, GRID, GRID)
     torch.testing.assert_close(found.flatten(3), expected.transpose(1, 2))
 
@@ -155,12 +153,12 @@ def test_videomae_equals_the_product_of_whole_matrices() -> None:
     torch.manual_seed(0)
     config = tiny_encoder_config("videomae")
     encoder = class_for_config(config)(config)
-    attention, record, num_items = recorded(encoder)
+    record, num_items = recorded(encoder)
     first, second = (halved(weights[0].mean(0)) for weights in record.weights)
     memory = torch.rand(3, num_items)
     tokens = memory.repeat_interleave(NUM_PATCHES, dim=1) / NUM_PATCHES  # time-major
     expected = (tokens @ second @ first).unflatten(1, (num_items, NUM_PATCHES))
-    found = encoder.rollout(attention, memory)
+    found = encoder.rollout(record, memory)
     assert found.shape == (3, 1, NUM_FRAMES // 2, GRID, GRID)
     torch.testing.assert_close(found.flatten(3)[:, 0], expected)
 
@@ -170,10 +168,10 @@ def test_frame_encoders_stay_inside_of_each_frame(encoder_name: str) -> None:
     torch.manual_seed(0)
     config = tiny_encoder_config(encoder_name)
     encoder = class_for_config(config)(config)
-    attention, record, num_items = recorded(encoder)
+    record, num_items = recorded(encoder)
     assert num_items == NUM_FRAMES
     memory = torch.rand(3, NUM_FRAMES)
-    found = encoder.rollout(attention, memory).flatten(3)[:, 0]  # (K, T, P)
+    found = encoder.rollout(record, memory).flatten(3)[:, 0]  # (K, T, P)
     for frame in range(NUM_FRAMES):
         first, second = (halved(weights[frame].mean(0)) for weights in record.weights)
         rows = torch.cat([torch.zeros(3, 1), torch.ones(3, NUM_PATCHES) / NUM_PATCHES], dim=1)
@@ -206,7 +204,7 @@ def test_decoder_equals_the_product_of_whole_matrices(changes: dict[str, Any]) -
         step[:num_labels, num_labels:] = record.of(layer.cross_attention)[0].mean(0) / 2
         whole = step @ whole
     expected = whole[:num_labels, num_labels:]
-    found = decoder_rollout(model, HeadMix(record, mean_of_heads), [2, 0])
+    found = decoder_rollout(model, record, [2, 0])
     torch.testing.assert_close(
         found, (expected / expected.sum(dim=1, keepdim=True))[[2, 0]], atol=1e-6, rtol=1e-5
     )
@@ -222,7 +220,7 @@ def test_attention_to_one_patch_puts_half_of_everything_there_with_each_layer() 
     to_patch_5[..., 5] = 1
     for _ in range(2):
         record(encoder, to_patch_5)
-    found = encoder.rollout(HeadMix(record, mean_of_heads), torch.tensor([[1.0, 0.0]]))
+    found = encoder.rollout(record, torch.tensor([[1.0, 0.0]]))
     # Patch 5 is of the second time step; of the first, which was asked for, a quarter remains.
     assert found[0, 0, 1].flatten().tolist() == [0, 0.75, 0, 0]
     assert found[0, 0, 0].flatten().tolist() == [0.0625] * 4
@@ -234,4 +232,4 @@ def test_encoder_without_attention_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"C3D has no attention .* lite, timesformer, videomae"):
         check_has_rollout(encoder)
     with pytest.raises(ConfigError, match="C3D has no attention"):
-        encoder.rollout(HeadMix(AttentionRecord(), mean_of_heads), torch.ones(1, 2))
+        encoder.rollout(AttentionRecord(), torch.ones(1, 2))

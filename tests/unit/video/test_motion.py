@@ -27,7 +27,7 @@ def test_box_holds_what_moves_in_a_still_scene(
 ) -> None:
     frames = with_square(textured_scene(height, width), left, top)
     box = motion_box(frames)
-    assert not box.is_whole_frame
+    assert box != WHOLE_FRAME
     x0, y0, x1, y1 = in_pixels(box, frames)
     end = left + 2 * (NUM_FRAMES - 1) + SQUARE
     # The path's first and last pixels may hold the tenth of the energy that is left out.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from msqnet.config import ArchConfig, ClipConfig
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
 
 NUM_CHANNELS = 3
 MAX_PIXEL = 255.0
@@ -288,7 +288,7 @@ class VideoEncoder(PixelEncoder, ABC):
 
     # For explanations.
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """Attention rollout from memory items to the patches that they were made of.
 
         From (K, M) relevance of the memory items for K labels, and the attention of a recorded

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.config import ArchConfig, ClipConfig
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
 
 FEATURE_WIDTH = 1280  # after the final 1x1 convolution
 MAP_WIDTH = 320  # before it
@@ -435,7 +435,7 @@ class LiteVideoEncoder(VideoEncoder):
         frames = patches.mean(dim=3).transpose(1, 2).flatten(1, 2)  # (B, G*T, D')
         return torch.cat([self.norm(global_token), frames], dim=1)
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """A memory item is the mean of its view's cells."""
         grid = self.config.grid_size
         on_items = memory[:, 1:].unflatten(1, (self.num_views, -1, 1))  # (K, G, T, 1)
@@ -444,8 +444,8 @@ class LiteVideoEncoder(VideoEncoder):
         on_global = memory[:, 0]
         blocks: list[Any] = list(self.blocks)
         for block in reversed(blocks):
-            over_space = attention.of(block.space_attention)
-            over_time = attention.of(block.time_attention)
+            over_space = attention.mean_of(block.space_attention)
+            over_time = attention.mean_of(block.time_attention)
             on_patches, on_global = through_divided(on_patches, on_global, over_space, over_time)
         views: Tensor = on_patches.unflatten(2, (self.num_views, grid, grid))
         return views.transpose(1, 2)  # (K, G, T, h, w)

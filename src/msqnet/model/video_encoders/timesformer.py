@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.config import ArchConfig, ClipConfig
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
 
 FramePooling = Literal["frames", "flat"]
 TimeEmbeddings = Literal["interpolated", "zeros"]
@@ -328,7 +328,7 @@ class TimesformerVideoEncoder(VideoEncoder):
             lambda: cls(config, frame_pooling=frame_pooling), {"backbone": weights}, name_or_folder
         )
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """See the base class; a memory item is the mean of a frame's patches, or of a bin."""
         grid = self.config.image_size // self.config.patch_size
         num_frames, num_patches = self.config.num_frames, grid**2
@@ -340,9 +340,9 @@ class TimesformerVideoEncoder(VideoEncoder):
             on_patches = memory[:, 1:, None].expand(-1, -1, num_patches) / num_patches  # (K, T, P)
         layers: list[Any] = list(self.backbone.encoder.layer)
         for layer in reversed(layers):
-            over_space = attention.of(layer.attention.attention)
+            over_space = attention.mean_of(layer.attention.attention)
             if layer.is_divided:
-                over_time = attention.of(layer.temporal_attention.attention)
+                over_time = attention.mean_of(layer.temporal_attention.attention)
                 on_patches, on_global = through_divided(
                     on_patches, on_global, over_space, over_time
                 )

@@ -45,7 +45,7 @@ from msqnet.model.video_encoders.encoder import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +124,11 @@ class VideoMAEVideoEncoder(TubeletEncoder):
         parts = {"backbone": weights, "norm": norm.state_dict()}
         return filled(lambda: cls(config), parts, name_or_folder)
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """See the base class; attention is joint over all tubelets, in the order of time."""
         grid = self.config.image_size // self.config.patch_size
         tokens = (memory[:, :, None].expand(-1, -1, grid**2) / grid**2).flatten(1)  # (K, S*P)
-        for weights in reversed(attention.layers()):
+        for weights in reversed(attention.means()):
             tokens = through(tokens, weights[0])
         return cast("Tensor", tokens.unflatten(1, (1, -1, grid, grid)))  # (K, 1, S, h, w)
 

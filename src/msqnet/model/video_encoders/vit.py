@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedConfig
 
-    from msqnet.model.attention import HeadMix
+    from msqnet.model.attention import AttentionRecord
     from msqnet.model.video_encoders.encoder import PixelStatistics
 
 _log = logging.getLogger(__name__)
@@ -243,10 +243,10 @@ class FrameEncoder(VideoEncoder):
         except CheckpointError:
             return cls.licence
 
-    def rollout(self, attention: HeadMix, memory: Tensor) -> Tensor:
+    def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """See the base class; class token and registers stand before the patches."""
         grid = self.config.image_size // self.config.patch_size
-        layers = attention.layers()  # each (T, N, N)
+        layers = attention.means()  # each (T, N, N)
         num_others = int(layers[0].shape[-1]) - grid**2
         patches = memory[:, :, None].expand(-1, -1, grid**2) / grid**2  # (K, T, P)
         tokens = torch.cat([patches.new_zeros(*patches.shape[:2], num_others), patches], dim=2)
