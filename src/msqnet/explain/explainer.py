@@ -151,7 +151,7 @@ class Explainer:
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
     ) -> AttributionMaps:
-        """Maps of one interval of a video, taken as one window; it ends with the video at last.
+        """Maps of one interval of a video, taken as one window; by default to the video's end.
 
         Raises:
             VideoError: not a video, or the interval cannot be decoded.

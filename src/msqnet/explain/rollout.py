@@ -102,9 +102,8 @@ def decoder_rollout(model: MSQNet, attention: AttentionRecord, columns: Sequence
     on_queries = torch.eye(num_labels, device=model.device)[list(columns)]  # (K, all labels)
     on_memory: Any = 0.0
     for layer in reversed(list(model.decoder.layers)):
-        on_memory = (
-            on_memory + on_queries @ attention.mean_of(layer.cross_attention)[0] / 2
-        )  # (K, M)
+        crossed = attention.mean_of(layer.cross_attention)[0]  # (all labels, M)
+        on_memory = on_memory + on_queries @ crossed / 2  # (K, M)
         on_queries = on_queries / 2
         if layer.self_attention is not None:
             on_queries = through(on_queries, attention.mean_of(layer.self_attention)[0])

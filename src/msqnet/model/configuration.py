@@ -151,7 +151,7 @@ class MSQNetConfig(PreTrainedConfig):
         spec = spec_of_model_type(kind)
         needed = {"video_query"} if self.video_query == "trunk" else set()
         needed |= {"frame_pooling"} if self.frame_pooling != "frames" else set()
-        for name in needed - set(() if spec is None else spec.settings):
+        for name in sorted(needed - set(() if spec is None else spec.settings)):
             found = getattr(self, name)
             raise ConfigError(f"{name} {found!r}: not for the video encoder of type {kind!r}")
         check_method(self)

@@ -202,7 +202,7 @@ class GroupWiseLinear(LogitHead):
     def __init__(self, num_labels: int, width: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_labels, width))
-        self.bias = nn.Parameter(torch.empty(num_labels))
+        self.bias = nn.Parameter(torch.zeros(num_labels))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

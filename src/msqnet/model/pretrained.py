@@ -152,9 +152,11 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             CheckpointError: weights that cannot be loaded whole, or of another kind of model.
 
         Examples:
-            >>> clip = "openai/clip-vit-base-patch16"  # doctest: +SKIP
-            >>> video = "facebook/timesformer-base-finetuned-k400"
-            >>> MSQNet.from_encoders(video=video, image=clip, text=clip, labels=["sit", "walk"])
+            >>> clip = "openai/clip-vit-base-patch16"
+            >>> model = MSQNet.from_encoders(  # doctest: +SKIP
+            ...     video="facebook/timesformer-base-finetuned-k400",
+            ...     image=clip, text=clip, labels=["sit", "walk"],
+            ... )
         """
         return model_from_encoders(
             video, image, text, labels=labels, clip=clip, embedding=embedding, settings=settings

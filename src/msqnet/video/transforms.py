@@ -124,7 +124,7 @@ def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
 
 
 def motion_box(pixels: Tensor, config: MotionBoxConfig | None = None) -> Box:
-    """The square in pixels that holds most of the motion in a clip (T, 3, H, W) uint8, in order.
+    """The box, square in pixels, of most of the motion in a clip (T, 3, H, W) uint8, in order.
 
     The whole frame where nothing or everything moves, or where the square would not be smaller than
     the frame's short side.
