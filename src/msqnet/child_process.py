@@ -61,9 +61,8 @@ class ChildProcess:
         start_seconds: float,
         preload: Sequence[str] = (),
     ) -> None:
-        self._name, self._start_seconds = name, start_seconds
+        self._name, self._start_seconds, self._preload = name, start_seconds, list(preload)
         self._target, self._argument = target, argument
-        self._preload = list(preload)
         self._process: Any = None
         self._connection: Connection | None = None
         self.is_killed = False
@@ -122,13 +121,10 @@ class ChildProcess:
         on_progress: Callable[[float], None] | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> Any:
-        """Send a request and wait for the reply.
+        """Send a request, which must pickle, and wait for the reply.
 
-        Args:
-            request: anything that pickles.
-            timeout_seconds: after this time the process is killed.
-            on_progress: called with the share that is done, from 0 to 1.
-            is_cancelled: called several times a second.
+        The process is killed after ``timeout_seconds``. ``on_progress`` gets the share that is
+        done, from 0 to 1; ``is_cancelled`` is called several times a second.
 
         Raises:
             MsqnetError, OSError: raised by the process, which continues.
@@ -232,12 +228,8 @@ def answer_requests(
     """Main loop of the process: prepare, then handle requests until the parent is gone.
 
     `MsqnetError` and `OSError` are sent back. Anything else is printed and ends the process.
-
-    Args:
-        connection: to the parent.
-        prepare: returns the greeting and the function that handles a request. That function gets
-            the request and a callback for the share that is done, which raises `Cancelled` if the
-            request was cancelled.
+    ``prepare`` returns the greeting and the function that handles a request. That function gets the
+    request and a callback for the share that is done, which raises `Cancelled` on a cancellation.
     """
     # Ctrl+C reaches the whole process group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

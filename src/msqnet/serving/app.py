@@ -52,9 +52,7 @@ _logger = logging.getLogger(__name__)
 def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
     """Run a server until SIGINT or SIGTERM.
 
-    Args:
-        settings: of the server.
-        announce: called with its address when it listens. The model may still be loading.
+    ``announce`` is called with its address when it listens. The model may still be loading.
 
     Raises:
         CheckpointError: there is no such model.

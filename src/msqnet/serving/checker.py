@@ -14,7 +14,7 @@ import av
 
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
 from msqnet.errors import MsqnetError, UnreadableVideo
-from msqnet.serving.request_errors import RequestError, detail_of, over_limit
+from msqnet.serving.request_errors import RequestError, check_limit, detail_of
 from msqnet.serving.schemas import VideoFactsBody
 from msqnet.video.decoding import (
     FALLBACK_FPS,
@@ -127,10 +127,9 @@ def inspect_video(path: Path, limits: ServerLimits) -> VideoFactsBody:
 
 
 def _check_size(width: int, height: int, limits: ServerLimits) -> None:
-    num_pixels, allowed = width * height, limits.frame_pixels
-    if num_pixels > allowed:
-        what = f"frames of {width}x{height} = {num_pixels} pixels"
-        raise over_limit("frame_too_large", what, "frame_pixels", allowed, num_pixels)
+    num_pixels = width * height
+    what = f"frames of {width}x{height} = {num_pixels} pixels"
+    check_limit("frame_too_large", what, "frame_pixels", limits.frame_pixels, num_pixels)
 
 
 def _read_packets(
@@ -144,9 +143,8 @@ def _read_packets(
             if packet.size == 0:
                 continue
             num_frames += 1
-            if num_frames > allowed:
-                what = f"more than {allowed} frames"
-                raise over_limit("too_many_frames", what, "num_frames", allowed, num_frames)
+            what = f"more than {allowed} frames"
+            check_limit("too_many_frames", what, "num_frames", allowed, num_frames)
             if packet.pts is not None and packet.time_base is not None:
                 time = float(packet.pts * packet.time_base)
                 first = time if first is None else min(first, time)
@@ -164,10 +162,8 @@ def _read_packets(
 
 
 def _check_duration(seconds: float, limits: ServerLimits) -> None:
-    allowed = limits.duration_seconds
-    if seconds > allowed:
-        what = f"a video of at least {seconds:.1f} s"
-        raise over_limit("video_too_long", what, "duration_seconds", allowed, round(seconds, 3))
+    what, allowed = f"a video of at least {seconds:.1f} s", limits.duration_seconds
+    check_limit("video_too_long", what, "duration_seconds", allowed, seconds)
 
 
 def _media_type(container: InputContainer, stream: VideoStream, start_seconds: float) -> str | None:

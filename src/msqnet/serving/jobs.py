@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 import threading
 import time
 from collections import Counter, deque
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from msqnet.child_process import Target
     from msqnet.config import ServerLimits, WorkerSettings
     from msqnet.serving.schemas import ModelBody, VideoFactsBody
-    from msqnet.serving.storage import Storage
 
-_ID_BYTES = 18
 _MAX_MAPS = 16
 _RETRY_AFTER_SECONDS = 5
 _START_SECONDS = 600.0
@@ -40,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """The state of a task."""
+    """State of a task."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -75,7 +74,6 @@ class Job:
 
     Attributes:
         id: unguessable; whoever knows it may see the video and its results.
-        folder: the job's own folder.
         prediction: the first task; its request names the video and its options.
         extras: later tasks, by what they make.
         finished_at: when the prediction ended, by the monotonic clock.
@@ -101,7 +99,7 @@ class Job:
 
 def new_id() -> str:
     """An unguessable name, safe in a path and in a URL."""
-    return secrets.token_urlsafe(_ID_BYTES)
+    return secrets.token_urlsafe(18)
 
 
 class Jobs:
@@ -112,8 +110,8 @@ class Jobs:
         busy_seconds: how long the worker was busy, by kind.
     """
 
-    def __init__(self, limits: ServerLimits, storage: Storage) -> None:
-        self._limits, self._storage = limits, storage
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[tuple[Job, Task]] = deque()
@@ -193,10 +191,9 @@ class Jobs:
             }
 
     def cancel(self, job: Job) -> bool:
-        """Stop the tasks of a job and remove its files.
+        """Stop the tasks of a job and remove its files; returns whether it was unfinished.
 
-        Returns:
-            Whether its prediction was unfinished; the job is then still listed, as cancelled.
+        If so, it is still listed, as cancelled.
         """
         with self._changed:
             was_unfinished = job.prediction.state in UNFINISHED
@@ -295,7 +292,7 @@ class Jobs:
             is_dropped = job.id not in self._jobs or job.prediction.state is State.CANCELLED
             is_busy = any(task.state is State.RUNNING for task in job.tasks)
         if is_dropped and not is_busy:
-            self._storage.remove(job.folder)
+            shutil.rmtree(job.folder, ignore_errors=True)
 
     def _drop_oldest_map(self, job: Job) -> None:
         maps = [(key, task) for key, task in job.extras.items() if key[0] is Kind.HEAT_MAP]
@@ -307,12 +304,7 @@ class Jobs:
 class WorkerHost:
     """Keeps the worker process running, and sends it one task after another from a thread.
 
-    Args:
-        settings: which model the worker loads.
-        limits: how long a task may take.
-        jobs: where tasks come from.
-        on_failure: called if the first start of the worker fails.
-        target: runs in the process.
+    ``on_failure`` is called if its first start fails; ``target`` runs in the process.
 
     Attributes:
         child: the process.

@@ -67,16 +67,9 @@ class ErrorBody(BaseModel):
 
 
 class RequestError(ServiceError):
-    """A request that is rejected, or a job that fails; it can be pickled.
+    """A request that is rejected, or a job that fails, with the ``detail`` that is sent.
 
-    Args:
-        code: what happened, for programs; see `STATUS_OF`.
-        message: what was found, what was expected, what to do next.
-        limit: name of the limit that was exceeded, with its value and the value found.
-        retry_after_seconds: when to try again.
-
-    Attributes:
-        detail: the same as it is sent.
+    It can be pickled. ``code`` is explained at `STATUS_OF`.
     """
 
     def __init__(
@@ -99,11 +92,12 @@ class RequestError(ServiceError):
         return self.detail.message
 
 
-def over_limit(code: str, what: str, limit: str, allowed: float, found: float) -> RequestError:
-    """The error of something that exceeds a limit; ``what`` names it, as a sentence's beginning."""
-    plain = str(int(allowed)) if allowed == int(allowed) else f"{allowed:g}"
-    message = f"{what}; this server takes at most {plain} ({limit})"
-    return RequestError(code, message, limit=limit, allowed=allowed, found=found)
+def check_limit(code: str, what: str, limit: str, allowed: float, found: float) -> None:
+    """Raise `RequestError` for a number above a limit; ``what`` names it, to begin a sentence."""
+    if found > allowed:
+        plain = str(int(allowed)) if allowed == int(allowed) else f"{allowed:g}"
+        message = f"{what}; this server takes at most {plain} ({limit})"
+        raise RequestError(code, message, limit=limit, allowed=allowed, found=round(found, 3))
 
 
 def detail_of(error: Exception, path: Path, name: str) -> ErrorDetail:

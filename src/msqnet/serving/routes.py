@@ -122,7 +122,7 @@ async def get_models(service: TheService) -> ModelsBody:
 @server.get("/api/v1/examples", summary="Videos to try", responses=error_responses())
 async def get_examples(service: TheService) -> ExamplesBody:
     """Videos of the server; `POST /api/v1/examples/{name}/predictions` predicts one."""
-    return ExamplesBody(examples=[item.body for item in service.examples.values()])
+    return ExamplesBody(examples=list(service.examples.values()))
 
 
 @server.get(

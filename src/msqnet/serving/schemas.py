@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -156,6 +157,10 @@ class ExampleBody(BaseModel):
     height: int = Field(examples=[720])
     credit: str = Field(description="Author and licence; empty where not known.")
     has_picture: bool = Field(description="Whether there is a small picture of it.")
+    # Not sent: the file, what the checker found, and a small JPEG, if there is one.
+    path: Path = Field(exclude=True)
+    facts: VideoFactsBody = Field(exclude=True)
+    picture: Path | None = Field(exclude=True)
 
 
 class ExamplesBody(BaseModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from msqnet.serving.request_errors import RequestError
 
@@ -112,11 +112,7 @@ class Access:
         """Raise `RequestError` unless the token was sent, or the cookie that was given for it."""
         if self.token is None or self.is_token(bearer_token(headers)):
             return
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            morsel = None
-        cookie = "" if morsel is None else morsel.value
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         if not hmac.compare_digest(cookie.encode(), self.session.encode()):
             message = "this server needs a token: Authorization: Bearer TOKEN"
             raise RequestError("token_needed", message)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from msqnet.errors import ConfigError, MsqnetError
 from msqnet.serving.checker import Checker
 from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
-from msqnet.serving.request_errors import RequestError, over_limit
+from msqnet.serving.request_errors import RequestError, check_limit
 from msqnet.serving.schemas import ExampleBody
 from msqnet.serving.storage import Storage
 from msqnet.serving.uploads import receive_form
@@ -45,25 +46,12 @@ _COUNTABLE = 1e9
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Example:
-    """A video of the server that visitors can try; ``picture`` is a small JPEG, if there is one."""
-
-    path: Path
-    facts: VideoFactsBody
-    picture: Path | None
-    body: ExampleBody
-
-
 class Service:
     """Uploads, jobs, the two child processes and the examples of one server.
 
     Methods raise `RequestError` for an unknown example or label, options or a video over a limit, a
-    full queue, and a model or a result that is not ready.
-
-    Args:
-        settings: of the server.
-        on_failure: called if the model cannot be loaded.
+    full queue, and a model or a result that is not ready. ``on_failure`` is called if the model
+    cannot be loaded.
 
     Attributes:
         examples: those that can be used now, by name.
@@ -78,10 +66,10 @@ class Service:
 
     def __init__(self, settings: ServerSettings, on_failure: Callable[[], None]) -> None:
         self._candidates = _example_candidates(settings.examples)
-        self.examples: dict[str, Example] = {}
+        self.examples: dict[str, ExampleBody] = {}
         self.limits = settings.limits
         self.storage = Storage(settings.work_folder)
-        self.jobs = Jobs(self.limits, self.storage)
+        self.jobs = Jobs(self.limits)
         self.checker = Checker(self.limits)
         worker = replace(settings.worker, scratch=self.storage.scratch)
         self.worker = WorkerHost(worker, self.limits, self.jobs, on_failure)
@@ -110,15 +98,13 @@ class Service:
     async def accept_upload(
         self, request: Request, read_options: Callable[[dict[str, str]], PredictionOptions]
     ) -> Job:
-        """Receive a video, check it and queue its prediction.
+        """Receive the video of a form, check it and queue its prediction.
 
-        Args:
-            request: a form with the video, its body unread.
-            read_options: turns the form's other fields into options.
+        The request's body is unread. ``read_options`` turns the form's other fields into options.
         """
         model = self.model
         with self.jobs.place():
-            folder = self.storage.new_folder(new_id())
+            folder = self.storage.new_folder(f"uploads/{new_id()}")
             try:
                 video = folder / "video"
                 name, fields = await receive_form(request, video, self.limits)
@@ -128,7 +114,8 @@ class Service:
                 self._check_windows(options, model, facts)
                 return self._queue(folder, video, name, facts, options)
             except BaseException:
-                await asyncio.shield(asyncio.to_thread(self.storage.remove, folder))
+                removal = asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.shield(removal)
                 raise
 
     def accept_example(self, name: str, options: PredictionOptions) -> Job:
@@ -137,7 +124,7 @@ class Service:
         self._check_labels(options, model)
         self._check_windows(options, model, example.facts)
         with self.jobs.place():
-            folder = self.storage.new_folder(new_id())
+            folder = self.storage.new_folder(f"uploads/{new_id()}")
             return self._queue(folder, example.path, example.path.name, example.facts, options)
 
     def extra(self, job: Job, kind: Kind) -> Task:
@@ -169,7 +156,7 @@ class Service:
         )
         return self.jobs.extra(job, request)
 
-    def example(self, name: str) -> Example:
+    def example(self, name: str) -> ExampleBody:
         """The example of this name."""
         example = self.examples.get(name)
         if example is None:
@@ -196,9 +183,8 @@ class Service:
                 message = "labels: this model has none of its own: name some"
                 raise RequestError("invalid_request", message)
             return
-        if len(labels) > allowed:
-            what = f"labels: found {len(labels)}"
-            raise over_limit("invalid_request", what, "num_labels", allowed, len(labels))
+        what = f"labels: found {len(labels)}"
+        check_limit("invalid_request", what, "num_labels", allowed, len(labels))
         unknown = [name for name in labels if name not in model.labels]
         if unknown and not model.is_open_vocabulary:
             message = f"label {unknown[0][:80]!r}: this model knows {', '.join(model.labels)}"
@@ -218,16 +204,15 @@ class Service:
             )
         # The quotient is infinite for a very short stride.
         num_windows = int(min(facts.duration_seconds / stride, _COUNTABLE)) + 1
+        what = f"{num_windows} windows of {facts.duration_seconds:g} s every {stride:g} s"
         allowed = self.limits.num_windows
-        if num_windows > allowed:
-            what = f"{num_windows} windows of {facts.duration_seconds:g} s every {stride:g} s"
-            raise over_limit("too_many_windows", what, "num_windows", allowed, num_windows)
+        check_limit("too_many_windows", what, "num_windows", allowed, num_windows)
 
     def _prepare_examples(self, worker: WorkerHost) -> None:
         """Check every candidate and make its picture; runs in the thread of the worker host."""
         if not self._candidates:
             return
-        folder = self.storage.own_folder("examples")
+        folder = self.storage.new_folder("examples")
         for number, (path, title, credit) in enumerate(self._candidates[:_MAX_EXAMPLES]):
             picture: Path | None = folder / f"{number}.jpg"
             try:
@@ -249,9 +234,12 @@ class Service:
                 height=facts.height,
                 credit=credit,
                 has_picture=picture is not None,
+                path=path,
+                facts=facts,
+                picture=picture,
             )
             # A new dict, because another thread may be reading the old one.
-            self.examples = {**self.examples, body.name: Example(path, facts, picture, body)}
+            self.examples = {**self.examples, body.name: body}
 
 
 def _example_candidates(folder: Path | None) -> list[tuple[Path, str, str]]:

@@ -24,15 +24,8 @@ class Storage:
     """One server's folder, private to the user that runs it.
 
     A lock that ends with the process marks it as in use. Folders of servers that were killed are
-    removed when the next one starts.
-
-    Args:
-        parent: folder of all servers of this user; by default one in the system's folder for
-            temporary files.
-
-    Attributes:
-        uploads: holds one folder for each video.
-        scratch: for temporary files.
+    removed when the next one starts. ``parent`` holds the folders of all servers of this user; by
+    default it is in the system's folder for temporary files.
 
     Raises:
         ServiceError: the parent belongs to another user, or others can read it.
@@ -46,24 +39,14 @@ class Storage:
         _remove_left_overs(parent)
         self.root = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
         self._lock = _locked(self.root)
-        self.uploads = self.own_folder("uploads")
-        self.scratch = self.own_folder("scratch")
+        self.uploads = self.new_folder("uploads")  # holds one folder for each video
+        self.scratch = self.new_folder("scratch")  # for temporary files
 
-    def own_folder(self, name: str) -> Path:
-        """An empty folder that stays as long as the server."""
+    def new_folder(self, name: str) -> Path:
+        """An empty folder below the root; the name is made by the server, never by a client."""
         folder = self.root / name
         folder.mkdir(mode=_FOLDER_MODE)
         return folder
-
-    def new_folder(self, name: str) -> Path:
-        """An empty folder for a video; the name is made by the server, never by a client."""
-        folder = self.uploads / name
-        folder.mkdir(mode=_FOLDER_MODE)
-        return folder
-
-    def remove(self, folder: Path) -> None:
-        """Remove a folder made by `new_folder`, with all in it."""
-        shutil.rmtree(folder, ignore_errors=True)
 
     def num_bytes(self) -> int:
         """Size of everything that is kept."""

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from msqnet.serving.request_errors import RequestError, over_limit
+from msqnet.serving.request_errors import RequestError, check_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -85,9 +85,8 @@ def limit_body(app: ASGIApp, upload_bytes: int) -> ASGIApp:
 def _check_size(num_bytes: int, allowed: int) -> None:
     if num_bytes > 0 == allowed:
         raise RequestError("upload_too_large", f"a body of more than {_FORM_BYTES} bytes")
-    if num_bytes > allowed:
-        what = f"a file of at least {num_bytes} bytes"
-        raise over_limit("upload_too_large", what, "upload_bytes", allowed, num_bytes)
+    what = f"a file of at least {num_bytes} bytes"
+    check_limit("upload_too_large", what, "upload_bytes", allowed, num_bytes)
 
 
 class _FormParser(MultiPartParser):
@@ -174,10 +173,10 @@ def _checked(form: FormData, limits: ServerLimits) -> tuple[UploadFile, dict[str
             raise RequestError("invalid_request", f"{shown}: found text, expected a file")
         elif name in fields or len(fields) >= _MAX_FIELDS:
             raise RequestError("invalid_request", f"{shown}: given twice, or too many fields")
-        elif (num_bytes := len(value.encode())) > _MAX_FIELD_BYTES:
-            what = f"{shown}: more than {_MAX_FIELD_BYTES} bytes"
-            raise over_limit("invalid_request", what, "field_bytes", _MAX_FIELD_BYTES, num_bytes)
         else:
+            what = f"{shown}: more than {_MAX_FIELD_BYTES} bytes"
+            num_bytes = len(value.encode())
+            check_limit("invalid_request", what, "field_bytes", _MAX_FIELD_BYTES, num_bytes)
             fields[name] = value
     if upload is None:
         message = f"no video: expected a file in the field {FILE_FIELD!r}"

@@ -10,7 +10,6 @@ import json
 import tempfile
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,6 @@ class WorkerRequest:
     Attributes:
         output: the file to write; a prediction writes its CSV and Parquet files beside it.
         display_name: the client's name of the video, for results and messages.
-        options: of the prediction.
         result: JSON of the prediction that an overlay or a report shows.
         label: of an attribution map.
         interval_seconds: start and end, exclusive, of an attribution map.
@@ -94,9 +92,12 @@ class Worker:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
+        from msqnet.inference.backends import PREFIX
         from msqnet.inference.predictor import Predictor
 
         self._settings = settings
+        # A zero-shot CLIP has no labels and no attribution maps.
+        self._is_clip = str(settings.model or "").startswith(PREFIX)
         self._explainer: tuple[tuple[str, ...] | None, Explainer] | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
@@ -134,13 +135,6 @@ class Worker:
                 _write_report(request)
             case Kind.HEAT_MAP:
                 self._write_heat_map(request, report)
-
-    @cached_property
-    def _is_clip(self) -> bool:
-        """Whether the model is a zero-shot CLIP, which has no labels and no attribution maps."""
-        from msqnet.inference.backends import PREFIX
-
-        return str(self._settings.model or "").startswith(PREFIX)
 
     def _is_open(self) -> bool:
         """Whether the model scores any text."""

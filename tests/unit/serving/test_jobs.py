@@ -34,7 +34,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 def _job(storage: Storage, name: str = "clip.mp4") -> Job:
     job_id = new_id()
-    folder = storage.new_folder(job_id)
+    folder = storage.new_folder(f"uploads/{job_id}")
     video = folder / "video"
     video.write_bytes(b"video")
     request = WorkerRequest(Kind.PREDICTION, video, folder / "result.json", name)
@@ -59,7 +59,7 @@ def _done(jobs: Jobs) -> Job:
 
 
 def test_jobs_are_done_in_the_order_in_which_they_came(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     made = [_job(storage) for _ in range(3)]
     for job in made:
         jobs.add(job)
@@ -71,7 +71,7 @@ def test_jobs_are_done_in_the_order_in_which_they_came(storage: Storage) -> None
 
 
 def test_uploads_that_arrive_count_as_waiting(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(queue_length=2), storage)
+    jobs = Jobs(ServerLimits(queue_length=2))
     jobs.add(_job(storage))
     with jobs.place():
         with pytest.raises(RequestError, match="no more can wait") as caught, jobs.place():
@@ -84,7 +84,7 @@ def test_uploads_that_arrive_count_as_waiting(storage: Storage) -> None:
 
 
 def test_failed_upload_gives_its_place_back(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(queue_length=1), storage)
+    jobs = Jobs(ServerLimits(queue_length=1))
 
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), jobs.place():
@@ -95,11 +95,11 @@ def test_failed_upload_gives_its_place_back(storage: Storage) -> None:
 
 def test_unknown_id_is_not_found(storage: Storage) -> None:
     with pytest.raises(RequestError, match="no such prediction"):
-        Jobs(ServerLimits(), storage).get("../../etc/passwd")
+        Jobs(ServerLimits()).get("../../etc/passwd")
 
 
 def test_waiting_job_is_cancelled_at_once_with_its_files(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     job = _job(storage)
     jobs.add(job)
 
@@ -114,7 +114,7 @@ def test_waiting_job_is_cancelled_at_once_with_its_files(storage: Storage) -> No
 
 
 def test_files_of_a_running_job_stay_until_the_worker_lets_go(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     job = _job(storage)
     jobs.add(job)
     found = jobs.next_task(0)
@@ -130,7 +130,7 @@ def test_files_of_a_running_job_stay_until_the_worker_lets_go(storage: Storage) 
 
 
 def test_finished_job_is_removed(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     jobs.add(_job(storage))
     job = _done(jobs)
 
@@ -142,7 +142,7 @@ def test_finished_job_is_removed(storage: Storage) -> None:
 
 
 def test_oldest_results_make_room(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(kept_results=2), storage)
+    jobs = Jobs(ServerLimits(kept_results=2))
     for _ in range(4):
         jobs.add(_job(storage))
     made = [_done(jobs) for _ in range(4)]
@@ -152,7 +152,7 @@ def test_oldest_results_make_room(storage: Storage) -> None:
 
 
 def test_results_are_removed_when_their_time_is_over(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(kept_seconds=0.05), storage)
+    jobs = Jobs(ServerLimits(kept_seconds=0.05))
     jobs.add(_job(storage))
     job = _done(jobs)
     assert job.folder.exists()
@@ -164,7 +164,7 @@ def test_results_are_removed_when_their_time_is_over(storage: Storage) -> None:
 
 
 def test_extra_is_made_once_and_again_only_after_its_failure_was_told(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     jobs.add(_job(storage))
     job = _done(jobs)
     first = jobs.extra(job, _overlay(job))
@@ -181,7 +181,7 @@ def test_extra_is_made_once_and_again_only_after_its_failure_was_told(storage: S
 
 
 def test_heat_maps_of_a_video_are_bounded(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     jobs.add(_job(storage))
     job = _done(jobs)
     for number in range(40):
@@ -192,7 +192,7 @@ def test_heat_maps_of_a_video_are_bounded(storage: Storage) -> None:
 
 
 def test_closing_cancels_everything_and_refuses_more(storage: Storage) -> None:
-    jobs = Jobs(ServerLimits(), storage)
+    jobs = Jobs(ServerLimits())
     first, second = _job(storage), _job(storage)
     jobs.add(first)
     jobs.add(second)
@@ -220,7 +220,7 @@ class Bench:
     def __init__(self, folder: Path, model: str | None = None) -> None:
         self.limits = ServerLimits(job_seconds=2, stop_seconds=1)
         self.storage = Storage(folder)
-        self.jobs = Jobs(self.limits, self.storage)
+        self.jobs = Jobs(self.limits)
         self.failed = threading.Event()
         self.host = WorkerHost(
             WorkerSettings(model), self.limits, self.jobs, self.failed.set, run_worker_like

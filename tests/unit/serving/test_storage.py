@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_folders_are_private_and_closing_removes_everything(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "work")
-    folder = storage.new_folder("one")
+    folder = storage.new_folder("uploads/one")
     (folder / "video").write_bytes(b"12345")
 
     assert storage.num_bytes() >= 5
@@ -26,23 +26,14 @@ def test_folders_are_private_and_closing_removes_everything(tmp_path: Path) -> N
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_removing_one_folder_leaves_the_others(tmp_path: Path) -> None:
-    storage = Storage(tmp_path / "work")
-    first, second = storage.new_folder("one"), storage.new_folder("two")
-
-    storage.remove(first)
-
-    assert list(storage.uploads.iterdir()) == [second]
-    storage.close()
-
-
 def test_what_a_killed_server_left_is_removed_but_a_living_one_keeps_its_files(
     tmp_path: Path,
 ) -> None:
     work = tmp_path / "work"
     code = (
         "import os, pathlib, sys; from msqnet.serving.storage import Storage; "
-        "s = Storage(pathlib.Path(sys.argv[1])); (s.new_folder('a') / 'video').write_text('x'); "
+        "s = Storage(pathlib.Path(sys.argv[1])); "
+        "(s.new_folder('uploads/a') / 'video').write_text('x'); "
         "os._exit(1)"
     )
     living = Storage(work)
