@@ -28,7 +28,6 @@ from msqnet.process import num_usable_cores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TESTED_PYTHON = (3, 11)
 _UNWANTED = {
     "torchvision": "beside torch's CPU build it breaks `import transformers`",
     "decord": "msqnet does not use it, and its FFmpeg libraries can clash with PyAV's",
@@ -36,12 +35,8 @@ _UNWANTED = {
 _VARIABLES = ("MSQNET_LOG", "HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "mpeg2video", "wmv2", "gif", "png")
 _GIB = 2**30
-_LEAST_MEMORY_BYTES = 2 * _GIB
 _LEAST_DISK_BYTES = _GIB
-_LEAST_FILES = 256
-_HUB_TIMEOUT_SECONDS = 5.0
 _TEST_NUM_FRAMES = 50
-_TEST_FPS = 25
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def _note_if(condition: bool, name: str, value: str, advice: str) -> CheckResult
 def check_packages() -> Iterator[CheckResult]:
     """Python, the system, dependencies with versions, optional parts, environment variables."""
     yield _note_if(
-        sys.version_info[:2] != _TESTED_PYTHON,
+        sys.version_info[:2] != (3, 11),
         "Python",
         f"{platform.python_version()}, {platform.platform()}",
         "msqnet is tested on Python 3.11",
@@ -203,7 +198,7 @@ def check_resources(folder: Path) -> Iterator[CheckResult]:
     """Memory, disk space in the folder for results, and limits of the system."""
     available, total = memory_bytes()
     yield _note_if(
-        available < _LEAST_MEMORY_BYTES,
+        available < 2 * _GIB,
         "memory",
         f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB free",
         "close other programs, or use a smaller --batch-size",
@@ -245,7 +240,7 @@ def check_open_files() -> CheckResult:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     value = str(soft) if soft >= 0 else "any number"
     advice = f"ulimit -n {hard if hard > 0 else 1024}"
-    return _note_if(0 <= soft < _LEAST_FILES, "open files allowed", value, advice)
+    return _note_if(0 <= soft < 256, "open files allowed", value, advice)
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -295,7 +290,7 @@ def check_address(endpoint: str) -> CheckResult:
     """Whether the Hub at this URL responds."""
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_SECONDS) as response:
+        with urllib.request.urlopen(request, timeout=5.0) as response:
             return CheckResult("Hub", f"{endpoint} responds ({response.status})")
     except urllib.error.HTTPError as error:
         # It responded: a HEAD of the front page may be rejected where files are not.
@@ -334,7 +329,7 @@ def _test_video(path: Path) -> CheckResult:
 
     drawn = np.full((_TEST_NUM_FRAMES, 64, 64, 3), 60, dtype=np.uint8)  # (T, H, W, 3)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=_TEST_FPS)
+        stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width = drawn.shape[1:3]
         stream.pix_fmt = "bgr0"
         for number, image in enumerate(drawn):

@@ -95,7 +95,7 @@ class JsonValue(Value):
 
     def items(self) -> Iterator[tuple[str, JsonValue]]:
         """Names and values of an object in order."""
-        for name, value in self._object().items():
+        for name, value in self.members().items():
             yield name, JsonValue(value, f"{self.place}: {name!r}", self.advice)
 
     def elements(self) -> Iterator[JsonValue]:
@@ -109,7 +109,7 @@ class JsonValue(Value):
         """A value of an object, or of an object in it; None where one is missing or null."""
         found = self
         for name in names:
-            value = found._object().get(name)
+            value = found.members().get(name)
             if value is None:
                 return None
             found = JsonValue(value, f"{found.place}: {name}", self.advice)
@@ -119,11 +119,12 @@ class JsonValue(Value):
         """A value of an object that has to be there; `DatasetError` if it is not."""
         found = self.get(name)
         if found is None:
-            names = ", ".join(map(repr, list(self._object())[:_NUM_NAMES_SHOWN])) or "nothing"
+            names = ", ".join(map(repr, list(self.members())[:_NUM_NAMES_SHOWN])) or "nothing"
             raise DatasetError(f"{self.place}: no {name!r}; found {names}; {self.advice}")
         return found
 
-    def _object(self) -> dict[str, object]:
+    def members(self) -> dict[str, object]:
+        """Names and plain values of an object."""
         if not isinstance(self.value, dict):
             raise self.error("an object")
         return self.value

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
 SCHEMA_VERSION = 2
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
+# Fields that JSON holds as they are.
+PLAIN_FIELDS = (
+    *("duration_seconds", "width", "height", "window_seconds", "stride_seconds", "single_label"),
+)
 SEGMENT_COLUMNS = ("path", "label", "start_seconds", "end_seconds", "score")
 
 FloatArray = NDArray[np.float32]
@@ -89,7 +93,7 @@ class WindowScores(_ByContents):
 
 @dataclass(frozen=True, eq=False)
 class Timeline(_ByContents):
-    """Scores over time, constant within each step ``[edges_seconds[n], edges_seconds[n + 1])``.
+    """Scores over time, constant in each step ``[edges_seconds[n], edges_seconds[n + 1])``.
 
     Attributes:
         edges_seconds: (N + 1,) float64, rising.
@@ -168,17 +172,17 @@ class VideoPredictions:
     """All predictions for one video.
 
     Attributes:
-        path: The video as it was given.
-        labels: Names of the K score columns.
-        width: Pixels, upright; as is the height.
-        stride_seconds: Time between the starts of windows.
-        windows: Scores of every window, in time order.
-        timeline: The windows merged; ends before `duration_seconds` only if a note says why.
-        segments: In order of start.
+        path: the video as it was given.
+        labels: names of the K score columns.
+        width: pixels, upright; as is the height.
+        stride_seconds: time between the starts of windows.
+        windows: in time order.
+        timeline: the windows merged; ends before `duration_seconds` only if a note says why.
+        segments: in order of start.
         thresholds: (K,) score of each label from which it counts as present.
-        single_label: Whether exactly one label holds at a time (softmax) or any number (sigmoid).
-        provenance: Model, label and config digests, versions, settings; JSON values only.
-        notes: For readers, for example that the end of the file is damaged.
+        single_label: whether exactly one label holds at a time (softmax) or any number (sigmoid).
+        provenance: model, label and config digests, versions, settings; JSON values only.
+        notes: for readers, for example that the end of the file is damaged.
         novelty: None where the model does not store its training videos.
 
     Raises:
@@ -240,12 +244,7 @@ class VideoPredictions:
         document = {
             "schema_version": SCHEMA_VERSION,
             "path": self.path,
-            "duration_seconds": self.duration_seconds,
-            "width": self.width,
-            "height": self.height,
-            "window_seconds": self.window_seconds,
-            "stride_seconds": self.stride_seconds,
-            "single_label": self.single_label,
+            **{name: getattr(self, name) for name in PLAIN_FIELDS},
             "labels": list(self.labels),
             "thresholds": list(self.thresholds),
             "segments": [asdict(item) for item in self.segments],
@@ -292,15 +291,10 @@ class VideoPredictions:
             ) from error
 
     def write(self, stem: Path) -> tuple[Path, ...]:
-        """Write `STEM.json`, `STEM.csv` and `STEM.scores.parquet`, replacing existing files.
+        """Write the files of `result_paths`, replacing existing ones; returns their paths.
 
         All are written aside before any appears. The JSON comes last: where it is, all are.
-
-        Args:
-            stem: folder and name of the video, with its extension; folders are created.
-
-        Returns:
-            The paths in the order of `RESULT_SUFFIXES`.
+        Folders are created.
         """
         json_path, segments_path, scores_path = paths = result_paths(stem)
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -315,11 +309,8 @@ class VideoPredictions:
         """The segments as CSV, with the columns `SEGMENT_COLUMNS`."""
         text = io.StringIO()
         csv_writer(text).writerow(SEGMENT_COLUMNS)
-        writer = csv_writer(text, self.path)
-        for item in self.segments:
-            writer.writerow(
-                (self.path, item.label, item.start_seconds, item.end_seconds, item.score)
-            )
+        rows = ((self.path, *astuple(item)) for item in self.segments)
+        csv_writer(text, self.path).writerows(rows)
         return text.getvalue()
 
     def _write_scores(self, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,30 +44,29 @@ class SheetRow(NamedTuple):
     maps: FloatArray
 
 
-class MapColours:
-    """Lays maps over frames."""
+@functools.cache
+def _glow_colours() -> NDArray[np.float32]:
+    """(256, 3) RGB from 0 to 255, from no relevance to the highest."""
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise MissingExtra("drawing attribution maps", extra="explain") from error
+    return np.asarray(colormaps[_COLOUR_MAP](np.linspace(0, 1, 256))[:, :3] * 255, dtype=np.float32)
 
-    def __init__(self) -> None:
-        try:
-            from matplotlib import colormaps
-        except ImportError as error:
-            raise MissingExtra("drawing attribution maps", extra="explain") from error
-        steps = colormaps[_COLOUR_MAP](np.linspace(0, 1, 256))[:, :3]
-        self._colours = np.asarray(steps * 255, dtype=np.float32)  # (256, 3)
 
-    def over(self, image: NDArray[np.uint8], map: FloatArray) -> NDArray[np.uint8]:
-        """Lay a map (h, w) of [0, 1] over a whole frame (H, W, 3) uint8 RGB; returns the same."""
-        import torch
-        from torch.nn import functional as F
+def lay_over(image: NDArray[np.uint8], map: FloatArray) -> NDArray[np.uint8]:
+    """Lay a map (h, w) of [0, 1] over a whole frame (H, W, 3) uint8 RGB; returns the same."""
+    import torch
+    from torch.nn import functional as F
 
-        grey = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W)
-        cells = torch.from_numpy(np.ascontiguousarray(map, dtype=np.float32))[None, None]
-        spread = F.interpolate(cells, grey.shape, mode="bilinear", align_corners=False)
-        full: FloatArray = np.asarray(spread[0, 0].clamp(0, 1).numpy())  # (H, W)
-        strength = (_STRONGEST * full**_CONTRAST)[..., None]
-        glow = self._colours[(full * 255).astype(np.uint8)]  # (H, W, 3)
-        mixed = _DIMMED * grey[..., None] * (1 - strength) + glow * strength
-        return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
+    grey = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W)
+    cells = torch.from_numpy(np.ascontiguousarray(map, dtype=np.float32))[None, None]
+    spread = F.interpolate(cells, grey.shape, mode="bilinear", align_corners=False)
+    full: FloatArray = np.asarray(spread[0, 0].clamp(0, 1).numpy())  # (H, W)
+    strength = (_STRONGEST * full**_CONTRAST)[..., None]
+    glow = _glow_colours()[(full * 255).astype(np.uint8)]  # (H, W, 3)
+    mixed = _DIMMED * grey[..., None] * (1 - strength) + glow * strength
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
 
 
 def sheet_frames(video: Path, pts_seconds: SecondsArray) -> list[NDArray[np.uint8]]:
@@ -94,7 +94,7 @@ def contact_sheet(
         pts_seconds: T times, which stand above the columns.
         num_columns: frames that are shown, spread evenly over the T.
     """
-    colours = MapColours()
+    _glow_colours()  # fails if matplotlib is missing
     from matplotlib.figure import Figure
 
     shown = np.linspace(0, len(frames) - 1, min(num_columns, len(frames))).round().astype(int)
@@ -102,28 +102,18 @@ def contact_sheet(
     tile_height = _TILE_INCHES * height / width
     widest = max(max(0.075 * len(row.title), 0.06 * len(row.note)) for row in rows)
     side = max(1.2, widest + 0.35)
-    figure = Figure(
-        figsize=(side + _TILE_INCHES * len(shown), 0.3 + (len(rows) + 1) * (tile_height + 0.04))
-    )
-    grid = figure.subplots(
-        len(rows) + 1,
-        len(shown),
-        squeeze=False,
-        gridspec_kw={
-            "left": side / figure.get_figwidth(),
-            "right": 0.998,
-            "bottom": 0.01,
-            "top": 1 - 0.24 / figure.get_figheight(),
-            "wspace": 0.03,
-            "hspace": 0.04,
-        },
-    )
+    full_width = side + _TILE_INCHES * len(shown)
+    full_height = 0.3 + (len(rows) + 1) * (tile_height + 0.04)
+    figure = Figure(figsize=(full_width, full_height))
+    edges = {"left": side / full_width, "right": 0.998}
+    edges |= {"bottom": 0.01, "top": 1 - 0.24 / full_height, "wspace": 0.03, "hspace": 0.04}
+    grid = figure.subplots(len(rows) + 1, len(shown), squeeze=False, gridspec_kw=edges)
     for column, place in enumerate(shown.tolist()):
         axis = grid[0, column]
         axis.imshow(frames[place], aspect="auto")
         axis.set_title(f"{pts_seconds[place]:.2f} s", fontsize=7, color=MUTED_INK, pad=3)
         for number, row in enumerate(rows, start=1):
-            picture = colours.over(frames[place], row.maps[place])
+            picture = lay_over(frames[place], row.maps[place])
             grid[number, column].imshow(picture, aspect="auto")
     for axis in grid.flat:
         axis.set_axis_off()
@@ -183,17 +173,13 @@ def write_attribution_video(
 ) -> None:
     """Write a video: its own picture, and beside it one with the attribution map of each label.
 
-    Args:
-        windows: as for `MapsOverTime`, of K labels.
-        path: the mp4 to write; it appears when it is complete.
-        start_seconds: start of the interval that is written.
-        end_seconds: its end.
-        progress: called with the share that is done, from 0 to 1.
+    `windows` are as for `MapsOverTime`, of K labels. The mp4 appears when it is complete.
+    `progress` is called with the share that is done, from 0 to 1.
 
     Raises:
         VideoError: the video cannot be read any more.
     """
-    colours, maps = MapColours(), MapsOverTime(windows)
+    maps = MapsOverTime(windows)
     with open_video(video) as source:
         end = min(end_seconds, source.duration_seconds)
         width, height = square_size(source)
@@ -207,7 +193,7 @@ def write_attribution_video(
             for time, picture in resized(frames, width, height):
                 if time >= end_seconds:
                     break
-                tiles = [picture, *(colours.over(picture, item) for item in maps.at(time))]
+                tiles = [picture, *(lay_over(picture, item) for item in maps.at(time))]
                 writer.write(np.vstack([caption, np.hstack(tiles)]), time)
                 if progress is not None:
                     progress((time - start_seconds) / (end - start_seconds))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,11 +51,11 @@ def draw_missing(
 
     Args:
         video: the file or folder of images; its path may have changed since it was predicted.
-        stem: folder and name of the result files, see `msqnet.predictions.result_paths`.
+        stem: as for `msqnet.predictions.result_paths`.
         progress: called with the share that is done, from 0 to 1.
 
     Returns:
-        The files that were drawn, in the order of `DRAWN_SUFFIXES`.
+        The new files.
 
     Raises:
         VideoError: the video cannot be read any more.
@@ -91,10 +91,7 @@ def gif_interval(predictions: VideoPredictions) -> tuple[float, float]:
 
 
 def write_gif(
-    predictions: VideoPredictions,
-    video: Path,
-    path: Path,
-    progress: Progress | None = None,
+    predictions: VideoPredictions, video: Path, path: Path, progress: Progress | None = None
 ) -> None:
     """Write a looping GIF of 10 frames a second, at most 480 pixels wide.
 
@@ -119,9 +116,8 @@ def write_gif(
             for _, frame in overlay.frames((time, pixels) for time, (_, pixels) in found):
                 yield frame
 
-    examples = [
-        frame.copy() for frame in frames_at(times[:: max(1, len(times) // _NUM_PALETTE_FRAMES)])
-    ]
+    some = times[:: max(1, len(times) // _NUM_PALETTE_FRAMES)]
+    examples = [frame.copy() for frame in frames_at(some)]
     palette = Image.fromarray(np.concatenate(examples)).quantize(
         _NUM_COLOURS, method=Image.Quantize.FASTOCTREE
     )
@@ -135,15 +131,8 @@ def write_gif(
 
     rest = images()
     with replacing(path) as part, part.open("wb") as file:
-        next(rest).save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=rest,
-            duration=durations,
-            loop=0,
-            optimize=True,
-        )
+        options: dict[str, Any] = {"duration": durations, "loop": 0, "optimize": True}
+        next(rest).save(file, format="GIF", save_all=True, append_images=rest, **options)
 
 
 def _gif_times(start: float, end: float) -> tuple[list[float], list[int]]:

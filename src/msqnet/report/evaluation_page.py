@@ -29,22 +29,18 @@ _NO_TARGETS = (
     "This evaluation was written without targets.parquet, so that curves, labels taken for each "
     "other and worst clips cannot be shown; evaluate again to see them."
 )
+# Keeps the loss of a score of exactly 0 or 1 finite; a float32 near 1 cannot come nearer.
 _SMALLEST_SCORE = 1e-7
-"""Keeps the loss of a score of exactly 0 or 1 finite; a float32 near 1 cannot come nearer."""
-
 _NUM_PAIRS = 12
 _MAX_MATRIX_LABELS = 40
 _PLOT_LEFT, _PLOT_TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 26, 8, 168, 108
 
 
-_LABEL_NUMBERS = {"ap": "ap", "low": "ap_low", "high": "ap_high", "chance": "chance_ap"} | {
-    name: name
-    for name in (
-        *("f1", "threshold", "positive_windows", "positive_clips", "known_windows"),
-        "train_positive_windows",
-    )
-}
-"""Numbers of a label on the page, and their columns in `per_label.csv`."""
+# Numbers of a label on the page, named as the columns of `per_label.csv`.
+_LABEL_NUMBERS = (
+    *("ap", "ap_low", "ap_high", "chance_ap", "f1", "threshold"),
+    *("positive_windows", "positive_clips", "known_windows", "train_positive_windows"),
+)
 
 
 def evaluation_page(
@@ -115,16 +111,14 @@ def _label_rows(per_label: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
     rows = []
     for texts in per_label:
         row: dict[str, Any] = {
-            name: float(texts[column]) if texts[column] else None
-            for name, column in _LABEL_NUMBERS.items()
+            name: float(texts[name]) if texts[name] else None for name in _LABEL_NUMBERS
         }
-        words = f"{texts['label']}: average precision "
-        if row["ap"] is None:
-            words += "not defined"
-        else:
-            known = row["low"] is not None
-            interval = f", interval {row['low']:.3f} to {row['high']:.3f}" if known else ""
-            words += f"{row['ap']:.3f}{interval}, chance {row['chance']:.3f}"
+        words = "not defined"
+        if row["ap"] is not None:
+            low, high = row["ap_low"], row["ap_high"]
+            interval = "" if low is None else f", interval {low:.3f} to {high:.3f}"
+            words = f"{row['ap']:.3f}{interval}, chance {row['chance_ap']:.3f}"
+        words = f"{texts['label']}: average precision {words}"
         is_supported = texts["well_supported"] == "True"
         rows.append(row | {"label": texts["label"], "well_supported": is_supported, "text": words})
     return sorted(rows, key=lambda row: -1.0 if row["ap"] is None else row["ap"], reverse=True)
@@ -139,10 +133,7 @@ def _subject(metrics: dict[str, Any]) -> str:
 
 
 def _pictures(
-    rows: Sequence[dict[str, Any]],
-    tables: ScoreTables,
-    targets: FloatArray,
-    progress: Progress | None,
+    rows: list[dict[str, Any]], tables: ScoreTables, targets: FloatArray, progress: Progress | None
 ) -> dict[str, Any]:
     row_of = {row["label"]: row for row in rows}
     known = [row_of[label] for label in tables.labels]
@@ -229,11 +220,7 @@ def label_curves(
 ) -> list[LabelCurve]:
     """Curves of the labels of which both a positive and a negative are known.
 
-    Args:
-        labels: K names.
-        scores: (V, K).
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        thresholds: (K,), of the decisions.
+    Of K labels, scores are (V, K), targets (V, K) of 1, 0 and `UNKNOWN`, thresholds (K,).
     """
     curves = []
     for k, label in enumerate(labels):
@@ -361,14 +348,8 @@ def worst_clips(
     """The clips with the largest loss, one row of each, the worst first.
 
     loss(v) = max_k -log(s_vk) if k is true in v, -log(1 - s_vk) if k is known to be absent; over
-    known labels that the model was trained on.
-
-    Args:
-        tables: of V rows.
-        targets: (V, K) of 1, 0 and `UNKNOWN`.
-        thresholds: (K,).
-        is_trained: (K,) labels that count.
-        count: how many clips at most.
+    known labels that the model was trained on. `targets` are (V, K) of 1, 0 and `UNKNOWN`,
+    `thresholds` and `is_trained` are (K,).
 
     Returns:
         For each clip the position of its row, the cross-entropy of its worst label in nats, that

@@ -38,12 +38,10 @@ if TYPE_CHECKING:
     Intervals = Mapping[str, Sequence[tuple[float, float]]]
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+# As in the paper's Figure 5: the labels with the highest peaks.
 NUM_SHOWN_LABELS = 5
-"""As in the paper's Figure 5: the labels with the highest peaks."""
-
+# More colours than these cannot be told apart; a map draws further labels as others.
 MAX_NAMED_LABELS = len(LABEL_COLOURS)
-"""More colours than these cannot be told apart; a map draws further labels as others."""
-
 _WIDTH_INCHES = 6.5
 _DOTS_PER_INCH = 200
 _STYLE: dict[Any, Any] = {
@@ -114,8 +112,7 @@ def timeline_figure(
 
     Args:
         truths: annotated intervals in seconds by label; these labels are always shown, first.
-        num_labels: how many labels are shown, those with the highest peaks; more if more are
-            annotated.
+        num_labels: how many labels are shown at least, those with the highest peaks.
 
     Raises:
         ConfigError: less than one label, or an annotated one that the predictions do not have.
@@ -192,15 +189,8 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool) -> None:
     ]
     if is_annotated:
         handles.append(Patch(color=INK, linewidth=0, label="annotated"))
-    figure.legend(
-        handles=handles,
-        loc="outside upper right",
-        ncols=len(handles),
-        labelcolor=MUTED_INK,
-        handlelength=1.6,
-        borderaxespad=0.0,
-        **_LEGEND,
-    )
+    style = _LEGEND | {"labelcolor": MUTED_INK, "handlelength": 1.6, "borderaxespad": 0.0}
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **style)
 
 
 def reliability_figure(figures: CalibrationResult) -> Figure:
@@ -304,11 +294,9 @@ def _quiet(axes: Axes, label_size: float = 7.5, tick_length: float = 2.5) -> Non
 
 
 def named_labels(shown_labels: tuple[str, ...], num_named: int | None = None) -> tuple[str, ...]:
-    """The labels with a colour of their own: those of most rows, by name where equal.
+    """At most `num_named` labels with a colour of their own: those of most rows, then by name.
 
-    Args:
-        shown_labels: the label by which each row is drawn; empty for none.
-        num_named: how many at most; None for as many as there are colours.
+    `shown_labels` holds the label by which each row is drawn; empty for none.
 
     Raises:
         ConfigError: more than there are colours, or less than one.

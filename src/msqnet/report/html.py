@@ -19,7 +19,7 @@ import numpy as np
 from msqnet import __version__
 from msqnet.errors import MissingExtra
 from msqnet.intervals import covered_seconds
-from msqnet.predictions import replacing
+from msqnet.predictions import PLAIN_FIELDS, replacing
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
 from msqnet.report.media import PreviewWriter, collect_media
 from msqnet.report.style import format_length, printable
@@ -81,8 +81,8 @@ def write_report(
 
     Args:
         path: the HTML file, replaced if it exists; its folder is created.
-        preview_megabytes: what the embedded previews of videos may take together, before they are
-            encoded as text, which adds a third; 0 for none.
+        preview_megabytes: what the previews of all videos may take, before they are encoded as
+            text, which adds a third; 0 for none.
         progress: called with the kind of item, how many are done, and how many there are.
 
     Returns:
@@ -157,15 +157,11 @@ def _context(
 
 def _policy(style: str, scripts: Sequence[str]) -> str:
     """Only what the page itself holds is run and shown; nothing is loaded from anywhere."""
-
-    def digest(text: str) -> str:
-        hashed = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest())
-        return f"'sha256-{hashed.decode('ascii')}'"
-
+    hashes = (hashlib.sha256(text.encode("utf-8")).digest() for text in (style, *scripts))
+    allowed = [f"'sha256-{base64.b64encode(found).decode('ascii')}'" for found in hashes]
     return (
-        f"default-src 'none'; script-src {' '.join(digest(script) for script in scripts)}; "
-        f"style-src {digest(style)}; img-src data:; media-src blob:; base-uri 'none'; "
-        "form-action 'none'"
+        f"default-src 'none'; script-src {' '.join(allowed[1:])}; style-src {allowed[0]}; "
+        "img-src data:; media-src blob:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -230,12 +226,7 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "name": printable(video.name),
         "path": printable(predictions.path),
         "labels": list(predictions.labels),
-        "duration_seconds": predictions.duration_seconds,
-        "width": predictions.width,
-        "height": predictions.height,
-        "window_seconds": predictions.window_seconds,
-        "stride_seconds": predictions.stride_seconds,
-        "single_label": predictions.single_label,
+        **{name: getattr(predictions, name) for name in PLAIN_FIELDS},
         "thresholds": list(predictions.thresholds),
         "provenance": {"settings": {"segments": settings.get("segments")}},
         "edges_seconds": predictions.timeline.edges_seconds.tolist(),
@@ -249,10 +240,9 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
 
 
 def inline_json(value: Any) -> str:
-    """JSON that can stand in a script element of a page, whatever its strings hold.
+    """JSON for a script element, whatever its strings hold.
 
     ASCII only, so that no line separator of Unicode ends a line, and without the characters by
     which an element could end or a comment begin.
     """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.translate(_ESCAPES)
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)

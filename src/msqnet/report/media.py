@@ -26,20 +26,13 @@ if TYPE_CHECKING:
     """Called with (things done, things in all)."""
     from msqnet.video.reader import Video
 
-MAX_THUMBNAILS = 2500
-"""In a page: at about 5 kB each, as many as a browser opens at once."""
-
-MAX_THUMBNAILS_A_VIDEO = 24
-
-THUMBNAIL_PIXELS = 135
-"""Short side of a thumbnail."""
-
-PREVIEW_PIXELS = 360
-"""Short side of a preview; smaller videos keep their size."""
-
-PREVIEW_FRAME_SECONDS = 1 / 12
-"""Shortest time between two frames of a preview."""
-
+# In a page: at about 5 kB each, as many as a browser opens at once.
+_MAX_THUMBNAILS = 2500
+_MAX_THUMBNAILS_A_VIDEO = 24
+# Short sides; smaller videos keep their size.
+_THUMBNAIL_PIXELS, _PREVIEW_PIXELS = 135, 360
+# Shortest time between two frames of a preview.
+_PREVIEW_FRAME_SECONDS = 1 / 12
 _JPEG_QUALITY = 72
 _CRF = 32
 _NUM_FRAMES_BETWEEN_CHECKS = 48
@@ -68,13 +61,12 @@ def collect_media(
     writer: PreviewWriter,
     progress: Progress | None = None,
 ) -> list[VideoMedia]:
-    """Pictures and previews of videos, in their order.
+    """Pictures and previews of videos in their order; a video that is gone or broken gives a note.
 
-    Previews of the shortest videos are written first, so that as many as possible fit. A video that
-    is gone or broken gives a note.
+    Previews of the shortest videos are written first, so that as many as possible fit.
     """
     shortest = sorted(range(len(videos)), key=lambda i: videos[i].predictions.duration_seconds)
-    num_thumbnails = max(1, min(MAX_THUMBNAILS_A_VIDEO, MAX_THUMBNAILS // max(1, len(videos))))
+    num_thumbnails = max(1, min(_MAX_THUMBNAILS_A_VIDEO, _MAX_THUMBNAILS // max(1, len(videos))))
     media: dict[int, VideoMedia] = {}
     for number, index in enumerate(shortest, start=1):
         file, predictions = videos[index].file, videos[index].predictions
@@ -114,7 +106,7 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[f
         raise MissingExtra("a report", extra="report") from error
     found: list[tuple[float, str]] = []
     times = sorted(times_seconds)
-    with open_video(path, short_side_pixels=THUMBNAIL_PIXELS) as video:
+    with open_video(path, short_side_pixels=_THUMBNAIL_PIXELS) as video:
         frames = video.stream_at(times)
         for seconds in times:
             try:
@@ -154,13 +146,14 @@ class PreviewWriter:
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self.num_bytes = 0
-        self.num_left_out = 0
-        self._folder = folder
-        self._max_bytes = max_bytes
+        self.num_bytes = self.num_left_out = 0
+        self._folder, self._max_bytes = folder, max_bytes
 
     def write(self, video: Path) -> tuple[Path | None, str]:
-        """Write the preview of one video, or say why there is none: it does not fit any more.
+        """Write a small copy of a video without sound, or say why there is none.
+
+        It is H.264 with few pixels and few frames a second. Where it does not fit in what is left,
+        encoding stops, and no file is left behind.
 
         Raises:
             VideoError: the video cannot be read.
@@ -168,48 +161,35 @@ class PreviewWriter:
         if not self._max_bytes:
             return None, "previews are switched off"
         # A folder for each, so that the bytes that the encoder has written so far can be counted.
-        path = Path(tempfile.mkdtemp(dir=self._folder)) / "preview.mp4"
-        if not write_preview(video, path, max_bytes=self._max_bytes - self.num_bytes):
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        path, num_bytes_left = folder / "preview.mp4", self._max_bytes - self.num_bytes
+        with open_video(video, short_side_pixels=_PREVIEW_PIXELS) as source:
+            frames = _preview_frames(source)
+            last_seconds, first = next(frames)
+            height, width = first.shape[1:]
+            with VideoWriter(path, width=width, height=height, quality_crf=_CRF) as writer:
+                writer.write(_pixels(first), last_seconds)
+                for number, (last_seconds, frame) in enumerate(frames):
+                    writer.write(_pixels(frame), last_seconds)
+                    if number % _NUM_FRAMES_BETWEEN_CHECKS == 0:
+                        num_bytes = sum(item.stat().st_size for item in folder.iterdir())
+                        if num_bytes > num_bytes_left:
+                            break
+                end = source.duration_seconds
+                writer.close(end_seconds=end if end > last_seconds else None)
+        num_bytes = path.stat().st_size
+        if num_bytes > num_bytes_left:
+            path.unlink()
             self.num_left_out += 1
             allowed = f"{self._max_bytes / 1e6:g} MB"
             return None, f"it does not fit in the {allowed} that previews may take"
-        self.num_bytes += path.stat().st_size
+        self.num_bytes += num_bytes
         return path, ""
-
-
-def write_preview(video: Path, path: Path, *, max_bytes: int) -> bool:
-    """Write a small copy of a video without sound: H.264, few pixels, few frames a second.
-
-    Args:
-        path: the mp4 to write; nothing else lies in its folder.
-        max_bytes: where the file grows larger, encoding stops.
-
-    Returns:
-        Whether there is a preview; where it would be larger than allowed, no file is left behind.
-    """
-    with open_video(video, short_side_pixels=PREVIEW_PIXELS) as source:
-        frames = _preview_frames(source)
-        last_seconds, first = next(frames)
-        height, width = first.shape[1:]
-        with VideoWriter(path, width=width, height=height, quality_crf=_CRF) as writer:
-            writer.write(_pixels(first), last_seconds)
-            for number, (last_seconds, frame) in enumerate(frames):
-                writer.write(_pixels(frame), last_seconds)
-                if number % _NUM_FRAMES_BETWEEN_CHECKS == 0:
-                    num_bytes = sum(item.stat().st_size for item in path.parent.iterdir())
-                    if num_bytes > max_bytes:
-                        break
-            end = source.duration_seconds
-            writer.close(end_seconds=end if end > last_seconds else None)
-    if path.stat().st_size > max_bytes:
-        path.unlink()
-        return False
-    return True
 
 
 def _preview_frames(source: Video) -> Iterator[tuple[float, Tensor]]:
     """Frames at their own times, not nearer than a preview needs, as far as the file decodes."""
-    times = np.arange(0, source.duration_seconds, PREVIEW_FRAME_SECONDS).tolist()
+    times = np.arange(0, source.duration_seconds, _PREVIEW_FRAME_SECONDS).tolist()
     last = -1.0
     try:
         for seconds, frame in source.stream_at(times):

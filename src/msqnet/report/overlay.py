@@ -36,9 +36,8 @@ _PLAY_HEAD: Rgb = (255, 255, 255)
 _ABSENT_SHARE = 0.45
 _ELLIPSIS = "…"
 
+# Names and bars need this much; smaller pictures are enlarged in whole steps, or stand centred.
 MIN_PANEL_WIDTH_PIXELS = 320
-"""Names and bars need this much; smaller pictures are enlarged in whole steps, or stand centred."""
-
 _MAX_ENLARGED_HEIGHT_PIXELS = 960
 _MIN_TEXT_PIXELS = 12
 _LONG_SIDE_EMS = 64
@@ -84,7 +83,7 @@ class PixelBox:
 
     @property
     def middle(self) -> float:
-        """Halfway from top to bottom, where the text stands."""
+        """Halfway from top to bottom."""
         return (self.top + self.bottom) / 2
 
     def fill(self, draw: ImageDraw, colour: Rgb) -> None:
@@ -94,10 +93,9 @@ class PixelBox:
 
 @dataclass(frozen=True)
 class PanelLayout:
-    """Boxes of the panel; lists have one entry for each label that is shown, top to bottom.
+    """Boxes of the panel in pixels; lists have one entry for each label that is shown.
 
     Attributes:
-        width: pixels of the panel, that of the picture above it where this is wide enough.
         text_pixels: size of the type.
         bars: tracks of the bars for the scores now.
         numbers: boxes of the scores, flush right.
@@ -131,10 +129,7 @@ class PanelLayout:
 
 
 def picture_size(width: int, height: int) -> tuple[int, int]:
-    """The size at which a picture is shown: its own, or a multiple where it is small.
-
-    The first multiple that is as wide as the narrowest panel, unless that would be a tower.
-    """
+    """The size of a picture, or its first multiple as wide as a panel that is no tower."""
     factor = math.ceil(MIN_PANEL_WIDTH_PIXELS / width)
     factor = max(1, min(factor, _MAX_ENLARGED_HEIGHT_PIXELS // height))
     return width * factor, height * factor
@@ -143,18 +138,14 @@ def picture_size(width: int, height: int) -> tuple[int, int]:
 def text_size(width: int, height: int) -> int:
     """Pixels of the type in a panel of this width under a picture of this height.
 
-    It grows with the long side, since a picture is shown as large as the screen allows, and shrinks
-    again where a narrow picture would leave no room for names.
+    It grows with the long side, and shrinks where a narrow picture would leave no room for names.
     """
     wanted = max(width, height) / _LONG_SIDE_EMS
     return round(max(_MIN_TEXT_PIXELS, min(wanted, width / _NARROWEST_EMS)))
 
 
 def panel_layout(width: int, height: int, num_labels: int, name_pixels: float) -> PanelLayout:
-    """Lay out a panel of this width in pixels under a picture of this height.
-
-    The longest name of the labels takes `name_pixels` at `text_size`.
-    """
+    """Lay out a panel; the longest name of the labels takes `name_pixels` at `text_size`."""
     em = text_size(width, height)
     lay_out = _side_by_side if width >= _SIDE_BY_SIDE_EMS * em else _stacked
     layout = lay_out(width, em, num_labels, name_pixels)
@@ -241,8 +232,6 @@ class Panel:
             own = [item for item in predictions.segments if item.label == label]
             times = [(item.start_seconds, item.end_seconds) for item in own]
             self._spans.append(np.array(times, dtype=np.float64).reshape(-1, 2))
-        colours = [bytes.fromhex(colour.removeprefix("#")) for colour in LABEL_COLOURS]
-        self._colours: list[Rgb] = [(red, green, blue) for red, green, blue in colours]
         names = [shown_name(label) for label in self.labels]
         longest = max(self._font.getlength(name) for name in names)
         self.layout = panel_layout(width, height, len(names), longest)
@@ -274,7 +263,7 @@ class Panel:
             draw.text((box.left, box.middle), text, fill=PANEL_TEXT, font=self._font, anchor="lm")
         for lane in layout.lanes:
             lane.fill(draw, _TRACK)
-        for lane, spans, colour in zip(layout.lanes, self._spans, self._colours, strict=False):
+        for lane, spans, colour in zip(layout.lanes, self._spans, LABEL_COLOURS, strict=False):
             for start, end in spans.tolist():
                 left, right = self._x_of(start), self._x_of(end)
                 draw.rectangle((left, lane.top, max(left, right - 1), lane.bottom - 1), fill=colour)
@@ -318,9 +307,10 @@ class Panel:
 
     def _draw_bar(self, draw: ImageDraw, rank: int, score: float, *, is_present: bool) -> None:
         track, number = self.layout.bars[rank], self.layout.numbers[rank]
-        colour = self._colours[rank]
+        colour: str | Rgb = LABEL_COLOURS[rank]
         if not is_present:
-            mixed = _ABSENT_SHARE * np.array(colour) + (1 - _ABSENT_SHARE) * np.array(_TRACK)
+            pure = np.frombuffer(bytes.fromhex(LABEL_COLOURS[rank][1:]), np.uint8)
+            mixed = _ABSENT_SHARE * pure + (1 - _ABSENT_SHARE) * np.array(_TRACK)
             red, green, blue = (round(level) for level in mixed.tolist())
             colour = red, green, blue
         track.fill(draw, _TRACK)
@@ -376,9 +366,8 @@ def write_overlay(
 ) -> None:
     """Write a video with its scores under the picture, as an mp4 that appears when it is complete.
 
-    Frames keep their size and their times, and the sound is carried over. Of a damaged file, the
-    part that decodes is written. Memory is bounded whatever the length. `progress` is called with
-    the share that is done, from 0 to 1.
+    Frames keep their size and times, and the sound is carried over. Of a damaged file, the part
+    that decodes is written. `progress` is called with the share that is done, from 0 to 1.
 
     Raises:
         VideoError: the video cannot be read any more.

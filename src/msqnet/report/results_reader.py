@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msqnet.documents import read_json
 from msqnet.errors import DatasetError
 from msqnet.evaluation.row_metrics import METRICS_FILE, PER_LABEL_FILE
 from msqnet.evaluation.scored_rows import SCORES_FILE, ScoreTables, read_score_tables
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMELINE_FILE = "timeline.json"
-TIMELINE_VIDEOS = "videos"
 _JSON_SUFFIX = RESULT_SUFFIXES[0]
 
 
@@ -59,10 +58,8 @@ class EvaluationFolder:
 class Results:
     """Everything in a folder of results.
 
-    Attributes:
-        videos: in the order of the index, or by name.
-        evaluation: of rows.
-        timeline: `timeline.json` of an evaluation of whole videos.
+    `videos` are in the order of the index, or by name. `evaluation` is of rows, and `timeline` is
+    the `timeline.json` of an evaluation of whole videos.
     """
 
     folder: Path
@@ -86,7 +83,9 @@ def read_results(folder: Path, progress: Callable[[int, int], None] | None = Non
         raise DatasetError(f"{folder}: no such folder; give the one that --out named")
     videos, failures = _read_videos(folder, progress)
     evaluation = _read_evaluation(folder)
-    timeline = _read_json(folder / TIMELINE_FILE) if (folder / TIMELINE_FILE).exists() else None
+    timeline: dict[str, Any] | None = None
+    if (folder / TIMELINE_FILE).exists():
+        timeline = read_json(folder / TIMELINE_FILE, "evaluate again").members()
     if not (videos or failures or evaluation or timeline):
         raise DatasetError(
             f"{folder}: no results found (looked for {INDEX_FILE}, {METRICS_FILE}, {TIMELINE_FILE} "
@@ -103,7 +102,7 @@ def _read_videos(
     failed = [Failure(row.input, row.error) for row in rows if row.status == "error"]
     found = [(path, str(row.status)) for row in rows for path in _json_of(folder, row)]
     # Beside an index, results of another kind lie where an evaluation of whole videos puts them.
-    walked = sorted((folder / TIMELINE_VIDEOS if rows else folder).rglob(f"*{_JSON_SUFFIX}"))
+    walked = sorted((folder / "videos" if rows else folder).rglob(f"*{_JSON_SUFFIX}"))
     found += [(path, "ok") for path in walked if _is_result(path)]
     videos = []
     for number, (path, status) in enumerate(found, start=1):
@@ -134,7 +133,7 @@ def _is_result(path: Path) -> bool:
 def _read_evaluation(folder: Path) -> EvaluationFolder | None:
     if not (folder / METRICS_FILE).exists():
         return None
-    metrics = _read_json(folder / METRICS_FILE)
+    metrics = read_json(folder / METRICS_FILE, "evaluate again").members()
     if "definitions" not in metrics or not (folder / PER_LABEL_FILE).exists():
         raise DatasetError(
             f"{folder}: {METRICS_FILE} has no definitions or {PER_LABEL_FILE} is missing; "
@@ -144,13 +143,3 @@ def _read_evaluation(folder: Path) -> EvaluationFolder | None:
         per_label = list(csv.DictReader(file))
     has_scores = (folder / SCORES_FILE).exists()
     return EvaluationFolder(metrics, per_label, read_score_tables(folder) if has_scores else None)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path}: not JSON ({error}); evaluate again") from error
-    if not isinstance(document, dict):
-        raise DatasetError(f"{path}: found {type(document).__name__}, expected an object")
-    return document

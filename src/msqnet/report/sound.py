@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
-COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
-"""Codecs that mp4 holds and that players know there; all others become AAC."""
-
+# Codecs that mp4 holds and that players know there; all others become AAC.
+_COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
 _AAC_RATES = frozenset(
     {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 )
@@ -36,12 +35,9 @@ _logger = logging.getLogger(__name__)
 
 
 def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sound | None:
-    """The first sound track of a video, added to ``output`` as a stream.
+    """The first sound track of a video, added as a stream to an output with no packets yet.
 
-    Args:
-        path: the source; a folder of images has no sound.
-        output: the target; nothing was written to it yet.
-        start_seconds: time of the source, counted from its first frame, that becomes 0.
+    The time ``start_seconds`` of the source, counted from its first frame, becomes 0.
 
     Returns:
         None if there is no sound, or none that can be decoded; a warning says the latter.
@@ -78,11 +74,7 @@ def _first_frame_time(path: Path) -> Fraction:
 class Sound:
     """The packets of a sound track by their time in the written video, copied or encoded as AAC.
 
-    Args:
-        path: of the source, for messages.
-        source: closed by the caller.
-        output: gets a new stream.
-        zero: time on the source's clock that becomes 0.
+    The source is closed by the caller; its time ``zero``, on its own clock, becomes 0.
     """
 
     def __init__(
@@ -93,7 +85,7 @@ class Sound:
         self._track = track = source.streams.audio[0]
         self._time_base = track.time_base or Fraction(1, track.rate or _DEFAULT_RATE)
         self._shift = -round(zero / self._time_base)
-        self._is_copied = track.codec_context.codec.canonical_name in COPIED_CODECS
+        self._is_copied = track.codec_context.codec.canonical_name in _COPIED_CODECS
         if self._is_copied:
             self._stream = output.add_stream_from_template(track)
         else:

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import math
 
+# Of labels in the order in which they are shown: Okabe and Ito's set (2008), which can be told
+# apart with any colour vision, without its yellow, which is too light for marks on white. Colour is
+# never the only cue: marks have shapes, bars have names.
 LABEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Of labels in the order in which they are shown: Okabe and Ito's set (2008), which can be told
-apart with any colour vision, without its yellow, which is too light for marks on white. Colour is
-never the only cue: marks have shapes, bars have names."""
-
-OTHER_COLOUR = "#b4b8be"
-"""Of all labels without a colour of their own."""
-
-INK = "#1b2027"
-"""Of text and lines."""
-
-MUTED_INK = "#58616e"
-"""Of explanations: units, notes, lines that only guide the eye."""
-
+OTHER_COLOUR = "#b4b8be"  # of all labels without a colour of their own
+INK = "#1b2027"  # of text and lines
+MUTED_INK = "#58616e"  # of explanations: units, notes, lines that only guide the eye
 _MINUTE, _HOUR = 60, 3600
 _TICK_STEPS_SECONDS = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
@@ -44,13 +37,7 @@ def shown_name(label: str, max_letters: int | None = None) -> str:
 
 
 def format_time(seconds: float, decimals: int = 2, *, cut: bool = False) -> str:
-    """A time as ``m:ss.ss`` or ``h:mm:ss.ss``.
-
-    Args:
-        seconds: 0 or more.
-        decimals: of the seconds.
-        cut: cut the time off, as clocks do, instead of rounding it.
-    """
+    """A time as ``m:ss.ss`` or ``h:mm:ss.ss``, rounded, or ``cut`` off as clocks do."""
     scale = 10**decimals
     units = math.floor(seconds * scale + 1e-6) if cut else round(seconds * scale)
     whole, fraction = divmod(units, scale)
@@ -68,12 +55,7 @@ def format_length(seconds: float) -> str:
 
 
 def tick_times(duration_seconds: float, most: int) -> list[float]:
-    """Round times from 0 to the end of a video.
-
-    Args:
-        duration_seconds: of the video.
-        most: the number of steps between them at most, 1 or more.
-    """
+    """Round times from 0 to the end of a video, with at most ``most`` steps between them."""
     step = next(
         (step for step in _TICK_STEPS_SECONDS if duration_seconds / step <= most),
         duration_seconds / most,

@@ -45,9 +45,8 @@ _SIDEWAYS_DEGREES = (90, 270)
 def square_size(video: Video) -> tuple[int, int]:
     """(width, height) of a video's picture once its pixels are square.
 
-    `msqnet.video` gives frames upright, but with the pixels that are stored. These are not square
-    in files from DVDs, camcorders and broadcasts. The side that is too short is stretched, so that
-    no detail is lost.
+    Frames are upright, but their pixels are as stored: not square in files from DVDs, camcorders
+    and broadcasts. The side that is too short is stretched, so that no detail is lost.
     """
     if video.path.is_dir():
         return video.width, video.height
@@ -97,11 +96,11 @@ class VideoWriter:
 
     Args:
         path: the file to write; its folder exists.
-        width, height: pixels of the frames.
+        width: pixels of the frames.
+        height: as ``width``.
         audio_from: the source whose sound is carried over, copied where mp4 holds its codec, else
-            encoded as AAC. The sound is as long as the pictures at most.
-        start_seconds: time that becomes 0 in the file, for an interval of a video. All other times
-            count, as everywhere, from the first frame of the source.
+            encoded as AAC.
+        start_seconds: time of the source that becomes 0 in the file, for an interval of a video.
         quality_crf: constant quality, 0 (lossless) to 51; each 6 less about doubles the file.
 
     Raises:
@@ -162,14 +161,10 @@ class VideoWriter:
         self._open.__exit__(kind, error, trace)  # nothing is left in it after `close`
 
     def write(self, frame: NDArray[np.uint8], pts_seconds: float) -> None:
-        """Add a frame; it is shown until the next one's time.
-
-        Args:
-            frame: (H, W, 3) uint8 RGB, of the size given to the constructor.
-            pts_seconds: later than that of the frame before.
+        """Add a frame (H, W, 3) uint8 RGB; it is shown until the next one's time.
 
         Raises:
-            ShapeError: another shape or type, or a time that is not later.
+            ShapeError: another shape or type, or a time that is not later than the last one.
         """
         expected = (self.height, self.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -185,7 +180,7 @@ class VideoWriter:
     def close(self, end_seconds: float | None = None) -> None:
         """Complete the file and move it into place; once more does nothing.
 
-        Without an end in seconds, the last frame is shown for as long as the one before it.
+        Without an end, the last frame is shown for as long as the one before it.
 
         Raises:
             ShapeError: no frame was written, or the end is not behind the last one.

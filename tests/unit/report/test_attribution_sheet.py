@@ -8,10 +8,10 @@ import pytest
 
 from msqnet.explain.explainer import AttributionMaps
 from msqnet.report.attribution_sheet import (
-    MapColours,
     MapsOverTime,
     SheetRow,
     contact_sheet,
+    lay_over,
     sheet_frames,
     write_attribution_video,
 )
@@ -72,7 +72,7 @@ def test_where_nothing_was_looked_at_the_frame_is_grey_and_where_most_was_it_glo
     image = np.full((40, 60, 3), (200, 30, 30), np.uint8)
     heat = np.zeros((4, 6), np.float32)
     heat[1:3, 1:3] = 1
-    shown = MapColours().over(image, heat).astype(int)
+    shown = lay_over(image, heat).astype(int)
     cold, hot = shown[-1, -1], shown[20, 20]
     assert np.ptp(cold) == 0
     assert hot.sum() > cold.sum() + 100

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msqnet.errors import VideoError
-from msqnet.report.media import PreviewWriter, thumbnail_times, video_thumbnails, write_preview
+from msqnet.report.media import PreviewWriter, thumbnail_times, video_thumbnails
 from msqnet.video.reader import open_video
 from tests.unit.inference.brightness import BLACK, WHITE, write_truncated_video, write_video
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def test_preview_has_the_times_and_the_length_of_the_video(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mov", [BLACK] * 25 + [WHITE] * 25, fps=50, size=(64, 36))
-    assert write_preview(video, tmp_path / "preview.mp4", max_bytes=10**6)
-    with open_video(tmp_path / "preview.mp4") as preview:
+    path, why = PreviewWriter(tmp_path, max_bytes=10**6).write(video)
+    assert path is not None, why
+    with open_video(path) as preview:
         assert preview.duration_seconds == pytest.approx(1.0, abs=1e-4)
         assert preview.num_frames == 12  # of 50
         before, after = preview.frames_at([0.45, 0.55]).pixels.double().mean(dim=(1, 2, 3)).tolist()
@@ -27,8 +28,9 @@ def test_preview_has_the_times_and_the_length_of_the_video(tmp_path: Path) -> No
 
 def test_preview_of_a_large_video_is_small(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mov", [BLACK] * 2, size=(1280, 720))
-    assert write_preview(video, tmp_path / "preview.mp4", max_bytes=10**6)
-    with open_video(tmp_path / "preview.mp4") as preview:
+    path, why = PreviewWriter(tmp_path, max_bytes=10**6).write(video)
+    assert path is not None, why
+    with open_video(path) as preview:
         assert (preview.width, preview.height) == (640, 360)
 
 
@@ -44,8 +46,9 @@ def test_preview_that_grows_too_large_is_given_up(tmp_path: Path) -> None:
 
 def test_preview_of_a_damaged_file_is_what_decodes(tmp_path: Path) -> None:
     video = write_truncated_video(tmp_path / "a.mov", [100] * 60)
-    assert write_preview(video, tmp_path / "preview.mp4", max_bytes=10**6)
-    with open_video(tmp_path / "preview.mp4") as preview:
+    path, why = PreviewWriter(tmp_path, max_bytes=10**6).write(video)
+    assert path is not None, why
+    with open_video(path) as preview:
         assert 2 < preview.duration_seconds < 5
 
 
