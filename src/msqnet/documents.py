@@ -62,6 +62,13 @@ class Value:
             raise self.error("text in Unicode")
         return self.value
 
+    def score(self) -> float:
+        """A number from 0 to 1, which may be written as text."""
+        found = self.number()
+        if not 0 <= found <= 1:
+            raise self.error("a score from 0 to 1")
+        return found
+
     def number(self) -> float:
         """A finite number, which may be written as text."""
         if isinstance(self.value, str | int | float) and not isinstance(self.value, bool):
@@ -115,6 +122,21 @@ class JsonValue(Value):
             found = JsonValue(value, f"{found.place}: {name}", self.advice)
         return found
 
+    def elements_of(self, *names: str) -> Iterator[JsonValue]:
+        """Values of the list at `get`; none where it is missing or null."""
+        found = self.get(*names)
+        return iter(()) if found is None else found.elements()
+
+    def number_of(self, *names: str) -> float:
+        """The number at `get`; 0 where it is missing or null."""
+        found = self.get(*names)
+        return 0.0 if found is None else found.number()
+
+    def is_true(self, *names: str) -> bool:
+        """Whether the value at `get` is true; missing or null is false."""
+        found = self.get(*names)
+        return found is not None and found.truth()
+
     def require(self, name: str) -> JsonValue:
         """A value of an object that has to be there; `DatasetError` if it is not."""
         found = self.get(name)
@@ -159,7 +181,7 @@ class TableRow:
     Attributes:
         line: number of the line in the file that the row ends in.
         cells: text by column; of columns of the same name, the first.
-        advice: what to do if the table is not as it should be.
+        advice: what to do if the table is malformed.
     """
 
     path: Path

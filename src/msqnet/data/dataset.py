@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 def read_window(
     record: Record, config: ClipConfig, rng: np.random.Generator | None = None
 ) -> Frames:
-    """The frames of one row.
-
-    Args:
-        record: a row; without start or end its whole video counts.
-        config: gives the number of frames and the size to decode at.
-        rng: draws a random frame of each of the T equal segments; without it the centre one.
+    """The frames of one row: from each of T equal segments a frame that `rng` draws, or its centre.
 
     Raises:
         VideoError: the video cannot be read.

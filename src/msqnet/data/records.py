@@ -28,19 +28,19 @@ class Record:
     """One row of a table: one labelled window of one video.
 
     Attributes:
-        row: Number of the row as a spreadsheet shows it: the header is row 1, the first clip row 2.
-            In a folder per label, which has no rows, the clips are counted in the same way.
-        path: Absolute place of the video, a relative path being taken from the table's folder.
-        relative_path: The path as it was written.
-        labels: Labels seen in the window.
-        annotated: Labels whose presence or absence is known, `labels` included; None where every
+        row: number of the row as a spreadsheet shows it: the first clip is row 2. Clips of a folder
+            per label, which has no rows, are counted in the same way.
+        path: absolute path of the video; a relative one starts at the table's folder.
+        relative_path: the path as it was written.
+        labels: seen in the window.
+        annotated: labels whose presence or absence is known, `labels` included; None where every
             label was checked.
         start_seconds: None is the start of the video.
-        end_seconds: Itself not part of the window; None is the end of the video.
-        split: Empty where the row belongs to none.
-        group: Scene, subject or recording: rows of one group never stand on both sides of a split.
-        actor: Who acts, such as human or mouse.
-        source: The data set that the row comes from.
+        end_seconds: itself not part of the window; None is the end of the video.
+        split: may be empty.
+        group: scene, subject or recording: rows of one group never stand on both sides of a split.
+        actor: such as human or mouse.
+        source: the data set that the row comes from.
     """
 
     row: int
@@ -66,11 +66,11 @@ class Problem:
     """One problem of a table.
 
     Attributes:
-        row: Number of the row as a spreadsheet shows it; None where the table as a whole is meant.
-        kind: Short fixed name, such as `missing` or `duplicate`.
-        message: What was found and what to do.
-        severity: Rows with an `error` cannot be used; a `warning` is worth a look.
-        path: The video as the table names it; empty where no single video is meant.
+        row: number of the row as a spreadsheet shows it; None for the table as a whole.
+        kind: short fixed name, such as `missing` or `duplicate`.
+        message: what was found and what to do.
+        severity: rows with an `error` cannot be used; a `warning` is worth a look.
+        path: the video as the table names it; empty where no single video is meant.
     """
 
     row: int | None
@@ -91,11 +91,7 @@ class ClipTable:
         return len(self.records)
 
     def select(self, split: str | None = None) -> ClipTable:
-        """The rows of one split; all rows for None.
-
-        Raises:
-            DatasetError: no row belongs to that split.
-        """
+        """The rows of one split, all rows for None; `DatasetError` if there are none."""
         if split is None:
             return self
         chosen = tuple(record for record in self.records if record.split == split)
@@ -125,20 +121,13 @@ class ClipTable:
         return tuple(sorted({name for record in self.records for name in record.labels}))
 
     def targets(self, label_set: LabelSet) -> NDArray[np.float32]:
-        """Targets of the K labels of a set in every row; other labels are left out.
-
-        Returns:
-            (V, K) float32: 1 seen, 0 known to be absent, `UNKNOWN` not annotated.
-        """
+        """(V, K) float32 of V rows and K labels: 1 seen, 0 known to be absent, else `UNKNOWN`."""
         values = np.full((len(self.records), len(label_set)), UNKNOWN, dtype=np.float32)
         for index, record in enumerate(self.records):
-            if record.annotated is None:
-                values[index] = 0.0
-            else:
-                known = [name for name in record.annotated if name in label_set]
-                values[index, label_set.indices(known)] = 0.0
-            seen = [name for name in record.labels if name in label_set]
-            values[index, label_set.indices(seen)] = 1.0
+            values[index] = 0.0 if record.annotated is None else UNKNOWN
+            for names, value in ((record.annotated or (), 0.0), (record.labels, 1.0)):
+                columns = label_set.indices(name for name in names if name in label_set)
+                values[index, columns] = value
         return values
 
     def clip_ids(self) -> list[str]:
@@ -149,10 +138,10 @@ class ClipTable:
         ]
 
     def group_ids(self) -> list[str]:
-        """The group of each row, or its file where none is given: the unit when rows are split.
+        """The group of each row, or its file where it has none: the unit when rows are split.
 
-        Rows of one file always share one id, and so do groups that share a file. An id is the name
-        of the group, or of the file, that comes first in the table.
+        Rows of one file share one id, and so do groups that share a file. An id is the name of the
+        group, or of the file, that comes first in the table.
         """
         return list(self._group_ids)
 

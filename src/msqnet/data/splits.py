@@ -7,7 +7,6 @@ of rows. Afterwards single groups are moved as long as that puts a label into a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _UNASSIGNED = -1
 _TRAIN, _VALIDATION = 0, 1
-_MIN_FOLDS = 2
 
 
 def grouped_validation_split(
@@ -37,13 +35,11 @@ def grouped_validation_split(
     Args:
         table: V rows.
         label_set: the labels to balance.
-        share: about this share of the rows, and of each label's rows, is set aside; 0 to below 1.
-            0 sets nothing aside.
+        share: part of the rows, and of each label's rows, to set aside; 0 (nothing) to below 1.
         seed: breaks ties; the same table and seed give the same parts.
 
     Returns:
-        Positions of the training rows and of the validation rows in the table, each (V',) int64,
-        increasing.
+        Positions of the training rows and of the validation rows, each (V',) int64, increasing.
 
     Raises:
         ConfigError: the share is out of range.
@@ -51,9 +47,9 @@ def grouped_validation_split(
     """
     if not 0 <= share < 1:
         raise ConfigError(f"validation share {share}: expected at least 0 and less than 1")
-    groups = _Groups.of(table, label_set)
     if share == 0:
         return np.arange(len(table)), np.zeros(0, dtype=np.int64)
+    groups = _Groups(table, label_set, [1 - share, share], seed)
     is_lone = (groups.num_positives > 0).sum(axis=0) == 1  # (K,): one group alone shows the label
     may_leave = ~(groups.num_positives[:, is_lone] > 0).any(axis=1)  # (G,)
     if not may_leave.any():
@@ -62,10 +58,9 @@ def grouped_validation_split(
             f"{len(groups.num_rows)} group(s) or files is the only one that shows some label; add "
             "videos, or set the validation share to 0"
         )
-    part_of_group = np.full(len(groups.num_rows), _UNASSIGNED)
-    part_of_group[~may_leave] = _TRAIN
-    dealer = _Dealer(groups, np.array([1 - share, share]), part_of_group, seed)
-    part = dealer.deal()
+    for group in np.flatnonzero(~may_leave).tolist():
+        groups.place(group, _TRAIN)
+    part = groups.deal()
     if not (part == _VALIDATION).any():
         smallest = np.where(may_leave, groups.num_rows, np.iinfo(np.int64).max).argmin()
         part[smallest] = _VALIDATION
@@ -85,13 +80,7 @@ def grouped_folds(
     """Number the rows for cross-validation: fold f is validated by a model trained on all others.
 
     While a group that alone shows some label is held out, nothing is left to learn that label from,
-    but its other labels are validated.
-
-    Args:
-        table: V rows.
-        label_set: the labels to balance over the folds.
-        num_folds: at least 2.
-        seed: as for `grouped_validation_split`.
+    but its other labels are validated. Labels are balanced over the folds; the seed breaks ties.
 
     Returns:
         (V,) int64, 0 to ``num_folds - 1``.
@@ -100,24 +89,21 @@ def grouped_folds(
         ConfigError: less than 2 folds.
         DatasetError: fewer groups than folds.
     """
-    if num_folds < _MIN_FOLDS:
-        raise ConfigError(f"{num_folds} fold(s): expected at least {_MIN_FOLDS}")
-    groups = _Groups.of(table, label_set)
+    if num_folds < 2:
+        raise ConfigError(f"{num_folds} fold(s): expected at least 2")
+    groups = _Groups(table, label_set, [1 / num_folds] * num_folds, seed)
     num_groups = len(groups.num_rows)
     if num_groups < num_folds:
         raise DatasetError(
             f"{table.path}: {num_groups} group(s) or files can be held out, which is less than "
             f"{num_folds} folds; use fewer folds, or add videos"
         )
-    part_of_group = np.full(num_groups, _UNASSIGNED)
-    fold_of_group = _Dealer(groups, np.full(num_folds, 1 / num_folds), part_of_group, seed).deal()
-    folds: NDArray[np.int64] = fold_of_group[groups.of_row]
+    folds: NDArray[np.int64] = groups.deal()[groups.of_row]
     return folds
 
 
-@dataclass(frozen=True)
 class _Groups:
-    """What G groups hold.
+    """G groups of the V rows of a table, and their dealing to F parts by shares that sum to 1.
 
     Attributes:
         of_row: (V,) int64, the group of each row.
@@ -125,66 +111,45 @@ class _Groups:
         num_positives: (G, K) int64, rows in which the label is seen.
     """
 
-    of_row: NDArray[np.int64]
-    num_rows: NDArray[np.int64]
-    num_positives: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, table: ClipTable, label_set: LabelSet) -> _Groups:
+    def __init__(
+        self, table: ClipTable, label_set: LabelSet, shares: list[float], seed: int
+    ) -> None:
         number_of: dict[str, int] = {}
         ids = (number_of.setdefault(name, len(number_of)) for name in table.group_ids())
-        of_row = np.fromiter(ids, dtype=np.int64, count=len(table))
-        positives = np.zeros((len(number_of), len(label_set)), dtype=np.int64)
-        np.add.at(positives, of_row, table.targets(label_set) == 1)
-        return cls(of_row, np.bincount(of_row, minlength=len(number_of)), positives)
-
-
-class _Dealer:
-    """Deals groups out to F parts by their shares, (F,), which sum to 1.
-
-    ``part_of_group`` is (G,) int64: the part of groups that are placed already, else -1. The seed
-    breaks ties.
-    """
-
-    def __init__(
-        self,
-        groups: _Groups,
-        shares: NDArray[np.float64],
-        part_of_group: NDArray[np.int64],
-        seed: int,
-    ) -> None:
-        self._rows = groups.num_rows
-        self._positives = groups.num_positives
-        self._part_of_group = part_of_group.copy()
-        self._is_free = part_of_group == _UNASSIGNED
+        self.of_row = np.fromiter(ids, dtype=np.int64, count=len(table))
+        self.num_rows = np.bincount(self.of_row, minlength=len(number_of))
+        self.num_positives = np.zeros((len(number_of), len(label_set)), dtype=np.int64)
+        np.add.at(self.num_positives, self.of_row, table.targets(label_set) == 1)
+        self._part = np.full(len(number_of), _UNASSIGNED)
         # A random order once, then stable sorting: ties are broken the same way everywhere.
-        self._order = np.random.default_rng(seed).permutation(len(self._rows))
-        num_labels = self._positives.shape[1]
-        self._lacking_rows = shares * self._rows.sum()  # (F,)
-        self._lacking = shares[:, None] * self._positives.sum(axis=0)  # (F, K)
-        self._num_groups = np.zeros((len(shares), num_labels), dtype=np.int64)
-        for group in np.flatnonzero(~self._is_free):
-            self._place(int(group), int(part_of_group[group]))
+        self._order = np.random.default_rng(seed).permutation(len(number_of))
+        share = np.array(shares)
+        self._lacking_rows = share * self.num_rows.sum()  # (F,)
+        self._lacking = share[:, None] * self.num_positives.sum(axis=0)  # (F, K)
+        self._num_groups = np.zeros((len(shares), len(label_set)), dtype=np.int64)
 
     def deal(self) -> NDArray[np.int64]:
-        """(G,) int64: the part of each group."""
-        is_open = self._is_free.copy()
+        """(G,) int64: the part of each group; those that are placed already stay."""
+        is_free = self._part == _UNASSIGNED
+        is_open = is_free.copy()
         while True:
-            num_open = (self._positives[is_open] > 0).sum(axis=0)  # (K,)
+            num_open = (self.num_positives[is_open] > 0).sum(axis=0)  # (K,)
             if not num_open.any():
                 break
             label = int(np.where(num_open > 0, num_open, np.iinfo(np.int64).max).argmin())
             # Groups with the label that are still to be dealt, those with most of it first.
-            holders = self._order[is_open[self._order] & (self._positives[self._order, label] > 0)]
-            by_count = np.argsort(-self._positives[holders, label], kind="stable")
+            holders = self._order[
+                is_open[self._order] & (self.num_positives[self._order, label] > 0)
+            ]
+            by_count = np.argsort(-self.num_positives[holders, label], kind="stable")
             for group in holders[by_count].tolist():
-                self._place(group, self._best_part(label, int(num_open[label])))
+                self.place(group, self._best_part(label, int(num_open[label])))
                 is_open[group] = False
                 num_open[label] -= 1
-        for group in sorted(self._order[is_open[self._order]], key=lambda g: -self._rows[g]):
-            self._place(int(group), int(self._lacking_rows.argmax()))
-        self._repair()
-        return self._part_of_group
+        for group in sorted(self._order[is_open[self._order]], key=lambda g: -self.num_rows[g]):
+            self.place(int(group), int(self._lacking_rows.argmax()))
+        self._repair(self._order[is_free[self._order]].tolist())
+        return self._part
 
     def _best_part(self, label: int, num_left: int) -> int:
         parts = np.arange(len(self._lacking_rows))
@@ -196,25 +161,25 @@ class _Dealer:
         )
         return int(candidates[need[0]])
 
-    def _place(self, group: int, part: int, sign: int = 1) -> None:
+    def place(self, group: int, part: int, sign: int = 1) -> None:
         """Put a group into a part; with sign -1, take it back."""
-        self._part_of_group[group] = part
-        self._lacking_rows[part] -= sign * self._rows[group]
-        self._lacking[part] -= sign * self._positives[group]
-        self._num_groups[part] += sign * (self._positives[group] > 0)
+        self._part[group] = part
+        self._lacking_rows[part] -= sign * self.num_rows[group]
+        self._lacking[part] -= sign * self.num_positives[group]
+        self._num_groups[part] += sign * (self.num_positives[group] > 0)
 
-    def _repair(self) -> None:
+    def _repair(self, movable: list[int]) -> None:
         """Move single groups while that puts more labels into more parts."""
         has_moved = True
         while has_moved and not (self._num_groups > 0).all():
             has_moved = False
-            for group in self._order[self._is_free[self._order]].tolist():
-                held = self._positives[group] > 0
-                here = int(self._part_of_group[group])
+            for group in movable:
+                held = self.num_positives[group] > 0
+                here = int(self._part[group])
                 num_lost = int((self._num_groups[here][held] == 1).sum())
                 num_won = (self._num_groups[:, held] == 0).sum(axis=1)  # (F,)
                 best = int(num_won.argmax())
                 if int(num_won[best]) > num_lost:
-                    self._place(group, here, -1)
-                    self._place(group, best)
+                    self.place(group, here, -1)
+                    self.place(group, best)
                     has_moved = True

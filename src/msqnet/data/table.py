@@ -52,10 +52,7 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_table(path: str | Path) -> ClipTable:
-    """Read a table of labelled clips; the videos themselves are not opened.
-
-    Args:
-        path: a ``.csv``, ``.tsv`` or ``.parquet`` file, or a folder with one folder per label.
+    """Read a table of labelled clips, or a folder per label; the videos are not opened.
 
     Raises:
         DatasetError: no such file, a column is missing, no rows, or malformed rows, which are all
@@ -67,9 +64,8 @@ def read_table(path: str | Path) -> ClipTable:
         is_folder = any(problem.row is None for problem in errors)
         what = "clip(s) in the wrong place" if is_folder else "malformed row(s)"
         lines = [f"{path}: {len(errors)} {what}:"]
-        for problem in errors[:_NUM_ROWS_IN_ERRORS]:
-            place = "" if problem.row is None else f"row {problem.row}: "
-            lines.append(f"  {place}{problem.message};")
+        for error in errors[:_NUM_ROWS_IN_ERRORS]:
+            lines.append(f"  {'' if error.row is None else f'row {error.row}: '}{error.message};")
         if len(errors) > _NUM_ROWS_IN_ERRORS:
             lines.append(f"  ... and {len(errors) - _NUM_ROWS_IN_ERRORS} more;")
         lines.append("correct them and try again ('msqnet check' lists everything that is wrong)")
@@ -82,8 +78,7 @@ def read_table(path: str | Path) -> ClipTable:
 def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
     """Read the well-formed rows of a table as `read_table` does, and list problems of the others.
 
-    Raises:
-        DatasetError: no such file, not a table, or a required column is missing.
+    `DatasetError` if there is no such file, it is no table, or a required column is missing.
     """
     path = Path(path)
     if path.is_dir():
@@ -199,12 +194,9 @@ def _read_parquet(path: Path) -> _Sheet:
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path}: not a readable Parquet table ({error})") from error
-    columns = [
-        ["" if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
-        for column in (frame.iloc[:, position] for position in range(frame.shape[1]))
-    ]
-    header = _normalize_header(str(name) for name in frame.columns)
-    return _Sheet(header, enumerate(zip(*columns, strict=True), start=2))
+    cells = frame.astype(object).map(str).where(frame.notna(), "")
+    rows = enumerate(cells.itertuples(index=False, name=None), start=2)
+    return _Sheet(_normalize_header(map(str, frame.columns)), rows)
 
 
 def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, ...]]:
@@ -307,12 +299,8 @@ class _Row:
 def write_table(records: Iterable[Record], path: str | Path) -> None:
     """Write rows so that `read_table` gives them back; an existing table is replaced at once.
 
-    Videos in the table's folder, or below, are written relative to it, so that both can move
-    together; all others by their absolute path. Rows are numbered anew, from 2.
-
-    Args:
-        records: at least one.
-        path: a ``.csv``, ``.tsv`` or ``.parquet`` file; its folder is made.
+    Paths of videos below the table's folder are relative to it, so that both can move together;
+    others are absolute. Rows are numbered anew, from 2. The folder of the table is made.
 
     Raises:
         DatasetError: another suffix, no rows, or a name that a table cannot hold.

@@ -16,14 +16,14 @@ import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.data.table import scan_table
 from msqnet.errors import EmptyVideo, VideoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     Progress = Callable[[int, int], None]
@@ -44,14 +44,18 @@ class CheckReport:
     """The result of a check.
 
     Attributes:
-        problems: By row; those of the table as a whole come last.
-        num_rows: Malformed rows included.
-        num_files: Distinct videos among them.
+        problems: in order of their rows; those of the table as a whole come last.
+        num_rows: malformed rows included.
+        num_files: distinct videos among them.
     """
 
     problems: tuple[Problem, ...]
     num_rows: int
     num_files: int
+
+    def __post_init__(self) -> None:
+        rows = sorted(self.problems, key=lambda problem: (problem.row is None, problem.row or 0))
+        object.__setattr__(self, "problems", tuple(rows))
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -74,8 +78,7 @@ def check_path(
 ) -> CheckReport:
     """Check a table from its file or folder, malformed rows included, as `check_table` does.
 
-    Raises:
-        DatasetError: no such file, not a table, or a required column is missing.
+    `DatasetError` if there is no such file, it is no table, or a required column is missing.
     """
     table, problems = scan_table(path)
     report = check_table(table, decode=decode, progress=progress)
@@ -83,7 +86,7 @@ def check_path(
     num_rows = report.num_rows + len(malformed)
     if num_rows == 0:
         problems += (Problem(None, "empty", "there is no clip in it", "error"),)
-    return CheckReport(_in_order((*problems, *report.problems)), num_rows, report.num_files)
+    return CheckReport((*problems, *report.problems), num_rows, report.num_files)
 
 
 def check_table(
@@ -113,21 +116,13 @@ def check_table(
                 progress(number, len(records_of))
     for find in (_find_duplicates, _find_labelling, _find_split_leaks, _find_untrained):
         problems.extend(find(table))
-    return CheckReport(_in_order(problems), len(table), len(records_of))
+    return CheckReport(tuple(problems), len(table), len(records_of))
 
 
-def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(sorted(problems, key=lambda problem: (problem.row is None, problem.row or 0)))
+class _FileState(NamedTuple):
+    """The state of one video: the kind of problem if no frame can be had, and what is wrong.
 
-
-@dataclass(frozen=True)
-class _FileState:
-    """The state of one video.
-
-    Attributes:
-        kind: kind of problem if no frame can be had, else None.
-        message: what is wrong with the file; empty where nothing is.
-        duration_seconds: time up to which frames decode; None where the file was not opened.
+    Frames decode up to `duration_seconds`; None where the file was not opened.
     """
 
     path: Path
@@ -161,7 +156,7 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
                 message = str(error)
             if video.is_damaged and not message:
                 message = f"{path}: the end of the file is damaged"
-            # Decoding shows where a damaged file ends, so the duration is asked for once more.
+            # The duration is read again: decoding shows where a damaged file ends.
             return _FileState(path, None, message, video.duration_seconds)
     except EmptyVideo as error:
         return _FileState(path, "empty", str(error))
@@ -170,16 +165,14 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
 
 
 def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
-    if state.kind is not None:
-        yield _problem(record, state.kind, state.message, "error")
-        return
-    duration = state.duration_seconds
+    _, kind, message, duration = state
+    if kind is not None:
+        yield _problem(record, kind, message, "error")
     if duration is None:
         return
     start, end = record.start_seconds or 0.0, record.end_seconds
-    is_cut = end is None or end > duration
-    if state.message and is_cut:
-        message = f"{state.message}; frames decode up to {duration:.3f} s"
+    if message and (end is None or end > duration):
+        message += f"; frames decode up to {duration:.3f} s"
         yield _problem(record, "unreadable", message, "error")
     elif start >= duration:
         message = f"the window starts at {start:g} s, the video ends at {duration:.3f} s"

@@ -12,10 +12,9 @@ import math
 import mimetypes
 import re
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msqnet.documents import read_json
 from msqnet.errors import ConfigError, DatasetError, VideoError
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import AnnotatedVideo, Annotations
 
     Videos = Sequence[AnnotatedVideo]
+    Row = Mapping[str, str]
 
 _BASE_URL = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
+_PROFILE = f"{_BASE_URL}/camtrap-dp-profile.json"
 _CHOICES = {
     "sampling_design": (
         *("simpleRandom", "systematicRandom", "clusteredRandom"),
@@ -81,8 +82,7 @@ OPTIONS = {
 _NUM_NAMED = 3
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """All of a package but its observations.
 
     Attributes:
@@ -93,9 +93,9 @@ class Metadata:
         notes: what was assumed or left out.
     """
 
-    media: tuple[Mapping[str, str], ...]
-    deployments: tuple[Mapping[str, str], ...]
-    row_of: Mapping[Path, Mapping[str, str]]
+    media: Sequence[Row]
+    deployments: Sequence[Row]
+    row_of: Mapping[Path, Row]
     descriptor: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -104,11 +104,8 @@ def metadata_of_package(annotations: Annotations, folder: Path, package: str) ->
     """Metadata as the package in the folder `package` has them, for other observations.
 
     Further resources of the package stay if they stand in its descriptor; a note counts others.
-
-    Raises:
-        ConfigError: both are the same folder.
-        DatasetError: a file that cannot be used, a video that the package does not have, or two
-            videos that are the same media file.
+    `ConfigError` if both are one folder, `DatasetError` for a file that cannot be used, or a video
+    that is not one media file of the package.
     """
     source = Path(package)
     if source.absolute() == folder.absolute():
@@ -128,27 +125,24 @@ def metadata_of_package(annotations: Annotations, folder: Path, package: str) ->
     ]
     kept = [resource.value for resource in others if resource.get("data") is not None]
     project = {name: value.value for name, value in found.require("project").items()}
-    descriptor = {
-        **{name: value.value for name, value in found.items()},
+    descriptor = {name: value.value for name, value in found.items()} | {
         "resources": [*_resources(annotations, row_of), *kept],
-        "profile": f"{_BASE_URL}/camtrap-dp-profile.json",
+        "profile": _PROFILE,
         "created": format_time(datetime.now(UTC)),
         "project": project | {"observationLevel": ["media"]},
     }
+    num_left_out = len(others) - len(kept)
     notes = {
         f"media files that the package expects in {folder}, as they are in {source}": sum(
             "://" not in row["filePath"] for row in media
         ),
-        "tables of the package beside those of the standard, which are left out": len(others)
-        - len(kept),
+        "tables of the package beside those of the standard, which are left out": num_left_out,
     }
-    media_rows, deployment_rows = (tuple(r.cells for r in rows) for rows in (media, deployments))
+    media_rows, deployment_rows = ([r.cells for r in rows] for rows in (media, deployments))
     return Metadata(media_rows, deployment_rows, row_of, descriptor, count_notes(notes))
 
 
-def _rows_by_path(
-    videos: Videos, media: Sequence[TableRow], source: Path
-) -> dict[Path, Mapping[str, str]]:
+def _rows_by_path(videos: Videos, media: Sequence[TableRow], source: Path) -> dict[Path, Row]:
     """The row of each video, by its place or else by its name."""
     by_place: dict[Path, list[TableRow]] = {}
     by_name: dict[str, list[TableRow]] = {}
@@ -158,7 +152,7 @@ def _rows_by_path(
         for name in {written, row["fileName"]} - {""}:
             by_name.setdefault(name, []).append(row)
         by_place.setdefault(Reading(source).video_path(row["filePath"]), []).append(row)
-    row_of: dict[Path, Mapping[str, str]] = {}
+    row_of: dict[Path, Row] = {}
     for path in (video.path for video in videos):
         found = by_place.get(path) or by_name.get(path.name, [])
         if len(found) != 1:
@@ -171,13 +165,10 @@ def _rows_by_path(
     return row_of
 
 
-def metadata_of_videos(
-    annotations: Annotations, folder: Path, options: Mapping[str, str]
-) -> Metadata:
+def metadata_of_videos(annotations: Annotations, folder: Path, options: Row) -> Metadata:
     """Metadata by options and by the files; the package is named by its folder.
 
-    Raises:
-        ConfigError: an option that does not fit, or one that is needed and not given.
+    `ConfigError` for an option that does not fit, or one that is needed and not given.
     """
     videos = annotations.videos
     for name, values in _CHOICES.items():
@@ -196,34 +187,32 @@ def metadata_of_videos(
     deployments = _deployments(videos, starts, row_of, options)
     num_outside = sum(not path.is_relative_to(folder.absolute()) for path in row_of)
     is_assumed = not {"deployment_start", "deployment_end"} <= set(options)
+    num_deployments = len(deployments)
     notes = {
         "videos whose time of recording is the creation_time of their file, which some cameras "
         "set in local time or at the end of the recording": len(starts)
-        if "recorded" not in options
-        else 0,
+        * ("recorded" not in options),
         "videos that are not in the folder of the package; it expects them in its folder media/, "
         "so copy or link them there, or take --option base_url=...": num_outside
-        if "base_url" not in options
-        else 0,
+        * ("base_url" not in options),
         "deployments that are said to last as long as their videos; --option "
-        "deployment_start=... and deployment_end=... change that": len(deployments) * is_assumed,
-        "deployments that are said to be at the same place": len(deployments)
-        if len(deployments) > 1
-        else 0,
+        "deployment_start=... and deployment_end=... change that": num_deployments * is_assumed,
+        "deployments that are said to be at the same place": num_deployments
+        * (num_deployments > 1),
     }
     descriptor = _new_descriptor(annotations, row_of, deployments, folder, options)
-    return Metadata(tuple(row_of.values()), deployments, row_of, descriptor, count_notes(notes))
+    return Metadata(list(row_of.values()), deployments, row_of, descriptor, count_notes(notes))
 
 
 def _media_rows(
-    videos: Videos, starts: Mapping[Path, datetime], folder: Path, options: Mapping[str, str]
-) -> dict[Path, Mapping[str, str]]:
+    videos: Videos, starts: Mapping[Path, datetime], folder: Path, options: Row
+) -> dict[Path, Row]:
     """The row of each video; its file is below the package or at an address."""
     is_public = choose(options, "public", ("false", "true"))
     home = folder.absolute()
     num_named = Counter(v.path.name for v in videos if not v.path.is_relative_to(home))
     num_outside = 0
-    row_of: dict[Path, Mapping[str, str]] = {}
+    row_of: dict[Path, Row] = {}
     for video in videos:
         path = video.path
         if path.is_relative_to(home):
@@ -257,7 +246,7 @@ def time_option(options: Mapping[str, str], name: str) -> datetime | None:
         raise ConfigError(f"option {name}={options[name]}: expected {TIME_HELP}") from error
 
 
-def _starts(videos: Videos, folder: Path, options: Mapping[str, str]) -> Mapping[Path, datetime]:
+def _starts(videos: Videos, folder: Path, options: Row) -> Mapping[Path, datetime]:
     """When videos were recorded; all options that are needed and not given are named at once."""
     recorded = time_option(options, "recorded")
     if recorded is not None and len(videos) != 1:
@@ -267,15 +256,10 @@ def _starts(videos: Videos, folder: Path, options: Mapping[str, str]) -> Mapping
         )
     found = {video.path: recorded or creation_time(video.path) for video in videos}
     undated = [path.name for path, time in found.items() if time is None]
-    is_needed = {
-        "deployment": any(not video.group for video in videos),
-        "recorded": undated and len(videos) == 1,
-    }
-    needed = [
-        example
-        for name, example in _EXAMPLES.items()
-        if name not in options and is_needed.get(name, True)
-    ]
+    given = set(options)
+    given |= {"deployment"} if all(video.group for video in videos) else set()
+    given |= set() if undated and len(videos) == 1 else {"recorded"}
+    needed = [example for name, example in _EXAMPLES.items() if name not in given]
     if needed:
         raise ConfigError(
             f"{folder}: Camtrap DP asks for what videos do not say; add --option "
@@ -315,11 +299,8 @@ def last_seconds(video: AnnotatedVideo) -> float:
 
 
 def _deployments(
-    videos: Videos,
-    starts: Mapping[Path, datetime],
-    row_of: Mapping[Path, Mapping[str, str]],
-    options: Mapping[str, str],
-) -> tuple[dict[str, str], ...]:
+    videos: Videos, starts: Mapping[Path, datetime], row_of: Mapping[Path, Row], options: Row
+) -> list[Row]:
     """One row a deployment; it lasts as long as its videos unless options say more."""
     begin, end = time_option(options, "deployment_start"), time_option(options, "deployment_end")
     spans: dict[str, tuple[datetime, datetime]] = {}
@@ -329,7 +310,7 @@ def _deployments(
         name = row_of[video.path]["deploymentID"]
         first, latest = spans.get(name, (start, last))
         spans[name] = min(first, start), max(latest, last)
-    return tuple(
+    return [
         {
             "deploymentID": name,
             "latitude": options["latitude"],
@@ -338,32 +319,25 @@ def _deployments(
             "deploymentEnd": format_time(end or last),
         }
         for name, (start, last) in spans.items()
-    )
+    ]
 
 
 def _new_descriptor(
     annotations: Annotations,
-    row_of: Mapping[Path, Mapping[str, str]],
-    deployments: Sequence[Mapping[str, str]],
+    row_of: Mapping[Path, Row],
+    deployments: Sequence[Row],
     folder: Path,
-    options: Mapping[str, str],
+    options: Row,
 ) -> dict[str, Any]:
     times = [
         parse_time(row[f"deployment{edge}"]) for row in deployments for edge in ("Start", "End")
     ]
-    points = sorted({(float(row["longitude"]), float(row["latitude"])) for row in deployments})
-    species = [
-        options.get("species", ""),
-        *(
-            modifier.partition(":")[2]
-            for event in annotations.events()
-            for modifier in event.modifiers
-            if modifier.startswith("scientificName:")
-        ),
-    ]
+    modifiers = [part for event in annotations.events() for part in event.modifiers]
+    named = [part.partition(":") for part in modifiers]
+    species = [options.get("species", ""), *(v for name, _, v in named if name == "scientificName")]
     return {
         "resources": _resources(annotations, row_of),
-        "profile": f"{_BASE_URL}/camtrap-dp-profile.json",
+        "profile": _PROFILE,
         # Names of packages have lower case letters, digits, "-", "_" and "." only.
         "name": re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
         or "camtrap-dp",
@@ -377,7 +351,10 @@ def _new_descriptor(
             "individualAnimals": any(event.subject for event in annotations.events()),
             "observationLevel": ["media"],
         },
-        "spatial": {"type": "MultiPoint", "coordinates": [list(point) for point in points]},
+        "spatial": {
+            "type": "MultiPoint",
+            "coordinates": [[float(options["longitude"]), float(options["latitude"])]],
+        },
         "temporal": {
             "start": min(times).date().isoformat(),
             "end": max(times).date().isoformat(),
@@ -386,9 +363,7 @@ def _new_descriptor(
     }
 
 
-def _resources(
-    annotations: Annotations, row_of: Mapping[Path, Mapping[str, str]]
-) -> list[dict[str, Any]]:
+def _resources(annotations: Annotations, row_of: Mapping[Path, Row]) -> list[dict[str, Any]]:
     """The tables, and beside them, as the standard allows, what it has no table for."""
     tables = [
         {
@@ -411,17 +386,11 @@ def _resources(
     rows: list[dict[str, Any]] = []
     for video in annotations.videos:
         if video.checked is not None or video.observed is not None:
+            labels = "*" if video.checked is None else join_labels(sorted(video.checked))
             intervals: Sequence[tuple[float | None, float | None]]
             intervals = [(None, None)] if video.observed is None else video.observed or [(0.0, 0.0)]
-            rows += [
-                {
-                    "mediaID": row_of[video.path]["mediaID"],
-                    "labels": "*" if video.checked is None else join_labels(sorted(video.checked)),
-                    "startSeconds": start,
-                    "endSeconds": end,
-                }
-                for start, end in intervals
-            ]
+            about = {"mediaID": row_of[video.path]["mediaID"], "labels": labels}
+            rows += [about | {"startSeconds": a, "endSeconds": b} for a, b in intervals]
     looked_for = {
         "name": "looked-for",
         "description": "Media files in which not all behaviors were looked for (labels, "

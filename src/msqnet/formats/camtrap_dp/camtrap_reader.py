@@ -64,13 +64,9 @@ _ROUNDING_SECONDS = 1.0
 
 @dataclass
 class _Video:
-    """A video of the package, and what its rows say.
+    """A video of the package: events of its rows, each once, and whether any row is about it.
 
-    Attributes:
-        duration_seconds: of the file; None where it is not there.
-        events: each once, in the order of the rows.
-        is_observed: whether any row is about it.
-        is_blank: whether all its rows say that nothing is to be seen.
+    It is blank where all its rows say that nothing is to be seen.
     """
 
     path: Path
@@ -82,9 +78,9 @@ class _Video:
     is_blank: bool = True
 
     @property
-    def length(self) -> timedelta:
-        """Length of the recording; zero where it is not known."""
-        return timedelta(seconds=self.duration_seconds or 0)
+    def end(self) -> datetime:
+        """The end of the recording; its start where its length is not known."""
+        return self.start + timedelta(seconds=self.duration_seconds or 0)
 
 
 def read_package(path: Path, reading: Reading) -> Annotations:
@@ -108,10 +104,8 @@ def read_package(path: Path, reading: Reading) -> Annotations:
     }
     media = _table_path(resources, "media", descriptor, folder)
     observations = _table_path(resources, "observations", descriptor, folder)
-    reader = _ObservationReader(
-        _read_media(media, reading),
-        choose(reading.options, "label", ("behavior", "scientificName")),
-    )
+    label_column = choose(reading.options, "label", ("behavior", "scientificName"))
+    reader = _ObservationReader(_read_media(media, reading), label_column)
     for row in read_rows(observations, _OBSERVATION_COLUMNS):
         reader.add(row)
     unlisted = choose(reading.options, "unlisted", ("unknown", "absent"))
@@ -129,17 +123,9 @@ def read_package(path: Path, reading: Reading) -> Annotations:
             continue
         is_complete = ethogram is not None or unlisted == "absent" or video.is_blank
         listed = None if is_complete else frozenset(event.label for event in video.events)
-        checked, observed = looked_for.get(name, (listed, None))
-        videos.append(
-            AnnotatedVideo(
-                video.path,
-                tuple(video.events),
-                video.duration_seconds,
-                checked=checked,
-                observed=observed,
-                group=video.deployment,
-            )
-        )
+        notes = looked_for.get(name, (listed, None))
+        events, length = tuple(video.events), video.duration_seconds
+        videos.append(AnnotatedVideo(video.path, events, length, *notes, group=video.deployment))
     counts = {
         "media files that are no videos, which are left out": sum(
             video is None for video in reader.media.values()
@@ -183,23 +169,19 @@ def _read_media(path: Path, reading: Reading) -> dict[str, _Video | None]:
 
 def _read_ethogram(resource: JsonValue | None) -> dict[str, bool] | None:
     """Labels that were looked for, in order, and whether their events have no length."""
-    data = None if resource is None else resource.get("data")
-    if data is None:
+    if resource is None or resource.get("data") is None:
         return None
-    is_point: dict[str, bool] = {}
-    for entry in data.elements():
-        label = clean_label(entry.require("label").text())
-        point = entry.get("isPoint")
-        if label:
-            is_point[label] = point is not None and point.truth()
-    return is_point
+    entries = [
+        (clean_label(entry.require("label").text()), entry.is_true("isPoint"))
+        for entry in resource.elements_of("data")
+    ]
+    return {label: is_point for label, is_point in entries if label}
 
 
 def _read_looked_for(resource: JsonValue | None) -> dict[str, _LookedFor]:
     """What was looked for where that was not everything, by the identifier of the media file."""
-    data = None if resource is None else resource.get("data")
     found: dict[str, _LookedFor] = {}
-    for entry in () if data is None else data.elements():
+    for entry in () if resource is None else resource.elements_of("data"):
         written, name = entry.require("labels").text(), entry.require("mediaID").text()
         labels = None if written == "*" else frozenset(split_labels(written))
         known, observed = found.get(name, (labels, ()))
@@ -217,12 +199,9 @@ def _read_looked_for(resource: JsonValue | None) -> dict[str, _LookedFor]:
 
 @dataclass
 class _ObservationReader:
-    """Collects what rows say about videos.
+    """Adds events of rows to videos, which are by identifier; None for other media files.
 
-    Attributes:
-        media: videos by identifier; None for other media files.
-        label_column: behavior or scientificName.
-        counts: how often something could not be taken as it stands, by its description.
+    Labels are in the column behavior or scientificName. Counts are of what was left out or changed.
     """
 
     media: Mapping[str, _Video | None]
@@ -267,7 +246,7 @@ class _ObservationReader:
         videos, longest = self._by_deployment.get(row["deploymentID"], ([], timedelta()))
         first = bisect_left(videos, start - longest, key=lambda video: video.start)
         last = bisect_right(videos, end, key=lambda video: video.start)
-        touched = [video for video in videos[first:last] if start <= video.start + video.length]
+        touched = [video for video in videos[first:last] if start <= video.end]
         if len(touched) == 1:
             return touched[0]
         what = "several videos" if touched else "no video"
@@ -282,7 +261,7 @@ class _ObservationReader:
             if video is not None:
                 found.setdefault(video.deployment, []).append(video)
         return {
-            name: (sorted(videos, key=lambda v: v.start), max(video.length for video in videos))
+            name: (sorted(videos, key=lambda v: v.start), max(v.end - v.start for v in videos))
             for name, videos in found.items()
         }
 
@@ -303,20 +282,12 @@ class _ObservationReader:
         modifiers += [tag for tag in tags if not tag.startswith((START_TAG, END_TAG))]
         score = None
         if row["classificationProbability"]:
-            score = row.number("classificationProbability")
-            if not 0 <= score <= 1:
-                raise row.error("classificationProbability", "a number from 0 to 1")
+            score = row.value("classificationProbability").score()
             if row["classificationMethod"] != "machine":
                 self.counts["probabilities that no model gave, which are left out"] += 1
                 score = None
-        return Event(
-            label,
-            *times,
-            subject=row["individualID"],
-            modifiers=tuple(modifiers),
-            score=score,
-            comment=row["observationComments"],
-        )
+        comment = row["observationComments"]
+        return Event(label, *times, row["individualID"], tuple(modifiers), score, comment)
 
     def _rounded_seconds(
         self, begins: float, ends: float, length: float | None

@@ -45,11 +45,7 @@ def table_schemas() -> dict[str, dict[str, Any]]:
 
 
 def parse_time(text: str) -> datetime:
-    """A date and time with a time zone, in the form of ISO 8601.
-
-    Raises:
-        ValueError: it is none, or has no time zone.
-    """
+    """A date and time in the form of ISO 8601; `ValueError` if it is none, or has no time zone."""
     found = datetime.fromisoformat(text)
     is_plausible = _MIN_YEAR <= found.year <= _MAX_YEAR
     if found.utcoffset() is None or "T" not in text or not is_plausible:
@@ -58,11 +54,7 @@ def parse_time(text: str) -> datetime:
 
 
 def time_of(row: TableRow, column: str) -> datetime:
-    """The date and time of a cell, with its time zone.
-
-    Raises:
-        DatasetError: it is none.
-    """
+    """The date and time of a cell, with its time zone; `DatasetError` if it is none."""
     try:
         return parse_time(row[column])
     except ValueError as error:
@@ -78,8 +70,7 @@ def format_time(time: datetime) -> str:
 def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
     """Rows of a CSV file with these columns; texts that stand for an empty cell become empty.
 
-    Raises:
-        DatasetError: no such file, not such a table, or a row with another number of cells.
+    `DatasetError` if there is no such file or table, or a row has another number of cells.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file, but the package needs it; get the package again")
@@ -92,8 +83,7 @@ def read_rows(path: Path, required: Iterable[str]) -> list[TableRow]:
 def write_rows(path: Path, table: str, rows: Iterable[Mapping[str, str]]) -> None:
     """Write one of `TABLES`; missing cells are written empty, those of other columns left out.
 
-    Raises:
-        DatasetError: a cell is one of the texts that stand for an empty cell.
+    `DatasetError` if a cell is one of the texts that stand for an empty cell.
     """
     rows = list(rows)
     columns = [field["name"] for field in table_schemas()[table]["fields"]]

@@ -62,8 +62,7 @@ def write_package(
 ) -> tuple[str, ...]:
     """Write the four files of a package; they replace those of a folder when all are complete.
 
-    Returns:
-        Notes on what was assumed, and whether the package is valid where that could be checked.
+    Notes say what was assumed, and whether the package is valid where that could be checked.
 
     Raises:
         ConfigError: an option that does not fit, or one that is needed and not given.
@@ -99,12 +98,12 @@ def write_package(
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         parts = {name: stack.enter_context(replacing(folder / name)) for name in FILES}
-        parts[DESCRIPTOR].write_text(
-            json.dumps(metadata.descriptor, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        write_rows(parts["deployments.csv"], "deployments", metadata.deployments)
-        write_rows(parts["media.csv"], "media", metadata.media)
-        write_rows(parts["observations.csv"], "observations", rows)
+        text = json.dumps(metadata.descriptor, indent=2, ensure_ascii=False)
+        parts[DESCRIPTOR].write_text(text + "\n", encoding="utf-8")
+        for table, written in zip(
+            TABLES, (metadata.deployments, metadata.media, rows), strict=True
+        ):
+            write_rows(parts[f"{table}.csv"], table, written)
         given = ("deployments", "media") if "package" in options else ()
         checked = _validation_note(metadata.descriptor, parts, given)
     return (*metadata.notes, checked)
@@ -136,8 +135,8 @@ def _observations(
             first, last = event.start_seconds, event.end_seconds
             found.append((first, max(first, duration) if last is None else last, own))
         if not video.events and video.checked is None and video.observed is None:
-            method = "machine" if model else ""
-            own = {"observationType": "blank", "classificationMethod": method, "classifiedBy": by}
+            own = {"observationType": "blank", "classifiedBy": by}
+            own["classificationMethod"] = "machine" if model else ""
             found.append((0.0, duration, own))
         for first, last, own in found:
             number += 1
@@ -185,11 +184,7 @@ def _fits(name: str, value: str) -> bool:
 def _validation_note(
     descriptor: Mapping[str, Any], parts: Mapping[str, Path], given: Collection[str]
 ) -> str:
-    """Check tables and the relations between them; an error in a `given` table is only a note.
-
-    Raises:
-        DatasetError: something is not valid that is written here.
-    """
+    """Check tables and their relations; an error in a table that is not `given` is raised."""
     if find_spec("frictionless") is None:
         return f"not checked against {_SCHEMAS}: that needs pip install 'msqnet[formats]'"
     problems = _problems(descriptor, parts)
@@ -224,8 +219,7 @@ def _problems(descriptor: Mapping[str, Any], parts: Mapping[str, Path]) -> list[
             report = package.validate()
     except FrictionlessException as error:
         return [("", text) for text in [reason.message for reason in error.reasons] or [str(error)]]
-    tasks = [(str(task.name), error) for task in report.tasks for error in task.errors]
-    return [
-        *(("", error.message) for error in report.errors),
-        *((name, f"{name}: {error.message}") for name, error in tasks),
-    ]
+    found = [("", error.message) for error in report.errors]
+    for task in report.tasks:
+        found += [(task.name, f"{task.name}: {error.message}") for error in task.errors]
+    return found
