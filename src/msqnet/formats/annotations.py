@@ -168,6 +168,12 @@ def split_comment(written: str) -> tuple[float | None, str]:
     return float(found[1]), found[2] or ""
 
 
+def last_seconds(video: AnnotatedVideo) -> float:
+    """The end of a video, or of its last event if that is later or its length is not known."""
+    ends = [event.end_seconds or event.start_seconds for event in video.events]
+    return max([video.duration_seconds or 0.0, *ends])
+
+
 def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> AnnotatedVideo:
     """The same with states without an end as points, for a tool that knows which labels count.
 

@@ -38,6 +38,7 @@ from msqnet.formats.annotations import (
     clean_label,
     comment_with_score,
     count_notes,
+    last_seconds,
     one_file_each,
     split_comment,
     without_open_states,
@@ -46,6 +47,8 @@ from msqnet.formats.frame_times import (
     MAX_FRAMES,
     FrameTimes,
     check_frame_count,
+    moved_note,
+    moved_seconds,
     rate_option,
     read_frame_times,
 )
@@ -56,7 +59,7 @@ from msqnet.predictions import replacing
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from msqnet.documents import Value
@@ -107,12 +110,7 @@ class _State(NamedTuple):
 
 
 class _Task:
-    """One video of a file.
-
-    Attributes:
-        labels: of the task or its project, in order.
-        step: frames of the video from one to the next that is there.
-    """
+    """One video of a file: labels of the task or its project, and the step between its frames."""
 
     def __init__(self, element: XmlElement, owner: XmlElement, attribute: str | None) -> None:
         self.labels = tuple(dict.fromkeys(_labels(owner, attribute)))
@@ -177,15 +175,12 @@ class _Task:
         spans = [(self._start_frame, count if stop is None else min(count, stop + 1))]
         segments = self._element.find("segments")
         if segments is not None:
-            pairs = [
-                (_frame_at(item, "start"), _frame_at(item, "stop"))
-                for item in segments.children("segment")
-            ]
-            spans = [
-                (self._start_frame + first * self.step, self._start_frame + (last + 1) * self.step)
-                for first, last in pairs
-                if first is not None and last is not None
-            ]
+            spans = []
+            for item in segments.children("segment"):
+                first, last = _frame_at(item, "start"), _frame_at(item, "stop")
+                if first is not None and last is not None:
+                    ends = first * self.step, (last + 1) * self.step
+                    spans.append((self._start_frame + ends[0], self._start_frame + ends[1]))
         observed = union(
             (times.seconds_of(first), times.seconds_of(min(last, count)))
             for first, last in spans
@@ -250,11 +245,16 @@ def _task_of(element: XmlElement, tasks: Mapping[str, _Task]) -> _Task:
     return tasks[identifier]
 
 
+def _by_frame(elements: Iterable[XmlElement], name: str) -> list[tuple[int, XmlElement]]:
+    """Elements in order of the frame that an attribute gives."""
+    found = [(_frame(element.value(name)), element) for element in elements]
+    return sorted(found, key=lambda item: item[0])
+
+
 def _add_tags(
     root: XmlElement, tasks: Mapping[str, _Task], attribute: str | None, counts: Counter[str]
 ) -> None:
-    images = [(_frame(image.value("id")), image) for image in root.children("image")]
-    for frame, image in sorted(images, key=lambda item: item[0]):
+    for frame, image in _by_frame(root.children("image"), "id"):
         task = _task_of(image, tasks)
         for tag in image.children("tag"):
             state = _state(tag, tag.require("label"), "", attribute)
@@ -268,8 +268,7 @@ def _add_tracks(root: XmlElement, tasks: Mapping[str, _Task], attribute: str | N
     for number, track in enumerate(root.children("track")):
         task = _task_of(track, tasks)
         label, identity = track.require("label"), track.get("id") or str(number)
-        shapes = [(_frame(shape.value("frame")), shape) for shape in track.children(*_SHAPES)]
-        shapes.sort(key=lambda item: item[0])
+        shapes = _by_frame(track.children(*_SHAPES), "frame")
         ends = [frame for frame, _ in shapes[1:]] + [frame + task.step for frame, _ in shapes[-1:]]
         for (frame, shape), end in zip(shapes, ends, strict=True):
             # A skeleton is out of view if all of its points are.
@@ -324,10 +323,8 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
         "a task in CVAT needs its labels before tags are imported (as CVAT 1.1): they stand in "
         f"NAME{_LABELS_SUFFIX} beside each file, for the Raw tab of its constructor"
     ]
-    moved_seconds = max(document.moved_seconds for document in documents.values())
-    if moved_seconds > 1e-6:
-        notes.append(f"CVAT stores whole frames: times moved by up to {moved_seconds:.3g} s")
-    return tuple(notes)
+    moved = max(document.moved_seconds for document in documents.values())
+    return (*notes, *moved_note("CVAT", moved))
 
 
 class _Document:
@@ -338,9 +335,8 @@ class _Document:
     ) -> None:
         self._video = video = without_open_states(video, annotations.labels)
         self._checked = [name for name in annotations.labels if video.is_checked(name)]
-        self._attributes = list(
-            dict.fromkeys(name for event in video.events for name, _ in _values(1, event))
-        )
+        names = (name for event in video.events for name, _ in _values(1, event))
+        self._attributes = list(dict.fromkeys(names))
         self._times, self._size_pixels = _times(video, options)
         self.moved_seconds = 0.0
         self._tags: dict[int, list[tuple[int, Event]]] = {}
@@ -349,16 +345,15 @@ class _Document:
             stop = start if event.end_seconds is None else event.end_seconds
             first, end = self._times.frames_of(start, stop)
             if stop > start:
-                begin, last = self._times.seconds_of(first), self._times.seconds_of(end)
-                moved = max(abs(begin - start), abs(last - stop))
-                self.moved_seconds = max(self.moved_seconds, moved)
+                written = self._times.seconds_of(first), self._times.seconds_of(end)
+                self.moved_seconds = max(self.moved_seconds, moved_seconds((start, stop), written))
             for frame in range(first, end):
                 self._tags.setdefault(frame, []).append((number, event))
 
     def write_tags(self, part: Path, file: Path) -> None:
         """Write the tags into a part of the file, which names a video below it relative to it."""
         root = Element("annotations")
-        _add_texts(root, {"version": "1.1"})
+        _add_texts(root, version="1.1")
         self._add_meta(SubElement(root, "meta"), file)
         for frame in sorted(self._tags):
             place = {"id": str(frame), "name": f"frame_{frame:06d}"}
@@ -373,14 +368,9 @@ class _Document:
     def write_labels(self, part: Path) -> None:
         """Write the labels for the constructor of tasks."""
         others = {event.label for event in self._video.events} - set(self._checked)
-        attributes = [
-            {"name": name, "mutable": True, "input_type": "text", "values": [""]}
-            for name in self._attributes
-        ]
-        document = [
-            {"name": name, "type": "tag", "attributes": attributes}
-            for name in [*self._checked, *sorted(others)]
-        ]
+        form = {"mutable": True, "input_type": "text", "values": [""]}
+        about = {"type": "tag", "attributes": [{"name": n} | form for n in self._attributes]}
+        document = [{"name": name} | about for name in [*self._checked, *sorted(others)]]
         text = json.dumps(document, indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
 
@@ -388,34 +378,34 @@ class _Document:
         video, times = self._video, self._times
         task = SubElement(meta, "task")
         count = len(times.starts_seconds)
-        texts = {
-            "name": video.path.name,
-            "size": str(count),
-            "mode": "interpolation",
-            "overlap": "0",
-            "subset": video.split,
-            "start_frame": "0",
-            "stop_frame": str(count - 1),
-            "frame_filter": "",
-        }
-        _add_texts(task, texts)
+        _add_texts(
+            task,
+            name=video.path.name,
+            size=str(count),
+            mode="interpolation",
+            overlap="0",
+            subset=video.split,
+            start_frame="0",
+            stop_frame=str(count - 1),
+            frame_filter="",
+        )
         labels = SubElement(task, "labels")
         for name in self._checked:
             label = SubElement(labels, "label")
-            _add_texts(label, {"name": name, "type": "tag"})
+            _add_texts(label, name=name, type="tag")
             attributes = SubElement(label, "attributes")
             for attribute in self._attributes:
                 item = SubElement(attributes, "attribute")
-                _add_texts(item, {"name": attribute, "mutable": "True", "input_type": "text"})
+                _add_texts(item, name=attribute, mutable="True", input_type="text")
         segments = SubElement(task, "segments")
         observed = [(0.0, times.duration_seconds)] if video.observed is None else video.observed
         for start, end in observed:
             first, last = times.frame_at(start), times.end_frame(end) - 1
-            _add_texts(SubElement(segments, "segment"), {"start": str(first), "stop": str(last)})
-        _add_texts(task, {"source": video_address(video.path, file, {})})
+            _add_texts(SubElement(segments, "segment"), start=str(first), stop=str(last))
+        _add_texts(task, source=video_address(video.path, file, {}))
 
 
-def _add_texts(parent: Element, texts: Mapping[str, str]) -> None:
+def _add_texts(parent: Element, **texts: str) -> None:
     for name, text in texts.items():
         SubElement(parent, name).text = xml_text(text)
 
@@ -427,9 +417,7 @@ def _times(video: AnnotatedVideo, options: Mapping[str, str]) -> tuple[FrameTime
         with open_video(video.path) as opened:
             return times, {"width": str(opened.width), "height": str(opened.height)}
     rate = rate_option(options, video.path, "CVAT")
-    ends = [event.end_seconds or event.start_seconds for event in video.events]
-    ends += [end for _, end in video.observed or ()]
-    length = max([video.duration_seconds or 0.0, *ends])
+    length = max([last_seconds(video), *(end for _, end in video.observed or ())])
     check_frame_count(video.path, length, rate)
     return FrameTimes.at_rate(rate, max(1, round(length * rate + 0.499))), {}
 

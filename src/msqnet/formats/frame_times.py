@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msqnet.intervals import Interval
+
 MAX_FRAMES = 10**7
 """Longer videos are taken for mistakes."""
-
-_MIN_RATE, _MAX_RATE = 1e-3, 1e6
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,18 @@ def check_frame_count(path: Path, length_seconds: float, rate: float) -> None:
         )
 
 
+def moved_seconds(wanted: Interval, written: Interval) -> float:
+    """How far the start or the end of an interval moved to that of a frame."""
+    return max(abs(old - new) for old, new in zip(wanted, written, strict=True))
+
+
+def moved_note(title: str, seconds: float) -> list[str]:
+    """A note on the largest such move, in a format that counts frames; none if it is tiny."""
+    if seconds <= 1e-6:
+        return []
+    return [f"{title} stores whole frames: times moved by up to {seconds:.3g} s"]
+
+
 def is_rate(value: float) -> bool:
     """Whether a number can be frames a second."""
-    return _MIN_RATE <= value <= _MAX_RATE
+    return 1e-3 <= value <= 1e6

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msqnet.documents import read_json
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.formats import Reading
-from msqnet.formats.annotations import count_notes
+from msqnet.formats.annotations import count_notes, last_seconds
 from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR
 from msqnet.formats.camtrap_dp.camtrap_tables import (
     TABLES,
@@ -290,12 +290,6 @@ def creation_time(path: Path) -> datetime | None:
         return parse_time(written) if written else None
     except ValueError:
         return None
-
-
-def last_seconds(video: AnnotatedVideo) -> float:
-    """The end of a video, or of its last event if that is later or its length is not known."""
-    ends = [event.end_seconds or event.start_seconds for event in video.events]
-    return max([video.duration_seconds or 0.0, *ends])
 
 
 def _deployments(

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import DatasetError
+from msqnet.formats.annotations import last_seconds
 from msqnet.formats.camtrap_dp.camtrap_metadata import OPTIONS as METADATA_OPTIONS
 from msqnet.formats.camtrap_dp.camtrap_metadata import (
-    last_seconds,
     metadata_of_package,
     metadata_of_videos,
     time_option,

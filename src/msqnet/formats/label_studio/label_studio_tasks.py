@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from msqnet.documents import JsonValue, read_json
@@ -27,7 +27,14 @@ from msqnet.formats.annotations import (
     count_notes,
     without_open_states,
 )
-from msqnet.formats.frame_times import is_rate, parse_rate, rate_option, read_frame_times
+from msqnet.formats.frame_times import (
+    is_rate,
+    moved_note,
+    moved_seconds,
+    parse_rate,
+    rate_option,
+    read_frame_times,
+)
 from msqnet.formats.label_studio.label_studio_config import (
     RATE_KEY,
     TIMELINE_NAME,
@@ -59,14 +66,13 @@ _MAX_FRAME = 10**9
 _USUAL_KEYS = ("video", "video_url", "url")
 
 
-@dataclass
-class _Project:
+class _Project(NamedTuple):
     """How tasks are read: annotations, predictions or both; `counts` of what was not taken."""
 
     reading: Reading
-    config: LabellingConfig | None
+    config: LabellingConfig
     take: str
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str]
 
 
 def read_tasks(path: Path, reading: Reading) -> Annotations:
@@ -79,11 +85,12 @@ def read_tasks(path: Path, reading: Reading) -> Annotations:
         is_annotated = any(_results(task, "annotations") for task in tasks)
         take = "annotations" if is_annotated else "predictions"
     place = Path(options["config"]) if "config" in options else config_path(path)
-    config = read_config(place) if "config" in options or place.is_file() else None
-    project = _Project(reading, config, take)
+    has_config = "config" in options or place.is_file()
+    config = read_config(place) if has_config else LabellingConfig(LabelSet(()), "", None, "")
+    project = _Project(reading, config, take, Counter())
     videos = tuple(video for task in tasks if (video := _video(task, project)) is not None)
     notes = count_notes(project.counts)
-    if config is not None:
+    if has_config:
         return Annotations(videos, config.labels, notes=notes)
     seen = sorted({event.label for video in videos for event in video.events})
     notes += (
@@ -95,14 +102,7 @@ def read_tasks(path: Path, reading: Reading) -> Annotations:
 
 def _results(task: JsonValue, key: str) -> list[JsonValue]:
     """Annotations or predictions of a task that were not cancelled."""
-    found = task.get(key)
-    results = () if found is None else found.elements()
-    return [result for result in results if not _is_true(result, "was_cancelled")]
-
-
-def _is_true(value: JsonValue, key: str) -> bool:
-    found = value.get(key)
-    return found is not None and found.truth()
+    return [item for item in task.elements_of(key) if not item.is_true("was_cancelled")]
 
 
 def _text(value: JsonValue, key: str) -> str:
@@ -123,11 +123,10 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
             project.counts[f"tasks with several {key}, of which one is taken"] += 1
         if results:
             # Of several, the one that is called true, or the last.
-            true = [item for item in results if _is_true(item, "ground_truth")]
-            listed = (true or results)[-1].get("result")
+            true = [item for item in results if item.is_true("ground_truth")]
+            listed = (true or results)[-1].elements_of("result")
             is_taken = True
-            if listed is not None:
-                regions += [(region, key == "predictions") for region in listed.elements()]
+            regions += [(region, key == "predictions") for region in listed]
     if not is_taken:
         project.counts[f"tasks without {project.take}, which are left out"] += 1
         return None
@@ -138,21 +137,14 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
         for region, is_model in regions
         for event in _events(region, is_model, clock, path, project)
     ]
-    checked, observed = _looked_for(data)
-    return AnnotatedVideo(
-        path,
-        tuple(events),
-        None if times is None else times.duration_seconds,
-        checked=checked,
-        observed=observed,
-        split=_text(data, "split"),
-        group=_text(data, "group"),
-    )
+    length = None if times is None else times.duration_seconds
+    split, group = _text(data, "split"), _text(data, "group")
+    return AnnotatedVideo(path, tuple(events), length, *_looked_for(data), split, group)
 
 
 def _path(data: JsonValue, project: _Project) -> Path:
     """Where the video of a task belongs."""
-    key = project.reading.options.get("data") or (project.config and project.config.video_key)
+    key = project.reading.options.get("data") or project.config.video_key
     if key:
         address = data.require(key)
     else:
@@ -194,20 +186,18 @@ def _rate(data: JsonValue, regions: Iterable[JsonValue], project: _Project) -> f
     written = project.reading.options.get("fps")
     if written is not None:
         return parse_rate(written)
-    config = project.config
-    if config is not None and config.rate is not None:
-        return config.rate
-    found = data.get((config and config.rate_key) or RATE_KEY)
+    if project.config.rate is not None:
+        return project.config.rate
+    found = data.get(project.config.rate_key or RATE_KEY)
     if found is not None:
         if not is_rate(found.number()):
             raise found.error("frames a second, more than 0")
         return found.number()
     for region in regions:
-        frames, seconds = region.get("value", "framesCount"), region.get("value", "duration")
-        if frames is None or seconds is None or seconds.number() <= 0:
-            continue
-        if is_rate(frames.number() / seconds.number()):
-            return frames.number() / seconds.number()
+        seconds = region.number_of("value", "duration")
+        rate = region.number_of("value", "framesCount") / seconds if seconds > 0 else 0.0
+        if is_rate(rate):
+            return rate
     return None
 
 
@@ -216,7 +206,8 @@ def _events(
 ) -> list[Event]:
     value, kind = region.get("value"), _text(region, "type") or "none"
     if value is not None and value.get("ranges") is not None:
-        labels, intervals = value.get("timelinelabels"), _ranges(value, clock, path, project)
+        labels = value.elements_of("timelinelabels")
+        intervals = _ranges(value, clock, path, project)
     elif (
         value is not None
         and kind == "labels"
@@ -225,19 +216,17 @@ def _events(
     ):
         if not 0 <= start.number() <= end.number():
             raise value.error(f"a start of at least 0, not after the end, {end.number()}")
-        labels, intervals = value.get("labels"), [(start.number(), end.number())]
+        labels, intervals = value.elements_of("labels"), [(start.number(), end.number())]
     else:
         project.counts[f"results of type {kind}, which are left out"] += 1
         return []
-    names = [] if labels is None else [clean_label(label.text()) for label in labels.elements()]
+    names = [clean_label(label.text()) for label in labels]
     if not any(names):
         project.counts["intervals without a label, which are left out"] += 1
-    score = region.get("score") if is_model else None
-    if score is not None and not 0 <= score.number() <= 1:
-        raise score.error("a score from 0 to 1")
-    confidence = None if score is None else score.number()
+    found = region.get("score") if is_model else None
+    score = None if found is None else found.score()
     return [
-        Event(name, first, last, score=confidence, comment=_comment(region))
+        Event(name, first, last, score=score, comment=_comment(region))
         for name in names
         if name
         for first, last in intervals
@@ -286,9 +275,8 @@ def _comment(region: JsonValue) -> str:
     text = meta.get("text") if meta is not None and isinstance(meta.value, dict) else None
     if text is None:
         return ""
-    if isinstance(text.value, list):
-        return "\n".join(line.text() for line in text.elements())
-    return text.text()
+    lines = text.elements() if isinstance(text.value, list) else [text]
+    return "\n".join(line.text() for line in lines)
 
 
 def _looked_for(
@@ -310,7 +298,7 @@ def _looked_for(
 
 @dataclass
 class _Changes:
-    """What tasks change: how far a time was moved at most, and rates of uneven videos."""
+    """How far a time was moved at most, rates of uneven videos, and the number of absent ones."""
 
     moved_seconds: float = 0.0
     varying_rates: list[float] = field(default_factory=list)
@@ -322,9 +310,8 @@ def write_tasks(
 ) -> tuple[str, ...]:
     """Write one task a video, and the labelling configuration beside them; returns notes.
 
-    Raises:
-        ConfigError: another ending of the file, or an option that does not fit.
-        DatasetError: a video that is not there, while the rate of its frames is not given.
+    `ConfigError` for another suffix, or an option that does not fit; `DatasetError` for a missing
+    video whose frame rate is not given.
     """
     config = config_path(path)
     if config == path:
@@ -347,9 +334,7 @@ def write_tasks(
             "videos are named by their paths; Label Studio needs addresses that it can reach: "
             "--option base_url=... puts one before their names"
         )
-    if changes.moved_seconds > 1e-6:
-        moved = f"times moved by up to {changes.moved_seconds:.3g} s"
-        notes.append(f"Label Studio stores whole frames: {moved}")
+    notes += moved_note("Label Studio", changes.moved_seconds)
     varying = (
         "videos whose frames do not come at an even rate, which Label Studio counts at "
         f"{max(changes.varying_rates, default=0):.4g} a second at most, so that each has one"
@@ -369,13 +354,11 @@ def _task(
     clock = _clock(video, options, changes)
     scored = [event for event in video.events if event.score is not None]
     unscored = [event for event in video.events if event.score is None]
+    is_predicted = bool(scored) or (bool(annotations.model) and not unscored)
     if "as" in options:
-        kind = choose(options, "as", ("annotations", "predictions"))
-        is_predicted = kind == "predictions"
-        scored = list(video.events) if is_predicted else []
-        unscored = [] if is_predicted else list(video.events)
-    else:
-        is_predicted = bool(scored) or (bool(annotations.model) and not unscored)
+        is_predicted = choose(options, "as", ("annotations", "predictions")) == "predictions"
+        both = list(video.events), list[Event]()
+        scored, unscored = both if is_predicted else both[::-1]
     data = {
         VIDEO_NAME: video_address(video.path, path, options),
         RATE_KEY: clock.rate,
@@ -419,8 +402,7 @@ def _regions(
         end = start if event.end_seconds is None else event.end_seconds
         first, last = clock.frames_of(start, end)
         if end > start:
-            new_start, new_end = clock.seconds_of(first, last)
-            moved = max(abs(new_start - start), abs(new_end - end))
+            moved = moved_seconds((start, end), clock.seconds_of(first, last))
             changes.moved_seconds = max(changes.moved_seconds, moved)
         region: dict[str, Any] = {
             "id": f"event{number}",
