@@ -94,22 +94,20 @@ def _present(frames: JsonValue, num_classes: int, *, is_multilabel: bool) -> NDA
     if not isinstance(rows, list) or not rows:
         raise frames.error("a list with the labels of each frame")
     present = np.zeros((len(rows), num_classes), dtype=bool)
-    expected = f"{num_classes} times 0 or 1"
-    if not is_multilabel:
-        expected = f"a class from 0 to {num_classes - 1}"
     for number, row in enumerate(rows):
-        if (
-            is_multilabel
-            and isinstance(row, list)
-            and len(row) == num_classes
-            and all(type(item) in (int, float) and item in (0, 1) for item in row)
-        ):
+        value = JsonValue(row, f"{frames.place}: frame {number}", frames.advice)
+        if is_multilabel:
+            if (
+                not isinstance(row, list)
+                or len(row) != num_classes
+                or not all(type(item) in (int, float) and item in (0, 1) for item in row)
+            ):
+                raise value.error(f"{num_classes} times 0 or 1")
             present[number] = row
-        elif not is_multilabel and type(row) is int and 0 <= row < num_classes:
+        elif type(row) is int and 0 <= row < num_classes:
             present[number, row] = True
         else:
-            place = f"{frames.place}: frame {number}"
-            raise JsonValue(row, place, frames.advice).error(expected)
+            raise value.error(f"a class from 0 to {num_classes - 1}")
     return present
 
 
@@ -145,11 +143,15 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
             splits[video.split].append(name)
         else:
             counts["videos in none of FERAL's splits train, val and test, which FERAL passes"] += 1
-    new = ", ".join(labels.names[len(annotations.labels) :])
-    others = (
-        f"{FORMAT.title} takes labels that the ethogram does not have as absent wherever they were "
-        f"not seen, though nobody looked for them: {new}",
-    )
+    notes = [
+        f"the folder of the videos, for FERAL: {folder}",
+        "starts and ends are those of frames",
+    ]
+    if new := ", ".join(labels.names[len(annotations.labels) :]):
+        notes.append(
+            f"{FORMAT.title} takes labels that the ethogram does not have as absent wherever they "
+            f"were not seen, though nobody looked for them: {new}"
+        )
     document = {
         "class_names": {str(number): name for number, name in enumerate(classes)},
         "is_multilabel": is_multilabel,
@@ -158,12 +160,7 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
     }
     with replacing(path) as part:
         part.write_text(json.dumps(document, separators=(",", ":")), encoding="ascii")
-    return (
-        f"the folder of the videos, for FERAL: {folder}",
-        "starts and ends are those of frames",
-        *(others if new else ()),
-        *count_notes(counts),
-    )
+    return (*notes, *count_notes(counts))
 
 
 def _video_names(videos: Sequence[AnnotatedVideo], path: Path) -> tuple[str, list[str]]:
@@ -195,15 +192,15 @@ def _frames(
         times = FrameTimes.at_rate(rate, max(1, round(video.duration_seconds * rate)))
     present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)
     for event in video.events:
-        is_beyond = event.start_seconds >= times.duration_seconds
+        start, end = event.start_seconds, event.end_seconds
+        is_beyond = start >= times.duration_seconds
         counts["events beyond the end of their video, which are left out"] += is_beyond
-        if event.end_seconds is None or is_beyond:
+        if end is None or is_beyond:
             continue
-        first, last = times.end_frame(event.start_seconds), times.end_frame(event.end_seconds)
+        first, last = times.end_frame(start), times.end_frame(end)
         if first >= last:
-            # Shorter than a frame: the one that is shown then.
-            first = times.frame_at(event.start_seconds)
-            last = first + 1
+            # The event is shorter than a frame: the frame that is shown then has it.
+            first, last = times.frames_of(start, start)
         present[first:last, labels.index(event.label)] = True
     return present
 

@@ -39,7 +39,7 @@ from msqnet.labels import SEPARATOR, LabelSet, join_labels, split_labels
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from msqnet.formats import Reading
@@ -80,13 +80,10 @@ class _Attribute(NamedTuple):
     @classmethod
     def of(cls, value: JsonValue) -> _Attribute:
         name, anchor = value.require("aname").text(), value.get("anchor_id")
-        kind, options = value.get("type"), value.get("options")
-        return cls(
-            name,
-            "" if anchor is None else anchor.text(),
-            kind is not None and kind.value == _CHECKBOX,
-            {} if options is None else {key: text.text() for key, text in options.items()},
-        )
+        kind, found = value.get("type"), value.get("options")
+        options = {} if found is None else {key: text.text() for key, text in found.items()}
+        is_many = kind is not None and kind.value == _CHECKBOX
+        return cls(name, "" if anchor is None else anchor.text(), is_many, options)
 
     def texts(self, value: JsonValue) -> list[str]:
         """Texts of the options in a value, or the value itself where it names none."""
@@ -134,17 +131,11 @@ def _read(path: Path, reading: Reading) -> Annotations:
             counts["videos without a segment, which are left out"] += 1
             continue
         is_all = looked_for in (None, "*")
-        videos.append(
-            AnnotatedVideo(
-                place,
-                tuple(notes.events),
-                duration_seconds(place),
-                checked=None if is_all else frozenset(split_labels(looked_for or "")),
-                observed=None if notes.observed is None else tuple(notes.observed),
-                split=notes.of_file.get(_SPLIT, ""),
-                group=notes.of_file.get(_GROUP, ""),
-            )
-        )
+        checked = None if is_all else frozenset(split_labels(looked_for or ""))
+        observed = None if notes.observed is None else tuple(notes.observed)
+        events, length = tuple(notes.events), duration_seconds(place)
+        where = notes.of_file.get(_SPLIT, ""), notes.of_file.get(_GROUP, "")
+        videos.append(AnnotatedVideo(place, events, length, checked, observed, *where))
     lines = count_notes(counts)
     if not names:
         lines += (
@@ -162,15 +153,16 @@ def _label_attribute(
         key: item.name for key, item in attributes.items() if item.anchor == _SEGMENT_ANCHOR
     }
     wanted = options.get("attribute")
+    known = (_SUBJECT, _MODIFIERS, _COMMENT, _OBSERVED)
+    for key, name in of_segments.items():
+        if name == wanted or (wanted is None and name not in known):
+            return key
     if wanted is None:
-        known = (_SUBJECT, _MODIFIERS, _COMMENT, _OBSERVED)
-        return next((key for key, name in of_segments.items() if name not in known), "")
-    if wanted not in of_segments.values():
-        names = ", ".join(of_segments.values()) or "none"
-        raise ConfigError(
-            f"option attribute={wanted}: {path} has no such attribute of segments; it has: {names}"
-        )
-    return next(key for key, name in of_segments.items() if name == wanted)
+        return ""
+    names = ", ".join(of_segments.values()) or "none"
+    raise ConfigError(
+        f"option attribute={wanted}: {path} has no such attribute of segments; it has: {names}"
+    )
 
 
 def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> dict[str, Path]:
@@ -218,8 +210,7 @@ def _note(
 ) -> None:
     """Add what an entry of ``metadata`` says to the notes about its video."""
     times = [time.number() for time in entry.require("z").elements()]
-    shape = entry.get("xy")
-    if shape is not None and list(shape.elements()):
+    if list(entry.elements_of("xy")):
         counts["regions in pictures, which are left out"] += 1
         return
     by_name: dict[str, list[str]] = {}
@@ -238,29 +229,23 @@ def _note(
     if not times:
         named = {name: " ".join(texts) for name, texts in by_name.items()}
         notes.of_file.update({name: text for name, text in named.items() if text})
-        return
-    if len(times) > 2 or min(times) < 0:
+    elif len(times) > 2 or min(times) < 0:
         raise entry.require("z").error("one or two times of at least 0")
-    if times[-1] < times[0]:
+    elif times[-1] < times[0]:
         counts["segments that end before they start, which are left out"] += 1
-        return
-    _note_segment((times[0], times[-1]), names, by_name, notes, counts)
-
-
-def _note_segment(
-    times: tuple[float, float],
-    names: Sequence[str],
-    by_name: dict[str, list[str]],
-    notes: _Notes,
-    counts: Counter[str],
-) -> None:
-    """Add a segment: its labels, and texts by the names of the other attributes."""
-    if by_name.pop(_OBSERVED, []):
-        interval = [times] if times[1] > times[0] else []
+    elif by_name.pop(_OBSERVED, []):
+        interval = [(times[0], times[-1])] if times[-1] > times[0] else []
         notes.observed = [*(notes.observed or []), *interval]
-        return
-    if not any(names):
+    elif any(names):
+        notes.events += _segment_events((times[0], times[-1]), filter(None, names), by_name)
+    else:
         counts["segments without a label, which are left out"] += 1
+
+
+def _segment_events(
+    times: tuple[float, float], labels: Iterable[str], by_name: dict[str, list[str]]
+) -> list[Event]:
+    """The events of a segment, by texts of its other attributes by their names."""
     subject = ", ".join(by_name.pop(_SUBJECT, []))
     score, comment = split_comment(", ".join(by_name.pop(_COMMENT, [])))
     modifiers = tuple(
@@ -269,9 +254,7 @@ def _note_segment(
         for value in texts
         for text in (split_labels(value) if name == _MODIFIERS else [f"{name}:{value}"])
     )
-    notes.events += [
-        Event(name, *times, subject, modifiers, score, comment) for name in names if name
-    ]
+    return [Event(label, *times, subject, modifiers, score, comment) for label in labels]
 
 
 def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:

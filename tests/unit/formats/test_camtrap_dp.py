@@ -176,7 +176,7 @@ def test_unclassified_videos_were_not_looked_at(package: Callable[..., Path]) ->
         ({"mediaID": "other"}, "mediaID: found 'other', expected an identifier of the table of"),
         ({"observationType": ""}, "observationType: found '', expected a value"),
         ({"classificationProbability": "sure"}, "found 'sure', expected a number"),
-        ({"classificationProbability": "1.5"}, "found '1.5', expected a number from 0 to 1"),
+        ({"classificationProbability": "1.5"}, "found '1.5', expected a score from 0 to 1"),
     ],
 )
 def test_wrong_cells_are_named(

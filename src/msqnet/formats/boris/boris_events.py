@@ -110,8 +110,7 @@ def read_events(path: Path, reading: Reading) -> Annotations:
 class _Observation:
     """Rows of one observation: its first `line`, files and their lengths as written, and events.
 
-    `begun` are states that did not end yet, by what their end has to have; `media` are the files
-    that rows name, in order.
+    `begun` are states without an end so far, by their kind; `media` are files that rows name.
     """
 
     line: int
@@ -266,11 +265,10 @@ def write_events(
             own = [values[number] for values in variables.values()]
             writer.writerows(_rows(name, video, path, own, num_modifiers))
     num_lines = sum(_one_line(item.comment) != item.comment for item in annotations.events())
+    num_without = sum(not video.events for video in annotations.videos)
     return count_notes(
         {
-            "videos without an event, which have no row": sum(
-                not video.events for video in annotations.videos
-            ),
+            "videos without an event, which have no row": num_without,
             **replaced_modifiers(annotations),
             "comments with line breaks, which become spaces": num_lines,
         }

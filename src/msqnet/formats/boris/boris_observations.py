@@ -125,10 +125,8 @@ def queue(
 ) -> list[Medium]:
     """Files that were watched one after another without a gap; `place` is that of their list.
 
-    A length in seconds that is None is that of the video, if it is there.
-
-    Raises:
-        DatasetError: another file follows one whose length is not known.
+    A length in seconds that is None is that of the video. `DatasetError` if another file follows
+    one whose length is not known.
     """
     media: list[Medium] = []
     for number, (path, length) in enumerate(zip(paths, lengths, strict=True), start=1):
@@ -157,15 +155,9 @@ def cut_to_videos(
 ) -> list[AnnotatedVideo]:
     """The videos of an observation, each with its part of the events.
 
-    Args:
-        coded: events on the clock of the observation.
-        media: in order of their start.
-        interval: what was looked at, on the clock of the observation; None for everything.
-        variables: independent variables by name.
-        counts: gets what could not be kept.
-
-    Raises:
-        DatasetError: the end of what was looked at is not known.
+    Events and `interval`, which was looked at (None: everything), are on the clock of the
+    observation; `counts` gets what could not be kept. `DatasetError` if the interval goes to the
+    end of a video of unknown length.
     """
     events: list[list[Event]] = [[] for _ in media]
     for item in coded:
@@ -178,20 +170,13 @@ def cut_to_videos(
         )
     checked = variables.get(CHECKED, ALL_CHECKED)
     names = frozenset(filter(None, map(clean_label, checked.split(SEPARATOR))))
+    known = None if checked == ALL_CHECKED else names
+    where = variables.get(SPLIT, ""), variables.get(GROUP, "")
     videos = []
     for medium, found in zip(media, events, strict=True):
         length = duration_seconds(medium.path, medium.length_seconds)
-        videos.append(
-            AnnotatedVideo(
-                medium.path,
-                tuple(found),
-                length,
-                None if checked == ALL_CHECKED else names,
-                None if interval is None else _observed(medium, length, interval),
-                variables.get(SPLIT, ""),
-                variables.get(GROUP, ""),
-            )
-        )
+        observed = None if interval is None else _observed(medium, length, interval)
+        videos.append(AnnotatedVideo(medium.path, tuple(found), length, known, observed, *where))
     return videos
 
 
@@ -215,12 +200,11 @@ def _observed(
 def repeated_note(videos: Iterable[AnnotatedVideo]) -> tuple[str, ...]:
     """A note on videos that several observations are about."""
     names = [path.name for path, n in Counter(item.path for item in videos).items() if n > 1]
-    if not names:
-        return ()
-    return (
+    note = (
         f"videos that several observations are about, each with its own rows: {', '.join(names)}; "
-        "--option observation=NAME takes one observation",
+        "--option observation=NAME takes one observation"
     )
+    return (note,) if names else ()
 
 
 class WrittenMedium(NamedTuple):
@@ -234,20 +218,17 @@ class WrittenMedium(NamedTuple):
 
 def written_medium(video: AnnotatedVideo, file: Path) -> WrittenMedium:
     """What is known about a video, from itself where it is there; `file` is the one written."""
-    name = video_address(video.path, file, {})
-    unknown = WrittenMedium(name, video.duration_seconds, None, has_audio=False)
-    if not video.path.exists():
-        return unknown
+    name, path, has_audio = video_address(video.path, file, {}), video.path, False
     try:
-        with open_video(video.path) as opened:
+        with open_video(path) as opened:
             length = float(opened.duration_seconds)
             fps = float(opened.average_fps or opened.num_frames / length)
     except VideoError:
-        return unknown
-    if video.path.is_dir():
-        return WrittenMedium(name, length, fps, has_audio=False)
-    with av.open(str(video.path)) as container:
-        return WrittenMedium(name, length, fps, has_audio=bool(container.streams.audio))
+        return WrittenMedium(name, video.duration_seconds, None, has_audio)
+    if path.is_file():
+        with av.open(str(path)) as container:
+            has_audio = bool(container.streams.audio)
+    return WrittenMedium(name, length, fps, has_audio)
 
 
 def observation_names(videos: Sequence[AnnotatedVideo]) -> list[str]:

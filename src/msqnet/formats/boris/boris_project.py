@@ -197,30 +197,29 @@ class _ProjectReader:
             # BORIS writes no length, or 0, where it did not find it out.
             length = 0.0 if written is None or _is_missing(written) else written.number()
             lengths.append(length if length > 0 else None)
-        offset = _number(value, "time offset")
-        has_dates = value.get("media_creation_date_as_offset")
-        if has_dates is not None and has_dates.truth():
+        offset = value.number_of("time offset")
+        if value.is_true("media_creation_date_as_offset"):
             dates = value.require("media_info").require("media_creation_time")
             starts = [dates.require(file.text()).number() + offset for file in files]
             return _dated(paths, lengths, starts)
         if value.get("media_info", "offset") is not None:
-            offset += _number(value, "media_info", "offset", player)
+            offset += value.number_of("media_info", "offset", player)
         elif player == "2":
             # Up to version 6 only the second player had an offset, under another name.
-            offset += _number(value, "time offset second player")
+            offset += value.number_of("time offset second player")
         return queue(paths, lengths, round(offset, 6), f"{value.place}: file")
 
 
 def _dated(paths: list[Path], lengths: list[float | None], starts: list[float]) -> list[Medium]:
     """Files whose time begins at the date of their creation."""
-    media = []
-    files = sorted(zip(starts, range(len(paths)), strict=True))
-    for number, (start, file) in enumerate(files, start=1):
+    media: list[Medium] = []
+    following = math.inf
+    for start, file in sorted(zip(starts, range(len(paths)), strict=True), reverse=True):
         length = lengths[file]
-        end = math.inf
-        if number < len(files):
-            end = min(files[number][0], math.inf if length is None else start + length)
-        media.append(Medium(paths[file], start, end, length))
+        # The last file has no end.
+        end = following if length is None or not media else min(following, start + length)
+        media.insert(0, Medium(paths[file], start, end, length))
+        following = start
     return media
 
 
@@ -230,21 +229,14 @@ def _players(value: JsonValue) -> dict[str, list[JsonValue]]:
     if written is None:
         return {}
     if isinstance(written.value, list):
-        found = {str(n): [item] for n, item in enumerate(written.elements(), start=1)}
-    else:
-        found = {name: list(files.elements()) for name, files in written.items()}
+        return {str(n): [item] for n, item in enumerate(written.elements(), start=1)}
+    found = {name: list(files.elements()) for name, files in written.items()}
     return {name: found[name] for name in sorted(found, key=_number_first) if found[name]}
 
 
 def _is_missing(value: JsonValue) -> bool:
     found = value.value
     return found in _NO_TIME or (isinstance(found, float) and math.isnan(found))
-
-
-def _number(value: JsonValue, *names: str) -> float:
-    """A number of an object, or of one in it; 0 where there is none."""
-    found = value.get(*names)
-    return 0.0 if found is None else found.number()
 
 
 def _interval(value: JsonValue) -> Interval | None:
@@ -257,7 +249,7 @@ def _interval(value: JsonValue) -> Interval | None:
         raise written.error("a start and an end in seconds")
     if not any(bounds):
         return None
-    offset = _number(value, "time offset")
+    offset = value.number_of("time offset")
     # An end of 0 is that of the last video.
     return bounds[0] + offset, (bounds[1] + offset) if bounds[1] else math.inf
 
@@ -270,9 +262,9 @@ def write_project(
     if path.suffix.lower() != ".boris":
         raise DatasetError(f"{path}: found suffix {path.suffix!r}, expected .boris")
     project = _ProjectWriter(annotations, path)
-    document = project.document()
+    text = json.dumps(project.document(), indent=1, allow_nan=False)
     with replacing(path) as part:
-        part.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="ascii")
+        part.write_text(text, encoding="ascii")
     events = annotations.events()
     times = [item for event in events for item in (event.start_seconds, event.end_seconds) if item]
     project.counts["BORIS rounds times to 1 ms as it opens the project; finer times"] += sum(
@@ -297,12 +289,11 @@ class _ProjectWriter:
     def document(self) -> dict[str, object]:
         """What stands in the file."""
         annotations = self._annotations
-        variables = written_variables(annotations)
-        observations = {}
-        names = observation_names(annotations.videos)
-        for number, (title, video) in enumerate(zip(names, annotations.videos, strict=True)):
-            own = {key: values[number] for key, values in variables.items()}
-            observations[title] = self._observation(video, own)
+        names, variables = observation_names(annotations.videos), written_variables(annotations)
+        observations = {
+            name: self._observation(video, {key: values[n] for key, values in variables.items()})
+            for n, (name, video) in enumerate(zip(names, annotations.videos, strict=True))
+        }
         subjects = sorted({event.subject for event in annotations.events()} - {""})
         return {
             "time_format": "hh:mm:ss",

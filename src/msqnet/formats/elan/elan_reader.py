@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,7 +104,7 @@ class _Tier(NamedTuple):
 
 @dataclass
 class _About:
-    """What other tiers say about an annotation."""
+    """Notes of other tiers on an annotation."""
 
     modifiers: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
@@ -119,14 +119,13 @@ class _File:
         self.points: set[str] = set()
         self._path, self._layout = path, layout
         self._events: list[Event] = []
-        self._observed: tuple[tuple[float, float], ...] | None = None
         self._tiers_by_values: list[str] = []
         self._counts: Counter[str] = Counter()
-        self._about: dict[str, _About] = {}
+        self._about: defaultdict[str, _About] = defaultdict(_About)
         self._origin_seconds = 0.0
 
     def notes(self) -> Iterator[str]:
-        """What a user should know."""
+        """Assumptions, and what was left out."""
         if self._tiers_by_values and self._layout == _BY_VALUES:
             yield (
                 f"values are labels on the tiers {', '.join(self._tiers_by_values)}; --option "
@@ -149,27 +148,26 @@ class _File:
         video = self._video(header, reading)
         for tier in tiers:
             for name, value in tier.references:
-                self._note(self._about.setdefault(name, _About()), tier, value)
+                self._note(self._about[name], tier, value)
         known = {item.name for tier in tiers for item in tier.annotations}
         self._counts["notes on annotations that are notes themselves, which are left out"] = len(
             set(self._about) - known
         )
+        observed = None
         for tier in tiers:
             if tier.kind == OBSERVED:
                 times = [self._times(item) for item in tier.annotations]
-                self._observed = tuple(sorted((max(0.0, a), max(0.0, b)) for a, b in times))
+                observed = tuple(sorted((max(0.0, a), max(0.0, b)) for a, b in times))
             elif tier.annotations or not tier.references:
                 self._read_tier(tier)
         properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
-        return AnnotatedVideo(
-            video,
+        split, group = properties.get("split", ""), properties.get("group", "")
+        events, length, labels = (
             tuple(self._events),
             duration_seconds(video),
             frozenset(self.labels),
-            self._observed,
-            properties.get("split", ""),
-            properties.get("group", ""),
         )
+        return AnnotatedVideo(video, events, length, labels, observed, split, group)
 
     def _video(self, header: XmlElement, reading: Reading) -> Path:
         """Where the linked video belongs; its time at the start of the file's clock is kept."""
@@ -199,10 +197,7 @@ class _File:
         elif tier.kind == MODIFIERS:
             about.modifiers += [part.strip() for part in value.split(SEPARATOR)]
         elif tier.kind == SCORE:
-            score = Value(value, f"{self._path}: tier {tier.name!r}", _ADVICE)
-            about.score = score.number()
-            if not 0 <= about.score <= 1:
-                raise score.error("a score from 0 to 1")
+            about.score = Value(value, f"{self._path}: tier {tier.name!r}", _ADVICE).score()
         else:
             about.modifiers.append(f"{tier.name}: {value}")
 
@@ -241,10 +236,9 @@ class _File:
             self._counts["annotations before the start of the video, which are left out"] += 1
             return
         start = max(0.0, start)
-        about = self._about.get(item.name, _About())
-        comment = "; ".join(
-            [*([item.value] if item.value not in ("", name) else []), *about.comments]
-        )
+        about = self._about[item.name]
+        own = [item.value] if item.value not in ("", name) else []
+        comment = "; ".join((*own, *about.comments))
         stop = start if kind == POINT else None if kind == NO_END else end
         modifiers = tuple(about.modifiers)
         self._events.append(Event(label, start, stop, subject, modifiers, about.score, comment))

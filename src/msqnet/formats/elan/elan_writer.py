@@ -128,9 +128,8 @@ class _Tiers:
             start, end = self._milliseconds(event)
             free = next((lane for lane in lanes if lane[-1][1] <= start), None)
             if free is None:
-                lanes.append([(start, end, event)])
-            else:
-                free.append((start, end, event))
+                lanes.append(free := [])
+            free.append((start, end, event))
         return lanes or [[]]
 
     def _milliseconds(self, event: Event) -> tuple[int, int]:
@@ -185,18 +184,10 @@ class _Tiers:
 
 
 def _document(video: AnnotatedVideo, tiers: _Tiers, labels: Sequence[str], folder: Path) -> bytes:
-    root = Element(
-        "ANNOTATION_DOCUMENT",
-        {
-            "AUTHOR": "",
-            "DATE": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "FORMAT": _FORMAT,
-            "VERSION": _FORMAT,
-            f"{{{_INSTANCE}}}noNamespaceSchemaLocation": (
-                f"http://www.mpi.nl/tools/elan/EAFv{_FORMAT}.xsd"
-            ),
-        },
-    )
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    root = Element("ANNOTATION_DOCUMENT", AUTHOR="", DATE=now, FORMAT=_FORMAT, VERSION=_FORMAT)
+    schema = f"http://www.mpi.nl/tools/elan/EAFv{_FORMAT}.xsd"
+    root.set(f"{{{_INSTANCE}}}noNamespaceSchemaLocation", schema)
     root.append(_header(video, folder, tiers.num_annotations))
     root.append(tiers.time_order())
     root.extend(tiers.elements)
