@@ -41,7 +41,7 @@ class Value:
 
     Attributes:
         place: the file and the way to the value, such as ``cage.boris: observations: 'monday'``.
-        advice: what to do if the document is not as it should be.
+        advice: what to do about a malformed document.
     """
 
     value: object
@@ -219,7 +219,7 @@ class Table:
     Attributes:
         rows: in order, without empty ones.
         before: first and second cells of the rows above the header.
-        advice: what to do if the table is not as it should be.
+        advice: what to do about a malformed table.
     """
 
     path: Path

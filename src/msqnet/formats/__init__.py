@@ -49,9 +49,8 @@ class Reading:
     def video_path(self, written: str) -> Path:
         """Where a video belongs that a file names: as written, or by its name in `videos`.
 
-        Files carry the paths of the machine that they were written on: a path that leads nowhere
-        here stands for a file of that name in the folder of the videos, if there is one. So does
-        one with a drive of Windows, which leads nowhere on other systems.
+        Files carry paths of the machine that they were written on. A path that leads nowhere here,
+        as one with a drive of Windows does, stands for a file of that name in `videos`.
         """
         # Paths written on Windows have other separators.
         name = written.replace("\\", "/")
@@ -69,18 +68,17 @@ class Format:
     """A file format of annotations.
 
     Attributes:
-        name: name for ``--from`` and ``--to``.
+        name: for ``--from`` and ``--to``.
         title: the tool or data set that it belongs to.
         read: file and settings -> annotations; None where the format is only written.
         write: annotations, file, options -> notes on what was assumed; replaces the file at once
             or not at all; None where the format is only read.
-        suffixes: endings of its files, such as ``.eaf``, the usual one first; none for a folder.
-        drops: what it has no place for.
+        suffixes: such as ``.eaf``, the usual one first; none for a folder.
+        drops: fields that it has no place for.
         options: help by the name of the option.
-        licence: what the authors of a data set allow; empty for the format of a tool.
+        licence: of a data set.
         files: files that are written for a path, where that is not the one file of that name.
-        read_rows: folder and settings -> rows of the standard table; in place of `read` where the
-            format is a data set.
+        read_rows: of a data set, in place of `read`: folder and settings -> rows of the table.
         task: of a data set, ``multi_label`` or ``single_label``.
     """
 
@@ -128,11 +126,7 @@ is needed: ``module:name``, or a module that calls it ``FORMAT``."""
 
 
 def load_format(name: str) -> Format:
-    """The format of a name.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
+    """The format of a name; `ConfigError` if there is none."""
     if name not in FORMATS:
         raise ConfigError(f"no such format: {name}; known are {', '.join(FORMATS)}")
     found = FORMATS[name]
@@ -146,13 +140,7 @@ def load_format(name: str) -> Format:
 def dropped_fields(
     annotations: Annotations, drops: frozenset[Field], title: str
 ) -> tuple[str, ...]:
-    """The fields that writing drops, one note each.
-
-    Args:
-        annotations: what is written.
-        drops: fields that the format has no place for.
-        title: of the format.
-    """
+    """Notes on the fields that the format `title`, which has no place for `drops`, drops."""
     events, videos = list(annotations.events()), annotations.videos
     unseen = set(annotations.labels) - {event.label for event in events}
     counts: dict[Field, tuple[str, int]] = {

@@ -28,15 +28,14 @@ class Event:
 
     Attributes:
         start_seconds: counted from the video's first frame.
-        end_seconds: itself not part of it; the start for a point event, which has no length; None
-            for a state without an end, of which only the start is known.
-        subject: who did it; empty if nobody in particular.
-        modifiers: what is said beside the label, in order.
+        end_seconds: not part of the event; the start for a point event, which has no length; None
+            for a state without an end.
+        subject: who did it; may be empty.
+        modifiers: details beside the label, in order.
         score: in [0, 1], of a model; None for what a person noted.
 
     Raises:
-        DatasetError: times that are negative, not finite or in the wrong order, or a score outside
-            [0, 1].
+        DatasetError: negative, infinite or swapped times, or a score outside [0, 1].
     """
 
     label: str
@@ -76,12 +75,11 @@ class AnnotatedVideo:
     Attributes:
         path: absolute; the video may be missing.
         events: in order of start, then end, label and subject.
-        duration_seconds: None if the file does not say.
+        duration_seconds: None if unknown.
         checked: labels that somebody looked for in this video; None for all of the ethogram.
-        observed: intervals that somebody looked at, as (start, end) in seconds; None for the whole
-            video.
-        split: part of the data that it belongs to; may be empty.
-        group: what must stay together when videos are split; may be empty.
+        observed: intervals that somebody looked at, (start, end) in seconds; None for all.
+        split: part of the data; may be empty.
+        group: videos of one group stay together when videos are split; may be empty.
     """
 
     path: Path
@@ -216,8 +214,7 @@ def one_file_each(
 ) -> dict[Path, AnnotatedVideo]:
     """Files for a tool whose files are about one video: `path`, or a file each in that folder.
 
-    Raises:
-        DatasetError: several videos for one file, or no video at all.
+    `DatasetError` for several videos and one file, or no video at all.
     """
     if not videos:
         raise DatasetError(f"{path}: there is no video to write")

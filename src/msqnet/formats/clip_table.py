@@ -71,12 +71,10 @@ _OPEN = SEPARATOR
 
 @dataclass(frozen=True)
 class ClipRows:
-    """Rows of the standard table.
+    """Rows of the standard table, and every class in the official order, also those without a row.
 
-    Attributes:
-        records: the rows; `Record.path` is where the video belongs, whether it is there or not.
-        labels: every class in the official order, those without a single row too.
-        notes: rows left out and why, assumptions about times.
+    `Record.path` is where the video belongs, whether it is there or not. Notes say which rows were
+    left out and why, and what was assumed.
     """
 
     records: tuple[Record, ...]
@@ -84,11 +82,7 @@ class ClipRows:
     notes: tuple[str, ...] = ()
 
     def annotations(self) -> Annotations:
-        """Events of the rows.
-
-        Raises:
-            DatasetError: a row goes to the end of a video whose length is not known.
-        """
+        """Events of the rows; `DatasetError` if one ends with a video of unknown length."""
         by_video: dict[Path, list[Record]] = {}
         for record in self.records:
             by_video.setdefault(record.path, []).append(record)
@@ -128,19 +122,12 @@ def _video(path: Path, rows: Sequence[Record], checked: frozenset[str] | None) -
     for name in sorted({name for row in rows for name in row.labels}):
         parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
         events += [Event(name, start, end) for start, end in union(parts)]
-    observed = tuple(union(times))
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
-        length is not None and covers(observed, (0.0, length))
+        length is not None and covers(times, (0.0, length))
     )
-    return AnnotatedVideo(
-        path,
-        tuple(events),
-        length,
-        checked=checked,
-        observed=None if is_whole else observed,
-        split=rows[0].split,
-        group=rows[0].group,
-    )
+    observed = None if is_whole else tuple(union(times))
+    where = rows[0].split, rows[0].group
+    return AnnotatedVideo(path, tuple(events), length, checked, observed, *where)
 
 
 def rows_of(
@@ -152,18 +139,15 @@ def rows_of(
     point_seconds: float = 1.0,
     window_seconds: float = 2.0,
 ) -> Iterator[Record]:
-    """The rows of one video.
+    """The rows of one video; `DatasetError` for windows of a video of unknown length.
 
     Args:
         video: its events.
         ethogram: labels that were looked for, where the video does not say it itself.
-        level: what a row is: ``pieces``, ``events``, ``windows`` or ``videos``.
+        level: ``pieces``, ``events``, ``windows`` or ``videos``.
         min_seconds: shorter pieces are left out; their time is unknown then.
         point_seconds: length of the interval that a point event stands for.
         window_seconds: length of a window.
-
-    Raises:
-        DatasetError: windows are wanted of a video whose length is not known.
     """
     checked = ethogram if video.checked is None else video.checked
     end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
@@ -238,9 +222,8 @@ def _windows(video: AnnotatedVideo, window_seconds: float) -> list[Interval]:
 def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:
     """Rows of all videos, by options of the format.
 
-    Raises:
-        ConfigError: an option that does not fit.
-        DatasetError: no event of the subject, or windows of a video of unknown length.
+    `ConfigError` for an option that does not fit, or a subject without an event; `DatasetError` for
+    windows of a video of unknown length.
     """
     level = choose(options, "level", _LEVELS)
     lengths = {"min_seconds": 0.0, "point_seconds": 1.0, "window_seconds": 2.0}
@@ -321,11 +304,7 @@ def _with_modifiers(annotations: Annotations) -> Annotations:
 
 
 def write_rows(rows: ClipRows, path: Path) -> None:
-    """Write a table, and its labels beside it.
-
-    Raises:
-        DatasetError: no rows, or a name that a table cannot hold.
-    """
+    """Write a table, and its labels beside it; `DatasetError` for no rows, or an unfit name."""
     write_table(rows.records, path)
     write_label_table(rows.labels, label_table_path(path))
 
@@ -359,8 +338,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
 def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:
     """Rows whose videos are where the table says, or else where `Reading` finds them.
 
-    Raises:
-        DatasetError: two videos of the table would become the same one.
+    `DatasetError` if two videos of the table would become the same one.
     """
     # Paths of a table have no symbolic links in their folder.
     home = replace(reading, videos=reading.videos.resolve())

@@ -38,11 +38,11 @@ def convert_annotations(
     options: Mapping[str, str],
     overwrite: bool,
 ) -> list[str]:
-    """Read annotations in one format and write them in another.
+    """Read annotations in one format and write them in another; formats are keys of `FORMATS`.
 
     Args:
-        source_name: format that is read, a key of `FORMATS`.
-        target_name: format that is written.
+        source_name: the format that is read.
+        target_name: the format that is written.
         path: file or folder of annotations; a data set is named by `root` instead.
         root: folder of a data set, or of the videos of annotations (that of `path` by default).
         out: file or folder that is written.
@@ -50,7 +50,7 @@ def convert_annotations(
         overwrite: whether files are replaced.
 
     Returns:
-        Lines for the user: what was written, what was assumed and which fields were dropped.
+        Lines for the user: the files, assumptions and dropped fields.
 
     Raises:
         ConfigError: an unknown format or option, one that is missing, or a file that exists.
@@ -108,24 +108,27 @@ def describe_formats() -> str:
 
 
 def _source(name: str | None) -> Format:
-    known = ", ".join(FORMATS)
     if name is None:
+        known = ", ".join(FORMATS)
         raise ConfigError(f"--from: name the data set or the format, one of {known} ({_MORE})")
-    if name not in FORMATS:
-        raise ConfigError(f"--from {name}: no such data set or format; known are {known} ({_MORE})")
-    found = load_format(name)
+    found = _named("--from", name, "data set or format")
     if found.read is None and found.read_rows is None:
         raise ConfigError(f"--from {name}: {found.title} can only be written")
     return found
 
 
 def _target(name: str) -> Format:
-    if name not in FORMATS:
-        raise ConfigError(f"--to {name}: no such format; known are {', '.join(FORMATS)} ({_MORE})")
-    found = load_format(name)
+    found = _named("--to", name, "format")
     if found.write is None:
         raise ConfigError(f"--to {name}: {found.title} can only be read")
     return found
+
+
+def _named(option: str, name: str, what: str) -> Format:
+    if name not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ConfigError(f"{option} {name}: no such {what}; known are {known} ({_MORE})")
+    return load_format(name)
 
 
 def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
@@ -189,37 +192,32 @@ def _label_line(labels: LabelSet) -> str:
 
 
 def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path) -> None:
-    """Raise `DatasetError` for text that is not Unicode; results and folders may have such names.
+    """Raise `DatasetError` for text that is not Unicode, which names of results and folders may be.
 
     Files of annotations cannot hold it.
     """
-    texts = [
-        ("--out", str(out)),
-        *((f"option {name}", value) for name, value in options.items()),
-        ("model", annotations.model),
-        *(("label", name) for name in annotations.labels),
-    ]
+
+    def check(what: str, *texts: str) -> None:
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise DatasetError(
+                    f"{what}: found {text!a}, expected Unicode text, as files of annotations can "
+                    "hold nothing else; rename it and try again"
+                ) from error
+
+    check("--out", str(out))
+    for name, value in options.items():
+        check(f"option {name}", value)
+    check("model", annotations.model)
+    check("label", *annotations.labels)
     for video in annotations.videos:
-        of_video = f"of {video.path.name}"
-        texts += [
-            ("path of a video", str(video.path)),
-            (f"split {of_video}", video.split),
-            (f"group {of_video}", video.group),
-            *((f"label {of_video}", name) for name in video.checked or ()),
-        ]
+        name = video.path.name
+        check("path of a video", str(video.path))
+        check(f"split or group of {name}", video.split, video.group)
+        check(f"label of {name}", *(video.checked or ()))
         for event in video.events:
-            of_event = f"of {event.label} {of_video}"
-            texts += [
-                (f"label {of_video}", event.label),
-                (f"subject {of_event}", event.subject),
-                (f"comment {of_event}", event.comment),
-                *((f"modifier {of_event}", name) for name in event.modifiers),
-            ]
-    for what, text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise DatasetError(
-                f"{what}: found {text!a}, expected Unicode text, as files of annotations can hold "
-                "nothing else; rename it and try again"
-            ) from error
+            check(f"label of {name}", event.label)
+            texts = event.subject, event.comment, *event.modifiers
+            check(f"subject, comment or modifier of {event.label} of {name}", *texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import DatasetError, MsqnetError
 from msqnet.formats import Format, Reading
@@ -22,9 +22,7 @@ _JSON_SUFFIX = RESULT_SUFFIXES[0]
 def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = None) -> Annotations:
     """Segments of videos as events with scores; the labels of all models are the ethogram.
 
-    Args:
-        results: of any number of videos.
-        videos: folder in which videos are looked for that are not where they were predicted.
+    The folder `videos` is where videos are looked for that are not where they were predicted.
     """
     found = list(results)
     labels = LabelSet(tuple(dict.fromkeys(name for result in found for name in result.labels)))
@@ -105,18 +103,12 @@ def _check_types(result: VideoPredictions) -> None:
     for what, value, kind, expected in values:
         if not isinstance(value, kind):
             raise DatasetError(f"{what}: found {value!r}, expected {expected}")
-    numbers: list[tuple[str, object]] = [("duration_seconds", result.duration_seconds)]
+    numbers: list[tuple[str, Any]] = [("duration_seconds", result.duration_seconds)]
     for item in result.segments:
-        of_segment = f"segment of {item.label!r}"
-        numbers.append((f"{of_segment}: start_seconds", item.start_seconds))
-        numbers.append((f"{of_segment}: end_seconds", item.end_seconds))
-        numbers.append((f"{of_segment}: score", item.score))
+        for name in ("start_seconds", "end_seconds", "score"):
+            numbers.append((f"segment of {item.label!r}: {name}", getattr(item, name)))
     for what, value in numbers:
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not 0 <= value < math.inf
-        ):
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
             raise DatasetError(f"{what}: found {value!r}, expected a number of at least 0")
 
 

@@ -213,19 +213,12 @@ def _note(
     if list(entry.elements_of("xy")):
         counts["regions in pictures, which are left out"] += 1
         return
-    by_name: dict[str, list[str]] = {}
-    names: list[str] = []
-    for key, value in entry.require("av").items():
-        if key not in attributes:
-            raise value.error("a value of an attribute of the project")
-        if value.value is None:
-            continue
-        texts = attributes[key].texts(value)
-        if key == label:
-            names = [clean_label(text) for text in texts]
-        # The label is an attribute of segments: what a whole file has under its name is not one.
-        if key != label or not times:
-            by_name[attributes[key].name] = texts
+    values = _values(entry, attributes)
+    names = [clean_label(text) for text in values.get(label, [])]
+    # The label is an attribute of segments: a text of a whole file under its name is not one.
+    if times:
+        values.pop(label, None)
+    by_name = {attributes[key].name: texts for key, texts in values.items()}
     if not times:
         named = {name: " ".join(texts) for name, texts in by_name.items()}
         notes.of_file.update({name: text for name, text in named.items() if text})
@@ -240,6 +233,17 @@ def _note(
         notes.events += _segment_events((times[0], times[-1]), filter(None, names), by_name)
     else:
         counts["segments without a label, which are left out"] += 1
+
+
+def _values(entry: JsonValue, attributes: Mapping[str, _Attribute]) -> dict[str, list[str]]:
+    """Texts of an entry by the key of their attribute."""
+    found = {}
+    for key, value in entry.require("av").items():
+        if key not in attributes:
+            raise value.error("a value of an attribute of the project")
+        if value.value is not None:
+            found[key] = attributes[key].texts(value)
+    return found
 
 
 def _segment_events(

@@ -34,11 +34,9 @@ _NOT_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010fff
 
 @dataclass(frozen=True)
 class XmlElement:
-    """An element of an XML document.
+    """An element of an XML document, with the lines of all elements, which count from 1.
 
-    Attributes:
-        lines: of all elements of the document, counted from 1.
-        advice: what to do if the document is not as it should be.
+    Errors end with the advice.
     """
 
     element: Element
@@ -109,8 +107,7 @@ class XmlElement:
 def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
     """The root element of an XML file, or of the file `member` in a zip file.
 
-    Raises:
-        DatasetError: not XML, with a document type, or larger or deeper than annotation files are.
+    `DatasetError` if it is not XML, has a document type, or is too large or too deep.
     """
     try:
         if member:
