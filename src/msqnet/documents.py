@@ -176,7 +176,7 @@ def read_json(path: Path, advice: str) -> JsonValue:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `require` and `number` raise `DatasetError` where a cell is not so.
+    """A row of a table; `require` raises `DatasetError` for an empty cell.
 
     Attributes:
         line: number of the line in the file that the row ends in.
@@ -206,10 +206,6 @@ class TableRow:
         if not self[column]:
             raise self.error(column, "a value")
         return self[column]
-
-    def number(self, column: str) -> float:
-        """A finite number."""
-        return self.value(column).number()
 
 
 @dataclass(frozen=True)
@@ -247,6 +243,7 @@ def read_delimited(
     header: str = "a header in its first row",
     delimiters: Sequence[str] = (",",),
     is_strict: bool = True,
+    is_lower: bool = False,
 ) -> Table:
     """The table in a CSV or TSV file in UTF-8; `DatasetError` if there is no such table.
 
@@ -258,6 +255,7 @@ def read_delimited(
         header: describes the header in the error about a file without one.
         delimiters: between cells; the first with which there is a header is taken.
         is_strict: whether each column has a name of its own, and each row a cell for each.
+        is_lower: whether names of columns are taken in lower case.
     """
     text = read_text(path, advice).replace("\0", "")
     for delimiter in dict.fromkeys(delimiters):
@@ -265,7 +263,7 @@ def read_delimited(
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
             for cells in lines:
-                names = tuple(cell.strip() for cell in cells)
+                names = tuple(cell.strip().lower() if is_lower else cell.strip() for cell in cells)
                 if is_header(names):
                     table = Table(path, names, (), before, advice)
                     table.require(required)

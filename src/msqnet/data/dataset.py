@@ -48,17 +48,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """Rows of a table as model inputs.
 
     Every random choice is a function of (seed, epoch, row) alone, never of worker, rank or place in
-    the batch. Set `epoch` before each pass.
-
-    Args:
-        table: the rows.
-        label_set: columns of the targets.
-        config: how frames become a model input.
-        augmentation: for training; None gives the same clips in every epoch.
-        seed: of the random choices.
-
-    Raises:
-        VideoError: from indexing; a video cannot be read.
+    the batch. Set `epoch` before each pass. Without an augmentation all epochs have the same clips.
+    Indexing raises `VideoError` for a video that cannot be read.
     """
 
     def __init__(
@@ -109,6 +100,4 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clip(index, self.epoch)
         item = {"pixels": clip.pixels, "labels": self.target(index)}
-        if clip.closeup is not None:
-            item["closeups"] = clip.closeup
-        return item
+        return item if clip.closeup is None else item | {"closeups": clip.closeup}

@@ -10,7 +10,7 @@ import importlib
 import os
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from msqnet.errors import ConfigError
 
@@ -18,25 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from msqnet.formats.annotations import Annotations
+    from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
     from msqnet.formats.clip_table import ClipRows
 
-Field = Literal[
-    "points",
-    "open ends",
-    "subjects",
-    "modifiers",
-    "scores",
-    "comments",
-    "ethogram",
-    "unchecked labels",
-    "observed intervals",
-    "splits",
-    "groups",
-]
-"""What some formats can hold and others cannot. All hold videos, labels, starts and ends."""
-
-ALL_FIELDS: frozenset[Field] = frozenset(get_args(Field))
+_EVENT_FIELDS: dict[str, tuple[str, Callable[[Event], bool]]] = {
+    "points": ("events without a length", lambda event: event.is_point),
+    "open ends": ("states without an end", lambda event: event.is_open),
+    "subjects": ("events with a subject", lambda event: bool(event.subject)),
+    "modifiers": ("events with modifiers", lambda event: bool(event.modifiers)),
+    "scores": ("events with a score", lambda event: event.score is not None),
+    "comments": ("events with a comment", lambda event: bool(event.comment)),
+}
+_VIDEO_FIELDS: dict[str, tuple[str, Callable[[AnnotatedVideo], bool]]] = {
+    "unchecked labels": (
+        "videos in which not all labels were looked for",
+        lambda video: video.checked is not None,
+    ),
+    "observed intervals": (
+        "videos of which only parts were looked at",
+        lambda video: video.observed is not None,
+    ),
+    "splits": ("videos with a split", lambda video: bool(video.split)),
+    "groups": ("videos with a group", lambda video: bool(video.group)),
+}
+ALL_FIELDS = frozenset((*_EVENT_FIELDS, "ethogram", *_VIDEO_FIELDS))
+"""Fields that some formats can hold and others cannot. All hold videos, labels, starts and ends."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Format:
     read: Callable[[Path, Reading], Annotations] | None = None
     write: Callable[[Annotations, Path, Mapping[str, str]], tuple[str, ...]] | None = None
     suffixes: tuple[str, ...] = ()
-    drops: frozenset[Field] = frozenset()
+    drops: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
     files: Callable[[Path], tuple[Path, ...]] | None = None
@@ -137,33 +143,16 @@ def load_format(name: str) -> Format:
     return found
 
 
-def dropped_fields(
-    annotations: Annotations, drops: frozenset[Field], title: str
-) -> tuple[str, ...]:
+def dropped_fields(annotations: Annotations, drops: frozenset[str], title: str) -> tuple[str, ...]:
     """Notes on the fields that the format `title`, which has no place for `drops`, drops."""
     events, videos = list(annotations.events()), annotations.videos
     unseen = set(annotations.labels) - {event.label for event in events}
-    counts: dict[Field, tuple[str, int]] = {
-        "points": ("events without a length", sum(event.is_point for event in events)),
-        "open ends": ("states without an end", sum(event.is_open for event in events)),
-        "subjects": ("events with a subject", sum(bool(event.subject) for event in events)),
-        "modifiers": ("events with modifiers", sum(bool(event.modifiers) for event in events)),
-        "scores": ("events with a score", sum(event.score is not None for event in events)),
-        "comments": ("events with a comment", sum(bool(event.comment) for event in events)),
-        "ethogram": ("labels that no event has", len(unseen)),
-        "unchecked labels": (
-            "videos in which not all labels were looked for",
-            sum(video.checked is not None for video in videos),
-        ),
-        "observed intervals": (
-            "videos of which only parts were looked at",
-            sum(video.observed is not None for video in videos),
-        ),
-        "splits": ("videos with a split", sum(bool(video.split) for video in videos)),
-        "groups": ("videos with a group", sum(bool(video.group) for video in videos)),
-    }
+    counts = {text: (name, sum(map(has, events))) for name, (text, has) in _EVENT_FIELDS.items()}
+    counts["labels that no event has"] = "ethogram", len(unseen)
+    for name, (text, is_set) in _VIDEO_FIELDS.items():
+        counts[text] = name, sum(map(is_set, videos))
     return tuple(
         f"{title} has no place for {name}: {text}: {number}"
-        for name, (text, number) in counts.items()
+        for text, (name, number) in counts.items()
         if number and name in drops
     )

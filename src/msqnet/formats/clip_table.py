@@ -38,13 +38,7 @@ from msqnet.data.table import (
 )
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    clean_label,
-    count_notes,
-)
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import choose, choose_seconds
 from msqnet.intervals import (

@@ -1,8 +1,8 @@
 """Frame numbers and seconds, by a video's own time stamps where the video is there.
 
-Tools that count frames divide by a frame rate. That is wrong for a rate that varies, and drifts by
-seconds in an hour where 29.97 was rounded to 30. So a frame's time is the time stamp that the file
-gives it; a rate is used only where the video is not there, and that is said.
+Division by a frame rate is wrong for a rate that varies, and drifts by seconds in an hour where
+29.97 was rounded to 30. So a frame's time is its time stamp; a rate is used only where the video is
+missing, with a note.
 """
 
 from __future__ import annotations
@@ -31,12 +31,7 @@ MAX_FRAMES = 10**7
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When each frame of a video is shown.
-
-    Attributes:
-        starts_seconds: (N,) float64, rising; counted from the first frame.
-        duration_seconds: end of the last frame.
-    """
+    """Starts of N frames, (N,) float64, rising, counted from the first; and the last one's end."""
 
     starts_seconds: NDArray[np.float64]
     duration_seconds: float

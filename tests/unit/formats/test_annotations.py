@@ -127,6 +127,7 @@ def test_every_format_can_be_loaded_by_its_name(name: str) -> None:
     assert found.name == name
     assert found.read or found.write or found.read_rows
     assert all(text.strip() for text in found.options.values())
+    assert found.drops <= ALL_FIELDS
 
 
 def test_unknown_formats_are_named() -> None:

@@ -23,13 +23,11 @@ COLUMNS = ("video", "from", "to", "what")
 
 
 def read(path: Path, reading: Reading) -> Annotations:
-    table = read_delimited(path, "export it again")
-    if table is None:
-        raise DatasetError(f"{path}: an empty file")
-    table.require(COLUMNS)
+    table = read_delimited(path, "export it again", COLUMNS)
     events: dict[Path, list[Event]] = {}
     for row in table.rows:
-        event = Event(row.require("what"), row.number("from"), row.number("to"))
+        start, end = (row.value(name).number() for name in ("from", "to"))
+        event = Event(row.require("what"), start, end)
         events.setdefault(reading.video_path(row.require("video")), []).append(event)
     labels = LabelSet(tuple(sorted({event.label for found in events.values() for event in found})))
     videos = tuple(AnnotatedVideo(path, tuple(found), 10.0) for path, found in events.items())

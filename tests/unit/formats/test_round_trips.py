@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from msqnet.formats import Field
-
 
 NUM_FRAMES, RATE = 40, 10
 CAMTRAP = {
@@ -85,7 +83,7 @@ def _annotations(draw: st.DrawFn, path: Path) -> Annotations:
     return Annotations((video,), LabelSet(labels))
 
 
-def kept(annotations: Annotations, drops: frozenset[Field]) -> Annotations:
+def kept(annotations: Annotations, drops: frozenset[str]) -> Annotations:
     """What remains of annotations in a format that drops some fields."""
     videos = []
     for video in annotations.videos:

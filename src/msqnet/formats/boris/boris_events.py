@@ -211,10 +211,10 @@ def _point(row: TableRow, seconds: float) -> Coded:
 
 
 def _aggregated(row: TableRow) -> Coded:
-    found = _point(row, row.number(_START))
+    found = _point(row, row.value(_START).number())
     if _text(row, _STATUS).upper() == "POINT":
         return found
-    end = None if row[_STOP].strip() in _MISSING else row.number(_STOP)
+    end = None if row[_STOP].strip() in _MISSING else row.value(_STOP).number()
     if end is not None and end < found.start_seconds:
         raise row.error(_STOP, f"an end that is not before the start at {found[0]} s")
     return found._replace(end_seconds=end, end_comment=row["Comment stop"].strip())
@@ -222,7 +222,7 @@ def _aggregated(row: TableRow) -> Coded:
 
 def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Coded | None:
     """The event that a row ends; None for one that it begins."""
-    now = _point(row, row.number(_TIME))
+    now = _point(row, row.value(_TIME).number())
     status = _text(row, _STATUS).upper()
     if status == "POINT":
         return now

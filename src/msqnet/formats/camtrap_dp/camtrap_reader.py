@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import (
-    AnnotatedVideo,
-    Annotations,
-    Event,
-    clean_label,
-    count_notes,
-)
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.camtrap_dp.camtrap_tables import read_rows, time_of
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import choose

@@ -3,14 +3,13 @@
 Three sources hold the same clips; the first that is there is read, or the one that is asked for:
 
 - ``csv``: ``action_recognition/annotation/{train,val}.csv`` as distributed, one line a frame, space
-  separated, with the authors' column ``original_vido_id``. Tested on small files in that format
-  only: the real ones are 272 MB.
+  separated. Tested on small files only: the real ones are 272 MB.
 - ``metadata``: the workbook ``AR_metadata.xlsx``, one row a clip, with the animals. Tested on the
   real one: 24,004 training and 6,096 test clips.
 - ``lists``: ``test_animal.txt`` and ``train_all*.txt`` of Animal-CLIP, in which a clip is a list of
   (animal, action). Tested on real ones, of which the training list holds the first 3,000 clips.
 
-The authors' ``val`` is the ``test`` of the papers, and is named so.
+The authors' ``val`` is named ``test``, as in the papers.
 
 **Names of the columns.** Column k is the authors' label id k. For eight ids a workbook names
 another action than the clips do, each of which has its ids and a list of its actions by name:
@@ -60,12 +59,9 @@ if TYPE_CHECKING:
 NUM_CLIPS = {"train": 24_004, "test": 6_096}
 """Clips of the official split."""
 
-_FOLDERS = ("action_recognition/annotation/", "action_recognition/", "annotation/", "")
 _CSV_HEADER = ["original_vido_id", "video_id", "frame_id", "path", "labels"]
 _WORKBOOK = "AR_metadata.xlsx"
-_LISTS = {"train": ("train_all.txt", "train_all_first3000.txt"), "test": ("test_animal.txt",)}
 _SOURCE_OF = {"train.csv": "csv", _WORKBOOK: "metadata", "test_animal.txt": "lists"}
-_RECORDING_LETTERS = 3
 
 _PAIR = re.compile(r"""\(\\?['"]?(.+?)\\?['"], \\?['"]([^'"\\]+)\\?['"]\)""")
 """``('Lion', 'Eating')`` in any quoting met: apostrophes unescaped, one first quote not there."""
@@ -98,7 +94,7 @@ def _read(root: Path, reading: Reading) -> ClipRows:
     folder = video_folder(root, options, candidates)
     records = []
     for clip in clips:
-        name, group = clip.name, clip.name[-_RECORDING_LETTERS:]
+        name, group = clip.name, clip.name[-3:]
         place = folder / (clip.frame_folder or name if is_image else f"{name}.mp4")
         actor = "|".join(clip.animals)
         records.append(clip_record(place, clip.labels, clip.split, group, actor))
@@ -110,7 +106,8 @@ def _read(root: Path, reading: Reading) -> ClipRows:
 
 
 def _find(root: Path, names: Iterable[str], what: str) -> Path:
-    return find_file(root, names, what, _FOLDERS)
+    folders = ("action_recognition/annotation/", "action_recognition/", "annotation/", "")
+    return find_file(root, names, what, folders)
 
 
 def _label_names(root: Path, options: Mapping[str, str]) -> LabelSet:
@@ -219,8 +216,9 @@ def _sheet_notes(path: Path, labels: LabelSet) -> tuple[str, ...]:
 
 def _read_lists(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str, ...]]:
     number_of = {name.casefold(): number for number, name in enumerate(labels)}
+    lists = {"train": ("train_all.txt", "train_all_first3000.txt"), "test": ("test_animal.txt",)}
     clips: list[_Clip] = []
-    for split, names in _LISTS.items():
+    for split, names in lists.items():
         path = _find(root, names, f"list of the {split} clips")
         for number, line in numbered_lines(path):
             file_name, _, text = line.partition("\t")

@@ -3,20 +3,18 @@
 **HMDB51**: 6,766 clips of films and web videos, 51 actions, three official splits. Files:
 ``testTrainMulti_7030_splits/<class>_test_split<1-3>.txt`` with lines ``<clip>.avi <part>``, where 1
 is train, 2 test and 0 unused. Clips are named ``<film>_<class>_<body>_<camera motion>_np<people>_
-<view>_<quality>_<number>.avi``, as https://serre-lab.clps.brown.edu describes them. The lists
-number no classes; labels are in alphabetical order. The metric to report is the mean top-1 accuracy
-over the three splits. Films are the groups. Within a class the official parts share no film; across
-classes some do.
+<view>_<quality>_<number>.avi`` (https://serre-lab.clps.brown.edu). Labels are in alphabetical
+order, as the lists number no classes; films are the groups, of which parts share some across
+classes. The metric to report is the mean top-1 accuracy over the three splits.
 
 **UCF101**: 13,320 clips, 101 actions, three official splits. Files: ``classInd.txt``
 (``1 ApplyEyeMakeup``), ``trainlist0<1-3>.txt`` (path and class number) and ``testlist0<1-3>.txt``
 (path), https://www.crcv.ucf.edu/data/UCF101.php. Clips of one group were cut from one video:
 ``v_<class>_g<group>_c<clip>.avi``; groups stay on one side of each split.
 
-**Kinetics-400, -600, -700**, and lists in the same style, of two kinds that the first line tells
-apart. Tests cover invented lists of both kinds, and real numbered lists of another data set; no
-official list was at hand. Lists are the .csv and .txt files that have train, val or test as a word
-in their names.
+**Kinetics-400, -600, -700**, and lists in the same style: .csv and .txt files that have train, val
+or test as a word in their names. The first line tells two kinds apart. Tests cover invented lists
+of both, and real numbered lists of another data set; no official list was at hand.
 
 - official: ``label,youtube_id,time_start,time_end,split[,is_cc]``. The clip is
   ``<split>/<label>/<youtube_id>_<start>_<end>.mp4``, times in six digits; where a split's folder
@@ -28,26 +26,24 @@ in their names.
 
 **MammalNet** (Chen et al., CVPR 2023): 12 behaviours of 173 genera of mammals. Read from the lists
 that Animal-CLIP publishes: ``train.txt``, ``test.txt`` with lines ``clip behaviour-id genus-id``,
-``behavior_to_id.csv`` and ``genus_to_id.csv``. The authors' own annotation archive is not read: its
-layout is not documented where it could be verified. A clip is ``<video id>.mp4``, or
-``<video id>_<n>.mp4`` where one video holds several; clips of one video share a group, and no video
-is in both parts of these lists.
+``behavior_to_id.csv`` and ``genus_to_id.csv``, not from the authors' own archive, whose layout is
+not documented. A clip is ``<video id>.mp4``, or ``<video id>_<n>.mp4`` where one video holds
+several; clips of one video share a group, and no video is in both parts of these lists.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from msqnet.documents import read_text
+from msqnet.documents import read_delimited, read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
+    GET_AGAIN,
     VIDEOS_HELP,
     VIDEOS_OPTION,
     clip_record,
@@ -226,7 +222,6 @@ _KINETICS_SPLITS = {
 }
 _KINETICS_FOLDERS = ("", "annotations")
 _CLASS_FILES = ("classes.txt", "labels.txt", "label_map.txt", "classes.csv", "labels.csv")
-_KINETICS_COLUMNS = ("youtube_id", "time_start", "time_end")
 _CLIP_TIMES = re.compile(r"_\d{6}_\d{6}$")
 _NUMBERED = re.compile(r"^(?P<path>.+?)(?:[ ,\t]+(?P<frames>\d+))?[ ,\t]+(?P<number>\d+)$")
 _REPEATED = "lines that repeat another one and count once"
@@ -331,23 +326,15 @@ def _read_official_lists(
 
 def _official(path: Path, split: str) -> Iterator[tuple[str, str, str, str]]:
     """File, label (empty where the list does not tell), split and video of each clip."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in _KINETICS_COLUMNS if name not in reader.fieldnames]
-    if missing:
-        raise DatasetError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(reader.fieldnames)}"
-        )
-    for cells in reader:
-        video = cells["youtube_id"]
+    columns = ("youtube_id", "time_start", "time_end")
+    for row in read_delimited(path, GET_AGAIN, columns, is_strict=False, is_lower=True).rows:
+        video, *times = (row[name] for name in columns)
         try:
-            start, end = (int(parse_seconds(cells[name])) for name in ("time_start", "time_end"))
-        except (ValueError, TypeError) as error:
-            found = f"{cells['time_start']}, {cells['time_end']}"
-            raise malformed(path, reader.line_num, found, "two times in seconds") from error
+            start, end = (int(parse_seconds(time)) for time in times)
+        except ValueError as error:
+            raise malformed(path, row.line, ", ".join(times), "two times in seconds") from error
         name = f"{video}_{start:06d}_{end:06d}.mp4"
-        label = (cells.get("label") or "").strip()
-        yield name, label, (cells.get("split") or split).strip(), video
+        yield name, row["label"].strip(), (row["split"] or split).strip(), video
 
 
 def _numbered(path: Path, split: str, labels: LabelSet) -> Iterator[tuple[str, str, str, str]]:

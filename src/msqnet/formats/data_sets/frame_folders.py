@@ -6,11 +6,10 @@ once. ``<period>-<k>-gray/`` holds the frames of part k of a period as images, a
 a window of 30 frames. Parts other than the held-out one (6) give training windows every 10 frames,
 the held-out part test windows every 45; frames after the last whole window are left out. A clip has
 a label that any of its frames has (``labels=any``), or that the frame after its middle has
-(``labels=centre``). The files carry no names. Names and their order are those of the MSQNet paper's
-released code, the only source found. Tested on small files made after the description of the
-format, as real ones were not at hand.
+(``labels=centre``). Names and their order are those of the MSQNet paper's released code. Tested on
+small files made after the description of the format, as real ones were not at hand.
 
-**Volleyball** (Ibrahim et al., CVPR 2016): what the players of a scene do, and the team's activity.
+**Volleyball** (Ibrahim et al., CVPR 2016): actions of the players of a scene, and of the team.
 ``<video>/annotations.txt`` has one line a scene: ``29885.jpg r_spike`` and for every player ``x y w
 h action``. Beside it ``<video>/29885/`` holds 41 images, 20 before and 20 after the key frame. Note
 that the authors' description puts the action before the box; their files do not. A scene's labels

@@ -7,8 +7,7 @@ README of http://allenai.org/plato/charades/ (Sigurdsson et al. 2016, arXiv:1604
 are the groups; none is in both parts. Two levels:
 
 - ``videos``: the standard protocol. A row is a whole video with all its labels; every class was
-  checked. Videos without an action stay in ``test``. The authors' `Charades_v1_classify.m` ranks
-  such videos below all others; as negatives like any other they can only cost.
+  checked. Videos without an action stay in ``test`` (`Charades_v1_classify.m` ranks them last).
 - ``pieces``: for metrics over time. Videos are cut wherever an action begins or ends, so each row's
   labels, background included, are exactly known. An action whose times are impossible (it ends
   before it starts, or starts after the video) is unknown in all rows of its video.

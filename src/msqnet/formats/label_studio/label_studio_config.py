@@ -42,12 +42,12 @@ _EPSILON_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class LabellingConfig:
-    """What a configuration says.
+    """A labelling configuration.
 
     Attributes:
-        video_key: key of the video's address in the data of a task; empty where it is not said.
-        rate: frames a second that Label Studio counts by; None where the data say it.
-        rate_key: key of that rate in the data of a task; empty where it stands here.
+        video_key: key of the video's address in the data of a task; may be empty.
+        rate: frames a second that Label Studio counts by; None where the data have it.
+        rate_key: key of that rate in the data of a task; empty where the configuration has it.
     """
 
     labels: LabelSet
@@ -114,11 +114,11 @@ def config_text(labels: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class FrameClock:
-    """When frames of Label Studio begin and end.
+    """When frames of Label Studio begin and end. One of rate and times is known.
 
     Attributes:
         rate: frames a second that Label Studio counts by; None for those of the file.
-        times: of the file; None where it is not there. One of both is known.
+        times: of the file; None where it is missing.
     """
 
     rate: float | None
@@ -160,8 +160,7 @@ class FrameClock:
 def rate_of(times: FrameTimes) -> tuple[float, bool]:
     """The rate at which Label Studio should count, and whether the frames come at an even rate.
 
-    At an even rate it is that of the file. Otherwise it is so high that each frame of the file has
-    one of its own, up to 240 a second.
+    It is the file's own if that is even, else so high, up to 240, that each frame has one.
     """
     count = len(times.starts_seconds)
     even = float(f"{count / times.duration_seconds:.9g}")
