@@ -197,14 +197,10 @@ class TableRow:
         """A cell and its place."""
         return Value(self[column], f"{self.path}, line {self.line}, {column}", self.advice)
 
-    def error(self, column: str, expected: str) -> DatasetError:
-        """The error about a cell that is not as expected."""
-        return self.value(column).error(expected)
-
     def require(self, column: str) -> str:
         """The text of a cell."""
         if not self[column]:
-            raise self.error(column, "a value")
+            raise self.value(column).error("a value")
         return self[column]
 
 

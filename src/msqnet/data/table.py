@@ -23,7 +23,7 @@ import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.errors import DatasetError
@@ -43,7 +43,6 @@ SPLIT_FOLDERS = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 )
 
-_DELIMITERS = (",", ";", "\t")
 _WRITTEN_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*_WRITTEN_DELIMITERS, *_PARQUET_SUFFIXES)
@@ -88,21 +87,18 @@ def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
             f"{path}: no such file or folder; give a CSV or Parquet table, or a folder per label"
         )
     suffix = path.suffix.lower()
-    if suffix in _WRITTEN_DELIMITERS:
-        return _parse_sheet(path, _read_csv(path))
-    if suffix in _PARQUET_SUFFIXES:
-        return _parse_sheet(path, _read_parquet(path))
-    raise DatasetError(
-        f"{path}: found {suffix or 'no suffix'}, expected .csv, .tsv or .parquet; "
-        "a spreadsheet can be saved as CSV"
-    )
+    if suffix not in TABLE_SUFFIXES:
+        raise DatasetError(
+            f"{path}: found {suffix or 'no suffix'}, expected .csv, .tsv or .parquet; "
+            "a spreadsheet can be saved as CSV"
+        )
+    return _parse_sheet(path, (_read_csv if suffix in _WRITTEN_DELIMITERS else _read_parquet)(path))
 
 
 def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
-    """List the clips of a folder per label, in the order of their paths.
+    """The clips of a folder per label, in order of their paths; a folder of images is one clip.
 
-    Files that are no videos are left out; a folder of frame images is one clip. Clips outside of
-    the label folders are errors, label folders without a clip warnings.
+    Clips outside of the label folders are errors, label folders without a clip warnings.
     """
     root = folder.resolve()
     records: list[Record] = []
@@ -146,8 +142,7 @@ def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
             problems.append(Problem(None, "empty_folder", message, "warning", written))
 
 
-@dataclass(frozen=True)
-class _Sheet:
+class _Sheet(NamedTuple):
     """Cells as text: the column names, and the rows by spreadsheet number."""
 
     header: tuple[str, ...]
@@ -165,13 +160,10 @@ def _read_csv(path: Path) -> _Sheet:
             f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
             "'CSV UTF-8'"
         ) from error
-    first_line = next(iter(text.splitlines()), "")
-    delimiter = ","
-    for mark in _DELIMITERS:
-        cells = next(csv.reader([first_line], delimiter=mark), [])
-        if len(cells) > 1 and "path" in _normalize_header(cells):
-            delimiter = mark
-            break
+    first_line = text.splitlines()[:1]
+    headers = {mark: next(csv.reader(first_line, delimiter=mark), []) for mark in (",", ";", "\t")}
+    fitting = [m for m, h in headers.items() if len(h) > 1 and "path" in _normalize_header(h)]
+    delimiter = (*fitting, ",")[0]
     try:
         # One record is one spreadsheet row, even where a quoted cell holds line breaks.
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
@@ -275,13 +267,13 @@ class _Row:
             value = float(text.replace(",", ".") if self.decimal_comma else text)
         except ValueError:
             value = math.nan
+        if math.isfinite(value) and value >= 0:
+            return value
+        problem = "lies before the video's start, which is 0"
         if not math.isfinite(value):
-            self.messages.append(f"{column} {text!r} is not a number of seconds such as 12.5")
-            return None
-        if value < 0:
-            self.messages.append(f"{column} {text!r} lies before the video's start, which is 0")
-            return None
-        return value
+            problem = "is not a number of seconds such as 12.5"
+        self.messages.append(f"{column} {text!r} {problem}")
+        return None
 
     def _names(self, column: str) -> tuple[str, ...]:
         text = self.cells[column]
@@ -313,10 +305,10 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
         raise DatasetError(f"{path}: there is no row to write; a table needs at least one")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        if path.suffix.lower() in _PARQUET_SUFFIXES:
+        delimiter = _WRITTEN_DELIMITERS.get(path.suffix.lower())
+        if delimiter is None:
             _write_parquet(rows, part)
             return
-        delimiter = _WRITTEN_DELIMITERS[path.suffix.lower()]
         with part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, delimiter=delimiter, lineterminator="\n")
             writer.writeheader()
@@ -336,21 +328,15 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
     """The row's cells by column; those of seconds are the shortest decimals of the same value."""
     place, known = record.path, record.annotated
     is_inside = place.is_relative_to(folder)
-    start, end = (
-        "" if seconds is None else repr(float(seconds))
-        for seconds in (record.start_seconds, record.end_seconds)
+    times = record.start_seconds, record.end_seconds
+    values = (
+        place.relative_to(folder).as_posix() if is_inside else str(place),
+        join_labels(record.labels),
+        *("" if seconds is None else repr(float(seconds)) for seconds in times),
+        ALL_LABELS if known is None else join_labels(sorted(known)),
+        *(record.split, record.group, record.actor, record.source),
     )
-    cells = {
-        "path": place.relative_to(folder).as_posix() if is_inside else str(place),
-        "labels": join_labels(record.labels),
-        "start": start,
-        "end": end,
-        "annotated": ALL_LABELS if known is None else join_labels(sorted(known)),
-        "split": record.split,
-        "group": record.group,
-        "actor": record.actor,
-        "source": record.source,
-    }
+    cells = dict(zip(COLUMNS, values, strict=True))
     # Reading strips cells and takes UTF-8 only, so other text would change.
     for column, text in cells.items():
         if text != text.strip():

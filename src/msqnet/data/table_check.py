@@ -67,11 +67,6 @@ class CheckReport:
         """Problems that are worth a look."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
-    @property
-    def error_rows(self) -> frozenset[int]:
-        """Numbers of the rows that cannot be used; `ClipTable.without_rows` leaves them out."""
-        return frozenset(problem.row for problem in self.errors if problem.row is not None)
-
 
 def check_path(
     path: str | Path, *, decode: bool = True, progress: Progress | None = None
@@ -92,13 +87,10 @@ def check_path(
 def check_table(
     table: ClipTable, *, decode: bool = True, progress: Progress | None = None
 ) -> CheckReport:
-    """Check the rows of a table and the videos that they name.
+    """Check well-formed rows and the videos that they name.
 
-    Args:
-        table: well-formed rows.
-        decode: open every video and decode the first and the last frame that the table needs of
-            it; without it a video must only exist and hold more than 0 bytes.
-        progress: called after each video with the number done and the number of all.
+    With `decode`, the first and the last frame that the table needs of a video are decoded; without
+    it, a video must only exist and hold more than 0 bytes. Progress is told after each video.
     """
     records_of: dict[Path, list[Record]] = defaultdict(list)
     for record in table.records:

@@ -71,7 +71,8 @@ def convert_annotations(
         raise ConfigError(f"{both}: no option {unknown[0]!r}; known are: {known}")
     if out is None:
         example = source.name if is_data_set else "annotations"
-        raise ConfigError(f"--out: name what to write, such as {example}{target.suffix}")
+        suffix = "".join(target.suffixes[:1])
+        raise ConfigError(f"--out: name what to write, such as {example}{suffix}")
     place = Path(out)
     for file in (place,) if target.files is None else target.files(place):
         if file.exists() and not overwrite:

@@ -201,10 +201,9 @@ def _tasks(root: XmlElement, attribute: str | None) -> dict[str, _Task]:
         raise root.error("no meta/task, meta/job or meta/project", "one that says what this is of")
     tasks = {}
     for element in project.iter("task"):
-        identifier = element.find("id")
-        if identifier is None:
+        if element.find("id") is None:
             raise element.error("no <id>", "the task's own")
-        tasks[identifier.text] = _Task(element, project, attribute)
+        tasks[element.text_at("id")] = _Task(element, project, attribute)
     return tasks
 
 
@@ -224,7 +223,7 @@ def _labels(owner: XmlElement, attribute: str | None) -> Iterator[str]:
 
 
 def _frame(value: Value) -> int:
-    """The number of a frame, or of frames."""
+    """A number of frames, or of one."""
     frame = value.whole()
     if frame > MAX_FRAMES:
         raise value.error(f"frames up to {MAX_FRAMES}")

@@ -138,7 +138,18 @@ def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> 
     splits: dict[str, list[str]] = {split: [] for split in _SPLITS}
     for name, video in zip(names, annotations.videos, strict=True):
         present = _frames(video, labels, options, counts)
-        frames[name] = present.astype(int).tolist() if is_multilabel else _single(present, video)
+        several = np.flatnonzero(present.sum(axis=1) > 1)
+        if is_multilabel:
+            frames[name] = present.astype(int).tolist()
+        elif len(several):
+            raise DatasetError(
+                f"{video.path}: several labels hold in frame {several[0]}; write them with "
+                "--option classes=multilabel"
+            )
+        else:
+            # The class of each frame, 0 where no label holds.
+            classes_of = np.where(present.any(axis=1), present.argmax(axis=1) + 1, 0)
+            frames[name] = classes_of.tolist()
         if video.split in splits:
             splits[video.split].append(name)
         else:
@@ -203,18 +214,6 @@ def _frames(
             first, last = times.frames_of(start, start)
         present[first:last, labels.index(event.label)] = True
     return present
-
-
-def _single(present: NDArray[np.bool_], video: AnnotatedVideo) -> list[int]:
-    """The class of each frame, 0 where no label holds."""
-    several = np.flatnonzero(present.sum(axis=1) > 1)
-    if len(several):
-        raise DatasetError(
-            f"{video.path}: several labels hold in frame {several[0]}; write them with "
-            "--option classes=multilabel"
-        )
-    found: list[int] = np.where(present.any(axis=1), present.argmax(axis=1) + 1, 0).tolist()
-    return found
 
 
 FORMAT = Format(

@@ -204,7 +204,7 @@ def _point(row: TableRow, seconds: float) -> Coded:
     """The behaviour of a row at a time, with its comment."""
     code = row[_BEHAVIOUR].strip()
     if not clean_label(code):
-        raise row.error(_BEHAVIOUR, "a behaviour")
+        raise row.value(_BEHAVIOUR).error("a behaviour")
     modifiers = [row[name].strip() for name in row.cells if _MODIFIERS.fullmatch(name)]
     comment = _text(row, ("Comment start", "Comment"))
     return Coded(seconds, seconds, code, row["Subject"].strip(), "|".join(modifiers), comment)
@@ -216,7 +216,7 @@ def _aggregated(row: TableRow) -> Coded:
         return found
     end = None if row[_STOP].strip() in _MISSING else row.value(_STOP).number()
     if end is not None and end < found.start_seconds:
-        raise row.error(_STOP, f"an end that is not before the start at {found[0]} s")
+        raise row.value(_STOP).error(f"an end that is not before the start at {found[0]} s")
     return found._replace(end_seconds=end, end_comment=row["Comment stop"].strip())
 
 
@@ -227,7 +227,9 @@ def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Cod
     if status == "POINT":
         return now
     if status not in ("START", "STOP"):
-        raise row.error(next(name for name in _STATUS if name in row.cells), "START, STOP or POINT")
+        raise row.value(next(name for name in _STATUS if name in row.cells)).error(
+            "START, STOP or POINT"
+        )
     start = observation.begun.pop(now.kind, None)
     if status == "START":
         observation.begun[now.kind] = now._replace(end_seconds=None)
@@ -239,7 +241,7 @@ def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Cod
         counts["ends of states that nobody began, which are left out"] += 1
         return None
     if now.start_seconds < start.start_seconds:
-        raise row.error(_TIME, f"a time that is not before {start.start_seconds} s")
+        raise row.value(_TIME).error(f"a time that is not before {start.start_seconds} s")
     return start._replace(end_seconds=now.start_seconds, end_comment=now.comment)
 
 

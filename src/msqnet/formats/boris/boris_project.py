@@ -278,8 +278,8 @@ class _ProjectWriter:
 
     def __init__(self, annotations: Annotations, path: Path) -> None:
         self.counts: Counter[str] = Counter()
-        self._annotations = annotations
-        self._path = path
+        self._annotations, self._path = annotations, path
+        self._now = datetime.datetime.now().isoformat(timespec="seconds")
         self._sets = _modifier_sets(annotations)
         # Labels of which an event has a length, or that are no points by definition.
         seen = {event.label for event in annotations.events()}
@@ -297,7 +297,7 @@ class _ProjectWriter:
         subjects = sorted({event.subject for event in annotations.events()} - {""})
         return {
             "time_format": "hh:mm:ss",
-            "project_date": _now(),
+            "project_date": self._now,
             "project_name": self._path.stem,
             "project_description": "",
             "project_format_version": "7.0",
@@ -363,7 +363,7 @@ class _ProjectWriter:
         return {
             "file": {str(n): [name] if n == 1 else [] for n in range(1, _NUM_PLAYERS + 1)},
             "type": "MEDIA",
-            "date": _now(),
+            "date": self._now,
             "description": "",
             "time offset": 0.0,
             "events": events,
@@ -424,10 +424,6 @@ class _ProjectWriter:
         return found
 
 
-def _now() -> str:
-    return datetime.datetime.now().isoformat(timespec="seconds")
-
-
 def _numbered(entries: Iterable[object]) -> dict[str, object]:
     """Entries as BORIS keeps them, by their number from 0."""
     return {str(number): entry for number, entry in enumerate(entries)}
@@ -435,12 +431,12 @@ def _numbered(entries: Iterable[object]) -> dict[str, object]:
 
 def _modifier_sets(annotations: Annotations) -> dict[str, list[dict[str, object]]]:
     """The sets of modifiers of labels that have some, each with the values that events have."""
-    values: dict[str, list[dict[str, None]]] = {}
+    values: dict[str, list[set[str]]] = {}
     for event in annotations.events():
         sets = values.setdefault(event.label, [])
-        sets.extend({} for _ in range(len(event.modifiers) - len(sets)))
+        sets.extend(set() for _ in range(len(event.modifiers) - len(sets)))
         for found, part in zip(sets, written_modifiers(event, 0), strict=False):
-            found[part] = None
+            found.add(part)
     return {
         label: [
             {

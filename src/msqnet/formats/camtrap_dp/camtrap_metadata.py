@@ -8,6 +8,7 @@ Terms: https://camtrap-dp.tdwg.org/metadata/.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mimetypes
 import re
@@ -52,7 +53,6 @@ _CHOICES = {
     ),
     "capture_method": ("activityDetection", "timeLapse"),
 }
-_MAX_DEGREES = {"latitude": 90, "longitude": 180}
 _EXAMPLES = {
     "deployment": "deployment=ID",
     "latitude": "latitude=52.5",
@@ -173,15 +173,13 @@ def metadata_of_videos(annotations: Annotations, folder: Path, options: Row) -> 
     videos = annotations.videos
     for name, values in _CHOICES.items():
         choose(options, name, values)
-    for name, limit in _MAX_DEGREES.items():
-        try:
-            is_fine = abs(float(options.get(name, "0"))) <= limit
-        except ValueError:
-            is_fine = False
-        if not is_fine:
-            raise ConfigError(
-                f"option {name}={options[name]}: expected decimal degrees from -{limit} to {limit}"
-            )
+    for name, limit in (("latitude", 90), ("longitude", 180)):
+        with contextlib.suppress(ValueError):
+            if abs(float(options.get(name, "0"))) <= limit:
+                continue
+        raise ConfigError(
+            f"option {name}={options[name]}: expected decimal degrees from -{limit} to {limit}"
+        )
     starts = _starts(videos, folder, options)
     row_of = _media_rows(videos, starts, folder, options)
     deployments = _deployments(videos, starts, row_of, options)

@@ -152,7 +152,7 @@ def _read_media(path: Path, reading: Reading) -> dict[str, _Video | None]:
     for row in read_rows(path, _MEDIA_COLUMNS):
         name = row.require("mediaID")
         if name in media:
-            raise row.error("mediaID", "an identifier that no other row has")
+            raise row.value("mediaID").error("an identifier that no other row has")
         start, written = time_of(row, "timestamp"), row.require("filePath")
         media[name] = None
         if row["fileMediatype"].startswith("video/"):
@@ -207,7 +207,7 @@ class _ObservationReader:
         kind = row.require("observationType")
         start, end = time_of(row, "eventStart"), time_of(row, "eventEnd")
         if end < start:
-            raise row.error("eventEnd", f"a time not before eventStart, {row['eventStart']}")
+            raise row.value("eventEnd").error(f"a time not before eventStart, {row['eventStart']}")
         video = self._video_of(row, start, end)
         if video is None:
             return
@@ -234,7 +234,7 @@ class _ObservationReader:
         """The video that an observation is about, if it is about one."""
         if row["mediaID"]:
             if row["mediaID"] not in self.media:
-                raise row.error("mediaID", "an identifier of the table of media")
+                raise row.value("mediaID").error("an identifier of the table of media")
             return self.media[row["mediaID"]]
         # Bisected, as a deployment may have thousands of videos and as many observations.
         videos, longest = self._by_deployment.get(row["deploymentID"], ([], timedelta()))

@@ -58,7 +58,7 @@ def time_of(row: TableRow, column: str) -> datetime:
     try:
         return parse_time(row[column])
     except ValueError as error:
-        raise row.error(column, TIME_HELP) from error
+        raise row.value(column).error(TIME_HELP) from error
 
 
 def format_time(time: datetime) -> str:

@@ -158,7 +158,7 @@ def _event_cells(event: Event) -> dict[str, str]:
     tags = [f"{START_TAG}{event.start_seconds!r}", f"{END_TAG}{end}"]
     for modifier in event.modifiers:
         name, _, value = modifier.partition(":")
-        if _fits(name, value) and name not in own:
+        if name not in own and _fits(name, value):
             own[name] = value
         else:
             tags.append(modifier)

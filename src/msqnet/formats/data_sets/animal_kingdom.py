@@ -35,7 +35,6 @@ from msqnet.formats import Format
 from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
     VIDEOS_HELP,
-    VIDEOS_OPTION,
     clip_record,
     clip_rows,
     find_file,
@@ -288,6 +287,6 @@ ANIMAL_KINGDOM = Format(
         "frames": "true: folders of frame images instead of video files",
         "actor": "species (default) or class, such as Bird",
         "names": "clips (default): names that fit the clips; df_action: as in df_action.xlsx",
-        VIDEOS_OPTION: VIDEOS_HELP,
+        "videos": VIDEOS_HELP,
     },
 )

@@ -45,7 +45,6 @@ from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
     GET_AGAIN,
     VIDEOS_HELP,
-    VIDEOS_OPTION,
     clip_record,
     clip_rows,
     find_file,
@@ -129,7 +128,7 @@ HMDB51 = Format(
     licence="CC BY 4.0 (clips come from films and web videos)",
     options={
         "split": _SPLIT_HELP,
-        VIDEOS_OPTION: f"{VIDEOS_HELP}, with a folder a class; the data set's own, hmdb51_org or "
+        "videos": f"{VIDEOS_HELP}, with a folder a class; the data set's own, hmdb51_org or "
         "videos by default",
     },
 )
@@ -210,7 +209,7 @@ UCF101 = Format(
     licence="not stated (clips come from YouTube)",
     options={
         "split": _SPLIT_HELP,
-        VIDEOS_OPTION: f"{VIDEOS_HELP}, with a folder a class; UCF-101, videos or the data set's "
+        "videos": f"{VIDEOS_HELP}, with a folder a class; UCF-101, videos or the data set's "
         "own by default",
     },
 )
@@ -361,7 +360,7 @@ KINETICS = Format(
             for split in _KINETICS_SPLITS
         },
         "classes": "file of class names; needed by numbered lists",
-        VIDEOS_OPTION: f"{VIDEOS_HELP}; the data set's own by default, or videos",
+        "videos": f"{VIDEOS_HELP}; the data set's own by default, or videos",
     },
 )
 
@@ -406,5 +405,5 @@ MAMMALNET = Format(
     read_rows=_read_mammalnet,
     task="single_label",
     licence="not stated for the data (the authors' code is MIT)",
-    options={VIDEOS_OPTION: VIDEOS_HELP},
+    options={"videos": VIDEOS_HELP},
 )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 GET_AGAIN = "correct the line or get the file again"
 """The advice about a malformed list."""
 
-VIDEOS_OPTION = "videos"
 VIDEOS_HELP = "folder of the videos, absolute or relative to the data set's folder"
 _NUM_NAMED = 5
 
@@ -130,7 +129,7 @@ def video_folder(
     It is the folder that the option ``videos`` names, or the first of `candidates` (relative to
     `root`) that holds `inside`, such as a folder of a class; else the first.
     """
-    named = options.get(VIDEOS_OPTION)
+    named = options.get("videos")
     places = [root / name for name in ([named] if named else candidates)]
     found = next((place for place in places if (place / inside).exists()), places[0])
     return Path(os.path.abspath(found))  # noqa: PTH100 (a link stays a link)

@@ -43,7 +43,6 @@ from msqnet.formats.data_sets.clip_lists import ucf101_clips
 from msqnet.formats.data_sets.list_files import (
     GET_AGAIN,
     VIDEOS_HELP,
-    VIDEOS_OPTION,
     clip_record,
     clip_rows,
     find_file,
@@ -163,7 +162,7 @@ def _charades_actions(
     try:
         length = parse_seconds(row["length"])
     except ValueError as error:
-        raise row.error("length", "a length in seconds") from error
+        raise row.value("length").error("a length in seconds") from error
     spans, untimed = [], set()
     for text in filter(None, row["actions"].split(";")):
         try:
@@ -189,7 +188,7 @@ CHARADES = Format(
         "level": "videos (a row a video) or pieces (a row wherever the set of actions changes, "
         "with start and end)",
         "min_seconds": _MIN_SECONDS_HELP,
-        VIDEOS_OPTION: f"{VIDEOS_HELP}; {' or '.join(_CHARADES_VIDEOS)} by default",
+        "videos": f"{VIDEOS_HELP}; {' or '.join(_CHARADES_VIDEOS)} by default",
     },
 )
 
@@ -309,7 +308,7 @@ THUMOS14 = Format(
         "min_seconds": _MIN_SECONDS_HELP,
         "ucf101": "folder of UCF101's lists or videos, absolute or relative to the data set's "
         "folder; its clips of the same classes become the split train",
-        VIDEOS_OPTION: f"{VIDEOS_HELP}, for both parts; validation, TH14_test_set_mp4 or videos by "
+        "videos": f"{VIDEOS_HELP}, for both parts; validation, TH14_test_set_mp4 or videos by "
         "default",
     },
 )

@@ -79,9 +79,9 @@ class _Annotation(NamedTuple):
 
 
 class _Tier(NamedTuple):
-    """A tier with annotations of its own times, or with `references` to those of others.
+    """A tier of a linguistic type, `kind`, with annotations of its own times.
 
-    `kind` is its linguistic type; references are (id of an annotation, value).
+    Or with `references` to those of other tiers: (id of an annotation, value).
     """
 
     name: str
@@ -291,7 +291,16 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
         else None
         for slot in root.iter("TIME_SLOT")
     }
-    vocabularies = _vocabularies(root)
+    # Values of vocabularies by the linguistic type, in the first language that each has.
+    values_of = {}
+    for item in root.iter("CONTROLLED_VOCABULARY"):
+        values = [entry.text for entry in item.iter("CV_ENTRY")]
+        values += [entry.text_at("CVE_VALUE") for entry in item.iter("CV_ENTRY_ML")]
+        values_of[item.get("CV_ID") or ""] = tuple(dict.fromkeys(filter(None, values)))
+    vocabularies = {
+        item.get("LINGUISTIC_TYPE_ID"): item.get("CONTROLLED_VOCABULARY_REF") or ""
+        for item in root.iter("LINGUISTIC_TYPE")
+    }
     for tier in root.iter("TIER"):
         name = tier.require("TIER_ID").strip()
         if not name:
@@ -301,22 +310,9 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
             (item.require("ANNOTATION_REF"), item.text_at("ANNOTATION_VALUE"))
             for item in tier.iter("REF_ANNOTATION")
         ]
-        vocabulary, annotations = vocabularies.get(kind, ()), _annotations(tier, slots)
-        kind = (kind or "").strip()
-        yield _Tier(name, participant.strip(), kind, vocabulary, annotations, references)
-
-
-def _vocabularies(root: XmlElement) -> dict[str | None, tuple[str, ...]]:
-    """Values of vocabularies by the linguistic type, in the first language that each has."""
-    found = {}
-    for item in root.iter("CONTROLLED_VOCABULARY"):
-        values = [entry.text for entry in item.iter("CV_ENTRY")]
-        values += [entry.text_at("CVE_VALUE") for entry in item.iter("CV_ENTRY_ML")]
-        found[item.get("CV_ID") or ""] = tuple(dict.fromkeys(filter(None, values)))
-    return {
-        kind.get("LINGUISTIC_TYPE_ID"): found.get(kind.get("CONTROLLED_VOCABULARY_REF") or "", ())
-        for kind in root.iter("LINGUISTIC_TYPE")
-    }
+        vocabulary = values_of.get(vocabularies.get(kind, ""), ())
+        about = name, participant.strip(), (kind or "").strip(), vocabulary
+        yield _Tier(*about, _annotations(tier, slots), references)
 
 
 def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:

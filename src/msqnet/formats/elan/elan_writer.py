@@ -125,25 +125,21 @@ class _Tiers:
         """Events with their milliseconds, in as many lists as it takes that none overlap in any."""
         lanes: list[list[tuple[int, int, Event]]] = []
         for event in events:
-            start, end = self._milliseconds(event)
+            start = round(event.start_seconds * 1000)
+            # A point, and a state without an end, are as long as ELAN's shortest annotation.
+            stop = event.start_seconds if event.end_seconds is None else event.end_seconds
+            end = max(start + 1, round(stop * 1000))
+            is_exact = abs(event.start_seconds * 1000 - start) < 1e-3
+            has_end = not (event.is_point or event.is_open)
+            self._counts[
+                "events with times that were rounded to milliseconds, by at most 0.5 ms (a shorter "
+                "one lasts 1 ms)"
+            ] += not is_exact or (has_end and abs(stop * 1000 - end) >= 1e-3)
             free = next((lane for lane in lanes if lane[-1][1] <= start), None)
             if free is None:
                 lanes.append(free := [])
             free.append((start, end, event))
         return lanes or [[]]
-
-    def _milliseconds(self, event: Event) -> tuple[int, int]:
-        start = round(event.start_seconds * 1000)
-        # A point, and a state without an end, are as long as ELAN's shortest annotation.
-        stop = event.start_seconds if event.end_seconds is None else event.end_seconds
-        end = max(start + 1, round(stop * 1000))
-        is_exact = abs(event.start_seconds * 1000 - start) < 1e-3
-        has_end = not (event.is_point or event.is_open)
-        self._counts[
-            "events with times that were rounded to milliseconds, by at most 0.5 ms (a shorter one "
-            "lasts 1 ms)"
-        ] += not is_exact or (has_end and abs(stop * 1000 - end) >= 1e-3)
-        return start, end
 
     def _add_lane(
         self, name: str, kind: str, subject: str, lane: Sequence[tuple[int, int, Event]]
@@ -227,7 +223,7 @@ def _header(video: AnnotatedVideo, folder: Path, num_annotations: int) -> Elemen
 
 
 def _add_types(root: Element, kinds: set[str]) -> None:
-    """Definitions of linguistic types, languages and constraints, in the schema's order."""
+    """Add definitions of linguistic types, languages and constraints, in the schema's order."""
     for kind in sorted(kinds):
         is_detail = kind in _DETAILS
         values = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": kind}

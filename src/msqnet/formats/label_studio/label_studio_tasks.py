@@ -284,10 +284,9 @@ def _looked_for(
 ) -> tuple[frozenset[str] | None, tuple[tuple[float, float], ...] | None]:
     """Labels and intervals that were looked at, where a task says it."""
     checked, observed = data.get("checked"), data.get("observed")
-    labels = None
+    labels = intervals = None
     if checked is not None and isinstance(checked.value, list):
         labels = frozenset(clean_label(label.text()) for label in checked.elements())
-    intervals = None
     if observed is not None and isinstance(observed.value, list):
         pairs = [list(pair.elements()) for pair in observed.elements()]
         if any(len(pair) != 2 or pair[0].number() > pair[1].number() for pair in pairs):
