@@ -100,6 +100,11 @@ class Format:
     read_rows: Callable[[Path, Reading], ClipRows] | None = None
     task: str = ""
 
+    @property
+    def suffix(self) -> str:
+        """The usual ending of its files; empty where it is a folder."""
+        return self.suffixes[0] if self.suffixes else ""
+
 
 FORMATS: dict[str, str | Format] = {
     "animal_kingdom": "msqnet.formats.data_sets.animal_kingdom:ANIMAL_KINGDOM",

@@ -71,8 +71,7 @@ def convert_annotations(
         raise ConfigError(f"{both}: no option {unknown[0]!r}; known are: {known}")
     if out is None:
         example = source.name if is_data_set else "annotations"
-        suffix = "".join(target.suffixes[:1])
-        raise ConfigError(f"--out: name what to write, such as {example}{suffix}")
+        raise ConfigError(f"--out: name what to write, such as {example}{target.suffix}")
     place = Path(out)
     for file in (place,) if target.files is None else target.files(place):
         if file.exists() and not overwrite:
@@ -216,9 +215,12 @@ def _check_text(annotations: Annotations, options: Mapping[str, str], out: Path)
     for video in annotations.videos:
         name = video.path.name
         check("path of a video", str(video.path))
-        check(f"split or group of {name}", video.split, video.group)
+        check(f"split of {name}", video.split)
+        check(f"group of {name}", video.group)
         check(f"label of {name}", *(video.checked or ()))
         for event in video.events:
             check(f"label of {name}", event.label)
-            texts = event.subject, event.comment, *event.modifiers
-            check(f"subject, comment or modifier of {event.label} of {name}", *texts)
+            about = f"of {event.label} of {name}"
+            check(f"subject {about}", event.subject)
+            check(f"comment {about}", event.comment)
+            check(f"modifier {about}", *event.modifiers)
