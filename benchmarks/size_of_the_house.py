@@ -71,9 +71,9 @@ def comment_share() -> float:
 
 def num_options() -> int:
     """Options that ``msqnet COMMAND --help`` lists, over all commands and their sub-commands."""
-    from msqnet.cli.main import all_parsers
+    from msqnet.cli.main import RUNNABLE_COMMANDS, command_parser
 
-    return sum(len(_options(parser)) for parser in all_parsers())
+    return sum(len(_options(parser)) for parser in map(command_parser, RUNNABLE_COMMANDS))
 
 
 def _options(parser: object) -> set[str]:

@@ -13,7 +13,7 @@ from argparse import SUPPRESS
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
-from msqnet.cli.main import command_parser, in_kebab_case, runnable_commands
+from msqnet.cli.main import RUNNABLE_COMMANDS, command_parser, in_kebab_case
 from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.row_metrics import DEFINITIONS
@@ -55,16 +55,16 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def all_commands() -> str:
     """Every command, in the order of `msqnet --help`."""
-    return "\n\n".join(described(name) for name in runnable_commands())
+    return "\n\n".join(described(name) for name in RUNNABLE_COMMANDS)
 
 
 def described(name: str) -> str:
     """One command as Markdown: what it does, how it is called, every option.
 
     Args:
-        name: a key of `runnable_commands`.
+        name: a key of `RUNNABLE_COMMANDS`.
     """
-    command = runnable_commands()[name]
+    command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
     if command.defaults is not None:
         module, _, function_name = command.defaults.partition(":")

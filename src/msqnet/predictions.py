@@ -296,7 +296,8 @@ class VideoPredictions:
         All are written aside before any appears. The JSON comes last: where it is, all are.
         Folders are created.
         """
-        json_path, segments_path, scores_path = paths = result_paths(stem)
+        paths = tuple(stem.with_name(name) for name in result_names(stem.name))
+        json_path, segments_path, scores_path = paths
         stem.parent.mkdir(parents=True, exist_ok=True)
         with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
             json_part.write_text(self.to_json(), encoding="ascii")
@@ -348,9 +349,9 @@ def _parsed(text: str) -> dict[str, Any]:
     return dict(document)
 
 
-def result_paths(stem: Path) -> tuple[Path, ...]:
-    """The result files of one video: ``stem`` with each of `RESULT_SUFFIXES` appended."""
-    return tuple(stem.with_name(stem.name + suffix) for suffix in RESULT_SUFFIXES)
+def result_names(name: str) -> tuple[str, ...]:
+    """Names of the result files of a video, in the order of `RESULT_SUFFIXES`."""
+    return tuple(name + suffix for suffix in RESULT_SUFFIXES)
 
 
 def csv_writer(file: TextIO, odd: str = "") -> Any:

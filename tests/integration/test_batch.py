@@ -173,18 +173,27 @@ def test_cluster_that_does_not_answer_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["run", "--out", "out"], "required: inputs (see: msqnet batch run --help)"),
+        (["run", "--out", "out"], "required: --inputs (see: msqnet batch run --help)"),
         (["run", "--out", "out", "--inputs", "in", "--processes", "-1"], "--processes -1"),
-        (["run", "--out", "out", "--inputs", "in", "--gpus_per_actor", "1"], "is for --ray"),
+        (
+            ["run", "--out", "out", "--inputs", "in", "--gpus_per_actor", "1"],
+            "--gpus-per-actor is for --ray",
+        ),
         (["run", "--out", "out", "--inputs", "in", "--retries", "-1"], "retries -1"),
-        (["run", "--out", "out", "--inputs", "in", "--threads", "0"], "threads 0"),
+        (["run", "--out", "out", "--inputs", "in", "--threads", "0"], "--threads 0"),
     ],
 )
 def test_wrong_usage_is_refused(
-    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["batch", *arguments]) == 2
     assert problem in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_unknown_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import msqnet
-from msqnet.cli.main import COMMANDS, runnable_commands
+from msqnet.cli.main import COMMANDS, RUNNABLE_COMMANDS
 
 MAX_HELP_SECONDS = 1.0
 NUM_TIMINGS = 3
@@ -58,13 +58,13 @@ def test_help_is_fast_and_loads_neither_torch_nor_commands() -> None:
     assert {f"msqnet.cli.{name}" for name in COMMANDS}.isdisjoint(loaded)
 
 
-@pytest.mark.parametrize("name", list(runnable_commands()))
+@pytest.mark.parametrize("name", list(RUNNABLE_COMMANDS))
 def test_help_of_a_command_loads_its_module_only_and_no_torch(name: str) -> None:
     loaded = modules_loaded_by(*name.split(), "--help")
     commands = {module for module in loaded if module.startswith("msqnet.cli.")}
 
     # Commands that train share the defaults of `train`.
-    command = runnable_commands()[name]
+    command = RUNNABLE_COMMANDS[name]
     shared = {"msqnet.cli.console"} | ({"msqnet.cli.train"} if command.defaults else set())
     own = command.target.partition(":")[0]
     assert commands | shared == {"msqnet.cli.main", own} | shared

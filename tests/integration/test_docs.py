@@ -19,7 +19,7 @@ import yaml
 
 import msqnet.config
 from msqnet import errors
-from msqnet.cli.main import command_parser, runnable_commands
+from msqnet.cli.main import RUNNABLE_COMMANDS, command_parser
 from tests.fixtures.documents import (
     ROOT,
     Block,
@@ -121,7 +121,7 @@ def commands_page(generated: ModuleType) -> str:
     return text
 
 
-@pytest.mark.parametrize("command", runnable_commands())
+@pytest.mark.parametrize("command", RUNNABLE_COMMANDS)
 def test_every_option_of_a_command_is_listed(command: str, commands_page: str) -> None:
     described = commands_page.partition(f"## `msqnet {command}`\n")[2].partition("\n## ")[0]
     parser = command_parser(command)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from msqnet.cli.main import runnable_commands
+from msqnet.cli.main import RUNNABLE_COMMANDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +63,8 @@ for name in sys.argv[1:]:
     except SystemExit as ending:
         assert not ending.code
 """
-    shown = _run(code, *runnable_commands(), cwd=tmp_path)
-    assert shown.count("usage:") == len(runnable_commands())
+    shown = _run(code, *RUNNABLE_COMMANDS, cwd=tmp_path)
+    assert shown.count("usage:") == len(RUNNABLE_COMMANDS)
 
     (tmp_path / "in.csv").write_text("path,labels,start,end\nclip.mp4,running,0,1\n")
     convert = """

@@ -26,7 +26,7 @@ from msqnet.predictions import (
     VideoPredictions,
     WindowScores,
     replacing,
-    result_paths,
+    result_names,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def test_files_keep_the_extension_of_the_input(tmp_path: Path) -> None:
         "clip.mp4.scores.parquet",
     ]
     assert sorted((tmp_path / "deep").iterdir()) == sorted(paths)
-    assert paths == result_paths(tmp_path / "deep" / "clip.mp4")
+    assert paths == tuple(tmp_path / "deep" / name for name in result_names("clip.mp4"))
 
 
 def test_segments_file_holds_exact_times(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_failed_write_leaves_the_old_results_alone(tmp_path: Path) -> None:
     before = [path.read_bytes() for path in predictions().write(stem)]
     with pytest.raises(ValueError, match="JSON"):
         predictions(segments=(), provenance={"bad": float("nan")}).write(stem)
-    assert [path.read_bytes() for path in result_paths(stem)] == before
+    assert [stem.with_name(name).read_bytes() for name in result_names(stem.name)] == before
     assert len(list(tmp_path.iterdir())) == len(before)
 
 

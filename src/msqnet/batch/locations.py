@@ -196,7 +196,7 @@ def _fetch(source: str, copy: Path, max_bytes: int, check_time: Callable[[], Non
     if num_bytes > max_bytes:
         raise UnreadableVideo(
             f"{source}: more than {max_bytes} bytes; fetch it yourself, or allow more with "
-            "--max_gigabytes"
+            "--max-gigabytes"
         )
     if announced is not None and num_bytes != announced:
         raise OSError(f"{source}: ended after {num_bytes} of {announced} bytes")
@@ -235,10 +235,6 @@ class Output(ABC):
         """Another text after a change of one of the files; empty if one is not there."""
         states = [self.file_state(name) for name in names]
         return ",".join(states) if all(states) else ""
-
-    def present(self, names: Sequence[str]) -> list[str]:
-        """Those of the files that are there."""
-        return [name for name in names if self.file_state(name)]
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

@@ -24,9 +24,17 @@ from msqnet.batch.data_set import (
     write_data_set,
 )
 from msqnet.batch.locations import LocalOutput, Refused, local_copy, local_path, source_state
-from msqnet.errors import ConfigError, DatasetError, MsqnetError, ShapeError, VideoError, check
-from msqnet.inference.results import DRAWN_SUFFIXES, Outcome, result_names
-from msqnet.predictions import VideoPredictions
+from msqnet.errors import (
+    ConfigError,
+    DatasetError,
+    MsqnetError,
+    ShapeError,
+    VideoError,
+    check,
+    check_numbers,
+)
+from msqnet.inference.results import DRAWN_SUFFIXES, Outcome
+from msqnet.predictions import VideoPredictions, result_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +75,7 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         check(self.num_retries >= 0, f"retries {self.num_retries}: expected 0 or more")
-        for name in ("first_wait_seconds", "time_limit_seconds", "max_bytes"):
-            value = getattr(self, name)
-            check(value > 0, f"{name} {value}: expected more than 0")
+        check_numbers(self, ("first_wait_seconds", "time_limit_seconds", "max_bytes"))
 
 
 class GaveUp(MsqnetError):  # noqa: N818 - says what happened
@@ -86,25 +92,31 @@ class RetryPolicy:
     Args:
         name: of the video; the same name waits equally long in every run.
         settings: how long and how often.
+        show: called with the share that is predicted, from 0 to 1.
 
     Attributes:
         num_retries: that were used up, by all actions together.
         started: by `time.monotonic`.
     """
 
-    def __init__(self, name: str, settings: JobSettings) -> None:
+    def __init__(
+        self, name: str, settings: JobSettings, show: Callable[[float], None] | None = None
+    ) -> None:
         self._settings = settings
+        self._show = show
         self._random = random.Random(name.encode("utf-8", "surrogateescape"))
         self.started = time.monotonic()
         self.num_retries = 0
 
-    def check_time(self) -> None:
-        """Raise `GaveUp` if there is no time left."""
+    def check_time(self, share: float | None = None) -> None:
+        """Raise `GaveUp` if there is no time left; else show the share that is predicted."""
         limit = self._settings.time_limit_seconds
         if time.monotonic() - self.started > limit:
             raise GaveUp(
-                "time_limit", f"took longer than {limit:g} s; --time_limit_seconds allows more"
+                "time_limit", f"took longer than {limit:g} s; --time-limit-seconds allows more"
             )
+        if share is not None and self._show is not None:
+            self._show(share)
 
     def retried(self, cause: Cause, action: Callable[[], ResultT]) -> ResultT:
         """Call what reads or writes files, again if that fails.
@@ -154,7 +166,7 @@ def process_video(
     Returns:
         The outcome, and the predictions unless they failed or existed before.
     """
-    retry, predictions = RetryPolicy(job.name, settings), None
+    retry, predictions = RetryPolicy(job.name, settings, progress), None
     tables = table_names(job.name) if settings.with_data_set else ()
     work = _Work(
         *(job, predictor, output, settings, retry),
@@ -172,7 +184,7 @@ def process_video(
             return replace(known, existed=True), None
         with ExitStack() as stack:
             folder = retry.retried("writing", lambda: Path(stack.enter_context(staging())))
-            done, predictions = retry.retried("reading", lambda: work.predicted(folder, progress))
+            done, predictions = retry.retried("reading", lambda: work.predicted(folder))
     except (GaveUp, VideoError, ConfigError) as error:
         # A ConfigError is an address of a kind that nothing here can read.
         cause: Cause = "bad_file" if isinstance(error, VideoError) else "reading"
@@ -208,7 +220,7 @@ class _Work:
         self.so_far = replace(self.so_far, source_state=state)
         is_same = (
             known is not None
-            and known.has_results
+            and known.status in ("ok", "partial")
             and (known.name, known.source) == (job.name, job.source)
             and known.provenance_digest == self.so_far.provenance_digest
             and known.source_state == state != ""
@@ -216,24 +228,16 @@ class _Work:
         )
         return known if is_same else None
 
-    def predicted(
-        self, folder: Path, show: Callable[[float], None] | None
-    ) -> tuple[Outcome, VideoPredictions | None]:
+    def predicted(self, folder: Path) -> tuple[Outcome, VideoPredictions | None]:
         """Predict the video and publish its results, unless they exist."""
         job, settings, output = self.job, self.settings, self.output
-
-        def progress(share: float) -> None:
-            self.retry.check_time()
-            if show is not None:
-                show(share)
-
         with local_copy(job.source, folder, settings.max_bytes, self.retry.check_time) as copy:
             digest = copy.digest() if settings.with_data_set else ""
             self.so_far = replace(self.so_far, digest=digest, num_bytes=copy.num_bytes)
             self.fetched = str(copy.path) if copy.fetched_digest else ""
             stored = self._stored(copy)
             existed = bool(stored and output and output.state(self.names))
-            predictions = stored or self.predictor(copy.path, progress)
+            predictions = stored or self.predictor(copy.path, self.retry.check_time)
         if not existed:
             predictions = replace(predictions, path=job.source)
             if output is not None:
@@ -255,9 +259,11 @@ class _Work:
         Results that are in no data set count if they are not older than the video; what they lack
         of the data set is then made of them. Other results that are to be kept raise `GaveUp`.
         """
-        output = self.output
-        present = [] if output is None else output.present(result_names(self.job.name))
-        if output is None or not present or self.settings.recompute:
+        output, names = self.output, result_names(self.job.name)
+        if output is None or self.settings.recompute:
+            return None
+        present = [name for name in names if output.file_state(name)]
+        if not present:
             return None
         content = output.read(self.names[-1])
         record = output.read(table_names(self.job.name)[-1])
@@ -298,8 +304,9 @@ class _Work:
         with_data_set = self.settings.with_data_set
         if is_new:  # other results count no more without their JSON; their drawings go too
             others = (self.names[-1], *(name + suffix for suffix in DRAWN_SUFFIXES))
-            for other in output.present(others):
-                retried("writing", partial(output.remove, other))
+            for other in others:
+                if output.file_state(other):
+                    retried("writing", partial(output.remove, other))
         paths = retried(
             "writing",
             lambda: (

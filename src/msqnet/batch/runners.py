@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.batch.locations import LocalOutput, cannot_write, open_output
 from msqnet.batch.one_video import JobSettings, process_video
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
-from msqnet.errors import DatasetError, check
+from msqnet.errors import DatasetError
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
@@ -56,7 +56,6 @@ def load_predictor(options: InferenceOptions, num_threads: int | None = None) ->
     from msqnet.inference.predictor import Predictor
 
     if num_threads is not None:
-        check(num_threads >= 1, f"threads {num_threads}: expected at least 1")
         torch.set_num_threads(num_threads)
     return Predictor.from_pretrained(options=options)
 
@@ -168,7 +167,7 @@ class VideoWorker:
                 outcome: Outcome = self.child.ask(job, limit + _GRACE_SECONDS)
                 return outcome
             except ChildTimedOut as error:
-                message = f"{error}; --time_limit_seconds allows more"
+                message = f"{error}; --time-limit-seconds allows more"
                 failed = Outcome(job.name, job.source, "timeout", "time_limit", message)
                 break
             except ChildDied as error:
@@ -251,7 +250,8 @@ class ResultsFolder:
 
     def drawn(self, job: VideoJob) -> list[str]:
         """Names of the drawings that exist of a video."""
-        return self.output.present([job.name + suffix for suffix in DRAWN_SUFFIXES])
+        names = [job.name + suffix for suffix in DRAWN_SUFFIXES]
+        return [name for name in names if self.output.file_state(name)]
 
     def record_drawing(self, job: VideoJob, row: IndexRow, problem: str = "") -> None:
         """Add the drawings of a video to its row, and why drawing failed, if it did."""

@@ -22,8 +22,8 @@ from msqnet.inference.results import (
     VideoJob,
     add_job,
     find_videos,
-    result_names,
 )
+from msqnet.predictions import result_names
 from msqnet.video.reader import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -56,7 +56,18 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
     check(bool(inputs), "no input; name videos, folders or manifests")
     jobs: dict[str, VideoJob] = {}
     for job in _found(inputs):
-        _check_name(job, with_data_set=with_data_set)
+        path = PurePosixPath(job.name)
+        is_outside = path.is_absolute() or ".." in path.parts or not path.parts
+        first, second = (*path.parts, "", "")[:2]
+        is_of_run = first == STATE_FOLDER or (
+            with_data_set and first == FOLDER and second in TABLES
+        )
+        if is_outside or is_of_run or {INDEX_FILE, ERRORS_FILE} & set(result_names(job.name)):
+            raise ConfigError(
+                f"{job.source}: its results cannot be named {job.name!r}, which is outside of the "
+                "results folder or a file of the run itself; rename it, or give it another name in "
+                "a manifest"
+            )
         add_job(jobs, job)
     return list(jobs.values())
 
@@ -164,22 +175,3 @@ def _manifest_rows(location: str) -> list[dict[str, Any]]:
     columns = [name for name in ("path", "name") if name in table.columns]
     filled = table[columns].astype(object).where(table[columns].notna(), "")
     return [dict(zip(columns, row, strict=True)) for row in filled.itertuples(index=False)]
-
-
-def _check_name(job: VideoJob, *, with_data_set: bool) -> None:
-    """Refuse a name whose results would lie elsewhere, or replace what is not a result."""
-    path = PurePosixPath(job.name)
-    is_outside = path.is_absolute() or ".." in path.parts or not path.parts
-    is_ours = path.parts[:1] == (STATE_FOLDER,) or (
-        with_data_set
-        and path.parts[:1] == (FOLDER,)
-        and bool(path.parts[1:2])
-        and path.parts[1] in TABLES
-    )
-    replaced = {INDEX_FILE, ERRORS_FILE} & set(result_names(job.name))
-    if is_outside or is_ours or replaced:
-        raise ConfigError(
-            f"{job.source}: its results cannot be named {job.name!r}, which is outside of the "
-            "results folder or a file of the run itself; rename it, or give it another name in a "
-            "manifest"
-        )

@@ -76,11 +76,10 @@ def run(
     check(processes >= 0, f"--processes {processes}: expected 0 or more")
     check(
         ray is not None or not gpus_per_actor,
-        "--gpus_per_actor is for --ray; processes take --device cuda:0, ...",
+        "--gpus-per-actor is for --ray; processes take --device cuda:0, ...",
     )
-    num_threads = (
-        threads if threads is not None else max(1, num_usable_cores() // max(1, processes))
-    )
+    num_threads = max(1, num_usable_cores() // max(1, processes)) if threads is None else threads
+    check(num_threads >= 1, f"--threads {threads}: expected at least 1")
     settings = JobSettings(
         out,
         overwrite=overwrite,

@@ -150,9 +150,9 @@ def _check_tables(
     if data is None and training_data is None:
         raise ConfigError(
             "nothing to do: name rows to calibrate on with --data, or the rows that the model was "
-            "trained on with --training_data, or both"
+            "trained on with --training-data, or both"
         )
-    for kind, table, part in (("", data, split), ("training_", training_data, training_split)):
+    for kind, table, part in (("", data, split), ("training-", training_data, training_split)):
         if table is None and part is not None:
             raise ConfigError(f"--{kind}split takes rows of a table; name it with --{kind}data")
 

@@ -57,16 +57,16 @@ def export(
 
     check(
         int8 or not (calibrate_on or calibration_split),
-        "--calibrate_on is for --int8; give both or neither",
+        "--calibrate-on is for --int8; give both or neither",
     )
     check(
         not calibration_split or bool(calibrate_on),
-        "--calibration_split takes rows of a table; name it with --calibrate_on",
+        "--calibration-split takes rows of a table; name it with --calibrate-on",
     )
     check(
         not int8 or bool(calibrate_on or videos),
         "--int8 needs clips similar to those to be predicted: name a table of clips, a video or a "
-        "folder with --calibrate_on",
+        "folder with --calibrate-on",
     )
     check(not Path(out).exists(), f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)

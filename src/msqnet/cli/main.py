@@ -11,10 +11,10 @@ takes one or more values and may be repeated; a trailing underscore (``from_``) 
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import logging
 import os
+import pkgutil
 import re
 import sys
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -37,6 +37,7 @@ FLAT_PARAMETER = "options"
 _BOOLEANS = ("true", "false", "null")
 _TOP_KEY = re.compile(r"^\w+(?=\s*:)", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w./-])--[a-z][\w.]*_[\w.]*")
+_REQUIRED = re.compile(r"(?<=arguments are required: ).+")
 _logger = logging.getLogger("msqnet")
 
 
@@ -70,7 +71,7 @@ class Command:
         As text, they would make the settings parser import what the module imports for type
         checkers only, torch among it.
         """
-        function: Callable[..., int] = _resolve(self.target)
+        function: Callable[..., int] = pkgutil.resolve_name(self.target)
         function.__annotations__ = get_type_hints(function)
         return function
 
@@ -80,12 +81,6 @@ class Command:
         if name != option:
             print(f"msqnet: note: {option} is now called {name}", file=sys.stderr)
         return name
-
-
-def _resolve(target: str) -> Any:
-    """What ``module:name`` stands for."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -168,6 +163,13 @@ COMMANDS: Mapping[str, Command] = {
         example="msqnet doctor",
     ),
 }
+
+RUNNABLE_COMMANDS: Mapping[str, Command] = {
+    f"{name} {word}".strip(): item
+    for name, command in COMMANDS.items()
+    for word, item in (command.subcommands or {"": command}).items()
+}
+"""Every command that can be run; sub-commands under their full names, as ``batch run``."""
 
 _REMOVED: Mapping[str, str] = {
     "experiment": "the paper's tables are run by 'python paper/run.py' in msqnet's repository",
@@ -252,26 +254,11 @@ def _listing(name: str, commands: Mapping[str, Command]) -> argparse.ArgumentPar
     return parser
 
 
-def runnable_commands() -> dict[str, Command]:
-    """Every command that can be run; sub-commands under their full names, as ``batch run``."""
-    found: dict[str, Command] = {}
-    for name, command in COMMANDS.items():
-        found |= {f"{name} {word}": item for word, item in command.subcommands.items()} or {
-            name: command
-        }
-    return found
-
-
-def all_parsers() -> list[ArgumentParser]:
-    """The parsers of all commands and sub-commands, for documentation and counts."""
-    return [command_parser(name) for name in runnable_commands()]
-
-
 def command_parser(name: str) -> ArgumentParser:
     """The parser of one command: its positional, its options, and a config file.
 
     Args:
-        name: a key of `runnable_commands`.
+        name: a key of `RUNNABLE_COMMANDS`.
     """
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
@@ -289,7 +276,7 @@ def command_parser(name: str) -> ArgumentParser:
             content = _TOP_KEY.sub(lambda found: command.current_name(found[0]), content)
             return super().parse_string(content, *arguments, **others)
 
-    command = runnable_commands()[name]
+    command = RUNNABLE_COMMANDS[name]
     function = command.load()
     parser = Parser(
         prog=f"msqnet {name}",
@@ -326,7 +313,7 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
     """The function of a command, and its arguments with ``verbose``.
 
     Args:
-        name: a key of `runnable_commands`.
+        name: a key of `RUNNABLE_COMMANDS`.
         argv: what stands after the command's name.
 
     Raises:
@@ -335,11 +322,11 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
     """
     from jsonargparse import ArgumentError
 
-    command = runnable_commands()[name]
+    command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
     argv = _as_declared(argv, _boolean_options(function), command.current_name)
     if command.defaults is not None:
-        parser.set_defaults(_resolve(command.defaults)(argv))
+        parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
     try:
         settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
         settings.pop("config", None)
@@ -349,7 +336,11 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
             settings[FLAT_PARAMETER] = hint(**values)
     except (ArgumentError, ValueError) as error:
         message = " ".join(str(error).split())
-        raise ConfigError(f"{message} (see: msqnet {name} --help)") from error
+        if (listed := _REQUIRED.search(message)) is not None:
+            keys = listed[0].split(", ")
+            keys = [key if key == command.positional else f"--{key}" for key in keys]
+            message = message.replace(listed[0], ", ".join(keys))
+        raise ConfigError(f"{in_kebab_case(message)} (see: msqnet {name} --help)") from error
     names = {
         parameter.rstrip("_"): parameter for parameter in inspect.signature(function).parameters
     }
@@ -404,5 +395,5 @@ def _configure_logging(*, is_verbose: bool) -> None:
 
 def _fail(error: Exception, exit_code: int) -> int:
     _logger.info("where it happened:", exc_info=error)
-    print(f"msqnet: error: {in_kebab_case(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"msqnet: error: {' '.join(str(error).split())}", file=sys.stderr)
     return exit_code

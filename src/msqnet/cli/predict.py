@@ -181,17 +181,14 @@ def _bar(errors: Console, title: str) -> Iterator[Callable[[float], None]]:
 def _show(
     row: IndexRow, predictions: VideoPredictions | None, console: Console, errors: Console
 ) -> None:
+    """Problems, and the segments of a video, or its highest labels where there is no segment."""
     if row.error:
         text = row.error if row.input in row.error else f"{row.input}: {row.error}"
         say(errors, f"msqnet: {'note' if row.status == 'ok' else row.status}: {text}")
     if row.status == "exists":
         say(console, f"{row.input}: results exist; --overwrite computes them again")
-    if predictions is not None:
-        _show_segments(predictions, console)
-
-
-def _show_segments(predictions: VideoPredictions, console: Console) -> None:
-    """Segments of a video, or its highest labels where there is no segment."""
+    if predictions is None:
+        return
     from rich.table import Table
     from rich.text import Text
 

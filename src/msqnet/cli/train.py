@@ -252,7 +252,7 @@ def readable_rows(console: Console, data: Path, split: str | None, skip_errors: 
     if not skip_errors:
         raise DatasetError(
             f"{data}: {len(errors)} errors ({shown} ...); `msqnet check {data}` lists them, "
-            "--skip_errors leaves these rows out"
+            "--skip-errors leaves these rows out"
         )
     rows = {item.row for item in errors if item.row is not None}
     console.print(f"left out for {len(errors)} errors: {len(rows)} rows ({shown} ...)")

@@ -73,7 +73,7 @@ def missing_labels(table: ClipTable, backend: Backend, *, strict: bool) -> dict[
     if missing and strict:
         raise VocabularyError(
             f"{table.path}: the model does not have the label(s) {', '.join(missing)}; "
-            "train it on them, or leave --strict_labels off to have them listed as not scored"
+            "train it on them, or leave --strict-labels off to have them listed as not scored"
         )
     return dict.fromkeys(missing, _NOT_IN_MODEL)
 

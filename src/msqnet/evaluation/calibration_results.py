@@ -134,7 +134,7 @@ def calibrate_rows(
     if not is_chosen.any():
         listed = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
         raise DatasetError(
-            f"no label can be calibrated ({listed}); add annotated rows, or lower --min_windows"
+            f"no label can be calibrated ({listed}); add annotated rows, or lower --min-windows"
         )
     new, has_threshold = fit(rows, now, is_chosen, config)
     for label in np.flatnonzero(is_chosen & ~has_threshold):

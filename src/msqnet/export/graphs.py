@@ -212,7 +212,7 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
     The clips show the usual range of values; an `ExportError` if there are none.
     """
     if not clips:
-        raise ExportError("int8: no clip to calibrate on; name some with --calibrate_on")
+        raise ExportError("int8: no clip to calibrate on; name some with --calibrate-on")
     try:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
         from onnxruntime.quantization import quantize_static as quantize

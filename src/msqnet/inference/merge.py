@@ -123,16 +123,14 @@ def segments_from_timeline(
     if single_label:
         active &= np.arange(num_labels) == timeline.scores.argmax(axis=1)[:, None]
     taken = np.asarray((active & single_label).any(axis=1))
-    found = [
-        (float(timeline.edges_seconds[first]), float(timeline.edges_seconds[last]), column, score)
-        for column in range(num_labels)
-        for first, last in _runs(active[:, column], taken, timeline.edges_seconds, config)
-        for score in [_mean_score(timeline, column, first, last)]
-    ]
-    return [
-        Segment(labels.names[column], start, end, score)
-        for start, end, column, score in sorted(found)
-    ]
+    edges, found = timeline.edges_seconds, []
+    for column in range(num_labels):
+        for first, last in _runs(active[:, column], taken, edges, config):
+            scores = timeline.scores[first:last, column].astype(np.float64)
+            mean = np.average(scores, weights=np.diff(edges[first : last + 1]))
+            score = float(np.clip(mean, scores.min(), scores.max()))  # equal ones give that one
+            found.append((float(edges[first]), float(edges[last]), column, score))
+    return [Segment(labels.names[k], start, end, score) for start, end, k, score in sorted(found)]
 
 
 def _runs(
@@ -158,10 +156,3 @@ def _runs(
             runs.append((first, last))
     shortest = config.min_duration_seconds - _SAME_TIME_SECONDS
     return [run for run in runs if edges[run[1]] - edges[run[0]] >= shortest]
-
-
-def _mean_score(timeline: Timeline, column: int, first: int, last: int) -> float:
-    durations = np.diff(timeline.edges_seconds[first : last + 1])
-    scores = timeline.scores[first:last, column].astype(np.float64)
-    mean = np.average(scores, weights=durations)
-    return float(np.clip(mean, scores.min(), scores.max()))  # equal scores give exactly that one

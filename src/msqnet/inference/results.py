@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msqnet.errors import ConfigError, DatasetError, check
-from msqnet.predictions import RESULT_SUFFIXES, csv_writer, replacing
+from msqnet.predictions import csv_writer, replacing, result_names
 from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -68,11 +68,6 @@ class Outcome:
     output_state: str = ""
     provenance_digest: str = ""
     existed: bool = False
-
-    @property
-    def has_results(self) -> bool:
-        """Whether there are results, if only of a part."""
-        return self.status in ("ok", "partial")
 
     @classmethod
     def from_dict(cls, document: Any) -> Outcome:
@@ -194,17 +189,11 @@ def _is_image_folder(folder: Path) -> bool:
     )
 
 
-def result_names(name: str) -> tuple[str, ...]:
-    """Names of the result files of a video, in the order of `RESULT_SUFFIXES`."""
-    return tuple(name + suffix for suffix in RESULT_SUFFIXES)
-
-
 def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
     """The line of a video in `index.csv`, from its outcome and the names of its drawings."""
-    names = (*result_names(outcome.name), *drawn) if outcome.has_results else ()
-    status: Any = "error" if outcome.status == "timeout" else outcome.status
-    if outcome.existed:
-        status = "exists"
+    has_results = outcome.status in ("ok", "partial")
+    names = (*result_names(outcome.name), *drawn) if has_results else ()
+    status: Any = "exists" if outcome.existed else outcome.status if has_results else "error"
     return IndexRow(outcome.source, OUTPUT_SEPARATOR.join(names), status, outcome.message)
 
 

@@ -166,7 +166,7 @@ class NoveltyReference:
         except (OSError, KeyError, SafetensorError, ShapeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "
-                "calibrate --training_data TABLE"
+                "calibrate --training-data TABLE"
             ) from error
 
 

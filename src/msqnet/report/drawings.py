@@ -51,7 +51,7 @@ def draw_missing(
 
     Args:
         video: the file or folder of images; its path may have changed since it was predicted.
-        stem: as for `msqnet.predictions.result_paths`.
+        stem: folder and name of the result files, see `msqnet.predictions.result_names`.
         progress: called with the share that is done, from 0 to 1.
 
     Returns:

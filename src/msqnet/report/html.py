@@ -172,7 +172,7 @@ def _notes(
     if writer.num_left_out:
         notes.append(
             f"{writer.num_left_out} of {len(media)} videos cannot be played here: previews may "
-            f"take {preview_megabytes:g} MB. --preview_megabytes allows more."
+            f"take {preview_megabytes:g} MB. --preview-megabytes allows more."
         )
     if media and not preview_megabytes:
         notes.append("Videos cannot be played here: previews are switched off.")

@@ -268,7 +268,7 @@ def test_time_limit_ends_the_work_after_a_batch(tmp_path: Path) -> None:
     job = VideoJob("long.mov", str(path))
     outcome = work(job, tmp_path / "out", slow, time_limit_seconds=0.5)
     assert (outcome.status, outcome.cause) == ("timeout", "time_limit")
-    assert "--time_limit_seconds" in outcome.message
+    assert "--time-limit-seconds" in outcome.message
     assert outcome.seconds < 2
     assert files(tmp_path / "out") == {}
 

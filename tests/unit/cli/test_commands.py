@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", list(cli.runnable_commands()))
+@pytest.mark.parametrize("name", list(cli.RUNNABLE_COMMANDS))
 def test_command_loads_and_has_a_parser(name: str) -> None:
-    function = cli.runnable_commands()[name].load()
+    function = cli.RUNNABLE_COMMANDS[name].load()
     text = cli.command_parser(name).format_help()
 
     assert f"msqnet {name}" in text
@@ -25,9 +25,9 @@ def test_command_loads_and_has_a_parser(name: str) -> None:
     assert function.__annotations__["return"] in ("int", int)
 
 
-@pytest.mark.parametrize("name", list(cli.runnable_commands()))
+@pytest.mark.parametrize("name", list(cli.RUNNABLE_COMMANDS))
 def test_module_of_a_command_imports_no_torch(name: str) -> None:
-    module = cli.runnable_commands()[name].target.partition(":")[0]
+    module = cli.RUNNABLE_COMMANDS[name].target.partition(":")[0]
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

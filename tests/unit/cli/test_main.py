@@ -154,6 +154,8 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     books = {"read": commands.pop("books read")}
     commands["books"] = cli.Command("do something with books", subcommands=books)
     monkeypatch.setattr(cli, "COMMANDS", commands)
+    runnable = commands | {"books read": books["read"]}
+    monkeypatch.setattr(cli, "RUNNABLE_COMMANDS", runnable)
     monkeypatch.setattr(cli.Command, "load", lambda self: functions[self.summary])
     monkeypatch.delenv("MSQNET_LOG", raising=False)
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
@@ -334,14 +336,14 @@ def test_printed_config_can_be_read_back(
     ("argv", "words"),
     [
         (["recognise", "--out", "o"], "videos"),
-        (["recognise", "a.mp4"], "out"),
+        (["recognise", "a.mp4"], "required: --out"),
         (["recognise", "a.mp4", "--out", "o", "--nonsense", "1"], "--nonsense"),
         (["recognise", "a.mp4", "--out", "o", "--window.batch_size", "x"], "window.batch_size"),
         (["recognise", "a.mp4", "--out", "o", "--window.batch_size", "0"], "batch_size 0"),
         (["segments", "--settings.threshold", "2"], "threshold 2"),
         (["recognise", "--config", "no-such-file.yaml"], "no-such-file.yaml"),
         (["books", "read", "a", "--max-words", "0"], "max_words 0"),
-        (["translate"], "to"),
+        (["translate"], "required: --to"),
     ],
 )
 def test_wrong_usage_is_one_line_that_says_what_and_where_to_look(

@@ -66,7 +66,7 @@ def test_table_without_rows_has_no_scores(table: ClipTable) -> None:
 def test_labels_the_model_lacks_are_named_or_refused(table: ClipTable) -> None:
     backend = TrainedBackend()
     assert list(missing_labels(table, backend, strict=False)) == ["sit"]
-    with pytest.raises(VocabularyError, match=r"sit.*--strict_labels"):
+    with pytest.raises(VocabularyError, match=r"sit.*--strict-labels"):
         missing_labels(table, backend, strict=True)
     assert missing_labels(table.take([0, 1]), backend, strict=True) == {}
 

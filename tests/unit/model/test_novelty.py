@@ -100,7 +100,7 @@ def test_folder_without_the_file_has_no_reference(tmp_path: Path) -> None:
 def test_damaged_file_is_an_error_that_says_how_to_make_it_anew(tmp_path: Path) -> None:
     (tmp_path / NOVELTY_FILE).write_bytes(b"not tensors")
 
-    with pytest.raises(CheckpointError, match=r"novelty\.safetensors: damaged .*--training_data"):
+    with pytest.raises(CheckpointError, match=r"novelty\.safetensors: damaged .*--training-data"):
         NoveltyReference.load(tmp_path)
 
 
