@@ -79,7 +79,7 @@ def new_run(whole: ClipTable, options: argparse.Namespace) -> Run:
         table=rows,
         labels=labels,
         arch=arch,
-        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe().clip),
         augmentation=without_flip_where_sides_matter(AugmentationConfig(), labels),
         train=train,
         task="multi_label",

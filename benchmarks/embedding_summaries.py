@@ -77,7 +77,7 @@ def new_run(options: argparse.Namespace, name: str) -> Run:
         table=table,
         labels=LabelSet(trainable_labels(table)),
         arch=arch,
-        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe().clip),
         augmentation=AugmentationConfig(),
         train=replace(
             TrainConfig(), epochs=options.epochs, folds=0, validation_share=0.0, cached_views=1

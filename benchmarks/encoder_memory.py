@@ -24,7 +24,7 @@ NUM_LABELS = 18
 
 def configuration(encoder: str) -> MSQNetConfig:
     """The recipe's sizes."""
-    arch = encoder_spec(encoder).recipe.arch
+    arch = encoder_spec(encoder).recipe().arch
     is_lite = encoder == "lite"
     vision = CLIPVisionConfig(
         hidden_size=768,

@@ -20,7 +20,7 @@ def main() -> None:
     print("| encoder | frames, pixels | parameters | memory of a clip | weights, licence |")
     print("|---|---|---|---|---|")
     for name in VIDEO_ENCODERS:
-        arch = encoder_spec(name).recipe.arch
+        arch = encoder_spec(name).recipe().arch
         kind: Any = encoder_spec(name).load()
         with torch.device("meta"):
             encoder = kind(kind.default_config(arch.num_frames, arch.size_pixels))

@@ -75,7 +75,7 @@ def new_run(options: argparse.Namespace) -> Run:
         table=table,
         labels=LabelSet(trainable_labels(table)),
         arch=ArchConfig(),
-        clip=clip_settings(ArchConfig(), encoder_spec("lite").recipe.clip),
+        clip=clip_settings(ArchConfig(), encoder_spec("lite").recipe().clip),
         augmentation=AugmentationConfig(),
         train=train,
         task="multi_label",

@@ -54,7 +54,7 @@ def probe_features(table: ClipTable) -> np.ndarray:
     """(V, 2 * 3 * 1280) statistics: whole frames first, then the close-up."""
     trunk = LiteTrunk(grid_size=1).eval()
     load_published_state_dict(trunk.network, pretrained_state_dict())
-    clip_config = replace(encoder_spec("lite").recipe.clip, num_frames=NUM_FRAMES, closeup=True)
+    clip_config = replace(encoder_spec("lite").recipe().clip, num_frames=NUM_FRAMES, closeup=True)
     rows = []
     with torch.inference_mode():
         for record in table.records:

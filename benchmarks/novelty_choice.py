@@ -109,7 +109,7 @@ def embeddings_without(source: str, table: ClipTable, options: argparse.Namespac
         table=table,
         labels=labels,
         arch=arch,
-        clip=clip_settings(arch, encoder_spec("lite").recipe.clip),
+        clip=clip_settings(arch, encoder_spec("lite").recipe().clip),
         augmentation=AugmentationConfig(),
         train=replace(
             TrainConfig(), epochs=options.epochs, folds=0, validation_share=0.0, cached_views=1

@@ -334,7 +334,7 @@ def resolve(experiment: Experiment, preset: str = "default") -> ExperimentSettin
             "nothing to run"
         )
     common, changes = _settings(), _settings()["presets"][preset]
-    recipe = encoder_spec(experiment.video_encoder).recipe
+    recipe = encoder_spec(experiment.video_encoder).recipe()
     arch = replace(
         recipe.arch,
         **{

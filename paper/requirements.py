@@ -179,7 +179,7 @@ def empty_model(settings: ExperimentSettings, labels: LabelSet, task: str) -> MS
     text = arch.text_encoder.partition(":")[0]
     config = model_config(
         arch,
-        clip_settings(arch, encoder_spec(arch.video_encoder).recipe.clip),
+        clip_settings(arch, encoder_spec(arch.video_encoder).recipe().clip),
         labels,
         task=task,
         video_encoder=encoder_spec(arch.video_encoder)

@@ -84,7 +84,7 @@ def _lite(num_frames: int, num_labels: int = 10, *, query_attention: bool = True
     from msqnet.model.builder import new_model
     from msqnet.model.registry import encoder_spec
 
-    recipe = encoder_spec("lite").recipe
+    recipe = encoder_spec("lite").recipe()
     arch = replace(
         recipe.arch,
         video_weights="random",

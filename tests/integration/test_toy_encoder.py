@@ -102,7 +102,7 @@ def _registered() -> Iterator[None]:
         ),
         train=replace(recipe.train, epochs=2, learning_rate=1e-3, batch_size=2, num_workers=0),
     )
-    register_video_encoder(EncoderSpec("toy", ToyEncoder, ("toy_encoder",), recipe))
+    register_video_encoder(EncoderSpec("toy", ToyEncoder, ("toy_encoder",), lambda: recipe))
     yield
     del VIDEO_ENCODERS["toy"]
 

@@ -84,7 +84,7 @@ def test_empty_model_has_no_values_but_all_names_of_the_real_one() -> None:
         decoder_layers=1,
     )
     labels = LabelSet(("sit", "walk"))
-    real = new_model(chosen.arch, encoder_spec("i3d").recipe.clip, labels, task="multi_label")
+    real = new_model(chosen.arch, encoder_spec("i3d").recipe().clip, labels, task="multi_label")
     empty = empty_model(chosen, labels, "multi_label")
     assert {name: tensor.shape for name, tensor in empty.state_dict().items()} == {
         name: tensor.shape for name, tensor in real.state_dict().items()

@@ -325,9 +325,9 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
     command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
     argv = _as_declared(argv, _boolean_options(function), command.current_name)
-    if command.defaults is not None:
-        parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
     try:
+        if command.defaults is not None:
+            parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
         settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
         settings.pop("config", None)
         hint = get_type_hints(function).get(FLAT_PARAMETER)

@@ -171,7 +171,7 @@ def prepare(
     )
 
     check_encoder_settings(arch)
-    recipe = encoder_spec(arch.video_encoder).recipe
+    recipe = encoder_spec(arch.video_encoder).recipe()
     # Wrong options of a loss are refused before thousands of videos are opened.
     ActionLoss(task, train.loss, LabelCounts.of(np.zeros((1, 1))))
     table = readable_rows(console, data, split, skip_errors)

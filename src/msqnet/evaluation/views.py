@@ -221,7 +221,7 @@ def row_outputs(
         with torch.inference_mode():
             found = model(pixels=batch.pixels, closeups=batch.closeups)
         logits.append(found.logits.float().cpu().numpy())
-        embeddings.append(clip_embeddings(found))
+        embeddings.append(clip_embeddings(found).cpu().numpy())
         num_done += len(batch.pixels)
         if progress is not None:
             progress(num_done, len(table))

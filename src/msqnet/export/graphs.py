@@ -27,7 +27,7 @@ from msqnet.inference.manifest import (
     FRAMES_INPUT,
     SCORES_OUTPUT,
 )
-from msqnet.model.out_of_distribution import mean_memory
+from msqnet.model.out_of_distribution import clip_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ class ClipGraph(nn.Module):
         output = self.model.score_frames(frames, crops, given.get(EMBEDDINGS_KEY))
         if output.logits is None:
             raise ExportError("the model gives no logits")
-        return self.model.scores(output.logits), mean_memory(output).float()
+        return self.model.scores(output.logits), clip_embeddings(output)
 
 
 def _example_frames(model: MSQNet) -> Tensor:

@@ -227,7 +227,7 @@ class TorchBackend(ScoreColumns):
             output = model.score_frames(frames, closeups)
             scores = model.scores(output.logits)  # (B, K)
         kept = scores.float().cpu().numpy()[:, self._columns]
-        return ClipOutputs(kept, clip_embeddings(output))
+        return ClipOutputs(kept, clip_embeddings(output).cpu().numpy())
 
 
 def weights_digest(folder: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
 from msqnet.video.transforms import motion_box, motion_crop, whole_view
-from msqnet.video.window_grid import WindowGrid, default_stride_seconds
+from msqnet.video.window_grid import WindowGrid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -62,13 +62,15 @@ def window_lengths(
     Args:
         config: the lengths asked for.
         trained_window_seconds: the length the model was trained on.
-        num_frames: of a window; the default stride is a whole number of their intervals.
+        num_frames: of a window; the default stride is half a window, rounded down to a whole
+            number of their intervals, so that overlapping windows share frames.
 
     Raises:
         ConfigError: the stride is longer than the window, which would leave gaps.
     """
     window_seconds = config.window_seconds or trained_window_seconds
-    stride_seconds = config.stride_seconds or default_stride_seconds(window_seconds, num_frames)
+    half_seconds = window_seconds * max(1, num_frames // 2) / num_frames
+    stride_seconds = config.stride_seconds or half_seconds
     WindowGrid(window_seconds, window_seconds, stride_seconds, num_frames)
     return window_seconds, stride_seconds
 

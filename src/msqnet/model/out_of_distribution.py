@@ -42,16 +42,11 @@ UNLIKE_SHARE = 0.95
 _MAX_KEPT = 1024
 
 
-def mean_memory(output: MSQNetOutput) -> Tensor:
-    """(B, D) float: `EMBEDDING_DEFINITION`; a `ShapeError` if the output has no memory."""
+def clip_embeddings(output: MSQNetOutput) -> Tensor:
+    """(B, D) float32: `EMBEDDING_DEFINITION`; a `ShapeError` if the output has no memory."""
     if output.memory is None:
         raise ShapeError("the model gave no frame memory, expected (B, M, D)")
-    return output.memory.mean(dim=1)  # (B, M, D) -> (B, D)
-
-
-def clip_embeddings(output: MSQNetOutput) -> FloatArray:
-    """The same as an array, (B, D) float32."""
-    return np.asarray(mean_memory(output).float().cpu().numpy(), dtype=np.float32)
+    return output.memory.mean(dim=1).float()  # (B, M, D) -> (B, D)
 
 
 @dataclass(frozen=True)

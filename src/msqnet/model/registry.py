@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msqnet.config import ArchConfig, ClipConfig, TrainConfig
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedConfig
 
     from msqnet.model.video_encoders.encoder import VideoEncoder
@@ -55,7 +58,7 @@ class EncoderSpec:
         name: what `ArchConfig.video_encoder` calls it.
         encoder: the class, or ``module:class`` to be imported when it is first needed.
         model_types: ``model_type`` of the configurations that belong to it.
-        recipe: its usual settings; ``recipe.arch.video_encoder`` is the name.
+        recipe: returns its usual settings, whose ``arch.video_encoder`` is the name.
         within: ``model_type`` of checkpoints of which the encoder is one part.
         settings: which it has of ``closeup``, ``frame_pooling``, ``time_embeddings`` and
             ``pixel_statistics``; and ``video_query`` if it gives a video query of its own.
@@ -64,7 +67,7 @@ class EncoderSpec:
     name: str
     encoder: str | type[VideoEncoder]
     model_types: tuple[str, ...]
-    recipe: Recipe
+    recipe: Callable[[], Recipe]
     within: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("pixel_statistics",)
 
@@ -82,19 +85,24 @@ class EncoderSpec:
         return encoder_class
 
 
-_LITE = Recipe(
-    name="lite",
-    arch=ArchConfig(),
-    train=TrainConfig(),
-    clip=ClipConfig(resize="stretch", decode_short_side_pixels=352),
-)
+def _lite_recipe() -> Recipe:
+    clip = ClipConfig(resize="stretch", decode_short_side_pixels=352)
+    return Recipe("lite", ArchConfig(), TrainConfig(), clip)
 
-# The paper, section 4: Adam, 1e-5, one cosine over 100 epochs, 16 frames; CLIP stays frozen.
-PAPER_RECIPE = Recipe(
-    name="paper",
-    arch=ArchConfig(
-        video_encoder="timesformer",
-        video_weights="facebook/timesformer-base-finetuned-k400",
+
+def paper_recipe(
+    video_encoder: str = "timesformer",
+    weights: str = "facebook/timesformer-base-finetuned-k400",
+    **changes: Any,
+) -> Recipe:
+    """The recipe of the paper (section 4), with another encoder or changed fields of `ArchConfig`.
+
+    Adam, 1e-5, one cosine over 100 epochs, 16 frames; CLIP stays frozen. ``weights`` are a hub id
+    or folder; empty where no hub holds official ones.
+    """
+    arch = ArchConfig(
+        video_encoder=video_encoder,
+        video_weights=weights,
         video_query="image",
         image_encoder=_CLIP_B16,
         text_encoder=_CLIP_B16,
@@ -106,8 +114,8 @@ PAPER_RECIPE = Recipe(
         dropout=0.1,
         direct_path=False,
         closeup=False,
-    ),
-    train=TrainConfig(
+    )
+    train = TrainConfig(
         epochs=100,
         learning_rate=1e-5,
         encoder_learning_rate=1e-5,
@@ -127,18 +135,10 @@ PAPER_RECIPE = Recipe(
         max_gradient_norm=0.0,
         seed=0,
         num_workers=2,
-    ),
-    clip=ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256),
-)
-
-
-def paper_recipe(video_encoder: str, weights: str, **changes: Any) -> Recipe:
-    """The paper's recipe with another encoder and further changed fields of `ArchConfig`.
-
-    ``weights`` are a hub id or folder; empty where no hub holds official ones.
-    """
-    arch = replace(PAPER_RECIPE.arch, video_encoder=video_encoder, video_weights=weights, **changes)
-    return replace(PAPER_RECIPE, name=f"paper with {video_encoder}", arch=arch)
+    )
+    name = "paper" if video_encoder == "timesformer" else f"paper with {video_encoder}"
+    clip = ClipConfig(resize="crop", short_side_pixels=256, decode_short_side_pixels=256)
+    return Recipe(name, replace(arch, **changes), train, clip)
 
 
 _IMAGE_MODELS = (
@@ -150,49 +150,52 @@ _SPECS = (
         "lite",
         f"{_HERE}.lite:LiteVideoEncoder",
         ("msqnet_lite",),
-        _LITE,
+        _lite_recipe,
         settings=("closeup", "video_query"),
     ),
     EncoderSpec(
         "timesformer",
         f"{_HERE}.timesformer:TimesformerVideoEncoder",
         ("timesformer",),
-        PAPER_RECIPE,
+        paper_recipe,
         settings=("pixel_statistics", "frame_pooling", "time_embeddings"),
     ),
     EncoderSpec(
         "videomae",
         f"{_HERE}.tubelets:VideoMAEVideoEncoder",
         ("videomae",),
-        paper_recipe("videomae", "MCG-NJU/videomae-base-finetuned-kinetics"),
+        partial(paper_recipe, "videomae", "MCG-NJU/videomae-base-finetuned-kinetics"),
     ),
     EncoderSpec(
         "vit",
         f"{_HERE}.vit:FrameEncoder",
         _IMAGE_MODELS,
-        paper_recipe("vit", _CLIP_B16),
+        partial(paper_recipe, "vit", _CLIP_B16),
         within=("clip", "siglip"),
     ),
     EncoderSpec(
-        "i3d", f"{_HERE}.convolutional:I3DVideoEncoder", ("msqnet_i3d",), paper_recipe("i3d", "")
+        "i3d",
+        f"{_HERE}.convolutional:I3DVideoEncoder",
+        ("msqnet_i3d",),
+        partial(paper_recipe, "i3d", ""),
     ),
     EncoderSpec(
         "c3d",
         f"{_HERE}.convolutional:C3DVideoEncoder",
         ("msqnet_c3d",),
-        paper_recipe("c3d", "", size_pixels=112),
+        partial(paper_recipe, "c3d", "", size_pixels=112),
     ),
     EncoderSpec(
         "vjepa2",
         f"{_HERE}.tubelets:VJEPA2VideoEncoder",
         ("vjepa2",),
-        paper_recipe("vjepa2", "facebook/vjepa2-vitl-fpc64-256", size_pixels=256),
+        partial(paper_recipe, "vjepa2", "facebook/vjepa2-vitl-fpc64-256", size_pixels=256),
     ),
     EncoderSpec(
         "xclip",
         f"{_HERE}.xclip:XCLIPVideoEncoder",
         ("xclip_vision_model",),
-        paper_recipe("xclip", "microsoft/xclip-base-patch16", num_frames=8),
+        partial(paper_recipe, "xclip", "microsoft/xclip-base-patch16", num_frames=8),
         within=("xclip",),
     ),
 )
@@ -256,7 +259,7 @@ def check_encoder_settings(arch: ArchConfig) -> None:
 
 def recipe_defaults(video_encoder: str) -> dict[str, Any]:
     """The recipe's settings by their dotted option names, for instance ``train.epochs``."""
-    recipe = encoder_spec(video_encoder).recipe
+    recipe = encoder_spec(video_encoder).recipe()
     return {**_dotted(recipe.arch, "arch."), **_dotted(recipe.train, "train.")}
 
 

@@ -77,12 +77,11 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
     """
     name = SHIPPED_MODEL if name is None else name
     folder = Path(name)
-    for candidate in (folder, folder / BEST_FOLDER):
+    shipped = Path(__file__).parent / folder.name
+    places = (folder, folder / BEST_FOLDER, *([shipped] if folder.name == str(name) else []))
+    for candidate in places:
         if (candidate / CONFIG_FILE).is_file():
             return candidate
-    listed = {item.name: item.folder for item in available_models()}
-    if str(name) in listed:
-        return listed[str(name)]
     if (folder / "manifest.json").is_file():
         raise CheckpointError(
             f"{folder}: an exported model, which predicts and is evaluated, but cannot be changed "
@@ -95,9 +94,10 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
         )
     if isinstance(name, str) and re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         return name
+    listed = ", ".join(item.name for item in available_models())
     raise CheckpointError(
         f"{str(name)!r} is no folder and no known model; known are "
-        f"{', '.join(listed) or 'none (this installation holds no model)'}. "
+        f"{listed or 'none (this installation holds no model)'}. "
         "Give a model's folder, an id owner/name of the Hugging Face Hub, "
         "or a name listed by: msqnet models"
     )

@@ -299,7 +299,7 @@ def training_reference(
     for batch in loader:
         inputs = {name: value.to(model.device) for name, value in batch.items()}
         with torch.inference_mode():
-            embeddings.append(clip_embeddings(model(**inputs)))
+            embeddings.append(clip_embeddings(model(**inputs)).cpu().numpy())
     return NoveltyReference.fit(
         np.concatenate(embeddings), [videos[row] for row in rows], [groups[row] for row in rows]
     )

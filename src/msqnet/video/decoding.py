@@ -159,28 +159,22 @@ class FrameDecoder:
     def next_frame(self) -> VideoFrame | None:
         """The next decoded frame, None after the last."""
         while not self._ready and not self._is_drained:
-            self._feed()
+            try:
+                packet = next(self._packets, None)
+            except av.FFmpegError as error:
+                self.problem = str(error.strerror)
+                packet = None
+            self._is_drained = packet is None
+            if packet is not None:
+                self.num_packets += packet.size > 0
+                # An empty packet would be taken for the end of the stream.
+                if packet.size == 0 or self.num_packets <= self._resume_packet:
+                    continue
+            try:
+                self._ready.extend(self.stream.decode(packet))
+            except av.FFmpegError as error:
+                self.problem = str(error.strerror)
         return self._ready.popleft() if self._ready else None
-
-    def _feed(self) -> None:
-        packet = None
-        try:
-            packet = next(self._packets, None)
-        except av.FFmpegError as error:
-            self.problem = str(error.strerror)
-        if packet is None:
-            self._is_drained = True
-            self._decode(None)
-        elif packet.size > 0:  # an empty packet would be taken for the end of the stream
-            self.num_packets += 1
-            if self.num_packets > self._resume_packet:
-                self._decode(packet)
-
-    def _decode(self, packet: av.Packet[VideoStream] | None) -> None:
-        try:
-            self._ready.extend(self.stream.decode(packet))
-        except av.FFmpegError as error:
-            self.problem = str(error.strerror)
 
 
 @dataclass(frozen=True)
@@ -213,16 +207,14 @@ class FrameIndex:
     @cached_property
     def pts_seconds(self) -> NDArray[np.float64]:
         """(N,) float64, from the first frame = 0."""
-        return self._seconds(self.pts)
+        ticks = (self.pts - self.pts[0]) * self.time_base.numerator
+        return np.asarray(ticks, dtype=np.float64) / self.time_base.denominator
 
     @property
     def duration_seconds(self) -> float:
         """From the start of the first frame to the end of the last one."""
-        return float(self._seconds(np.array([self.end_pts]))[0])
-
-    def _seconds(self, pts: NDArray[np.int64]) -> NDArray[np.float64]:
-        ticks = (pts - self.pts[0]) * self.time_base.numerator
-        return np.asarray(ticks, dtype=np.float64) / self.time_base.denominator
+        ticks = (self.end_pts - int(self.pts[0])) * self.time_base.numerator
+        return float(ticks) / self.time_base.denominator
 
     def frame_with_pts(self, pts: int | None) -> int | None:
         """Number of the frame with this time, None where there is none."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -140,7 +141,8 @@ class Video:
         A number that the video never held is a `ShapeError`.
         """
         order = sorted(range(len(indices)), key=lambda place: indices[place])
-        return _in_order(order, self._stream(map(self._locator_of_index, sorted(indices))))
+        locators = (partial(self._place_of_number, number) for number in sorted(indices))
+        return _in_order(order, self._stream(locators))
 
     def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
         """One frame for each time, lazily, in one pass and with a few frames in memory.
@@ -149,7 +151,8 @@ class Video:
         frame yield the same tensor. A time that is smaller than the one before it is a
         `ShapeError`; other errors are those of `frames_at`, all frames before being yielded.
         """
-        return self._stream(map(self._locator_of_time, _never_decreasing(times_seconds)))
+        times = _never_decreasing(times_seconds)
+        return self._stream(partial(self._place_of_time, time) for time in times)
 
     def __iter__(self) -> Iterator[tuple[float, Tensor]]:
         """All frames in order, as `stream_at` yields them; ends where the file stops decoding."""
@@ -177,24 +180,18 @@ class Video:
                 last_number = number
             yield last
 
-    def _locator_of_time(self, time_seconds: float) -> Callable[[FrameIndex], int]:
-        def locate(index: FrameIndex) -> int:
-            time = time_seconds + _TIME_TOLERANCE_SECONDS
-            if index.num_lost and time_seconds >= index.duration_seconds:
-                raise self._behind_the_end(f"{time_seconds:.3f} s", index)
-            return max(int(np.searchsorted(index.pts_seconds, time, side="right")) - 1, 0)
+    def _place_of_time(self, time_seconds: float, index: FrameIndex) -> int:
+        time = time_seconds + _TIME_TOLERANCE_SECONDS
+        if index.num_lost and time_seconds >= index.duration_seconds:
+            raise self._behind_the_end(f"{time_seconds:.3f} s", index)
+        return max(int(np.searchsorted(index.pts_seconds, time, side="right")) - 1, 0)
 
-        return locate
-
-    def _locator_of_index(self, number: int) -> Callable[[FrameIndex], int]:
-        def locate(index: FrameIndex) -> int:
-            if 0 <= number < len(index):
-                return number
-            if len(index) <= number < len(index) + index.num_lost:
-                raise self._behind_the_end(f"frame {number}", index)
-            raise ShapeError(f"{self.path}: no frame {number}; expected 0 to {len(index) - 1}")
-
-        return locate
+    def _place_of_number(self, number: int, index: FrameIndex) -> int:
+        if 0 <= number < len(index):
+            return number
+        if len(index) <= number < len(index) + index.num_lost:
+            raise self._behind_the_end(f"frame {number}", index)
+        raise ShapeError(f"{self.path}: no frame {number}; expected 0 to {len(index) - 1}")
 
     def _behind_the_end(self, wanted: str, index: FrameIndex) -> UnreadableVideo:
         return UnreadableVideo(
@@ -259,11 +256,6 @@ class _Orientation(NamedTuple):
         """(width, height) after, or, as swapping is its own inverse, before orienting."""
         return (height, width) if self.is_transposed else (width, height)
 
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Orient (H, W, 3) pixels; a view."""
-        upright = pixels.transpose(1, 0, 2) if self.is_transposed else pixels
-        return upright[:: self.step_y, :: self.step_x]
-
 
 def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple[int, int]:
     """(width, height) with this short side, at least 1, and the same aspect; never larger."""
@@ -298,8 +290,10 @@ class _PixelConverter:
         rgb = self._reformatter.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        pixels = orientation.apply(rgb.to_ndarray())  # (H, W, 3)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+        stored = rgb.to_ndarray()  # (H, W, 3)
+        upright = stored.transpose(1, 0, 2) if orientation.is_transposed else stored
+        pixels = upright[:: orientation.step_y, :: orientation.step_x].transpose(2, 0, 1)
+        return torch.from_numpy(np.ascontiguousarray(pixels))  # (3, H, W)
 
     def _orientation(self, frame: VideoFrame) -> _Orientation:
         """Read once for each angle: it is the same all over a file, but not over a folder."""

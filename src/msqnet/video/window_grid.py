@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.errors import ConfigError, ShapeError, check_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,19 +45,6 @@ def segment_times(
     return times
 
 
-def default_stride_seconds(window_seconds: float, num_frames: int) -> float:
-    """Half a window, rounded down to whole segments so that overlapping windows share frames."""
-    _check_window(window_seconds, num_frames)
-    return window_seconds * max(1, num_frames // 2) / num_frames
-
-
-def _check_window(window_seconds: float, num_frames: int) -> None:
-    if not 0 < window_seconds < math.inf:
-        raise ConfigError(f"window_seconds {window_seconds}: expected more than 0")
-    if num_frames < 1:
-        raise ConfigError(f"num_frames {num_frames}: expected at least 1")
-
-
 @dataclass(frozen=True)
 class WindowGrid:
     """Windows ``[s, s + window)`` that cover a video, and the times of their frames.
@@ -79,7 +66,9 @@ class WindowGrid:
     num_frames: int
 
     def __post_init__(self) -> None:
-        _check_window(self.window_seconds, self.num_frames)
+        if not 0 < self.window_seconds < math.inf:
+            raise ConfigError(f"window_seconds {self.window_seconds}: expected more than 0")
+        check_numbers(self, num_frames=1)
         if not 0 < self.duration_seconds < math.inf:
             raise ShapeError(f"duration_seconds {self.duration_seconds}: expected more than 0")
         if not 0 < self.stride_seconds <= self.window_seconds * (1 + _RELATIVE_TOLERANCE):
@@ -95,7 +84,7 @@ class WindowGrid:
     @property
     def starts_seconds(self) -> NDArray[np.float64]:
         """(W,) float64, increasing, the first 0."""
-        return np.array([self._start_seconds(window) for window in range(len(self))])
+        return np.array([self._start(window)[1] for window in range(len(self))])
 
     @property
     def ends_seconds(self) -> NDArray[np.float64]:
@@ -112,33 +101,28 @@ class WindowGrid:
             raise ShapeError(f"no window {window}; expected 0 to {len(self) - 1}")
         if self.duration_seconds <= self.window_seconds:
             return segment_times(0.0, self.duration_seconds, self.num_frames)
-        ticks = self._start_ticks(window)
+        ticks, start_seconds = self._start(window)
         if ticks is None:
-            start_seconds = self._start_seconds(window)
             end_seconds = start_seconds + self.window_seconds
             return segment_times(start_seconds, end_seconds, self.num_frames)
-        return self._seconds(ticks + 2 * np.arange(self.num_frames) + 1)
+        centres = ticks + 2 * np.arange(self.num_frames) + 1
+        times: NDArray[np.float64] = centres * self.window_seconds / (2 * self.num_frames)
+        return times
 
-    def _start_seconds(self, window: int) -> float:
-        ticks = self._start_ticks(window)
-        if ticks is not None:
-            return float(self._seconds(np.array(ticks)))
-        return min(window * self.stride_seconds, self.duration_seconds - self.window_seconds)
-
-    def _start_ticks(self, window: int) -> int | None:
-        """Start of a window in half segments; None where it is no whole number of these."""
-        if window == 0:
-            return 0
-        if window == len(self) - 1:
-            return self._ticks(self.duration_seconds - self.window_seconds)
+    def _start(self, window: int) -> tuple[int | None, float]:
+        """Start of a window in half segments, None for no whole number of these; and in seconds."""
+        last_seconds = self.duration_seconds - self.window_seconds
         stride = self._ticks(self.stride_seconds)
-        return None if stride is None else window * stride
+        ticks = None if stride is None else window * stride
+        if window == 0:
+            ticks = 0
+        elif window == len(self) - 1:
+            ticks = self._ticks(last_seconds)
+        if ticks is None:
+            return None, min(window * self.stride_seconds, last_seconds)
+        return ticks, ticks * self.window_seconds / (2 * self.num_frames)
 
     def _ticks(self, seconds: float) -> int | None:
         number = seconds * 2 * self.num_frames / self.window_seconds
         nearest = round(number)
         return nearest if abs(number - nearest) <= _RELATIVE_TOLERANCE * max(1, nearest) else None
-
-    def _seconds(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
-        seconds: NDArray[np.float64] = ticks * self.window_seconds / (2 * self.num_frames)
-        return seconds

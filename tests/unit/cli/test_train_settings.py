@@ -28,7 +28,7 @@ def parse(*options: str) -> TrainConfig:
 def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
     """The loss of a `lite` recipe that is not the default one."""
     loss = LossConfig("asymmetric", {"clip": 0.2})
-    recipe = registry.encoder_spec("lite").recipe
+    recipe = registry.encoder_spec("lite").recipe()
     train = replace(recipe.train, loss=loss, class_balance="none")
     spec = replace(registry.encoder_spec("lite"), recipe=replace(recipe, train=train))
     monkeypatch.setitem(registry.VIDEO_ENCODERS, "lite", spec)
@@ -37,7 +37,7 @@ def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
 
 @pytest.mark.parametrize("encoder", ["lite", "timesformer"])
 def test_what_is_not_said_comes_from_the_recipe(encoder: str) -> None:
-    assert parse("--arch.video_encoder", encoder) == registry.encoder_spec(encoder).recipe.train
+    assert parse("--arch.video_encoder", encoder) == registry.encoder_spec(encoder).recipe().train
 
 
 def test_recipe_settings_go_by_their_dotted_names() -> None:

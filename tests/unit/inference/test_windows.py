@@ -75,6 +75,17 @@ def test_stride_beyond_the_window_is_refused() -> None:
         window_lengths(WindowConfig(window_seconds=1, stride_seconds=1.5), 2.0, 8)
 
 
+@pytest.mark.parametrize(
+    ("window", "num_frames", "stride"),
+    [(2.0, 8, 1.0), (2.0, 16, 1.0), (3.0, 5, 1.2), (2.0, 1, 2.0), (2.0, 2, 1.0), (1.0, 3, 1 / 3)],
+)
+def test_default_stride_is_half_a_window_in_whole_segments(
+    window: float, num_frames: int, stride: float
+) -> None:
+    lengths = window_lengths(WindowConfig(), window, num_frames)
+    assert lengths == (window, pytest.approx(stride))
+
+
 @pytest.mark.parametrize("stride", [1.0, 0.5, 0.25, 0.37])
 @pytest.mark.parametrize("num_frames", [35, 36, 61])
 def test_windows_cover_the_video_and_hold_exactly_its_frames(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.video.window_grid import (
     WindowGrid,
-    default_stride_seconds,
     segment_times,
 )
 
@@ -45,16 +44,6 @@ def test_segments_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ShapeError):
         segment_times(start, end, num_frames, offsets)
-
-
-@pytest.mark.parametrize(
-    ("window", "num_frames", "stride"),
-    [(2.0, 8, 1.0), (2.0, 16, 1.0), (3.0, 5, 1.2), (2.0, 1, 2.0), (2.0, 2, 1.0), (1.0, 3, 1 / 3)],
-)
-def test_default_stride_is_half_a_window_in_whole_segments(
-    window: float, num_frames: int, stride: float
-) -> None:
-    assert default_stride_seconds(window, num_frames) == pytest.approx(stride)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +89,7 @@ def test_any_grid_covers_everything_without_repeats(
 def test_overlapping_windows_share_their_frame_times_to_the_bit(
     window: float, num_frames: int
 ) -> None:
-    stride = default_stride_seconds(window, num_frames)
+    stride = window * max(1, num_frames // 2) / num_frames  # by default
     grid = WindowGrid(window * 30, window, stride, num_frames)
     num_shared = num_frames - max(1, num_frames // 2)
     for first, second in itertools.pairwise(range(len(grid) - 1)):

@@ -419,11 +419,8 @@ class LiteVideoEncoder(VideoEncoder):
         """`video_statistics` of the pooled features."""
         return video_statistics(features[POOLED])
 
-    def memory(self, features: FrameFeatures) -> Tensor:
-        """(B, 1 + G*T, D') float; all clips at once, since they are small."""
-        return self._memory(features)
-
     def _memory(self, features: FrameFeatures) -> Tensor:
+        """(B, 1 + G*T, D') float."""
         tokens = self.project(features["maps"])  # (B, G, T, P, D')
         tokens = tokens + self.cell_positions + self.frame_positions
         num_views, num_cells = tokens.shape[1], tokens.shape[3]
@@ -434,6 +431,8 @@ class LiteVideoEncoder(VideoEncoder):
         patches = self.norm(patches).unflatten(2, (num_views, num_cells))  # (B, T, G, P, D')
         frames = patches.mean(dim=3).transpose(1, 2).flatten(1, 2)  # (B, G*T, D')
         return torch.cat([self.norm(global_token), frames], dim=1)
+
+    memory = _memory  # all clips at once, since they are small
 
     def rollout(self, attention: AttentionRecord, memory: Tensor) -> Tensor:
         """A memory item is the mean of its view's cells."""
