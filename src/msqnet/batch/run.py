@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from msqnet.inference.results import VideoJob
 
 JOURNAL_FILE = "journal.jsonl"
+JOURNAL_NAME = f"{STATE_FOLDER}/{JOURNAL_FILE}"
 RUN_FILE = "run.json"
 LOCK_FILE = "lock"
 ERRORS_FILE = "errors.csv"
@@ -78,8 +79,7 @@ def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[O
         OSError: the folder, journal or tables cannot be written.
     """
     with ExitStack() as stack:
-        output = open_output(out)
-        state = stack.enter_context(_State(output))
+        state = _State(open_output(out), stack)
         state.say_what_runs(jobs)
         known = state.journal.outcomes
         with_known = [replace(job, known=known.get(job.name)) for job in jobs]
@@ -90,35 +90,25 @@ def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[O
 
 
 class _State:
-    """The journal and the tables of a run; a context manager.
+    """The journal and the tables of a run, open until the stack is closed.
 
     Of a results folder by URL, the journal is written on this machine and uploaded now and then.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, stack: ExitStack) -> None:
         self._output = output
-        self._stack = ExitStack()
         self._written_at = time.monotonic()
-
-    def __enter__(self) -> _State:
-        with ExitStack() as stack:
-            if isinstance(self._output, LocalOutput):
-                folder = self._output.folder / STATE_FOLDER
-                self._lock(stack, folder)
-                self._output.clear_abandoned_staging()
-            else:
-                folder = stack.enter_context(self._output.staging())
-                content = self._output.read(f"{STATE_FOLDER}/{JOURNAL_FILE}")
-                (folder / JOURNAL_FILE).write_bytes(content or b"")
-            self.journal = Journal(folder / JOURNAL_FILE)
-            stack.callback(self._close_journal)
-            # Refuses a folder that holds another index before anything is computed.
-            write_tables(self._output, self.journal.outcomes.values())
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        if isinstance(output, LocalOutput):
+            folder = output.folder / STATE_FOLDER
+            self._lock(stack, folder)
+            output.clear_abandoned_staging()
+        else:
+            folder = stack.enter_context(output.staging())
+            (folder / JOURNAL_FILE).write_bytes(output.read(JOURNAL_NAME) or b"")
+        self.journal = Journal(folder / JOURNAL_FILE)
+        stack.callback(self._close_journal)
+        # Refuses a folder that holds another index before anything is computed.
+        write_tables(output, self.journal.outcomes.values())
 
     def _lock(self, stack: ExitStack, folder: Path) -> None:
         """Hold a lock that ends with this process, however that ends."""
@@ -196,29 +186,18 @@ class BatchStatus:
         self.started_at = float(document["started_at"])
         self.is_running: bool | None = None
         if isinstance(output, LocalOutput):
-            folder = output.folder / STATE_FOLDER
-            known = read_journal(folder / JOURNAL_FILE)
-            self.is_running = False
-            if (folder / LOCK_FILE).exists():
-                try:
-                    with FileLock(folder / LOCK_FILE, timeout=0):
+            lock = output.folder / STATE_FOLDER / LOCK_FILE
+            try:
+                self.is_running = False
+                if lock.exists():
+                    with FileLock(lock, timeout=0):
                         pass
-                except Timeout:
-                    self.is_running = True
-                except OSError:
-                    self.is_running = None
-        else:
-            with output.staging() as folder:
-                (folder / JOURNAL_FILE).write_bytes(
-                    output.read(f"{STATE_FOLDER}/{JOURNAL_FILE}") or b""
-                )
-                known = read_journal(folder / JOURNAL_FILE)
+            except Timeout:
+                self.is_running = True
+            except OSError:
+                self.is_running = None
+        known, _ = read_journal(output.read(JOURNAL_NAME) or b"", f"{out}/{JOURNAL_NAME}")
         self.outcomes: list[Outcome] = [known[name] for name in document["names"] if name in known]
-
-    @property
-    def num_left(self) -> int:
-        """Videos of which nothing is known yet."""
-        return self.num_videos - len(self.outcomes)
 
 
 class Journal:
@@ -233,7 +212,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.outcomes, num_bytes = _read(path)
+        content = path.read_bytes() if path.exists() else b""
+        self.outcomes, num_bytes = read_journal(content, path)
         self._num_lines = len(self.outcomes)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("ab")
@@ -259,22 +239,16 @@ class Journal:
                 )
 
 
-def read_journal(path: Path) -> dict[str, Outcome]:
-    """The last outcome of each video, by name, also while a run writes; see `Journal`."""
-    return _read(path)[0]
-
-
 def _line(outcome: Outcome) -> bytes:
     # ASCII only: a file name that is not UTF-8 survives as an escaped surrogate.
     return json.dumps(asdict(outcome)).encode("ascii") + b"\n"
 
 
-def _read(path: Path) -> tuple[dict[str, Outcome], int]:
-    """The outcomes, and the number of bytes up to the end of the last whole line."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}, 0
+def read_journal(content: bytes, place: str | Path) -> tuple[dict[str, Outcome], int]:
+    """The outcomes by name, also while a run writes, and the bytes up to the last whole line.
+
+    What is no journal is a `DatasetError` that names the place.
+    """
     num_bytes = content.rfind(b"\n") + 1
     outcomes: dict[str, Outcome] = {}
     for number, line in enumerate(content[:num_bytes].splitlines(), start=1):
@@ -282,7 +256,7 @@ def _read(path: Path) -> tuple[dict[str, Outcome], int]:
             outcome = Outcome.from_dict(json.loads(line))
         except (ValueError, DatasetError) as error:
             raise DatasetError(
-                f"{path}: line {number} is no line of a journal ({error}); remove the file, "
+                f"{place}: line {number} is no line of a journal ({error}); remove the file, "
                 "finished results are recognised without it"
             ) from error
         outcomes[outcome.name] = outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
 from msqnet.config import CalibrationConfig
@@ -34,14 +34,7 @@ def calibrate(
     out: str | None = None,
     model: str | None = None,
     split: str | None = None,
-    thresholds: Literal["f1", "precision"] = CalibrationConfig.thresholds,
-    min_precision: float | None = CalibrationConfig.min_precision,
-    method: Literal["platt", "temperature"] | None = CalibrationConfig.method,
-    min_windows: int = CalibrationConfig.min_windows,
-    num_folds: int = CalibrationConfig.num_folds,
-    num_bins: int = CalibrationConfig.num_bins,
-    num_bootstrap: int = CalibrationConfig.num_bootstrap,
-    seed: int = CalibrationConfig.seed,
+    options: CalibrationConfig = CalibrationConfig(),  # noqa: B008 - frozen
     training_data: str | None = None,
     training_split: str | None = None,
     overwrite: bool = False,
@@ -59,18 +52,7 @@ def calibrate(
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
         split: Rows to fit on, for instance `val`; by default all.
-        thresholds: `f1` takes each label's threshold of the highest F1, `precision` the lowest one
-            that is precise enough.
-        min_precision: Precision that a threshold must reach on these rows, from 0 to 1; by default
-            0.3 for `f1` and 0.9 for `precision`.
-        method: `platt` fits a scale and a bias for each label, `temperature` a scale alone; by
-            default `platt`, and `temperature` for models with exactly one label at a time.
-        min_windows: A label with fewer known positive or negative windows, or with positive ones of
-            one group only, is not changed and is listed.
-        num_folds: Parts of the rows, by groups, for the metrics on rows that were not fitted on.
-        num_bins: Bins of the calibration error.
-        num_bootstrap: Resamples of groups for the 95 % intervals.
-        seed: Seed of parts and resamples.
+        options: How scores and thresholds are fitted.
         training_data: Table of the rows that the model was trained on. Their statistics are stored,
             so that predictions warn of videos that are unlike them. `msqnet train` does so too.
         training_split: Rows of that table to take, for instance `train`; by default all.
@@ -87,10 +69,6 @@ def calibrate(
     from msqnet.model.pretrained import MSQNet
     from msqnet.models import changed_model, check_target
 
-    config = CalibrationConfig(
-        *(method, thresholds, min_precision, min_windows),
-        *(num_folds, num_bins, num_bootstrap, seed),
-    )
     _check_tables(data, split, training_data, training_split)
     source = _changeable_folder(model)
     target = _target(model, out, source)
@@ -108,7 +86,7 @@ def calibrate(
                 rows, loaded, device=device, batch_size=batch_size, progress=progress
             )
 
-    result = None if table is None else _calibrated(outputs, loaded, table, config)
+    result = None if table is None else _calibrated(outputs, loaded, table, options)
     with changed_model(source, target, overwrite=overwrite) as draft:
         if table is not None and result is not None:
             _write_calibration(draft, loaded, table, split, result)

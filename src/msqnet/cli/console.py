@@ -43,13 +43,21 @@ def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable
     a new one begins.
     """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
 
     console = console or Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(name, total=None)
-
-        def update(done: float, total: float, name: str | None = None) -> None:
-            bars.update(bar, completed=done, total=total, description=name)
-
-        yield update
+    bars = Progress(
+        *(TextColumn("{task.description}", markup=False), BarColumn()),
+        *(TaskProgressColumn(), Remaining()),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,  # tables may go to another stream
+        redirect_stderr=False,
+    )
+    with bars:
+        bar = bars.add_task(printable(name), total=None)
+        yield lambda done, total, name=None: bars.update(
+            bar, completed=done, total=total, description=name and printable(name)
+        )

@@ -340,7 +340,7 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
             keys = listed[0].split(", ")
             keys = [key if key == command.positional else f"--{key}" for key in keys]
             message = message.replace(listed[0], ", ".join(keys))
-        raise ConfigError(f"{in_kebab_case(message)} (see: msqnet {name} --help)") from error
+        raise ConfigError(f"{message} (see: msqnet {name} --help)") from error
     names = {
         parameter.rstrip("_"): parameter for parameter in inspect.signature(function).parameters
     }
@@ -395,5 +395,5 @@ def _configure_logging(*, is_verbose: bool) -> None:
 
 def _fail(error: Exception, exit_code: int) -> int:
     _logger.info("where it happened:", exc_info=error)
-    print(f"msqnet: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"msqnet: error: {in_kebab_case(' '.join(str(error).split()))}", file=sys.stderr)
     return exit_code

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.cli.console import say
+from msqnet.cli.console import progress_bar, say
 from msqnet.config import InferenceOptions
 from msqnet.errors import ConfigError, MsqnetError
-from msqnet.report.style import format_time, printable
+from msqnet.report.style import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -94,8 +94,9 @@ def _predict_all(
     video_seconds = taken_seconds = 0.0
     for number, job in enumerate(jobs, start=1):
         started = time.perf_counter()
-        with _bar(errors, f"{number}/{len(jobs)} {job.name}") as progress:
-            row, predictions = predict_into(results, job, predictor, progress)
+        with progress_bar(f"{number}/{len(jobs)} {job.name}", errors) as progress:
+            show = partial(progress, total=1.0)
+            row, predictions = predict_into(results, job, predictor, show)
         if predictions is not None:
             video_seconds += predictions.duration_seconds
             taken_seconds += time.perf_counter() - started
@@ -129,8 +130,9 @@ def _draw(
     problem = ""
     try:
         predictions = predictions or results.read(job)
-        with _bar(errors, f"drawing {job.name}") as progress:
-            drawn = draw_missing(predictions, Path(job.source), results.folder / job.name, progress)
+        with progress_bar(f"drawing {job.name}", errors) as progress:
+            show, stem = partial(progress, total=1.0), results.folder / job.name
+            drawn = draw_missing(predictions, Path(job.source), stem, show)
         if drawn:
             _show_drawn(drawn, predictions, console)
     except (MsqnetError, OSError) as error:
@@ -151,31 +153,6 @@ def _show_drawn(drawn: Sequence[Path], predictions: VideoPredictions, console: C
             f"the GIF shows {format_time(start)} to {format_time(end)} "
             f"of {format_time(predictions.duration_seconds)}, around the highest score",
         )
-
-
-@contextlib.contextmanager
-def _bar(errors: Console, title: str) -> Iterator[Callable[[float], None]]:
-    """One bar for each video, gone before its table is printed, which may go to another stream."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        Remaining(),
-    )
-    bar = Progress(
-        *columns,
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task(printable(title), total=1.0)
-        yield lambda share: bar.update(task, completed=share)
 
 
 def _show(

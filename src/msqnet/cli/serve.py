@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from msqnet.config import Precision, ServerLimits, ServerSettings, ServingLimits, WorkerSettings
+from msqnet.config import (
+    ModelOptions,
+    ServerLimits,
+    ServerSettings,
+    ServingLimits,
+    WorkerSettings,
+)
 from msqnet.errors import MissingExtra, check
 from msqnet.labels import split_labels
 
@@ -15,11 +22,7 @@ _TOKEN_VARIABLE = "MSQNET_SERVE_TOKEN"
 
 
 def serve(
-    model: str | None = None,
-    labels: str | None = None,
-    label_table: str | None = None,
-    device: str = "auto",
-    precision: Precision = "fp32",
+    options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
     host: str = "127.0.0.1",
     port: int = 8000,
     public_host: str | None = None,
@@ -31,18 +34,7 @@ def serve(
     """Serve a web page and an API for one model, until interrupted.
 
     Args:
-        model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
-            `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without training.
-        labels: Labels where a visitor names none, `walking|two animals fighting`: any text for an
-            open-vocabulary model and for clip-zero-shot, some of its own labels for any other. By
-            default all labels of the model.
-        label_table: CSV with the columns name, description, synonyms of these labels, for models
-            that were trained with descriptions or synonyms.
-        device: auto, cpu, cuda, cuda:1, mps, ...
-        precision: Number type of matrix products: `fp32`, or `bf16` on NVIDIA GPUs since Ampere and
-            on CPUs with AVX512-BF16 or AMX. bf16 is faster for large models and changes the scores
-            slightly.
+        options: Which model; the labels are those where a visitor names none.
         host: Address to listen on. The default accepts connections from this machine only, 0.0.0.0
             from everywhere.
         port: Port to listen on; 0 takes a free one.
@@ -62,7 +54,7 @@ def serve(
     from msqnet.serving.app import serve as run
 
     settings = ServerSettings(
-        worker=WorkerSettings(model, labels, label_table, device, precision=precision),
+        worker=WorkerSettings(**asdict(options)),
         limits=ServerLimits.from_options(limits),
         host=host,
         port=port,

@@ -19,16 +19,18 @@ class CalibrationConfig:
     """How scores and thresholds are fitted.
 
     Attributes:
-        method: `platt` fits a scale and a bias for each label, `temperature` only a scale; None
-            chooses by the model.
-        thresholds: `f1` takes the threshold of the highest F1, `precision` the lowest threshold
-            that reaches `min_precision`.
-        min_precision: Lowest precision of a threshold on the rows; None chooses by the rule.
-        min_windows: A label with fewer known positive or negative windows keeps its calibration.
-        num_folds: Folds for the metrics on rows that were not fitted on.
+        method: `platt` fits a scale and a bias for each label, `temperature` a scale alone; by
+            default `platt`, and `temperature` for models with exactly one label at a time.
+        thresholds: `f1` takes each label's threshold of the highest F1, `precision` the lowest one
+            that is precise enough.
+        min_precision: Precision that a threshold must reach on these rows, from 0 to 1; by default
+            0.3 for `f1` and 0.9 for `precision`.
+        min_windows: A label with fewer known positive or negative windows, or with positive ones of
+            one group only, is not changed and is listed.
+        num_folds: Parts of the rows, by groups, for the metrics on rows that were not fitted on.
         num_bins: Bins of the calibration error.
-        num_bootstrap: Resamples of groups for the intervals.
-        seed: Seed of folds and resamples.
+        num_bootstrap: Resamples of groups for the 95 % intervals.
+        seed: Seed of parts and resamples.
     """
 
     method: CalibrationMethod | None = None

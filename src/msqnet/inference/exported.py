@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,12 +48,8 @@ _EXTRA = "export"
 _ERRORS_ONLY = 3
 
 
-class Graph(Protocol):
-    """A graph that is ready to run."""
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by name, from inputs by name; the arrays are the caller's."""
-        ...
+Graph = Callable[["Mapping[str, NDArray[Any]]"], "dict[str, NDArray[Any]]"]
+"""A graph that is ready to run: inputs by name to outputs by name; the arrays are the caller's."""
 
 
 def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeName:
@@ -79,7 +76,8 @@ def load_graph(path: Path, runtime: RuntimeName) -> Graph:
         MissingExtra: the runtime is not installed.
     """
     try:
-        return _OnnxRuntimeGraph(path) if runtime == "onnxruntime" else _OpenVinoGraph(path)
+        load = _onnxruntime_graph if runtime == "onnxruntime" else _openvino_graph
+        return load(path)
     except ImportError as error:
         raise MissingExtra(f"running {path.parent} by {runtime}", extra=_EXTRA) from error
     # Both raise errors of their own, which derive from RuntimeError or from Exception alone.
@@ -89,43 +87,35 @@ def load_graph(path: Path, runtime: RuntimeName) -> Graph:
         raise CheckpointError(message) from error
 
 
-class _OnnxRuntimeGraph:
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
+def _onnxruntime_graph(path: Path) -> Graph:
+    import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self._outputs = [item.name for item in self._session.get_outputs()]
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        found = self._session.run(self._outputs, dict(inputs))
-        return dict(zip(self._outputs, found, strict=True))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-class _OpenVinoGraph:
-    def __init__(self, path: Path) -> None:
-        import openvino
+def _openvino_graph(path: Path) -> Graph:
+    import openvino
 
-        # Read by the core, not by `convert_model`, which reports its use to the makers.
-        core = openvino.Core()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # Some processors would take bfloat16 by themselves, and give other scores.
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        with signal_stack_kept():
-            self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        found = self._compiled(dict(inputs))
-        # What it returns is overwritten by the next call.
-        return {port.get_any_name(): np.array(value) for port, value in found.items()}
+    # Read by the core, not by `convert_model`, which reports its use to the makers.
+    core = openvino.Core()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Some processors would take bfloat16 by themselves, and give other scores.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    with signal_stack_kept():
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    # What it returns is overwritten by the next call.
+    return lambda inputs: {
+        port.get_any_name(): np.array(value) for port, value in compiled(dict(inputs)).items()
+    }
 
 
 # What a few frames need stays in the processor's cache.

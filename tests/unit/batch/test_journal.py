@@ -17,13 +17,17 @@ FIRST = Outcome("a.mp4", "/in/a.mp4", "ok", seconds=1.5, digest="00")
 SECOND = Outcome("b\udcff.mp4", "/in/b\udcff.mp4", "error", "bad_file", "no video")
 
 
+def outcomes(path: Path) -> dict[str, Outcome]:
+    return read_journal(path.read_bytes(), path)[0]
+
+
 def test_lines_are_read_back_also_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with closing(Journal(path)) as journal:
         journal.append(FIRST)
         journal.append(SECOND)
-        assert read_journal(path) == {FIRST.name: FIRST, SECOND.name: SECOND}
-    assert read_journal(path) == {FIRST.name: FIRST, SECOND.name: SECOND}
+        assert outcomes(path) == {FIRST.name: FIRST, SECOND.name: SECOND}
+    assert outcomes(path) == {FIRST.name: FIRST, SECOND.name: SECOND}
 
 
 def test_torn_last_line_is_cut_off_wherever_it_is_torn(tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_last_line_of_a_video_counts_and_stays_alone(tmp_path: Path) -> None:
             journal.append(replace(FIRST, num_attempts=number))
         assert path.read_bytes().count(b"\n") == 6
     assert path.read_bytes().count(b"\n") == 2
-    assert read_journal(path)[FIRST.name].num_attempts == 4
+    assert outcomes(path)[FIRST.name].num_attempts == 4
 
 
 def test_what_is_no_journal_is_named_with_its_line(tmp_path: Path) -> None:
@@ -63,4 +67,4 @@ def test_what_is_no_journal_is_named_with_its_line(tmp_path: Path) -> None:
 def test_fields_of_a_newer_version_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_text('{"name": "a", "source": "/a", "status": "ok", "new": 1}\n')
-    assert read_journal(path) == {"a": Outcome("a", "/a", "ok")}
+    assert outcomes(path) == {"a": Outcome("a", "/a", "ok")}

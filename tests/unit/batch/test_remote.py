@@ -203,7 +203,7 @@ def test_whole_run_from_url_to_url_and_again(
     assert {"index.csv", "errors.csv", ".batch/journal.jsonl", ".batch/run.json"} <= names
     assert sum(name.startswith("dataset/") for name in names) == 6
     status = BatchStatus(out)
-    assert (status.num_videos, status.num_left, status.is_running) == (3, 0, None)
+    assert (status.num_videos, len(status.outcomes), status.is_running) == (3, 3, None)
 
 
 def test_results_by_file_url_lie_in_the_folder(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_run_that_is_stopped_keeps_what_is_finished(tmp_path: Path, videos: Path
         str(videos / name) for name in done
     ]
     status = BatchStatus(str(out))
-    assert (status.num_videos, status.num_left) == (6, 4)
+    assert (status.num_videos, len(status.outcomes)) == (6, 2)
 
 
 def test_lost_journal_costs_no_result(tmp_path: Path, videos: Path) -> None:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from msqnet.cli.main import main
-from msqnet.config import CalibrationConfig
 from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.views import row_outputs, score_rows
@@ -196,14 +195,3 @@ def test_rows_of_one_group_are_refused(
     assert main([*arguments, "--training_data", str(path)]) == 2
     assert "all rows are of one group; expected at least 2" in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_options_have_the_defaults_of_the_settings() -> None:
-    from msqnet.cli.calibrate import calibrate
-
-    defaults: Any = calibrate.__defaults__
-    names = calibrate.__code__.co_varnames[: calibrate.__code__.co_argcount]
-    options = dict(zip(names, defaults, strict=True))
-
-    for name, value in vars(CalibrationConfig()).items():
-        assert options[name] == value, name

@@ -30,7 +30,8 @@ def asymmetric_recipe(monkeypatch: pytest.MonkeyPatch) -> LossConfig:
     loss = LossConfig("asymmetric", {"clip": 0.2})
     recipe = registry.encoder_spec("lite").recipe()
     train = replace(recipe.train, loss=loss, class_balance="none")
-    spec = replace(registry.encoder_spec("lite"), recipe=replace(recipe, train=train))
+    changed = replace(recipe, train=train)
+    spec = replace(registry.encoder_spec("lite"), recipe=lambda: changed)
     monkeypatch.setitem(registry.VIDEO_ENCODERS, "lite", spec)
     return loss
 
