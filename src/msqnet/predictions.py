@@ -296,14 +296,25 @@ class VideoPredictions:
         All are written aside before any appears. The JSON comes last: where it is, all are.
         Folders are created.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         paths = tuple(stem.with_name(name) for name in result_names(stem.name))
         json_path, segments_path, scores_path = paths
+        edges, scores = self.timeline.edges_seconds, self.timeline.scores
+        columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
+        table = pa.Table.from_arrays(
+            [pa.array(column) for column in columns],
+            names=["start_seconds", "end_seconds", *self.labels],
+        )
+        about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
         stem.parent.mkdir(parents=True, exist_ok=True)
         with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
             json_part.write_text(self.to_json(), encoding="ascii")
             segments_part.write_text(self.segments_csv(), "utf-8", "surrogateescape", newline="")
-            with replacing(scores_path) as scores_part:
-                self._write_scores(scores_part)
+            # An open file: pyarrow takes no path that is not Unicode.
+            with replacing(scores_path) as scores_part, scores_part.open("wb") as file:
+                pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), file)
         return paths
 
     def segments_csv(self) -> str:
@@ -313,21 +324,6 @@ class VideoPredictions:
         rows = ((self.path, *astuple(item)) for item in self.segments)
         csv_writer(text, self.path).writerows(rows)
         return text.getvalue()
-
-    def _write_scores(self, path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        edges, scores = self.timeline.edges_seconds, self.timeline.scores
-        columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
-        table = pa.Table.from_arrays(
-            [pa.array(column) for column in columns],
-            names=["start_seconds", "end_seconds", *self.labels],
-        )
-        about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
-        # An open file: pyarrow takes no path that is not Unicode.
-        with path.open("wb") as file:
-            pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), file)
 
 
 def _parsed(text: str) -> dict[str, Any]:

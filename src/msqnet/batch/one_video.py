@@ -12,7 +12,7 @@ import random
 import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -86,37 +86,33 @@ class GaveUp(MsqnetError):  # noqa: N818 - says what happened
         self.cause = cause
 
 
+@dataclass
 class RetryPolicy:
     """The time and the retries of one video.
 
-    Args:
+    Attributes:
         name: of the video; the same name waits equally long in every run.
         settings: how long and how often.
         show: called with the share that is predicted, from 0 to 1.
-
-    Attributes:
         num_retries: that were used up, by all actions together.
         started: by `time.monotonic`.
     """
 
-    def __init__(
-        self, name: str, settings: JobSettings, show: Callable[[float], None] | None = None
-    ) -> None:
-        self._settings = settings
-        self._show = show
-        self._random = random.Random(name.encode("utf-8", "surrogateescape"))
-        self.started = time.monotonic()
-        self.num_retries = 0
+    name: str
+    settings: JobSettings
+    show: Callable[[float], None] | None = None
+    num_retries: int = 0
+    started: float = field(default_factory=time.monotonic)
 
     def check_time(self, share: float | None = None) -> None:
         """Raise `GaveUp` if there is no time left; else show the share that is predicted."""
-        limit = self._settings.time_limit_seconds
+        limit = self.settings.time_limit_seconds
         if time.monotonic() - self.started > limit:
             raise GaveUp(
                 "time_limit", f"took longer than {limit:g} s; --time-limit-seconds allows more"
             )
-        if share is not None and self._show is not None:
-            self._show(share)
+        if share is not None and self.show is not None:
+            self.show(share)
 
     def retried(self, cause: Cause, action: Callable[[], ResultT]) -> ResultT:
         """Call what reads or writes files, again if that fails.
@@ -135,12 +131,13 @@ class RetryPolicy:
                 text = str(error) or type(error).__name__
                 if isinstance(error, _FINAL):
                     raise GaveUp(cause, text) from error
-                if self.num_retries == self._settings.num_retries:
+                if self.num_retries == self.settings.num_retries:
                     attempts = f" (tried {self.num_retries + 1} times)" if self.num_retries else ""
                     raise GaveUp(cause, f"{text}{attempts}") from error
-            longest = self._settings.first_wait_seconds * 2**self.num_retries
-            wait = min(longest, _LONGEST_WAIT_SECONDS) * self._random.uniform(0.5, 1.0)
-            left = self.started + self._settings.time_limit_seconds - time.monotonic()
+            longest = self.settings.first_wait_seconds * 2**self.num_retries
+            seed = f"{self.num_retries} {self.name}".encode("utf-8", "surrogateescape")
+            wait = min(longest, _LONGEST_WAIT_SECONDS) * random.Random(seed).uniform(0.5, 1.0)
+            left = self.started + self.settings.time_limit_seconds - time.monotonic()
             time.sleep(max(0.0, min(wait, left)))
             self.num_retries += 1
 
@@ -173,14 +170,16 @@ def process_video(
         names=(*tables, *reversed(result_names(job.name))),
         so_far=Outcome(
             *(job.name, job.source, "error"),
-            provenance_digest=provenance_digest(predictor.provenance),
+            provenance_digest=(
+                provenance_digest(predictor.provenance) if settings.with_data_set else ""
+            ),
         ),
     )
     staging: Callable[[], AbstractContextManager[Path | str]] = (
         output.staging if output else partial(tempfile.TemporaryDirectory, prefix="msqnet-")
     )
     try:
-        if (known := work.unchanged()) is not None:
+        if settings.with_data_set and (known := work.unchanged()) is not None:
             return replace(known, existed=True), None
         with ExitStack() as stack:
             folder = retry.retried("writing", lambda: Path(stack.enter_context(staging())))
@@ -214,8 +213,6 @@ class _Work:
     def unchanged(self) -> Outcome | None:
         """The outcome of an earlier run if it still holds; neither video nor results are read."""
         job, known, output = self.job, self.job.known, self.output
-        if output is None or not self.settings.with_data_set:
-            return None
         state = self.retry.retried("reading", lambda: source_state(job.source))
         self.so_far = replace(self.so_far, source_state=state)
         is_same = (
@@ -224,6 +221,7 @@ class _Work:
             and (known.name, known.source) == (job.name, job.source)
             and known.provenance_digest == self.so_far.provenance_digest
             and known.source_state == state != ""
+            and output is not None
             and known.output_state == output.state(self.names)
         )
         return known if is_same else None
@@ -248,7 +246,7 @@ class _Work:
             cause="damaged" if predictions.notes else "",
             message="; ".join(predictions.warnings),
             duration_seconds=predictions.duration_seconds,
-            output_state=output.state(self.names) if output else "",
+            output_state=output.state(self.names) if output and settings.with_data_set else "",
             existed=existed,
         )
         return outcome, None if existed else predictions

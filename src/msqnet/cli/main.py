@@ -35,7 +35,6 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 FLAT_PARAMETER = "options"
 _BOOLEANS = ("true", "false", "null")
-_TOP_KEY = re.compile(r"^\w+(?=\s*:)", re.MULTILINE)
 _OPTION = re.compile(r"(?<![\w./-])--[a-z][\w.]*_[\w.]*")
 _REQUIRED = re.compile(r"(?<=arguments are required: ).+")
 _logger = logging.getLogger("msqnet")
@@ -75,12 +74,10 @@ class Command:
         function.__annotations__ = get_type_hints(function)
         return function
 
-    def current_name(self, option: str) -> str:
-        """The name of an option that may have been renamed; says so."""
-        name = self.renamed.get(option, option)
-        if name != option:
-            print(f"msqnet: note: {option} is now called {name}", file=sys.stderr)
-        return name
+    def new_name(self, option: str) -> str:
+        """The new name of an option that was renamed; says so."""
+        print(f"msqnet: note: {option} is now called {self.renamed[option]}", file=sys.stderr)
+        return self.renamed[option]
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -273,7 +270,9 @@ def command_parser(name: str) -> ArgumentParser:
             return in_kebab_case(super().format_usage())
 
         def parse_string(self, content: str, *arguments: Any, **others: Any) -> Any:
-            content = _TOP_KEY.sub(lambda found: command.current_name(found[0]), content)
+            old = "|".join(command.renamed) or "(?!)"
+            key = re.compile(rf"^(?:{old})(?=\s*:)", re.MULTILINE)
+            content = key.sub(lambda found: command.new_name(found[0]), content)
             return super().parse_string(content, *arguments, **others)
 
     command = RUNNABLE_COMMANDS[name]
@@ -324,7 +323,7 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
 
     command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
-    argv = _as_declared(argv, _boolean_options(function), command.current_name)
+    argv = _as_declared(argv, _boolean_options(function), command)
     try:
         if command.defaults is not None:
             parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
@@ -365,15 +364,15 @@ def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[st
     return options
 
 
-def _as_declared(
-    argv: Sequence[str], booleans: set[str], current_name: Callable[[str], str]
-) -> list[str]:
+def _as_declared(argv: Sequence[str], booleans: set[str], command: Command) -> list[str]:
     """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads."""
     declared = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=False):
         if argument.startswith("--"):
             option, equals, value = argument.partition("=")
-            argument = f"--{current_name(option[2:].replace('-', '_'))}{equals}{value}"
+            name = option[2:].replace("-", "_")
+            name = command.new_name(name) if name in command.renamed else name
+            argument = f"--{name}{equals}{value}"
         is_switch = argument in booleans and following.lower() not in _BOOLEANS
         declared.append(f"{argument}=true" if is_switch else argument)
     return declared

@@ -24,17 +24,6 @@ Weighting = Literal["centre", "uniform"]
 _SAME_TIME_SECONDS = 1e-6
 
 
-def timeline_edges(windows: Sequence[WindowScores]) -> SecondsArray:
-    """Every time at which one of the windows, at least one, starts or ends.
-
-    Returns:
-        (N + 1,) float64, rising; of bounds within a microsecond of each other the first is kept.
-    """
-    bounds = np.unique([(w.start_seconds, w.end_seconds) for w in windows])
-    is_new = np.diff(bounds, prepend=-np.inf) > _SAME_TIME_SECONDS
-    return np.asarray(bounds[is_new], dtype=np.float64)
-
-
 def merge_windows(
     windows: Sequence[WindowScores],
     edges: SecondsArray | None = None,
@@ -49,7 +38,8 @@ def merge_windows(
 
     Args:
         windows: at least one, each with (K,) scores.
-        edges: (N + 1,) rising; by default every bound of a window, so that no step is split by one.
+        edges: (N + 1,) rising; by default every bound of a window, so that no step is split by one,
+            the first one of bounds within a microsecond.
         weighting: how much each window that covers a step counts.
 
     Returns:
@@ -60,7 +50,9 @@ def merge_windows(
     """
     if not windows:
         raise ShapeError("no windows to merge")
-    edges = timeline_edges(windows) if edges is None else edges
+    if edges is None:
+        bounds = np.unique([(w.start_seconds, w.end_seconds) for w in windows])
+        edges = bounds[np.diff(bounds, prepend=-np.inf) > _SAME_TIME_SECONDS]
     centres = (edges[1:] + edges[:-1]) / 2  # (N,)
     weight_sums = np.zeros(len(centres))
     score_sums = np.zeros((len(centres), len(windows[0].scores)))

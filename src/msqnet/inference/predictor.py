@@ -48,6 +48,9 @@ class Predictor:
         window: how videos are cut into windows.
         segments: how scores become segments.
 
+    Attributes:
+        thresholds: (K,) float32, those in use.
+
     Raises:
         ConfigError: the stride is longer than the window, which would leave gaps.
 
@@ -68,6 +71,9 @@ class Predictor:
         self.window_seconds, self.stride_seconds = window_lengths(
             self._window, backend.window_seconds, backend.clip_config.num_frames
         )
+        self.thresholds = backend.thresholds
+        if self._segments.threshold is not None:
+            self.thresholds = np.full_like(backend.thresholds, self._segments.threshold)
 
     @classmethod
     def from_pretrained(
@@ -100,13 +106,6 @@ class Predictor:
             changes["model"] = str(model)
         chosen = replace(options or InferenceOptions(), **changes)
         return cls(load_backend(chosen), window or chosen, segments or chosen)
-
-    @property
-    def thresholds(self) -> FloatArray:
-        """(K,) float32, the thresholds in use."""
-        if self._segments.threshold is None:
-            return self.backend.thresholds
-        return np.full(len(self.backend.labels), self._segments.threshold, dtype=np.float32)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -162,10 +161,12 @@ class Predictor:
                 *(backend.labels, self.thresholds, self._segments),
                 single_label=backend.single_label,
             )
-            note = (
-                f"the file is damaged: {video.num_frames} frames decode, up to "
-                f"{video.duration_seconds:.3f} s; what lies behind is not predicted"
-            )
+            notes: tuple[str, ...] = ()
+            if video.is_damaged:
+                notes = (
+                    f"the file is damaged: {video.num_frames} frames decode, up to "
+                    f"{video.duration_seconds:.3f} s; what lies behind is not predicted",
+                )
             return VideoPredictions(
                 path=str(path),
                 labels=backend.labels,
@@ -180,7 +181,7 @@ class Predictor:
                 thresholds=tuple(self.thresholds.tolist()),
                 single_label=backend.single_label,
                 provenance=self.provenance,
-                notes=(note,) if video.is_damaged else (),
+                notes=notes,
                 novelty=novelty,
             )
 

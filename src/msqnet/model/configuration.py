@@ -125,8 +125,10 @@ class MSQNetConfig(PreTrainedConfig):
         if video_query_to_scores is not None:
             self.direct_path = video_query_to_scores
         self.embedding = image_embedding or self.embedding
-        default: Any = encoder_spec(ArchConfig.video_encoder).load().config_class
-        self.video_encoder = _as_config(self.video_encoder) or default()
+        self.video_encoder = _as_config(self.video_encoder)
+        if self.video_encoder is None:
+            default: Any = encoder_spec(ArchConfig.video_encoder).load().config_class
+            self.video_encoder = default()
         self.image_encoder = _as_config(self.image_encoder)
         self.labels = list(self.labels or ["action"])
         num_labels = len(self.labels)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -74,7 +75,7 @@ def open_video(
     return Video(FileSource(path), short_side_pixels)
 
 
-class Video:
+class Video(AbstractContextManager["Video"]):
     """An open video. Use it as a context manager, or close it; made by `open_video`.
 
     `width` and `height` are pixels of the upright source frame, rotation metadata applied.
@@ -114,9 +115,6 @@ class Video:
     def is_damaged(self) -> bool:
         """Whether frames are known to be lost at the end."""
         return self._source.index.num_lost > 0
-
-    def __enter__(self) -> Video:
-        return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
@@ -176,7 +174,7 @@ class Video:
         for locate in locators:
             number, frame = self._source.frame(locate)
             if last is None or number != last_number:
-                last = float(self.pts_seconds[number]), self._convert(frame)
+                last = float(self._source.index.pts_seconds[number]), self._convert(frame)
                 last_number = number
             yield last
 
@@ -252,10 +250,6 @@ class _Orientation(NamedTuple):
         x, y = (c, b) if is_transposed else (a, d)
         return cls(is_transposed, -1 if x < 0 else 1, -1 if y < 0 else 1)
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) after, or, as swapping is its own inverse, before orienting."""
-        return (height, width) if self.is_transposed else (width, height)
-
 
 def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple[int, int]:
     """(width, height) with this short side, at least 1, and the same aspect; never larger."""
@@ -276,17 +270,17 @@ class _PixelConverter:
 
     def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:
         self._orientations: dict[int, _Orientation] = {}
-        orientation = self._orientation(first_frame)
-        self.source_width, self.source_height = orientation.size(
-            first_frame.width, first_frame.height
-        )
+        stored = first_frame.width, first_frame.height
+        is_transposed = self._orientation(first_frame).is_transposed
+        self.source_width, self.source_height = stored[::-1] if is_transposed else stored
         self._size = scaled_size(self.source_width, self.source_height, short_side_pixels)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Tensor:
         """(3, H, W) uint8 RGB."""
         orientation = self._orientation(frame)
-        width, height = orientation.size(*self._size)
+        # Swapping is its own inverse: the size before orienting.
+        width, height = self._size[::-1] if orientation.is_transposed else self._size
         rgb = self._reformatter.reformat(
             frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from msqnet.config import SegmentConfig
 from msqnet.errors import ShapeError
-from msqnet.inference.merge import merge_windows, segments_from_timeline, timeline_edges
+from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.labels import LabelSet
 from msqnet.predictions import Segment, Timeline, WindowScores
 
@@ -104,8 +104,8 @@ def test_uniform_weights_are_a_plain_mean() -> None:
 
 def test_bounds_that_differ_by_rounding_are_one_edge() -> None:
     windows = [window(i * 0.1, i * 0.1 + 0.3, 0.5) for i in range(10)]
-    assert len(timeline_edges(windows)) == 13
-    assert np.diff(timeline_edges(windows)).min() > 0.09
+    assert len(merge_windows(windows).edges_seconds) == 13
+    assert np.diff(merge_windows(windows).edges_seconds).min() > 0.09
 
 
 def test_given_edges_are_kept() -> None:
