@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,7 +68,7 @@ def model_config(sizes: Sizes, num_labels: int, window_seconds: float = 2.0) -> 
         width=sizes.decoder_width,
         decoder_layers=sizes.decoder_layers,
         decoder_feedforward=sizes.decoder_intermediate,
-        clip=clip.to_dict(),
+        clip=asdict(clip),
         window_seconds=window_seconds,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from msqnet.errors import check, check_numbers
@@ -66,13 +66,9 @@ class ClipConfig:
             "centre crop would not fit",
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file; `from_dict` reads them back."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClipConfig:
-        """Rebuild from `to_dict`; raises `ConfigError` for an unknown field or a wrong value."""
+        """Rebuild from `asdict`; raises `ConfigError` for an unknown field or a wrong value."""
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         check(not unknown, f"unknown clip settings {unknown}; known are {sorted(known)}")

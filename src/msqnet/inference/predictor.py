@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -115,7 +115,7 @@ class Predictor:
         """
         names = [item.name for item in fields(SegmentConfig)]
         settings = {
-            "clip": self.backend.clip_config.to_dict(),
+            "clip": asdict(self.backend.clip_config),
             "window_seconds": self.window_seconds,
             "stride_seconds": self.stride_seconds,
             "thresholds": [float(value) for value in self.thresholds],

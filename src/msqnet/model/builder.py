@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -162,7 +162,7 @@ def model_config(
     return MSQNetConfig(
         labels=list(labels),
         task=task,
-        clip=clip_settings(arch, clip).to_dict(),
+        clip=asdict(clip_settings(arch, clip)),
         **encoders,
         video_query_dropout=_query_dropout(arch.video_query),
         **{name: getattr(arch, name) for name in _SAME_IN_BOTH},
@@ -233,7 +233,7 @@ def model_from_encoders(
         embeddings = embed_labels(text, prompts_of(names, settings.get("prompts", NAME_ONLY)))
     config = MSQNetConfig(
         labels=list(names),
-        clip=_clip_of(video, clip).to_dict(),
+        clip=asdict(_clip_of(video, clip)),
         # The model writes into its configurations; an encoder given to us keeps its own.
         video_encoder=copy.deepcopy(video.config),
         image_encoder=None if image is None else copy.deepcopy(image.config),

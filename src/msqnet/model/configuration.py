@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -132,7 +133,7 @@ class MSQNetConfig(PreTrainedConfig):
         self.image_encoder = _as_config(self.image_encoder)
         self.labels = list(self.labels or ["action"])
         num_labels = len(self.labels)
-        self.clip = self.clip or ClipConfig().to_dict()
+        self.clip = self.clip or asdict(ClipConfig())
         self.thresholds = self.thresholds or [0.5] * num_labels
         self.calibration_scale = self.calibration_scale or [1.0] * num_labels
         self.calibration_bias = self.calibration_bias or [0.0] * num_labels

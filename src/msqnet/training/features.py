@@ -213,7 +213,7 @@ class FeatureStore:
         settings = {
             "encoders": self.frozen.digest(),
             "kept": self.names,
-            "clip": dataset.config.to_dict(),
+            "clip": asdict(dataset.config),
             # What decodes and resizes may give other pixels from release to release.
             "libraries": {name: version(name) for name in ("av", "kornia")},
         }

@@ -123,7 +123,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "task": run.task,
         "init_from": run.init_from,
         "arch": asdict(run.arch),
-        "clip": run.clip.to_dict(),
+        "clip": asdict(run.clip),
         "augmentation": asdict(run.augmentation),
         "train": asdict(run.train),
         "provenance": run.provenance,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,8 +90,8 @@ def test_rows_are_thinned_evenly(tmp_path: Path) -> None:
 
 
 def test_models_that_cannot_be_exported_are_refused() -> None:
-    config = ClipConfig.from_dict(tiny_clip_settings().to_dict() | {"closeup": True})
+    config = ClipConfig.from_dict(asdict(tiny_clip_settings()) | {"closeup": True})
     with pytest.raises(ExportError, match="motion crops and has an image query too"):
-        check_exportable(tiny_model("timesformer", clip=config.to_dict()))
+        check_exportable(tiny_model("timesformer", clip=asdict(config)))
     with pytest.raises(ExportError, match="int8: the frame graph of TimeSformer"):
         check_quantizable(tiny_model("timesformer"))

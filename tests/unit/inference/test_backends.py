@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -43,7 +44,7 @@ def tiny_model(**changes: Any) -> MSQNet:
         "decoder_layers": 1,
         "decoder_heads": 2,
         "decoder_feedforward": 16,
-        "clip": CLIP.to_dict(),
+        "clip": asdict(CLIP),
         "window_seconds": 1.5,
         "thresholds": [0.25, 0.5, 0.75],
         "calibration_scale": [1.0, 2.0, 0.5],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def transformer_model(video: str) -> MSQNet:
             decoder_layers=1,
             decoder_heads=2,
             decoder_feedforward=16,
-            clip=CROP.to_dict(),
+            clip=asdict(CROP),
             window_seconds=1.0,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +55,7 @@ def new_model(encoder: str, **settings: Any) -> MSQNet:
             decoder_heads=2,
             decoder_feedforward=24,
             memory_encoder_layers=1,
-            clip=ClipConfig(num_frames=num_frames, size_pixels=size).to_dict(),
+            clip=asdict(ClipConfig(num_frames=num_frames, size_pixels=size)),
             **settings,
         )
     )
@@ -243,7 +244,7 @@ def model_with(encoder: str) -> MSQNet:
             decoder_heads=2,
             decoder_feedforward=24,
             memory_encoder_layers=1,
-            clip=ClipConfig(num_frames=num_frames, size_pixels=size).to_dict(),
+            clip=asdict(ClipConfig(num_frames=num_frames, size_pixels=size)),
         )
     )
     fill_with_noise(model)

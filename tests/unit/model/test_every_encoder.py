@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ def shared_model(name: str) -> MSQNet:
         "decoder_feedforward": 24,
         "dropout": 0.0,
         "video_query_dropout": 0.0,
-        "clip": ClipConfig(num_frames=num_frames, size_pixels=size).to_dict(),
+        "clip": asdict(ClipConfig(num_frames=num_frames, size_pixels=size)),
     }
     model = MSQNet(
         MSQNetConfig(video_encoder=encoder, labels=LABELS, **{**settings, **CASES[name].settings})

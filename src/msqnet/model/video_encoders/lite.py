@@ -406,7 +406,7 @@ class LiteVideoEncoder(VideoEncoder):
 
     def frame_features(self, frames: Tensor) -> FrameFeatures:
         """Of frames of either view: (N, P, C) "maps", (N, E) "pooled"."""
-        self.check_pixels(frames[None], None, self.image_size)
+        self.check_pixels(frames[None], None, self.config.image_size)
         maps, pooled = self.trunk(frames)
         return {"maps": maps, POOLED: pooled}
 
