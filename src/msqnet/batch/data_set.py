@@ -51,10 +51,7 @@ def write_data_set(
 ) -> tuple[Path, ...]:
     """Write one video's files of the data set; returns their paths in the order of `TABLES`.
 
-    Args:
-        predictions: of the video.
-        outcome: holds its name, and digest and bytes of its content.
-        folder: where to write.
+    ``outcome`` holds its name, and digest and bytes of its content.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

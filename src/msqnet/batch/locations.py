@@ -114,12 +114,6 @@ def as_os_errors(url: str) -> Iterator[None]:
         raise (Refused(text) if is_final else OSError(text)) from error
 
 
-def version_of(info: dict[str, Any]) -> str:
-    """Size and version of a file by what its file system says; empty where it names no version."""
-    versions = [f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key)]
-    return " ".join([f"size={info.get('size')}", *versions]) if versions else ""
-
-
 class LocalCopy(NamedTuple):
     """A video that can be opened.
 
@@ -150,7 +144,9 @@ def source_state(source: str) -> str:
         return content_state(Path(path))
     system, remote_path = file_system(source)
     with as_os_errors(source):
-        return version_of(system.info(remote_path))
+        info = system.info(remote_path)
+    versions = [f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key)]
+    return " ".join([f"size={info.get('size')}", *versions]) if versions else ""
 
 
 @contextlib.contextmanager
@@ -160,7 +156,6 @@ def local_copy(
     """The video of a path or URL as a local file; one that was fetched is removed afterwards.
 
     Args:
-        source: path or URL.
         folder: where to put what is fetched.
         max_bytes: of the largest file that is fetched.
         check_time: called now and then; an error that it raises ends the fetching.
@@ -365,9 +360,7 @@ def cannot_write(location: str | Path, error: OSError) -> OSError:
 def open_output(location: str) -> Output:
     """The results folder that a path or URL names; it need not exist.
 
-    Raises:
-        ConfigError: it is a file, or its protocol is not known.
-        MissingExtra: fsspec is not installed.
+    Errors are those of `LocalOutput` and `RemoteOutput`.
     """
     path = local_path(location)
     return RemoteOutput(location) if path is None else LocalOutput(Path(path))

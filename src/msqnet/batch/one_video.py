@@ -154,10 +154,7 @@ def process_video(
     Nothing that is wrong with the video, with reading or with writing is raised.
 
     Args:
-        job: the video.
-        predictor: what predicts.
         output: where results go; None keeps them nowhere.
-        settings: retries, time and size.
         progress: called with the share that is predicted, from 0 to 1.
 
     Returns:

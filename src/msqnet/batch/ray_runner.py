@@ -22,7 +22,6 @@ from msqnet.inference.results import Outcome, VideoJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from types import ModuleType
 
     from msqnet.batch.one_video import JobSettings
     from msqnet.inference.predictor import Predictor
@@ -39,13 +38,10 @@ class RayRunner:
     """Actors on a cluster, each with one worker process.
 
     Args:
-        settings: of each job.
         load: returns the predictor; called in each worker process.
         max_actors: largest size of the pool.
         address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for a
             new one of this machine alone that ends with the run.
-        gpus_per_actor: reserved for each.
-        cpus_per_actor: reserved for each.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -60,7 +56,16 @@ class RayRunner:
         gpus_per_actor: float = 0.0,
         cpus_per_actor: int = 1,
     ) -> None:
-        self._ray = _import_ray()
+        # Ray tells its makers how it is used unless this is set before it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # What its own processes note otherwise on this terminal concerns none of its users.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise MissingExtra("--ray", extra="batch") from error
+        self._ray: Any = ray
         self._settings = settings
         self._load = load
         self._max_actors = max_actors
@@ -161,17 +166,3 @@ def check_reachable(address: str) -> None:
             f"--ray {address}: nobody answers there ({error}); `ray status` on a machine of the "
             "cluster says its address"
         ) from error
-
-
-def _import_ray() -> ModuleType:
-    # Ray tells its makers how it is used unless this is set before it is imported.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What its own processes note otherwise on this terminal concerns none of its users.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingExtra("--ray", extra="batch") from error
-    module: ModuleType = ray
-    return module

@@ -64,11 +64,6 @@ def run_batch(jobs: Sequence[VideoJob], runner: Runner, out: str) -> Generator[O
     However the run ends, finished videos are in the journal, and in the tables unless the process
     is killed. The same call continues.
 
-    Args:
-        jobs: the work list.
-        runner: what works on it.
-        out: folder or URL of the results.
-
     Yields:
         The outcome of each video, also of those that were done before.
 
@@ -265,10 +260,6 @@ def read_journal(content: bytes, place: str | Path) -> tuple[dict[str, Outcome],
 
 def write_tables(output: Output, outcomes: Collection[Outcome]) -> None:
     """Write both tables of all videos that are known; rows of `msqnet predict` are kept.
-
-    Args:
-        output: where they go.
-        outcomes: one for each video.
 
     Raises:
         DatasetError: an `index.csv` is there that msqnet did not write.

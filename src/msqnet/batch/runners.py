@@ -47,9 +47,7 @@ _PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.ba
 def load_predictor(options: InferenceOptions, num_threads: int | None = None) -> Predictor:
     """Load the model in this process, see `Predictor.from_pretrained`.
 
-    Args:
-        options: which model, and how it predicts.
-        num_threads: of this process on a CPU; None leaves the choice to PyTorch.
+    ``num_threads`` is that of this process on a CPU; None leaves the choice to PyTorch.
     """
     import torch
 
@@ -80,10 +78,7 @@ class InlineRunner:
 class ProcessesRunner:
     """Works in processes, each fed with one job at a time by a thread of this process.
 
-    Args:
-        settings: of each job.
-        load: returns the predictor; called in each process, so it has to pickle.
-        num_processes: how many.
+    ``load`` returns the predictor; it is called in each process, so it has to pickle.
     """
 
     def __init__(
@@ -139,9 +134,7 @@ def _drive(
 class VideoWorker:
     """A process that works on one video at a time; it is started when the first one comes.
 
-    Args:
-        settings: of each video.
-        load: returns the predictor; called in the process, so it has to pickle.
+    ``load`` is that of `ProcessesRunner`.
     """
 
     def __init__(self, settings: JobSettings, load: Callable[[], Predictor]) -> None:
@@ -203,10 +196,6 @@ class ResultsFolder:
 
     The index gets a row after each video, so that whatever stops a run leaves the index of what was
     done; rows of earlier runs are kept.
-
-    Args:
-        folder: created if missing.
-        overwrite: replace existing results.
 
     Raises:
         ConfigError: ``folder`` is a file.
@@ -273,8 +262,6 @@ def predict_into(
 
     Args:
         results: where files and the row go; None keeps them nowhere.
-        job: the video.
-        predictor: what predicts.
         progress: called with the share that is done, from 0 to 1.
 
     Returns:

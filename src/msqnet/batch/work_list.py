@@ -42,7 +42,6 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
     manifest, and maybe a column ``name`` for the results.
 
     Args:
-        inputs: paths and URLs.
         with_data_set: whether names are refused that the data set of all results takes.
 
     Returns:

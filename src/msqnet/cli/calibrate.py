@@ -59,9 +59,6 @@ def calibrate(
         overwrite: Replace the model in `--out`.
         batch_size: Clips scored at a time; changes no metric.
         device: auto, cpu, cuda, cuda:1, mps, ...
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

@@ -30,9 +30,6 @@ def convert(
             NAME.labels.csv.
         option: Options of reading and writing, as KEY=VALUE; `--from list` shows all.
         overwrite: Replace existing files.
-
-    Returns:
-        Exit code.
     """
     from msqnet.formats.conversion import convert_annotations, describe_formats
 

@@ -47,9 +47,6 @@ def embed(
         format: Format of the figure: `png`, `pdf` or `svg`.
         batch_size: Clips embedded at a time.
         device: auto, cpu, cuda, cuda:1, mps, ...
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

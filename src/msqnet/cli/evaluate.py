@@ -57,9 +57,6 @@ def evaluate(
         strict_labels: A label that the model does not have is an error.
         batch_size: Clips scored at a time; changes no metric.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

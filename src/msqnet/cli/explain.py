@@ -67,9 +67,6 @@ def explain(
         heat_video: Write the video too.
         device: auto, cpu, cuda, cuda:1, mps, ...
         overwrite: Replace existing results.
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

@@ -40,9 +40,6 @@ def export(
         calibrate_on: With `--int8`, clips that show the usual range of values: a table of clips, a
             video or a folder of videos, similar to those to be predicted; by default `--videos`.
         calibration_split: Split of that table to use, for instance `train`; by default all.
-
-    Returns:
-        Exit code.
     """
     from msqnet.export.exporter import (
         example_videos,

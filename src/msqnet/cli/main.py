@@ -252,11 +252,7 @@ def _listing(name: str, commands: Mapping[str, Command]) -> argparse.ArgumentPar
 
 
 def command_parser(name: str) -> ArgumentParser:
-    """The parser of one command: its positional, its options, and a config file.
-
-    Args:
-        name: a key of `RUNNABLE_COMMANDS`.
-    """
+    """The parser of a key of `RUNNABLE_COMMANDS`: its positional, options, and a config file."""
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
@@ -311,9 +307,7 @@ def command_parser(name: str) -> ArgumentParser:
 def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], dict[str, Any]]:
     """The function of a command, and its arguments with ``verbose``.
 
-    Args:
-        name: a key of `RUNNABLE_COMMANDS`.
-        argv: what stands after the command's name.
+    ``name`` is a key of `RUNNABLE_COMMANDS`, ``argv`` what stands after it.
 
     Raises:
         ConfigError: the command does not take these arguments; says where its options are listed.

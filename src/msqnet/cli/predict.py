@@ -125,7 +125,7 @@ def _draw(
     errors: Console,
 ) -> bool:
     """Draw what is missing of one video; its results stay whatever happens."""
-    from msqnet.report.drawings import draw_missing
+    from msqnet.report.drawings import draw_missing, gif_interval
 
     problem = ""
     try:
@@ -134,25 +134,16 @@ def _draw(
             show, stem = partial(progress, total=1.0), results.folder / job.name
             drawn = draw_missing(predictions, Path(job.source), stem, show)
         if drawn:
-            _show_drawn(drawn, predictions, console)
+            say(console, f"drawn: {', '.join(path.name for path in drawn)}")
+        (start, end), whole = gif_interval(predictions), predictions.duration_seconds
+        if end - start < whole and any(path.suffix == ".gif" for path in drawn):
+            part = f"{format_time(start)} to {format_time(end)} of {format_time(whole)}"
+            say(console, f"the GIF shows {part}, around the highest score")
     except (MsqnetError, OSError) as error:
         problem = str(error) or type(error).__name__
         say(errors, f"msqnet: {row.input}: not drawn: {problem}")
     results.record_drawing(job, row, problem)
     return not problem
-
-
-def _show_drawn(drawn: Sequence[Path], predictions: VideoPredictions, console: Console) -> None:
-    from msqnet.report.drawings import gif_interval
-
-    say(console, f"drawn: {', '.join(path.name for path in drawn)}")
-    start, end = gif_interval(predictions)
-    if end - start < predictions.duration_seconds and any(path.suffix == ".gif" for path in drawn):
-        say(
-            console,
-            f"the GIF shows {format_time(start)} to {format_time(end)} "
-            f"of {format_time(predictions.duration_seconds)}, around the highest score",
-        )
 
 
 def _show(

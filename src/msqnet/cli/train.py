@@ -67,9 +67,6 @@ def train(
             clips, also simultaneous ones; by default they are removed at the end.
         resume: Continue a run that was stopped or killed; the result is the same.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

@@ -61,9 +61,6 @@ def zero_shot(
         seed: Seed of the splits.
         features: Folder for the features of frozen encoders; by default in the output folder.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
-
-    Returns:
-        Exit code.
     """
     from rich.console import Console
 

@@ -187,15 +187,11 @@ class TorchBackend(ScoreColumns):
         """Load the folder of a finished model.
 
         Args:
-            folder: of the model.
-            device: see the class.
             labels: to score; by default those that the model was trained on.
             texts: descriptions and synonyms of labels by their names.
-            precision: see the class.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
-            ConfigError: the device, or the precision on it, cannot be used.
             VocabularyError: labels that the model was not trained on and cannot score.
         """
         from msqnet.model.pretrained import MSQNet
@@ -256,11 +252,8 @@ class ClipZeroShotBackend:
     or more, and add up to 1.
 
     Args:
-        dual: both halves of the model.
-        labels: the K labels to score.
         name: of the model, for the provenance of results.
         texts: descriptions and synonyms by label name.
-        device: see `TorchBackend`.
         precision: of the images; the texts' embeddings are computed in float32.
 
     Raises:
@@ -322,12 +315,7 @@ class ClipZeroShotBackend:
         device: str = "auto",
         precision: Precision = "fp32",
     ) -> ClipZeroShotBackend:
-        """Load a whole CLIP or SigLIP from the hub or from disk.
-
-        Raises:
-            CheckpointError: it is absent, incomplete or another kind of model.
-            ConfigError: labels, device or precision that cannot be used.
-        """
+        """Load a whole CLIP or SigLIP from the hub or from disk; else a `CheckpointError`."""
         dual = load_dual_encoder(name_or_folder)
         return cls(
             dual, labels, name=name_or_folder, texts=texts, device=device, precision=precision

@@ -67,10 +67,6 @@ def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeNam
 def load_graph(path: Path, runtime: RuntimeName) -> Graph:
     """Read a graph, to be run by as many threads as torch has.
 
-    Args:
-        path: ``.onnx``, or for OpenVINO ``.xml`` too.
-        runtime: ``onnxruntime`` or ``openvino``.
-
     Raises:
         CheckpointError: the runtime cannot read it.
         MissingExtra: the runtime is not installed.
@@ -129,12 +125,9 @@ class ExportedBackend(ScoreColumns):
     """An exported model on the CPU.
 
     Args:
-        manifest: what is known of the model.
         frame_graph: (N, 3, S, S) uint8 "frames" to the features that the manifest names.
         clip_graph: features of clips, and label embeddings of an open vocabulary, to "scores".
-        runtime: of the graphs, for the provenance of results.
         embeddings: (K, D_t) float32 of the labels, where the vocabulary is open.
-        novelty: embeddings of the training set; None where they are not known.
     """
 
     def __init__(
@@ -181,18 +174,11 @@ class ExportedBackend(ScoreColumns):
         texts: Mapping[str, LabelText] | None = None,
         runtime: RuntimeName = "auto",
     ) -> ExportedBackend:
-        """Load an exported folder.
-
-        Args:
-            folder: as `msqnet export` writes it.
-            device: `auto` or `cpu`.
-            labels: to score; by default those that the model was trained on.
-            texts: descriptions and synonyms of labels by their names.
-            runtime: of the graphs; by default the first of `RUNTIMES`.
+        """Load a folder that `msqnet export` wrote; see `TorchBackend.from_pretrained`.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
-            ConfigError: another device, or a runtime that cannot run the format.
+            ConfigError: another device than the CPU, or a runtime that cannot run the format.
             MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model was not trained on and cannot score.
         """

@@ -37,7 +37,6 @@ def merge_windows(
     window), since a window tells more about its middle than about its ends; ``uniform``: a_w = 1.
 
     Args:
-        windows: at least one, each with (K,) scores.
         edges: (N + 1,) rising; by default every bound of a window, so that no step is split by one,
             the first one of bounds within a microsecond.
         weighting: how much each window that covers a step counts.
@@ -93,7 +92,6 @@ def segments_from_timeline(
         timeline: N steps of K scores.
         labels: K names.
         thresholds: (K,); ``config.threshold`` replaces all of them where it is set.
-        config: gaps and durations.
         single_label: whether labels exclude each other.
 
     Returns:
@@ -128,13 +126,9 @@ def segments_from_timeline(
 def _runs(
     active: NDArray[np.bool_], taken: NDArray[np.bool_], edges: SecondsArray, config: SegmentConfig
 ) -> list[tuple[int, int]]:
-    """Runs of True as [first, last) steps, gaps closed, short ones dropped.
+    """Runs of True in ``active`` (N,) as [first, last) steps, gaps closed, short ones dropped.
 
-    Args:
-        active: (N,) whether the label is present.
-        taken: (N,) steps that no gap may cover.
-        edges: (N + 1,).
-        config: gaps and durations.
+    No gap covers a step that is ``taken`` (N,).
     """
     changes = np.diff(active.astype(np.int8), prepend=0, append=0)
     firsts, lasts = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)

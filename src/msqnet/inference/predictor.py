@@ -44,7 +44,6 @@ class Predictor:
     batches of windows; only the scores grow with the video.
 
     Args:
-        backend: scores clips.
         window: how videos are cut into windows.
         segments: how scores become segments.
 
@@ -88,8 +87,6 @@ class Predictor:
         """Load a finished model.
 
         Args:
-            model: see `InferenceOptions`.
-            options: which model, and how it predicts.
             window: all options of windows at once.
             segments: all options of segments at once.
             changes: single options by their names, such as ``labels=["walking"]`` or
@@ -99,7 +96,6 @@ class Predictor:
             CheckpointError: there is no such model, or it is damaged.
             ConfigError: the device, the runtime, the precision or the settings cannot be used.
             MissingExtra: the runtime is not installed.
-            TypeError: there is no such option.
             VocabularyError: labels that the model cannot score.
         """
         if model is not None:

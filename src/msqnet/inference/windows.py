@@ -60,7 +60,6 @@ def window_lengths(
     """Window and stride in seconds, defaults filled in.
 
     Args:
-        config: the lengths asked for.
         trained_window_seconds: the length the model was trained on.
         num_frames: of a window; the default stride is half a window, rounded down to a whole
             number of their intervals, so that overlapping windows share frames.
@@ -94,12 +93,6 @@ def iter_shared_windows(
     Every frame is decoded once, however many windows hold it, and is kept only until the last of
     them is built. Where the file turns out to be damaged, windows go on to the end of the part
     that decodes; `Video.is_damaged` and `Video.duration_seconds` then say so.
-
-    Args:
-        video: an open video.
-        clip_config: its ``num_frames`` is the number of frames of a window.
-        window_seconds: length of a window; a shorter video is one window.
-        stride_seconds: from one start to the next.
 
     Raises:
         UnreadableVideo: no window can be decoded.
@@ -166,17 +159,7 @@ class PreprocessedWindow(NamedTuple):
 def preprocessed_windows(
     video: Video, config: ClipConfig, window_seconds: float, stride_seconds: float
 ) -> Iterator[PreprocessedWindow]:
-    """The windows of a video in time order, as `evaluation_clip` of video.transforms gives them.
-
-    Args:
-        video: an open video.
-        config: the model's own clip settings.
-        window_seconds: length of a window.
-        stride_seconds: from one start to the next.
-
-    Raises:
-        UnreadableVideo: no window can be decoded.
-    """
+    """As `iter_shared_windows`, each as `evaluation_clip` of video.transforms gives it."""
     done: dict[DecodedFrame, DecodedFrame] = {}
     for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
         before, done = done, {}
