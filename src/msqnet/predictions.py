@@ -291,7 +291,7 @@ class VideoPredictions:
             ) from error
 
     def write(self, stem: Path) -> tuple[Path, ...]:
-        """Write the files of `result_paths`, replacing existing ones; returns their paths.
+        """Write the files of `result_names`, replacing existing ones; returns their paths.
 
         All are written aside before any appears. The JSON comes last: where it is, all are.
         Folders are created.
