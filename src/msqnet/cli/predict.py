@@ -69,14 +69,14 @@ def predict(
 
 def _check_can_draw(out: str | None, jobs: Sequence[VideoJob]) -> None:
     from msqnet.batch.locations import local_path
-    from msqnet.report.drawings import check_can_draw
+    from msqnet.report.overlay import load_font
 
     if out is None:
         raise ConfigError("--overlay draws files beside the results; name their folder with --out")
     remote = [job.source for job in jobs if local_path(job.source) is None]
     if remote:
         raise ConfigError(f"{remote[0]}: --overlay draws local videos only; fetch it first")
-    check_can_draw()
+    load_font(12)  # fails if the packages for drawing are missing
 
 
 def _predict_all(

@@ -15,7 +15,7 @@ import numpy as np
 from msqnet.inference.results import DRAWN_SUFFIXES, drawn_paths
 from msqnet.predictions import replacing
 from msqnet.report.figures import save_figure, timeline_figure
-from msqnet.report.overlay import Overlay, load_font, write_overlay
+from msqnet.report.overlay import Overlay, write_overlay
 from msqnet.report.video_writer import square_size
 from msqnet.video.reader import open_video
 
@@ -37,11 +37,6 @@ _UNIT_SECONDS = 0.01
 _NUM_COLOURS = 255  # and one for pixels that stay as they are
 _HELD_LEVELS = 8
 _NUM_PALETTE_FRAMES = 6
-
-
-def check_can_draw() -> None:
-    """Fail before any work if drawing is not possible."""
-    load_font(12)
 
 
 def draw_missing(

@@ -43,7 +43,6 @@ Send a video to `POST /api/v1/predictions`, poll `GET /api/v1/predictions/{id}` 
 `done`, and fetch the results. Ids are unguessable; whoever knows one can see the video and its
 results. All errors have the same body, which names the limit if one was exceeded.
 """
-_BACKLOG = 128
 # Windows may have registered another type, which browsers then refuse to run.
 mimetypes.add_type("text/javascript", ".js")
 _logger = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
         )
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"{host}:{port}: cannot listen there ({error}); choose another --host or --port"

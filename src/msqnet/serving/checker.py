@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from msqnet.config import ServerLimits
 
-_START_SECONDS = 120.0
 _MEMORY_BYTES = 4 * 2**30
 # Players start at the first frame or at 0; a difference up to this is invisible.
 _MAX_START_SECONDS = 0.05
@@ -50,7 +49,7 @@ class Checker:
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
-        self.child = ChildProcess("checker", run_checker, limits, _START_SECONDS)
+        self.child = ChildProcess("checker", run_checker, limits, start_seconds=120.0)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checks")
 
     def submit(self, path: Path, name: str) -> Future[VideoFactsBody]:

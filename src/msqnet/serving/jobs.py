@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from msqnet.serving.schemas import ModelBody, VideoFactsBody
 
 _MAX_MAPS = 16
-_RETRY_AFTER_SECONDS = 5
-_START_SECONDS = 600.0
 _IDLE_SECONDS = 1.0
 _RESTART_PAUSE_SECONDS = 5.0
 _logger = logging.getLogger(__name__)
@@ -273,7 +271,7 @@ class Jobs:
                 limit="queue_length",
                 allowed=self._limits.queue_length,
                 found=taken,
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
+                retry_after_seconds=5,
             )
 
     def _cancel_tasks(self, job: Job) -> None:
@@ -320,7 +318,7 @@ class WorkerHost:
         on_failure: Callable[[], None],
         target: Target = run_worker,
     ) -> None:
-        self.child = ChildProcess("worker", target, settings, _START_SECONDS)
+        self.child = ChildProcess("worker", target, settings, start_seconds=600.0)
         self._limits, self._jobs, self._on_failure = limits, jobs, on_failure
         self._stopping = threading.Event()
         self.facts: ModelBody | None = None

@@ -39,7 +39,6 @@ from msqnet.serving.worker import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_RETRY_SECONDS = 1
 _PLACES = ("body", "query", "path")
 # For the OpenAPI document.
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -460,4 +459,4 @@ def _made_response(
         position=service.jobs.position(task),
         progress=task.progress,
     )
-    return JSONResponse(status.model_dump(), 202, {"Retry-After": str(_RETRY_SECONDS)})
+    return JSONResponse(status.model_dump(), 202, {"Retry-After": "1"})

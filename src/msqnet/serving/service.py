@@ -41,7 +41,6 @@ _EXTRA_FILES = {
     Kind.OVERLAY: "overlay.mp4",
     Kind.REPORT: "report.html",
 }
-_LOADING_RETRY_SECONDS = 2
 _COUNTABLE = 1e9
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ class Service:
         """The model, for clients."""
         if self.worker.facts is None:
             message = "the model is being loaded; try again in a moment"
-            raise RequestError("model_loading", message, retry_after_seconds=_LOADING_RETRY_SECONDS)
+            raise RequestError("model_loading", message, retry_after_seconds=2)
         return self.worker.facts
 
     async def accept_upload(

@@ -36,7 +36,11 @@ class Storage:
             user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
             parent = Path(tempfile.gettempdir()) / f"msqnet-serve-{user}"
         _make_private(parent)
-        _remove_left_overs(parent)
+        for folder in parent.glob("server-*"):
+            if folder.is_dir() and not folder.is_symlink() and (lock := _locked(folder)):
+                _logger.warning("removing files of a killed server in %s", folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
         self.root = Path(tempfile.mkdtemp(prefix="server-", dir=parent))
         self._lock = _locked(self.root)
         self.uploads = self.new_folder("uploads")  # holds one folder for each video
@@ -88,14 +92,3 @@ def _locked(folder: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
-
-
-def _remove_left_overs(parent: Path) -> None:
-    for folder in parent.glob("server-*"):
-        if not folder.is_dir() or folder.is_symlink():
-            continue
-        lock = _locked(folder)
-        if lock is not None:
-            _logger.warning("removing files of a killed server in %s", folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.release()
