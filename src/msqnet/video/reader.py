@@ -117,7 +117,7 @@ class Video(AbstractContextManager["Video"]):
         return self._source.index.num_lost > 0
 
     def __exit__(self, *_error: object) -> None:
-        self.close()
+        self._source.close()
 
     def close(self) -> None:
         """Close the file. Requesting frames afterwards opens it again."""
