@@ -17,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig
 
+from experiments import preset_title
 from msqnet.data.table import read_table
 from msqnet.errors import DatasetError
 from msqnet.evaluation.zero_shot_protocol import check_labels, check_no_leakage, training_part
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from experiments import ExperimentSettings, PaperDataSet
+    from experiments import Experiment, ExperimentSettings, PaperDataSet
     from msqnet.config import ArchConfig
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.zero_shot_protocol import LabelSplit
+    from run import Job
 
 MEMORY_FORMULA = (
     "4 bytes x (parameters + trained parameters x 3) + batch size x what autograd keeps of one "
     "clip: weights, gradients and Adam's two moments in float32, and activations in float32 (about "
     "half of these in bf16); without buffers of the device's libraries and without decoding"
 )
+NO_TIMES = "needs --times, a table of the test videos whose rows have start and end"
 _TEXT_WIDTHS = {"minilm": 384, "bert": 768}
 _GIB = 2**30
 
@@ -65,6 +68,55 @@ class Cost:
     flops: int
     activation_bytes: int
     memory_bytes: int
+
+
+def plan(job: Job) -> Iterator[Line]:
+    """The dry run, line by line.
+
+    Raises:
+        DatasetError: a table that cannot be read.
+        ConfigError: settings that do not fit each other.
+    """
+    experiment, settings = job.experiment, job.settings
+    yield True, f"{experiment.name}: {experiment.description}"
+    yield True, paper_line(experiment)
+    if experiment.note:
+        yield True, f"note: {experiment.note}"
+    yield True, f"preset {job.preset}: {preset_title(job.preset)}"
+    for measure in experiment.measures:
+        is_paper = ", the paper's metric" if measure.of_paper else ""
+        yield True, f"measured by protocol {measure.protocol}: {measure.metric}{is_paper}"
+    yield from ((True, f"modified: {change}") for change in job.modified)
+    labels = read_table(job.data[0]).select("train").label_names() if job.data else ()
+    yield from _plan_of_data(job, labels)
+    yield from weight_lines(settings.trained_arch)
+    num_labels = len(labels) or experiment.data_set.num_labels
+    yield from cost_lines(settings, num_labels, experiment.data_set.task)
+    yield True, f"settings (digest {settings.digest}):"
+    for name, value in settings.trained().items():
+        if name != "variant" or value:
+            yield True, f"  {name}: {value}"
+
+
+def _plan_of_data(job: Job, labels: Sequence[str]) -> Iterator[Line]:
+    data_set = job.experiment.data_set
+    if not job.data:
+        yield True, f"data: not given, not checked; {data_set.convert}"
+    for path in job.data:
+        yield from data_lines(path, data_set)
+    if job.experiment.is_zero_shot:
+        if job.data:
+            yield from split_lines(read_table(job.data[0]), job.label_splits(labels))
+    elif job.times is None:
+        for measure in data_set.measures:
+            if measure.needs_times:
+                yield True, f"not measured: {measure.protocol} {NO_TIMES}"
+                yield True, f"  {data_set.convert_with_times}"
+
+
+def paper_line(experiment: Experiment) -> str:
+    """The result that the paper gives for a row, as a sentence."""
+    return f"the paper: {experiment.paper:.2f} ({experiment.paper_metric}: {experiment.means})"
 
 
 def data_lines(path: Path, data_set: PaperDataSet) -> Iterator[Line]:

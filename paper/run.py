@@ -27,13 +27,11 @@ from experiments import (
     ExperimentSettings,
     experiments,
     find_experiment,
-    preset_title,
     resolve,
     table_title,
 )
 from msqnet.cli.train import prepare, readable_rows
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig, WindowConfig
-from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.evaluation.by_protocol import evaluate_protocol
 from msqnet.evaluation.protocols import PROTOCOLS
@@ -51,19 +49,17 @@ from msqnet.model.builder import licences_of
 from msqnet.predictions import replacing
 from msqnet.training.fit import fit
 from msqnet.training.training_run import VARIANTS, settings_of
-from requirements import cost_lines, data_lines, split_lines, weight_lines
+from requirements import NO_TIMES, paper_line, plan
 from table import RESULT_FILE, RESULT_KIND, remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from experiments import Experiment, Measure
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.zero_shot_protocol import LabelSplit
     from msqnet.training.training_run import Run
-    from requirements import Line
 
-NO_TIMES = "needs --times, a table of the test videos whose rows have start and end"
 _ZERO_SHOT = (
     "Zero-shot: trained on the rows that show seen labels only, asked for the unseen ones; macro "
     "mAP over all test rows, top-1 over those of an unseen label."
@@ -145,54 +141,6 @@ class Job:
         )
 
 
-def plan(job: Job) -> Iterator[Line]:
-    """The dry run, line by line.
-
-    Raises:
-        DatasetError: a table that cannot be read.
-        ConfigError: settings that do not fit each other.
-    """
-    experiment, settings = job.experiment, job.settings
-    yield True, f"{experiment.name}: {experiment.description}"
-    yield True, _paper_line(experiment)
-    if experiment.note:
-        yield True, f"note: {experiment.note}"
-    yield True, f"preset {job.preset}: {preset_title(job.preset)}"
-    for measure in experiment.measures:
-        is_paper = ", the paper's metric" if measure.of_paper else ""
-        yield True, f"measured by protocol {measure.protocol}: {measure.metric}{is_paper}"
-    yield from ((True, f"modified: {change}") for change in job.modified)
-    labels = read_table(job.data[0]).select("train").label_names() if job.data else ()
-    yield from _plan_of_data(job, labels)
-    yield from weight_lines(settings.trained_arch)
-    num_labels = len(labels) or experiment.data_set.num_labels
-    yield from cost_lines(settings, num_labels, experiment.data_set.task)
-    yield True, f"settings (digest {settings.digest}):"
-    for name, value in settings.trained().items():
-        if name != "variant" or value:
-            yield True, f"  {name}: {value}"
-
-
-def _plan_of_data(job: Job, labels: Sequence[str]) -> Iterator[Line]:
-    data_set = job.experiment.data_set
-    if not job.data:
-        yield True, f"data: not given, not checked; {data_set.convert}"
-    for path in job.data:
-        yield from data_lines(path, data_set)
-    if job.experiment.is_zero_shot:
-        if job.data:
-            yield from split_lines(read_table(job.data[0]), job.label_splits(labels))
-    elif job.times is None:
-        for measure in data_set.measures:
-            if measure.needs_times:
-                yield True, f"not measured: {measure.protocol} {NO_TIMES}"
-                yield True, f"  {data_set.convert_with_times}"
-
-
-def _paper_line(experiment: Experiment) -> str:
-    return f"the paper: {experiment.paper:.2f} ({experiment.paper_metric}: {experiment.means})"
-
-
 def run_job(job: Job, console: Console) -> Path:
     """Train, measure, and write `result.json`.
 
@@ -222,7 +170,7 @@ def run_job(job: Job, console: Console) -> Path:
         notes = "; ".join(remarks(item))
         line = f"{item['protocol']}, {item['metric']}: {value}" + (f" ({notes})" if notes else "")
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(_paper_line(job.experiment), highlight=False, soft_wrap=True)
+    console.print(paper_line(job.experiment), highlight=False, soft_wrap=True)
     return job.out / RESULT_FILE
 
 

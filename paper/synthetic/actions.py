@@ -222,28 +222,15 @@ def _raise_tail(seconds: Array, style: Style) -> Mapping[str, Array]:
 
 def _directed() -> Iterable[Action]:
     for direction, side in ((LEFT, "left"), (RIGHT, "right")):
-        ground = f"moves to the {side} past the background"
-        yield Action(
-            f"walking to the {side}",
-            "body",
-            f"{ground}, slowly; legs step in turn, a legless body ripples",
-            _gait(direction, _WALK_SPEED, 0.9, 0.5, is_run=False),
-            direction,
-        )
-        yield Action(
-            f"running to the {side}",
-            "body",
-            f"{ground}, fast, with long strides and a bobbing body, or large ripples",
-            _gait(direction, _RUN_SPEED, 1.3, 0.95, is_run=True),
-            direction,
-        )
-        yield Action(
-            f"jumping to the {side}",
-            "body",
-            f"{ground} in hops: all of the body leaves the ground",
-            _jump(direction),
-            direction,
-        )
+        walk = _gait(direction, _WALK_SPEED, 0.9, 0.5, is_run=False)
+        run = _gait(direction, _RUN_SPEED, 1.3, 0.95, is_run=True)
+        for verb, how, motion in (
+            ("walking", ", slowly; legs step in turn, a legless body ripples", walk),
+            ("running", ", fast, with long strides and a bobbing body, or large ripples", run),
+            ("jumping", " in hops: all of the body leaves the ground", _jump(direction)),
+        ):
+            description = f"moves to the {side} past the background{how}"
+            yield Action(f"{verb} to the {side}", "body", description, motion, direction)
 
 
 ACTIONS: tuple[Action, ...] = (
