@@ -96,7 +96,7 @@ def trained(model: MSQNet, run: Run, store: FeatureStore, rows: np.ndarray) -> N
     targets = run.targets[rows]
     if model.config.video_query == "trunk":
         normalize_query(model, store.video_queries(rows, 0))
-    data = FeatureDataset(store, rows, list(torch.from_numpy(targets)))
+    data = FeatureDataset(store, rows, torch.from_numpy(targets))
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:
         run_trainer(model, data, None, run.train, Path(checkpoints), targets)

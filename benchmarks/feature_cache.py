@@ -101,7 +101,7 @@ def data_of(run: Run, store: FeatureStore, kind: str, rows: np.ndarray, *, augme
         augmentation = run.augmentation if augmented else None
         table = run.table.take(rows)
         return ClipDataset(table, run.labels, run.clip, augmentation=augmentation, seed=seed)
-    targets = list(torch.from_numpy(run.targets[rows]))
+    targets = torch.from_numpy(run.targets[rows])
     return FeatureDataset(store, rows, targets, view_seed=seed if augmented else None)
 
 

@@ -125,7 +125,7 @@ def embeddings_without(source: str, table: ClipTable, options: argparse.Namespac
     store = stored_features(model, run, table, augmented=False)
     freeze(model, run.train.finetune)
     normalize_query(model, store.video_queries(rows, 0))
-    data = FeatureDataset(store, rows, list(torch.from_numpy(run.targets[rows])))
+    data = FeatureDataset(store, rows, torch.from_numpy(run.targets[rows]))
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:
         run_trainer(model, data, None, run.train, Path(checkpoints), run.targets[rows])

@@ -68,6 +68,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         # Shared, so that loading processes that live on see each pass begin.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        # (V, K) float32 of 1, 0 and -100: single-label losses too must know what is unknown.
         self.targets = torch.from_numpy(table.targets(label_set))
 
     def __len__(self) -> int:
@@ -93,11 +94,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         frames = read_window(record, self.config, random_frames)
         return training_clip(frames, self.config, self.augmentation, rng)
 
-    def target(self, index: int) -> torch.Tensor:
-        """(K,) float32 of 1, 0 and -100: single-label losses too must know what is unknown."""
-        return self.targets[index]
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clip(index, self.epoch)
-        item = {"pixels": clip.pixels, "labels": self.target(index)}
+        item = {"pixels": clip.pixels, "labels": self.targets[index]}
         return item if clip.closeup is None else item | {"closeups": clip.closeup}

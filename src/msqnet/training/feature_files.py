@@ -70,20 +70,12 @@ class _File:
         if any(number != len(self.keys) for number in numbers):
             raise ValueError("not as many entries as keys")
 
-    def is_sound(self, place: int) -> bool:
-        """Whether an entry is what was written."""
-        entry = {name: array[place] for name, array in self.arrays.items()}
-        return _checksum(self.keys[place], entry) == self.checksums[place]
-
 
 class FeatureFiles:
-    """The entries of one folder, which is made if absent.
+    """The entries of one folder, which is made if absent; `ConfigError` where that fails.
 
     Any number of processes may read and write it at the same time. An entry that two of them write
     is there twice, and either is right.
-
-    Raises:
-        ConfigError: the folder can be neither found nor made.
     """
 
     def __init__(self, folder: Path):
@@ -107,8 +99,7 @@ class FeatureFiles:
     def refresh(self) -> None:
         """Take in the files that were written since the last time.
 
-        Raises:
-            ConfigError: a file cannot be read, for another reason than damage.
+        One that cannot be read, for another reason than damage, is a `ConfigError`.
         """
         for path in sorted(set(self.folder.glob(f"*{_SUFFIX}")) - self._seen):
             self._seen.add(path)
@@ -130,8 +121,7 @@ class FeatureFiles:
     def write(self, entries: dict[str, Entry]) -> None:
         """Keep some entries, all with the same names, shapes and types, in one file.
 
-        Raises:
-            ConfigError: the folder cannot be written, or the disk is full.
+        A folder that cannot be written, or a full disk, is a `ConfigError`.
         """
         if not entries:
             return
@@ -165,7 +155,8 @@ class FeatureFiles:
             if key in self._is_sound or key not in self._places:
                 continue
             file, place = self._places[key]
-            if file.is_sound(place):
+            entry = {name: array[place] for name, array in file.arrays.items()}
+            if _checksum(key, entry) == file.checksums[place]:
                 self._is_sound.add(key)
                 continue
             _discard(file.path, f"entry {place} is not what was written")
@@ -236,9 +227,7 @@ class VideoDigests:
     def of(self, video: Path) -> str:
         """Digest of a file, or of all images of a folder of frames: 64 hexadecimal digits.
 
-        Raises:
-            OSError: the file cannot be read.
-            EmptyVideo: a folder without images.
+        A file that cannot be read is an `OSError`, a folder without images an `EmptyVideo`.
         """
         name, state = str(video.absolute()), content_state(video)
         known_state, known_digest = self._known.get(name, ("", ""))

@@ -58,14 +58,10 @@ class FrozenPart:
     """The part of a model that training leaves as it is, as a function of clips.
 
     ``finetune`` is `TrainConfig.finetune`: "after_trunk" keeps what the encoder's backbone gives of
-    each frame, "decoder" the frame memory.
-
-    Attributes:
-        names: of the arrays, which are keyword arguments of `MSQNet.forward`: those of the frames,
-            or ``frame_memory``; and ``video_query``, where neither tells it.
-
-    Raises:
-        ConfigError: nothing that clips pass through first is frozen.
+    each frame, "decoder" the frame memory. Where nothing that clips pass through first is frozen,
+    it is a `ConfigError`. ``names`` are those of the arrays, which are keyword arguments of
+    `MSQNet.forward`: those of the frames, or ``frame_memory``; and ``video_query``, where neither
+    tells it.
     """
 
     def __init__(self, model: MSQNet, finetune: str):
@@ -113,26 +109,16 @@ class FrozenPart:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor, closeups: Tensor | None) -> dict[str, Tensor]:
-        """Features of clips.
+        """Features of clips (B, T, 3, H, W) uint8 and their motion crops, if any.
 
-        Args:
-            pixels: (B, T, 3, H, W) uint8.
-            closeups: motion crops, likewise; or None.
-
-        Returns:
-            (B, ...) float16 by name, on the CPU.
-
-        Raises:
-            ConfigError: a value outside of the range of half precision.
+        (B, ...) float16 by name, on the CPU; a value out of that range is a `ConfigError`.
         """
         found = self.model.encode(pixels, closeups)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:
                 found[VIDEO_QUERY] = encoder.video_query(found)
-            found[FRAME_MEMORY] = encoder.memory(
-                {name: values for name, values in found.items() if name != VIDEO_QUERY}
-            )
+            found[FRAME_MEMORY] = encoder.memory(found)
         halves = {name: found[name].half().cpu() for name in self.names}
         for name, values in halves.items():
             if not values.isfinite().all():
@@ -170,10 +156,8 @@ class _Views(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row, view, drawn_by = self.todo[index]
-        if view:
-            clip = self.augmented.clip(row, view, drawn_by=drawn_by)
-        else:
-            clip = self.plain.clip(row, 0)
+        rows = self.augmented if view else self.plain
+        clip = rows.clip(row, view, drawn_by=drawn_by)
         item = {"pixels": clip.pixels, "index": index}
         if clip.closeup is not None:
             item["closeups"] = clip.closeup
@@ -184,18 +168,12 @@ class FeatureStore:
     """Features of every view of every row: half precision, memory-mapped.
 
     Args:
-        folder: of the files; made if absent, and shared with other runs.
-        model: whose frozen part computes them.
+        folder: made if absent, and shared with other runs; a `ConfigError` if it cannot be used.
+            The attribute is that of the files of these settings, in it.
+        model: whose frozen part computes them; see `FrozenPart`.
         dataset: the rows, with their augmentation.
         num_views: augmented views beside the unchanged one.
         finetune: as `TrainConfig.finetune`; says what is frozen.
-
-    Attributes:
-        names: of what is kept: keyword arguments of `MSQNet.forward`.
-        folder: of the files of these settings, in the folder that was given.
-
-    Raises:
-        ConfigError: nothing is frozen that could be kept, or a folder that cannot be used.
     """
 
     def __init__(
@@ -255,10 +233,8 @@ class FeatureStore:
     def missing(self, rows: np.ndarray, *, augmented: bool) -> list[tuple[int, int]]:
         """(row, view) pairs of some rows that are not stored soundly yet, view by view.
 
-        ``augmented`` asks for all views, not only the unchanged one.
-
-        Raises:
-            VideoError: a video cannot be read.
+        ``augmented`` asks for all views, not only the unchanged one. A video that cannot be read is
+        a `VideoError`.
         """
         views = range(self.num_views + 1 if augmented else 1)
         pairs = [(int(row), view) for view in views for row in rows]
@@ -284,11 +260,8 @@ class FeatureStore:
         """Compute the missing features of some rows; processes that do so at once share the work.
 
         ``augmented`` asks for all views, not only the unchanged one; ``progress`` is called with
-        (clips done, clips in all).
-
-        Raises:
-            VideoError: a row cannot be read.
-            ConfigError: the folder cannot be written.
+        (clips done, clips in all). A row that cannot be read is a `VideoError`, a folder that
+        cannot be written a `ConfigError`.
         """
         self.frozen.model.train(mode=False)
         # Again, where what another process wrote meanwhile turns out to be damaged.
@@ -372,8 +345,8 @@ class FeatureDataset(Dataset[dict[str, Any]]):
 
     Args:
         store: filled for these rows.
-        rows: positions in the store's data set.
-        targets: of each row, as `ClipDataset.target` gives them.
+        rows: (N,) positions in the store's data set.
+        targets: (N, K) of these rows.
         view_seed: in each epoch a view is drawn from (seed, epoch, row), the unchanged one among
             them; None takes the unchanged one always.
     """
@@ -382,7 +355,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         self,
         store: FeatureStore,
         rows: np.ndarray,
-        targets: Sequence[Tensor],
+        targets: Tensor,
         *,
         view_seed: int | None = None,
     ):
@@ -405,7 +378,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
         """A whole batch at once, (B, ...) by name: what the loader takes where it is there."""
         rows = [int(self.rows[index]) for index in indices]
         batch = self.store.batch(rows, [self._view(row) for row in rows])
-        return {**batch, "labels": torch.stack([self.targets[index] for index in indices])}
+        return {**batch, "labels": self.targets[indices]}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {name: values[0] for name, values in self.__getitems__([index]).items()}

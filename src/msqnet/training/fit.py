@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from msqnet.config import AugmentationConfig
     from msqnet.data.records import ClipTable
 
 # Of the augmented views that are kept: the same for all runs, so that they can share them.
@@ -63,11 +62,7 @@ _VIEW_SEED = 0
 
 
 def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
-    """A new model, or one that starts from another.
-
-    Raises:
-        ConfigError: settings that do not fit together.
-    """
+    """A new model, or one that starts from another; `ConfigError` for settings that do not fit."""
     set_seed(run.train.seed)
     model = new_model(run.arch, run.clip, run.labels, task=run.task)
     if run.init_from is not None:
@@ -97,11 +92,9 @@ def fit(
 ) -> Path:
     """Train, calibrate and save; returns the finished model's folder.
 
-    Args:
-        run: rows and settings.
-        report: called with lines for the user.
-        progress: called with (clips done, clips in all) while features are computed.
-        resume: go on in a folder that this run was started in; finished parts are not done again.
+    ``report`` is called with lines for the user, ``progress`` with (clips done, clips in all) while
+    features are computed. With ``resume`` a run goes on in the folder that it was started in;
+    finished parts are not done again.
 
     Raises:
         ConfigError: settings that do not fit together, or a folder that holds a run.
@@ -112,39 +105,27 @@ def fit(
     if not processes.is_first:
         report, progress = (lambda _line: None), None
     with lost_processes_named():
-        folder = _fit(run, processes, report, progress, resume=resume)
+        # What can fail at once comes before what takes long, and before the folder is claimed.
+        ActionLoss(run.task, run.train.loss, LabelCounts.of(run.targets))
+        parts = partition(run)
+        model = build_model(run, report)
+        if processes.is_first:
+            claim_folder(run, resume=resume)
         processes.wait()
-    return folder
-
-
-def _fit(
-    run: Run,
-    processes: Processes,
-    report: Callable[[str], None],
-    progress: Callable[[int, int], None] | None,
-    *,
-    resume: bool,
-) -> Path:
-    # What can fail at once comes before what takes long, and before the folder is claimed.
-    ActionLoss(run.task, run.train.loss, LabelCounts.of(run.targets))
-    parts = partition(run)
-    model = build_model(run, report)
-    if processes.is_first:
-        claim_folder(run, resume=resume)
-    processes.wait()
-    data = _TrainingData(run, model, progress, processes)
-    if run.train.folds:
-        held_out = _cross_validated(run, parts, data, report)
-        best, _, _ = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
-        last = best
-    else:
-        train_rows, rows = parts[0]
-        report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
-        validation_rows = rows if len(rows) else None
-        best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
-        held_out = HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
-    if processes.is_first:
-        _finish(run, data, held_out, (best, last), report)
+        data = _TrainingData(run, model, progress, processes)
+        if run.train.folds:
+            held_out = _cross_validated(run, parts, data, report)
+            best, *_ = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
+            last = best
+        else:
+            train_rows, rows = parts[0]
+            report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
+            validation_rows = rows if len(rows) else None
+            best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
+            held_out = HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
+        if processes.is_first:
+            _finish(run, data, held_out, (best, last), report)
+        processes.wait()
     return run.folder / "best"
 
 
@@ -168,9 +149,9 @@ def _finish(
         novelty = training_reference(run, model, partial(data.rows, augmented=False))
         save_model(model, run.folder / name, novelty)
     data.remove()
-    if data.wait.training_seconds:
-        report(str(data.wait))
-        wait = data.wait
+    wait = data.wait
+    if wait.training_seconds:
+        report(str(wait))
         times = {
             "waited_seconds": round(wait.waited_seconds, 3),
             "training_seconds": round(wait.training_seconds, 3),
@@ -194,18 +175,11 @@ class _TrainingData:
         self.wait = DataWait()
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.model = model
-        clips = self._clips(run.table, None)
-        self.targets = [clips.target(index) for index in range(len(run.table))]
+        self.targets = torch.from_numpy(run.targets)  # (V, K)
         self.store: FeatureStore | None = None
         if run.train.cached_views:
             self.store = stored_features(model, run, run.table, augmented=True, progress=progress)
             processes.wait()
-
-    def _clips(self, table: ClipTable, augmentation: AugmentationConfig | None) -> ClipDataset:
-        run = self.run
-        return ClipDataset(
-            table, run.labels, run.clip, augmentation=augmentation, seed=run.train.seed
-        )
 
     def fresh_model(self) -> MSQNet:
         """The model as it was before any training; the same object each time."""
@@ -216,18 +190,20 @@ class _TrainingData:
     def rows(self, rows: np.ndarray, *, augmented: bool) -> Any:
         """A dataset of some rows."""
         if self.store is None:
-            table = self.run.table.take(rows)
-            return self._clips(table, self.run.augmentation if augmented else None)
-        return FeatureDataset(
-            self.store,
-            rows,
-            [self.targets[row] for row in rows],
-            view_seed=self.run.train.seed if augmented else None,
-        )
+            run = self.run
+            return ClipDataset(
+                run.table.take(rows),
+                run.labels,
+                run.clip,
+                augmentation=run.augmentation if augmented else None,
+                seed=run.train.seed,
+            )
+        seed = self.run.train.seed if augmented else None
+        return FeatureDataset(self.store, rows, self.targets[rows], view_seed=seed)
 
     def video_queries(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Queries (N, D'') and targets (N, K) of all views of some rows, and the views per row."""
-        targets = torch.from_numpy(self.run.targets[rows])
+        targets = self.targets[rows]
         if self.store is not None:
             num_views = self.store.num_views + 1
             views = [self.store.video_queries(rows, view) for view in range(num_views)]
@@ -265,11 +241,8 @@ def stored_features(
 
     The model goes to the GPU where there is one. ``run`` says where features are kept, what is
     frozen, and how clips are made and augmented. All runs for which these are the same share them,
-    whatever their seed, rows and labels. The other arguments are those of `FeatureStore.fill`.
-
-    Raises:
-        ConfigError: nothing is frozen, or the folder cannot be used.
-        VideoError: a row cannot be read.
+    whatever their seed, rows and labels. The other arguments, and the errors, are those of
+    `FeatureStore` and its `fill`.
     """
     if torch.cuda.is_available():
         torch.nn.Module.to(model, "cuda")  # the Trainer would do so only later
@@ -296,11 +269,9 @@ def _train_once(
     *,
     choose_epoch: bool = True,
 ) -> tuple[MSQNet, MSQNet, np.ndarray]:
-    """Train the model on some rows.
+    """The models of the best and the last epoch on some rows, and logits of the held-out ones.
 
-    Returns:
-        The model of the best epoch and that of the last one, and logits (2, V, K) of the held-out
-        rows, see `part_logits`; V is 0 without any.
+    The logits are (2, V, K), see `part_logits`; V is 0 without any.
     """
     model = data.fresh_model()
     if run.init_from is None:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from msqnet.data.records import UNKNOWN
 from msqnet.data.splits import grouped_folds, grouped_validation_split
@@ -26,7 +25,7 @@ from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
 from msqnet.predictions import write_json
-from msqnet.training.features import collate
+from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
 
 if TYPE_CHECKING:
@@ -47,20 +46,11 @@ Part = tuple[np.ndarray, np.ndarray]
 _MAX_ROWS = 2000
 
 
-def normalization(queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, (D'',) float32, over (N, D'') queries; constant features get 1."""
-    mean = queries.double().mean(dim=0)
-    deviation = queries.double().std(dim=0, correction=0)
-    deviation = torch.where(deviation > 1e-6, deviation, 1.0)
-    return mean.float(), deviation.float()
-
-
 def balanced_weights(targets: Tensor) -> Tensor:
     """Weights under which positives and negatives of a label weigh the same; 0 where unknown.
 
-    Returns:
-        (N, K) float32 that sums to the number of known rows in each column; 0 in columns that lack
-        a positive or a negative.
+    (N, K) float32 that sums to the number of known rows in each column; 0 in columns that lack a
+    positive or a negative.
     """
     positive, negative = targets == 1, targets == 0
     num_positive, num_negative = positive.sum(dim=0), negative.sum(dim=0)
@@ -79,16 +69,14 @@ def fit_linear(
     Labels without a positive or a negative keep U_k = 0 and c_k = 0.
 
     Args:
-        queries: (N, D'') float32, normalized.
+        queries: (N, D'') float32, normalized; other numbers of rows than of ``targets``, or none,
+            are a `ShapeError`.
         targets: (N, K) of 1, 0 and -100.
         strength: C, the inverse of the regularisation.
         num_views: rows that each stand for the same window.
 
     Returns:
         U (K, D'') and c (K,), float32.
-
-    Raises:
-        ShapeError: numbers of rows differ, or there are none.
     """
     if len(queries) != len(targets) or not len(queries):
         raise ShapeError(f"{len(queries)} queries for {len(targets)} rows of targets")
@@ -119,11 +107,12 @@ def fit_linear(
 def normalize_query(model: MSQNet, queries: Tensor) -> None:
     """Set the statistics with which the model normalizes its video query.
 
-    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them.
+    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them; constant
+    features are divided by 1.
     """
-    mean, deviation = normalization(queries)
-    model.query_mean.copy_(mean)
-    model.query_std.copy_(deviation)
+    deviation = queries.double().std(dim=0, correction=0)
+    model.query_mean.copy_(queries.double().mean(dim=0))
+    model.query_std.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
 
 def fit_query_head(
@@ -132,11 +121,8 @@ def fit_query_head(
     """Set the model's `query_head` from training rows, and freeze it.
 
     The statistics of the video query must be set (`normalize_query`). Arguments are those of
-    `fit_linear`, but the queries are as `MSQNet.encode` gives them.
-
-    Raises:
-        ConfigError: the model has no `VideoQueryHead`.
-        ShapeError: targets other than 1, 0 and -100.
+    `fit_linear`, but the queries are as `MSQNet.encode` gives them. Targets other than 1, 0 and
+    -100 are a `ShapeError`, a model without a `VideoQueryHead` a `ConfigError`.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
@@ -197,13 +183,10 @@ def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.n
     return targets
 
 
-def _best_share(parts: np.ndarray, targets: np.ndarray) -> tuple[float, dict[float, float]]:
-    """The weight of the direct path that ranks held-out rows best, and the macro mAP of each."""
-    values = {
-        share: macro_map(average_precision((1 - share) * parts[0] + share * parts[1], targets))
-        for share in _QUERY_SHARES
-    }
-    return max(values, key=lambda share: np.nan_to_num(values[share])), values
+def joined_logits(parts: np.ndarray, share: float) -> np.ndarray:
+    """(2, V, K) logits of the parts to (V, K), with the share of the direct path."""
+    joined: np.ndarray = (1 - share) * parts[0] + share * parts[1]
+    return joined
 
 
 def describe_training(run: Run, config: MSQNetConfig) -> None:
@@ -239,11 +222,15 @@ def calibrate_and_describe(
     parts, targets = held_out.parts, held_out.targets
     config = model.config
     describe_training(run, config)
-    if model.query_head is not None:
-        config.query_share, values = _best_share(parts, targets)
+    if model.query_head is not None:  # the share that ranks held-out rows best
+        values = {
+            share: macro_map(average_precision(joined_logits(parts, share), targets))
+            for share in _QUERY_SHARES
+        }
+        config.query_share = max(values, key=lambda share: np.nan_to_num(values[share]))
         shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
         report(f"macro mAP by share of the direct path: {shown}")
-    logits = (1 - config.query_share) * parts[0] + config.query_share * parts[1]
+    logits = joined_logits(parts, config.query_share)
     if run.task == "multi_label" or config.is_open:
         _calibrate(config, logits, targets)
     precision = average_precision(logits, targets)
@@ -288,18 +275,10 @@ def training_reference(
     if len(set(groups)) < 2:
         return None
     rows = spread_over_groups(groups, _MAX_ROWS, run.train.seed)
-    embeddings = []
-    model.train(mode=False)
-    loader = DataLoader(
-        rows_as_data(rows),
-        batch_size=run.train.batch_size,
-        num_workers=run.train.num_workers,
-        collate_fn=collate,
+    outputs = batch_outputs(
+        model, rows_as_data(rows), run.train.batch_size, num_workers=run.train.num_workers
     )
-    for batch in loader:
-        inputs = {name: value.to(model.device) for name, value in batch.items()}
-        with torch.inference_mode():
-            embeddings.append(clip_embeddings(model(**inputs)).cpu().numpy())
+    embeddings = np.concatenate([clip_embeddings(found).cpu().numpy() for found in outputs])
     return NoveltyReference.fit(
-        np.concatenate(embeddings), [videos[row] for row in rows], [groups[row] for row in rows]
+        embeddings, [videos[row] for row in rows], [groups[row] for row in rows]
     )

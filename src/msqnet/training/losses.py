@@ -73,12 +73,7 @@ def loss_options(function: LossFunction) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Training rows by label. Rows where a label is unknown count for neither.
-
-    Attributes:
-        positives: (K,) float64, rows that are known to show the label.
-        negatives: (K,) float64, rows that are known not to.
-    """
+    """Training rows that are known to show each label, and known not to: (K,) float64 each."""
 
     positives: Tensor
     negatives: Tensor
@@ -112,14 +107,14 @@ class LabelCounts:
     def effective_number_weight(self, beta: float) -> Tensor:
         """(K,) float32 weight of each label by the effective number of its rows.
 
-        w_k = (1 - beta) / (1 - beta^n_k), scaled to a mean of 1   (Cui et al. 2019,
-        arXiv:1901.05555)
+        w_k = (1 - beta) / (1 - beta^n_k), scaled to a mean of 1 (Cui et al. 2019, arXiv:1901.05555)
 
         A beta of 0 weighs all labels alike; towards 1 the weight goes to 1 / n_k. The paper weighs
         rows of one label each. With several labels in a row the weight is that of the label's own
         terms, positive and negative ones (as Huang et al. 2021, arXiv:2109.04712). Labels without a
         positive row have no effective number: they keep a weight of 1.
         """
+        check(0 <= beta < 1, f"loss class_balanced: beta {beta}: expected [0, 1)")
         has_rows = self.positives > 0
         weight = (1 - beta) / (1 - beta ** self.positives.clamp(min=1))
         mean = weight[has_rows].mean() if has_rows.any() else torch.ones(())
@@ -131,11 +126,8 @@ class ActionLoss:
 
     The decoder and the path straight from the video query are each trained to answer alone;
     otherwise the linear path, which fits a small training set at once, would leave the decoder
-    nothing to learn. Single-label losses take no notice of `TrainConfig.class_balance`.
-
-    Raises:
-        ConfigError: the loss is not for this task, does not have one of the options, or an option
-            is out of range.
+    nothing to learn. Single-label losses take no notice of `TrainConfig.class_balance`. A loss of
+    the other task, or an option that it lacks or that is out of range, is a `ConfigError`.
     """
 
     def __init__(
@@ -157,13 +149,8 @@ class ActionLoss:
     ) -> Tensor:
         """Sum of the known terms / their number in the global batch; () float32, 0 without any.
 
-        Args:
-            logits: (B, K) float.
-            targets: (B, K) float: 1, 0, or -100 where nothing is known.
-            num_known: what to divide by; by default the known terms of these targets.
-
-        Raises:
-            ShapeError: logits and targets of other shapes.
+        Logits and targets are (B, K) float, the latter 1, 0, or -100 where nothing is known; other
+        shapes are a `ShapeError`. By default the known terms of these targets divide.
         """
         if logits.shape != targets.shape:
             raise ShapeError(
@@ -261,10 +248,7 @@ def focal_loss(
 def single_label_focal_loss(
     logits: Tensor, targets: Tensor, counts: LabelCounts, *, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss over a softmax; it has no alpha, as it has no positives and negatives to weigh.
-
-    -(1 - p_y)^gamma log p_y, with ``gamma`` as in `focal_loss`.
-    """
+    """Focal loss over a softmax, -(1 - p_y)^gamma log p_y, without positives for alpha to weigh."""
     check(gamma >= 0, f"loss focal: gamma {gamma}: expected 0 or more")
     logits = _among_known(logits.float(), targets)
     column = label_columns(targets).clamp(min=0)[:, None]  # (B,) -> (B, 1)
@@ -311,7 +295,6 @@ def class_balanced_loss(
     logits: Tensor, targets: Tensor, counts: LabelCounts, *, beta: float = 0.9999
 ) -> Tensor:
     """Binary cross-entropy whose labels weigh `LabelCounts.effective_number_weight`."""
-    check(0 <= beta < 1, f"loss class_balanced: beta {beta}: expected [0, 1)")
     weight = counts.effective_number_weight(beta).to(logits.device)
     return _binary_terms(logits.float(), targets, weight=weight)
 
@@ -321,7 +304,6 @@ def single_label_class_balanced_loss(
     logits: Tensor, targets: Tensor, counts: LabelCounts, *, beta: float = 0.9999
 ) -> Tensor:
     """Cross-entropy whose rows weigh `LabelCounts.effective_number_weight` of their label."""
-    check(0 <= beta < 1, f"loss class_balanced: beta {beta}: expected [0, 1)")
     weight = counts.effective_number_weight(beta).to(logits.device)
     return _softmax_terms(logits.float(), targets, weight)
 
@@ -395,13 +377,8 @@ def _binary_terms(
 
 
 def _softmax_terms(logits: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-    return F.cross_entropy(
-        _among_known(logits, targets),
-        label_columns(targets),
-        weight=weight,
-        ignore_index=UNKNOWN,
-        reduction="none",
-    )
+    known, columns = _among_known(logits, targets), label_columns(targets)
+    return F.cross_entropy(known, columns, weight, ignore_index=UNKNOWN, reduction="none")
 
 
 def _log_probabilities(logits: Tensor, is_positive: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ and writes, into a folder that all of them see.
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -44,8 +45,7 @@ class Processes:
     def current(cls) -> Processes:
         """This process as the environment describes it; joins the others where there are any.
 
-        Raises:
-            ConfigError: started in a way that is not data parallel.
+        A start in a way that is not data parallel is a `ConfigError`.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count <= 1:
@@ -141,45 +141,55 @@ class PaddedSampler(Sampler[int]):
             yield self._num_rows + number
 
 
-class FewRowsSampler(Sampler[int]):
-    """``num_draws`` rows, drawn anew for every epoch, as in the paper's released code.
+class _EpochSampler(Sampler[int]):
+    """``num_draws`` rows in each epoch, drawn as a function of (seed, epoch) alone.
 
-    A function of (seed, epoch) alone, as `ClassAwareSampler` is. No row comes twice in an epoch
-    before every row has come once.
+    So each rank makes the same list and takes its own batches of it, and a run that goes on in the
+    middle of an epoch skips what it has seen. Set `epoch` before each pass.
     """
 
-    def __init__(self, num_rows: int, num_draws: int, *, seed: int):
+    def __init__(self, num_draws: int, seed: int):
         self.seed = seed
         self.epoch = 0
-        self._num_rows = num_rows
         self._num_draws = num_draws
 
     def __len__(self) -> int:
         return self._num_draws
 
     def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        left = self._num_draws
-        while left > 0:
-            yield from rng.permutation(self._num_rows)[:left].tolist()
-            left -= self._num_rows
+        yield from self._drawn(np.random.default_rng([self.seed, self.epoch])).tolist()
+
+    @abstractmethod
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """(num_draws,) int."""
 
 
-class ClassAwareSampler(Sampler[int]):
+class FewRowsSampler(_EpochSampler):
+    """``num_draws`` rows, drawn anew for every epoch, as in the paper's released code.
+
+    No row comes twice in an epoch before every row has come once.
+    """
+
+    def __init__(self, num_rows: int, num_draws: int, *, seed: int):
+        super().__init__(num_draws, seed)
+        self._num_rows = num_rows
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        num_passes = -(-self._num_draws // self._num_rows)
+        passes = [rng.permutation(self._num_rows) for _ in range(num_passes)]
+        return np.concatenate(passes)[: self._num_draws]
+
+
+class ClassAwareSampler(_EpochSampler):
     """Each draw takes a label, all alike, then one of its rows, all alike.
 
     After Shen et al. 2016 (arXiv:1512.05830), where the lists of labels and rows are shuffled and
     gone through; here draws are independent. Rows that are known to lack some labels and show none
     are one more label; rows of which nothing is known teach nothing and are left out. A row of
-    several labels comes up through each of them.
+    several labels comes up through each of them. (V, K) targets without any are a `DatasetError`.
 
     An epoch has as many draws as there are rows, so rows of frequent labels are left out of some
-    epochs and those of rare ones repeated. The draws are a function of (seed, epoch): each rank
-    makes the same list and takes its own batches of it, and a run that goes on in the middle of an
-    epoch skips what it has seen. Set `epoch` before each pass.
-
-    Raises:
-        DatasetError: no row of the (V, K) targets has a label.
+    epochs and those of rare ones repeated.
     """
 
     def __init__(self, targets: np.ndarray, *, seed: int):
@@ -192,18 +202,13 @@ class ClassAwareSampler(Sampler[int]):
         has_none = (targets == 0).any(axis=1) & ~is_positive.any(axis=1)
         classes = np.column_stack([is_positive, has_none])  # (V, K + 1)
         sizes = classes.sum(axis=0)
-        self.seed = seed
-        self.epoch = 0
-        self._num_rows = len(targets)
+        super().__init__(len(targets), seed)
         self._sizes = sizes[sizes > 0]
         self._ends = np.cumsum(self._sizes)
         self._rows = np.nonzero(classes.T)[1]  # rows of the first label, then of the second, ...
 
-    def __len__(self) -> int:
-        return self._num_rows
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, self.epoch])
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
         label = rng.integers(len(self._sizes), size=len(self))
         place = rng.integers(self._sizes[label])
-        yield from self._rows[self._ends[label] - self._sizes[label] + place].tolist()
+        rows: np.ndarray = self._rows[self._ends[label] - self._sizes[label] + place]
+        return rows

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from msqnet.errors import ConfigError
-from msqnet.metrics.average_precision import average_precision, known_cells, macro_map
+from msqnet.metrics.average_precision import known_cells, label_average_precisions, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
 from msqnet.training.features import FeatureDataset, collate
@@ -216,8 +216,7 @@ def parameter_groups(
 def freeze(model: MSQNet, finetune: str) -> None:
     """Mark what is trained, as `TrainConfig.finetune` says.
 
-    Raises:
-        ConfigError: "after_trunk" for an encoder without a backbone of its own.
+    "after_trunk" for an encoder without a backbone of its own is a `ConfigError`.
     """
     if finetune == "decoder":
         model.video_encoder.requires_grad_(False)
@@ -246,16 +245,9 @@ def training_arguments(
 ) -> TrainingArguments:
     """Translate our settings to those of the Trainer.
 
-    Args:
-        config: how to train.
-        folder: of checkpoints and events.
-        best_by: the metric of `validation_metrics` that chooses the best epoch; None without
-            validation.
-        num_workers: decoding processes.
-        is_joined: whether this process has joined others that train the same model.
-
-    Raises:
-        ConfigError: a precision that the device lacks.
+    ``folder`` takes checkpoints and events; ``best_by`` is the metric of `validation_metrics` that
+    chooses the best epoch, None without validation. ``is_joined`` says that this process has joined
+    others that train the same model. A precision that the device lacks is a `ConfigError`.
     """
     validates, has_gpu = best_by is not None, torch.cuda.is_available()
     if config.precision == "bf16" and not _device_has_bf16():
@@ -306,16 +298,13 @@ def training_arguments(
 def validation_metrics(prediction: EvalPrediction, *, task: str) -> dict[str, float]:
     """The metric that chooses the best epoch, by its name; 0 where nothing can be scored.
 
-    Args:
-        prediction: logits (V, K), and targets (V, K) of 1, 0 and -100.
-        task: "multi_label" for macro mAP, or "single_label" for top-1 accuracy.
+    ``prediction`` holds logits (V, K), and targets (V, K) of 1, 0 and -100.
     """
-    logits = np.asarray(prediction.predictions)
-    targets = np.asarray(prediction.label_ids)
+    cells = known_cells(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
     if task == "single_label":
-        value = float(top_k_accuracy(known_cells(logits, targets), 1)[0])
+        value = float(top_k_accuracy(cells, 1)[0])
     else:
-        value = macro_map(average_precision(logits, targets))
+        value = macro_map(label_average_precisions(cells)[0])
     return {_BEST_BY[task]: 0.0 if np.isnan(value) else value}
 
 
@@ -350,8 +339,6 @@ def run_trainer(
     Args:
         model: with validation data it ends as its best epoch.
         train_data: has an ``epoch`` attribute that is set before each pass.
-        validation_data: or None.
-        config: how to train.
         folder: checkpoints and events go there.
         targets: (V, K) of 1, 0 and -100, the labels of ``train_data``.
         processes: those that train together; each takes ``config.batch_size`` rows of a batch.
@@ -406,19 +393,26 @@ def run_trainer(
     return trainer
 
 
-@torch.inference_mode()
-def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -> np.ndarray:
-    """Logits of the two parts of a model.
-
-    Returns:
-        (2, N, K) float32: from the decoder and straight from the video query, in the order of the
-        data; without a path from the query to the scores both are the decoder's.
-    """
+def batch_outputs(
+    model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int, *, num_workers: int = 0
+) -> Iterator[Any]:
+    """`MSQNetOutput` of a model in eval mode, batch by batch in the order of the data."""
     model.train(mode=False)
+    loader = DataLoader(data, batch_size, num_workers=num_workers, collate_fn=collate)
+    for batch in loader:
+        with torch.inference_mode():
+            outputs = model(**{name: value.to(model.device) for name, value in batch.items()})
+        yield outputs
+
+
+def part_logits(model: MSQNet, data: Dataset[dict[str, Any]], batch_size: int) -> np.ndarray:
+    """Logits of the two parts of a model, (2, N, K) float32, in the order of the data.
+
+    The first are from the decoder, the second straight from the video query; without a path from
+    the query to the scores both are the decoder's.
+    """
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for batch in DataLoader(data, batch_size=batch_size, collate_fn=collate):
-        inputs = {name: value.to(model.device) for name, value in batch.items()}
-        outputs = model(**inputs)
+    for outputs in batch_outputs(model, data, batch_size):
         decoder = outputs.decoder_logits.float().cpu()
         query = outputs.query_logits
         parts.append((decoder, decoder if query is None else query.float().cpu()))

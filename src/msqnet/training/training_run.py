@@ -38,7 +38,6 @@ class Run:
 
     Attributes:
         table: the training rows, all readable.
-        labels: columns of the model.
         task: "multi_label" or "single_label".
         init_from: model folder to start from, or None.
         provenance: goes into the model's configuration.
@@ -95,10 +94,9 @@ def rows_digest(table: ClipTable) -> str:
 
 
 def claim_folder(run: Run, *, resume: bool) -> None:
-    """Write ``run.yaml``; refuse a folder that holds another run.
+    """Write ``run.yaml``.
 
-    Raises:
-        ConfigError: the folder holds a run and ``resume`` is off, or a run with other settings.
+    A `ConfigError` where the folder holds a run and ``resume`` is off, or one of other settings.
     """
     path = run.folder / "run.yaml"
     settings = yaml.safe_dump(settings_of(run), sort_keys=False)
@@ -192,8 +190,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def variant(arch: ArchConfig, name: str) -> ArchConfig:
     """The settings of one of `VARIANTS`, from those of the full model.
 
-    Raises:
-        ConfigError: no such variant, or settings that lack what a variant takes away.
+    No such variant, or settings that lack what a variant takes away, are a `ConfigError`.
     """
     if name not in VARIANTS:
         raise ConfigError(f"no variant {name!r}; known are: {', '.join(VARIANTS)}")

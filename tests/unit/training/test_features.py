@@ -415,11 +415,11 @@ def test_finished_folder_serves_those_who_may_only_read_it(
                 path.chmod(0o755)
 
 
-TARGETS = [torch.tensor([float(row), 1.0]) for row in range(NUM_ROWS)]
+TARGETS = torch.tensor([[float(row), 1.0] for row in range(NUM_ROWS)])
 
 
 def test_batch_comes_whole_and_with_its_targets(finished: FeatureStore) -> None:
-    data = FeatureDataset(finished, np.array([2, 0]), [TARGETS[2], TARGETS[0]])
+    data = FeatureDataset(finished, np.array([2, 0]), TARGETS[[2, 0]])
     loader = torch.utils.data.DataLoader(data, batch_size=2, collate_fn=collate)
     (batch,) = loader
     assert batch["labels"][:, 0].tolist() == [2.0, 0.0]

@@ -13,7 +13,6 @@ from msqnet.training.fitted_parts import (
     balanced_weights,
     fit_linear,
     fit_query_head,
-    normalization,
     normalize_query,
 )
 from msqnet.training.losses import UNKNOWN
@@ -79,10 +78,12 @@ def test_balanced_weights_equal_numbers_worked_by_hand() -> None:
 
 
 def test_constant_features_are_not_divided_by_zero() -> None:
-    queries = torch.tensor([[1.0, 7.0], [3.0, 7.0]])
-    mean, deviation = normalization(queries)
-    assert torch.equal(mean, torch.tensor([2.0, 7.0]))
-    assert torch.equal(deviation, torch.tensor([1.0, 1.0]))
+    model = tiny_model("lite")
+    queries = torch.full((2, 7680), 7.0)
+    queries[:, 0] = torch.tensor([1.0, 3.0])
+    normalize_query(model, queries)
+    assert model.query_mean[:2].tolist() == [2.0, 7.0]
+    assert model.query_std[:2].tolist() == [1.0, 1.0]
 
 
 def test_rows_that_do_not_fit_are_refused() -> None:
