@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from msqnet.data.records import ClipTable, Record
 from msqnet.evaluation.by_protocol import video_truth
-from msqnet.evaluation.whole_videos import VideoRows, annotated_spans
+from msqnet.evaluation.whole_videos import annotated_spans
 from msqnet.formats.annotations import Event
 from msqnet.formats.clip_table import ClipRows, rows_of
 from msqnet.intervals import (
@@ -82,7 +82,7 @@ def test_rows_half_a_millisecond_apart_are_one_for_every_reader_of_them(tmp_path
 
     [video] = ClipRows(records, labels).annotations().videos
     truths, unknown = video_truth(path.name, list(records), labels, 2.0, scored={"a"})
-    rows = VideoRows.gather(ClipTable(tmp_path / "clips.csv", records), labels, 2.0)
+    rows = ClipTable(tmp_path / "clips.csv", records)
     [again] = rows_of(video, frozenset(labels))
 
     assert video.events == (Event("a", 0.0, 2.0),)

@@ -64,11 +64,7 @@ _NOT_IN_MODEL = (
 
 
 def missing_labels(table: ClipTable, backend: Backend, *, strict: bool) -> dict[str, str]:
-    """Labels of the table that the model lacks, with the reason.
-
-    Raises:
-        VocabularyError: with ``strict``, where there are any.
-    """
+    """Labels of the table that the model lacks, with the reason; an error if ``strict``."""
     missing = [name for name in table.label_names() if name not in backend.labels]
     if missing and strict:
         raise VocabularyError(
@@ -91,15 +87,10 @@ def evaluate_protocol(
 ) -> tuple[EvaluationResult, EvaluationRows]:
     """Evaluate a model on a table by a protocol, except `timeline`, see `evaluate_timelines`.
 
-    Args:
-        table: the rows.
-        predictor: the model with its windows.
-        protocol: of `msqnet.evaluation.protocols.PROTOCOLS`.
-        views: instead of the protocol's own, where its scores are not over time.
-        batch_size: clips at a time; changes no metric.
-        strict_labels: a label that the model lacks is an error.
-        num_bootstrap: resamples for the intervals.
-        progress: called with (rows or videos done, rows or videos in all).
+    ``views`` stand in for the protocol's own, where its scores are not over time. With
+    ``strict_labels`` a label that the model lacks is an error. ``batch_size`` changes no metric,
+    ``num_bootstrap`` are the resamples for the intervals, and ``progress`` is called with (rows or
+    videos done, rows or videos in all).
 
     Returns:
         The metrics with ``protocol`` among them, and the scores behind them.
@@ -230,8 +221,8 @@ def evaluate_timelines(
     by_name = rows_by_video(table)
     not_scored = missing_labels(table, predictor.backend, strict=strict_labels)
     labels = predictor.backend.labels
-    counts = predictor.backend.train_positive_windows
-    trained = [name for name, n in zip(labels, counts or [1] * len(labels), strict=True) if n]
+    counts = predictor.backend.train_positive_windows or [1] * len(labels)
+    trained = [name for name, count in zip(labels, counts, strict=True) if count]
     scores, targets, results = [], [], []
     predicted: list[TimedLabel] = []
     truths: list[TimedLabel] = []

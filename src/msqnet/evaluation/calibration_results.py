@@ -66,12 +66,7 @@ _FEW_GROUPS = 10
 class CalibrationResult:
     """A calibration with every metric of it; None where a metric is not defined.
 
-    Attributes:
-        calibration: what to store.
-        summary: plain values for `calibration.json`.
-        per_label: one entry per label.
-        before: scores of the model as it was, in bins.
-        after: held-out scores, in bins.
+    ``before`` are scores of the model as it was, ``after`` held-out scores.
     """
 
     calibration: Calibration
@@ -97,8 +92,7 @@ def calibration_rows(
 ) -> CalibrationRows:
     """V rows of a table with (V, K) float64 logits, and their folds.
 
-    Raises:
-        DatasetError: all rows are of one group, so that nothing can be held out.
+    Rows of one group alone are a `DatasetError`, as nothing can be held out.
     """
     groups = table.group_ids()
     num_groups = len(set(groups))
@@ -117,16 +111,10 @@ def calibration_rows(
 def calibrate_rows(
     rows: CalibrationRows, now: Calibration, config: CalibrationConfig
 ) -> CalibrationResult:
-    """Fit on all rows, and measure by cross-validation.
+    """Fit on all rows around what the model stores (``now``), and measure by cross-validation.
 
-    Args:
-        rows: rows that the model was not fitted on.
-        now: the calibration that the model stores.
-        config: how to fit.
-
-    Raises:
-        ConfigError: a method that the model cannot be given.
-        DatasetError: no label has enough known rows.
+    A method that the model cannot be given is a `ConfigError`; a `DatasetError` where no label has
+    enough known rows.
     """
     method = method_for(now.kind, config)
     kept = enough_rows(rows, config)
@@ -136,7 +124,7 @@ def calibrate_rows(
         raise DatasetError(
             f"no label can be calibrated ({listed}); add annotated rows, or lower --min-windows"
         )
-    new, has_threshold = fit(rows, now, is_chosen, config)
+    new, has_threshold = fit(rows.logits, rows.targets, now, is_chosen, config)
     for label in np.flatnonzero(is_chosen & ~has_threshold):
         kept[rows.labels[label]] = (
             f"no threshold reaches a precision of {config.wanted_precision:g}: it decides as before"
@@ -176,10 +164,9 @@ Sides = dict[str, tuple[FloatArray, FloatArray]]
 """Scores (V, K) and thresholds (V, K) ``before`` and ``after``."""
 
 
-def _margins(side: tuple[FloatArray, FloatArray], targets: FloatArray) -> KnownCells:
+def _decisions(rows: CalibrationRows, sides: Sides) -> list[KnownCells]:
     """Scores less thresholds, which may differ from row to row: 0 decides."""
-    scores, thresholds = side
-    return known_cells(scores - thresholds, targets)
+    return [known_cells(scores - limits, rows.targets) for scores, limits in sides.values()]
 
 
 def _overall(
@@ -192,7 +179,7 @@ def _overall(
         )
         for scores, _ in sides.values()
     ]
-    decisions = [_margins(side, rows.targets) for side in sides.values()]
+    decisions = _decisions(rows, sides)
 
     def metrics(weights: FloatArray) -> FloatArray:
         """(R, V) to (R, 3 metrics * before, after, difference)."""
@@ -228,7 +215,7 @@ def _per_label(
         label_calibration_errors(scores, rows.targets, num_bins=config.num_bins)
         for scores, _ in sides.values()
     ]
-    counts = [confusion_counts(_margins(side, rows.targets), 0.0) for side in sides.values()]
+    counts = [confusion_counts(margins, 0.0) for margins in _decisions(rows, sides)]
     hits = counts[1].true_positives[0]
     named, present = (
         np.where(total > 0, total, np.nan)

@@ -37,7 +37,6 @@ class Protocol:
     """How a model is evaluated.
 
     Attributes:
-        name: Its name.
         what: Description in one sentence.
         headline: Key in `metrics.json` of the metric that counts.
         beside: Keys of metrics that should be read with it.
@@ -67,8 +66,7 @@ class Protocol:
     def views_with(self, choice: ViewChoice | None) -> ViewConfig | None:
         """The protocol's views, or what was asked for instead; None where there are none.
 
-        Raises:
-            ConfigError: views that have no meaning under this protocol.
+        Views that have no meaning under this protocol are a `ConfigError`.
         """
         choice = choice or ViewChoice()
         if self.views is not None and self.unit in ("rows", "videos"):

@@ -40,13 +40,7 @@ _SMALLEST_SHARE = 1e-12
 
 @dataclass(frozen=True)
 class Calibration:
-    """From logits to scores, and from scores to decisions.
-
-    Attributes:
-        scaling: of K labels.
-        thresholds: (K,) float64.
-        kind: how scores are made.
-    """
+    """From logits to scores of K labels, and by (K,) float64 thresholds to decisions."""
 
     scaling: PlattScaling
     thresholds: FloatArray
@@ -64,13 +58,9 @@ class Calibration:
         thresholds = np.asarray(config.thresholds, dtype=np.float64)
         return cls(PlattScaling(scale, bias), thresholds, kind)
 
-    def calibrated_logits(self, logits: FloatArray) -> FloatArray:
-        """(V, K): scale * logit + bias."""
-        return np.asarray(logits * self.scaling.scale + self.scaling.bias)
-
     def scores(self, logits: FloatArray) -> FloatArray:
         """(V, K) float64 in [0, 1]."""
-        values = self.calibrated_logits(logits)
+        values = self.scaling.calibrated(logits)
         return softmax(values) if self.kind == "softmax" else sigmoid(values)
 
     def carried_thresholds(self, new: Calibration) -> FloatArray:
@@ -110,11 +100,7 @@ class CalibrationRows:
 
 
 def method_for(kind: Kind, config: CalibrationConfig) -> Literal["platt", "temperature"]:
-    """The method asked for, or the one that fits the model.
-
-    Raises:
-        ConfigError: a bias for each label of a softmax.
-    """
+    """The method asked for, or the one that fits the model; no bias for each label of a softmax."""
     if kind == "softmax" and config.method == "platt":
         raise ConfigError(
             "method platt: this model has exactly one label at a time (softmax), where a bias for "
@@ -147,7 +133,11 @@ def enough_rows(rows: CalibrationRows, config: CalibrationConfig) -> dict[str, s
 
 
 def fit(
-    rows: CalibrationRows, now: Calibration, is_chosen: BoolArray, config: CalibrationConfig
+    logits: FloatArray,
+    targets: FloatArray,
+    now: Calibration,
+    is_chosen: BoolArray,
+    config: CalibrationConfig,
 ) -> tuple[Calibration, BoolArray]:
     """Fit scaling and thresholds of the labels that (K,) ``is_chosen`` marks.
 
@@ -155,11 +145,11 @@ def fit(
         The new calibration, and (K,) bool, labels whose threshold was fitted. A label that is not
         chosen, or of which no positive or no negative is known here, keeps what it had.
     """
-    targets = np.where(is_chosen, rows.targets, UNKNOWN)
+    targets = np.where(is_chosen, targets, UNKNOWN)
     method = method_for(now.kind, config)
-    new = replace(now, scaling=_fit_scaling(rows.logits, targets, now, method))
+    new = replace(now, scaling=_fit_scaling(logits, targets, now, method))
     thresholds = best_thresholds(
-        new.scores(rows.logits),
+        new.scores(logits),
         targets,
         rule=config.thresholds,
         min_precision=config.wanted_precision,
@@ -173,7 +163,7 @@ def _fit_scaling(
     logits: FloatArray, targets: FloatArray, now: Calibration, method: str
 ) -> PlattScaling:
     num_labels = logits.shape[1]
-    calibrated = now.calibrated_logits(logits)
+    calibrated = now.scaling.calibrated(logits)
     if now.kind == "softmax":
         factor = fit_softmax_temperature(calibrated, targets)
         return now.scaling.then(PlattScaling(np.full(num_labels, factor), np.zeros(num_labels)))
@@ -197,23 +187,14 @@ def cross_validated(
     """Score every row by a calibration that was fitted on other groups.
 
     A label of which no positive or no negative is known in the other groups keeps what the model
-    stores; so does one that (K,) ``is_chosen`` does not mark.
-
-    Returns:
-        Scores and thresholds of each row, (V, K) float64 each.
+    stores; so does one that (K,) ``is_chosen`` does not mark. Scores and thresholds of each row are
+    (V, K) float64 each.
     """
     scores = now.scores(rows.logits)
     thresholds = np.tile(now.thresholds, (len(scores), 1))
     for fold in np.unique(rows.folds):
-        inside, outside = rows.folds == fold, np.flatnonzero(rows.folds != fold)
-        others = replace(
-            rows,
-            logits=rows.logits[outside],
-            targets=rows.targets[outside],
-            groups=[rows.groups[row] for row in outside.tolist()],
-            folds=rows.folds[outside],
-        )
-        found, _ = fit(others, now, is_chosen, config)
+        inside = rows.folds == fold
+        found, _ = fit(rows.logits[~inside], rows.targets[~inside], now, is_chosen, config)
         scores[inside] = found.scores(rows.logits[inside])
         thresholds[inside] = found.thresholds
     return scores, thresholds

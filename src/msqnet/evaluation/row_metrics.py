@@ -21,7 +21,6 @@ from msqnet.metrics.average_precision import (
     macro_map,
     mean_over_labels,
     reference_micro_ap,
-    weighted_map,
 )
 from msqnet.metrics.bootstrap import NUM_RESAMPLES, bootstrap
 from msqnet.metrics.calibration import expected_calibration_error
@@ -86,9 +85,7 @@ DEFINITIONS: dict[str, str] = {
 class EvaluationResult:
     """All metrics of a model on one set of rows; None where a metric is not defined.
 
-    Attributes:
-        metrics: plain values for `metrics.json`.
-        per_label: one row per label for `per_label.csv`.
+    ``metrics`` are the plain values of `metrics.json`, ``per_label`` the rows of `per_label.csv`.
     """
 
     metrics: dict[str, Any]
@@ -141,9 +138,6 @@ def evaluate_rows(
         num_bootstrap: resamples for the intervals; 0 for none.
         seed: of the bootstrap.
         labels_not_in_model: labels of the table that the model lacks, with the reason; only listed.
-
-    Raises:
-        ShapeError: parts that do not fit together, or a target that is not 1, 0 or -100.
     """
     scored = _Evaluation(rows, thresholds, train_positive_windows, train_negative_windows)
     estimate, low, high = bootstrap(
@@ -250,7 +244,7 @@ class _Evaluation:
             mean_over_labels(ap, self.is_well_supported),
             *(mean_over_labels(values, headline) for values in within),
             self.trained.ranked_together().average_precision(weights),
-            weighted_map(ap, weights @ cells.is_positive, headline),
+            mean_over_labels(ap, headline, weights @ cells.is_positive),
             mean_over_labels(counts.f1_per_label(), headline),
             counts.f1_micro(self.is_trained),
             *subset_accuracy(self.trained, self.thresholds[self.is_trained], weights),
@@ -264,22 +258,19 @@ class _Evaluation:
         scores = np.asarray(self.rows.scores)[:, self.is_trained]
         targets = np.asarray(self.rows.targets)[:, self.is_trained]
         accuracy, all_negative = label_accuracy(self.trained)
+        # Headline labels in thirds by training windows; none without those counts.
+        ap = label_average_precisions(self.cells)[0]
+        labels = np.flatnonzero(self.is_headline & ~np.isnan(self.train_positives))
+        labels = labels[np.argsort(-self.train_positives[labels], kind="stable")]
+        thirds = zip(("head", "middle", "tail"), np.array_split(labels, 3), strict=True)
         return {
             "reference_micro_ap": reference_micro_ap(scores, targets, REFERENCE_BATCH_SIZE),
             "reference_batch_size": REFERENCE_BATCH_SIZE,
-            **self._thirds_by_frequency(),
+            **{f"{name}_macro_map": macro_map(ap[third]) for name, third in thirds},
             "label_accuracy": accuracy,
             "all_negative_label_accuracy": all_negative,
             "expected_calibration_error": expected_calibration_error(scores, targets),
         }
-
-    def _thirds_by_frequency(self) -> dict[str, float]:
-        """Macro mAP of headline labels in thirds by training windows; NaN without those counts."""
-        ap = label_average_precisions(self.cells)[0]
-        labels = np.flatnonzero(self.is_headline & ~np.isnan(self.train_positives))
-        labels = labels[np.argsort(-self.train_positives[labels], kind="stable")]
-        parts = zip(("head", "middle", "tail"), np.array_split(labels, 3), strict=True)
-        return {f"{name}_macro_map": macro_map(ap[part]) for name, part in parts}
 
     def counts(self) -> dict[str, Any]:
         """Numbers of windows, clips, groups and labels."""

@@ -40,9 +40,6 @@ class EvaluationRows:
         table: V rows: the video of each window, its times, group, source and actor. Rows of one
             video are windows of one clip; a point in time ends where it starts.
         notes: for the reader, such as what was left out.
-
-    Raises:
-        ShapeError: the parts do not fit together.
     """
 
     labels: LabelSet
@@ -107,7 +104,7 @@ def write_score_tables(folder: Path, rows: EvaluationRows, protocol: dict[str, A
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """Scores of evaluated rows from the files of `write_score_tables`. Axes: V rows, K labels.
+    """Scores of evaluated rows from the files of `write_score_tables`.
 
     Attributes:
         labels: the K labels in the order of the columns.
@@ -116,8 +113,7 @@ class ScoreTables:
         start_seconds: (V,) float64; NaN is the start of the video.
         end_seconds: (V,) float64; NaN is the end of the video.
         scores: (V, K) float64 in [0, 1].
-        targets: (V, K) of 1, 0 and `UNKNOWN`; None where the folder does not hold them.
-        files: V files of videos; None where the folder does not hold them.
+        targets: (V, K) of 1, 0 and `UNKNOWN`; None, as `files`, where they are not stored.
     """
 
     labels: tuple[str, ...]
@@ -133,8 +129,7 @@ class ScoreTables:
 def read_score_tables(folder: Path) -> ScoreTables:
     """Read the files of `write_score_tables`; `targets.parquet` may be missing.
 
-    Raises:
-        DatasetError: a file is not of this kind, or they are not of the same evaluation.
+    A file of another kind, or two that are not of the same evaluation, are a `DatasetError`.
     """
     rows, labels, scores = _read(folder / SCORES_FILE, SCORE_COLUMNS)
     targets, files = None, None

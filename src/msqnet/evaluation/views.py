@@ -35,8 +35,6 @@ from msqnet.video.transforms import evaluation_clip, resize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from torch import Tensor
-
     from msqnet.config import ClipConfig
     from msqnet.data.records import ClipTable, Record
     from msqnet.inference.backends import Backend
@@ -45,11 +43,7 @@ if TYPE_CHECKING:
 
 
 def check_views(views: ViewConfig, config: ClipConfig) -> None:
-    """Refuse views that a model cannot be given.
-
-    Raises:
-        ConfigError: 3 crops for a model that sees the whole frame anyway.
-    """
+    """Refuse 3 crops for a model that sees the whole frame anyway, with a `ConfigError`."""
     if views.crops == 1:
         return
     if config.resize == "stretch":
@@ -67,9 +61,7 @@ def check_views(views: ViewConfig, config: ClipConfig) -> None:
 def read_views(record: Record, config: ClipConfig, num_clips: int) -> list[Frames]:
     """The T frames of every temporal view of a row, in order of time; decoded once.
 
-    Raises:
-        VideoError: the video cannot be read.
-        DatasetError: the row starts after the end of the video.
+    Errors are those of `read_window`.
     """
     # The centres of n T segments are the times of all views, one view after the other in turns.
     dense = read_window(record, replace(config, num_frames=config.num_frames * num_clips))
@@ -83,28 +75,17 @@ def view_clips(frames: Frames, config: ClipConfig, crops: int) -> list[Clip]:
     """The spatial views of one temporal view, from left to right or from top to bottom."""
     if crops == 1:
         return [evaluation_clip(frames, config)]
-    return [
-        Clip(square.contiguous(), None, WHOLE_FRAME, frames.pts_seconds)
-        for square in _three_squares(frames.pixels, config)
-    ]
-
-
-def _three_squares(pixels: Tensor, config: ClipConfig) -> list[Tensor]:
-    """Both ends and the centre of the long side: each (T, 3, S, S)."""
-    height, width = pixels.shape[-2:]
+    height, width = frames.pixels.shape[-2:]
     scale = config.short_side_pixels / min(height, width)
-    pixels = resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
+    pixels = resize(frames.pixels, max(round(height * scale), 1), max(round(width * scale), 1))
     side = config.size_pixels
     down, right = pixels.shape[-2] - side, pixels.shape[-1] - side
-    tops, lefts = (down // 2,) * 3, (right // 2,) * 3
+    # Both ends and the centre of the long side.
+    places = [(down // 2, left) for left in (0, right // 2, right)]
     if height > width:
-        tops = (0, down // 2, down)
-    else:
-        lefts = (0, right // 2, right)
-    return [
-        pixels[..., top : top + side, left : left + side]
-        for top, left in zip(tops, lefts, strict=True)
-    ]
+        places = [(top, right // 2) for top in (0, down // 2, down)]
+    squares = [pixels[..., top : top + side, left : left + side] for top, left in places]
+    return [Clip(square.contiguous(), None, WHOLE_FRAME, frames.pts_seconds) for square in squares]
 
 
 def score_rows(
@@ -172,15 +153,8 @@ def score_clips(
 def merge_views(scores: FloatArray, views: ViewConfig) -> FloatArray:
     """Scores of rows from those of their views, label by label; of one view, exactly its scores.
 
-    Args:
-        scores: (V * num_views, K) float32, the views of a row one below the other.
-        views: how many there are and how they become one.
-
-    Returns:
-        (V, K) float32.
-
-    Raises:
-        ShapeError: a number of scores that is no multiple of the number of views.
+    (V * num_views, K) float32, the views of a row one below the other, to (V, K) float32; a
+    `ShapeError` for another number of scores.
     """
     if len(scores) % views.num_views:
         raise ShapeError(f"{len(scores)} scores are not {views.num_views} for each row")
@@ -201,14 +175,12 @@ def row_outputs(
     """Outputs of a model for every row before calibration, one view per row.
 
     The model is prepared for inference. The batch size changes nothing but rounding; ``progress``
-    is called with (rows done, rows in all). Errors are those of `score_rows`.
+    is called with (rows done, rows in all). Errors are those of `score_rows`, and a `ConfigError`
+    for a device that cannot be used.
 
     Returns:
         Logits (V, K) float32, not calibrated, and embeddings (V, D) float32, see
         `msqnet.model.out_of_distribution.clip_embeddings`.
-
-    Raises:
-        ConfigError: the device cannot be used.
     """
     torch.nn.Module.to(model, resolve_device(device))
     model.prepare_for_inference()

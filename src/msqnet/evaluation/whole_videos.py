@@ -10,7 +10,7 @@ Axes: M points, R table rows of one video, T frames, K labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,49 +40,34 @@ NUM_POINTS = 25
 """Points a video of Charades' localisation protocol."""
 
 
-@dataclass(frozen=True)
-class VideoRows:
-    """The rows of one video with their times.
+def row_times(rows: ClipTable, duration_seconds: float) -> tuple[FloatArray, FloatArray]:
+    """Starts and ends of the rows of one video, (R,) float64 each; it may end before its rows."""
+    ends = [record.end_seconds for record in rows.records]
+    return (
+        np.array([record.start_seconds or 0.0 for record in rows.records]),
+        np.array([duration_seconds if end is None else end for end in ends]),
+    )
 
-    Attributes:
-        rows: at least one.
-        targets: (R, K) of 1, 0 and `UNKNOWN`.
-        starts_seconds: (R,) float64.
-        ends_seconds: (R,) float64; the end of the video where a row has none.
+
+def targets_at(
+    times_seconds: FloatArray,
+    rows: ClipTable,
+    labels: LabelSet,
+    duration_seconds: float,
+    *,
+    closed: bool,
+) -> FloatArray:
+    """(M,) times to (M, K) of 1, 0 and `UNKNOWN`: 1 where any row that covers a time shows it.
+
+    ``rows`` are those of one video; with ``closed`` a row holds at its end too.
     """
-
-    rows: ClipTable
-    targets: FloatArray
-    starts_seconds: FloatArray
-    ends_seconds: FloatArray
-
-    @classmethod
-    def gather(cls, rows: ClipTable, labels: LabelSet, duration_seconds: float) -> VideoRows:
-        """Rows of one video of that length, with their times filled in."""
-        ends = [record.end_seconds for record in rows.records]
-        return cls(
-            rows,
-            rows.targets(labels).astype(np.float64),
-            np.array([record.start_seconds or 0.0 for record in rows.records]),
-            np.array([duration_seconds if end is None else end for end in ends]),
-        )
-
-    @property
-    def first(self) -> Record:
-        """The first row, which stands for the video."""
-        return self.rows.records[0]
-
-    def targets_at(self, times_seconds: FloatArray, *, closed: bool) -> FloatArray:
-        """(M,) times to (M, K) of 1, 0 and `UNKNOWN`: 1 where any row that covers a time shows it.
-
-        With ``closed`` a row holds at its end too.
-        """
-        times = np.asarray(times_seconds)[:, None]  # (M, 1)
-        is_before_end = times <= self.ends_seconds if closed else times < self.ends_seconds
-        covers = ((self.starts_seconds <= times) & is_before_end).astype(np.float64)  # (M, R)
-        is_positive = covers @ (self.targets == 1) > 0
-        is_known = covers @ (self.targets != UNKNOWN) > 0
-        return np.where(is_positive, 1.0, np.where(is_known, 0.0, UNKNOWN))
+    times = np.asarray(times_seconds)[:, None]  # (M, 1)
+    starts, ends = row_times(rows, duration_seconds)
+    covers = (starts <= times) & ((times <= ends) if closed else (times < ends))  # (M, R)
+    targets = rows.targets(labels)  # (R, K)
+    is_positive = covers.astype(np.float64) @ (targets == 1) > 0
+    is_known = covers.astype(np.float64) @ (targets != UNKNOWN) > 0
+    return np.where(is_positive, 1.0, np.where(is_known, 0.0, UNKNOWN))
 
 
 def joined_targets(targets: ArrayLike) -> FloatArray:
@@ -107,10 +92,7 @@ def score_windows(
     """One score for each whole video: that of its windows, merged label by label.
 
     A label of any of a video's rows is one of the video's. ``progress`` is called with (videos
-    done, videos in all).
-
-    Raises:
-        VideoError: a video cannot be read as a whole.
+    done, videos in all). A video that cannot be read as a whole is a `VideoError`.
     """
     scores, targets, videos = [], [], []
     labels = predictor.backend.labels
@@ -139,27 +121,26 @@ def score_points(
         DatasetError: no row has times, or a point lies behind the end of its video.
         VideoError: a video cannot be read as a whole.
     """
-    needs_times(table, "rows that cut each video into pieces")
+    _check_times(table, "rows that cut each video into pieces")
     scores, targets, records = [], [], []
     labels = predictor.backend.labels
     for rows, result in _predicted(table, predictor, progress):
-        video = VideoRows.gather(rows, labels, result.duration_seconds)
-        points = point_times(float(video.ends_seconds.max()), num_points)
-        if points[-1] >= result.duration_seconds:
+        first, duration = rows.records[0], result.duration_seconds
+        end = float(row_times(rows, duration)[1].max())
+        points = point_times(end, num_points)
+        if points[-1] >= duration:
             raise DatasetError(
-                f"{video.first.path}: its rows end at {video.ends_seconds.max():g} s, but the "
-                f"video at {result.duration_seconds:g} s, before the last point; correct the "
-                "rows or the file"
+                f"{first.path}: its rows end at {end:g} s, but the video at {duration:g} s, before "
+                "the last point; correct the rows or the file"
             )
         scores.append(result.timeline.scores_at(points))
-        targets.append(video.targets_at(points, closed=True))
-        records += [replace(video.first, start_seconds=t, end_seconds=t) for t in points.tolist()]
+        targets.append(targets_at(points, rows, labels, duration, closed=True))
+        records += [replace(first, start_seconds=t, end_seconds=t) for t in points.tolist()]
     table = replace(table, records=tuple(records))
     return EvaluationRows(labels, np.concatenate(scores), np.concatenate(targets), table)
 
 
-def needs_times(table: ClipTable, what: str) -> None:
-    """Refuse a table without any start or end, with a `DatasetError`."""
+def _check_times(table: ClipTable, what: str) -> None:
     if all(r.start_seconds is None and r.end_seconds is None for r in table.records):
         raise DatasetError(
             f"{table.path}: no row has start or end; this protocol needs {what}, for instance "
@@ -184,9 +165,9 @@ def _predicted(
             progress(number, len(videos))
 
 
-def annotated_spans(video: VideoRows, duration_seconds: float) -> list[tuple[float, float]]:
+def annotated_spans(rows: ClipTable, duration_seconds: float) -> list[tuple[float, float]]:
     """Intervals in which some label is annotated, joined, in order, and cut off at the end."""
-    times = zip(video.rows.records, video.starts_seconds, video.ends_seconds, strict=True)
+    times = zip(rows.records, *row_times(rows, duration_seconds), strict=True)
     return union(
         (float(start), min(float(end), duration_seconds))
         for record, start, end in times
@@ -197,12 +178,8 @@ def annotated_spans(video: VideoRows, duration_seconds: float) -> list[tuple[flo
 def oracle_times(spans: list[tuple[float, float]], num_frames: int) -> FloatArray:
     """Centres of T equal segments of what is left when all but the spans is cut out.
 
-    Args:
-        spans: (start, end) in seconds, in order, without overlap; at least one.
-        num_frames: T.
-
-    Returns:
-        (T,) float64, rising, each inside of a span.
+    ``spans`` are at least one (start, end) in seconds, in order, without overlap; the times, (T,)
+    float64, rise, and each is inside of a span.
     """
     starts, ends = np.array(spans).T
     lengths = ends - starts
@@ -229,7 +206,7 @@ def score_oracle(
         DatasetError: no row has times, or no video an action.
         VideoError: a video cannot be read.
     """
-    needs_times(table, "annotated actions with start and end")
+    _check_times(table, "annotated actions with start and end")
     videos = rows_by_video(table).values()
     shown = [rows for rows in videos if any(record.labels for record in rows.records)]
     if not shown:
@@ -262,8 +239,7 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
     path = rows.records[0].path
     with open_video(path, short_side_pixels=config.decode_short_side_pixels) as source:
         duration = source.duration_seconds
-        video = VideoRows.gather(rows, backend.labels, duration)
-        spans = annotated_spans(video, duration)
+        spans = annotated_spans(rows, duration)
         if not spans:
             raise DatasetError(
                 f"{path}: every annotated action starts after the end of the video at "
@@ -271,5 +247,5 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
             )
         times = oracle_times(spans, config.num_frames)
         frames = source.frames_at(times.tolist())
-    targets = joined_targets(video.targets_at(times, closed=False))
-    return evaluation_clip(frames, config), times, targets
+    targets = targets_at(times, rows, backend.labels, duration, closed=False)
+    return evaluation_clip(frames, config), times, joined_targets(targets)

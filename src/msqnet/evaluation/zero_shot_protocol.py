@@ -28,6 +28,7 @@ from msqnet.predictions import replacing, write_json
 from msqnet.prompts import read_label_table
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import fit, stored_features
+from msqnet.training.fitted_parts import joined_logits
 from msqnet.training.trainer import part_logits
 from msqnet.training.training_run import rows_digest, settings_of, variant
 
@@ -52,7 +53,6 @@ CLOSED_SET_NOTE = (
 )
 
 _logger = logging.getLogger(__name__)
-_RESULT_FILE = "zero_shot.json"
 _LIST_SUFFIX = ".list"
 _MIN_LABELS = 2
 _NUM_NAMED = 5
@@ -60,16 +60,10 @@ _NUM_NAMED = 5
 
 @dataclass(frozen=True)
 class LabelSplit:
-    """Which labels a model may be trained on.
+    """Which labels a model may be trained on, and which are only asked for afterwards.
 
-    Attributes:
-        seen: labels of training.
-        unseen: labels that are only asked for afterwards.
-        name: of the split, for tables.
-        origin: "random, seed 3", or the file of a published list.
-
-    Raises:
-        ConfigError: a label on both sides, or none on one side.
+    ``origin`` is for instance "random, seed 3", or the file of a published list. A label on both
+    sides, or none on one side, is a `ConfigError`.
     """
 
     seen: tuple[str, ...]
@@ -102,10 +96,8 @@ def random_splits(
 ) -> list[LabelSplit]:
     """Seeded random splits; the n-th does not depend on how many are made.
 
-    ``seen_share`` of the labels is seen, in (0, 1), rounded to whole labels.
-
-    Raises:
-        ConfigError: too few labels, or a share that leaves one side empty.
+    ``seen_share`` of the labels is seen, in (0, 1), rounded to whole labels. Too few labels, or
+    another share, are a `ConfigError`.
     """
     names = sorted(labels)
     if len(names) < _MIN_LABELS or not 0 < seen_share < 1:
@@ -136,10 +128,8 @@ def read_splits(path: Path) -> list[LabelSplit]:
     """Splits from a file of `write_splits`, or published lists.
 
     These are a folder with ``train/NAME.list`` and ``test/NAME.list``, one label a line (as
-    published with STALE, Nag et al. 2022).
-
-    Raises:
-        ConfigError: there are no splits, or a list without its counterpart.
+    published with STALE, Nag et al. 2022). No splits, or a list without its counterpart, are a
+    `ConfigError`.
     """
     if path.is_dir():
         return _published_splits(path)
@@ -169,21 +159,18 @@ def _published_splits(folder: Path) -> list[LabelSplit]:
         counterpart = folder / "test" / path.name
         if not counterpart.is_file():
             raise ConfigError(f"{path}: found no {counterpart}; expected the unseen labels there")
-        seen, unseen = _lines(path), _lines(counterpart)
+        seen, unseen = (
+            tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+            for text in (file.read_text(encoding="utf-8") for file in (path, counterpart))
+        )
         splits.append(LabelSplit(seen, unseen, path.stem, f"published list {folder.name}"))
     return splits
-
-
-def _lines(path: Path) -> tuple[str, ...]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
 def check_labels(split: LabelSplit, table: ClipTable) -> LabelSplit:
     """The split with its labels as the table writes them: case, spaces and underscores may differ.
 
-    Raises:
-        DatasetError: labels that the table does not show.
+    Labels that the table does not show are a `DatasetError`.
     """
     own = {_plain_name(name): name for name in table.label_names()}
     missing = [name for name in (*split.seen, *split.unseen) if _plain_name(name) not in own]
@@ -207,10 +194,8 @@ def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipT
 
     Videos with an unseen label are left out, with all their rows, and so are rows whose group
     stands in the test part (films of HMDB51 stand on both sides of its official splits). A seen
-    label whose rows all stand in such videos is lost; see `LabelSplit.trained_on`.
-
-    Raises:
-        DatasetError: no row shows a seen label.
+    label whose rows all stand in such videos is lost; see `LabelSplit.trained_on`. Where no row
+    shows a seen label, it is a `DatasetError`.
     """
     unseen = set(split.unseen)
     rows = list(zip(table.clip_ids(), table.records, strict=True))
@@ -238,11 +223,10 @@ def _seen_only(record: Record, split: LabelSplit) -> Record:
 
 
 def check_no_leakage(train: ClipTable, test: ClipTable, split: LabelSplit) -> None:
-    """Stop where a model could have learned what it is asked to guess.
+    """Stop where a model could have learned what it is asked to guess, with a `DatasetError`.
 
-    Raises:
-        DatasetError: an unseen label is shown or annotated in training, or a test video or its
-            group stands in training.
+    So it is where an unseen label is shown or annotated in training, or where a test video or its
+    group stands in training.
     """
     unseen = set(split.unseen)
     for record in train.records:
@@ -276,18 +260,16 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def run_split(base: Run, test: ClipTable, split: LabelSplit, name: str) -> dict[str, float]:
     """Metrics of one variant on one split; a finished one is read, not done again.
 
-    Args:
-        base: settings, and the rows of the data set's training part, with all labels.
-        test: the rows to score.
-        split: seen and unseen labels, as the table writes them.
-        name: of `VARIANTS`, or `SHUFFLED`.
+    ``base`` holds the settings, and the rows of the data set's training part, with all labels;
+    ``test`` the rows to score. The labels of ``split`` are as the table writes them, and ``name``
+    is one of `VARIANTS`, or `SHUFFLED`.
 
     Raises:
         ConfigError: the folder holds results of other settings, another split or other rows.
         DatasetError: training would tell of an unseen label.
     """
     folder = base.folder / split.name / name
-    result = folder / _RESULT_FILE
+    result = folder / "zero_shot.json"
     train = training_part(base.table, split, test)
     lost = sorted(set(split.seen) - set(train.label_names()))
     if lost:
@@ -304,7 +286,15 @@ def run_split(base: Run, test: ClipTable, split: LabelSplit, name: str) -> dict[
         "test_rows_digest": rows_digest(test),
     }
     if result.is_file():
-        return _finished(result, belongs_to)
+        content = json.loads(result.read_text(encoding="utf-8"))
+        other = [key for key, value in belongs_to.items() if content.get(key) != value]
+        if other:
+            raise ConfigError(
+                f"{result}: found results of another {' and '.join(other)}; repeat the call that "
+                "made them, or use another --out"
+            )
+        finished: dict[str, float] = content["figures"]
+        return finished
     # Each run writes its own record; dozens of them on the screen would hide the splits.
     model = MSQNet.from_pretrained(fit(run, report=lambda _line: None, resume=folder.exists()))
     if model.config.is_open:
@@ -320,19 +310,6 @@ def run_split(base: Run, test: ClipTable, split: LabelSplit, name: str) -> dict[
     )
     write_json(result, {**belongs_to, "figures": found})
     return found
-
-
-def _finished(path: Path, belongs_to: dict[str, Any]) -> dict[str, float]:
-    """Metrics of an earlier call, if it was about the same."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    other = [key for key, value in belongs_to.items() if content.get(key) != value]
-    if other:
-        raise ConfigError(
-            f"{path}: found results of another {' and '.join(other)}; repeat the call that made "
-            "them, or use another --out"
-        )
-    metrics: dict[str, float] = content["figures"]
-    return metrics
 
 
 def _run_of(base: Run, train: ClipTable, split: LabelSplit, name: str, folder: Path) -> Run:
@@ -385,12 +362,12 @@ def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float3
     if not run.train.cached_views:
         return score_rows(table, TorchBackend(model)).astype(np.float32)
     store = stored_features(model, run, table, augmented=False)
-    blank = [torch.zeros(0)] * len(table)
-    data = FeatureDataset(store, np.arange(len(table)), blank)
+    data = FeatureDataset(store, np.arange(len(table)), torch.zeros(len(table), 0))
     parts = part_logits(model, data, run.train.batch_size)
     share = model.config.query_share if model.query_head is not None else 0.0
-    logits = torch.from_numpy((1 - share) * parts[0] + share * parts[1])
-    scores: NDArray[np.float32] = model.scores(logits).numpy()
+    scores: NDArray[np.float32] = model.scores(
+        torch.from_numpy(joined_logits(parts, share))
+    ).numpy()
     return scores
 
 

@@ -67,10 +67,8 @@ class KnownCells:
     def within(self, names: Sequence[str]) -> KnownCells:
         """Each label known only in rows of those names that show it at least once.
 
-        A background that gives away the source of a video does not help within a source.
-
-        Args:
-            names: V sources, or actors; rows without a name are left out.
+        A background that gives away the source of a video does not help within a source. ``names``
+        are V sources, or actors; rows without a name are left out.
         """
         values = np.asarray(names)
         is_known = np.zeros_like(self.is_known)
@@ -96,8 +94,7 @@ class KnownCells:
 def known_cells(scores: ArrayLike, targets: ArrayLike) -> KnownCells:
     """Check scores and targets of one evaluation set; bool targets are taken as 1 and 0.
 
-    Raises:
-        ShapeError: no rows, shapes differ, a score is not finite, or a target is something else.
+    A `ShapeError` without rows, for other shapes, a score that is not finite or another target.
     """
     score_values = np.asarray(scores, dtype=np.float64)
     target_values = np.asarray(targets)
@@ -193,44 +190,27 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
     Returns:
         (K,) float64 in [0, 1]; NaN where no positive or no negative is known.
     """
-    cells = known_cells(scores, targets)
-    return label_average_precisions(cells).ravel()  # (1, K) -> (K,)
+    return label_average_precisions(known_cells(scores, targets)).ravel()  # (1, K) -> (K,)
 
 
 def label_average_precisions(cells: KnownCells, weights: ArrayLike | None = None) -> FloatArray:
-    """`average_precision` of each label in each resample.
-
-    Returns:
-        (R, K) float64; NaN where no positive or no negative has weight.
-    """
+    """`average_precision` in each resample, (R, K); NaN where one class has no weight."""
     checked = row_weights(weights, len(cells.scores))
     num_labels = cells.scores.shape[1]
     columns = [cells.ranked(label).average_precision(checked) for label in range(num_labels)]
     return np.stack(columns, axis=1) if columns else np.empty((len(checked), 0))
 
 
-def mean_over_labels(values: FloatArray, select: BoolArray) -> FloatArray:
-    """(R, K) to (R,): the mean over the selected (K,) labels whose value is not NaN, else NaN."""
-    counts = select & ~np.isnan(values)
-    total, num = np.where(counts, values, 0.0).sum(axis=1), counts.sum(axis=1)
-    return np.asarray(np.where(num > 0, total / np.maximum(num, 1), np.nan))
+def mean_over_labels(
+    values: FloatArray, select: BoolArray, weights: FloatArray | float = 1.0
+) -> FloatArray:
+    """(R, K) to (R,): the mean over the selected (K,) labels whose value is not NaN, else NaN.
 
-
-def weighted_map(ap: FloatArray, num_positives: FloatArray, select: BoolArray) -> FloatArray:
-    """Mean average precision in which a label counts as often as it has positives.
-
-    Args:
-        ap: (R, K) from `label_average_precisions`.
-        num_positives: (R, K) weight of the positives of each label.
-        select: (K,) bool.
-
-    Returns:
-        (R,) float64; NaN where no selected label has an AP.
+    With (R, K) ``weights``, such as the weights of its positives, a label counts as often.
     """
-    counts = select & ~np.isnan(ap)
-    weights = np.where(counts, num_positives, 0.0)
-    total = weights.sum(axis=1)
-    summed = (np.where(counts, ap, 0.0) * weights).sum(axis=1)
+    counted = np.where(select & ~np.isnan(values), weights, 0.0)
+    total = counted.sum(axis=1)
+    summed = (np.nan_to_num(values) * counted).sum(axis=1)
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 
 

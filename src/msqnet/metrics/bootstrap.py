@@ -36,19 +36,11 @@ def resampled_weights(
 ) -> Iterator[FloatArray]:
     """Row weights of resamples in which whole groups are drawn with replacement.
 
-    As many groups are drawn as there are. Neither the order of rows nor the size of the parts in
-    which resamples are yielded changes what is drawn.
-
-    Args:
-        groups: (V,) the clip of each row, as text or number.
-        num_resamples: R.
-        seed: the same seed draws the same groups.
+    ``groups``, (V,), are the clip of each row, as text or number. As many groups are drawn as there
+    are; the order of rows changes nothing. Without a row or a resample it is a `ShapeError`.
 
     Yields:
-        (r, V) float64 whole numbers; the r sum to R.
-
-    Raises:
-        ShapeError: there is no row, or no resample is asked for.
+        (r, V) float64 whole numbers; the r sum to R = ``num_resamples``.
     """
     names, group_of_row = np.unique(np.asarray(groups), return_inverse=True)
     if group_of_row.ndim != 1 or len(names) == 0 or num_resamples < 1:

@@ -78,18 +78,19 @@ class PlattScaling:
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "bias", bias)
 
-    def apply(self, logits: ArrayLike) -> FloatArray:
-        """(..., K) logits to float64 scores in [0, 1], ranked within a label as the logits are."""
+    def calibrated(self, logits: ArrayLike) -> FloatArray:
+        """(..., K) float64: scale * logit + bias."""
         values = np.asarray(logits, dtype=np.float64)
         if values.shape[-1:] != self.scale.shape:
             raise ShapeError(f"logits: found {values.shape}, expected (..., {len(self.scale)})")
-        return sigmoid(values * self.scale + self.bias)
+        return np.asarray(values * self.scale + self.bias)
+
+    def apply(self, logits: ArrayLike) -> FloatArray:
+        """(..., K) logits to float64 scores in [0, 1], ranked within a label as the logits are."""
+        return sigmoid(self.calibrated(logits))
 
     def then(self, later: PlattScaling) -> PlattScaling:
-        """One scaling for two in a row: ``later`` on top of the logits that this one gives.
-
-        a2 (a1 z + b1) + b2 = (a2 a1) z + (a2 b1 + b2).
-        """
+        """One scaling for two in a row: a2 (a1 z + b1) + b2 = (a2 a1) z + (a2 b1 + b2)."""
         if later.scale.shape != self.scale.shape:
             raise ShapeError(f"then: found {later.scale.shape}, expected {self.scale.shape}")
         return PlattScaling(later.scale * self.scale, later.scale * self.bias + later.bias)
@@ -161,7 +162,7 @@ def fit_platt(
     cells = known_cells(logits, targets)
     num_labels = cells.scores.shape[1]
     around = around or PlattScaling(np.ones(num_labels), np.zeros(num_labels))
-    around.apply(cells.scores)  # checks the number of labels
+    around.calibrated(cells.scores)  # checks the number of labels
     fitted = np.stack([around.scale, around.bias], axis=1)  # (K, 2)
     num = 2 if fits_bias else 1
     for label in np.flatnonzero(cells.is_scorable):
@@ -288,10 +289,8 @@ def expected_calibration_error(
     """How far scores are from the share of positives among rows scored alike.
 
     ECE = sum_b n_b / n |mean score_b - share of positives_b| over equally wide bins of the score
-    (Naeini et al. 2015; Guo et al. 2017), over the known cells of all labels together.
-
-    Returns:
-        0 for perfect calibration, at most 1; NaN where nothing is known.
+    (Naeini et al. 2015; Guo et al. 2017), over the known cells of all labels together: 0 for
+    perfect calibration, at most 1; NaN where nothing is known.
     """
     _, bins, is_positive, known = _binned(scores, targets, num_bins)
     if not known.size:
@@ -319,11 +318,7 @@ def reliability_bins(
 
 
 def wilson_interval(num_hits: ArrayLike, num: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Wilson's 95 % interval of a share (Wilson 1927), for hits from 0 to ``num``.
-
-    Returns:
-        Lower and upper bounds in [0, 1]; NaN where ``num`` is 0.
-    """
+    """Wilson's 95 % interval of a share (Wilson 1927), in [0, 1]; NaN where ``num`` is 0."""
     hits, total = np.asarray(num_hits, dtype=np.float64), np.asarray(num, dtype=np.float64)
     total = np.where(total > 0, total, np.nan)
     share, z2 = hits / total, _Z_95**2
@@ -336,11 +331,10 @@ def wilson_interval(num_hits: ArrayLike, num: ArrayLike) -> tuple[FloatArray, Fl
 def label_calibration_errors(
     scores: ArrayLike, targets: ArrayLike, *, num_bins: int = NUM_BINS
 ) -> FloatArray:
-    """Expected calibration error of each label by itself.
+    """Expected calibration error of each label by itself, (K,) float64.
 
-    Returns:
-        (K,) float64; NaN where no positive or no negative is known: such a score can only be low,
-        or only high, and says nothing of the ones between.
+    NaN where no positive or no negative is known: such a score can only be low, or only high, and
+    says nothing of the ones between.
     """
     cells = known_cells(scores, targets)
     columns = zip(cells.scores.T, np.asarray(targets).T, strict=True)
@@ -358,14 +352,10 @@ def calibration_error_statistic(
     select: BoolArray,
     num_bins: int = NUM_BINS,
 ) -> Statistic:
-    """Expected calibration error and Brier score as functions of row weights.
+    """Expected calibration error and Brier score of (R, V) weights: (R, 2).
 
-    Returns:
-        From (R, V) weights to (R, 2); the Brier score is the mean squared distance of scores from
-        1 or 0. NaN where nothing is known.
-
-    Raises:
-        ShapeError: no label is selected, or see above.
+    The Brier score is the mean squared distance of scores from 1 or 0. NaN where nothing is known;
+    a `ShapeError` where no label is selected.
     """
     if not select.any():
         raise ShapeError("select: found no label, expected at least one")

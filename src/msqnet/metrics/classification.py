@@ -54,11 +54,8 @@ class ConfusionCounts:
 
     def f1_micro(self, select: BoolArray) -> FloatArray:
         """(R,), F1 of the counts summed over the selected labels."""
-        return _f1(
-            self.true_positives[:, select].sum(axis=1),
-            self.false_positives[:, select].sum(axis=1),
-            self.false_negatives[:, select].sum(axis=1),
-        )
+        counts = (self.true_positives, self.false_positives, self.false_negatives)
+        return _f1(*(count[:, select].sum(axis=1) for count in counts))
 
 
 def _f1(true_pos: FloatArray, false_pos: FloatArray, false_neg: FloatArray) -> FloatArray:
@@ -108,10 +105,8 @@ def label_accuracy(cells: KnownCells, thresholds: ArrayLike = 0.5) -> tuple[floa
     """Share of label decisions that are correct: (TP + TN) / (V K), over known cells.
 
     The "multilabel accuracy" of the Hockey data set (at 0.5). Rare labels make it meaningless by
-    itself, so that of an answer in which no label is ever present comes with it.
-
-    Returns:
-        The model's accuracy and that of the all-negative answer; NaN where nothing is known.
+    itself, so that of an answer in which no label is ever present comes second. NaN where nothing
+    is known.
     """
     if not cells.is_known.any():
         return math.nan, math.nan
@@ -131,10 +126,7 @@ def top_k_accuracy(
     nothing.
 
     Returns:
-        (R,) float64; NaN where no row counts.
-
-    Raises:
-        ShapeError: `num_guesses` is not at least 1.
+        (R,) float64; NaN where no row counts. Less than one guess is a `ShapeError`.
     """
     if num_guesses < 1:
         raise ShapeError(f"num_guesses: found {num_guesses}, expected at least 1")
@@ -171,15 +163,11 @@ def zero_shot_metrics(
 ) -> dict[str, float]:
     """Zero-shot and generalised metrics of one split of the labels.
 
-    Single-label sets: top-1 accuracy; ``unseen`` among the unseen labels over rows that show one,
-    ``generalised_*`` among all labels. Multi-label sets: macro mAP over all rows. There the score
-    of a label does not depend on the labels asked for beside it, so ``generalised_unseen`` is
-    ``unseen``; the harmonic mean with the seen labels is what the generalised setting adds.
-
-    Args:
-        seen: columns of the seen labels.
-        unseen: columns of the unseen labels.
-        single_label: whether each row shows one label.
+    ``seen`` and ``unseen`` are columns of labels. Single-label sets: top-1 accuracy; ``unseen``
+    among the unseen labels over rows that show one, ``generalised_*`` among all labels. Multi-label
+    sets: macro mAP over all rows. There the score of a label does not depend on the labels asked
+    for beside it, so ``generalised_unseen`` is ``unseen``; the harmonic mean with the seen labels
+    is what the generalised setting adds.
 
     Returns:
         ``unseen``, ``chance_unseen``, ``generalised_seen``, ``generalised_unseen``, ``harmonic``

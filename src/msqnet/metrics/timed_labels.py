@@ -21,8 +21,8 @@ from msqnet.intervals import covered_seconds
 from msqnet.metrics.average_precision import (
     FloatArray,
     RankedCells,
-    average_precision,
     known_cells,
+    label_average_precisions,
     macro_map,
     mean_over_labels,
 )
@@ -48,10 +48,8 @@ _OVERLAP_TOLERANCE = 1e-9
 class TimedLabel:
     """One label over one interval of one video: predicted, true, or not annotated.
 
-    ``label_index`` is the column of the label; ``score`` says how sure a prediction is.
-
-    Raises:
-        ShapeError: it ends before or where it starts, or a number is not finite.
+    ``label_index`` is the column of the label; ``score`` says how sure a prediction is. One that
+    ends before or where it starts, or a number that is not finite, is a `ShapeError`.
     """
 
     video: str
@@ -124,16 +122,13 @@ def per_second_scores(edges_seconds: ArrayLike, scores: ArrayLike, num_seconds: 
     """Scores of whole seconds from a timeline: its mean over [s, s + 1), by length of the steps.
 
     Args:
-        edges_seconds: (N + 1,) rising, the bounds of the timeline's steps.
+        edges_seconds: (N + 1,) the bounds of the timeline's steps; a `ShapeError` unless they rise.
         scores: (N, K) float, constant within a step.
         num_seconds: S.
 
     Returns:
         (S, K) float64. A second that the timeline touches in part takes the mean over that part;
         one outside of it takes the nearest step.
-
-    Raises:
-        ShapeError: edges and scores do not fit together, or edges do not rise.
     """
     edges = np.asarray(edges_seconds, dtype=np.float64)
     values = np.asarray(scores, dtype=np.float64)
@@ -187,12 +182,7 @@ def per_second_targets(
 def per_second_metrics(
     scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike = 0.5
 ) -> dict[str, Any]:
-    """Macro AP and F1 over seconds.
-
-    Args:
-        scores: (S, K) float, the seconds of all videos one below the other.
-        targets: (S, K) of 1, 0 and `UNKNOWN`.
-        thresholds: one number or (K,).
+    """Macro AP and F1 over (S, K) seconds, those of all videos one below the other.
 
     Returns:
         ``macro_map`` and ``macro_f1`` over the labels that have an AP, ``num_known_seconds`` of the
@@ -200,7 +190,7 @@ def per_second_metrics(
         where no positive or no negative second is known.
     """
     cells = known_cells(scores, targets)
-    ap = average_precision(scores, targets)
+    ap = label_average_precisions(cells)[0]
     is_scored = ~np.isnan(ap)
     f1 = confusion_counts(cells, thresholds).f1_per_label()
     return {
@@ -223,27 +213,9 @@ def _match(
     return best
 
 
-def _match_by_score(
-    predictions: Sequence[TimedLabel],
-    truths: dict[tuple[str, int], list[TimedLabel]],
-    min_overlap: float,
-) -> BoolArray:
-    """Whether each prediction finds a truth of its own, the best first; (n,) bool."""
-    free = {place: list(group) for place, group in truths.items()}
-    is_hit = np.zeros(len(predictions), dtype=np.bool_)
-    for position, prediction in enumerate(predictions):
-        candidates = free.get(prediction.place, [])
-        index = _match(prediction, candidates, min_overlap)
-        if index is not None:
-            del candidates[index]
-            is_hit[position] = True
-    return is_hit
-
-
 def segment_average_precision(
     predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
+    truths: Sequence[TimedLabel],
     *,
     num_labels: int,
     min_overlap: float,
@@ -258,16 +230,22 @@ def segment_average_precision(
     Returns:
         (K,) float64 in [0, 1]; NaN where a label has no true segment.
     """
-    truths = list(truths)
     num_truths = num_by_label(truths, num_labels)
-    kept = sorted(
-        without_masked(predictions, unknown),
+    ranked = sorted(
+        predictions,
         key=lambda item: (-item.score, item.video, item.start_seconds, item.end_seconds),
     )
-    num_by_label(kept, num_labels)
-    is_hit = _match_by_score(kept, by_place(truths), min_overlap)
-    labels = np.array([item.label_index for item in kept], dtype=np.intp)
-    scores = np.array([item.score for item in kept], dtype=np.float64)
+    num_by_label(ranked, num_labels)
+    free = by_place(truths)
+    is_hit = np.zeros(len(ranked), dtype=np.bool_)
+    for position, prediction in enumerate(ranked):
+        candidates = free.get(prediction.place, [])
+        index = _match(prediction, candidates, min_overlap)
+        if index is not None:
+            del candidates[index]
+            is_hit[position] = True
+    labels = np.array([item.label_index for item in ranked], dtype=np.intp)
+    scores = np.array([item.score for item in ranked], dtype=np.float64)
     result = np.full(num_labels, np.nan)
     for label in np.flatnonzero(num_truths):
         own = labels == label
@@ -286,9 +264,8 @@ def _summed_precision(scores: FloatArray, is_hit: BoolArray) -> float:
 
 
 def segmental_f1(
-    predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
+    predictions: Sequence[TimedLabel],
+    truths: Sequence[TimedLabel],
     *,
     num_labels: int,
     min_overlap: float,
@@ -304,16 +281,15 @@ def segmental_f1(
         F1 of the counts summed over all labels, NaN without any true segment; and that of each
         label, (K,) float64, NaN where it has no true segment.
     """
-    truths, kept = list(truths), without_masked(predictions, unknown)
-    num_truths, num_kept = num_by_label(truths, num_labels), num_by_label(kept, num_labels)
+    num_truths = num_by_label(truths, num_labels)
+    total = num_truths + num_by_label(predictions, num_labels)
     truths_at = by_place(truths)
     hits: set[tuple[tuple[str, int], int]] = set()
-    for prediction in kept:
+    for prediction in predictions:
         index = _match(prediction, truths_at.get(prediction.place, ()), min_overlap)
         if index is not None:
             hits.add((prediction.place, index))
     num_hits = np.bincount([label for (_, label), _ in hits], minlength=num_labels)
-    total = num_truths + num_kept
     per_label = np.divide(
         2 * num_hits, total, out=np.full(num_labels, np.nan), where=num_truths > 0
     )
@@ -321,8 +297,8 @@ def segmental_f1(
 
 
 def segment_metrics(
-    predictions: Iterable[TimedLabel],
-    truths: Iterable[TimedLabel],
+    predictions: Sequence[TimedLabel],
+    truths: Sequence[TimedLabel],
     unknown: Iterable[TimedLabel] = (),
     *,
     num_labels: int,
@@ -335,7 +311,6 @@ def segment_metrics(
         segments, of predicted ones that count and of those left out (``num_masked``), and
         ``num_labels_scored`` that have a true segment. NaN where there is no true segment at all.
     """
-    predictions, truths = list(predictions), list(truths)
     kept = without_masked(predictions, unknown)
     map_at = {
         f"{overlap:.1f}": macro_map(

@@ -10,14 +10,12 @@ import pytest
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError
 from msqnet.evaluation.whole_videos import (
-    VideoRows,
     annotated_spans,
     oracle_times,
     score_oracle,
 )
 from tests.unit.inference.brightness import (
     BLACK,
-    LABELS,
     WHITE,
     TrainedBackend,
     record_of,
@@ -48,8 +46,7 @@ def test_spans_are_joined_cut_at_the_end_and_hold_labelled_rows_only(tmp_path: P
         record_of(path, 5, labels=("dark",), start_seconds=2.0, end_seconds=3.0),
         record_of(path, 6, labels=("dark",), start_seconds=11.0, end_seconds=12.0),
     )
-    video = VideoRows.gather(rows, LABELS, 10.0)
-    assert annotated_spans(video, 10.0) == [(1.0, 3.0), (6.0, 10.0)]
+    assert annotated_spans(rows, 10.0) == [(1.0, 3.0), (6.0, 10.0)]
 
 
 def test_only_annotated_moments_are_seen_and_only_their_labels_are_targets(tmp_path: Path) -> None:

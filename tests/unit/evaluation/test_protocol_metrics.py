@@ -14,7 +14,7 @@ import pytest
 
 from msqnet.data.records import UNKNOWN, ClipTable
 from msqnet.evaluation.scored_rows import rows_by_video
-from msqnet.evaluation.whole_videos import VideoRows, point_times
+from msqnet.evaluation.whole_videos import point_times, row_times, targets_at
 from msqnet.metrics.average_precision import (
     average_precision,
     charades_classify_map,
@@ -100,9 +100,10 @@ def test_localisation_is_the_official_one(charades_root: Path, official) -> None
     assert len(videos) == len(official)
     targets, truth = [], []
     for name, length, actions in official:
-        video = VideoRows.gather(videos[name], labels, np.nan)  # type: ignore[arg-type]
-        assert video.ends_seconds.max() == length
-        targets.append(video.targets_at(point_times(length), closed=True))
+        rows = videos[name]
+        assert row_times(rows, np.nan)[1].max() == length
+        times = point_times(length)
+        targets.append(targets_at(times, rows, labels, np.nan, closed=True))  # type: ignore[arg-type]
         points = [point / NUM_POINTS * length for point in range(NUM_POINTS)]
         holds = np.zeros((NUM_POINTS, NUM_CLASSES), bool)
         for code, start, end in actions:

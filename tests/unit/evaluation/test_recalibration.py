@@ -48,7 +48,7 @@ def everything(rows: CalibrationRows) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def test_the_scale_and_bias_that_were_spoilt_are_found_again() -> None:
     rows = overconfident_rows(3000)
 
-    scaling = fit(rows, unscaled(), everything(rows), QUICK)[0].scaling
+    scaling = fit(rows.logits, rows.targets, unscaled(), everything(rows), QUICK)[0].scaling
 
     assert scaling.scale == pytest.approx([1 / 3] * 2, abs=0.06)
     assert scaling.bias == pytest.approx([-2 / 3] * 2, abs=0.15)
@@ -58,7 +58,7 @@ def test_labels_that_are_not_chosen_have_what_they_had() -> None:
     rows = overconfident_rows()
     now = replace(unscaled(), thresholds=np.array([0.5, 0.7]))
 
-    new, has_threshold = fit(rows, now, np.array([True, False]), QUICK)
+    new, has_threshold = fit(rows.logits, rows.targets, now, np.array([True, False]), QUICK)
 
     assert (new.scaling.scale[1], new.thresholds[1]) == (1.0, 0.7)
     assert (new.scaling.scale != 1).tolist() == [True, False]
@@ -71,7 +71,7 @@ def test_a_threshold_that_is_kept_decides_as_before_although_scores_change() -> 
     precise = CalibrationConfig(thresholds="precision", min_precision=1.0)
     spoilt = replace(rows, targets=np.where(rows.logits > 9, 0.0, rows.targets))
 
-    new, has_threshold = fit(spoilt, now, everything(rows), precise)
+    new, has_threshold = fit(spoilt.logits, spoilt.targets, now, everything(rows), precise)
 
     assert has_threshold.tolist() == [False, False]
     assert not np.allclose(new.scaling.scale, 1)
@@ -83,7 +83,9 @@ def test_temperature_keeps_the_place_where_the_model_says_one_half() -> None:
     rows = overconfident_rows()
     now = replace(unscaled(), scaling=PlattScaling(np.array([0.5, 2.0]), np.array([1.0, -3.0])))
 
-    new = fit(rows, now, everything(rows), CalibrationConfig(method="temperature"))[0]
+    new = fit(
+        rows.logits, rows.targets, now, everything(rows), CalibrationConfig(method="temperature")
+    )[0]
 
     assert new.scaling.bias / new.scaling.scale == pytest.approx([2.0, -1.5])
     assert not np.allclose(new.scaling.scale, now.scaling.scale)
@@ -92,7 +94,7 @@ def test_temperature_keeps_the_place_where_the_model_says_one_half() -> None:
 def test_labels_of_an_open_vocabulary_share_one_scaling() -> None:
     rows = overconfident_rows(3000)
 
-    new = fit(rows, unscaled(kind="shared"), everything(rows), QUICK)[0]
+    new = fit(rows.logits, rows.targets, unscaled(kind="shared"), everything(rows), QUICK)[0]
 
     assert len(set(new.scaling.scale)) == len(set(new.scaling.bias)) == 1
     assert new.scaling.scale[0] == pytest.approx(1 / 3, abs=0.05)
@@ -109,7 +111,7 @@ def single_label_rows() -> CalibrationRows:
 def test_a_softmax_gets_one_temperature_and_its_order_stays() -> None:
     rows = single_label_rows()
 
-    new = fit(rows, unscaled(3, "softmax"), everything(rows), QUICK)[0]
+    new = fit(rows.logits, rows.targets, unscaled(3, "softmax"), everything(rows), QUICK)[0]
 
     assert new.scaling.scale == pytest.approx([1 / 3] * 3, abs=0.05)
     best = new.scores(rows.logits).argmax(axis=1)

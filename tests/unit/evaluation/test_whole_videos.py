@@ -11,11 +11,11 @@ from msqnet.config import WindowConfig
 from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError, UnreadableVideo
 from msqnet.evaluation.whole_videos import (
-    VideoRows,
     joined_targets,
     point_times,
     score_points,
     score_windows,
+    targets_at,
 )
 from msqnet.inference.predictor import Predictor
 from tests.unit.inference.brightness import (
@@ -52,13 +52,13 @@ def test_a_row_holds_at_its_end_where_ends_are_included(tmp_path: Path) -> None:
         record_of(path, 3, labels=("bright",), start_seconds=2.0, end_seconds=4.0),
         record_of(path, 4, start_seconds=4.0, end_seconds=6.0, annotated=frozenset({"dark"})),
     )
-    video = VideoRows.gather(rows, LABELS, 9.0)
     times = np.array([0.0, 2.0, 3.0, 4.0, 5.0, 7.0])
-    bright = video.targets_at(times, closed=True)[:, 0]
+    closed = targets_at(times, rows, LABELS, 9.0, closed=True)
+    bright = closed[:, 0]
     assert bright.tolist() == [0, 1, 1, 1, UNKNOWN, UNKNOWN]
-    bright = video.targets_at(times, closed=False)[:, 0]
+    bright = targets_at(times, rows, LABELS, 9.0, closed=False)[:, 0]
     assert bright.tolist() == [0, 1, 1, UNKNOWN, UNKNOWN, UNKNOWN]
-    assert video.targets_at(times, closed=True)[:, 1].tolist() == [0, 0, 0, 0, 0, UNKNOWN]
+    assert closed[:, 1].tolist() == [0, 0, 0, 0, 0, UNKNOWN]
 
 
 def test_several_rows_join_to_one_target() -> None:

@@ -16,7 +16,6 @@ from msqnet.metrics.average_precision import (
     micro_average_precision,
     precision_recall_curve,
     reference_micro_ap,
-    weighted_map,
 )
 
 UNKNOWN = -100
@@ -141,10 +140,10 @@ def test_means_leave_out_unselected_labels_and_nan():
 def test_weighted_map_counts_positives_of_each_resample():
     ap = np.array([[0.5, 1.0, np.nan], [0.5, 1.0, np.nan], [np.nan] * 3])
     positives = np.array([[3.0, 1.0, 9.0], [1.0, 0.0, 0.0], [3.0, 1.0, 9.0]])
-    found = weighted_map(ap, positives, np.array([True] * 3))
+    found = mean_over_labels(ap, np.array([True] * 3), positives)
     assert found[:2].tolist() == pytest.approx([(3 * 0.5 + 1.0) / 4, 0.5])
     assert np.isnan(found[2])
-    assert weighted_map(ap, positives, np.array([False, True, True]))[0] == pytest.approx(1.0)
+    assert mean_over_labels(ap, np.array([False, True, True]), positives)[0] == pytest.approx(1.0)
 
 
 def test_labels_are_known_within_the_names_that_show_them():

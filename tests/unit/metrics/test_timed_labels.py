@@ -26,14 +26,14 @@ def timed(start, end, *, label=0, score=1.0, video="v"):
 
 
 def one_label_ap(predictions, truths, min_overlap=0.5, unknown=()):
-    (value,) = segment_average_precision(
-        predictions, truths, unknown, num_labels=1, min_overlap=min_overlap
-    )
+    kept = without_masked(predictions, unknown)
+    (value,) = segment_average_precision(kept, truths, num_labels=1, min_overlap=min_overlap)
     return value
 
 
 def one_label_f1(predictions, truths, min_overlap=0.5, unknown=()):
-    return segmental_f1(predictions, truths, unknown, num_labels=1, min_overlap=min_overlap)[0]
+    kept = without_masked(predictions, unknown)
+    return segmental_f1(kept, truths, num_labels=1, min_overlap=min_overlap)[0]
 
 
 def test_overlap_share_of_half_open_intervals():
