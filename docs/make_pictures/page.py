@@ -113,7 +113,7 @@ def make(browser: Browser, address: str, folder: Path) -> None:
     page.eval_on_selector("#video", "(video, time) => { video.currentTime = time }", _SHOWN_SECONDS)
     page.select_option("#heat-label", "turning")
     page.click("#heat-button")
-    page.wait_for_selector('#heat-note:has-text("play to see it move")')
+    page.wait_for_selector('#heat-note:has-text("play the video to see it")')
     page.wait_for_timeout(1000)
     store(page, folder / "page-result.png")
     page.click("#again")
