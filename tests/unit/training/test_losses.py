@@ -5,25 +5,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from msqnet.config import LossConfig, TrainConfig
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.config import LossConfig
+from msqnet.errors import ShapeError
 from msqnet.training.losses import (
     LOSSES,
     UNKNOWN,
     ActionLoss,
     LabelCounts,
     label_columns,
-    loss_options,
-    register,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -74,6 +71,16 @@ SINGLE_LABEL = {
 }
 
 
+every_loss = pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        pytest.param(task, loss, id=f"{task}: {name}")
+        for task, losses in (("multi_label", MULTI_LABEL), ("single_label", SINGLE_LABEL))
+        for name, loss in losses.items()
+    ],
+)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
@@ -97,6 +104,10 @@ def single_label_batch() -> tuple[Tensor, Tensor]:
     targets[2] = UNKNOWN
     targets[5] = torch.tensor([0.0, UNKNOWN, 0.0, 0.0, UNKNOWN])
     return 2 * torch.randn(NUM_ROWS, NUM_LABELS), targets
+
+
+def batch_of(task: str) -> tuple[Tensor, Tensor]:
+    return multi_label_batch() if task == "multi_label" else single_label_batch()
 
 
 def sigmoid(value: float) -> float:
@@ -257,35 +268,75 @@ def test_single_label_losses_equal_a_loop(gamma: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("task", "name", "options"),
     [
-        ("focal", {"gamma": 0.0, "alpha": None}),
-        ("asymmetric", {"gamma_negative": 0.0, "gamma_positive": 0.0, "clip": 0.0}),
-        ("class_balanced", {"beta": 0.0}),
-        ("equalisation", {"threshold": 0.0}),
-        ("equalisation", {"threshold": 0.1, "drop": 0.0}),
-        ("logit_adjustment", {"tau": 0.0}),
+        ("multi_label", "focal", {"gamma": 0.0, "alpha": None}),
+        ("multi_label", "asymmetric", {"gamma_negative": 0.0, "gamma_positive": 0.0, "clip": 0.0}),
+        ("multi_label", "class_balanced", {"beta": 0.0}),
+        ("multi_label", "equalisation", {"threshold": 0.0}),
+        ("multi_label", "equalisation", {"threshold": 0.1, "drop": 0.0}),
+        ("multi_label", "logit_adjustment", {"tau": 0.0}),
+        ("single_label", "focal", {"gamma": 0.0}),
+        ("single_label", "class_balanced", {"beta": 0.0}),
+        ("single_label", "logit_adjustment", {"tau": 0}),
     ],
 )
-def test_neutral_options_leave_cross_entropy(name: str, options: dict[str, Any]) -> None:
-    batch = multi_label_batch()
-    torch.testing.assert_close(loss_of(name, **options)(*batch), binary_cross_entropy(*batch))
+def test_neutral_options_leave_cross_entropy(task: str, name: str, options: dict[str, Any]) -> None:
+    batch = batch_of(task)
+    found = loss_of(name, task, **options)(*batch)
+    torch.testing.assert_close(found, loss_of(task=task)(*batch))
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("focal", {"gamma": 0.0}),
-        ("class_balanced", {"beta": 0.0}),
-        ("logit_adjustment", {"tau": 0}),
-    ],
-)
-def test_neutral_options_leave_single_label_cross_entropy(
-    name: str, options: dict[str, Any]
+@every_loss
+def test_what_is_unknown_gets_no_gradient(task: str, loss: Callable[..., Tensor]) -> None:
+    logits, targets = batch_of(task)
+    if task == "multi_label":
+        logits = logits.abs()  # above the margin of the asymmetric loss
+    logits.requires_grad_()
+    loss(logits, targets).backward()
+    has_label = (targets == 1).any(dim=1, keepdim=True) | (task == "multi_label")
+    assert torch.equal(logits.grad != 0, has_label & (targets != UNKNOWN))
+    assert targets[(has_label & (targets != UNKNOWN)).any(dim=1)].eq(UNKNOWN).any()
+
+
+@every_loss
+def test_nothing_known_gives_zero_and_no_gradient(task: str, loss: Callable[..., Tensor]) -> None:
+    logits = torch.randn(2, NUM_LABELS, requires_grad=True)
+    value = loss(logits, torch.full((2, NUM_LABELS), float(UNKNOWN)))
+    value.backward()
+    assert value.item() == 0
+    assert not logits.grad.any()
+
+
+@every_loss
+def test_extreme_logits_give_a_finite_loss(task: str, loss: Callable[..., Tensor]) -> None:
+    nothing_known = torch.full((1, NUM_LABELS), float(UNKNOWN))
+    everything_known = torch.eye(NUM_LABELS)
+    if task == "multi_label":
+        everything_known = torch.tensor([[1.0] * NUM_LABELS, [0.0] * NUM_LABELS])
+    first_unknown = everything_known.clone()
+    first_unknown[:, 0] = UNKNOWN
+    targets = torch.cat([everything_known, first_unknown, nothing_known])
+    row = torch.tensor([1e4, -1e4, 0.0, 200.0, -200.0])
+    logits = row.expand(len(targets), -1).clone().requires_grad_()
+    value = loss(logits, targets)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(logits.grad).all()
+
+
+@every_loss
+def test_parts_of_a_batch_divided_by_what_it_knows_add_up_to_the_whole(
+    task: str, loss: Callable[..., Tensor]
 ) -> None:
-    batch = single_label_batch()
-    found = loss_of(name, "single_label", **options)(*batch)
-    torch.testing.assert_close(found, cross_entropy(*batch))
+    logits, targets = batch_of(task)
+    # Known labels, or rows with one.
+    num_known = (targets != UNKNOWN).sum() if task == "multi_label" else NUM_ROWS - 2
+    parts = [
+        loss(logits[rows], targets[rows], num_known=num_known)
+        for rows in (slice(0, 1), slice(1, 3), slice(3, NUM_ROWS))
+    ]
+    torch.testing.assert_close(sum(parts), loss(logits, targets))
 
 
 def test_positives_weigh_what_their_label_says() -> None:
@@ -297,29 +348,11 @@ def test_positives_weigh_what_their_label_says() -> None:
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", MULTI_LABEL)
-def test_unknown_targets_give_no_gradient(name: str) -> None:
-    logits, targets = multi_label_batch()
-    logits = logits.abs().requires_grad_()  # above the margin of the asymmetric loss
-    MULTI_LABEL[name](logits, targets).backward()
-    assert torch.equal(logits.grad == 0, targets == UNKNOWN)
-
-
 def test_column_of_a_row_is_that_of_its_label() -> None:
     targets = torch.tensor(
         [[0.0, 1.0, UNKNOWN], [0.0, 0.0, UNKNOWN], [UNKNOWN] * 3, [1.0, 0.0, 0.0]]
     )
     assert label_columns(targets).tolist() == [1, UNKNOWN, UNKNOWN, 0]
-
-
-@pytest.mark.parametrize("name", SINGLE_LABEL)
-def test_unknown_labels_take_no_part_in_a_softmax(name: str) -> None:
-    logits, targets = single_label_batch()
-    logits.requires_grad_()
-    SINGLE_LABEL[name](logits, targets).backward()
-    takes_part = (targets == 1).any(dim=1, keepdim=True) & (targets != UNKNOWN)
-    assert torch.equal(logits.grad != 0, takes_part)
-    assert targets[takes_part.any(dim=1)].eq(UNKNOWN).any()
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
@@ -345,44 +378,6 @@ def test_row_of_which_only_the_label_is_known_says_nothing(name: str) -> None:
     torch.testing.assert_close(value, SINGLE_LABEL[name](logits[1:], targets[1:]) / 2)
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [*MULTI_LABEL.values(), *SINGLE_LABEL.values()],
-    ids=[*MULTI_LABEL, *(f"single label: {name}" for name in SINGLE_LABEL)],
-)
-def test_nothing_known_gives_zero_and_no_gradient(loss: Callable[..., Tensor]) -> None:
-    logits = torch.randn(2, NUM_LABELS, requires_grad=True)
-    value = loss(logits, torch.full((2, NUM_LABELS), float(UNKNOWN)))
-    value.backward()
-    assert value.item() == 0
-    assert not logits.grad.any()
-
-
-@pytest.mark.parametrize("name", MULTI_LABEL)
-def test_extreme_logits_give_a_finite_loss(name: str) -> None:
-    row = [1e4, -1e4, 0.0, 200.0, -200.0]
-    logits = torch.tensor([row, row, row], requires_grad=True)
-    targets = torch.tensor([[1.0] * 5, [0.0] * 5, [UNKNOWN] * 5])
-    value = MULTI_LABEL[name](logits, targets)
-    value.backward()
-    assert torch.isfinite(value)
-    assert torch.isfinite(logits.grad).all()
-
-
-@pytest.mark.parametrize("name", SINGLE_LABEL)
-def test_extreme_logits_give_a_finite_single_label_loss(name: str) -> None:
-    row = [1e4, -1e4, 0.0, 200.0, -200.0]
-    logits = torch.tensor([row] * 11, requires_grad=True)
-    everything_known = torch.eye(NUM_LABELS)
-    first_unknown = everything_known.clone()
-    first_unknown[:, 0] = UNKNOWN
-    targets = torch.cat([everything_known, first_unknown, torch.full((1, NUM_LABELS), UNKNOWN)])
-    value = SINGLE_LABEL[name](logits, targets)
-    value.backward()
-    assert torch.isfinite(value)
-    assert torch.isfinite(logits.grad).all()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_computed_in_float32(dtype: torch.dtype) -> None:
     for losses, (logits, targets) in (
@@ -394,29 +389,6 @@ def test_half_precision_logits_are_computed_in_float32(dtype: torch.dtype) -> No
             found = loss(half, targets)
             assert found.dtype == torch.float32
             assert torch.equal(found, loss(half.float(), targets))
-
-
-@pytest.mark.parametrize("name", MULTI_LABEL)
-def test_parts_of_a_batch_divided_by_its_known_labels_add_up_to_the_whole(name: str) -> None:
-    logits, targets = multi_label_batch()
-    num_known = (targets != UNKNOWN).sum()
-    loss = MULTI_LABEL[name]
-    parts = [
-        loss(logits[rows], targets[rows], num_known=num_known)
-        for rows in (slice(0, 1), slice(1, 3), slice(3, NUM_ROWS))
-    ]
-    torch.testing.assert_close(sum(parts), loss(logits, targets))
-
-
-@pytest.mark.parametrize("name", SINGLE_LABEL)
-def test_parts_of_a_single_label_batch_add_up_to_the_whole(name: str) -> None:
-    logits, targets = single_label_batch()
-    loss = SINGLE_LABEL[name]
-    parts = [
-        loss(logits[rows], targets[rows], num_known=NUM_ROWS - 2)
-        for rows in (slice(0, 1), slice(1, 3), slice(3, NUM_ROWS))
-    ]
-    torch.testing.assert_close(sum(parts), loss(logits, targets))
 
 
 @pytest.mark.parametrize("losses", [MULTI_LABEL, SINGLE_LABEL], ids=["multi", "single"])
@@ -463,132 +435,6 @@ def test_every_loss_is_named_in_the_help_and_has_neutral_terms_of_its_shape() ->
     assert LossConfig.__doc__ is not None
     for (task, name), function in LOSSES.items():
         assert f"`{name}`" in LossConfig.__doc__
-        logits, targets = single_label_batch() if task == "single_label" else multi_label_batch()
+        logits, targets = batch_of(task)
         terms = function(logits, targets, COUNTS)
         assert terms.shape == (targets[:, 0] if task == "single_label" else targets).shape
-
-
-@pytest.mark.parametrize("name", ["asymmetric", "equalisation"])
-def test_losses_of_positives_and_negatives_are_refused_for_single_labels(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{name} is for multi_label.*cross_entropy, focal"):
-        loss_of(name, "single_label")
-    with pytest.raises(ConfigError, match=r"loss huber is unknown; use asymmetric"):
-        loss_of("huber")
-
-
-def test_option_of_another_loss_is_refused_by_both_names() -> None:
-    expected = (
-        r"loss option tau belongs to logit_adjustment, not to focal of multi_label models, whose "
-        r"options are: gamma, alpha"
-    )
-    with pytest.raises(ConfigError, match=expected):
-        loss_of("focal", tau=1.0)
-    with pytest.raises(ConfigError, match=r"alpha belongs to focal, not to focal of single_label"):
-        loss_of("focal", "single_label", alpha=0.5)
-    with pytest.raises(ConfigError, match=r"temperature belongs to no loss.*options are: none"):
-        loss_of(task="single_label", temperature=2.0)
-
-
-@pytest.mark.parametrize(
-    ("task", "name", "option", "value"),
-    [
-        (task, name, option, -0.1)
-        for (task, name), function in LOSSES.items()
-        for option in loss_options(function)
-    ]
-    + [
-        ("multi_label", "focal", "alpha", 1.1),
-        ("multi_label", "asymmetric", "clip", 1.0),
-        ("multi_label", "class_balanced", "beta", 1.0),
-        ("single_label", "class_balanced", "beta", 1.0),
-        ("multi_label", "equalisation", "threshold", 1.1),
-        ("multi_label", "equalisation", "drop", 1.1),
-    ],
-)
-def test_options_out_of_range_are_refused(task: str, name: str, option: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"{option} {value}"):
-        loss_of(name, task, **{option: value})
-
-
-def test_weights_of_positives_are_for_cross_entropy_only() -> None:
-    loss = LossConfig(name="focal")
-    with pytest.raises(ConfigError, match=r"class_balance inverse .* not focal: set class_balance"):
-        TrainConfig(loss=loss, class_balance="inverse")
-    assert TrainConfig(loss=loss, class_balance="none").loss == loss
-
-
-@pytest.fixture
-def power_loss() -> Iterator[None]:
-    """A loss of this module, by one registration."""
-
-    @register("power", "multi_label")
-    def power(
-        logits: Tensor, targets: Tensor, counts: LabelCounts, *, exponent: float = 2.0
-    ) -> Tensor:
-        return (logits.float().sigmoid() - targets).abs() ** exponent
-
-    yield
-    del LOSSES["multi_label", "power"]
-
-
-@pytest.mark.usefixtures("power_loss")
-def test_registered_function_is_a_loss_with_options() -> None:
-    logits = torch.tensor([[0.0, 0.0, 5.0]])
-    targets = torch.tensor([[1.0, 0.0, UNKNOWN]])
-    found = [
-        loss_of("power", counts=counts_of([1] * 3, [1] * 3), **o)(logits, targets).item()
-        for o in ({}, {"exponent": 1.0})
-    ]
-    assert found == [0.25, 0.5]
-    with pytest.raises(ConfigError, match="exponent belongs to power, not to cross_entropy"):
-        loss_of(exponent=1.0)
-
-
-TARGETS = np.array([[1, 0, 0, -100]] + [[0, 1, 0, -100]] * 3 + [[0, 1, -100, 0]] * 9, np.float32)
-
-
-def test_rows_where_a_label_is_unknown_count_for_neither() -> None:
-    counts = LabelCounts.of(TARGETS)
-    assert counts.positives.tolist() == [1, 12, 0, 0]
-    assert counts.negatives.tolist() == [12, 1, 4, 9]
-
-
-def test_share_is_over_the_known_rows() -> None:
-    shares = counts_of([1, 3, 0], [3, 0, 0]).shares
-    assert shares.tolist() == [0.25, 1.0, 0.0]
-
-
-def test_positives_weigh_negatives_over_positives_within_bounds() -> None:
-    assert LabelCounts.of(TARGETS).positive_weight(10.0).tolist() == [10.0, 1.0, 4.0, 9.0]
-    assert LabelCounts.of(TARGETS[:4]).positive_weight(10.0).tolist()[:2] == [3.0, 1.0]
-
-
-def test_effective_number_weight_equals_the_paper_by_a_loop() -> None:
-    positives = [1, 20, 3000]
-    found = counts_of(positives, [9, 9, 9]).effective_number_weight(0.999)
-    # E_n as the sum 1 + beta + ... + beta^(n - 1) that the paper derives it from
-    inverse = [1 / sum(0.999**power for power in range(num)) for num in positives]
-    expected = [len(positives) * value / sum(inverse) for value in inverse]
-    assert found.tolist() == pytest.approx(expected, rel=1e-5)
-    assert found.dtype == torch.float32
-
-
-def test_effective_number_goes_from_no_weight_to_the_inverse_count() -> None:
-    counts = counts_of([1, 4, 100], [0, 0, 0])
-    assert counts.effective_number_weight(0.0).tolist() == [1.0, 1.0, 1.0]
-    weight = counts.effective_number_weight(1 - 1e-9)
-    assert (weight * counts.positives).std().item() == pytest.approx(0, abs=1e-5)
-
-
-def test_label_without_a_positive_row_keeps_its_weight() -> None:
-    found = counts_of([0, 2, 2], [4, 2, 2]).effective_number_weight(0.9)
-    assert found.tolist() == pytest.approx([1.0, 1.0, 1.0])
-    assert counts_of([0], [4]).effective_number_weight(0.9).tolist() == [1.0]
-
-
-def test_priors_are_those_of_the_known_rows() -> None:
-    counts = counts_of([1, 12, 0, 0], [3, 0, 4, 0])
-    odds = [math.log(1 / 3), math.log(24), math.log(1 / 8), 0.0]
-    assert counts.log_prior_odds.tolist() == pytest.approx(odds)
-    prior = [0.0, math.log(12), math.log(0.5), math.log(0.5)]
-    assert counts.log_prior.tolist() == pytest.approx(prior)
