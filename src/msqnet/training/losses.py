@@ -59,6 +59,7 @@ def register(name: str, task: str) -> Callable[[LossFunction], LossFunction]:
     """Offer the decorated function as a loss; one name may stand for a loss of each task."""
 
     def add(function: LossFunction) -> LossFunction:
+        check((task, name) not in LOSSES, f"loss {name!r} of {task} is taken; choose another name")
         LOSSES[task, name] = function
         return function
 

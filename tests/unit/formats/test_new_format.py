@@ -11,7 +11,7 @@ from msqnet.cli.main import main
 from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import ALL_FIELDS, FORMATS, Format, Reading
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 
@@ -26,8 +26,12 @@ def read(path: Path, reading: Reading) -> Annotations:
     table = read_delimited(path, "export it again", COLUMNS)
     events: dict[Path, list[Event]] = {}
     for row in table.rows:
+        label = clean_label(row.require("what"))
         start, end = (row.value(name).number() for name in ("from", "to"))
-        event = Event(row.require("what"), start, end)
+        try:
+            event = Event(label, start, end)
+        except DatasetError as error:
+            raise DatasetError(f"{path}, line {row.line}: {error}; export it again") from error
         events.setdefault(reading.video_path(row.require("video")), []).append(event)
     labels = LabelSet(tuple(sorted({event.label for found in events.values() for event in found})))
     videos = tuple(AnnotatedVideo(path, tuple(found), 10.0) for path, found in events.items())
@@ -42,7 +46,8 @@ def write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> t
     ]
     with replacing(path) as part:
         part.write_text("\n".join([",".join(COLUMNS), *rows, ""]), encoding=options["encoding"])
-    return ()
+    silent = sum(not video.events for video in annotations.videos)
+    return (f"{silent} videos without events are not in the file",) if silent else ()
 
 
 DIARY = Format(
@@ -100,6 +105,7 @@ def test_a_registered_format_is_listed_and_takes_its_options_only(
             "line 2, from: found 'soon', expected a number",
         ),
         ("video,from,to,what\na.mp4,1,2,\n", "line 2, what: found '', expected a value"),
+        ("video,from,to,what\na.mp4,4,1,yawn\n", "line 2: .*'yawn' from 4.0 to 1.0 s"),
         ("video,from,to\na.mp4,1,2\n", "no column what; found video, from, to; export it again"),
         ("video,from,to,what\na.mp4,1,2\n", "line 2: found 3 cells, expected 4, one for each"),
         ("video,from,to,what,to\n", "column to is there twice"),
