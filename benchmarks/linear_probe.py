@@ -34,7 +34,7 @@ from msqnet.metrics.average_precision import known_cells, label_average_precisio
 from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
 from msqnet.model.registry import encoder_spec
 from msqnet.model.video_encoders.lite import (
-    LiteTrunk,
+    LiteBackbone,
     load_published_state_dict,
     pretrained_state_dict,
     video_statistics,
@@ -52,7 +52,7 @@ STRENGTH = 0.01
 
 def probe_features(table: ClipTable) -> np.ndarray:
     """(V, 2 * 3 * 1280) statistics: whole frames first, then the close-up."""
-    trunk = LiteTrunk(grid_size=1).eval()
+    trunk = LiteBackbone(grid_size=1).eval()
     load_published_state_dict(trunk.network, pretrained_state_dict())
     clip_config = replace(encoder_spec("lite").recipe().clip, num_frames=NUM_FRAMES, closeup=True)
     rows = []
@@ -61,7 +61,7 @@ def probe_features(table: ClipTable) -> np.ndarray:
             batch = ClipBatch.stack(
                 [evaluation_clip(read_window(record, clip_config), clip_config)]
             )
-            views = [batch.pixels, batch.closeups]
+            views = [batch.pixels, batch.motion_crops]
             pooled = torch.stack([trunk(view.flatten(0, 1))[1] for view in views])  # (2, T, 1280)
             rows.append(video_statistics(pooled[None])[0].numpy())
     return np.stack(rows)

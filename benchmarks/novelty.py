@@ -24,7 +24,7 @@ from msqnet.data.table import read_table
 from msqnet.errors import VideoError
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import find_videos
-from msqnet.model.out_of_distribution import UNLIKE_SHARE, NoveltyReference
+from msqnet.model.out_of_distribution import UNLIKE_SHARE, TrainingReference
 from msqnet.models import model_folder
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Embeddings:
 
 
 def measured(
-    look: Embeddings, reference: NoveltyReference, videos: Iterable[Path]
+    look: Embeddings, reference: TrainingReference, videos: Iterable[Path]
 ) -> dict[str, dict[str, float]]:
     """Distance, share and warning of each video that can be read, by its path."""
     found = {}
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for embeddings and figures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    reference = NoveltyReference.load(model_folder(options.model))
+    reference = TrainingReference.load(model_folder(options.model))
     if reference is None:
         raise SystemExit("the model has no novelty.safetensors; see msqnet calibrate")
     backend = Predictor.from_pretrained(options.model).backend

@@ -270,7 +270,7 @@ def cost_of(model: MSQNet, settings: ExperimentSettings) -> Cost:
     counter = FlopCounterMode(display=False)
     with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         pixels = torch.empty(shape, dtype=torch.uint8, device="meta")
-        model(pixels=pixels, closeups=pixels if clip.closeup else None)
+        model(pixels=pixels, motion_crops=pixels if clip.closeup else None)
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in model.named_parameters():
         part, size = name.partition(".")[0], parameter.numel()

@@ -50,17 +50,19 @@ class CountingBackend:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> dict[str, Tensor]:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> dict[str, Tensor]:
         """See `Backend.frame_features`."""
-        self.counts["closeup" if is_closeup else "frame"] += len(frames)
-        features: dict[str, Tensor] = self._backend.frame_features(frames, is_closeup=is_closeup)
+        self.counts["closeup" if is_motion_crop else "frame"] += len(frames)
+        features: dict[str, Tensor] = self._backend.frame_features(
+            frames, is_motion_crop=is_motion_crop
+        )
         return features
 
     def clip_outputs(
-        self, frames: dict[str, Tensor], closeups: dict[str, Tensor] | None
+        self, frames: dict[str, Tensor], motion_crops: dict[str, Tensor] | None
     ) -> ClipOutputs:
         """See `Backend.clip_outputs`."""
-        outputs: ClipOutputs = self._backend.clip_outputs(frames, closeups)
+        outputs: ClipOutputs = self._backend.clip_outputs(frames, motion_crops)
         self.counts["window"] += len(outputs.scores)
         return outputs
 
@@ -72,10 +74,10 @@ def flops_of(backend: Backend) -> dict[str, float]:
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
     found: dict[str, float] = {}
     features: dict[str, dict[str, Tensor]] = {}
-    for name, is_closeup in (("frame", False), ("closeup", True))[: 1 + clip.closeup]:
+    for name, is_motion_crop in (("frame", False), ("closeup", True))[: 1 + clip.closeup]:
 
-        def see(name: str = name, is_closeup: bool = is_closeup) -> None:
-            made = backend.frame_features(pixels, is_closeup=is_closeup)
+        def see(name: str = name, is_motion_crop: bool = is_motion_crop) -> None:
+            made = backend.frame_features(pixels, is_motion_crop=is_motion_crop)
             features[name] = {key: values[None] for key, values in made.items()}
 
         found[name] = count_flops(see) / clip.num_frames
@@ -214,8 +216,8 @@ def _pixels(window: PreprocessedWindow) -> Tensor:
 
 def clips_of(windows: Sequence[PreprocessedWindow]) -> ClipBatch:
     """Windows as clips that share nothing."""
-    closeups = [window.closeups for window in windows if window.closeups is not None]
+    motion_crops = [window.motion_crops for window in windows if window.motion_crops is not None]
     return ClipBatch(
         torch.stack([_pixels(window) for window in windows]),
-        torch.stack(closeups) if closeups else None,
+        torch.stack(motion_crops) if motion_crops else None,
     )

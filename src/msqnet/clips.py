@@ -82,24 +82,22 @@ class Clip:
 
     Attributes:
         pixels: (T, 3, H, W) uint8, the whole frames at the model's size.
-        closeup: (T, 3, h, w) uint8, the motion crop; None where the model has none.
+        motion_crop: (T, 3, h, w) uint8, the motion crop; None where the model has none.
         motion_box: place of the motion crop, in fractions of the original frame.
         pts_seconds: (T,) float64, times of the frames in the video.
     """
 
     pixels: Tensor
-    closeup: Tensor | None
+    motion_crop: Tensor | None
     motion_box: Box
     pts_seconds: Tensor
 
     def __post_init__(self) -> None:
         _check_pixels(self.pixels, "Clip.pixels", 4, "(T, 3, H, W)")
-        if self.closeup is not None:
-            _check_pixels(self.closeup, "Clip.closeup", 4, "(T, 3, h, w)")
-            if self.closeup.shape[0] != self.pixels.shape[0]:
-                raise ShapeError(
-                    f"Clip.closeup has {self.closeup.shape[0]} frames, pixels {len(self.pixels)}"
-                )
+        if (crop := self.motion_crop) is not None:
+            _check_pixels(crop, "Clip.motion_crop", 4, "(T, 3, h, w)")
+            if len(crop) != len(self.pixels):
+                raise ShapeError(f"Clip.motion_crop: {len(crop)} frames, pixels {len(self.pixels)}")
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,11 @@ class ClipBatch:
 
     Attributes:
         pixels: (B, T, 3, H, W) uint8.
-        closeups: (B, T, 3, h, w) uint8 or None.
+        motion_crops: (B, T, 3, h, w) uint8 or None.
     """
 
     pixels: Tensor
-    closeups: Tensor | None
+    motion_crops: Tensor | None
 
     def __post_init__(self) -> None:
         _check_pixels(self.pixels, "ClipBatch.pixels", 5, "(B, T, 3, H, W)")
@@ -120,12 +118,12 @@ class ClipBatch:
     @classmethod
     def stack(cls, clips: Sequence[Clip]) -> ClipBatch:
         """Stack clips that all have, or all lack, a motion crop."""
-        closeups = [clip.closeup for clip in clips if clip.closeup is not None]
-        if closeups and len(closeups) != len(clips):
+        motion_crops = [clip.motion_crop for clip in clips if clip.motion_crop is not None]
+        if motion_crops and len(motion_crops) != len(clips):
             raise ShapeError(
-                f"{len(closeups)} of {len(clips)} clips have a motion crop; all or none"
+                f"{len(motion_crops)} of {len(clips)} clips have a motion crop; all or none"
             )
         return cls(
             torch.stack([clip.pixels for clip in clips]),
-            torch.stack(closeups) if closeups else None,
+            torch.stack(motion_crops) if motion_crops else None,
         )

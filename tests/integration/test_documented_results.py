@@ -18,7 +18,7 @@ from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.row_metrics import DEFINITIONS
 from msqnet.inference.backends import ClipOutputs
 from msqnet.inference.predictor import Predictor
-from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.model.out_of_distribution import TrainingReference
 from tests.fixtures.documents import ROOT
 from tests.unit.inference.brightness import BrightnessBackend, write_video
 
@@ -40,9 +40,9 @@ TYPES: dict[str, Any] = {
 LABELS = ["bright", "dark"]
 
 
-def a_reference() -> NoveltyReference:
+def a_reference() -> TrainingReference:
     scores = np.array([[1, 0], [0, 1]], np.float32)
-    return NoveltyReference(scores.mean(axis=0), scores, np.array([0.1, 0.2], np.float32))
+    return TrainingReference(scores.mean(axis=0), scores, np.array([0.1, 0.2], np.float32))
 
 
 @dataclass
@@ -51,10 +51,12 @@ class TrainedBackend(BrightnessBackend):
 
     train_positive_windows: list[int] = field(default_factory=lambda: [20, 20])
     train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
-    novelty: NoveltyReference = field(default_factory=a_reference)
+    novelty: TrainingReference = field(default_factory=a_reference)
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        scores = self.score_frames(frames, closeups)
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
+        scores = self.score_frames(frames, motion_crops)
         return ClipOutputs(scores, scores)
 
 

@@ -177,10 +177,10 @@ def _write_calibration(
 
 
 def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: ClipTable) -> None:
-    from msqnet.model.out_of_distribution import NoveltyReference
+    from msqnet.model.out_of_distribution import TrainingReference
 
     _, embeddings = outputs(training, "training clips")
-    reference = NoveltyReference.fit(embeddings, training.clip_ids(), training.group_ids())
+    reference = TrainingReference.fit(embeddings, training.clip_ids(), training.group_ids())
     if reference is None:
         raise ConfigError(
             f"{training.path}: all rows are of one group; expected at least 2, as nothing says how "

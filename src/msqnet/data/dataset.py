@@ -97,4 +97,4 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clip(index, self.epoch)
         item = {"pixels": clip.pixels, "labels": self.targets[index]}
-        return item if clip.closeup is None else item | {"closeups": clip.closeup}
+        return item if clip.motion_crop is None else item | {"motion_crops": clip.motion_crop}

@@ -191,7 +191,7 @@ def row_outputs(
     while chunk := list(islice(clips, batch_size)):
         batch = ClipBatch.stack(chunk)
         with torch.inference_mode():
-            found = model(pixels=batch.pixels, closeups=batch.closeups)
+            found = model(pixels=batch.pixels, motion_crops=batch.motion_crops)
         logits.append(found.logits.float().cpu().numpy())
         embeddings.append(clip_embeddings(found).cpu().numpy())
         num_done += len(batch.pixels)

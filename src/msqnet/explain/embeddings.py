@@ -100,7 +100,7 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            found = self._model(pixels=batch.pixels, closeups=batch.closeups)
+            found = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())
@@ -306,7 +306,7 @@ def _check_models(model: VideoEmbedder, text_model: VideoEmbedder | None) -> Non
     if text_model.has_video_query:
         raise ConfigError(
             f"text_model {text_model.name}: its queries know of the video; expected a model "
-            "trained with --arch.video_query none --arch.direct_path false"
+            "trained with --arch.video-query none --arch.direct-path false"
         )
     if not model.has_video_query:
         raise ConfigError(

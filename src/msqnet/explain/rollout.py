@@ -78,7 +78,7 @@ def label_relevance(
             recorded_attention(encoder) as of_encoder,
             recorded_attention(model.decoder, model.memory_encoder) as of_decoder,
         ):
-            result = model(pixels=clip.pixels, closeups=clip.closeups)
+            result = model(pixels=clip.pixels, motion_crops=clip.motion_crops)
         scores = model.scores(result.logits)[0, list(columns)]
         memory = decoder_rollout(model, of_decoder, columns)
         steps = encoder.rollout(of_encoder, memory)

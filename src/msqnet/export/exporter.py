@@ -40,7 +40,7 @@ from msqnet.inference.manifest import (
     read_manifest,
 )
 from msqnet.inference.results import find_videos
-from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -91,13 +91,13 @@ def export_model(
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     model = MSQNet.from_pretrained(folder)
     source = {"name": folder.name, "weights_digest": weights_digest(folder)}
-    novelty = NoveltyReference.load(folder)
-    reference = TorchBackend(model, "cpu", source, novelty)
+    training = TrainingReference.load(folder)
+    reference = TorchBackend(model, "cpu", source, training)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        if novelty is not None:
-            novelty.save(draft)
+        if training is not None:
+            training.save(draft)
         manifest = write_graphs(model, draft, export_format, reference.provenance, calibration)
         limit = tolerance if calibration is None else None
         results = check_graphs(reference, draft, clips, limit)

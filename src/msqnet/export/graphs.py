@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from msqnet.errors import ExportError, MissingExtra
 from msqnet.inference.manifest import (
-    CLOSEUP_PREFIX,
     EMBEDDING_OUTPUT,
     EMBEDDINGS_KEY,
     FRAMES_INPUT,
+    MOTION_CROP_PREFIX,
     SCORES_OUTPUT,
 )
 from msqnet.model.out_of_distribution import clip_embeddings
@@ -76,7 +76,7 @@ class ClipGraph(nn.Module):
 
     def input_names(self) -> tuple[str, ...]:
         """Frames' features, then those of motion crops, then label embeddings, if any."""
-        crops = [CLOSEUP_PREFIX + name for name in self.names]
+        crops = [MOTION_CROP_PREFIX + name for name in self.names]
         has_crop, is_open = self.model.config.clip_config.closeup, self.model.config.is_open
         embeddings = [EMBEDDINGS_KEY] if is_open else []
         return (*self.names, *(crops if has_crop else ()), *embeddings)
@@ -87,7 +87,7 @@ class ClipGraph(nn.Module):
         frames = {name: given[name] for name in self.names}
         crops = None
         if self.model.config.clip_config.closeup:
-            crops = {name: given[CLOSEUP_PREFIX + name] for name in self.names}
+            crops = {name: given[MOTION_CROP_PREFIX + name] for name in self.names}
         output = self.model.score_frames(frames, crops, given.get(EMBEDDINGS_KEY))
         if output.logits is None:
             raise ExportError("the model gives no logits")
@@ -133,7 +133,7 @@ def write_clip_graph(graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path
         if name == EMBEDDINGS_KEY:
             examples.append(torch.ones(_NUM_EXAMPLES + 1, config.label_width))
         else:
-            shape = shapes[graph.names.index(name.removeprefix(CLOSEUP_PREFIX))]
+            shape = shapes[graph.names.index(name.removeprefix(MOTION_CROP_PREFIX))]
             examples.append(torch.zeros(*leading, *shape))
     dynamic = (tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),)  # of the one *inputs
     outputs = (SCORES_OUTPUT, EMBEDDING_OUTPUT)
@@ -254,5 +254,5 @@ class _FrameReader:
         if clip is None:
             return None
         places = [0, clip.pixels.shape[0] // 2]
-        views = [clip.pixels] if clip.closeup is None else [clip.pixels, clip.closeup]
+        views = [clip.pixels] if clip.motion_crop is None else [clip.pixels, clip.motion_crop]
         return {FRAMES_INPUT: np.concatenate([view[places].numpy() for view in views])}

@@ -13,7 +13,7 @@ from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
 from msqnet.model.computing import Computing
 from msqnet.model.dual_encoders import DualEncoder, load_dual_encoder
-from msqnet.model.out_of_distribution import NOVELTY_FILE, NoveltyReference, clip_embeddings
+from msqnet.model.out_of_distribution import REFERENCE_FILE, TrainingReference, clip_embeddings
 from msqnet.model.text_encoders import embed_labels
 from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
@@ -43,7 +43,7 @@ class Backend(Protocol):
         window_seconds: length of the windows the model was trained on.
         train_positive_windows: (K,) positive windows the model was trained on; None if not known.
         train_negative_windows: (K,) windows known to be negative there; None if not known.
-        novelty: embeddings of the training set; None where they are not stored.
+        training_reference: embeddings of the training set; None where they are not stored.
         provenance: which model this is; JSON values only.
     """
 
@@ -54,27 +54,29 @@ class Backend(Protocol):
     window_seconds: float
     train_positive_windows: list[int] | None
     train_negative_windows: list[int] | None
-    novelty: NoveltyReference | None
+    training_reference: TrainingReference | None
     provenance: dict[str, Any]
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         """Features of single frames, which windows share.
 
         Args:
             frames: (N, 3, S, S) uint8 RGB, N at least 1.
-            is_closeup: they are motion crops.
+            is_motion_crop: they are motion crops.
 
         Returns:
             By name, (N, ...) each, on any device and of any dtype.
         """
         ...
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
         """Calibrated scores of clips, each from the features of its own frames only.
 
         Args:
             frames: of `frame_features`, (B, T, ...) each.
-            closeups: the same of the motion crops, where the model takes them.
+            motion_crops: the same of the motion crops, where the model takes them.
         """
         ...
 
@@ -94,11 +96,11 @@ class ClipOutputs(NamedTuple):
 def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
     """Calibrated scores (B, K) of B clips that share no frames, float32 in [0, 1]."""
     frames = of_clips(backend.frame_features, batch.pixels)
-    closeups = None
-    if batch.closeups is not None:
-        of_closeup = partial(backend.frame_features, is_closeup=True)
-        closeups = of_clips(of_closeup, batch.closeups)
-    return backend.clip_outputs(frames, closeups).scores
+    motion_crops = None
+    if batch.motion_crops is not None:
+        of_crops = partial(backend.frame_features, is_motion_crop=True)
+        motion_crops = of_clips(of_crops, batch.motion_crops)
+    return backend.clip_outputs(frames, motion_crops).scores
 
 
 class ScoreColumns:
@@ -140,7 +142,7 @@ class TorchBackend(ScoreColumns):
             not to be used for anything else.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: origin of the model, for the provenance of results; JSON values only.
-        novelty: embeddings of its training set; None where they are not known.
+        training_reference: embeddings of its training set; None where they are not known.
         precision: of its products.
 
     Raises:
@@ -152,7 +154,7 @@ class TorchBackend(ScoreColumns):
         model: MSQNet,
         device: str = "auto",
         source: dict[str, Any] | None = None,
-        novelty: NoveltyReference | None = None,
+        training_reference: TrainingReference | None = None,
         precision: Precision = "fp32",
     ) -> None:
         self._computing = Computing.of(device, precision)
@@ -168,10 +170,10 @@ class TorchBackend(ScoreColumns):
         self.clip_config = config.clip_config
         self.single_label = config.task == "single_label"
         self.window_seconds = float(config.window_seconds)
-        self.novelty = novelty
+        self.training_reference = training_reference
         self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
-        if novelty is not None:
-            self.provenance["novelty_digest"] = novelty.digest
+        if training_reference is not None:
+            self.provenance["novelty_digest"] = training_reference.digest
         if precision != "fp32":  # gives other scores; unnamed before there was a choice
             self.provenance["precision"] = precision
 
@@ -203,24 +205,26 @@ class TorchBackend(ScoreColumns):
         is_known = labels is not None and all(name in own for name in labels)
         if labels is not None and (model.config.is_open or not is_known):
             ask_for(model, tuple(labels), texts)
-        backend = cls(model, device, source, NoveltyReference.load(folder), precision)
+        backend = cls(model, device, source, TrainingReference.load(folder), precision)
         if labels is not None and not model.config.is_open:
             backend.keep_labels(labels)
         return backend
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; on the model's device."""
         model: Any = self._model
         with self._computing.inference():
             on_device = frames.to(self._computing.device)
-            found: FrameFeatures = model.frame_features(on_device, is_closeup=is_closeup)
+            found: FrameFeatures = model.frame_features(on_device, is_motion_crop=is_motion_crop)
             return found
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
         """See `Backend.clip_outputs`."""
         model: Any = self._model
         with self._computing.inference():
-            output = model.score_frames(frames, closeups)
+            output = model.score_frames(frames, motion_crops)
             scores = model.scores(output.logits)  # (B, K)
         kept = scores.float().cpu().numpy()[:, self._columns]
         return ClipOutputs(kept, clip_embeddings(output).cpu().numpy())
@@ -230,7 +234,7 @@ def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the weight files."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        if path.name == NOVELTY_FILE:
+        if path.name == REFERENCE_FILE:
             continue
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -296,7 +300,7 @@ class ClipZeroShotBackend:
         self.window_seconds = _WINDOW_SECONDS
         self.train_positive_windows: list[int] | None = None
         self.train_negative_windows: list[int] | None = None
-        self.novelty: NoveltyReference | None = None
+        self.training_reference: TrainingReference | None = None
         self.provenance: dict[str, Any] = {
             "name": f"{PREFIX}{name}",
             "protocol": f"{dual.kind}, training-free: mean frame-text similarity of a window",
@@ -321,12 +325,14 @@ class ClipZeroShotBackend:
             dual, labels, name=name_or_folder, texts=texts, device=device, precision=precision
         )
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         """Image embeddings (N, D), as "image"; there are no motion crops."""
         with self._computing.inference():
             return {"image": self._images(frames[None].to(self._computing.device))[0].float()}
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
         """Scores are the sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
         with torch.inference_mode():
             # The mean of the frames' similarities is that of their mean embedding, not normalised.

@@ -14,17 +14,17 @@ from msqnet.errors import CheckpointError, MissingExtra, ShapeError, check
 from msqnet.inference.backends import ClipOutputs, ScoreColumns
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
-    CLOSEUP_PREFIX,
     EMBEDDING_OUTPUT,
     EMBEDDINGS_FILE,
     EMBEDDINGS_KEY,
     FRAME_GRAPH,
     FRAMES_INPUT,
+    MOTION_CROP_PREFIX,
     SCORES_OUTPUT,
     read_manifest,
 )
 from msqnet.labels import LabelSet
-from msqnet.model.out_of_distribution import NOVELTY_FILE, NoveltyReference
+from msqnet.model.out_of_distribution import REFERENCE_FILE, TrainingReference
 from msqnet.process import signal_stack_kept
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class ExportedBackend(ScoreColumns):
         clip_graph: Graph,
         runtime: RuntimeName,
         embeddings: Tensor | None,
-        novelty: NoveltyReference | None = None,
+        training_reference: TrainingReference | None = None,
     ) -> None:
         super().__init__(
             LabelSet(manifest.labels),
@@ -151,7 +151,7 @@ class ExportedBackend(ScoreColumns):
         self._clip_graph = clip_graph
         self._own_embeddings = embeddings
         self._embeddings = embeddings
-        self.novelty = novelty
+        self.training_reference = training_reference
         self.clip_config = ClipConfig.from_dict(manifest.clip)
         self.single_label = manifest.single_label
         self.window_seconds = float(manifest.window_seconds)
@@ -203,7 +203,7 @@ class ExportedBackend(ScoreColumns):
             load_graph(manifest.graph(folder, CLIP_GRAPH), chosen),
             chosen,
             embeddings,
-            NoveltyReference.load(folder) if NOVELTY_FILE in manifest.files else None,
+            TrainingReference.load(folder) if REFERENCE_FILE in manifest.files else None,
         )
         if labels is not None and manifest.is_open:
             backend.ask_for(labels, texts)
@@ -233,7 +233,7 @@ class ExportedBackend(ScoreColumns):
         thresholds = [known.get(name, usual) for name in labels]
         ScoreColumns.__init__(self, labels, thresholds, None, None)
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         """See `Backend.frame_features`; motion crops pass through the same weights."""
         size = self.clip_config.size_pixels
         if frames.dtype != torch.uint8 or tuple(frames.shape[1:]) != (3, size, size):
@@ -248,13 +248,15 @@ class ExportedBackend(ScoreColumns):
             for name in self._manifest.frame_features
         }
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
         """See `Backend.clip_outputs`; graphs of earlier exports give no embeddings."""
-        if (closeups is not None) != self.clip_config.closeup:
-            found = "no motion crops" if closeups is None else "motion crops"
+        if (motion_crops is not None) != self.clip_config.closeup:
+            found = "no motion crops" if motion_crops is None else "motion crops"
             raise ShapeError(f"clips: found {found}, unlike the model's clip settings")
         inputs: dict[str, NDArray[Any]] = {}
-        for prefix, features in (("", frames), (CLOSEUP_PREFIX, closeups or {})):
+        for prefix, features in (("", frames), (MOTION_CROP_PREFIX, motion_crops or {})):
             inputs |= {prefix + name: value.numpy() for name, value in features.items()}
         num_clips = len(next(iter(inputs.values())))
         size = _CLIPS_AT_A_TIME.get(self._runtime, num_clips)

@@ -26,7 +26,7 @@ CLIP_GRAPH = "clip_graph"
 FRAMES_INPUT = "frames"
 SCORES_OUTPUT = "scores"
 EMBEDDING_OUTPUT = "embedding"
-CLOSEUP_PREFIX = "closeup_"
+MOTION_CROP_PREFIX = "closeup_"
 SUFFIXES: Mapping[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 """Of the file that a graph is read from."""
 
@@ -41,7 +41,7 @@ class Manifest:
 
     Attributes:
         frame_features: names of the outputs of the frame graph, in its order. The clip graph takes
-            them under the same names, those of motion crops with `CLOSEUP_PREFIX`.
+            them under the same names, those of motion crops with `MOTION_CROP_PREFIX`.
         labels: K names.
         thresholds: (K,).
         is_open: the clip graph takes label embeddings, (K, D_t), for any labels.

@@ -188,7 +188,7 @@ class Predictor:
         kept: list[FloatArray] | None,
     ) -> tuple[list[WindowScores], Novelty | None]:
         """Scores of all windows that decode, and their out-of-distribution score."""
-        backend, reference = self.backend, self.backend.novelty
+        backend, reference = self.backend, self.backend.training_reference
         done: list[WindowScores] = []
         distances: list[float] = []
         shared = SharedFrames(backend)

@@ -145,14 +145,14 @@ class PreprocessedWindow(NamedTuple):
 
     Attributes:
         frames: T, in order; a frame may stand there twice.
-        closeups: (T, 3, S, S) uint8, the motion crops where the model takes them.
+        motion_crops: (T, 3, S, S) uint8, the motion crops where the model takes them.
         motion_box: area of the motion crops.
     """
 
     start_seconds: float
     end_seconds: float
     frames: tuple[DecodedFrame, ...]
-    closeups: Tensor | None
+    motion_crops: Tensor | None
     motion_box: Box
 
 
@@ -168,14 +168,14 @@ def preprocessed_windows(
                 done[frame] = before.get(frame) or DecodedFrame(
                     frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
                 )
-        closeups, box = None, WHOLE_FRAME
+        motion_crops, box = None, WHOLE_FRAME
         if config.closeup:
             pixels = torch.stack([frame.pixels for frame in window.frames])
             box = motion_box(pixels, config.motion)
-            closeups = motion_crop(pixels, config, box)
+            motion_crops = motion_crop(pixels, config, box)
         frames = tuple(done[frame] for frame in window.frames)
         start_seconds, end_seconds, _ = window
-        yield PreprocessedWindow(start_seconds, end_seconds, frames, closeups, box)
+        yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box)
 
 
 def read_ahead(items: Iterable[ItemT], size: int) -> Generator[ItemT, None, None]:
@@ -223,13 +223,13 @@ class SharedFrames:
             [[self._place[frame] for frame in window.frames] for window in windows]
         )  # (B, T)
         frames = {name: values[places.to(values.device)] for name, values in self._held.items()}
-        closeups: FrameFeatures | None = None
-        crops = [window.closeups for window in windows if window.closeups is not None]
+        motion_crops: FrameFeatures | None = None
+        crops = [window.motion_crops for window in windows if window.motion_crops is not None]
         if crops:
-            features = self._backend.frame_features(torch.cat(crops), is_closeup=True)
+            features = self._backend.frame_features(torch.cat(crops), is_motion_crop=True)
             leading = (len(crops), len(crops[0]))
-            closeups = {name: values.unflatten(0, leading) for name, values in features.items()}
-        found = self._backend.clip_outputs(frames, closeups)
+            motion_crops = {name: values.unflatten(0, leading) for name, values in features.items()}
+        found = self._backend.clip_outputs(frames, motion_crops)
         # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]

@@ -111,7 +111,7 @@ def new_model(
     check(
         bool(arch.video_weights),
         f"no hub holds official weights of {arch.video_encoder}: give a checkpoint file as "
-        "--arch.video_weights, or 'random' to train from nothing",
+        "--arch.video-weights, or 'random' to train from nothing",
     )
     video = encoder_spec(arch.video_encoder).load().from_arch(arch, clip)
     if arch.pixel_statistics == "clip":

@@ -24,8 +24,8 @@ _CHOICES = {
     "head": ("group_wise", "shared", "cosine"),
 }
 OPEN_ADVICE = (
-    "train one with --arch.head cosine --arch.direct_path false --arch.learn_label_queries false "
-    "--arch.query_attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
+    "train one with --arch.head cosine --arch.direct-path false --arch.learn-label-queries false "
+    "--arch.query-attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
 )
 """What to do about a label that a closed-set model does not have."""
 

@@ -120,7 +120,7 @@ class DecoderLayer(_Layer):
     """Self-attention among queries, cross-attention to the memory, feed-forward.
 
     Positions are added to the keys of the cross-attention only, never to its values. Without
-    ``query_attention`` the score of a label does not depend on the other labels asked for.
+    ``query_attention`` the score of a label does not depend on the other labels.
     """
 
     def __init__(self, config: MSQNetConfig):

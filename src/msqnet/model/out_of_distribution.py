@@ -1,4 +1,4 @@
-"""How unlike its training set a clip looks to a model: distances in its own embedding space.
+"""How far a clip is from the training set: distances in a model's own embedding space.
 
 A model's folder may hold ``novelty.safetensors``: embeddings of training windows, and how far
 training videos are from those of other groups. A video is as unusual as the share of training
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-NOVELTY_FILE = "novelty.safetensors"
+REFERENCE_FILE = "novelty.safetensors"
 EMBEDDING_DEFINITION = "mean over the items of the frame memory, after W_out"
 DISTANCE_DEFINITION = (
     "cosine distance to the nearest kept training window, after the mean embedding was taken off"
@@ -50,7 +50,7 @@ def clip_embeddings(output: MSQNetOutput) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NoveltyReference:
+class TrainingReference:
     """Training windows in a model's embedding space, and how far they are from each other.
 
     Attributes:
@@ -69,14 +69,14 @@ class NoveltyReference:
         is_right = self.kept.ndim == 2 and self.kept.shape[1:] == width and len(self.kept) > 0
         if len(width) != 1 or not is_right or self.distances.ndim != 1 or not self.distances.size:
             raise ShapeError(
-                f"NoveltyReference: found centre {width}, kept {self.kept.shape} and distances "
+                f"TrainingReference: found centre {width}, kept {self.kept.shape} and distances "
                 f"{self.distances.shape}, expected (D,), (M, D) and (n,)"
             )
 
     @classmethod
     def fit(
         cls, embeddings: FloatArray, videos: Sequence[str], groups: Sequence[str], *, seed: int = 0
-    ) -> NoveltyReference | None:
+    ) -> TrainingReference | None:
         """Describe a training set by embeddings (V, D) of its windows.
 
         A window is compared with windows of other groups (scenes, subjects or recordings) only, as
@@ -130,7 +130,7 @@ class NoveltyReference:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write `NOVELTY_FILE` into a model's folder."""
+        """Write `REFERENCE_FILE` into a model's folder."""
         tensors: dict[str, NDArray[Any]] = {
             "centre": self.centre,
             "kept": self.kept.astype(np.float16),
@@ -144,14 +144,14 @@ class NoveltyReference:
             json.loads(written[8 : size + 8]), separators=(",", ":"), sort_keys=True
         )
         # Not by `save_file`, whose files only their owner can read.
-        (folder / NOVELTY_FILE).write_bytes(
+        (folder / REFERENCE_FILE).write_bytes(
             written[:8] + header.encode().ljust(size) + written[size + 8 :]
         )
 
     @classmethod
-    def load(cls, folder: Path) -> NoveltyReference | None:
+    def load(cls, folder: Path) -> TrainingReference | None:
         """Read that of a model's folder; None where it has none, a `CheckpointError` if damaged."""
-        path = folder / NOVELTY_FILE
+        path = folder / REFERENCE_FILE
         if not path.is_file():
             return None
         try:

@@ -183,19 +183,19 @@ class MSQNet(MSQNetModel, PreTrainedModel):
                 module.fuse()
         return self
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         """What the encoders compute of each frame alone, whatever clips it is part of.
 
         (N, 3, H, W) uint8 RGB -> (N, ...) by name: what the video encoder's `frame_features` gives
         and, of whole frames, the image embedding (N, D''), where there is one, as "image".
         """
         features: FrameFeatures = self.video_encoder.frame_features(frames)
-        if self.image_encoder is not None and not is_closeup:
+        if self.image_encoder is not None and not is_motion_crop:
             inputs = resized(frames[None], self.image_encoder.config.image_size)
             features["image"] = self.image_encoder(inputs)[0]
         return features
 
-    def encode(self, pixels: Tensor, closeups: Tensor | None = None) -> FrameFeatures:
+    def encode(self, pixels: Tensor, motion_crops: Tensor | None = None) -> FrameFeatures:
         """The part of the forward pass that depends on the encoders' input alone.
 
         Clips (B, T, 3, H, W) uint8, on any device, and their motion crops where the model takes
@@ -205,17 +205,17 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         device = self.time_positions.device
         self.video_encoder.check_clips(pixels)
         frames = of_clips(self.frame_features, pixels.to(device))
-        if closeups is None:
+        if motion_crops is None:
             return self._joined(frames, None)
-        self.video_encoder.check_clips(closeups)
-        of_crops = partial(self.frame_features, is_closeup=True)
-        return self._joined(frames, of_clips(of_crops, closeups.to(device)))
+        self.video_encoder.check_clips(motion_crops)
+        of_crops = partial(self.frame_features, is_motion_crop=True)
+        return self._joined(frames, of_clips(of_crops, motion_crops.to(device)))
 
-    def _joined(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FrameFeatures:
+    def _joined(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FrameFeatures:
         """As `encode`, from `frame_features` (B, T, ...) of whole frames and motion crops."""
         whole = dict(frames)
         image = whole.pop("image", None)  # (B, T, D'')
-        views = [whole] if closeups is None else [whole, closeups]
+        views = [whole] if motion_crops is None else [whole, motion_crops]
         features: FrameFeatures = dict(self.video_encoder.join_views(views))
         if image is not None:
             features[VIDEO_QUERY] = image.mean(dim=1)
@@ -224,7 +224,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def forward(  # type: ignore[override]
         self,
         pixels: Tensor | None = None,
-        closeups: Tensor | None = None,
+        motion_crops: Tensor | None = None,
         label_embeddings: Tensor | None = None,
         labels: Tensor | None = None,
         **features: Tensor,
@@ -233,7 +233,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
 
         Args:
             pixels: (B, T, 3, H, W) uint8 RGB, on any device.
-            closeups: (B, T, 3, H, W) uint8 RGB motion crops, where the model takes them.
+            motion_crops: (B, T, 3, H, W) uint8 RGB motion crops, where the model takes them.
             label_embeddings: (K, D_t) float, texts to score instead of the model's own labels;
                 open vocabularies only.
             labels: ignored; accepted because data collators of `transformers` pass it along.
@@ -246,7 +246,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         """
         del labels
         if pixels is not None:
-            features = self.encode(pixels, closeups)
+            features = self.encode(pixels, motion_crops)
         elif not features:
             raise ShapeError("neither pixels nor what the encoders made of them was given")
         return self._score_clips(features, label_embeddings)
@@ -262,12 +262,12 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def score_frames(
         self,
         frames: FrameFeatures,
-        closeups: FrameFeatures | None = None,
+        motion_crops: FrameFeatures | None = None,
         label_embeddings: Tensor | None = None,
     ) -> MSQNetOutput:
         """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
         # Not through `forward`: its argument "pixels" is not the feature of that name.
-        return self._score_clips(self._joined(frames, closeups), label_embeddings)
+        return self._score_clips(self._joined(frames, motion_crops), label_embeddings)
 
     def _check_open(self, what: str) -> None:
         if not self.config.is_open:
@@ -297,10 +297,10 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         """
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)
-        if self.config.is_open:  # one calibration for all labels, whichever are asked for
+        if self.config.is_open:  # one calibration for all labels, whichever they are
             scale, bias = scale[:1], bias[:1]
         calibrated = logits.float() * scale + bias
-        # A softmax would make the score of a label depend on the others asked for.
+        # A softmax would make the score of a label depend on the others.
         if self.config.task == "single_label" and not self.config.is_open:
             return calibrated.softmax(dim=-1)
         return calibrated.sigmoid()

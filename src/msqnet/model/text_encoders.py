@@ -1,6 +1,6 @@
 """Text encoders: from the texts of labels to their embeddings (paper, section 3.2).
 
-They run once, when a model is started or asked for new labels; a trained model needs none. Here are
+They run once, when a model is made or gets new labels; a trained model needs none. Here are
 the base, the choice by name, and the BERT family:
 
 - ``bert``, ``bert-mean``: the ablation of the paper (its table 6; Devlin et al. 2019);

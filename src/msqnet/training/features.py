@@ -108,12 +108,12 @@ class FrozenPart:
         return digest.hexdigest()
 
     @torch.inference_mode()
-    def __call__(self, pixels: Tensor, closeups: Tensor | None) -> dict[str, Tensor]:
+    def __call__(self, pixels: Tensor, motion_crops: Tensor | None) -> dict[str, Tensor]:
         """Features of clips (B, T, 3, H, W) uint8 and their motion crops, if any.
 
         (B, ...) float16 by name, on the CPU; a value out of that range is a `ConfigError`.
         """
-        found = self.model.encode(pixels, closeups)
+        found = self.model.encode(pixels, motion_crops)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:
@@ -159,8 +159,8 @@ class _Views(Dataset[dict[str, Any]]):
         rows = self.augmented if view else self.plain
         clip = rows.clip(row, view, drawn_by=drawn_by)
         item = {"pixels": clip.pixels, "index": index}
-        if clip.closeup is not None:
-            item["closeups"] = clip.closeup
+        if clip.motion_crop is not None:
+            item["motion_crops"] = clip.motion_crop
         return item
 
 
@@ -284,7 +284,7 @@ class FeatureStore:
         num_done = 0
         try:
             for batch in loader:
-                found = self.frozen(batch["pixels"], batch.get("closeups"))
+                found = self.frozen(batch["pixels"], batch.get("motion_crops"))
                 for place, index in enumerate(batch["index"].tolist()):
                     pending[keys[index]] = {n: found[n][place].numpy() for n in self.names}
                 num_bytes = sum(a.nbytes for entry in pending.values() for a in entry.values())

@@ -146,8 +146,8 @@ def _finish(
     for name, model in (("last", last), ("best", best)):
         if model is not best:
             model.config = best.config
-        novelty = training_reference(run, model, partial(data.rows, augmented=False))
-        save_model(model, run.folder / name, novelty)
+        reference = training_reference(run, model, partial(data.rows, augmented=False))
+        save_model(model, run.folder / name, reference)
     data.remove()
     wait = data.wait
     if wait.training_seconds:
@@ -217,7 +217,7 @@ class _TrainingData:
         with torch.inference_mode():
             self.model.train(mode=False)
             for batch in loader:
-                features = self.model.encode(batch["pixels"], batch.get("closeups"))
+                features = self.model.encode(batch["pixels"], batch.get("motion_crops"))
                 query: Any = self.model.video_query(features)
                 queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1

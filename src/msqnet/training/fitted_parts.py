@@ -23,7 +23,7 @@ from msqnet.errors import ConfigError, ShapeError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
 from msqnet.model.decoder import VideoQueryHead
-from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings, spread_over_groups
+from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings, spread_over_groups
 from msqnet.predictions import write_json
 from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
@@ -265,7 +265,7 @@ def _or_none(value: float) -> float | None:
 
 def training_reference(
     run: Run, model: MSQNet, rows_as_data: Callable[[np.ndarray], Any]
-) -> NoveltyReference | None:
+) -> TrainingReference | None:
     """Reference of the out-of-distribution score: embeddings of the training rows.
 
     Very many rows are thinned out evenly over their groups. ``rows_as_data`` gives a data set of
@@ -279,6 +279,6 @@ def training_reference(
         model, rows_as_data(rows), run.train.batch_size, num_workers=run.train.num_workers
     )
     embeddings = np.concatenate([clip_embeddings(found).cpu().numpy() for found in outputs])
-    return NoveltyReference.fit(
+    return TrainingReference.fit(
         embeddings, [videos[row] for row in rows], [groups[row] for row in rows]
     )

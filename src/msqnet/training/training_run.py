@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msqnet.config import ArchConfig, AugmentationConfig, ClipConfig, TrainConfig
     from msqnet.data.records import ClipTable
     from msqnet.labels import LabelSet
-    from msqnet.model.out_of_distribution import NoveltyReference
+    from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.model.pretrained import MSQNet
 
 _logger = logging.getLogger(__name__)
@@ -139,13 +139,13 @@ def without_flip_where_sides_matter(
     return augmentation
 
 
-def save_model(model: MSQNet, folder: Path, novelty: NoveltyReference | None = None) -> None:
+def save_model(model: MSQNet, folder: Path, reference: TrainingReference | None = None) -> None:
     """Write or replace a finished model folder; half-written ones never carry its name."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
-    if novelty is not None:
-        novelty.save(partial)
+    if reference is not None:
+        reference.save(partial)
     if folder.exists():
         shutil.rmtree(folder)
     partial.replace(folder)

@@ -171,8 +171,8 @@ def training_clip(
     for view in views:
         pixels = _recoloured(resize(cut(frames.pixels, view), side, side), colours)
         images.append((pixels.flip(-1) if flip else pixels).contiguous())
-    closeup = images[1] if config.closeup else None
-    return Clip(images[0], closeup, box, frames.pts_seconds)
+    crop = images[1] if config.closeup else None
+    return Clip(images[0], crop, box, frames.pts_seconds)
 
 
 def _random_box(

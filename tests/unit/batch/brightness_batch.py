@@ -40,14 +40,14 @@ class DeadlyBackend(BrightnessBackend):
 
     seconds: float = 0.0
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+    def score_frames(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FloatArray:
         time.sleep(self.seconds)
         level = round(float(frames["pixels"].double().mean()))
         if level == DEADLY_LEVEL:
             os.abort()
         if level == STUCK_LEVEL:
             time.sleep(1e6)
-        return super().score_frames(frames, closeups)
+        return super().score_frames(frames, motion_crops)
 
 
 def load(seconds: float = 0.0, threshold: float | None = None) -> Predictor:

@@ -13,7 +13,7 @@ from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.model.out_of_distribution import NOVELTY_FILE
+from msqnet.model.out_of_distribution import REFERENCE_FILE
 from msqnet.model.pretrained import MSQNet
 from tests.fixtures.models import tiny_model
 from tests.fixtures.tables import write_brightness_table
@@ -105,9 +105,9 @@ def test_figures_and_plot_lie_beside_the_model(calibrated: Path) -> None:
 def test_training_rows_are_kept_for_the_warning_score(calibrated: Path) -> None:
     backend = TorchBackend.from_pretrained(calibrated, "cpu")
 
-    assert (calibrated / NOVELTY_FILE).is_file()
-    assert backend.novelty is not None
-    assert len(backend.novelty.distances) == NUM_VIDEOS
+    assert (calibrated / REFERENCE_FILE).is_file()
+    assert backend.training_reference is not None
+    assert len(backend.training_reference.distances) == NUM_VIDEOS
 
 
 def test_figures_are_printed_with_what_was_kept(

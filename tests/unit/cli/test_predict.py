@@ -182,10 +182,12 @@ def test_second_run_skips_what_is_done_and_goes_on(tmp_path: Path, terminal: Ter
 
 def test_interruption_keeps_what_is_done_and_its_index(tmp_path: Path, terminal: Terminal) -> None:
     class Interrupted(BrightnessBackend):
-        def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+        def score_frames(
+            self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+        ) -> FloatArray:
             if len(self.batch_sizes) == 1:
                 raise KeyboardInterrupt
-            return super().score_frames(frames, closeups)
+            return super().score_frames(frames, motion_crops)
 
     folder = tmp_path / "in"
     for name in ("a.mov", "b.mov", "c.mov"):

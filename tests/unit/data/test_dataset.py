@@ -130,8 +130,8 @@ def test_worker_processes_change_nothing(table: ClipTable) -> None:
 def test_closeup_is_given_where_the_model_takes_one(table: ClipTable) -> None:
     clip = tiny_clip_settings(closeup=True)
     item = ClipDataset(table, LABELS, clip)[0]
-    assert item["closeups"].shape == item["pixels"].shape == (4, 3, 32, 32)
-    assert "closeups" not in dataset_of(table)[0]
+    assert item["motion_crops"].shape == item["pixels"].shape == (4, 3, 32, 32)
+    assert "motion_crops" not in dataset_of(table)[0]
 
 
 def test_unreadable_video_is_named(table: ClipTable, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def level(frame: int, place: int) -> int:
 class ProjectionBackend(BrightnessBackend):
     """Scores by float32 sums over all pixels, whose last bits depend on every one of them."""
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+    def score_frames(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FloatArray:
         pixels = frames["pixels"].float().flatten(1) / 255
         weights = torch.randn(pixels.shape[1], 2, generator=torch.Generator().manual_seed(0))
         return np.asarray((pixels @ weights / 50).sigmoid().numpy())

@@ -49,9 +49,9 @@ def test_embeddings_are_what_the_models_output_holds(table: ClipTable) -> None:
     assert found.before.dtype == np.float32
     for row in range(NUM_ROWS):
         clip = dataset.clip(row, 0)
-        assert clip.closeup is not None
+        assert clip.motion_crop is not None
         with torch.inference_mode():
-            output = model(pixels=clip.pixels[None], closeups=clip.closeup[None])
+            output = model(pixels=clip.pixels[None], motion_crops=clip.motion_crop[None])
         # Batches of another size add up in another order: float32 rounding.
         np.testing.assert_allclose(
             found.before[row], output.memory[0].mean(dim=0).numpy(), atol=1e-5

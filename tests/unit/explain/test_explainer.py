@@ -63,7 +63,7 @@ def test_cells_of_the_direct_path_add_up_to_its_logit() -> None:
     model = tiny_model("lite")
     linear_direct_path(model)
     inputs = random_inputs("lite", 1)
-    paths, _ = label_relevance(model, ClipBatch(inputs["pixels"], inputs["closeups"]), [0, 2])
+    paths, _ = label_relevance(model, ClipBatch(inputs["pixels"], inputs["motion_crops"]), [0, 2])
     assert [path.name for path in paths] == ["decoder", "direct"]
     head: Any = model.query_head
     with torch.no_grad():
@@ -74,12 +74,12 @@ def test_cells_of_the_direct_path_add_up_to_its_logit() -> None:
 def test_shares_are_those_of_the_logits() -> None:
     model = tiny_model("lite", query_share=0.75)
     inputs = random_inputs("lite", 1)
-    paths, scores = label_relevance(model, ClipBatch(inputs["pixels"], inputs["closeups"]), [1])
+    paths, scores = label_relevance(model, ClipBatch(inputs["pixels"], inputs["motion_crops"]), [1])
     assert [path.share for path in paths] == [0.25, 0.75]
     expected = model.scores(model(**inputs).logits)[0, [1]]
     torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-5)
     without = tiny_model("lite", direct_path=False)
-    paths, _ = label_relevance(without, ClipBatch(inputs["pixels"], inputs["closeups"]), [1])
+    paths, _ = label_relevance(without, ClipBatch(inputs["pixels"], inputs["motion_crops"]), [1])
     assert [(path.name, path.share) for path in paths] == [("decoder", 1.0)]
 
 

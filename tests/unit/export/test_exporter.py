@@ -18,7 +18,7 @@ from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
 from msqnet.inference.predictor import Predictor
 from msqnet.labels import LabelSet
-from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.model.out_of_distribution import TrainingReference
 from tests.fixtures.models import (
     tiny_model,
     write_clip_folder,
@@ -72,10 +72,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def a_reference(width: int) -> NoveltyReference:
+def a_reference(width: int) -> TrainingReference:
     """Made-up training windows."""
     values = np.random.default_rng(0).normal(size=(6, width)).astype(np.float32)
-    reference = NoveltyReference.fit(values, list("abcdef"), list("abcdef"))
+    reference = TrainingReference.fit(values, list("abcdef"), list("abcdef"))
     assert reference is not None
     return reference
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.model.out_of_distribution import NoveltyReference
+    from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
@@ -84,16 +84,18 @@ class BrightnessBackend:
     provenance: dict[str, Any] = field(default_factory=lambda: {"name": "brightness"})
     batch_sizes: list[int] = field(default_factory=list)
     num_frames_seen: int = 0
-    novelty: NoveltyReference | None = None
+    training_reference: TrainingReference | None = None
 
-    def frame_features(self, frames: Tensor, *, is_closeup: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
         self.num_frames_seen += len(frames)
         return {"pixels": frames}
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        return ClipOutputs(self.score_frames(frames, closeups), None)
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
+        return ClipOutputs(self.score_frames(frames, motion_crops), None)
 
-    def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
+    def score_frames(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FloatArray:
         self.batch_sizes.append(len(frames["pixels"]))
         bright = frames["pixels"].double().mean(dim=(1, 2, 3, 4)) / WHITE  # (B,)
         return np.stack([bright, 1 - bright], axis=1).astype(np.float32)

@@ -63,10 +63,10 @@ def model() -> MSQNet:
 def batch() -> ClipBatch:
     generator = torch.Generator().manual_seed(1)
     shape = (3, 4, 3, 64, 64)
-    pixels, closeups = (
+    pixels, motion_crops = (
         torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for _ in range(2)
     )
-    return ClipBatch(pixels, closeups)
+    return ClipBatch(pixels, motion_crops)
 
 
 def test_members_are_those_of_the_model(model: MSQNet) -> None:
@@ -84,7 +84,7 @@ def test_members_are_those_of_the_model(model: MSQNet) -> None:
 def test_scores_are_calibrated_sigmoids_of_the_logits(model: MSQNet, batch: ClipBatch) -> None:
     scores = clip_scores(TorchBackend(model, "cpu"), batch)
     with torch.no_grad():
-        logits = model(pixels=batch.pixels, closeups=batch.closeups).logits
+        logits = model(pixels=batch.pixels, motion_crops=batch.motion_crops).logits
     calibrated = logits * torch.tensor([1.0, 2.0, 0.5]) + torch.tensor([0.0, -1.0, 1.0])
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-calibrated.numpy())), rtol=1e-5)
@@ -98,9 +98,9 @@ def test_single_label_scores_sum_to_one(batch: ClipBatch) -> None:
 
 def test_batched_scores_equal_single_ones(model: MSQNet, batch: ClipBatch) -> None:
     backend = TorchBackend(model, "cpu")
-    assert batch.closeups is not None
+    assert batch.motion_crops is not None
     single = [
-        clip_scores(backend, ClipBatch(batch.pixels[i : i + 1], batch.closeups[i : i + 1]))
+        clip_scores(backend, ClipBatch(batch.pixels[i : i + 1], batch.motion_crops[i : i + 1]))
         for i in range(3)
     ]
     # Convolutions of another batch size sum in another order.

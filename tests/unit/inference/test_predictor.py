@@ -161,8 +161,10 @@ def test_stride_longer_than_the_window_is_refused() -> None:
 
 def test_backend_with_scores_of_another_shape_is_named(event: Path) -> None:
     class OneColumn(BrightnessBackend):
-        def score_frames(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> FloatArray:
-            return super().score_frames(frames, closeups)[:, :1]
+        def score_frames(
+            self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+        ) -> FloatArray:
+            return super().score_frames(frames, motion_crops)[:, :1]
 
     with pytest.raises(ShapeError, match=r"\(8, 1\), expected \(8, 2\)"):
         Predictor(OneColumn())(event)

@@ -15,7 +15,7 @@ from msqnet.config import WindowConfig
 from msqnet.inference.backends import ClipOutputs, TorchBackend, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import VideoJob
-from msqnet.model.out_of_distribution import NoveltyReference, clip_embeddings
+from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.predictions import Novelty
 from tests.fixtures.models import random_inputs, tiny_model
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
     from msqnet.model.video_encoders.encoder import FrameFeatures
 
 
-def reference() -> NoveltyReference:
+def reference() -> TrainingReference:
     """Training videos at the distances 0.00, 0.01, ... 0.99."""
     distances = np.arange(100, dtype=np.float32) / 100
     window = np.array([[1, 0]], np.float32)
-    return NoveltyReference(np.zeros(2, np.float32), window, distances)
+    return TrainingReference(np.zeros(2, np.float32), window, distances)
 
 
 @dataclass
 class BrightIsNewBackend(BrightnessBackend):
     """The brighter a window, the farther it is from the training set."""
 
-    def clip_outputs(self, frames: FrameFeatures, closeups: FrameFeatures | None) -> ClipOutputs:
-        scores = self.score_frames(frames, closeups)
+    def clip_outputs(
+        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
+    ) -> ClipOutputs:
+        scores = self.score_frames(frames, motion_crops)
         # At the angle from the one training window that has the brightness as cosine distance.
         cosine = 1 - scores[:, :1]
         return ClipOutputs(scores, np.concatenate([cosine, np.sqrt(1 - cosine**2)], axis=1))
@@ -49,9 +51,9 @@ def test_a_video_is_as_new_as_the_median_of_its_windows(tmp_path: Path) -> None:
     # Three windows of one second: black, grey, white.
     video = write_video(tmp_path / "steps.mov", [BLACK] * 10 + [102] * 10 + [WHITE] * 10)
 
-    found = Predictor(BrightIsNewBackend(novelty=reference()), WindowConfig(stride_seconds=1.0))(
-        video
-    ).novelty
+    found = Predictor(
+        BrightIsNewBackend(training_reference=reference()), WindowConfig(stride_seconds=1.0)
+    )(video).novelty
 
     assert found is not None
     assert found.distance == pytest.approx(0.4)
@@ -62,7 +64,7 @@ def test_a_video_is_as_new_as_the_median_of_its_windows(tmp_path: Path) -> None:
 def test_a_video_beyond_nearly_all_training_videos_is_warned_of_everywhere(tmp_path: Path) -> None:
     video = write_video(tmp_path / "white.mov", [WHITE] * 20)
     results = ResultsFolder(tmp_path / "results")
-    predictor = Predictor(BrightIsNewBackend(novelty=reference()))
+    predictor = Predictor(BrightIsNewBackend(training_reference=reference()))
 
     row, predictions = predict_into(results, VideoJob(video.name, str(video)), predictor)
 
@@ -86,17 +88,18 @@ def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
     with torch.inference_mode():
         embeddings = clip_embeddings(model(**inputs)).numpy()
     names = list("abcdef")
-    known = NoveltyReference.fit(embeddings, names, names)
+    known = TrainingReference.fit(embeddings, names, names)
     assert known is not None
-    backend = TorchBackend(model, "cpu", novelty=known)
+    backend = TorchBackend(model, "cpu", training_reference=known)
     frames = of_clips(backend.frame_features, inputs["pixels"])
-    closeups = None
-    if "closeups" in inputs:
-        closeups = of_clips(
-            lambda pixels: backend.frame_features(pixels, is_closeup=True), inputs["closeups"]
+    motion_crops = None
+    if "motion_crops" in inputs:
+        motion_crops = of_clips(
+            lambda pixels: backend.frame_features(pixels, is_motion_crop=True),
+            inputs["motion_crops"],
         )
 
-    outputs = backend.clip_outputs(frames, closeups)
+    outputs = backend.clip_outputs(frames, motion_crops)
 
     assert outputs.embeddings == pytest.approx(embeddings, abs=1e-4)
     assert backend.provenance["novelty_digest"] == known.digest
@@ -104,14 +107,16 @@ def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
 
 def test_scores_are_the_same_with_and_without_a_reference() -> None:
     model, inputs = tiny_model("lite"), random_inputs("lite", 2)
-    batch = ClipBatch(inputs["pixels"], inputs["closeups"])
-    known = NoveltyReference(
+    batch = ClipBatch(inputs["pixels"], inputs["motion_crops"])
+    known = TrainingReference(
         np.zeros(16, np.float32), np.ones((1, 16), np.float32), np.ones(1, np.float32)
     )
 
     plain = clip_scores(TorchBackend(model, "cpu"), batch)
 
-    assert np.array_equal(clip_scores(TorchBackend(model, "cpu", novelty=known), batch), plain)
+    assert np.array_equal(
+        clip_scores(TorchBackend(model, "cpu", training_reference=known), batch), plain
+    )
 
 
 def test_embeddings_of_all_windows_come_with_the_predictions(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_reference_is_no_part_of_the_weights_and_is_named_by_itself(tmp_path: Pa
     model.save_pretrained(tmp_path / "model")
     before = TorchBackend.from_pretrained(tmp_path / "model", "cpu").provenance
     values = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
-    known = NoveltyReference.fit(values, list("abcd"), list("abcd"))
+    known = TrainingReference.fit(values, list("abcd"), list("abcd"))
     assert known is not None
     known.save(tmp_path / "model")
 

@@ -30,12 +30,14 @@ def frames_of(model: MSQNet, num_clips: int) -> Tensor:
 
 
 def logits(model: MSQNet, steps: dict[str, Any], num_clips: int) -> Tensor:
-    def looked(*, is_closeup: bool) -> FrameFeatures:
-        features = steps["frame_features"](frames_of(model, num_clips), is_closeup=is_closeup)
+    def looked(*, is_motion_crop: bool) -> FrameFeatures:
+        features = steps["frame_features"](
+            frames_of(model, num_clips), is_motion_crop=is_motion_crop
+        )
         return {name: values.unflatten(0, (num_clips, -1)) for name, values in features.items()}
 
-    closeups = looked(is_closeup=True) if model.config.clip_config.closeup else None
-    found: Tensor = steps["score_frames"](looked(is_closeup=False), closeups).logits
+    motion_crops = looked(is_motion_crop=True) if model.config.clip_config.closeup else None
+    found: Tensor = steps["score_frames"](looked(is_motion_crop=False), motion_crops).logits
     return found
 
 
@@ -55,7 +57,7 @@ def test_no_stage_breaks_the_graph(kind: str) -> None:
         torch.testing.assert_close(logits(model, captured, 2), expected)
         # Whole models too.
         clips = frames_of(model, 1)[None]
-        inputs = {"pixels": clips, "closeups": clips if kind == "lite" else None}
+        inputs = {"pixels": clips, "motion_crops": clips if kind == "lite" else None}
         whole = torch.compile(model, fullgraph=True, backend="eager")
         torch.testing.assert_close(whole(**inputs).logits, model(**inputs).logits)
 
@@ -73,13 +75,13 @@ def test_a_training_step_is_one_graph(kind: str, precision: torch.dtype | None) 
     """As the Trainer compiles: the whole model, with gradients, maybe under autocast."""
     model = copy.deepcopy(model_of(kind)).train()
     clips = frames_of(model, 2).unflatten(0, (2, -1))
-    closeups = clips if kind == "lite" else None
+    motion_crops = clips if kind == "lite" else None
 
     def gradients(step: Any) -> dict[str, Tensor]:
         model.zero_grad()
         torch.manual_seed(0)  # of dropout
         with torch.autocast("cpu", precision, enabled=precision is not None):
-            step(pixels=clips, closeups=closeups).logits.float().square().mean().backward()
+            step(pixels=clips, motion_crops=motion_crops).logits.float().square().mean().backward()
         return {
             name: parameter.grad.clone()
             for name, parameter in model.named_parameters()

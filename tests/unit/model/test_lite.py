@@ -247,10 +247,10 @@ def test_order_of_frames_matters() -> None:
 def test_chunks_of_frames_give_what_all_at_once_give() -> None:
     # Other batch sizes add in another order; random weights magnify that, float64 leaves room.
     encoder = lite_encoder().double()
-    pixels, closeups = random_pixels(3), random_pixels(3)
-    chunked = encoder.features(pixels, closeups)
+    pixels, motion_crops = random_pixels(3), random_pixels(3)
+    chunked = encoder.features(pixels, motion_crops)
     with torch.enable_grad():
-        at_once = encoder.features(pixels, closeups)
+        at_once = encoder.features(pixels, motion_crops)
     torch.testing.assert_close(chunked["maps"], at_once["maps"], atol=1e-8, rtol=1e-8)
     torch.testing.assert_close(chunked["pooled"], at_once["pooled"], atol=1e-8, rtol=1e-8)
 

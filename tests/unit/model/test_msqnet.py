@@ -156,7 +156,7 @@ def test_stored_trunk_features_give_the_logits_of_the_pixels(
     model_of: Callable[[str], MSQNet],
 ) -> None:
     model, inputs = model_of("lite"), random_inputs("lite", 2)
-    features = model.video_encoder.features(inputs["pixels"], inputs["closeups"])
+    features = model.video_encoder.features(inputs["pixels"], inputs["motion_crops"])
     stored = model(**features)
     assert torch.equal(stored.logits, model(**inputs).logits)
 
@@ -304,7 +304,7 @@ def test_nothing_to_look_at_is_refused(model_of: Callable[[str], MSQNet]) -> Non
 def test_closeup_for_a_model_without_one_is_refused(model_of: Callable[[str], MSQNet]) -> None:
     pixels = random_inputs("timesformer", 1)["pixels"]
     with pytest.raises(ShapeError, match="found 2 views of each clip, expected 1"):
-        model_of("timesformer")(pixels=pixels, closeups=pixels)
+        model_of("timesformer")(pixels=pixels, motion_crops=pixels)
 
 
 @torch.inference_mode()

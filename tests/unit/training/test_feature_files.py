@@ -82,5 +82,5 @@ def test_a_model_without_a_video_query_takes_features_that_have_one() -> None:
     assert "video_query" in stored
     with torch.no_grad():
         found = model(**{name: values.float() for name, values in stored.items()}).logits
-        expected = model(pixels=pixels, closeups=pixels).logits
+        expected = model(pixels=pixels, motion_crops=pixels).logits
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)

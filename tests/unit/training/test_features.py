@@ -131,7 +131,7 @@ def test_every_view_holds_the_features_of_its_own_augmentation(
     def pixels(row: int, view: int) -> Tensor:
         drawn_by = int(finished._window(row)[:16], 16)
         clip = finished.dataset.clip(row, view, drawn_by=drawn_by)
-        features = model.video_encoder.features(clip.pixels[None], clip.closeup[None])
+        features = model.video_encoder.features(clip.pixels[None], clip.motion_crop[None])
         found: Tensor = features["maps"][0]
         return found
 
@@ -156,8 +156,10 @@ def test_image_query_is_kept_beside_the_maps_of_the_trunk(tmp_path: Path, table:
     store.fill(ALL_ROWS, augmented=False)
     item = ClipDataset(table, BRIGHT_AND_DARK, model.config.clip_config)[1]
     with torch.inference_mode():
-        query = model.video_query(model.encode(item["pixels"][None], item["closeups"][None]))
-        expected = model(pixels=item["pixels"][None], closeups=item["closeups"][None]).logits
+        query = model.video_query(model.encode(item["pixels"][None], item["motion_crops"][None]))
+        expected = model(
+            pixels=item["pixels"][None], motion_crops=item["motion_crops"][None]
+        ).logits
         found = model(**store.batch([1], [0])).logits
     torch.testing.assert_close(store.video_queries(ALL_ROWS, 0)[[1]], query, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)

@@ -19,7 +19,7 @@ from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
-from msqnet.model.out_of_distribution import NoveltyReference
+from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.fit import build_model, fit
 from msqnet.training.fitted_parts import fit_linear, partition, scorable_targets
@@ -108,13 +108,13 @@ def test_both_models_know_what_the_training_videos_look_like(
 ) -> None:
     run = finished[0]
     for name in ("best", "last"):
-        reference = NoveltyReference.load(run.folder / name)
+        reference = TrainingReference.load(run.folder / name)
         assert reference is not None
         assert len(reference.distances) == len(run.table)
     _, embeddings = row_outputs(
         run.table, MSQNet.from_pretrained(run.folder / "best"), device="cpu"
     )
-    again = NoveltyReference.fit(embeddings, run.table.clip_ids(), run.table.group_ids())
+    again = TrainingReference.fit(embeddings, run.table.clip_ids(), run.table.group_ids())
     assert again is not None
     # Training sees features that were kept in half precision.
     assert reference.distances == pytest.approx(again.distances, abs=0.05)

@@ -57,8 +57,8 @@ def test_clips_of_any_frame_size_have_the_model_size(
         training_clip(frames, config, STRONG, np.random.default_rng(0)),
     ]
     for clip in clips:
-        assert clip.pixels.shape == clip.closeup.shape == (4, 3, 32, 32)
-        assert clip.pixels.dtype == clip.closeup.dtype == torch.uint8
+        assert clip.pixels.shape == clip.motion_crop.shape == (4, 3, 32, 32)
+        assert clip.pixels.dtype == clip.motion_crop.dtype == torch.uint8
         assert torch.equal(clip.pts_seconds, frames.pts_seconds)
 
 
@@ -89,10 +89,10 @@ def test_closeup_shows_what_moves_and_falls_back_to_the_whole_frame() -> None:
     config = replace(STRETCH, closeup=True, num_frames=8)
     still = evaluation_clip(frames_of(textured_scene()), config)
     assert still.motion_box == WHOLE_FRAME
-    assert torch.equal(still.closeup, still.pixels)
+    assert torch.equal(still.motion_crop, still.pixels)
     clip = evaluation_clip(frames_of(with_square(textured_scene(), 60, 40)), config)
     assert clip.motion_box != WHOLE_FRAME
-    white = [(pixels > 240).float().mean().item() for pixels in (clip.pixels, clip.closeup)]
+    white = [(pixels > 240).float().mean().item() for pixels in (clip.pixels, clip.motion_crop)]
     assert white[1] > 4 * white[0] > 0
 
 
@@ -110,7 +110,7 @@ def test_both_looks_of_a_clip_change_alike() -> None:
         rng = np.random.default_rng(seed)
         # Nothing moves, so that the motion crop shows the whole frame too.
         clip = training_clip(frames_of(still_colours()), config, augmentation, rng)
-        assert torch.equal(clip.closeup, clip.pixels)
+        assert torch.equal(clip.motion_crop, clip.pixels)
 
 
 def test_equal_generators_give_equal_clips_and_others_do_not() -> None:
@@ -194,6 +194,6 @@ def test_closeup_jitter_moves_the_crop_and_not_the_reported_box() -> None:
         frames, config, replace(PLAIN, closeup_jitter=0.0), np.random.default_rng(0)
     )
     moved = training_clip(frames, config, PLAIN, np.random.default_rng(0))
-    assert torch.equal(steady.closeup, expected.closeup)
-    assert not torch.equal(moved.closeup, expected.closeup)
+    assert torch.equal(steady.motion_crop, expected.motion_crop)
+    assert not torch.equal(moved.motion_crop, expected.motion_crop)
     assert moved.motion_box == steady.motion_box == expected.motion_box

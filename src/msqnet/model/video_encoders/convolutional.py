@@ -254,7 +254,7 @@ class StoredBatchNorm(nn.BatchNorm3d):
     """Batch norm that uses its stored statistics always, also while the network is trained."""
 
     def train(self, mode: bool = True) -> StoredBatchNorm:
-        """Stay in eval mode, whatever is asked for."""
+        """Stay in eval mode."""
         super().train(False)
         return self
 

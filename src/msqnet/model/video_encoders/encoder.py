@@ -329,8 +329,8 @@ def check_clip_form(
 ) -> None:
     """Refuse too few frames or pixels; ``in_steps``, also numbers that are no multiple."""
     for found, least, stated, option in (
-        (num_frames, min_frames, f"{num_frames} frames per clip", "num_frames"),
-        (image_size, min_size, f"frames of {image_size} pixels", "size_pixels"),
+        (num_frames, min_frames, f"{num_frames} frames per clip", "num-frames"),
+        (image_size, min_size, f"frames of {image_size} pixels", "size-pixels"),
     ):
         step = f", a multiple of {least}" if in_steps and least > 1 else ""
         check(

