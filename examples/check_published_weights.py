@@ -58,7 +58,7 @@ def clip_difference(name: str) -> float:
 
 def main() -> int:
     """Run both comparisons."""
-    usual = encoder_spec("timesformer").recipe.arch
+    usual = encoder_spec("timesformer").recipe().arch
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--timesformer", default=usual.video_weights, help="hub id or folder")
     parser.add_argument("--clip", default=usual.image_encoder, help="hub id or folder")

@@ -51,7 +51,7 @@ class TrainedBackend(BrightnessBackend):
 
     train_positive_windows: list[int] = field(default_factory=lambda: [20, 20])
     train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
-    novelty: TrainingReference = field(default_factory=a_reference)
+    training_reference: TrainingReference = field(default_factory=a_reference)
 
     def clip_outputs(
         self, frames: FrameFeatures, motion_crops: FrameFeatures | None
