@@ -32,6 +32,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def stop_spinning_soon() -> None:
+    """Let idle threads of OpenMP sleep after some microseconds instead of milliseconds.
+
+    Where other programs use the cores, threads that wait in a loop take them from the thread that
+    is waited for, and a prediction takes many times as long. It must be called before torch is
+    imported, and what the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
 def num_usable_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

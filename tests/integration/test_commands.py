@@ -74,7 +74,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
 ) -> None:
     _, _, arguments = trained
     assert main(arguments) == 2
-    assert "holds a run; use --resume" in capsys.readouterr().err
+    assert "holds a run; continue it with --resume true" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--train.seed", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
 

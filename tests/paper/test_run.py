@@ -200,7 +200,7 @@ def test_supervised_row_is_trained_measured_and_shown(
         find_experiment(name), weights, "--data", str(table), "--out", str(out), num_frames=4
     )
     assert script.main(again) == 2
-    assert "holds a run; use --resume" in capsys.readouterr().err
+    assert "holds a run; continue it with --resume true" in capsys.readouterr().err
 
 
 @pytest.mark.slow

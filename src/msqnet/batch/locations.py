@@ -141,6 +141,8 @@ def source_state(source: str) -> str:
     """
     path = local_path(source)
     if path is not None:
+        if not os.path.lexists(path):
+            raise FileNotFoundError(f"{path}: no such file or folder; check the path")
         return content_state(Path(path))
     system, remote_path = file_system(source)
     with as_os_errors(source):

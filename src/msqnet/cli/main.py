@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
 from msqnet.errors import ConfigError, MsqnetError, VocabularyError
-from msqnet.process import keep_freed_memory
+from msqnet.process import keep_freed_memory, stop_spinning_soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -216,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    stop_spinning_soon()
     first = next((arg for arg in argv if not arg.startswith("-")), "")
     if first in _REMOVED:
         raise ConfigError(f"the command {first} is gone: {_REMOVED[first]}")

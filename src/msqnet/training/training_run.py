@@ -102,7 +102,9 @@ def claim_folder(run: Run, *, resume: bool) -> None:
     settings = yaml.safe_dump(settings_of(run), sort_keys=False)
     if path.exists():
         if not resume:
-            raise ConfigError(f"{run.folder} holds a run; use --resume or another --out")
+            raise ConfigError(
+                f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
+            )
         if path.read_text(encoding="utf-8") != settings:
             raise ConfigError(f"{path} has other settings or rows than this call; repeat that call")
         return

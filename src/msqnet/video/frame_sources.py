@@ -190,7 +190,8 @@ def frame_image_paths(folder: Path) -> list[Path]:
     ]
     if not paths:
         raise EmptyVideo(
-            f"{folder}: a folder without frame images; expected {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{folder}: no video and no frame image in this folder; expected files such as .mp4, "
+            f"or frames as {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return sorted(paths, key=natural_key)
 

@@ -91,7 +91,7 @@ def test_names_with_percent_signs_are_plain_names(tmp_path: Path) -> None:
 
 def test_folder_without_images_is_an_empty_video(tmp_path: Path) -> None:
     encode(tmp_path / "clip.mp4", [number_image(0)])
-    with pytest.raises(EmptyVideo, match=f"{tmp_path.name}: a folder without frame images"):
+    with pytest.raises(EmptyVideo, match=f"{tmp_path.name}: no video and no frame image"):
         open_video(tmp_path)
 
 
