@@ -106,7 +106,7 @@ def test_folder_is_claimed_once_and_resumed_by_the_same_call(
 ) -> None:
     run = run_of(table, tmp_path / "run")
     claim_folder(run, resume=False)
-    with pytest.raises(ConfigError, match="holds a run; use --resume"):
+    with pytest.raises(ConfigError, match="holds a run; continue it with --resume true"):
         claim_folder(run, resume=False)
     claim_folder(run, resume=True)
 
