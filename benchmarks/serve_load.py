@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 300
 _JOB_SECONDS = 300
+_REST_SECONDS = 10.0
 _REQUEST_SECONDS = 120
 _POLL_SECONDS = 0.2
 _MAX_WAIT_SECONDS = 2.0
@@ -205,6 +206,19 @@ def metrics(address: str) -> dict[str, float]:
     return {name.removeprefix("msqnet_"): float(value) for name, value in rows}
 
 
+def num_left(found: dict[str, float]) -> float:
+    """Videos and bytes that the server holds."""
+    return found["jobs_kept"] + found["uploads_arriving"] + found["stored_bytes"]
+
+
+def metrics_at_rest(address: str) -> dict[str, float]:
+    """`metrics` when nothing is left, or after some seconds: files go after the response."""
+    deadline = time.monotonic() + _REST_SECONDS
+    while num_left(found := metrics(address)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
 def memory_line(when: str, found: dict[str, float]) -> str:
     """Memory of the server and its processes in megabytes."""
     names = ("server", "worker", "checker")
@@ -239,7 +253,7 @@ def report(load: Load, seconds: float, lines: list[str], after: dict[str, float]
     """Print the figures; whether all is as it must be."""
     num_done = load.outcomes["done"]
     refused = ", ".join(f"{count} {code}" for code, count in sorted(load.refusals.items()))
-    num_kept = after["jobs_kept"] + after["uploads_arriving"] + after["stored_bytes"]
+    num_kept = num_left(after)
     print(f"requests: {sum(load.statuses.values())}, of which {load.num_posts} sent a file")
     print(f"accepted: {load.num_accepted}, predicted: {num_done}")
     print(f"refused: {refused or 'none'}")
@@ -266,11 +280,11 @@ def main() -> int:
         folder = Path(name) / "work"
         if arguments.address:
             loaded = run_load(arguments.address, arguments.clients, arguments.seconds)
-            is_right = report(*loaded, metrics(arguments.address))
+            is_right = report(*loaded, metrics_at_rest(arguments.address))
         else:
             with own_server(folder, arguments.queue_length) as address:
                 loaded = run_load(address, arguments.clients, arguments.seconds)
-                is_right = report(*loaded, metrics(address))
+                is_right = report(*loaded, metrics_at_rest(address))
             left = list(folder.iterdir())
             print(f"files left after the stop: {len(left)}")
             is_right = is_right and not left
