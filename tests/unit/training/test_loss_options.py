@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import torch
 
 from msqnet.config import LossConfig, TrainConfig
 from msqnet.errors import ConfigError
-from msqnet.training.losses import LOSSES, UNKNOWN, LabelCounts, loss_options, register
+from msqnet.training.losses import LOSSES, UNKNOWN, loss_options, register
 from tests.unit.training.test_losses import counts_of, loss_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
 
 
 @pytest.mark.parametrize("name", ["asymmetric", "equalisation"])
@@ -67,20 +60,6 @@ def test_weights_of_positives_are_for_cross_entropy_only() -> None:
     assert TrainConfig(loss=loss, class_balance="none").loss == loss
 
 
-@pytest.fixture
-def power_loss() -> Iterator[None]:
-    """A loss of this module, by one registration."""
-
-    @register("power", "multi_label")
-    def power(
-        logits: Tensor, targets: Tensor, counts: LabelCounts, *, exponent: float = 2.0
-    ) -> Tensor:
-        return (logits.float().sigmoid() - targets).abs() ** exponent
-
-    yield
-    del LOSSES["multi_label", "power"]
-
-
 @pytest.mark.usefixtures("power_loss")
 def test_registered_function_is_a_loss_with_options() -> None:
     logits = torch.tensor([[0.0, 0.0, 5.0]])
@@ -92,3 +71,13 @@ def test_registered_function_is_a_loss_with_options() -> None:
     assert found == [0.25, 0.5]
     with pytest.raises(ConfigError, match="exponent belongs to power, not to cross_entropy"):
         loss_of(exponent=1.0)
+
+
+@pytest.mark.usefixtures("power_loss")
+def test_name_of_a_loss_that_is_taken_is_refused() -> None:
+    taken = LOSSES["multi_label", "power"]
+    with pytest.raises(ConfigError, match="loss 'power' of multi_label is taken"):
+        register("power", "multi_label")(lambda logits, _targets, _counts: logits)
+    assert LOSSES["multi_label", "power"] is taken
+    register("power", "single_label")(taken)
+    assert LOSSES.pop(("single_label", "power")) is taken

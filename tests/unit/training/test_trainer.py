@@ -15,7 +15,7 @@ from msqnet.config import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.pretrained import MSQNet
-from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts, register
+from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts
 from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,
@@ -30,7 +30,6 @@ from tests.fixtures.models import NUM_FRAMES, tiny_model
 from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -219,20 +218,6 @@ def test_training_lowers_the_loss_that_is_asked_for(tmp_path: Path, task: str, n
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert logged[0] == pytest.approx(before, rel=1e-4)
     assert loss_on_all_clips(model, data, loss) < 0.9 * before
-
-
-@pytest.fixture
-def power_loss() -> Iterator[None]:
-    """A loss of this module, by one registration."""
-
-    @register("power", "multi_label")
-    def power(
-        logits: Tensor, targets: Tensor, counts: LabelCounts, *, exponent: float = 2.0
-    ) -> Tensor:
-        return (logits.float().sigmoid() - targets).abs() ** exponent
-
-    yield
-    del LOSSES["multi_label", "power"]
 
 
 @pytest.mark.usefixtures("power_loss")
