@@ -136,7 +136,7 @@ def found(clip: Clip, results: dict[str, Any]) -> list[tuple[str, float, float]]
 
 def true_seconds(clip: Clip) -> float:
     """Annotated seconds of the labels that the model knows."""
-    duration = clip.results["duration_seconds"]
+    duration = float(clip.results["duration_seconds"])
     known = set(clip.results["labels"])
     return sum(
         max(0.0, min(end, duration) - start) * len(labels & known)
