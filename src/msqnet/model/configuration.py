@@ -67,6 +67,8 @@ class MSQNetConfig(PreTrainedConfig):
         thresholds: (K,) score from which a label counts as present.
         calibration_scale: (K,) factor on the logits before the sigmoid.
         calibration_bias: (K,) summand after it.
+        evidence: (K,) what held-out rows showed of each label, `LabelEvidence` as plain values; None
+            where that was not measured.
         train_positive_windows: (K,) positive windows the model was trained on.
         train_negative_windows: (K,) windows known to be negative.
         provenance: data, licences, settings and versions behind the weights; plain values.
@@ -113,6 +115,7 @@ class MSQNetConfig(PreTrainedConfig):
     thresholds: list[float] | None = None
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
+    evidence: list[dict[str, Any]] | None = None
     train_positive_windows: list[int] | None = None
     train_negative_windows: list[int] | None = None
     provenance: dict[str, Any] | None = None
@@ -158,8 +161,9 @@ class MSQNetConfig(PreTrainedConfig):
             found = getattr(self, name)
             raise ConfigError(f"{name} {found!r}: not for the video encoder of type {kind!r}")
         check_method(self)
-        for name in ("thresholds", "calibration_scale", "calibration_bias"):
-            found, expected = len(getattr(self, name)), len(self.label_set)
+        for name in ("thresholds", "calibration_scale", "calibration_bias", "evidence"):
+            expected = len(self.label_set)
+            found = expected if getattr(self, name) is None else len(getattr(self, name))
             check(found == expected, f"{name} has {found} values, expected {expected}")
 
     def set_labels(self, names: Sequence[str]) -> None:
@@ -171,7 +175,7 @@ class MSQNetConfig(PreTrainedConfig):
         self.thresholds = [known.get(name, usual) for name in names]
         self.calibration_scale = [scale] * len(names)
         self.calibration_bias = [bias] * len(names)
-        self.train_positive_windows = self.train_negative_windows = None
+        self.evidence = self.train_positive_windows = self.train_negative_windows = None
 
     @property
     def is_open(self) -> bool:

@@ -2,7 +2,8 @@
 
 A model's folder may hold ``novelty.safetensors``: embeddings of training windows, and how far
 training videos are from those of other groups. A video is as unusual as the share of training
-videos that are nearer to the rest of the training set than it is.
+videos that are nearer to the rest of the training set than it is. A window is unknown where it is
+farther than nearly all training windows are from those of other groups.
 
 Axes: B clips, V training windows, M kept ones, D width of the embedding.
 """
@@ -39,6 +40,9 @@ DISTANCE_DEFINITION = (
 UNLIKE_SHARE = 0.95
 """From this share of nearer training videos on, a video is said to be unlike them."""
 
+WINDOW_SHARE = 0.95
+"""Share of the training windows that are nearer than the distance from which one is unknown."""
+
 _MAX_KEPT = 1024
 
 
@@ -58,11 +62,13 @@ class TrainingReference:
         kept: (M, D) float32, less the centre, of length 1.
         distances: (n,) float32, rising: of each training video the median distance of its windows
             from the windows of other groups.
+        window_limit: distance from which a window is unknown; None in files of earlier versions.
     """
 
     centre: FloatArray
     kept: FloatArray
     distances: FloatArray
+    window_limit: float | None = None
 
     def __post_init__(self) -> None:
         width = self.centre.shape
@@ -101,7 +107,8 @@ class TrainingReference:
         is_own = names[:, None] == names[chosen][None, :]  # (V, M)
         distances = _distances(_units(values - centre), kept, is_own)
         medians = [np.median(distances[np.asarray(videos) == name]) for name in sorted(set(videos))]
-        return cls(centre, kept, np.sort(np.asarray(medians, dtype=np.float32)))
+        limit = float(np.float32(np.quantile(distances, WINDOW_SHARE)))
+        return cls(centre, kept, np.sort(np.asarray(medians, dtype=np.float32)), limit)
 
     def distance(self, embeddings: FloatArray) -> FloatArray:
         """(B, D) float -> (B,) float32 from 0 to 2: `DISTANCE_DEFINITION`.
@@ -125,7 +132,8 @@ class TrainingReference:
     def digest(self) -> str:
         """First 16 hex digits of a SHA-256 over all values."""
         digest = hashlib.sha256()
-        for values in (self.centre, self.kept, self.distances):
+        limit = [] if self.window_limit is None else [self.window_limit]
+        for values in (self.centre, self.kept, self.distances, limit):
             digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
         return digest.hexdigest()[:16]
 
@@ -136,6 +144,8 @@ class TrainingReference:
             "kept": self.kept.astype(np.float16),
             "distances": self.distances,
         }
+        if self.window_limit is not None:
+            tensors["window_limit"] = np.array([self.window_limit], dtype=np.float32)
         about = {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION}
         written = save(tensors, about)
         # safetensors orders the metadata at random; sorted, equal references give equal files.
@@ -157,7 +167,8 @@ class TrainingReference:
         try:
             found = load_file(path)
             names = ("centre", "kept", "distances")
-            return cls(*(np.asarray(found[name], dtype=np.float32) for name in names))
+            limit = float(found["window_limit"][0]) if "window_limit" in found else None
+            return cls(*(np.asarray(found[name], dtype=np.float32) for name in names), limit)
         except (OSError, KeyError, SafetensorError, ShapeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "
