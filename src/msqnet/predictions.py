@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 # Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
 # Fields that JSON holds as they are.
 PLAIN_FIELDS = (
     *("duration_seconds", "width", "height", "window_seconds", "stride_seconds", "single_label"),
 )
+UNKNOWN_TEXT = "unlike the training videos, and the model does not know what it shows"
+# By construction a few in a hundred windows of familiar videos count as unknown.
+_WORTH_A_NOTE = 0.1
 SEGMENT_COLUMNS = ("path", "label", "start_seconds", "end_seconds", "score")
 
 FloatArray = NDArray[np.float32]
@@ -76,6 +79,7 @@ class WindowScores(_ByContents):
     Attributes:
         scores: (K,) float32 in [0, 1].
         motion_box: (left, top, right, bottom) of the motion crop as fractions of the frame.
+        distance: from the training windows, see `NoveltyReference`; None where they are not stored.
 
     Raises:
         ShapeError: scores are not (K,) or leave [0, 1].
@@ -85,6 +89,7 @@ class WindowScores(_ByContents):
     end_seconds: float
     scores: FloatArray
     motion_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    distance: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", _checked_scores(self.scores, "WindowScores.scores", 1))
@@ -98,6 +103,8 @@ class Timeline(_ByContents):
     Attributes:
         edges_seconds: (N + 1,) float64, rising.
         scores: (N, K) float32 in [0, 1].
+        is_unknown: (N,) bool, steps that are unlike the training videos; None where that was not
+            looked for.
 
     Raises:
         ShapeError: the arrays do not fit together, edges do not rise, or scores leave [0, 1].
@@ -105,6 +112,7 @@ class Timeline(_ByContents):
 
     edges_seconds: SecondsArray
     scores: FloatArray
+    is_unknown: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         edges = np.asarray(self.edges_seconds, dtype=np.float64)
@@ -117,9 +125,23 @@ class Timeline(_ByContents):
             )
         object.__setattr__(self, "edges_seconds", edges)
         object.__setattr__(self, "scores", scores)
+        if self.is_unknown is not None:
+            flags = np.asarray(self.is_unknown, dtype=np.bool_)
+            if flags.shape != (len(scores),):
+                raise ShapeError(
+                    f"Timeline.is_unknown: found {flags.shape}, expected ({len(scores)},)"
+                )
+            object.__setattr__(self, "is_unknown", flags)
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the time, 0 to 1, that is unlike the training videos."""
+        if self.is_unknown is None:
+            return 0.0
+        return float(np.average(self.is_unknown, weights=np.diff(self.edges_seconds)))
 
     def scores_at(self, times_seconds: SecondsArray) -> FloatArray:
         """(M, K) float32 scores at (M,) times; outside the timeline, those of the nearest step."""
@@ -184,6 +206,8 @@ class VideoPredictions:
         provenance: model, label and config digests, versions, settings; JSON values only.
         notes: for readers, for example that the end of the file is damaged.
         novelty: None where the model does not store its training videos.
+        unproven: labels that the model was not shown to recognise, each with the reason. They are
+            in no segment unless asked for.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -204,6 +228,7 @@ class VideoPredictions:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     novelty: Novelty | None = None
+    unproven: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("windows", "segments", "notes"):
@@ -222,8 +247,11 @@ class VideoPredictions:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The notes, and the warning of `novelty`."""
+        """The notes, and how much of the video is unlike the training videos."""
         warning = self.novelty.warning if self.novelty else ""
+        share = self.timeline.unknown_share
+        if self.timeline.is_unknown is not None:
+            warning = "" if share < _WORTH_A_NOTE else f"{share:.0%} of it is {UNKNOWN_TEXT}"
         return (*self.notes, warning) if warning else self.notes
 
     def peaks(self, count: int) -> list[Segment]:
@@ -250,16 +278,21 @@ class VideoPredictions:
             "segments": [asdict(item) for item in self.segments],
             "notes": list(self.notes),
             "novelty": self.novelty and asdict(self.novelty),
+            "unproven": self.unproven,
             "provenance": self.provenance,
             "timeline": {
                 "edges_seconds": self.timeline.edges_seconds.tolist(),
                 "scores": _plain(self.timeline.scores),
+                "is_unknown": None
+                if (flags := self.timeline.is_unknown) is None
+                else flags.tolist(),
             },
             "windows": [
                 {
                     "start_seconds": window.start_seconds,
                     "end_seconds": window.end_seconds,
                     "motion_box": list(window.motion_box),
+                    "distance": window.distance,
                     "scores": _plain(window.scores),
                 }
                 for window in self.windows
@@ -302,10 +335,12 @@ class VideoPredictions:
         paths = tuple(stem.with_name(name) for name in result_names(stem.name))
         json_path, segments_path, scores_path = paths
         edges, scores = self.timeline.edges_seconds, self.timeline.scores
+        flags = self.timeline.is_unknown
         columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
+        arrays = [pa.array(column) for column in columns]
+        arrays.append(pa.nulls(len(scores), pa.bool_()) if flags is None else pa.array(flags))
         table = pa.Table.from_arrays(
-            [pa.array(column) for column in columns],
-            names=["start_seconds", "end_seconds", *self.labels],
+            arrays, names=["start_seconds", "end_seconds", *self.labels, "is_unknown"]
         )
         about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -342,6 +377,8 @@ def _parsed(text: str) -> dict[str, Any]:
         )
     if version < 2:
         document["novelty"] = None  # models had no such score then
+    if version < SCHEMA_VERSION:
+        document["unproven"] = {}
     return dict(document)
 
 

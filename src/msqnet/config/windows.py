@@ -36,13 +36,20 @@ class SegmentConfig:
             model's own threshold of each label.
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
+        include_weak: Make segments of labels too that the model was not shown to recognise.
+        ood: Time that is unlike the training videos (out of distribution): `hide` makes no segments
+            there, `report` makes segments and says where it is, `ignore` does not look for it.
     """
 
     threshold: float | None = None
     min_duration_seconds: float = 0.0
     max_gap_seconds: float = 0.5
+    include_weak: bool = False
+    ood: Literal["hide", "report", "ignore"] = "hide"
 
     def __post_init__(self) -> None:
+        choices = ("hide", "report", "ignore")
+        check(self.ood in choices, f"ood {self.ood!r}: expected one of {', '.join(choices)}")
         check_numbers(self, (), ["threshold"], min_duration_seconds=0, max_gap_seconds=0)
 
 

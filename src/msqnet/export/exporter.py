@@ -161,6 +161,7 @@ def write_graphs(
         frame_features=frame_graph.names,
         labels=config.label_set.names,
         thresholds=tuple(config.thresholds or ()),
+        evidence=config.evidence,
         single_label=config.task == "single_label",
         is_open=config.is_open,
         window_seconds=float(config.window_seconds),

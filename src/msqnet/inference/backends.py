@@ -43,6 +43,7 @@ class Backend(Protocol):
         window_seconds: length of the windows the model was trained on.
         train_positive_windows: (K,) positive windows the model was trained on; None if not known.
         train_negative_windows: (K,) windows known to be negative there; None if not known.
+        unproven: labels that the model was not shown to recognise, each with the reason.
         training_reference: embeddings of the training set; None where they are not stored.
         provenance: which model this is; JSON values only.
     """
@@ -54,6 +55,7 @@ class Backend(Protocol):
     window_seconds: float
     train_positive_windows: list[int] | None
     train_negative_windows: list[int] | None
+    unproven: dict[str, str]
     training_reference: TrainingReference | None
     provenance: dict[str, Any]
 
@@ -112,11 +114,17 @@ class ScoreColumns:
         thresholds: Sequence[float] | None,
         positives: list[int] | None,
         negatives: list[int] | None,
+        evidence: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.labels = labels
         self.thresholds: FloatArray = np.asarray(thresholds, dtype=np.float32)
         self.train_positive_windows = positives
         self.train_negative_windows = negatives
+        self.unproven: dict[str, str] = {
+            name: found["reason"]
+            for name, found in zip(labels, evidence or (), strict=False)
+            if found["status"] != "reliable"
+        }
         self._columns = list(range(len(labels)))  # of the model's scores
 
     def keep_labels(self, labels: LabelSet) -> None:
@@ -129,6 +137,7 @@ class ScoreColumns:
         self._columns = [self._columns[index] for index in columns]
         self.labels = labels
         self.thresholds = self.thresholds[columns]
+        self.unproven = {name: self.unproven[name] for name in labels if name in self.unproven}
         positives, negatives = self.train_positive_windows, self.train_negative_windows
         self.train_positive_windows = positives and [positives[index] for index in columns]
         self.train_negative_windows = negatives and [negatives[index] for index in columns]
@@ -166,6 +175,7 @@ class TorchBackend(ScoreColumns):
             config.thresholds,
             config.train_positive_windows,
             config.train_negative_windows,
+            config.evidence,
         )
         self.clip_config = config.clip_config
         self.single_label = config.task == "single_label"
@@ -300,6 +310,7 @@ class ClipZeroShotBackend:
         self.window_seconds = _WINDOW_SECONDS
         self.train_positive_windows: list[int] | None = None
         self.train_negative_windows: list[int] | None = None
+        self.unproven: dict[str, str] = {}
         self.training_reference: TrainingReference | None = None
         self.provenance: dict[str, Any] = {
             "name": f"{PREFIX}{name}",

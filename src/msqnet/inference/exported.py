@@ -144,6 +144,7 @@ class ExportedBackend(ScoreColumns):
             manifest.thresholds,
             manifest.train_positive_windows,
             manifest.train_negative_windows,
+            manifest.evidence,
         )
         self._manifest = manifest
         self._runtime = runtime

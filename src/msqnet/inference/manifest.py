@@ -55,6 +55,7 @@ class Manifest:
         verification: by runtime, how its scores compared with PyTorch's when it was exported; plain
             values.
         files: SHA-256 of every other file of the folder, by name.
+        evidence: (K,) see `MSQNetConfig`.
     """
 
     format: ExportFormat
@@ -73,12 +74,15 @@ class Manifest:
     provenance: dict[str, Any]
     verification: dict[str, Any]
     files: dict[str, str]
+    evidence: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         formats = get_args(ExportFormat)
         check(self.format in formats, f"format {self.format!r}: expected one of {formats}")
         num_labels, num_thresholds = len(LabelSet(self.labels)), len(self.thresholds)
         check(num_labels == num_thresholds, f"{num_thresholds} thresholds of {num_labels} labels")
+        num_known = num_labels if self.evidence is None else len(self.evidence)
+        check(num_known == num_labels, f"evidence of {num_known} of {num_labels} labels")
         for name in (FRAME_GRAPH, CLIP_GRAPH):
             file = name + SUFFIXES[self.format]
             check(file in self.files, f"files: no {file}")

@@ -10,7 +10,7 @@ from msqnet.errors import ShapeError
 from msqnet.predictions import FloatArray, SecondsArray, Segment, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ def merge_windows(
     edges: SecondsArray | None = None,
     *,
     weighting: Weighting = "centre",
+    limit: float | None = None,
 ) -> Timeline:
     """Merge overlapping windows into one timeline.
 
@@ -40,6 +41,7 @@ def merge_windows(
         edges: (N + 1,) rising; by default every bound of a window, so that no step is split by one,
             the first one of bounds within a microsecond.
         weighting: how much each window that covers a step counts.
+        limit: distance, merged like a score, above which a step is unknown; None knows of none.
 
     Returns:
         The timeline; where all windows agree on a score, exactly that score.
@@ -54,6 +56,7 @@ def merge_windows(
         edges = bounds[np.diff(bounds, prepend=-np.inf) > _SAME_TIME_SECONDS]
     centres = (edges[1:] + edges[:-1]) / 2  # (N,)
     weight_sums = np.zeros(len(centres))
+    distance_sums = np.zeros(len(centres))
     score_sums = np.zeros((len(centres), len(windows[0].scores)))
     for window in windows:
         first, last = np.searchsorted(centres, (window.start_seconds, window.end_seconds))
@@ -64,12 +67,16 @@ def merge_windows(
             weights = 1 - np.abs(centres[first:last] - middle) / half
         weight_sums[first:last] += weights
         score_sums[first:last] += weights[:, None] * window.scores.astype(np.float64)
+        if limit is not None and window.distance is not None:
+            distance_sums[first:last] += weights * window.distance
     if not (weight_sums > 0).all():
         unseen = centres[weight_sums <= 0][0]
         raise ShapeError(
             f"no window covers {unseen:.3f} s; the stride must not be longer than the window"
         )
-    return Timeline(edges, np.clip(score_sums / weight_sums[:, None], 0, 1).astype(np.float32))
+    scores = np.clip(score_sums / weight_sums[:, None], 0, 1).astype(np.float32)
+    is_unknown = None if limit is None else distance_sums / weight_sums > limit
+    return Timeline(edges, scores, is_unknown)
 
 
 def segments_from_timeline(
@@ -79,12 +86,15 @@ def segments_from_timeline(
     config: SegmentConfig,
     *,
     single_label: bool = False,
+    unproven: Collection[str] = (),
 ) -> list[Segment]:
     """Segments: intervals in which a label is present.
 
     A label is present in a step where its score reaches its threshold; with ``single_label`` it
-    must also be the highest one. Gaps of up to ``config.max_gap_seconds`` are closed first (with
-    ``single_label`` only those in which no other label is present), then segments shorter than
+    must also be the highest one. Unknown steps show no label unless ``config.ood`` says otherwise;
+    ``unproven`` labels make no segment unless ``config.include_weak`` asks for them. Gaps of up to
+    ``config.max_gap_seconds`` are closed first (with ``single_label`` only those in which no other
+    label is present; never one with an unknown step), then segments shorter than
     ``config.min_duration_seconds`` are dropped. The score of a segment is the mean over its time,
     closed gaps included.
 
@@ -93,6 +103,7 @@ def segments_from_timeline(
         labels: K names.
         thresholds: (K,); ``config.threshold`` replaces all of them where it is set.
         single_label: whether labels exclude each other.
+        unproven: names of labels that the model was not shown to recognise.
 
     Returns:
         Segments by start, then end, then column.
@@ -112,7 +123,12 @@ def segments_from_timeline(
     active = np.asarray(timeline.scores >= np.asarray(thresholds, dtype=np.float32))  # (N, K)
     if single_label:
         active &= np.arange(num_labels) == timeline.scores.argmax(axis=1)[:, None]
+    if unproven and not config.include_weak:
+        active &= np.array([name not in unproven for name in labels])
     taken = np.asarray((active & single_label).any(axis=1))
+    if timeline.is_unknown is not None and config.ood == "hide":
+        active &= ~timeline.is_unknown[:, None]
+        taken = taken | timeline.is_unknown
     edges, found = timeline.edges_seconds, []
     for column in range(num_labels):
         for first, last in _runs(active[:, column], taken, edges, config):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from msqnet.config import ModelOptions
     from msqnet.inference.backends import Backend
+    from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
@@ -151,11 +152,13 @@ class Predictor:
         short_side = backend.clip_config.decode_short_side_pixels
         with open_video(path, short_side_pixels=short_side) as video:
             windows, novelty = self._score(video, progress, embeddings)
-            timeline = merge_windows(windows)
+            limit = None if self._reference is None else self._reference.window_limit
+            timeline = merge_windows(windows, limit=limit)
             segments = segments_from_timeline(
                 timeline,
                 *(backend.labels, self.thresholds, self._segments),
                 single_label=backend.single_label,
+                unproven=backend.unproven,
             )
             notes: tuple[str, ...] = ()
             if video.is_damaged:
@@ -179,7 +182,12 @@ class Predictor:
                 provenance=self.provenance,
                 notes=notes,
                 novelty=novelty,
+                unproven=backend.unproven,
             )
+
+    @property
+    def _reference(self) -> TrainingReference | None:
+        return None if self._segments.ood == "ignore" else self.backend.training_reference
 
     def _score(
         self,
@@ -188,9 +196,8 @@ class Predictor:
         kept: list[FloatArray] | None,
     ) -> tuple[list[WindowScores], Novelty | None]:
         """Scores of all windows that decode, and their out-of-distribution score."""
-        backend, reference = self.backend, self.backend.training_reference
+        backend, reference = self.backend, self._reference
         done: list[WindowScores] = []
-        distances: list[float] = []
         shared = SharedFrames(backend)
         stream = preprocessed_windows(
             video, backend.clip_config, self.window_seconds, self.stride_seconds
@@ -201,21 +208,24 @@ class Predictor:
                 expected = (len(batch), len(backend.labels))
                 if scores.shape != expected:
                     raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
-                for window, row in zip(batch, scores, strict=True):
+                distances: list[float | None] = [None] * len(batch)
+                if embeddings is not None and reference is not None:
+                    distances = reference.distance(embeddings).tolist()
+                for window, row, distance in zip(batch, scores, distances, strict=True):
                     box = window.motion_box
                     sides = (box.left, box.top, box.right, box.bottom)
-                    done.append(WindowScores(window.start_seconds, window.end_seconds, row, sides))
-                if embeddings is not None and reference is not None:
-                    distances += reference.distance(embeddings).tolist()
+                    start, end = window.start_seconds, window.end_seconds
+                    done.append(WindowScores(start, end, row, sides, distance))
                 if embeddings is not None and kept is not None:
                     kept.append(embeddings)
                 if progress is not None:
                     progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
-        if reference is None or not distances:
+        known = [window.distance for window in done if window.distance is not None]
+        if reference is None or not known:
             return done, None
-        distance = float(np.median(distances))
-        share = reference.share_nearer(distance)
-        return done, Novelty(share, distance, is_unlike=share >= UNLIKE_SHARE)
+        median = float(np.median(known))
+        share = reference.share_nearer(median)
+        return done, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE)
 
 
 def load_backend(options: ModelOptions) -> Backend:

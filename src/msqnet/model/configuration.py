@@ -67,8 +67,8 @@ class MSQNetConfig(PreTrainedConfig):
         thresholds: (K,) score from which a label counts as present.
         calibration_scale: (K,) factor on the logits before the sigmoid.
         calibration_bias: (K,) summand after it.
-        evidence: (K,) what held-out rows showed of each label, `LabelEvidence` as plain values; None
-            where that was not measured.
+        evidence: (K,) what held-out rows showed of each label, `LabelEvidence` as plain values;
+            None where that was not measured.
         train_positive_windows: (K,) positive windows the model was trained on.
         train_negative_windows: (K,) windows known to be negative.
         provenance: data, licences, settings and versions behind the weights; plain values.

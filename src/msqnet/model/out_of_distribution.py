@@ -168,7 +168,8 @@ class TrainingReference:
             found = load_file(path)
             names = ("centre", "kept", "distances")
             limit = float(found["window_limit"][0]) if "window_limit" in found else None
-            return cls(*(np.asarray(found[name], dtype=np.float32) for name in names), limit)
+            arrays = {name: np.asarray(found[name], dtype=np.float32) for name in names}
+            return cls(**arrays, window_limit=limit)
         except (OSError, KeyError, SafetensorError, ShapeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "

@@ -9,7 +9,7 @@ thresholds on held-out rows, and the reference of the out-of-distribution score.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
+from msqnet.metrics.evidence import label_evidence
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings, spread_over_groups
 from msqnet.predictions import write_json
@@ -29,7 +30,7 @@ from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.model.pretrained import MSQNet
@@ -198,8 +199,10 @@ def describe_training(run: Run, config: MSQNetConfig) -> None:
     config.provenance = run.provenance
 
 
-def _calibrate(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -> None:
-    """Platt scaling and thresholds; one scaling for all labels of an open vocabulary.
+def _calibrate(
+    config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray, groups: Sequence[str]
+) -> None:
+    """Platt scaling, thresholds and evidence; one scaling for all labels of an open vocabulary.
 
     A label that is asked for later has no held-out rows, so it must do with what holds for all.
     """
@@ -213,6 +216,7 @@ def _calibrate(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) ->
     config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
     found = best_thresholds(scores, targets, min_precision=_MIN_PRECISION)
     config.thresholds = np.nan_to_num(found, nan=0.5).tolist()
+    config.evidence = [asdict(item) for item in label_evidence(scores, targets, groups)]
 
 
 def calibrate_and_describe(
@@ -232,7 +236,11 @@ def calibrate_and_describe(
         report(f"macro mAP by share of the direct path: {shown}")
     logits = joined_logits(parts, config.query_share)
     if run.task == "multi_label" or config.is_open:
-        _calibrate(config, logits, targets)
+        groups = run.table.group_ids()
+        _calibrate(config, logits, targets, [groups[row] for row in held_out.rows])
+        for name, found in zip(run.labels, config.evidence or (), strict=True):
+            if found["status"] != "reliable":
+                report(f"{name}: {found['status']}, in no segment by default: {found['reason']}")
     precision = average_precision(logits, targets)
     not_calibrated = [
         name
