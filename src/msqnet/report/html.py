@@ -231,6 +231,10 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "provenance": {"settings": {"segments": settings.get("segments")}},
         "edges_seconds": predictions.timeline.edges_seconds.tolist(),
         "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
+        "is_unknown": None
+        if (flags := predictions.timeline.is_unknown) is None
+        else flags.tolist(),
+        "unproven": predictions.unproven,
         "model": _model_name(video),
         "notes": [printable(note) for note in predictions.warnings],
         "pictures_note": printable(media.note),

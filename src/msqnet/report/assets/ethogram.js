@@ -57,12 +57,23 @@
     return Math.min(Math.max(mean, low), high);
   }
 
+  /** Steps in which no label is asserted, since they are unlike the training videos. */
+  function hiddenSteps(predictions, settings) {
+    const { is_unknown: flags, scores } = predictions.timeline;
+    return scores.map((_, n) => Boolean(flags?.[n]) && (settings.ood ?? "hide") === "hide");
+  }
+
   /** Which labels are present in each step, as [step][label]. */
-  function presence(predictions, thresholds) {
-    return predictions.timeline.scores.map((row) => {
+  function presence(predictions, thresholds, settings, isHidden) {
+    const unproven = settings.include_weak ? {} : (predictions.unproven ?? {});
+    const isAsserted = predictions.labels.map((label) => !Object.hasOwn(unproven, label));
+    return predictions.timeline.scores.map((row, n) => {
       const scores = row.map(Math.fround);
       const best = predictions.single_label ? scores.indexOf(Math.max(...scores)) : -1;
-      return scores.map((score, k) => score >= thresholds[k] && (best < 0 || best === k));
+      return scores.map(
+        (score, k) =>
+          !isHidden[n] && isAsserted[k] && score >= thresholds[k] && (best < 0 || best === k),
+      );
     });
   }
 
@@ -91,7 +102,7 @@
   }
 
   /**
-   * Stretches of time in which a label is present, by start, end and column.
+   * Intervals in which a label is present, by start, end and column.
    *
    * A result without settings of its own (`provenance.settings.segments`) has no gap closed and no
    * segment dropped.
@@ -103,8 +114,11 @@
       max_gap_seconds: 0,
     };
     const edges = timeline.edges_seconds;
-    const present = presence(predictions, thresholdsOf(predictions, threshold));
-    const isTaken = present.map((row) => Boolean(predictions.single_label) && row.some(Boolean));
+    const isHidden = hiddenSteps(predictions, settings);
+    const present = presence(predictions, thresholdsOf(predictions, threshold), settings, isHidden);
+    const isTaken = present.map(
+      (row, n) => isHidden[n] || (Boolean(predictions.single_label) && row.some(Boolean)),
+    );
     const found = labels.flatMap((label, column) =>
       runsOf(column, present, isTaken, edges, settings).map(([first, last]) => ({
         column,
@@ -197,11 +211,12 @@
   }
 
   /** The lane of one label: its name, the curve with the threshold, segments, the score now. */
-  function makeLane(label, column, timeline, duration) {
+  function makeLane(label, column, timeline, duration, reason) {
     const row = make("div", "ethogram-row");
     row.style.setProperty("--ethogram-colour", labelColour(column));
     const name = make("div", "ethogram-label");
-    name.title = label;
+    name.title = reason ? `${label}: not reported, ${reason}` : label;
+    row.classList.toggle("is-unproven", Boolean(reason));
     name.append(make("span", "ethogram-swatch"), make("span", "", label));
     const lane = make("div", "ethogram-lane");
     const curve = makeSvg("svg", {
@@ -236,6 +251,22 @@
     button.style.width = `${(100 * (end - start)) / duration}%`;
     button.segment = segment;
     return button;
+  }
+
+  /** Hatched areas over all lanes, where the video is unlike the training videos. */
+  function makeUnknown(timeline, duration) {
+    const { is_unknown: flags, edges_seconds: edges } = timeline;
+    const areas = [];
+    for (let n = 0; n < (flags?.length ?? 0); n++) {
+      if (!flags[n] || flags[n - 1]) continue;
+      let end = n;
+      while (flags[end]) end++;
+      const area = make("div", "ethogram-unknown");
+      area.style.left = `${(100 * edges[n]) / duration}%`;
+      area.style.width = `${(100 * (edges[end] - edges[n])) / duration}%`;
+      areas.push(area);
+    }
+    return areas;
   }
 
   class Ethogram {
@@ -314,7 +345,7 @@
     }
 
     _build(element) {
-      const { labels, timeline, path } = this.predictions;
+      const { labels, timeline, path, unproven } = this.predictions;
       this._root = make("div", "ethogram");
       this._root.setAttribute("role", "group");
       this._root.setAttribute("aria-label", `Ethogram of ${path}`);
@@ -326,10 +357,12 @@
       for (const [name, value] of Object.entries(about)) this._axis.setAttribute(name, value);
       this._axis.setAttribute("aria-valuemax", this.duration);
       head.append(make("div", "ethogram-label"), this._axis, make("div", "ethogram-value"));
-      this._lanes = labels.map((label, k) => makeLane(label, k, timeline, this.duration));
+      this._lanes = labels.map((label, k) =>
+        makeLane(label, k, timeline, this.duration, unproven?.[label]),
+      );
       const overlay = make("div", "ethogram-overlay");
       this._playhead = make("div", "ethogram-playhead");
-      overlay.append(this._playhead);
+      overlay.append(...makeUnknown(timeline, this.duration), this._playhead);
       this._grid.append(head, ...this._lanes.map((lane) => lane.row), overlay);
       this._scroll.append(this._grid);
       this._root.append(this._scroll);

@@ -71,6 +71,7 @@
       scores: Array.from({ length: steps }, (_, n) =>
         Array.from(flat.subarray(n * width, (n + 1) * width)),
       ),
+      is_unknown: video.is_unknown,
     };
     if (!video.provenance.settings.segments) video.provenance = {};
     return video;

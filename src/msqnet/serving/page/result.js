@@ -5,8 +5,8 @@ import { byId, formatDuration, formatPercent, make, plural, sentence, spoken } f
 import { HeatMap } from "./heat_map.js";
 
 const HEAT_SECONDS = 10;
-const OUT_OF_DISTRIBUTION_TEXT =
-  "Possibly out of distribution: this video is far from the training videos. Do not rely on the scores.";
+const WORTH_A_NOTE = 0.1;
+const UNKNOWN_TEXT = "unlike the training videos, and the model does not know what it shows";
 
 export class ResultView {
   /** @param {{onState: function(object)}} callbacks `onState`: what the address should remember. */
@@ -339,7 +339,14 @@ export class ResultView {
   _showNotes() {
     byId("notes").replaceChildren();
     for (const text of this._result.notes) this._note(text);
-    if (this._result.novelty?.is_unlike) this._note(OUT_OF_DISTRIBUTION_TEXT);
+    const { timeline, novelty } = this._result;
+    const { is_unknown: flags, edges_seconds: edges } = timeline;
+    const seconds = (flags ?? []).reduce(
+      (sum, flag, n) => sum + (flag ? edges[n + 1] - edges[n] : 0),
+      0,
+    );
+    const share = flags ? seconds / (edges[edges.length - 1] - edges[0]) : Number(novelty?.is_unlike);
+    if (share >= WORTH_A_NOTE) this._note(`${Math.round(100 * share)}% of this video is ${UNKNOWN_TEXT}.`);
   }
 
   _note(text) {
