@@ -137,6 +137,15 @@ class Timeline(_ByContents):
         return len(self.scores)
 
     @property
+    def unknown_intervals(self) -> list[tuple[float, float]]:
+        """Where the video is unlike the training videos, [start, end) in seconds."""
+        if self.is_unknown is None:
+            return []
+        changes = np.flatnonzero(np.diff(self.is_unknown, prepend=False, append=False))
+        times = self.edges_seconds[changes].tolist()
+        return list(zip(times[::2], times[1::2], strict=True))
+
+    @property
     def unknown_share(self) -> float:
         """Share of the time, 0 to 1, that is unlike the training videos."""
         if self.is_unknown is None:

@@ -224,7 +224,7 @@ class ResultsFolder:
         self._rows[row.input] = row
         if self._is_appended and is_new:
             with open_index(self.index_path, "a") as file:
-                csv_writer(file, row.input + row.error).writerow(astuple(row))
+                csv_writer(file, row.input + row.error + row.note).writerow(astuple(row))
             return
         self._is_appended = False  # if writing fails, the content of the file is not known
         write_index(self.index_path, self._rows.values())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msqnet.batch.runners import ResultsFolder
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import IndexRow, VideoJob
-    from msqnet.predictions import VideoPredictions
+    from msqnet.predictions import Segment, VideoPredictions
 
 _NUM_SHOWN_SEGMENTS = 40
 _NUM_SHOWN_PEAKS = 3
@@ -149,10 +149,11 @@ def _draw(
 def _show(
     row: IndexRow, predictions: VideoPredictions | None, console: Console, errors: Console
 ) -> None:
-    """Problems, and the segments of a video, or its highest labels where there is no segment."""
-    if row.error:
-        text = row.error if row.input in row.error else f"{row.input}: {row.error}"
-        say(errors, f"msqnet: {'note' if row.status == 'ok' else row.status}: {text}")
+    """Problems, and the segments of a video with its unknown time, or else its highest scores."""
+    for text, kind in ((row.error, row.status), (row.note, "note")):
+        if text:
+            named = text if row.input in text else f"{row.input}: {text}"
+            say(errors, f"msqnet: {kind}: {named}")
     if row.status == "exists":
         say(console, f"{row.input}: results exist; --overwrite computes them again")
     if predictions is None:
@@ -160,17 +161,24 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    shown = predictions.segments[:_NUM_SHOWN_SEGMENTS] or predictions.peaks(_NUM_SHOWN_PEAKS)
+    unknown = predictions.timeline.unknown_intervals
+    found: list[tuple[float, float, Segment | None]] = [
+        (item.start_seconds, item.end_seconds, item) for item in predictions.segments
+    ]
+    found += [(start, end, None) for start, end in unknown]
+    if not found:
+        peaks = predictions.peaks(_NUM_SHOWN_PEAKS)
+        found = [(item.start_seconds, item.end_seconds, item) for item in peaks]
+    shown = sorted(found, key=lambda row: row[:2])[:_NUM_SHOWN_SEGMENTS]
     table = Table()
     for name in ("label", "start", "end", "score"):
         table.add_column(name, justify="left" if name == "label" else "right")
-    for item in shown:
-        start, end = format_time(item.start_seconds), format_time(item.end_seconds)
-        table.add_row(Text(item.label), start, end, f"{item.score:.2f}")
+    for start, end, item in shown:
+        label, score = (Text(item.label), f"{item.score:.2f}") if item else ("[dim]unknown[/]", "-")
+        table.add_row(label, format_time(start), format_time(end), score)
     say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)})")
     console.print(table)
-    if not predictions.segments:
+    if not predictions.segments and not unknown:
         say(console, "no label reaches its threshold; the highest scores are shown")
-    elif len(predictions.segments) > len(shown):
-        num_left = len(predictions.segments) - len(shown)
-        say(console, f"and {num_left} more segments; --out DIR writes all of them")
+    elif len(found) > len(shown):
+        say(console, f"and {len(found) - len(shown)} more segments; --out DIR writes all of them")

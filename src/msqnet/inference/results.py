@@ -107,14 +107,16 @@ class IndexRow:
         outputs: result files relative to the results folder, joined by ``|``; empty after an error.
         status: ``ok``; ``partial`` (only a part of the video could be decoded); ``exists`` (done by
             an earlier run with the same model and settings); ``error``.
-        error: what went wrong, or what a reader must know; ``not drawn: ...`` where the results are
-            complete and only drawing them failed.
+        error: what went wrong; ``not drawn: ...`` where the results are complete and only drawing
+            them failed.
+        note: what a reader of the results must know.
     """
 
     input: str
     outputs: str
     status: Literal["ok", "partial", "exists", "error"]
     error: str
+    note: str = ""
 
 
 def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
@@ -192,9 +194,10 @@ def _is_image_folder(folder: Path) -> bool:
 def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
     """The line of a video in `index.csv`, from its outcome and the names of its drawings."""
     has_results = outcome.status in ("ok", "partial")
-    names = (*result_names(outcome.name), *drawn) if has_results else ()
+    outputs = OUTPUT_SEPARATOR.join((*result_names(outcome.name), *drawn) if has_results else ())
     status: Any = "exists" if outcome.existed else outcome.status if has_results else "error"
-    return IndexRow(outcome.source, OUTPUT_SEPARATOR.join(names), status, outcome.message)
+    texts = ("", outcome.message) if status in ("ok", "exists") else (outcome.message, "")
+    return IndexRow(outcome.source, outputs, status, *texts)
 
 
 def drawn_paths(stem: Path) -> tuple[Path, ...]:
@@ -220,15 +223,13 @@ def read_index(path: Path) -> list[IndexRow]:
     if rows and (not text.endswith("\n") or text.count('"') % 2):
         rows.pop()  # a run was killed while it appended this row
     is_whole = all(None not in row and None not in row.values() for row in rows)
-    if reader.fieldnames != _INDEX_COLUMNS or not is_whole:
+    # Indexes of earlier versions have no notes.
+    if reader.fieldnames not in (_INDEX_COLUMNS, _INDEX_COLUMNS[:-1]) or not is_whole:
         raise DatasetError(
             f"{path}: found columns {reader.fieldnames}, expected {_INDEX_COLUMNS}; "
             "it is not an index of predictions, so choose another folder"
         )
-    return [
-        IndexRow(row["input"], row["outputs"], cast("Any", row["status"]), row["error"])
-        for row in rows
-    ]
+    return [IndexRow(**cast("Any", row)) for row in rows]
 
 
 def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
@@ -236,7 +237,7 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
     with replacing(path) as part, open_index(part, "w") as file:
         csv_writer(file).writerow(_INDEX_COLUMNS)
         for row in rows:
-            csv_writer(file, row.input + row.error).writerow(astuple(row))
+            csv_writer(file, row.input + row.error + row.note).writerow(astuple(row))
 
 
 def open_index(path: Path, mode: str) -> TextIO:
