@@ -98,12 +98,15 @@ def _scores(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     """One line a step and label, steps in order."""
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores
     num_steps, num_labels = scores.shape
+    flags = predictions.timeline.is_unknown
+    unknown = [None] * scores.size if flags is None else np.repeat(flags, num_labels)
     return {
         "name": ("string", [_text(outcome.name)] * scores.size),
         "label": ("string", list(predictions.labels) * num_steps),
         "start_seconds": ("float64", np.repeat(edges[:-1], num_labels)),
         "end_seconds": ("float64", np.repeat(edges[1:], num_labels)),
         "score": ("float32", scores.reshape(-1)),  # (N, K) -> (N*K,)
+        "is_unknown": ("bool_", unknown),
     }
 
 
@@ -121,6 +124,7 @@ def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
         "height": ("int64", [predictions.height]),
         "num_segments": ("int64", [len(predictions.segments)]),
         "novelty_share": ("float64", [novelty and novelty.share]),
+        "unknown_share": ("float64", [novelty and predictions.timeline.unknown_share]),
         "is_unlike_training": ("bool_", [novelty and novelty.is_unlike]),
         "provenance_digest": ("string", [provenance_digest(provenance)]),
         "provenance": ("string", [json.dumps(provenance)]),

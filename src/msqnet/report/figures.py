@@ -147,8 +147,12 @@ def _draw_scores(
 ) -> None:
     column = predictions.labels.names.index(label)
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores[:, column]
-    axes.stairs(scores, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
-    axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2)
+    is_proven = label not in predictions.unproven
+    axes.stairs(scores, edges, fill=is_proven, color=colour, alpha=0.3, linewidth=0)
+    alpha = 1.0 if is_proven else 0.4
+    axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2, alpha=alpha)
+    for start, end in predictions.timeline.unknown_intervals:
+        axes.axvspan(start, end, facecolor="none", edgecolor=MUTED_INK, hatch="////", linewidth=0)
     if predictions.thresholds[column] <= 1:
         axes.axhline(predictions.thresholds[column], color=MUTED_INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, predictions.duration_seconds)
