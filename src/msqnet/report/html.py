@@ -146,6 +146,10 @@ def _context(
         "has_notes": any(row["note"] for row in rows),
         "failures": results.failures,
         "total_seconds": sum(row["duration_seconds"] for row in rows),
+        "unknown_seconds": sum(row["unknown_seconds"] for row in rows),
+        "unproven": dict(
+            sorted(item for video in results.videos for item in video.predictions.unproven.items())
+        ),
         "num_segments": sum(row["num_segments"] for row in rows),
         "num_partial": sum(video.status == "partial" for video in results.videos),
         "budget": time_budget(video.predictions for video in results.videos),
@@ -198,6 +202,7 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
     return {
         "name": printable(video.name),
         "duration_seconds": duration,
+        "unknown_seconds": predictions.timeline.unknown_share * duration,
         "num_segments": len(predictions.segments),
         "labels": labels,
         "columns": {label: predictions.labels.index(label) for label in labels},
