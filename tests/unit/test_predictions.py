@@ -204,7 +204,9 @@ def test_scores_file_holds_the_timeline_of_every_label(tmp_path: Path) -> None:
     original = predictions()
     _, _, path = original.write(tmp_path / "clip.mp4")
     table = pq.read_table(path)
-    assert table.column_names == ["start_seconds", "end_seconds", "walking", "face_washing"]
+    assert table.column_names == [
+        *("start_seconds", "end_seconds", "walking", "face_washing", "is_unknown"),
+    ]
     edges = original.timeline.edges_seconds
     np.testing.assert_array_equal(table["start_seconds"].to_numpy(), edges[:-1])
     np.testing.assert_array_equal(table["end_seconds"].to_numpy(), edges[1:])

@@ -84,6 +84,7 @@ class BrightnessBackend:
     provenance: dict[str, Any] = field(default_factory=lambda: {"name": "brightness"})
     batch_sizes: list[int] = field(default_factory=list)
     num_frames_seen: int = 0
+    unproven: dict[str, str] = field(default_factory=dict)
     training_reference: TrainingReference | None = None
 
     def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -211,3 +213,54 @@ def test_wrong_number_of_thresholds_is_an_error() -> None:
         segments_from_timeline(
             timeline([[0.5, 0.5]]), LabelSet(("a", "b")), np.array([0.5], np.float32), NO_CLOSING
         )
+
+
+def unknown_timeline(*flags: bool) -> Timeline:
+    scores = np.full((len(flags), 2), 0.9, dtype=np.float32)
+    return Timeline(np.arange(len(flags) + 1.0), scores, np.array(flags))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (NO_CLOSING, [(0.0, 1.0), (3.0, 4.0)]),
+        (replace(NO_CLOSING, max_gap_seconds=5.0), [(0.0, 1.0), (3.0, 4.0)]),
+        (replace(NO_CLOSING, ood="report"), [(0.0, 4.0)]),
+    ],
+)
+def test_unknown_time_is_in_no_segment_unless_asked_for(
+    config: SegmentConfig, expected: list[tuple[float, float]]
+) -> None:
+    found = segments_from_timeline(
+        unknown_timeline(False, True, True, False),
+        LabelSet(("a", "b")),
+        np.array([0.5, 1.0], dtype=np.float32),
+        config,
+    )
+    assert [(item.start_seconds, item.end_seconds) for item in found] == expected
+
+
+def test_label_without_evidence_is_in_no_segment_unless_asked_for() -> None:
+    labels, thresholds = LabelSet(("a", "b")), np.full(2, 0.5, dtype=np.float32)
+    plain = unknown_timeline(False, False)
+
+    def names(config: SegmentConfig) -> list[str]:
+        found = segments_from_timeline(plain, labels, thresholds, config, unproven={"a": "why"})
+        return [item.label for item in found]
+
+    assert names(NO_CLOSING) == ["b"]
+    assert names(replace(NO_CLOSING, include_weak=True)) == ["a", "b"]
+
+
+def test_distances_are_merged_as_scores_are() -> None:
+    near, far = (
+        replace(window(start, start + 2.0, 0.5), distance=value)
+        for start, value in ((0.0, 0.1), (1.0, 0.5))
+    )
+    merged = merge_windows([near, far], limit=0.25)
+    # Alone, both halves of the second step's weight, alone.
+    assert merged.is_unknown is not None
+    assert merged.is_unknown.tolist() == [False, True, True]
+    assert merged.unknown_intervals == [(1.0, 3.0)]
+    assert merged.unknown_share == pytest.approx(2 / 3)
+    assert merge_windows([near, far]).is_unknown is None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ import torch
 
 from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.clips import ClipBatch
-from msqnet.config import WindowConfig
+from msqnet.config import InferenceOptions, WindowConfig
 from msqnet.inference.backends import ClipOutputs, TorchBackend, clip_scores
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import VideoJob
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
 from msqnet.model.video_encoders.encoder import of_clips
-from msqnet.predictions import Novelty
+from msqnet.predictions import UNKNOWN_TEXT, Novelty, VideoPredictions
 from tests.fixtures.models import random_inputs, tiny_model
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
@@ -71,7 +71,43 @@ def test_a_video_beyond_nearly_all_training_videos_is_warned_of_everywhere(tmp_p
     assert predictions is not None
     assert predictions.novelty == Novelty(1.0, 1.0, is_unlike=True)
     assert predictions.notes == ()
-    assert (row.status, row.error) == ("ok", predictions.novelty.warning)
+    assert (row.status, row.error, row.note) == ("ok", "", predictions.novelty.warning)
+
+
+def test_windows_far_from_the_training_windows_are_unknown(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "steps.mov", [BLACK] * 20 + [WHITE] * 20)
+    known = replace(reference(), window_limit=0.6)
+    options = InferenceOptions(stride_seconds=1.0, threshold=0.0)
+
+    def predict(ood: Literal["hide", "report", "ignore"]) -> VideoPredictions:
+        backend = BrightIsNewBackend(training_reference=known)
+        found = replace(options, ood=ood)
+        return Predictor(backend, found, found)(video)
+
+    hidden, reported, ignored = predict("hide"), predict("report"), predict("ignore")
+
+    assert hidden.timeline.unknown_intervals == [(2.0, 4.0)]
+    assert {item.end_seconds for item in hidden.segments} == {2.0}
+    assert hidden.warnings == (f"50% of it is {UNKNOWN_TEXT}",)
+    assert {item.end_seconds for item in reported.segments} == {4.0}
+    assert reported.timeline == hidden.timeline
+    assert ignored.timeline.is_unknown is None
+    assert (ignored.novelty, ignored.warnings) == (None, ())
+    assert VideoPredictions.from_json(hidden.to_json()) == hidden
+
+
+def test_limit_of_windows_is_that_of_nearly_all_training_windows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(200, 8)).astype(np.float32)
+    groups = [f"scene {row // 10}" for row in range(200)]
+    found = TrainingReference.fit(embeddings, groups, groups)
+    assert found is not None
+    assert found.window_limit is not None
+    found.save(tmp_path)
+    again = TrainingReference.load(tmp_path)
+    assert again is not None
+    assert (again.window_limit, again.digest) == (found.window_limit, found.digest)
+    assert replace(found, window_limit=None).digest != found.digest
 
 
 @pytest.mark.parametrize("backend", [BrightnessBackend(), BrightIsNewBackend()])
