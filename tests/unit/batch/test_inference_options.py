@@ -33,6 +33,8 @@ OPTIONS = InferenceOptions(
     threshold=0.7,
     min_duration_seconds=0.25,
     max_gap_seconds=1.5,
+    include_weak=True,
+    ood="report",
 )
 
 
@@ -55,6 +57,8 @@ def test_options_are_checked() -> None:
         InferenceOptions(batch_size=0)
     with pytest.raises(ConfigError, match="threshold 2"):
         InferenceOptions(threshold=2)
+    with pytest.raises(ConfigError, match="ood 'drop': expected one of hide, report, ignore"):
+        InferenceOptions(ood="drop")  # type: ignore[arg-type]
 
 
 def test_options_reach_the_predictor(monkeypatch: pytest.MonkeyPatch) -> None:

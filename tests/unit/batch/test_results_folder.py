@@ -125,7 +125,9 @@ def test_files_mirror_the_input_and_the_index_lists_them(
     outputs = "a/clip.mov.json|a/clip.mov.csv|a/clip.mov.scores.parquet"
     assert row == IndexRow(video.source, outputs, "ok", "")
     assert all((out / name).is_file() for name in outputs.split("|"))
-    assert index(out) == [{"input": video.source, "outputs": outputs, "status": "ok", "error": ""}]
+    assert index(out) == [
+        {"input": video.source, "outputs": outputs, "status": "ok", "error": "", "note": ""}
+    ]
 
 
 def test_without_a_results_folder_nothing_is_written(
@@ -222,7 +224,7 @@ def test_index_keeps_rows_of_earlier_runs(
     results.record(IndexRow(video.source, "", "error", "gone"))
     content = (out / "index.csv").read_bytes().splitlines()
     assert len(content) == 3
-    assert content[1].endswith(b",error,gone")
+    assert content[1].endswith(b",error,gone,")
     assert content[2].startswith(b"caf\xe9.mp4,,error,")
 
 
@@ -290,7 +292,7 @@ def test_carriage_returns_in_names_and_causes_come_back(tmp_path: Path) -> None:
     assert read_index(results.index_path) == rows
     results.record(rows[0])
     assert read_index(results.index_path) == rows
-    assert b"\nplain.mp4,x|y,ok,\n" in results.index_path.read_bytes()
+    assert b"\nplain.mp4,x|y,ok,,\n" in results.index_path.read_bytes()
 
 
 def test_index_of_many_videos_costs_each_the_same(tmp_path: Path) -> None:
@@ -301,3 +303,13 @@ def test_index_of_many_videos_costs_each_the_same(tmp_path: Path) -> None:
         results.record(row_of(number))
     assert results.index_path.stat().st_ino == inode  # not written anew
     assert len(read_index(results.index_path)) == 200
+
+
+def test_index_of_an_earlier_version_gets_notes(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("input,outputs,status,error\na.mp4,,error,gone\n")
+    results = ResultsFolder(tmp_path)
+    results.record(IndexRow("b.mp4", "x", "ok", "", "half of it is new"))
+    assert results.index_path.read_text().splitlines() == [
+        *("input,outputs,status,error,note", "a.mp4,,error,gone,"),
+        "b.mp4,x,ok,,half of it is new",
+    ]

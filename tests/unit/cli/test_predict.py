@@ -332,6 +332,8 @@ def test_options_reach_the_predictor(
         "threshold": "0.7",
         "min_duration_seconds": "0.25",
         "max_gap_seconds": "1.5",
+        "include_weak": "True",
+        "ood": "report",
         "runtime": "torch",
         "precision": "bf16",
     }
