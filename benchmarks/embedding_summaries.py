@@ -158,7 +158,7 @@ def main() -> None:
             model = MSQNet.from_pretrained(run.folder)
         else:
             trained(model, run, store, train_rows)
-            describe_training(replace(run, table=run.table.take(train_rows)), model.config)
+            describe_training(replace(run, table=run.table.take(train_rows)), model)
             save_model(model, run.folder)
         table = run.table.take(held_out)
         for key, embeddings in summaries(model, store, held_out).items():

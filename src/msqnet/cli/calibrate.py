@@ -90,7 +90,8 @@ def calibrate(
             _show(console, result)
             say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
         if training is not None:
-            _write_novelty(console, draft, outputs, training)
+            is_centred = not loaded.config.compares_appearance
+            _write_novelty(console, draft, outputs, training, is_centred=is_centred)
     say(console, f"written: {target}")
     return 0
 
@@ -176,11 +177,15 @@ def _write_calibration(
     save_figure(reliability_figure(result), folder / "reliability.png")
 
 
-def _write_novelty(console: Console, draft: Path, outputs: Outputs, training: ClipTable) -> None:
+def _write_novelty(
+    console: Console, draft: Path, outputs: Outputs, training: ClipTable, *, is_centred: bool
+) -> None:
     from msqnet.model.out_of_distribution import TrainingReference
 
     _, embeddings = outputs(training, "training clips")
-    reference = TrainingReference.fit(embeddings, training.clip_ids(), training.group_ids())
+    reference = TrainingReference.fit(
+        embeddings, training.clip_ids(), training.group_ids(), is_centred=is_centred
+    )
     if reference is None:
         raise ConfigError(
             f"{training.path}: all rows are of one group; expected at least 2, as nothing says how "

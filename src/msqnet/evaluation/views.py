@@ -193,7 +193,7 @@ def row_outputs(
         with torch.inference_mode():
             found = model(pixels=batch.pixels, motion_crops=batch.motion_crops)
         logits.append(found.logits.float().cpu().numpy())
-        embeddings.append(clip_embeddings(found).cpu().numpy())
+        embeddings.append(clip_embeddings(model, found).cpu().numpy())
         num_done += len(batch.pixels)
         if progress is not None:
             progress(num_done, len(table))

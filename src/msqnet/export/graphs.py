@@ -91,7 +91,7 @@ class ClipGraph(nn.Module):
         output = self.model.score_frames(frames, crops, given.get(EMBEDDINGS_KEY))
         if output.logits is None:
             raise ExportError("the model gives no logits")
-        return self.model.scores(output.logits), clip_embeddings(output)
+        return self.model.scores(output.logits), clip_embeddings(self.model, output)
 
 
 def _example_frames(model: MSQNet) -> Tensor:

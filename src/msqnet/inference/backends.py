@@ -237,7 +237,7 @@ class TorchBackend(ScoreColumns):
             output = model.score_frames(frames, motion_crops)
             scores = model.scores(output.logits)  # (B, K)
         kept = scores.float().cpu().numpy()[:, self._columns]
-        return ClipOutputs(kept, clip_embeddings(output).cpu().numpy())
+        return ClipOutputs(kept, clip_embeddings(model, output).cpu().numpy())
 
 
 def weights_digest(folder: Path) -> str:

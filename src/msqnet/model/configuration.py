@@ -69,6 +69,8 @@ class MSQNetConfig(PreTrainedConfig):
         calibration_bias: (K,) summand after it.
         evidence: (K,) what held-out rows showed of each label, `LabelEvidence` as plain values;
             None where that was not measured.
+        compares_appearance: whether windows are compared with training windows by the appearance
+            part of the encoder's own video query, not by the frame memory.
         train_positive_windows: (K,) positive windows the model was trained on.
         train_negative_windows: (K,) windows known to be negative.
         provenance: data, licences, settings and versions behind the weights; plain values.
@@ -116,6 +118,7 @@ class MSQNetConfig(PreTrainedConfig):
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
     evidence: list[dict[str, Any]] | None = None
+    compares_appearance: bool = False
     train_positive_windows: list[int] | None = None
     train_negative_windows: list[int] | None = None
     provenance: dict[str, Any] | None = None

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from msqnet.model.msqnet import MSQNetOutput
+    from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 
 FloatArray = NDArray[np.float32]
 
 REFERENCE_FILE = "novelty.safetensors"
 EMBEDDING_DEFINITION = "mean over the items of the frame memory, after W_out"
 DISTANCE_DEFINITION = (
-    "cosine distance to the nearest kept training window, after the mean embedding was taken off"
+    "cosine distance to the nearest kept training window, after the centre was taken off"
 )
 UNLIKE_SHARE = 0.95
 """From this share of nearer training videos on, a video is said to be unlike them."""
@@ -46,8 +46,20 @@ WINDOW_SHARE = 0.95
 _MAX_KEPT = 1024
 
 
-def clip_embeddings(output: MSQNetOutput) -> Tensor:
-    """(B, D) float32: `EMBEDDING_DEFINITION`; a `ShapeError` if the output has no memory."""
+def clip_embeddings(model: MSQNetModel, output: MSQNetOutput) -> Tensor:
+    """(B, D) float32, by which windows are compared with training windows.
+
+    `EMBEDDING_DEFINITION`, or, where the configuration has ``compares_appearance``, the part of the
+    encoder's own video query that tells what was there. That part comes from the frozen backbone:
+    on training rows of the shipped model it tells other scenes apart better than the memory, which
+    is trained to tell labels apart.
+
+    Raises:
+        ShapeError: the output has no memory.
+    """
+    if model.config.compares_appearance and output.video_query is not None:
+        raw = output.video_query * model.query_std + model.query_mean
+        return raw[:, model.video_encoder.appearance].float()
     if output.memory is None:
         raise ShapeError("the model gave no frame memory, expected (B, M, D)")
     return output.memory.mean(dim=1).float()  # (B, M, D) -> (B, D)
@@ -58,7 +70,7 @@ class TrainingReference:
     """Training windows in a model's embedding space, and how far they are from each other.
 
     Attributes:
-        centre: (D,) float32, the mean embedding.
+        centre: (D,) float32, the mean embedding; 0 for embeddings that are not centred.
         kept: (M, D) float32, less the centre, of length 1.
         distances: (n,) float32, rising: of each training video the median distance of its windows
             from the windows of other groups.
@@ -81,7 +93,13 @@ class TrainingReference:
 
     @classmethod
     def fit(
-        cls, embeddings: FloatArray, videos: Sequence[str], groups: Sequence[str], *, seed: int = 0
+        cls,
+        embeddings: FloatArray,
+        videos: Sequence[str],
+        groups: Sequence[str],
+        *,
+        is_centred: bool = True,
+        seed: int = 0,
     ) -> TrainingReference | None:
         """Describe a training set by embeddings (V, D) of its windows.
 
@@ -101,7 +119,7 @@ class TrainingReference:
         if len(set(groups)) < 2:
             return None
         chosen = spread_over_groups(groups, _MAX_KEPT, seed)
-        centre = values.mean(axis=0)
+        centre = values.mean(axis=0) if is_centred else np.zeros_like(values[0])
         # As they will be read again: half precision is enough for cosines.
         kept = _units(values[chosen] - centre).astype(np.float16).astype(np.float32)
         is_own = names[:, None] == names[chosen][None, :]  # (V, M)
@@ -146,7 +164,7 @@ class TrainingReference:
         }
         if self.window_limit is not None:
             tensors["window_limit"] = np.array([self.window_limit], dtype=np.float32)
-        about = {"embedding": EMBEDDING_DEFINITION, "distance": DISTANCE_DEFINITION}
+        about = {"distance": DISTANCE_DEFINITION}
         written = save(tensors, about)
         # safetensors orders the metadata at random; sorted, equal references give equal files.
         size = int.from_bytes(written[:8], "little")

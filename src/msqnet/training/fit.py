@@ -141,7 +141,7 @@ def _finish(
     if len(held_out.rows):
         calibrate_and_describe(run, best, held_out, report)
     else:
-        describe_training(run, best.config)
+        describe_training(run, best)
         report("no rows kept aside: not calibrated, thresholds 0.5")
     for name, model in (("last", last), ("best", best)):
         if model is not best:

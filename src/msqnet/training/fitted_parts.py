@@ -190,13 +190,16 @@ def joined_logits(parts: np.ndarray, share: float) -> np.ndarray:
     return joined
 
 
-def describe_training(run: Run, config: MSQNetConfig) -> None:
+def describe_training(run: Run, model: MSQNet) -> None:
     """Write into the configuration what the model was trained on."""
+    config = model.config
     known = run.targets
     config.train_positive_windows = (known == 1).sum(axis=0).tolist()
     config.train_negative_windows = (known == 0).sum(axis=0).tolist()
     config.window_seconds = typical_window(run.table)
     config.provenance = run.provenance
+    has_appearance = model.video_encoder.appearance is not None
+    config.compares_appearance = has_appearance and config.video_query == "trunk"
 
 
 def _calibrate(
@@ -225,7 +228,7 @@ def calibrate_and_describe(
     """Weigh the parts, calibrate, set thresholds on held-out rows, and write the results."""
     parts, targets = held_out.parts, held_out.targets
     config = model.config
-    describe_training(run, config)
+    describe_training(run, model)
     if model.query_head is not None:  # the share that ranks held-out rows best
         values = {
             share: macro_map(average_precision(joined_logits(parts, share), targets))
@@ -286,7 +289,10 @@ def training_reference(
     outputs = batch_outputs(
         model, rows_as_data(rows), run.train.batch_size, num_workers=run.train.num_workers
     )
-    embeddings = np.concatenate([clip_embeddings(found).cpu().numpy() for found in outputs])
+    embeddings = [clip_embeddings(model, found).cpu().numpy() for found in outputs]
     return TrainingReference.fit(
-        embeddings, [videos[row] for row in rows], [groups[row] for row in rows]
+        np.concatenate(embeddings),
+        [videos[row] for row in rows],
+        [groups[row] for row in rows],
+        is_centred=not model.config.compares_appearance,
     )

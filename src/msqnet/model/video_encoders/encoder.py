@@ -141,6 +141,7 @@ class VideoEncoder(PixelEncoder, ABC):
         has_fast_frames: whether most of the work is done frame by frame.
         num_views: G, of each clip.
         query_width: D'' of the encoder's own video query; 0 where it has none.
+        appearance: the part of that query that tells what was there, apart from its motion.
     """
 
     config_class: ClassVar[Any]
@@ -155,6 +156,7 @@ class VideoEncoder(PixelEncoder, ABC):
         super().__init__(config, width=width, pixel_statistics=pixel_statistics)
         self.num_views = 1
         self.query_width = 0
+        self.appearance: slice | None = None
 
     # How an encoder is made.
 

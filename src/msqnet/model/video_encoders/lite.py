@@ -347,6 +347,9 @@ class LiteVideoEncoder(VideoEncoder):
         self.num_views = config.num_views
         # Mean, standard deviation and mean absolute difference.
         self.query_width = config.num_views * 3 * FEATURE_WIDTH
+        # The mean of the last view, the motion crop where there is one; see `video_statistics`.
+        start = (config.num_views - 1) * 3 * FEATURE_WIDTH
+        self.appearance = slice(start, start + FEATURE_WIDTH)
         num_cells = grid**2
         self.map_shape = (num_cells, MAP_WIDTH)
         self.trunk: LiteBackbone = LiteBackbone(config.grid_size)
