@@ -283,9 +283,15 @@ def training_reference(
     unchanged clips, or their stored features, of some rows. None where all rows are of one group.
     """
     groups, videos = run.table.group_ids(), run.table.clip_ids()
-    if len(set(groups)) < 2:
+    # Rows known to show nothing, of recordings that never show a label, are background: they teach
+    # the model what to be silent about, not what it knows.
+    shows = {groups[row] for row in np.flatnonzero((run.targets == 1).any(axis=1))}
+    is_empty = (run.targets == 0).all(axis=1)
+    own = [row for row, name in enumerate(groups) if name in shows or not is_empty[row]]
+    if len({groups[row] for row in own}) < 2:
         return None
-    rows = spread_over_groups(groups, _MAX_ROWS, run.train.seed)
+    chosen = spread_over_groups([groups[row] for row in own], _MAX_ROWS, run.train.seed)
+    rows = np.asarray(own)[chosen]
     outputs = batch_outputs(
         model, rows_as_data(rows), run.train.batch_size, num_workers=run.train.num_workers
     )
