@@ -122,7 +122,7 @@ def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
     model = tiny_model(encoder)
     inputs = random_inputs(encoder, 6)
     with torch.inference_mode():
-        embeddings = clip_embeddings(model(**inputs)).numpy()
+        embeddings = clip_embeddings(model, model(**inputs)).numpy()
     names = list("abcdef")
     known = TrainingReference.fit(embeddings, names, names)
     assert known is not None

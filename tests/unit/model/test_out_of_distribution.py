@@ -134,7 +134,20 @@ def test_every_encoder_gives_an_embedding_of_the_decoders_width(encoder: str) ->
     with torch.inference_mode():
         output = model(**random_inputs(encoder, 3))
 
-    embeddings = clip_embeddings(output)
+    embeddings = clip_embeddings(model, output)
 
     assert embeddings.shape == (3, model.config.width)
     assert embeddings == pytest.approx(output.memory.numpy().mean(axis=1), abs=1e-6)
+
+
+def test_models_that_compare_appearance_embed_what_the_backbone_saw() -> None:
+    model = tiny_model("lite")
+    model.config.compares_appearance = True
+    inputs = random_inputs("lite", 3)
+    with torch.inference_mode():
+        output = model(**inputs)
+        pooled = model.encode(**inputs)["pooled"]  # (B, G, T, E)
+
+    embeddings = clip_embeddings(model, output)
+
+    assert embeddings.numpy() == pytest.approx(pooled[:, -1].mean(dim=1).numpy(), abs=1e-5)
