@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from msqnet.metrics.average_precision import FloatArray, KnownCells
 
 Status = Literal["reliable", "weak", "untested"]
 
@@ -63,16 +62,10 @@ def label_evidence(
         ShapeError: see `known_cells`.
     """
     cells = known_cells(scores, targets)
-    num_labels = cells.scores.shape[1]
-
-    def metrics(weights: FloatArray) -> FloatArray:
-        ap = label_average_precisions(cells, weights)  # (R, K)
-        return np.concatenate([ap, ap - _chance(cells, weights)], axis=1)
-
-    estimate, low, _ = bootstrap(metrics, groups)
+    estimate, low, _ = bootstrap(lambda weights: label_average_precisions(cells, weights), groups)
     names = np.asarray(groups)
     found = []
-    for label in range(num_labels):
+    for label in range(cells.scores.shape[1]):
         num_groups = len(set(names[cells.is_positive[:, label]].tolist()))
         if not cells.is_scorable[label]:
             reason = f"held-out rows of {num_groups} groups show it, and none lacks it"
@@ -80,28 +73,21 @@ def label_evidence(
                 reason = "no held-out row shows it"
             found.append(LabelEvidence("untested", num_groups, reason=reason))
             continue
-        ap, gain_low = float(estimate[label]), float(low[num_labels + label])
-        chance = ap - float(estimate[num_labels + label])
+        ap, ap_low = float(estimate[label]), float(low[label])
+        chance = float(cells.is_positive[:, label].sum() / cells.is_known[:, label].sum())
         known = cells.scores[cells.is_known[:, label], label]
         spread = float(np.subtract(*np.quantile(known, [0.975, 0.025])))
         reasons = [
             (num_groups < MIN_GROUPS, f"only {num_groups} group shows it in held-out rows"),
             (
-                not gain_low > 0,
-                f"on held-out rows it ranks no better than chance (average precision {ap:.2f}, "
-                f"chance {chance:.2f})",
+                not ap_low > chance,
+                f"on held-out rows it may rank no better than chance ({chance:.2f}): average "
+                f"precision {ap:.2f}, with a lower bound of {ap_low:.2f}",
             ),
             (spread < MIN_SPREAD, "its scores hardly depend on the video"),
         ]
         reason = next((text for is_so, text in reasons if is_so), "")
         status: Status = "weak" if reason else "reliable"
-        ap, ap_low, chance = (round(value, 4) for value in (ap, float(low[label]), chance))
+        ap, ap_low, chance = (round(value, 4) for value in (ap, ap_low, chance))
         found.append(LabelEvidence(status, num_groups, ap, ap_low, chance, reason))
     return tuple(found)
-
-
-def _chance(cells: KnownCells, weights: FloatArray) -> FloatArray:
-    """(R, K) share of positives among known rows; NaN where no row has weight."""
-    positive = weights @ cells.is_positive.astype(np.float64)
-    known = weights @ cells.is_known.astype(np.float64)
-    return np.divide(positive, known, out=np.full_like(known, np.nan), where=known > 0)
