@@ -65,7 +65,7 @@ def test_real_clip_from_upload_to_every_download(
     stored = client.get(f"{base}/result.json")
     assert stored.json() == status["result"]
     table = pq.read_table(io.BytesIO(client.get(f"{base}/scores.parquet").content))
-    assert table.column_names[2:] == list(predictions.labels)
+    assert table.column_names[2:] == [*predictions.labels, "is_unknown"]
     rows = client.get(f"{base}/segments.csv").text.splitlines()
     assert rows[0] == "path,label,start_seconds,end_seconds,score"
     assert len(rows) == 1 + len(predictions.segments)
