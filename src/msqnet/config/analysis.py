@@ -11,7 +11,7 @@ CalibrationMethod = Literal["platt", "temperature"]
 ThresholdRule = Literal["f1", "precision"]
 
 # As in training: without a bound, the best F1 of a label that cannot be told flags everything.
-_MIN_PRECISION: dict[ThresholdRule, float] = {"f1": 0.3, "precision": 0.9}
+_MIN_PRECISION: dict[ThresholdRule, float] = {"f1": 0.5, "precision": 0.9}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CalibrationConfig:
         thresholds: `f1` takes each label's threshold of the highest F1, `precision` the lowest one
             that is precise enough.
         min_precision: Precision that a threshold must reach on these rows, from 0 to 1; by default
-            0.3 for `f1` and 0.9 for `precision`.
+            0.5 for `f1` and 0.9 for `precision`.
         min_windows: A label with fewer known positive or negative windows, or with positive ones of
             one group only, is not changed and is listed.
         num_folds: Parts of the rows, by groups, for the metrics on rows that were not fitted on.

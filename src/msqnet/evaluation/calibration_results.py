@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from msqnet.metrics.calibration import (
     reliability_bins,
 )
 from msqnet.metrics.classification import confusion_counts
+from msqnet.metrics.evidence import LabelEvidence, label_evidence
 from msqnet.models import change_config
 from msqnet.predictions import write_json
 
@@ -66,7 +67,8 @@ _FEW_GROUPS = 10
 class CalibrationResult:
     """A calibration with every metric of it; None where a metric is not defined.
 
-    ``before`` are scores of the model as it was, ``after`` held-out scores.
+    ``before`` are scores of the model as it was, ``after`` held-out scores; ``evidence`` is what
+    these show of each label.
     """
 
     calibration: Calibration
@@ -74,6 +76,7 @@ class CalibrationResult:
     per_label: list[dict[str, Any]]
     before: ReliabilityBins
     after: ReliabilityBins
+    evidence: tuple[LabelEvidence, ...]
 
     def write(self, folder: Path) -> None:
         """Write `calibration.json`; the folder exists."""
@@ -157,7 +160,8 @@ def calibrate_rows(
         reliability_bins(scores, rows.targets, num_bins=config.num_bins, select=is_chosen)
         for scores, _ in sides.values()
     ]
-    return CalibrationResult(new, plain(summary), plain(per_label), *bins)
+    evidence = label_evidence(sides["after"][0], rows.targets, rows.groups)
+    return CalibrationResult(new, plain(summary), plain(per_label), *bins, evidence)
 
 
 Sides = dict[str, tuple[FloatArray, FloatArray]]
@@ -302,8 +306,9 @@ def store_calibration(
     """Write a calibration into the configuration of a model's folder, not in use.
 
     Its provenance then names the table, its split (None for all) and the rows that it was
-    calibrated on, so that results of before and after can be told apart. ``config`` is that of the
-    model as it was.
+    calibrated on, so that results of before and after can be told apart. What these rows show of
+    the fitted labels replaces the evidence of training, where the model has any. ``config`` is that
+    of the model as it was.
     """
     new = result.calibration
     pair = {
@@ -323,4 +328,10 @@ def store_calibration(
         "msqnet": __version__,
     }
     provenance = {**(config.provenance or {}), "calibration": record}
-    change_config(folder, {**pair, "provenance": provenance})
+    evidence = config.evidence and [
+        asdict(new_item) if item["is_fitted"] else old
+        for old, new_item, item in zip(
+            config.evidence, result.evidence, result.per_label, strict=True
+        )
+    ]
+    change_config(folder, {**pair, "evidence": evidence, "provenance": provenance})

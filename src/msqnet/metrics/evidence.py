@@ -1,8 +1,8 @@
 """Which labels a model was shown to recognise: what held-out rows say of each.
 
 A label is `reliable` where it ranks held-out rows better than chance, even in an unlucky draw of
-groups, and where its calibrated scores follow the video. It is `weak` where that failed, and
-`untested` where no held-out row could tell.
+groups, where its calibrated scores follow the video, and where some threshold makes it more often
+right than wrong. It is `weak` where that failed, and `untested` where no held-out row could tell.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from msqnet.metrics.average_precision import known_cells, label_average_precisions
 from msqnet.metrics.bootstrap import bootstrap
+from msqnet.metrics.calibration import best_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,8 @@ Status = Literal["reliable", "weak", "untested"]
 MIN_GROUPS = 2
 MIN_SPREAD = 0.05
 """Calibrated scores whose middle 95 % lie closer together do not depend on the video."""
+MIN_PRECISION = 0.5
+"""What is reported should be right more often than wrong."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def label_evidence(
     """
     cells = known_cells(scores, targets)
     estimate, low, _ = bootstrap(lambda weights: label_average_precisions(cells, weights), groups)
+    can_be_right = ~np.isnan(best_thresholds(scores, targets, min_precision=MIN_PRECISION))
     names = np.asarray(groups)
     found = []
     for label in range(cells.scores.shape[1]):
@@ -85,6 +89,10 @@ def label_evidence(
                 f"precision {ap:.2f}, with a lower bound of {ap_low:.2f}",
             ),
             (spread < MIN_SPREAD, "its scores hardly depend on the video"),
+            (
+                not can_be_right[label],
+                "on held-out rows no threshold makes it more often right than wrong",
+            ),
         ]
         reason = next((text for is_so, text in reasons if is_so), "")
         status: Status = "weak" if reason else "reliable"

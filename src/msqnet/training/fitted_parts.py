@@ -22,7 +22,7 @@ from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
-from msqnet.metrics.evidence import label_evidence
+from msqnet.metrics.evidence import MIN_PRECISION, label_evidence
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings, spread_over_groups
 from msqnet.predictions import write_json
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from msqnet.training.training_run import Run
 
 _logger = logging.getLogger(__name__)
-# Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
-_MIN_PRECISION = 0.3
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -217,7 +215,8 @@ def _calibrate(
         scale, bias = each.scale, each.bias
     scores = PlattScaling(scale, bias).apply(logits)
     config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
-    found = best_thresholds(scores, targets, min_precision=_MIN_PRECISION)
+    # Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
+    found = best_thresholds(scores, targets, min_precision=MIN_PRECISION)
     config.thresholds = np.nan_to_num(found, nan=0.5).tolist()
     config.evidence = [asdict(item) for item in label_evidence(scores, targets, groups)]
 
