@@ -79,7 +79,8 @@ class WindowScores(_ByContents):
     Attributes:
         scores: (K,) float32 in [0, 1].
         motion_box: (left, top, right, bottom) of the motion crop as fractions of the frame.
-        distance: from the training windows, see `NoveltyReference`; None where they are not stored.
+        distance: from the training windows, see `TrainingReference`; None where they are not
+            stored.
 
     Raises:
         ShapeError: scores are not (K,) or leave [0, 1].
@@ -215,8 +216,10 @@ class VideoPredictions:
         provenance: model, label and config digests, versions, settings; JSON values only.
         notes: for readers, for example that the end of the file is damaged.
         novelty: None where the model does not store its training videos.
-        unproven: labels that the model was not shown to recognise, each with the reason. They are
-            in no segment unless asked for.
+        unproven: labels that the model was not shown to recognise, in general or for these actors,
+            each with the reason. They are in no segment unless asked for.
+        actors: kinds of actors, the likeliest first, by their share of the training windows nearest
+            to the video's; empty where all of it is unknown, or the model does not know kinds.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -238,6 +241,7 @@ class VideoPredictions:
     notes: tuple[str, ...] = ()
     novelty: Novelty | None = None
     unproven: dict[str, str] = field(default_factory=dict)
+    actors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("windows", "segments", "notes"):
@@ -288,6 +292,7 @@ class VideoPredictions:
             "notes": list(self.notes),
             "novelty": self.novelty and asdict(self.novelty),
             "unproven": self.unproven,
+            "actors": self.actors,
             "provenance": self.provenance,
             "timeline": {
                 "edges_seconds": self.timeline.edges_seconds.tolist(),
@@ -387,7 +392,7 @@ def _parsed(text: str) -> dict[str, Any]:
     if version < 2:
         document["novelty"] = None  # models had no such score then
     if version < SCHEMA_VERSION:
-        document["unproven"] = {}
+        document["unproven"] = document["actors"] = {}
     return dict(document)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.calibration_results import CalibrationResult
+    from msqnet.model.configuration import MSQNetConfig
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray
 
@@ -90,8 +91,7 @@ def calibrate(
             _show(console, result)
             say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
         if training is not None:
-            is_centred = not loaded.config.compares_appearance
-            _write_novelty(console, draft, outputs, training, is_centred=is_centred)
+            _write_novelty(console, draft, outputs, training, loaded.config)
     say(console, f"written: {target}")
     return 0
 
@@ -178,13 +178,21 @@ def _write_calibration(
 
 
 def _write_novelty(
-    console: Console, draft: Path, outputs: Outputs, training: ClipTable, *, is_centred: bool
+    console: Console, draft: Path, outputs: Outputs, training: ClipTable, config: MSQNetConfig
 ) -> None:
-    from msqnet.model.out_of_distribution import TrainingReference
+    from msqnet.model.out_of_distribution import TrainingReference, actors_of_labels, rows_of_actors
 
+    labels = config.label_set
+    training = training.take(rows_of_actors(training.targets(labels), training.group_ids()))
     _, embeddings = outputs(training, "training clips")
+    actors = [record.actor for record in training.records]
     reference = TrainingReference.fit(
-        embeddings, training.clip_ids(), training.group_ids(), is_centred=is_centred
+        embeddings,
+        training.clip_ids(),
+        training.group_ids(),
+        is_centred=not config.compares_appearance,
+        actors=actors,
+        label_actors=actors_of_labels(training.targets(labels), actors, labels),
     )
     if reference is None:
         raise ConfigError(

@@ -176,7 +176,8 @@ def _show(
     for start, end, item in shown:
         label, score = (Text(item.label), f"{item.score:.2f}") if item else ("[dim]unknown[/]", "-")
         table.add_row(label, format_time(start), format_time(end), score)
-    say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)})")
+    actors = "".join(f", {name} {share:.0%}" for name, share in predictions.actors.items())
+    say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)}{actors})")
     console.print(table)
     if not predictions.segments and not unknown:
         say(console, "no label reaches its threshold; the highest scores are shown")

@@ -156,12 +156,12 @@ def calibrate_rows(
         "overall": overall,
         "notes": _notes(per_label, num_groups, overall, config),
     }
-    bins = [
+    before, after = (
         reliability_bins(scores, rows.targets, num_bins=config.num_bins, select=is_chosen)
         for scores, _ in sides.values()
-    ]
+    )
     evidence = label_evidence(sides["after"][0], rows.targets, rows.groups)
-    return CalibrationResult(new, plain(summary), plain(per_label), *bins, evidence)
+    return CalibrationResult(new, plain(summary), plain(per_label), before, after, evidence)
 
 
 Sides = dict[str, tuple[FloatArray, FloatArray]]

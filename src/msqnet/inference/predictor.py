@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from itertools import islice
@@ -151,14 +152,19 @@ class Predictor:
         backend = self.backend
         short_side = backend.clip_config.decode_short_side_pixels
         with open_video(path, short_side_pixels=short_side) as video:
-            windows, novelty = self._score(video, progress, embeddings)
+            windows, novelty, actors = self._score(video, progress, embeddings)
             limit = None if self._reference is None else self._reference.window_limit
             timeline = merge_windows(windows, limit=limit)
+            unproven = backend.unproven
+            if self._reference is not None:
+                others = self._reference.labels_of_others(actors)
+                unproven = {name: others[name] for name in backend.labels if name in others}
+                unproven |= backend.unproven
             segments = segments_from_timeline(
                 timeline,
                 *(backend.labels, self.thresholds, self._segments),
                 single_label=backend.single_label,
-                unproven=backend.unproven,
+                unproven=unproven,
             )
             notes: tuple[str, ...] = ()
             if video.is_damaged:
@@ -182,7 +188,8 @@ class Predictor:
                 provenance=self.provenance,
                 notes=notes,
                 novelty=novelty,
-                unproven=backend.unproven,
+                unproven=unproven,
+                actors=actors,
             )
 
     @property
@@ -194,10 +201,11 @@ class Predictor:
         video: Video,
         progress: Callable[[float], None] | None,
         kept: list[FloatArray] | None,
-    ) -> tuple[list[WindowScores], Novelty | None]:
-        """Scores of all windows that decode, and their out-of-distribution score."""
+    ) -> tuple[list[WindowScores], Novelty | None, dict[str, float]]:
+        """Scores of all windows that decode, their out-of-distribution score, and the actors."""
         backend, reference = self.backend, self._reference
         done: list[WindowScores] = []
+        votes = Counter[str]()
         shared = SharedFrames(backend)
         stream = preprocessed_windows(
             video, backend.clip_config, self.window_seconds, self.stride_seconds
@@ -211,6 +219,7 @@ class Predictor:
                 distances: list[float | None] = [None] * len(batch)
                 if embeddings is not None and reference is not None:
                     distances = reference.distance(embeddings).tolist()
+                    votes += reference.actor_votes(embeddings)
                 for window, row, distance in zip(batch, scores, distances, strict=True):
                     box = window.motion_box
                     sides = (box.left, box.top, box.right, box.bottom)
@@ -222,10 +231,11 @@ class Predictor:
                     progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
         known = [window.distance for window in done if window.distance is not None]
         if reference is None or not known:
-            return done, None
+            return done, None, {}
         median = float(np.median(known))
         share = reference.share_nearer(median)
-        return done, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE)
+        actors = {name: number / votes.total() for name, number in votes.most_common()}
+        return done, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE), actors
 
 
 def load_backend(options: ModelOptions) -> Backend:

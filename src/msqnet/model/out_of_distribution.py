@@ -3,21 +3,23 @@
 A model's folder may hold ``novelty.safetensors``: embeddings of training windows, and how far
 training videos are from those of other groups. A video is as unusual as the share of training
 videos that are nearer to the rest of the training set than it is. A window is unknown where it is
-farther than nearly all training windows are from those of other groups.
+farther than nearly all training windows are from those of other groups. The nearest training
+windows also tell which kind of actor a clip shows, and so which labels can mean it.
 
-Axes: B clips, V training windows, M kept ones, D width of the embedding.
+Axes: B clips, V training windows, M kept ones, D width of the embedding, A kinds of actors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from msqnet.errors import CheckpointError, ShapeError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from msqnet.labels import LabelSet
     from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 
 FloatArray = NDArray[np.float32]
@@ -44,6 +47,8 @@ WINDOW_SHARE = 0.95
 """Share of the training windows that are nearer than the distance from which one is unknown."""
 
 _MAX_KEPT = 1024
+_NUM_VOTES = 9  # of 1, 5 and 9 the best on training rows of the shipped model, groups left out
+_MIN_ACTOR_SHARE = 0.1
 
 
 def clip_embeddings(model: MSQNetModel, output: MSQNetOutput) -> Tensor:
@@ -75,20 +80,26 @@ class TrainingReference:
         distances: (n,) float32, rising: of each training video the median distance of its windows
             from the windows of other groups.
         window_limit: distance from which a window is unknown; None in files of earlier versions.
+        actors: M kinds of actors, such as mouse, of the kept windows; empty where not known.
+        label_actors: the kinds of actors that training rows annotate a label for.
     """
 
     centre: FloatArray
     kept: FloatArray
     distances: FloatArray
     window_limit: float | None = None
+    actors: tuple[str, ...] = ()
+    label_actors: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         width = self.centre.shape
         is_right = self.kept.ndim == 2 and self.kept.shape[1:] == width and len(self.kept) > 0
+        is_right = is_right and len(self.actors) in (0, len(self.kept))
         if len(width) != 1 or not is_right or self.distances.ndim != 1 or not self.distances.size:
             raise ShapeError(
-                f"TrainingReference: found centre {width}, kept {self.kept.shape} and distances "
-                f"{self.distances.shape}, expected (D,), (M, D) and (n,)"
+                f"TrainingReference: found centre {width}, kept {self.kept.shape}, distances "
+                f"{self.distances.shape}, {len(self.actors)} actors; expected (D,), (M, D), (n,), "
+                "and M or no actors"
             )
 
     @classmethod
@@ -99,6 +110,8 @@ class TrainingReference:
         groups: Sequence[str],
         *,
         is_centred: bool = True,
+        actors: Sequence[str] = (),
+        label_actors: dict[str, list[str]] | None = None,
         seed: int = 0,
     ) -> TrainingReference | None:
         """Describe a training set by embeddings (V, D) of its windows.
@@ -126,20 +139,51 @@ class TrainingReference:
         distances = _distances(_units(values - centre), kept, is_own)
         medians = [np.median(distances[np.asarray(videos) == name]) for name in sorted(set(videos))]
         limit = float(np.float32(np.quantile(distances, WINDOW_SHARE)))
-        return cls(centre, kept, np.sort(np.asarray(medians, dtype=np.float32)), limit)
+        rising = np.sort(np.asarray(medians, dtype=np.float32))
+        kinds = tuple(actors[row] for row in chosen.tolist()) if any(actors) else ()
+        return cls(centre, kept, rising, limit, kinds, (label_actors or {}) if kinds else {})
 
     def distance(self, embeddings: FloatArray) -> FloatArray:
         """(B, D) float -> (B,) float32 from 0 to 2: `DISTANCE_DEFINITION`.
 
         Embeddings of another width are a `ShapeError`.
         """
+        return _distances(self._units(embeddings), self.kept, None)
+
+    def actor_votes(self, embeddings: FloatArray) -> Counter[str]:
+        """Kinds of actors by their number among the nearest training windows of B clips.
+
+        Clips that are unknown do not count.
+        """
+        if not self.actors:
+            return Counter()
+        likeness = self._units(embeddings) @ self.kept.T  # (B, M)
+        if self.window_limit is not None:
+            likeness = likeness[likeness.max(axis=1) >= 1 - self.window_limit]
+        nearest = np.argsort(-likeness, axis=1)[:, :_NUM_VOTES]
+        return Counter(self.actors[place] for place in nearest.ravel() if self.actors[place])
+
+    def labels_of_others(self, shares: dict[str, float]) -> dict[str, str]:
+        """Labels that training rows annotate for other actors than these, with the reason.
+
+        ``shares`` are of one video, from 0 to 1 each. Where no actor is known, no label is named.
+        """
+        present = [name for name, share in shares.items() if share >= _MIN_ACTOR_SHARE]
+        return {
+            label: f"annotated for {' and '.join(kinds)} only, and this video seems to show "
+            f"{' and '.join(present)}"
+            for label, kinds in self.label_actors.items()
+            if present and kinds and all(kinds) and not set(kinds) & set(present)
+        }
+
+    def _units(self, embeddings: FloatArray) -> FloatArray:
         values = np.asarray(embeddings, dtype=np.float32)
         if values.ndim != 2 or values.shape[1:] != self.centre.shape:
             raise ShapeError(
                 f"embeddings: found {values.shape}, expected (B, {len(self.centre)}); the model "
                 "and its novelty.safetensors do not belong together"
             )
-        return _distances(_units(values - self.centre), self.kept, None)
+        return _units(values - self.centre)
 
     def share_nearer(self, distance: float) -> float:
         """Share of training videos, from 0 to 1, that are nearer to the others than this."""
@@ -153,6 +197,8 @@ class TrainingReference:
         limit = [] if self.window_limit is None else [self.window_limit]
         for values in (self.centre, self.kept, self.distances, limit):
             digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        if self.actors:
+            digest.update(json.dumps([self.actors, self.label_actors], sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
@@ -165,6 +211,8 @@ class TrainingReference:
         if self.window_limit is not None:
             tensors["window_limit"] = np.array([self.window_limit], dtype=np.float32)
         about = {"distance": DISTANCE_DEFINITION}
+        if self.actors:
+            about["actors"] = json.dumps([self.actors, self.label_actors], sort_keys=True)
         written = save(tensors, about)
         # safetensors orders the metadata at random; sorted, equal references give equal files.
         size = int.from_bytes(written[:8], "little")
@@ -187,8 +235,12 @@ class TrainingReference:
             names = ("centre", "kept", "distances")
             limit = float(found["window_limit"][0]) if "window_limit" in found else None
             arrays = {name: np.asarray(found[name], dtype=np.float32) for name in names}
-            return cls(**arrays, window_limit=limit)
-        except (OSError, KeyError, SafetensorError, ShapeError) as error:
+            with safe_open(path, framework="numpy") as file:
+                actors, label_actors = json.loads((file.metadata() or {}).get("actors", "[[], {}]"))
+            return cls(
+                **arrays, window_limit=limit, actors=tuple(actors), label_actors=label_actors
+            )
+        except (OSError, KeyError, ValueError, SafetensorError, ShapeError) as error:
             raise CheckpointError(
                 f"{path}: damaged ({error}); copy the model again, or make it anew with: msqnet "
                 "calibrate --training-data TABLE"
@@ -208,6 +260,28 @@ def _distances(units: FloatArray, kept: FloatArray, is_own: NDArray[np.bool_] | 
         distance = np.where(is_own, np.inf, distance)
     # Rounding may bring a window nearer to itself than 0.
     return np.asarray(np.maximum(distance.min(axis=1), 0.0), dtype=np.float32)
+
+
+def rows_of_actors(targets: NDArray[Any], groups: Sequence[str]) -> list[int]:
+    """Positions of the rows that a model's reference is made of.
+
+    Rows (V, K) known to show nothing, of recordings that never show a label, are background: they
+    teach the model what to be silent about, not what it knows.
+    """
+    shows = {groups[row] for row in np.flatnonzero((targets == 1).any(axis=1)).tolist()}
+    is_empty = (targets == 0).all(axis=1)
+    return [row for row, name in enumerate(groups) if name in shows or not is_empty[row]]
+
+
+def actors_of_labels(
+    targets: NDArray[Any], actors: Sequence[str], labels: LabelSet
+) -> dict[str, list[str]]:
+    """The kinds of actors that rows annotate each label for.
+
+    ``targets`` are (V, K), ``actors`` V names. A row whose actor is not stated counts as "".
+    """
+    kinds, is_known = np.asarray(actors), np.asarray(targets) >= 0
+    return {name: sorted(set(kinds[is_known[:, k]].tolist())) for k, name in enumerate(labels)}
 
 
 def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:

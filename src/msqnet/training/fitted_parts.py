@@ -24,7 +24,13 @@ from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
 from msqnet.metrics.evidence import MIN_PRECISION, label_evidence
 from msqnet.model.decoder import VideoQueryHead
-from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings, spread_over_groups
+from msqnet.model.out_of_distribution import (
+    TrainingReference,
+    actors_of_labels,
+    clip_embeddings,
+    rows_of_actors,
+    spread_over_groups,
+)
 from msqnet.predictions import write_json
 from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
@@ -282,11 +288,8 @@ def training_reference(
     unchanged clips, or their stored features, of some rows. None where all rows are of one group.
     """
     groups, videos = run.table.group_ids(), run.table.clip_ids()
-    # Rows known to show nothing, of recordings that never show a label, are background: they teach
-    # the model what to be silent about, not what it knows.
-    shows = {groups[row] for row in np.flatnonzero((run.targets == 1).any(axis=1))}
-    is_empty = (run.targets == 0).all(axis=1)
-    own = [row for row, name in enumerate(groups) if name in shows or not is_empty[row]]
+    actors = [record.actor for record in run.table.records]
+    own = rows_of_actors(run.targets, groups)
     if len({groups[row] for row in own}) < 2:
         return None
     chosen = spread_over_groups([groups[row] for row in own], _MAX_ROWS, run.train.seed)
@@ -300,4 +303,6 @@ def training_reference(
         [videos[row] for row in rows],
         [groups[row] for row in rows],
         is_centred=not model.config.compares_appearance,
+        actors=[actors[row] for row in rows],
+        label_actors=actors_of_labels(run.targets[own], [actors[row] for row in own], run.labels),
     )

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from msqnet.errors import CheckpointError, ShapeError
+from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import (
     REFERENCE_FILE,
     TrainingReference,
+    actors_of_labels,
     clip_embeddings,
+    rows_of_actors,
     spread_over_groups,
 )
 from tests.fixtures.models import random_inputs, tiny_model
@@ -151,3 +154,60 @@ def test_models_that_compare_appearance_embed_what_the_backbone_saw() -> None:
     embeddings = clip_embeddings(model, output)
 
     assert embeddings.numpy() == pytest.approx(pooled[:, -1].mean(dim=1).numpy(), abs=1e-5)
+
+
+def with_actors(label_actors: dict[str, list[str]]) -> TrainingReference:
+    """Ten windows of mice in the east, ten of people in the north."""
+    groups = [f"scene {row}" for row in range(20)]
+    reference = TrainingReference.fit(
+        np.repeat(np.float32([[1, 0], [0, 1]]), 10, axis=0),
+        *(groups, groups),
+        is_centred=False,
+        actors=["mouse"] * 10 + ["person"] * 10,
+        label_actors=label_actors,
+    )
+    assert reference is not None
+    return reference
+
+
+def test_nearest_training_windows_tell_the_kind_of_actor(tmp_path: Path) -> None:
+    reference = with_actors({"turning": ["mouse"]})
+    reference.save(tmp_path)
+    read = TrainingReference.load(tmp_path)
+    assert read is not None
+    assert read.digest == reference.digest
+    assert read.actor_votes(np.float32([[5, 0], [0, 9]])) == {"mouse": 9, "person": 9}
+    assert read.actor_votes(np.float32([[5, 0], [1, 1]])) == {"mouse": 9}  # the second is unknown
+    assert not fitted(OPPOSITE, "abcd", "abcd").actor_votes(OPPOSITE)
+
+
+@pytest.mark.parametrize(
+    ("shares", "named"),
+    [
+        ({"person": 1.0}, {"turning"}),
+        ({"person": 0.95, "mouse": 0.05}, {"turning"}),
+        ({"person": 0.8, "mouse": 0.2}, set()),
+        ({"mouse": 1.0}, set()),
+        ({}, set()),
+    ],
+)
+def test_labels_of_other_actors_are_named(shares: dict[str, float], named: set[str]) -> None:
+    reference = with_actors(
+        {"turning": ["mouse"], "walking": ["mouse", "person"], "unsaid": ["", "mouse"]}
+    )
+    found = reference.labels_of_others(shares)
+    assert set(found) == named
+    assert all("annotated for mouse only" in reason for reason in found.values())
+
+
+def test_labels_count_for_the_actors_that_rows_annotate_them_for() -> None:
+    targets = np.array([[1, -100], [0, -100], [-100, 1], [-100, 0]])
+    actors = ["mouse", "person", "rat", ""]
+    found = actors_of_labels(targets, actors, LabelSet(("walking", "turning")))
+    assert found == {"walking": ["mouse", "person"], "turning": ["", "rat"]}
+
+
+def test_background_is_not_what_a_model_knows() -> None:
+    targets = np.array([[1, 0], [0, 0], [0, 0], [0, -100]])
+    # The second row is of a recording that shows a label elsewhere, the fourth is not all known.
+    assert rows_of_actors(targets, ["a", "a", "street", "b"]) == [0, 1, 3]
