@@ -96,6 +96,31 @@ def test_windows_far_from_the_training_windows_are_unknown(tmp_path: Path) -> No
     assert VideoPredictions.from_json(hidden.to_json()) == hidden
 
 
+def test_labels_annotated_for_other_actors_make_no_segment(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "steps.mov", [BLACK] * 20 + [WHITE] * 20)
+    known = replace(
+        reference(),
+        window_limit=0.6,
+        actors=("mouse",),
+        label_actors={"bright": ["person"], "dark": ["mouse", "person"]},
+    )
+    options = InferenceOptions(stride_seconds=1.0, threshold=0.0)
+    backend = BrightIsNewBackend(training_reference=known)
+
+    found = Predictor(backend, options, options)(video)
+    without = Predictor(backend, options, replace(options, ood="ignore"))(video)
+
+    assert found.actors == {"mouse": 1.0}
+    assert list(found.unproven) == ["bright"]
+    assert (
+        "annotated for person only, and this video seems to show mouse" in found.unproven["bright"]
+    )
+    assert "bright" not in {item.label for item in found.segments}
+    assert "dark" in {item.label for item in found.segments}
+    assert (without.actors, without.unproven) == ({}, {})
+    assert VideoPredictions.from_json(found.to_json()) == found
+
+
 def test_limit_of_windows_is_that_of_nearly_all_training_windows(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(200, 8)).astype(np.float32)
