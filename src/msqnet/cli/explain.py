@@ -71,6 +71,7 @@ def explain(
     from rich.console import Console
 
     from msqnet.explain.explainer import Explainer
+    from msqnet.predictions import UNKNOWN_TEXT
 
     kinds = ("png", "npz", "mp4") if heat_video else ("png", "npz")
     name = Path(video).resolve().name
@@ -101,7 +102,10 @@ def explain(
     found = [maps, *(other.aligned_with(maps) for other in others)]
     titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
     _write_sheet(files, Path(video), found, titles, columns)
-    _show(Console(), found, titles, (start, end), files)
+    console = Console()
+    _show(console, found, titles, (start, end), files)
+    if explainers[0].is_unknown(video, start, end):
+        say(console, f"note: this window is {UNKNOWN_TEXT}")
     return 0
 
 

@@ -19,6 +19,7 @@ from msqnet.explain.rollout import check_has_rollout, label_relevance
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.model.computing import resolve_device
+from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
 from msqnet.models import model_folder
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
@@ -98,19 +99,28 @@ class Explainer:
         paths: ``all`` shows the relevance by each path to the scores, weighted as in the logits;
             ``decoder`` attention rollout alone, as the paper does. They differ for models with a
             direct path only; see `msqnet.explain.rollout`.
+        reference: the model's training windows, for `is_unknown`.
 
     Example:
         >>> from msqnet.explain.explainer import Explainer  # doctest: +SKIP
         >>> maps = Explainer.from_pretrained().explain("clip.mp4", ["walking"])  # doctest: +SKIP
     """
 
-    def __init__(self, model: MSQNet, device: str = "auto", *, paths: Paths = "all") -> None:
+    def __init__(
+        self,
+        model: MSQNet,
+        device: str = "auto",
+        *,
+        paths: Paths = "all",
+        reference: TrainingReference | None = None,
+    ) -> None:
         check_has_rollout(model.video_encoder)
         if paths not in ("all", "decoder"):
             raise ConfigError(f"paths {paths!r}: expected 'all' or 'decoder'")
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
         self._paths = paths
+        self._reference = reference
 
     @classmethod
     def from_pretrained(
@@ -133,10 +143,12 @@ class Explainer:
         from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
 
-        loaded = MSQNet.from_pretrained(model_folder(model))
+        folder = model_folder(model)
+        loaded = MSQNet.from_pretrained(folder)
         if labels is not None and loaded.config.is_open:
             ask_for(loaded, tuple(labels), texts)
-        return cls(loaded, device, paths=paths)
+        reference = TrainingReference.load(folder)
+        return cls(loaded, device, paths=paths, reference=reference)
 
     @property
     def labels(self) -> LabelSet:
@@ -159,6 +171,26 @@ class Explainer:
             ConfigError: the interval is empty or outside of the video.
         """
         self.labels.indices(labels)  # before anything is decoded
+        return self.explain_frames(self._frames(path, start_seconds, end_seconds), labels)
+
+    def is_unknown(
+        self, path: str | Path, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> bool:
+        """Whether an interval, taken as one window, is unlike the training windows.
+
+        False where the model does not store them. Errors are those of `explain`.
+        """
+        if self._reference is None or self._reference.window_limit is None:
+            return False
+        frames = self._frames(path, start_seconds, end_seconds)
+        clip = evaluation_clip(frames, self._model.config.clip_config)
+        batch = ClipBatch.stack([clip])
+        with torch.inference_mode():
+            output = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops)
+        embedding = clip_embeddings(self._model, output).cpu().numpy()
+        return bool(self._reference.distance(embedding)[0] > self._reference.window_limit)
+
+    def _frames(self, path: str | Path, start_seconds: float, end_seconds: float | None) -> Frames:
         config = self._model.config.clip_config
         with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
             end = min(end_seconds or video.duration_seconds, video.duration_seconds)
@@ -168,7 +200,7 @@ class Explainer:
                     f"its {video.duration_seconds:g} s"
                 )
             times = segment_times(start_seconds, end, config.num_frames)
-            return self.explain_frames(video.frames_at(times.tolist()), labels)
+            return video.frames_at(times.tolist())
 
     def explain_windows(
         self,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from msqnet.cli.main import main
+from msqnet.model.out_of_distribution import TrainingReference
 from tests.fixtures.models import NUM_FRAMES, tiny_model
 from tests.unit.inference.brightness import write_video
 
@@ -92,3 +93,20 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     assert main([*arguments, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_window_unlike_the_training_windows_is_named(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    tiny = tiny_model("lite")
+    tiny.save_pretrained(model)
+    width = tiny.config.width
+    arguments = ["explain", str(scene / "clip.mov"), "--model", str(model), "--heat_video", "false"]
+    for limit, is_named in ((2.1, False), (-0.1, True)):
+        TrainingReference(
+            np.zeros(width, np.float32), np.eye(1, width, dtype=np.float32), np.ones(1), limit
+        ).save(model)
+        assert main([*arguments, "--out", str(tmp_path / str(limit))]) == 0
+        out = capsys.readouterr().out.replace("\n", " ")
+        assert ("unlike the training videos" in out) == is_named
