@@ -36,8 +36,7 @@ def join_labels(names: Iterable[str]) -> str:
 class LabelSet:
     """Ordered, unique label names; position k is column k of every score array.
 
-    Raises:
-        VocabularyError: a name is empty, repeated, or holds the separator ``|``.
+    A name that is empty, repeated, or holds the separator ``|`` is a `VocabularyError`.
     """
 
     names: tuple[str, ...]

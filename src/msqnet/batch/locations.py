@@ -54,8 +54,7 @@ class Refused(OSError):  # noqa: N818 - says what happened
 def local_path(location: str) -> str | None:
     """The local path that a path or a ``file://`` URL names; None for any other URL.
 
-    Raises:
-        ConfigError: a ``file://`` URL that names another machine.
+    A ``file://`` URL that names another machine is a `ConfigError`.
     """
     found = _FILE_URL.fullmatch(location)
     if found is None:
@@ -93,9 +92,7 @@ def join(url: str, name: str) -> str:
 def as_os_errors(url: str) -> Iterator[None]:
     """Turn whatever a file system raises into an `OSError` that names the URL.
 
-    Raises:
-        Refused: a status from 400 to 499 that another try would not change.
-        OSError: anything else.
+    It is `Refused` for a status from 400 to 499 that another try would not change.
     """
     try:
         yield
@@ -263,11 +260,7 @@ class Output(ABC):
 
 
 class LocalOutput(Output):
-    """A folder.
-
-    Raises:
-        ConfigError: it is a file.
-    """
+    """A folder; a file is a `ConfigError`."""
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
@@ -309,12 +302,7 @@ class LocalOutput(Output):
 
 
 class RemoteOutput(Output):
-    """A URL.
-
-    Raises:
-        ConfigError: the protocol is not known, or what it needs is not installed.
-        MissingExtra: fsspec is not installed.
-    """
+    """A URL; errors are those of `file_system`."""
 
     def __init__(self, url: str) -> None:
         self.location = url

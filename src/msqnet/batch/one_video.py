@@ -118,10 +118,8 @@ class RetryPolicy:
         """Call what reads or writes files, again if that fails.
 
         Waits grow by a factor of two, each drawn between half and all of its length, so that many
-        processes do not ask a server at the same moment.
-
-        Raises:
-            GaveUp: it failed too often or for good, or the time is over.
+        processes do not ask a server at the same moment. `GaveUp` is raised if it failed too often
+        or for good, or the time is over.
         """
         while True:
             self.check_time()

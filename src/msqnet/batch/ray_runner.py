@@ -153,8 +153,7 @@ class VideoActor:
 def check_reachable(address: str) -> None:
     """Raise `ConfigError` if nobody answers at once; Ray itself would try for minutes.
 
-    Args:
-        address: ``host:port``, maybe after ``ray://``; one without a port is not tried.
+    The address is ``host:port``, maybe after ``ray://``; one without a port is not tried.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():

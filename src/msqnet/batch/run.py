@@ -196,13 +196,9 @@ class BatchStatus:
 
 
 class Journal:
-    """An open journal; the file is made if missing.
+    """An open journal; the file is made if missing. Any other file is a `DatasetError`.
 
-    Attributes:
-        outcomes: the last one of each video, by name.
-
-    Raises:
-        DatasetError: the file is not a journal.
+    ``outcomes`` holds the last one of each video, by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -261,9 +257,7 @@ def read_journal(content: bytes, place: str | Path) -> tuple[dict[str, Outcome],
 def write_tables(output: Output, outcomes: Collection[Outcome]) -> None:
     """Write both tables of all videos that are known; rows of `msqnet predict` are kept.
 
-    Raises:
-        DatasetError: an `index.csv` is there that msqnet did not write.
-        OSError: they cannot be written.
+    An `index.csv` that msqnet did not write is a `DatasetError`; a failure to write, an `OSError`.
     """
     with output.staging() as folder:
         index, errors = folder / INDEX_FILE, folder / ERRORS_FILE

@@ -146,8 +146,7 @@ class VideoWorker:
     def outcome(self, job: VideoJob) -> Outcome:
         """Work on one video; a process that dies over it gets a second chance.
 
-        Raises:
-            MsqnetError: the model cannot be loaded, or the process was killed on purpose.
+        `MsqnetError` if the model cannot be loaded, or the process was killed on purpose.
         """
         started = time.monotonic()
         limit = self._settings.time_limit_seconds
@@ -265,10 +264,8 @@ def predict_into(
         progress: called with the share that is done, from 0 to 1.
 
     Returns:
-        The row, and the predictions unless there are none or they existed before.
-
-    Raises:
-        OSError: the index cannot be written.
+        The row, and the predictions unless there are none or they existed before; `OSError` if the
+        index cannot be written.
     """
     overwrite = results is not None and results.overwrite
     settings = JobSettings(

@@ -97,11 +97,9 @@ def calibrate(
 
 
 def _changeable_folder(model: str | None) -> Path:
-    """The folder of a model whose calibration can be changed.
+    """The folder of a model whose calibration can be changed; `CheckpointError` if there is none.
 
-    Raises:
-        CheckpointError: there is no such model.
-        ConfigError: an exported model, or the training-free baseline.
+    An exported model, or the training-free baseline, is a `ConfigError`.
     """
     from msqnet.inference.backends import PREFIX
     from msqnet.inference.manifest import is_exported

@@ -149,9 +149,7 @@ def prepare(
 ) -> Run:
     """Read and check the rows, resolve every setting, and print both; as `train`.
 
-    Raises:
-        DatasetError: rows that cannot be used.
-        ConfigError: settings that do not fit.
+    Rows that cannot be used are a `DatasetError`, settings that do not fit a `ConfigError`.
     """
     import numpy as np
 
@@ -227,10 +225,8 @@ def _provenance(
 def readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
     """The rows of a split; stops, or leaves rows out, where `msqnet check` finds errors.
 
-    Without a split the rows are those of `train` where the table has splits, else all.
-
-    Raises:
-        DatasetError: rows with errors, unless they may be left out.
+    Without a split the rows are those of `train` where the table has splits, else all. Rows with
+    errors are a `DatasetError`, unless they may be left out.
     """
     from msqnet.data.table import scan_table
     from msqnet.data.table_check import check_table

@@ -110,10 +110,8 @@ def zero_shot(
 def _training_settings(path: str | None, data: str, out: str) -> dict[str, Any]:
     """Settings of `msqnet train` from a file over those of the recipe.
 
-    Every row is trained on, unless the file says otherwise: no unseen label may choose an epoch.
-
-    Raises:
-        ConfigError: the file is missing, or has keys that the command does not take.
+    Every row is trained on, unless the file says otherwise: no unseen label may choose an epoch. A
+    file that is missing, or has keys that the command does not take, is a `ConfigError`.
     """
     from msqnet.cli.main import parse_settings
 

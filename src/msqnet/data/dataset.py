@@ -25,9 +25,7 @@ def read_window(
 ) -> Frames:
     """The frames of one row: from each of T equal segments a frame that `rng` draws, or its centre.
 
-    Raises:
-        VideoError: the video cannot be read.
-        DatasetError: the row starts after the end of the video.
+    `VideoError` if the video cannot be read, `DatasetError` if the row starts after its end.
     """
     offsets = None if rng is None else rng.random(config.num_frames).tolist()
     with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:

@@ -53,9 +53,8 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def read_table(path: str | Path) -> ClipTable:
     """Read a table of labelled clips, or a folder per label; the videos are not opened.
 
-    Raises:
-        DatasetError: no such file, a column is missing, no rows, or malformed rows, which are all
-            counted and the first ones named, one a line.
+    No such file, a missing column, no rows, or malformed rows are a `DatasetError`. It counts all
+    malformed rows and names the first ones, one a line.
     """
     table, problems = scan_table(path)
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -292,10 +291,8 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
     """Write rows so that `read_table` gives them back; an existing table is replaced at once.
 
     Paths of videos below the table's folder are relative to it, so that both can move together;
-    others are absolute. Rows are numbered anew, from 2. The folder of the table is made.
-
-    Raises:
-        DatasetError: another suffix, no rows, or a name that a table cannot hold.
+    others are absolute. Rows are numbered anew, from 2. The folder of the table is made. Another
+    suffix, no rows, or a name that a table cannot hold are a `DatasetError`.
     """
     path = Path(path)
     check_table_suffix(path)

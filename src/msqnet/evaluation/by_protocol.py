@@ -207,14 +207,11 @@ def evaluate_timelines(
     Only labels that the model was trained on count. Time that no row covers was not annotated: it
     counts neither as right nor as wrong. Neither do labels that the rows of that time do not know.
     With ``strict_labels`` a label that the model lacks is an error; ``progress`` is called with
-    (videos done, videos in all).
+    (videos done, videos in all). Rows without times are a `DatasetError`, a video that cannot be
+    read a `VideoError`.
 
     Returns:
         Metrics as plain values: per second, by segments, with counts; and the predictions.
-
-    Raises:
-        DatasetError: no row has times.
-        VideoError: a video cannot be read.
     """
     if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
         raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")

@@ -115,11 +115,9 @@ def score_points(
 
     The length of a video is where its last row ends: the annotated one. A row holds from its start
     to its end, both included. Rows must cover each video to its annotated end, background included.
-    ``progress`` is called with (videos done, videos in all).
-
-    Raises:
-        DatasetError: no row has times, or a point lies behind the end of its video.
-        VideoError: a video cannot be read as a whole.
+    ``progress`` is called with (videos done, videos in all). Rows without times, or a point behind
+    the end of its video, are a `DatasetError`; a video that cannot be read as a whole, a
+    `VideoError`.
     """
     _check_times(table, "rows that cut each video into pieces")
     scores, targets, records = [], [], []
@@ -200,11 +198,8 @@ def score_oracle(
     """Scores of annotated moments of each video, one row a video.
 
     Time that no row covers counts as without an action. The batch size changes no score;
-    ``progress`` is called with (videos done, videos with an action).
-
-    Raises:
-        DatasetError: no row has times, or no video an action.
-        VideoError: a video cannot be read.
+    ``progress`` is called with (videos done, videos with an action). Rows without times, or videos
+    without an action, are a `DatasetError`; a video that cannot be read, a `VideoError`.
     """
     _check_times(table, "annotated actions with start and end")
     videos = rows_by_video(table).values()

@@ -228,10 +228,7 @@ def unit_rows(embeddings: NDArray[np.floating]) -> Float64Array:
     """Rows (V, D) less their mean, scaled to length 1 in float64: products are cosines.
 
     Without the mean, what all rows have in common would bring every cosine close to 1. A row that
-    is exactly the mean stays 0.
-
-    Raises:
-        ShapeError: not (V, D), or a value that is not finite.
+    is exactly the mean stays 0. Another shape, or a value that is not finite, is a `ShapeError`.
     """
     values = np.asarray(embeddings, dtype=np.float64)
     if values.ndim != 2 or not np.isfinite(values).all():

@@ -128,11 +128,7 @@ class ScoreColumns:
         self._columns = list(range(len(labels)))  # of the model's scores
 
     def keep_labels(self, labels: LabelSet) -> None:
-        """Score some of the model's labels only, in this order.
-
-        Raises:
-            VocabularyError: the model does not have one of them.
-        """
+        """Score some of the model's labels only, in this order; a `VocabularyError` for others."""
         columns = self.labels.indices(labels)
         self._columns = [self._columns[index] for index in columns]
         self.labels = labels

@@ -67,9 +67,7 @@ def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeNam
 def load_graph(path: Path, runtime: RuntimeName) -> Graph:
     """Read a graph, to be run by as many threads as torch has.
 
-    Raises:
-        CheckpointError: the runtime cannot read it.
-        MissingExtra: the runtime is not installed.
+    `CheckpointError` if the runtime cannot read it, `MissingExtra` if it is not installed.
     """
     try:
         load = _onnxruntime_graph if runtime == "onnxruntime" else _openvino_graph

@@ -119,9 +119,7 @@ def file_digest(path: Path) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an exported folder, and check that its files are those it names.
 
-    Raises:
-        CheckpointError: the manifest is damaged or of another version, or a file is missing or has
-            changed.
+    A damaged one or one of another version, and a missing or changed file, are a `CheckpointError`.
     """
     path = folder / MANIFEST_FILE
     try:

@@ -71,11 +71,7 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, document: Any) -> Outcome:
-        """Rebuild from `asdict`; fields of a newer msqnet are left out.
-
-        Raises:
-            DatasetError: not such a document.
-        """
+        """Rebuild from `asdict`, else a `DatasetError`; fields of a newer msqnet are left out."""
         names = {item.name for item in fields(cls)}
         try:
             return cls(**{name: value for name, value in document.items() if name in names})
@@ -128,10 +124,8 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
     drawings by msqnet are left out. Links are followed except back into a folder they lie in.
     A path that does not exist and a folder without videos stay in the list, so that reading them
     reports the reason. A name that leaves no room for the suffixes of results is cut, and ends with
-    ``~`` and a digest of it.
-
-    Raises:
-        ConfigError: no argument, or results of two videos would have the same name.
+    ``~`` and a digest of it. No argument, and two videos whose results would have the same name,
+    are a `ConfigError`.
     """
     check(bool(arguments), "no video given; name video files or folders")
     found: dict[str, VideoJob] = {}
@@ -150,8 +144,7 @@ def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
 def add_job(jobs: dict[str, VideoJob], job: VideoJob) -> None:
     """Add a video by the name of its results, which is cut where it is too long.
 
-    Raises:
-        ConfigError: the results of another video would have the same name.
+    `ConfigError` if the results of another video would have the same name.
     """
     path = Path(job.name)
     raw = os.fsencode(path.name)
@@ -209,11 +202,7 @@ _INDEX_COLUMNS = [item.name for item in fields(IndexRow)]
 
 
 def read_index(path: Path) -> list[IndexRow]:
-    """The rows of an index; none where the file does not exist.
-
-    Raises:
-        DatasetError: it is not an index of predictions.
-    """
+    """The rows of an index, none where the file does not exist; `DatasetError` for another file."""
     if not path.exists():
         return []
     with open_index(path, "r") as file:

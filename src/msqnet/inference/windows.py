@@ -92,11 +92,8 @@ def iter_shared_windows(
 
     Every frame is decoded once, however many windows hold it, and is kept only until the last of
     them is built. Where the file turns out to be damaged, windows go on to the end of the part
-    that decodes; `Video.is_damaged` and `Video.duration_seconds` then say so.
-
-    Raises:
-        UnreadableVideo: no window can be decoded.
-        ConfigError: the stride is longer than the window.
+    that decodes; `Video.is_damaged` and `Video.duration_seconds` then say so. `UnreadableVideo` if
+    no window can be decoded, `ConfigError` for a stride that is longer than the window.
     """
     done_seconds = 0.0
     while True:

@@ -300,8 +300,7 @@ class PrecisionRecallCurve:
 def precision_recall_curve(scores: ArrayLike, targets: ArrayLike) -> PrecisionRecallCurve:
     """Precision and recall of one label from (V,) scores and targets.
 
-    Raises:
-        ShapeError: see `known_cells`, or no positive is known, without which recall has no meaning.
+    `ShapeError` as `known_cells`, or if no positive is known, without which recall has no meaning.
     """
     cells = known_cells(np.atleast_2d(scores).T, np.atleast_2d(targets).T)
     rows = np.flatnonzero(cells.is_known[:, 0])

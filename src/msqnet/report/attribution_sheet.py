@@ -174,10 +174,8 @@ def write_attribution_video(
     """Write a video: its own picture, and beside it one with the attribution map of each label.
 
     `windows` are as for `MapsOverTime`, of K labels. The mp4 appears when it is complete.
-    `progress` is called with the share that is done, from 0 to 1.
-
-    Raises:
-        VideoError: the video cannot be read any more.
+    `progress` is called with the share that is done, from 0 to 1. `VideoError` if the video cannot
+    be read any more.
     """
     maps = MapsOverTime(windows)
     with open_video(video) as source:

@@ -87,10 +87,8 @@ def _styled(purpose: str, extra: str = "report", font_size: float = 9.0) -> Iter
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the suffix; it appears when it is complete.
 
-    The same figure gives the same bytes: no date is written.
-
-    Raises:
-        ConfigError: a suffix that is none of `FIGURE_SUFFIXES`.
+    The same figure gives the same bytes: no date is written. `ConfigError` for a suffix that is
+    none of `FIGURE_SUFFIXES`.
     """
     suffix = path.suffix.lower()
     if suffix not in FIGURE_SUFFIXES:
@@ -300,10 +298,8 @@ def _quiet(axes: Axes, label_size: float = 7.5, tick_length: float = 2.5) -> Non
 def named_labels(shown_labels: tuple[str, ...], num_named: int | None = None) -> tuple[str, ...]:
     """At most `num_named` labels with a colour of their own: those of most rows, then by name.
 
-    `shown_labels` holds the label by which each row is drawn; empty for none.
-
-    Raises:
-        ConfigError: more than there are colours, or less than one.
+    `shown_labels` holds the label by which each row is drawn; empty for none. `ConfigError` for
+    more than there are colours, or less than one.
     """
     num_named = MAX_NAMED_LABELS if num_named is None else num_named
     if not 1 <= num_named <= MAX_NAMED_LABELS:
@@ -318,10 +314,8 @@ def named_labels(shown_labels: tuple[str, ...], num_named: int | None = None) ->
 def embedding_figure(panels: EmbeddingPanels, *, num_named: int | None = None) -> Figure:
     """Maps of embeddings in a row with their numbers (Figure 4), one legend below.
 
-    `num_named` labels have a colour and a mark of their own, see `named_labels`; others share one.
-
-    Raises:
-        ConfigError: see `named_labels`.
+    `num_named` labels have a colour and a mark of their own, see `named_labels` (also for errors);
+    others share one.
     """
     shown = panels.rows.shown_labels
     layers = _layers(shown, named_labels(shown, num_named))

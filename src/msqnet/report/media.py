@@ -92,13 +92,10 @@ def thumbnail_times(
 
 
 def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[float, str]]:
-    """Pictures of a video at given times, read in one pass.
+    """Times and JPEGs in base64 of a video at given times, read in one pass.
 
-    Returns:
-        Times and JPEGs in base64; fewer than requested where the file is damaged behind some time.
-
-    Raises:
-        VideoError: the video is gone or cannot be read.
+    They are fewer than requested where the file is damaged behind some time; `VideoError` if the
+    video is gone or cannot be read.
     """
     try:
         from PIL import Image
@@ -153,10 +150,7 @@ class PreviewWriter:
         """Write a small copy of a video without sound, or say why there is none.
 
         It is H.264 with few pixels and few frames a second. Where it does not fit in what is left,
-        encoding stops, and no file is left behind.
-
-        Raises:
-            VideoError: the video cannot be read.
+        encoding stops, and no file is left behind. `VideoError` if the video cannot be read.
         """
         if not self._max_bytes:
             return None, "previews are switched off"

@@ -368,9 +368,7 @@ def write_overlay(
 
     Frames keep their size and times, and the sound is carried over. Of a damaged file, the part
     that decodes is written. `progress` is called with the share that is done, from 0 to 1.
-
-    Raises:
-        VideoError: the video cannot be read any more.
+    `VideoError` if the video cannot be read any more.
     """
     with open_video(video) as source:
         overlay = Overlay(predictions, *square_size(source))

@@ -163,8 +163,7 @@ class VideoWriter:
     def write(self, frame: NDArray[np.uint8], pts_seconds: float) -> None:
         """Add a frame (H, W, 3) uint8 RGB; it is shown until the next one's time.
 
-        Raises:
-            ShapeError: another shape or type, or a time that is not later than the last one.
+        Another shape or type, or a time that is not later than the last one, is a `ShapeError`.
         """
         expected = (self.height, self.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -180,10 +179,8 @@ class VideoWriter:
     def close(self, end_seconds: float | None = None) -> None:
         """Complete the file and move it into place; once more does nothing.
 
-        Without an end, the last frame is shown for as long as the one before it.
-
-        Raises:
-            ShapeError: no frame was written, or the end is not behind the last one.
+        Without an end, the last frame is shown for as long as the one before it. `ShapeError` if no
+        frame was written, or the end is not behind the last one.
         """
         if not self._is_open:
             return

@@ -93,9 +93,7 @@ def run_checker(connection: Connection, limits: ServerLimits) -> None:
 def inspect_video(path: Path, limits: ServerLimits) -> VideoFactsBody:
     """Open a file, read its packets and decode its first frame.
 
-    Raises:
-        VideoError: not a video, or no frame of it decodes.
-        RequestError: a limit is exceeded.
+    `VideoError` if it is no video or no frame decodes, `RequestError` if a limit is exceeded.
     """
     try:
         container, stream = open_stream(path)

@@ -25,10 +25,8 @@ class Storage:
 
     A lock that ends with the process marks it as in use. Folders of servers that were killed are
     removed when the next one starts. ``parent`` holds the folders of all servers of this user; by
-    default it is in the system's folder for temporary files.
-
-    Raises:
-        ServiceError: the parent belongs to another user, or others can read it.
+    default it is in the system's folder for temporary files. One that belongs to another user, or
+    that others can read, is a `ServiceError`.
     """
 
     def __init__(self, parent: Path | None = None) -> None:

@@ -86,9 +86,8 @@ def run_worker(connection: Connection, settings: WorkerSettings) -> None:
 class Worker:
     """The model, and the files made with it; ``facts`` is sent to clients.
 
-    Raises:
-        CheckpointError: there is no such model, or it is damaged.
-        ConfigError: the device or the settings cannot be used.
+    No such model, or a damaged one, is a `CheckpointError`; a device or settings that cannot be
+    used, a `ConfigError`.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:

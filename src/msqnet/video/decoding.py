@@ -268,9 +268,8 @@ class _Packets:
 def build_index(path: Path) -> FrameIndex:
     """The index of a file: from its packets where these can be trusted, else by decoding.
 
-    Raises:
-        UnreadableVideo: not a video, or not one frame decodes.
-        EmptyVideo: no video stream, or one without frames.
+    No video, or one of which no frame decodes, is an `UnreadableVideo`; one without a video stream
+    or frames, an `EmptyVideo`.
     """
     container, stream = open_stream(path)
     with container:

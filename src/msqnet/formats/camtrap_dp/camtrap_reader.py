@@ -80,8 +80,7 @@ class _Video:
 def read_package(path: Path, reading: Reading) -> Annotations:
     """Read the package in a folder, or that of a descriptor.
 
-    Raises:
-        DatasetError: no package of version 1, or cells that the standard does not allow.
+    No package of version 1, or cells that the standard does not allow, are a `DatasetError`.
     """
     folder = path if path.is_dir() else path.parent
     descriptor = read_json(folder / DESCRIPTOR if path.is_dir() else path, _ADVICE)

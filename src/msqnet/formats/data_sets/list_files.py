@@ -138,11 +138,8 @@ def video_folder(
 def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
     """The named columns of a sheet of an ``.xlsx`` file: cells by the number of the row, in order.
 
-    The header is row 1; rows without any cell are left out.
-
-    Raises:
-        MissingExtra: openpyxl is not installed.
-        DatasetError: no workbook, or one without that sheet or column.
+    The header is row 1; rows without any cell are left out. No workbook, or one without that sheet
+    or column, is a `DatasetError`; it is a `MissingExtra` if openpyxl is not installed.
     """
     try:
         openpyxl = importlib.import_module("openpyxl")
