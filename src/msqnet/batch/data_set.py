@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from msqnet.report.style import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +26,6 @@ TABLES = ("segments", "scores", "videos")
 """In the order in which they are published: where the last one is, all are."""
 
 _FILE_NAME_LENGTH = 32
-
-
-class VideoRecord(NamedTuple):
-    """A video in table `videos`: SHA-256 of its content, and a digest of model and settings."""
-
-    digest: str
-    provenance_digest: str
 
 
 def table_names(name: str) -> tuple[str, ...]:
@@ -67,14 +62,13 @@ def write_data_set(
     return paths
 
 
-def read_record(content: bytes) -> VideoRecord | None:
-    """The record in a file of table `videos`; None if it is damaged."""
+def stored_digest(content: bytes) -> str | None:
+    """SHA-256 of the video in a file of table `videos`; None if the file is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        row = pq.read_table(io.BytesIO(content)).to_pylist()[0]
-        return VideoRecord(row["digest"], row["provenance_digest"])
+        return str(pq.read_table(io.BytesIO(content)).to_pylist()[0]["digest"])
     except (pa.ArrowInvalid, OSError, KeyError, IndexError):
         return None
 
@@ -86,7 +80,7 @@ _Columns = dict[str, tuple[str, Any]]
 def _segments(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     items = predictions.segments
     return {
-        "name": ("string", [_text(outcome.name)] * len(items)),
+        "name": ("string", [printable(outcome.name)] * len(items)),
         "label": ("string", [item.label for item in items]),
         "start_seconds": ("float64", [item.start_seconds for item in items]),
         "end_seconds": ("float64", [item.end_seconds for item in items]),
@@ -101,7 +95,7 @@ def _scores(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     flags = predictions.timeline.is_unknown
     unknown = [None] * scores.size if flags is None else np.repeat(flags, num_labels)
     return {
-        "name": ("string", [_text(outcome.name)] * scores.size),
+        "name": ("string", [printable(outcome.name)] * scores.size),
         "label": ("string", list(predictions.labels) * num_steps),
         "start_seconds": ("float64", np.repeat(edges[:-1], num_labels)),
         "end_seconds": ("float64", np.repeat(edges[1:], num_labels)),
@@ -113,8 +107,8 @@ def _scores(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
 def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
     provenance, novelty = predictions.provenance, predictions.novelty
     return {
-        "name": ("string", [_text(outcome.name)]),
-        "path": ("string", [_text(predictions.path)]),
+        "name": ("string", [printable(outcome.name)]),
+        "path": ("string", [printable(predictions.path)]),
         "digest": ("string", [outcome.digest]),
         "bytes": ("int64", [outcome.num_bytes]),
         "status": ("string", ["partial" if predictions.notes else "ok"]),
@@ -129,8 +123,3 @@ def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
         "provenance_digest": ("string", [provenance_digest(provenance)]),
         "provenance": ("string", [json.dumps(provenance)]),
     }
-
-
-def _text(text: str) -> str:
-    """Text that Parquet can hold: parts that are not Unicode (odd file names) are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -17,12 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from msqnet.batch.data_set import (
-    provenance_digest,
-    read_record,
-    table_names,
-    write_data_set,
-)
+from msqnet.batch.data_set import provenance_digest, stored_digest, table_names, write_data_set
 from msqnet.batch.locations import LocalOutput, Refused, local_copy, local_path, source_state
 from msqnet.errors import (
     ConfigError,
@@ -266,11 +261,11 @@ class _Work:
         if stored is None and record is not None:
             return None  # publishing was interrupted, or the machine stopped before all was on disk
         if stored and stored.provenance == self.predictor.provenance:
-            found = None if record is None else read_record(record)
-            if found is None:
+            digest = None if record is None else stored_digest(record)
+            if digest is None:
                 is_same = self._is_not_older(stored, output)
             else:
-                is_same = found.digest == (self.so_far.digest or copy.digest())
+                is_same = digest == (self.so_far.digest or copy.digest())
             if is_same:
                 return stored
         if self.settings.overwrite:

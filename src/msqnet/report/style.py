@@ -24,7 +24,7 @@ _TICK_STEPS_SECONDS = (
 
 
 def printable(text: str) -> str:
-    """Text on one terminal or page; parts that are not Unicode (odd file names) are escaped."""
+    """Text for a screen, page or table; parts that are not Unicode (odd file names) are escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
