@@ -217,16 +217,17 @@ class ExportedBackend(ScoreColumns):
             CheckpointError: the text encoder is not there, or is another than in training.
             ConfigError: a text that cannot be read, or descriptions that are missing.
         """
-        from msqnet.model.vocabulary import TrainedTexts, embeddings_as_trained
+        from msqnet.model.vocabulary import embeddings_as_trained
 
         manifest = self._manifest
         own_embeddings = self._own_embeddings
         if own_embeddings is None or manifest.text_encoder is None:
             self.keep_labels(labels)
             return
-        own = manifest.labels[0]
-        trained = TrainedTexts(manifest.text_encoder, manifest.prompts, own, own_embeddings[0])
-        self._embeddings = embeddings_as_trained(trained, labels, texts)
+        own = manifest.labels[0], own_embeddings[0]
+        self._embeddings = embeddings_as_trained(
+            manifest.text_encoder, manifest.prompts, own, labels, texts
+        )
         known = dict(zip(manifest.labels, manifest.thresholds, strict=True))
         usual = sorted(known.values())[len(known) // 2]
         thresholds = [known.get(name, usual) for name in labels]

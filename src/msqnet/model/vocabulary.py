@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import CheckpointError, VocabularyError
 from msqnet.labels import LabelSet
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 _TOLERANCE = 2e-3
 
 
-class TrainedTexts(NamedTuple):
-    """How a model's labels became embeddings, and the (D_t,) float32 embedding of one as proof."""
-
-    text_encoder: dict[str, Any]
-    prompts: str
-    label: str
-    embedding: Tensor
-
-
 def text_embeddings(
     model: MSQNet, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
 ) -> Tensor:
@@ -46,28 +37,33 @@ def text_embeddings(
             f"that it was trained on and no others; {OPEN_ADVICE}"
         )
     stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
-    first = config.label_set.names[0]
-    trained = TrainedTexts(config.text_encoder, config.prompts, first, stored)
-    return embeddings_as_trained(trained, labels, texts)
+    known = config.label_set.names[0], stored
+    return embeddings_as_trained(config.text_encoder, config.prompts, known, labels, texts)
 
 
 def embeddings_as_trained(
-    trained: TrainedTexts, labels: LabelSet, texts: Mapping[str, LabelText] | None = None
+    text_encoder: dict[str, Any],
+    prompts: str,
+    known: tuple[str, Tensor],
+    labels: LabelSet,
+    texts: Mapping[str, LabelText] | None = None,
 ) -> Tensor:
-    """As `text_embeddings`, without the model itself."""
-    encoder = load_text_encoder_of(trained.text_encoder)
-    if DESCRIPTIONS not in trained.prompts:
-        # The first label's own embedding tells whether this is still the same text encoder.
-        own = LabelSet((trained.label,))
-        again = embed_labels(encoder, prompts_of(own, trained.prompts, texts))[0]
-        stored = trained.embedding
+    """As `text_embeddings`, without the model itself.
+
+    ``known`` is a label with its (D_t,) float32 embedding, which has to come out again.
+    """
+    encoder = load_text_encoder_of(text_encoder)
+    if DESCRIPTIONS not in prompts:
+        # The known embedding tells whether this is still the same text encoder.
+        label, stored = known
+        again = embed_labels(encoder, prompts_of(LabelSet((label,)), prompts, texts))[0]
         difference = (again - stored).norm() / stored.norm().clamp(min=_TOLERANCE)
         if texts is None and difference > _TOLERANCE:
             raise CheckpointError(
-                f"text encoder {trained.text_encoder}: embeds {trained.label!r} otherwise than in "
-                "training; give the model the text encoder that it was trained with"
+                f"text encoder {text_encoder}: embeds {label!r} otherwise than in training; give "
+                "the model the text encoder that it was trained with"
             )
-    return embed_labels(encoder, prompts_of(labels, trained.prompts, texts))
+    return embed_labels(encoder, prompts_of(labels, prompts, texts))
 
 
 def ask_for(
