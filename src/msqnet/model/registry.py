@@ -85,11 +85,6 @@ class EncoderSpec:
         return encoder_class
 
 
-def _lite_recipe() -> Recipe:
-    clip = ClipConfig(resize="stretch", decode_short_side_pixels=352)
-    return Recipe("lite", ArchConfig(), TrainConfig(), clip)
-
-
 def paper_recipe(
     video_encoder: str = "timesformer",
     weights: str = "facebook/timesformer-base-finetuned-k400",
@@ -145,12 +140,13 @@ _IMAGE_MODELS = (
     *("vit", "clip_vision_model", "siglip_vision_model"),
     *("dinov2", "dinov2_with_registers", "dinov3_vit"),
 )
+_LITE_CLIP = ClipConfig(resize="stretch", decode_short_side_pixels=352)
 _SPECS = (
     EncoderSpec(
         "lite",
         f"{_HERE}.lite:LiteVideoEncoder",
         ("msqnet_lite",),
-        _lite_recipe,
+        partial(Recipe, "lite", ArchConfig(), TrainConfig(), _LITE_CLIP),
         settings=("closeup", "video_query"),
     ),
     EncoderSpec(

@@ -149,14 +149,9 @@ class VideoEncoder(PixelEncoder, ABC):
     frozen_features: ClassVar[tuple[str, ...]] = ()
     has_fast_frames: ClassVar[bool] = False
     trunk: nn.Module
-
-    def __init__(
-        self, config: PreTrainedConfig, *, width: int, pixel_statistics: PixelStatistics | None
-    ):
-        super().__init__(config, width=width, pixel_statistics=pixel_statistics)
-        self.num_views = 1
-        self.query_width = 0
-        self.appearance: slice | None = None
+    num_views: int = 1
+    query_width: int = 0
+    appearance: slice | None = None
 
     # How an encoder is made.
 
