@@ -254,7 +254,7 @@ _WINDOW_SECONDS = 2.0
 _THRESHOLD = 0.5
 
 
-class ClipZeroShotBackend:
+class ClipZeroShotBackend(ScoreColumns):
     """Scores any labels without training: frame-text similarity, averaged over the window.
 
     A SigLIP was trained with a sigmoid for each pair, so its scores stand alone. A CLIP was trained
@@ -294,7 +294,7 @@ class ClipZeroShotBackend:
             dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
         ).to(self._computing.device)
         size = int(dual.image_encoder.config.image_size)
-        self.labels = labels
+        super().__init__(labels, [_THRESHOLD] * len(labels), None, None)
         self.clip_config = ClipConfig(
             num_frames=_NUM_FRAMES,
             size_pixels=size,
@@ -302,11 +302,7 @@ class ClipZeroShotBackend:
             short_side_pixels=size,
             decode_short_side_pixels=size,
         )
-        self.thresholds: FloatArray = np.full(len(labels), _THRESHOLD, dtype=np.float32)
         self.window_seconds = _WINDOW_SECONDS
-        self.train_positive_windows: list[int] | None = None
-        self.train_negative_windows: list[int] | None = None
-        self.unproven: dict[str, str] = {}
         self.training_reference: TrainingReference | None = None
         self.provenance: dict[str, Any] = {
             "name": f"{PREFIX}{name}",
