@@ -22,10 +22,11 @@ import torch
 
 from benchmarks.speed.harness import Contender, StageClock, run_rounds
 from msqnet.clips import ClipBatch
+from msqnet.data.dataset import iter_clips
 from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows
-from msqnet.export.exporter import export_model, iter_clips, spread
+from msqnet.export.exporter import export_model, spread
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.model.computing import has_fast_bf16

@@ -41,10 +41,10 @@ def export(
             video or a folder of videos, similar to those to be predicted; by default `--videos`.
         calibration_split: Split of that table to use, for instance `train`; by default all.
     """
+    from msqnet.data.dataset import iter_clips
     from msqnet.export.exporter import (
         example_videos,
         export_model,
-        iter_clips,
         spread,
         windows_for,
         windows_of_videos,

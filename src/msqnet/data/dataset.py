@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from msqnet.clips import ClipBatch
 from msqnet.errors import DatasetError
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip, training_clip
 from msqnet.video.window_grid import segment_times
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from msqnet.clips import Clip, Frames
     from msqnet.config import AugmentationConfig, ClipConfig
     from msqnet.data.records import ClipTable, Record
@@ -40,6 +44,19 @@ def read_window(
             end = min(end, record.end_seconds)  # as in prediction, where no window leaves the video
         times = segment_times(start, end, config.num_frames, offsets)
         return video.frames_at(times.tolist())
+
+
+def iter_clips(records: Iterable[Record], config: ClipConfig) -> Iterator[Clip]:
+    """Clips of rows, one at a time; errors are those of `read_window`."""
+    for record in records:
+        yield evaluation_clip(read_window(record, config), config)
+
+
+def iter_batches(clips: Iterable[Clip], batch_size: int) -> Iterator[ClipBatch]:
+    """Clips in their order, stacked as they are needed."""
+    stream = iter(clips)
+    while chunk := list(islice(stream, batch_size)):
+        yield ClipBatch.stack(chunk)
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

@@ -17,15 +17,14 @@ the softmax; a maximum of softmax scores no longer sums to 1. Axes: V rows, K la
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from msqnet.clips import WHOLE_FRAME, Clip, ClipBatch, Frames
+from msqnet.clips import WHOLE_FRAME, Clip, Frames
 from msqnet.config import ViewConfig
-from msqnet.data.dataset import read_window
+from msqnet.data.dataset import iter_batches, iter_clips, read_window
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.inference.backends import clip_scores
 from msqnet.model.computing import resolve_device
@@ -139,12 +138,11 @@ def score_clips(
 
     ``progress`` is called with the number of clips done.
     """
-    stream = iter(clips)
     parts: list[FloatArray] = []
     num_done = 0
-    while batch := list(islice(stream, batch_size)):
-        parts.append(clip_scores(backend, ClipBatch.stack(batch)))
-        num_done += len(batch)
+    for batch in iter_batches(clips, batch_size):
+        parts.append(clip_scores(backend, batch))
+        num_done += len(batch.pixels)
         if progress is not None:
             progress(num_done)
     return np.concatenate(parts) if parts else np.zeros((0, len(backend.labels)), np.float32)
@@ -185,11 +183,9 @@ def row_outputs(
     torch.nn.Module.to(model, resolve_device(device))
     model.prepare_for_inference()
     logits, embeddings = [], []
-    config = model.config.clip_config
-    clips = (evaluation_clip(read_window(record, config), config) for record in table.records)
+    clips = iter_clips(table.records, model.config.clip_config)
     num_done = 0
-    while chunk := list(islice(clips, batch_size)):
-        batch = ClipBatch.stack(chunk)
+    for batch in iter_batches(clips, batch_size):
         with torch.inference_mode():
             found = model(pixels=batch.pixels, motion_crops=batch.motion_crops)
         logits.append(found.logits.float().cpu().numpy())

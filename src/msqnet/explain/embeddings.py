@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from msqnet import __version__
-from msqnet.clips import ClipBatch
-from msqnet.data.dataset import read_window
+from msqnet.data.dataset import iter_batches, iter_clips
 from msqnet.errors import ConfigError
 from msqnet.explain.embedding_maps import (
     MULTI_LABEL_DEFINITION,
@@ -40,12 +38,12 @@ from msqnet.model.computing import resolve_device
 from msqnet.model.out_of_distribution import EMBEDDING_DEFINITION
 from msqnet.models import model_folder
 from msqnet.predictions import replacing, write_json
-from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from msqnet.clips import ClipBatch
     from msqnet.config import ClipConfig, EmbeddingMapConfig
     from msqnet.data.records import ClipTable
     from msqnet.model.pretrained import MSQNet
@@ -123,9 +121,7 @@ def embed_rows(
     parts: list[list[VideoEmbeddings]] = [[] for _ in embedders]
     num_done = 0
     for config in configs:
-        clips = (evaluation_clip(read_window(record, config), config) for record in table.records)
-        while some := list(islice(clips, batch_size)):
-            batch = ClipBatch.stack(some)
+        for batch in iter_batches(iter_clips(table.records, config), batch_size):
             for embedder, found in zip(embedders, parts, strict=True):
                 if embedder.clip_config == config:
                     found.append(embedder.embed(batch))

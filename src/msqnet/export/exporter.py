@@ -13,7 +13,6 @@ import numpy as np
 from safetensors.torch import save_file
 
 from msqnet.clips import ClipBatch
-from msqnet.data.dataset import read_window
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
 from msqnet.errors import ConfigError, ExportError, MissingExtra
@@ -42,13 +41,12 @@ from msqnet.inference.manifest import (
 from msqnet.inference.results import find_videos
 from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from msqnet.clips import Clip
-    from msqnet.config import ClipConfig, RuntimeName
+    from msqnet.config import RuntimeName
     from msqnet.inference.backends import Backend
     from msqnet.inference.manifest import ExportFormat
     from msqnet.model.pretrained import MSQNet
@@ -290,9 +288,3 @@ def spread(records: Sequence[Record], at_most: int) -> list[Record]:
     """So many of the rows, evenly over their order."""
     places = np.linspace(0, len(records) - 1, min(at_most, len(records))).round().astype(int)
     return [records[place] for place in places]
-
-
-def iter_clips(records: Sequence[Record], config: ClipConfig) -> Iterator[Clip]:
-    """Clips of rows, one at a time."""
-    for record in records:
-        yield evaluation_clip(read_window(record, config), config)

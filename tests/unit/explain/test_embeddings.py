@@ -89,7 +89,7 @@ def test_models_that_take_other_clips_are_given_theirs(table: ClipTable) -> None
 def test_models_that_take_the_same_clips_share_them(
     table: ClipTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import msqnet.explain.embeddings as module
+    import msqnet.data.dataset as module
 
     num_read = []
     read = module.read_window

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from msqnet.clips import ClipBatch
+from msqnet.data.dataset import iter_clips
 from msqnet.errors import ConfigError, ExportError
-from msqnet.export.exporter import check_graphs, export_model, iter_clips, windows_of_videos
+from msqnet.export.exporter import check_graphs, export_model, windows_of_videos
 from msqnet.inference.backends import TorchBackend, clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest

@@ -8,8 +8,9 @@ import torch
 
 from msqnet.clips import Box, Clip
 from msqnet.config import ClipConfig
+from msqnet.data.dataset import iter_clips
 from msqnet.errors import ConfigError, ExportError
-from msqnet.export.exporter import iter_clips, spread, verify, windows_for, windows_of_videos
+from msqnet.export.exporter import spread, verify, windows_for, windows_of_videos
 from msqnet.export.graphs import check_exportable, check_quantizable
 from msqnet.inference.exported import ExportedBackend
 from tests.fixtures.exports import NUM_FRAMES, SIZE_PIXELS, write_brightness_export
