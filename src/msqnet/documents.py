@@ -244,7 +244,6 @@ def read_delimited(
     """The table in a CSV or TSV file in UTF-8; `DatasetError` if there is no such table.
 
     Args:
-        path: of the file.
         advice: end of all errors about it.
         required: columns that have to be there.
         is_header: whether names are those of a header; rows may stand above it.

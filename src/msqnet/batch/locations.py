@@ -198,12 +198,10 @@ def _fetch(source: str, copy: Path, max_bytes: int, check_time: Callable[[], Non
 
 
 class Output(ABC):
-    """Where results go; names are relative, with ``/``.
+    """Where results go; ``location`` is as it was given, names are relative, with ``/``.
 
-    Attributes:
-        location: as it was given.
-        staging_above: local folder that holds files before they are published; None for the
-            system's.
+    ``staging_above`` is the local folder that holds files before they are published; None for the
+    system's.
     """
 
     location: str

@@ -87,7 +87,6 @@ class RetryPolicy:
 
     Attributes:
         name: of the video; the same name waits equally long in every run.
-        settings: how long and how often.
         show: called with the share that is predicted, from 0 to 1.
         num_retries: that were used up, by all actions together.
         started: by `time.monotonic`.

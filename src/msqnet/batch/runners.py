@@ -179,7 +179,6 @@ class VideoWorker:
 def _run_worker(
     connection: Connection, argument: tuple[JobSettings, Callable[[], Predictor]]
 ) -> None:
-    """The process: loads the model, then works on job after job."""
     keep_freed_memory()
     settings, load = argument
 

@@ -132,7 +132,6 @@ def _check_tables(
 
 
 def _target(model: str | None, out: str | None, source: Path) -> Path:
-    """Where the changed model goes."""
     if out is not None:
         return Path(out)
     if model is None or not Path(model).is_dir():

@@ -41,12 +41,9 @@ _WRONG_SEPARATORS = (",", ";")
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check.
+    """Problems of a table in order of their rows; those of the table as a whole come last.
 
-    Attributes:
-        problems: in order of their rows; those of the table as a whole come last.
-        num_rows: malformed rows included.
-        num_files: distinct videos among them.
+    ``num_rows`` includes malformed rows, ``num_files`` are the distinct videos among them.
     """
 
     problems: tuple[Problem, ...]

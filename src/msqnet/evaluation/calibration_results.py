@@ -258,7 +258,6 @@ def _notes(
     overall: dict[str, Any],
     config: CalibrationConfig,
 ) -> list[str]:
-    """Warnings for the reader."""
     notes = []
     fitted = [item for item in per_label if item["is_fitted"]]
     few = [item for item in fitted if item["positive_windows"] < _FEW_POSITIVES]

@@ -136,7 +136,6 @@ def evaluate_rows(
         train_negative_windows: (K,) known negatives there; only listed.
         single_label: whether a row has one label; only then top-1 and top-5 are given.
         num_bootstrap: resamples for the intervals; 0 for none.
-        seed: of the bootstrap.
         labels_not_in_model: labels of the table that the model lacks, with the reason; only listed.
     """
     scored = _Evaluation(rows, thresholds, train_positive_windows, train_negative_windows)

@@ -177,7 +177,6 @@ def write_graphs(
 
 
 def _to_openvino(path: Path) -> None:
-    """Replace an ONNX file by OpenVINO's two."""
     try:
         import openvino
     except ImportError as error:

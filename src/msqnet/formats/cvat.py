@@ -223,7 +223,6 @@ def _labels(owner: XmlElement, attribute: str | None) -> Iterator[str]:
 
 
 def _frame(value: Value) -> int:
-    """A number of frames, or of one."""
     frame = value.whole()
     if frame > MAX_FRAMES:
         raise value.error(f"frames up to {MAX_FRAMES}")
@@ -231,13 +230,11 @@ def _frame(value: Value) -> int:
 
 
 def _frame_at(element: XmlElement, tag: str) -> int | None:
-    """The number of a frame in an element below; None where there is none."""
     found = element.find(tag)
     return None if found is None or not found.text else _frame(found.content)
 
 
 def _task_of(element: XmlElement, tasks: Mapping[str, _Task]) -> _Task:
-    """The task that an image or a track belongs to."""
     identifier = "" if "" in tasks else element.require("task_id")
     if identifier not in tasks:
         raise element.error(identifier, "the task_id of a task of the project")

@@ -166,7 +166,6 @@ def _label_attribute(
 
 
 def _video_paths(project: JsonValue, reading: Reading, counts: Counter[str]) -> dict[str, Path]:
-    """Where the video of each view belongs."""
     files, paths = project.require("file"), {}
     for view, entry in project.require("view").items():
         listed = list(entry.require("fid_list").elements())

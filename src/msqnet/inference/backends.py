@@ -84,11 +84,9 @@ class Backend(Protocol):
 
 
 class ClipOutputs(NamedTuple):
-    """Outputs of a backend for B clips.
+    """Scores (B, K) float32 in [0, 1] of a backend for B clips, and their embeddings.
 
-    Attributes:
-        scores: (B, K) float32 in [0, 1].
-        embeddings: (B, D) float32, see `clip_embeddings`; None where the backend gives none.
+    These are (B, D) float32, see `clip_embeddings`; None where the backend gives none.
     """
 
     scores: FloatArray
@@ -148,7 +146,6 @@ class TorchBackend(ScoreColumns):
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         source: origin of the model, for the provenance of results; JSON values only.
         training_reference: embeddings of its training set; None where they are not known.
-        precision: of its products.
 
     Raises:
         ConfigError: the device, or the precision on it, cannot be used.

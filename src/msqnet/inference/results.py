@@ -81,12 +81,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class VideoJob:
-    """One video to work on.
+    """One video to work on, by its local path or URL.
 
-    Attributes:
-        name: of its results below the results folder, with ``/`` and the extension of the input.
-        source: local path or URL.
-        known: the outcome of an earlier run, if any.
+    The name is that of its results below the results folder, with ``/`` and the extension of the
+    input; ``known`` is the outcome of an earlier run, if any.
     """
 
     name: str

@@ -38,8 +38,7 @@ _SAME_TIME_SECONDS = 1e-6
 class DecodedFrame:
     """One frame with its own time, the same object in all windows that hold it.
 
-    Attributes:
-        pixels: (3, H, W) uint8 RGB; (3, S, S) of a `PreprocessedWindow`.
+    Pixels are (3, H, W) uint8 RGB; (3, S, S) of a `PreprocessedWindow`.
     """
 
     pts_seconds: float
@@ -138,12 +137,9 @@ def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[
 
 
 class PreprocessedWindow(NamedTuple):
-    """A window as the model takes it.
+    """A window as the model takes it: T frames in order; a frame may stand there twice.
 
-    Attributes:
-        frames: T, in order; a frame may stand there twice.
-        motion_crops: (T, 3, S, S) uint8, the motion crops where the model takes them.
-        motion_box: area of the motion crops.
+    ``motion_crops`` are (T, 3, S, S) uint8, where the model takes them, of the area ``motion_box``.
     """
 
     start_seconds: float

@@ -55,12 +55,7 @@ def softmax(logits: FloatArray) -> FloatArray:
 class PlattScaling:
     """Per label, score = sigmoid(scale * logit + bias).
 
-    Attributes:
-        scale: (K,) float64, above 0.
-        bias: (K,) float64.
-
-    Raises:
-        ShapeError: not two (K,) arrays, or a scale is not above 0.
+    Scales, above 0, and biases are (K,) float64; anything else is a `ShapeError`.
     """
 
     scale: FloatArray

@@ -88,11 +88,10 @@ def _share(weights: FloatArray, is_hit: BoolArray, counts: BoolArray) -> FloatAr
 def subset_accuracy(
     cells: KnownCells, thresholds: ArrayLike = 0.5, weights: ArrayLike | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Share of rows in which every label is decided correctly.
+    """Share of rows in which every label is decided correctly, as two (R,) float64 arrays.
 
-    Returns:
-        Two (R,) float64 arrays: over rows in which every label is known, and over rows with at
-        least one known label, of which only the known ones count. NaN where there is no such row.
+    The first is over rows in which every label is known, the second over rows with at least one
+    known label, of which only the known ones count. NaN where there is no such row.
     """
     checked = row_weights(weights, len(cells.scores))
     limits = label_thresholds(thresholds, cells.scores.shape[1])

@@ -277,7 +277,6 @@ def _usual_settings(
 
 
 def _clip_of(video: VideoEncoder, clip: ClipConfig | None) -> ClipConfig:
-    """Clips in the form that an encoder takes."""
     form = (video.num_frames, video.image_size, video.num_views > 1)
     if clip is None:
         return _clip_in_form(ClipConfig(), form)

@@ -37,11 +37,7 @@ _NEUTRAL: dict[str, Any] = {
 class Recipe:
     """Settings that belong together: what a new model is made of where the user names nothing.
 
-    Attributes:
-        name: printed when training starts.
-        arch: architecture.
-        train: training.
-        clip: how frames become a model input; frames and motion crop come from ``arch``.
+    Training prints the name when it starts. Frames and motion crop of ``clip`` come from ``arch``.
     """
 
     name: str
@@ -260,7 +256,6 @@ def recipe_defaults(video_encoder: str) -> dict[str, Any]:
 
 
 def _dotted(settings: Any, prefix: str) -> dict[str, Any]:
-    """The values of nested settings by their dotted names."""
     found: dict[str, Any] = {}
     for item in fields(settings):
         value, name = getattr(settings, item.name), f"{prefix}{item.name}"

@@ -136,9 +136,8 @@ def _name_rows(figure: Figure, grid: NDArray[np.object_], rows: Sequence[SheetRo
 class MapsOverTime:
     """Maps at any time of a video, faded from one window to the next.
 
-    Args:
-        windows: start, end and maps of each, in time order and at least one; read as they are
-            needed, two are held at a time.
+    ``windows``, at least one, are start, end and maps of each in time order. They are read as they
+    are needed; two are held at a time.
     """
 
     def __init__(self, windows: Iterable[tuple[float, float, AttributionMaps]]) -> None:

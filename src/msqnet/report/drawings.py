@@ -42,15 +42,12 @@ _NUM_PALETTE_FRAMES = 6
 def draw_missing(
     predictions: VideoPredictions, video: Path, stem: Path, progress: Progress | None = None
 ) -> tuple[Path, ...]:
-    """Draw the figure, the annotated video and its GIF, where they do not exist.
+    """Draw the figure, the annotated video and its GIF where they do not exist; returns the new.
 
     Args:
         video: the file or folder of images; its path may have changed since it was predicted.
         stem: folder and name of the result files, see `msqnet.predictions.result_names`.
         progress: called with the share that is done, from 0 to 1.
-
-    Returns:
-        The new files.
 
     Raises:
         VideoError: the video cannot be read any more.

@@ -386,7 +386,6 @@ def worst_clips(
 def _cards(
     clips: Sequence[dict[str, Any]], tables: ScoreTables, progress: Progress | None
 ) -> list[dict[str, Any]]:
-    """The worst clips with their pictures and times."""
     cards = []
     for number, clip in enumerate(clips, start=1):
         row = clip["position"]

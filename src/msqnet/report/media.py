@@ -137,9 +137,7 @@ def clip_thumbnail(path: Path, start_seconds: float | None, end_seconds: float |
 class PreviewWriter:
     """Writes previews into a folder until a number of bytes is used up; 0 for none.
 
-    Attributes:
-        num_bytes: written so far.
-        num_left_out: videos whose preview did not fit.
+    ``num_bytes`` are written so far, ``num_left_out`` the videos whose preview did not fit.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:

@@ -213,13 +213,8 @@ class Panel:
     are. A bar is bright while the label is present, that is inside one of its segments. What does
     not change is drawn once, bars and clock when they change, the play head every time.
 
-    Args:
-        predictions: of the video.
-        width: pixels of the panel.
-        height: pixels of the picture above it.
-
-    Attributes:
-        labels: the labels shown, top to bottom.
+    ``width`` is that of the panel and ``height`` that of the picture above it, in pixels.
+    ``labels`` are those shown, top to bottom.
     """
 
     def __init__(self, predictions: VideoPredictions, width: int, height: int) -> None:

@@ -72,12 +72,9 @@ class Results:
 def read_results(folder: Path, progress: Callable[[int, int], None] | None = None) -> Results:
     """Read a folder that `msqnet predict --out` or `msqnet evaluate --out` wrote, or both.
 
-    Args:
-        progress: called with (results read, results in all).
-
-    Raises:
-        DatasetError: no such folder, nothing in it that msqnet wrote, or a damaged evaluation.
-            A damaged result of one video is a failure in the list instead.
+    ``progress`` is called with (results read, results in all). No such folder, nothing in it that
+    msqnet wrote, or a damaged evaluation, is a `DatasetError`; a damaged result of one video is a
+    failure in the list instead.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the one that --out named")

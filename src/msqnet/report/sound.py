@@ -37,10 +37,8 @@ _logger = logging.getLogger(__name__)
 def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sound | None:
     """The first sound track of a video, added as a stream to an output with no packets yet.
 
-    The time ``start_seconds`` of the source, counted from its first frame, becomes 0.
-
-    Returns:
-        None if there is no sound, or none that can be decoded; a warning says the latter.
+    The time ``start_seconds`` of the source, counted from its first frame, becomes 0. None if there
+    is no sound, or none that can be decoded; a warning says the latter.
     """
     if path.is_dir():
         return None

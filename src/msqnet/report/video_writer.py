@@ -65,8 +65,7 @@ def resized(
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Frames (3, h, w) uint8 RGB with their times, as a `Video` gives them, at one size.
 
-    Yields:
-        The time and (H, W, 3) uint8 RGB; where the size is right already, a view of the input.
+    Yields the time and (H, W, 3) uint8 RGB; where the size is right already, a view of the input.
     """
     reformatter = VideoReformatter()
     for time, pixels in frames:

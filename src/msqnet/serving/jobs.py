@@ -103,9 +103,8 @@ def new_id() -> str:
 class Jobs:
     """The jobs of a server. Methods raise `RequestError` for a full queue or an unknown job.
 
-    Attributes:
-        num_finished: how many tasks ended, by kind and state.
-        busy_seconds: how long the worker was busy, by kind.
+    ``num_finished`` counts tasks that ended, by kind and state; ``busy_seconds`` tells how long the
+    worker was busy, by kind.
     """
 
     def __init__(self, limits: ServerLimits) -> None:
@@ -302,12 +301,9 @@ class Jobs:
 class WorkerHost:
     """Keeps the worker process running, and sends it one task after another from a thread.
 
-    ``on_failure`` is called if its first start fails; ``target`` runs in the process.
-
-    Attributes:
-        child: the process.
-        facts: the model, for clients; None until it is loaded.
-        failure: why the worker cannot be started; None if it can.
+    ``on_failure`` is called if its first start fails; ``target`` runs in the process. ``facts`` are
+    the model, for clients, None until it is loaded; ``failure`` says why the worker cannot be
+    started, None if it can.
     """
 
     def __init__(

@@ -275,7 +275,6 @@ def _write_preview(request: WorkerRequest, report: Report) -> None:
 
 
 def _write_report(request: WorkerRequest) -> None:
-    """One self-contained HTML file about the video."""
     from msqnet.report import html
     from msqnet.report.results_reader import PredictedVideo, Results
 

@@ -174,7 +174,6 @@ class ActionLoss:
 
 
 def _chosen_loss(task: str, config: LossConfig) -> LossFunction:
-    """The loss that the settings name, if it takes their options."""
     names = [name for known, name in LOSSES if known == task]
     if config.name not in names:
         others = [known for known, name in LOSSES if name == config.name]

@@ -280,7 +280,6 @@ def write_events(
 def _rows(
     name: str, video: AnnotatedVideo, file: Path, variables: list[str], num_modifiers: int
 ) -> list[list[str]]:
-    """A row for each event of a video."""
     medium = written_medium(video, file)
     length = _NA if medium.length_seconds is None else _decimals(medium.length_seconds)
     fps = _NA if medium.fps is None else f"{medium.fps:.3f}"

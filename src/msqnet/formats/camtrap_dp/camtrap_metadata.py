@@ -85,12 +85,8 @@ _NUM_NAMED = 3
 class Metadata(NamedTuple):
     """All of a package but its observations.
 
-    Attributes:
-        media: rows of the table of media.
-        deployments: rows of the table of deployments.
-        row_of: row of each video in the table of media, by its absolute path.
-        descriptor: content of ``datapackage.json``.
-        notes: what was assumed or left out.
+    ``row_of`` is the row of each video in the table of media, by its absolute path, ``descriptor``
+    the content of ``datapackage.json``; notes say what was assumed or left out.
     """
 
     media: Sequence[Row]

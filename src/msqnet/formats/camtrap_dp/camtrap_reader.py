@@ -230,7 +230,6 @@ class _ObservationReader:
                 video.events[event] = None
 
     def _video_of(self, row: TableRow, start: datetime, end: datetime) -> _Video | None:
-        """The video that an observation is about, if it is about one."""
         if row["mediaID"]:
             if row["mediaID"] not in self.media:
                 raise row.value("mediaID").error("an identifier of the table of media")

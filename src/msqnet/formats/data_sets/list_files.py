@@ -59,11 +59,8 @@ def official_labels(name: str) -> LabelSet:
 def find_file(root: Path, names: Iterable[str], what: str, folders: Iterable[str] = ("",)) -> Path:
     """The first place where an annotation file or folder is; `DatasetError` if it is in none.
 
-    Args:
-        root: the data set's folder.
-        names: usual names.
-        what: names it in the error.
-        folders: usual folders, relative to the root, each with a slash at the end.
+    It is looked for by its usual names, in the usual folders relative to the root, each with a
+    slash at the end; ``what`` names it in the error.
     """
     folders = tuple(folders)
     candidates = [f"{folder}{name}" for name in names for folder in folders]

@@ -114,11 +114,10 @@ def config_text(labels: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class FrameClock:
-    """When frames of Label Studio begin and end. One of rate and times is known.
+    """When frames of Label Studio begin and end.
 
-    Attributes:
-        rate: frames a second that Label Studio counts by; None for those of the file.
-        times: of the file; None where it is missing.
+    The rate is that which Label Studio counts by, None for the file's own; ``times`` are those of
+    the file, None where it is missing. One of them is known.
     """
 
     rate: float | None

@@ -143,7 +143,6 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
 
 
 def _path(data: JsonValue, project: _Project) -> Path:
-    """Where the video of a task belongs."""
     key = project.reading.options.get("data") or project.config.video_key
     if key:
         address = data.require(key)
@@ -236,7 +235,6 @@ def _events(
 def _ranges(
     value: JsonValue, clock: FrameClock, path: Path, project: _Project
 ) -> list[tuple[float, float]]:
-    """Ranges of frames in seconds."""
     if clock.rate is None and clock.times is None:
         raise DatasetError(
             f"{value.place}: frames of {path}, which is not there, at a rate that nothing says; "
@@ -270,7 +268,6 @@ def _ranges(
 
 
 def _comment(region: JsonValue) -> str:
-    """What was written beside a region."""
     meta = region.get("meta")
     text = meta.get("text") if meta is not None and isinstance(meta.value, dict) else None
     if text is None:
