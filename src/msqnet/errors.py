@@ -20,10 +20,11 @@ only `msqnet.cli` turns errors into one line and an exit code.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class MsqnetError(Exception):
@@ -85,6 +86,15 @@ class MissingExtra(MsqnetError, ImportError):
 
 class ServiceError(MsqnetError):
     """A server that cannot run, or a request that it rejects."""
+
+
+@contextmanager
+def needs_extra(purpose: str, *, extra: str) -> Iterator[None]:
+    """Imports of optional dependencies; a `MissingExtra` where one of them fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(purpose, extra=extra) from error
 
 
 def check(condition: bool, message: str) -> None:

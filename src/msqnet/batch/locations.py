@@ -25,7 +25,7 @@ from urllib.parse import unquote
 
 import psutil
 
-from msqnet.errors import ConfigError, MissingExtra, MsqnetError, UnreadableVideo
+from msqnet.errors import ConfigError, MsqnetError, UnreadableVideo, needs_extra
 from msqnet.video.frame_sources import content_digest, content_state
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def file_system(url: str) -> tuple[Any, str]:
         MissingExtra: fsspec is not installed.
         ConfigError: the protocol is not known, or what it needs is not installed.
     """
-    try:
+    with needs_extra("reading and writing by URL", extra="batch"):
         from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise MissingExtra("reading and writing by URL", extra="batch") from error
     try:
         system, path = url_to_fs(url)
     except (ImportError, ValueError) as error:

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.runners import VideoWorker
-from msqnet.errors import ConfigError, MissingExtra, MsqnetError
+from msqnet.errors import ConfigError, MsqnetError, needs_extra
 from msqnet.inference.results import Outcome, VideoJob
 
 if TYPE_CHECKING:
@@ -60,11 +60,9 @@ class RayRunner:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # What its own processes note otherwise on this terminal concerns none of its users.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        try:
+        with needs_extra("--ray", extra="batch"):
             import ray
             import ray.data
-        except ImportError as error:
-            raise MissingExtra("--ray", extra="batch") from error
         self._ray: Any = ray
         self._settings = settings
         self._load = load

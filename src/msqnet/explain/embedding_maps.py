@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from msqnet.errors import DatasetError, MissingExtra, ShapeError
+from msqnet.errors import DatasetError, ShapeError, needs_extra
 from msqnet.metrics.average_precision import mean_over_labels
 from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
 
@@ -155,12 +155,10 @@ def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
     Rows (V, D) are from `unit_rows`: Euclidean distances rank as cosines do. The perplexity is
     about how many neighbours stay close; the same seed gives the same map on one machine.
     """
-    try:
+    with needs_extra("a map of embeddings", extra="explain"):
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise MissingExtra("a map of embeddings", extra="explain") from error
     width = min(_MAX_PCA_WIDTH, *unit.shape)
     embedder = TSNE(perplexity=perplexity, init="pca", random_state=seed)
     # Sums over several threads come out in another order each time, and t-SNE amplifies that.
@@ -175,10 +173,8 @@ def label_silhouette(unit: Float64Array, labels: Sequence[str]) -> float:
 
     NaN where less than two labels can be compared.
     """
-    try:
+    with needs_extra("the silhouette of embeddings", extra="explain"):
         from sklearn.metrics import silhouette_score
-    except ImportError as error:
-        raise MissingExtra("the silhouette of embeddings", extra="explain") from error
     counts = Counter(name for name in labels if name)
     takes_part = np.array([counts[name] > 1 for name in labels], dtype=np.bool_)
     clusters = np.asarray(labels)[takes_part]

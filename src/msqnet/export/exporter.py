@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from msqnet.clips import ClipBatch
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
-from msqnet.errors import ConfigError, ExportError, MissingExtra
+from msqnet.errors import ConfigError, ExportError, needs_extra
 from msqnet.export.graphs import (
     ClipGraph,
     FrameGraph,
@@ -177,10 +177,8 @@ def write_graphs(
 
 
 def _to_openvino(path: Path) -> None:
-    try:
+    with needs_extra("exporting to OpenVINO", extra="export"):
         import openvino
-    except ImportError as error:
-        raise MissingExtra("exporting to OpenVINO", extra="export") from error
     with quiet():
         model = openvino.Core().read_model(path)
         # Half precision would halve the file, and cost the last digits of the scores.

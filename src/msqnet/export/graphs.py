@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from msqnet.errors import ExportError, MissingExtra
+from msqnet.errors import ExportError, needs_extra
 from msqnet.inference.manifest import (
     EMBEDDING_OUTPUT,
     EMBEDDINGS_KEY,
@@ -149,11 +149,9 @@ def _write(
     path: Path,
 ) -> None:
     """Trace a graph; an `ExportError` if that fails."""
-    try:
+    with needs_extra("exporting a model", extra="export"):
         import onnx  # noqa: F401 - torch asks for it only after a long time
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("exporting a model", extra="export") from error
     # Tracing fails in many ways, with messages of many pages. The first line says most.
     try:
         with quiet(), torch.no_grad():
@@ -213,12 +211,10 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
     """
     if not clips:
         raise ExportError("int8: no clip to calibrate on; name some with --calibrate-on")
-    try:
+    with needs_extra("quantizing a model", extra="export"):
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
         from onnxruntime.quantization import quantize_static as quantize
         from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as error:
-        raise MissingExtra("quantizing a model", extra="export") from error
     prepared, result = path.with_suffix(".prepared.onnx"), path.with_suffix(".int8.onnx")
     try:
         with quiet():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from msqnet.errors import MissingExtra
+from msqnet.errors import needs_extra
 from msqnet.report.overlay import PANEL_COLOUR, PANEL_TEXT, load_font, shortened
 from msqnet.report.style import INK, MUTED_INK, shown_name
 from msqnet.report.video_writer import VideoWriter, resized, square_size
@@ -47,10 +47,8 @@ class SheetRow(NamedTuple):
 @functools.cache
 def _glow_colours() -> NDArray[np.float32]:
     """(256, 3) RGB from 0 to 255, from no relevance to the highest."""
-    try:
+    with needs_extra("drawing attribution maps", extra="explain"):
         from matplotlib import colormaps
-    except ImportError as error:
-        raise MissingExtra("drawing attribution maps", extra="explain") from error
     return np.asarray(colormaps[_COLOUR_MAP](np.linspace(0, 1, 256))[:, :3] * 255, dtype=np.float32)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.errors import ConfigError, MissingExtra
+from msqnet.errors import ConfigError, needs_extra
 from msqnet.predictions import replacing
 from msqnet.report.style import (
     INK,
@@ -75,11 +75,9 @@ _OTHER_MARKER = "h"
 @contextlib.contextmanager
 def _styled(purpose: str, extra: str = "report", font_size: float = 9.0) -> Iterator[type[Figure]]:
     """The class of figures, and matplotlib's settings in our style."""
-    try:
+    with needs_extra(purpose, extra=extra):
         import matplotlib as mpl
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(purpose, extra=extra) from error
     with mpl.rc_context(_STYLE | {"font.size": font_size}):
         yield Figure
 

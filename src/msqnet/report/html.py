@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet import __version__
-from msqnet.errors import MissingExtra
+from msqnet.errors import needs_extra
 from msqnet.intervals import covered_seconds
 from msqnet.predictions import PLAIN_FIELDS, replacing
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
@@ -107,10 +107,8 @@ def write_report(
 
 
 def _environment() -> Environment:
-    try:
+    with needs_extra("a report", extra="report"):
         import jinja2
-    except ImportError as error:
-        raise MissingExtra("a report", extra="report") from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("msqnet.report", "templates"),
         autoescape=True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import MissingExtra, VideoError
+from msqnet.errors import VideoError, needs_extra
 from msqnet.report.video_writer import VideoWriter
 from msqnet.video.reader import open_video
 
@@ -97,10 +97,8 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[f
     They are fewer than requested where the file is damaged behind some time; `VideoError` if the
     video is gone or cannot be read.
     """
-    try:
+    with needs_extra("a report", extra="report"):
         from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("a report", extra="report") from error
     found: list[tuple[float, str]] = []
     times = sorted(times_seconds)
     with open_video(path, short_side_pixels=_THUMBNAIL_PIXELS) as video:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import MissingExtra
+from msqnet.errors import needs_extra
 from msqnet.report.figures import NUM_SHOWN_LABELS
 from msqnet.report.style import LABEL_COLOURS, format_time, shown_name, tick_times
 from msqnet.report.video_writer import VideoWriter, resized, square_size
@@ -48,11 +48,9 @@ _TICK_EMS = 6
 
 def load_font(pixels: int) -> FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib."""
-    try:
+    with needs_extra("an annotated video", extra="report"):
         from matplotlib import get_data_path
         from PIL import ImageFont
-    except ImportError as error:
-        raise MissingExtra("an annotated video", extra="report") from error
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", pixels)
 
 

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 from msqnet.data.records import Record
 from msqnet.documents import read_text
-from msqnet.errors import DatasetError, MissingExtra
+from msqnet.errors import DatasetError, needs_extra
 from msqnet.formats.clip_table import ClipRows
 from msqnet.labels import LabelSet
 
@@ -138,10 +138,8 @@ def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tupl
     The header is row 1; rows without any cell are left out. No workbook, or one without that sheet
     or column, is a `DatasetError`; it is a `MissingExtra` if openpyxl is not installed.
     """
-    try:
+    with needs_extra(f"{path.name}: reading an Excel workbook", extra="datasets"):
         openpyxl = importlib.import_module("openpyxl")
-    except ImportError as error:
-        raise MissingExtra(f"{path.name}: reading an Excel workbook", extra="datasets") from error
     try:
         book = openpyxl.load_workbook(path, read_only=True)
     except (BadZipFile, KeyError, ValueError, OSError) as error:
