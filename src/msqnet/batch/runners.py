@@ -7,7 +7,7 @@ import math
 import queue
 import threading
 import time
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.locations import LocalOutput, cannot_write, open_output
@@ -58,35 +58,33 @@ def load_predictor(options: InferenceOptions, num_threads: int | None = None) ->
     return Predictor.from_pretrained(options=options)
 
 
+@dataclass(frozen=True)
 class InlineRunner:
     """Works in this process: a video that kills or hangs its work kills or hangs the run.
 
     The time limit is checked after each batch of windows.
     """
 
-    def __init__(self, predictor: Predictor, settings: JobSettings) -> None:
-        self._predictor = predictor
-        self._settings = settings
+    predictor: Predictor
+    settings: JobSettings
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """The outcome of each job, in order."""
-        output = open_output(self._settings.out)
+        output = open_output(self.settings.out)
         for job in jobs:
-            yield process_video(job, self._predictor, output, self._settings)[0]
+            yield process_video(job, self.predictor, output, self.settings)[0]
 
 
+@dataclass(frozen=True)
 class ProcessesRunner:
     """Works in processes, each fed with one job at a time by a thread of this process.
 
     ``load`` returns the predictor; it is called in each process, so it has to pickle.
     """
 
-    def __init__(
-        self, settings: JobSettings, load: Callable[[], Predictor], num_processes: int
-    ) -> None:
-        self._settings = settings
-        self._load = load
-        self._num_processes = num_processes
+    settings: JobSettings
+    load: Callable[[], Predictor]
+    num_processes: int
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """The outcome of each job, in the order in which they are done."""
@@ -94,8 +92,8 @@ class ProcessesRunner:
         for job in jobs:
             todo.put(job)
         done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        num_workers = min(self._num_processes, len(jobs))
-        workers = [VideoWorker(self._settings, self._load) for _ in range(num_workers)]
+        num_workers = min(self.num_processes, len(jobs))
+        workers = [VideoWorker(self.settings, self.load) for _ in range(num_workers)]
         threads = [
             threading.Thread(target=_drive, args=(worker, todo, done), daemon=True)
             for worker in workers

@@ -18,7 +18,7 @@ import hashlib
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -138,18 +138,16 @@ def _settings(config: Any) -> dict[str, Any]:
     }
 
 
+@dataclass(eq=False)
 class _Views(Dataset[dict[str, Any]]):
     """Clips of (row, view, what draws the augmentation); view 0 is the unchanged clip.
 
     ``augmented`` are the rows of ``plain`` with augmentation.
     """
 
-    def __init__(
-        self, plain: ClipDataset, augmented: ClipDataset, todo: Sequence[tuple[int, int, int]]
-    ):
-        self.plain = plain
-        self.augmented = augmented
-        self.todo = todo
+    plain: ClipDataset
+    augmented: ClipDataset
+    todo: Sequence[tuple[int, int, int]]
 
     def __len__(self) -> int:
         return len(self.todo)
@@ -340,6 +338,7 @@ class FeatureStore:
         return torch.cat(parts)
 
 
+@dataclass(eq=False)
 class FeatureDataset(Dataset[dict[str, Any]]):
     """Stored features of some rows; a loader of it needs `collate`.
 
@@ -351,19 +350,11 @@ class FeatureDataset(Dataset[dict[str, Any]]):
             them; None takes the unchanged one always.
     """
 
-    def __init__(
-        self,
-        store: FeatureStore,
-        rows: np.ndarray,
-        targets: Tensor,
-        *,
-        view_seed: int | None = None,
-    ):
-        self.store = store
-        self.rows = rows
-        self.targets = targets
-        self.view_seed = view_seed
-        self.epoch = 0
+    store: FeatureStore
+    rows: np.ndarray
+    targets: Tensor
+    view_seed: int | None = field(default=None, kw_only=True)
+    epoch: int = field(default=0, init=False)
 
     def __len__(self) -> int:
         return len(self.rows)

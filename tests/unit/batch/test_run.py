@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.dataset as ds
@@ -193,8 +194,7 @@ def test_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path, videos: Path) 
         (refuse, DatasetError, "no such model"),
         (crash, MsqnetError, "RuntimeError: no such thing"),
     ):
-        failing = runner(out, 2)
-        failing._load = load
+        failing = replace(runner(out, 2), load=load)
         with pytest.raises(error, match=message):
             list(run_batch(find_jobs([str(videos)]), failing, str(out)))
 
