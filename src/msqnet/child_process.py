@@ -85,9 +85,8 @@ class ChildProcess:
     def start(self) -> Any:
         """Start the process anew, wait until it is ready, and return its greeting.
 
-        Raises:
-            MsqnetError: raised by the process before it was ready.
-            ChildDied: it ended, was not ready in time, or `kill` was called.
+        Its `MsqnetError` is raised here; `ChildDied` if it ended, was not ready in time, or `kill`
+        was called.
         """
         self._end()
         context: Any = multiprocessing.get_context("spawn")

@@ -32,11 +32,9 @@ def _check_pixels(pixels: Tensor, name: str, num_dims: int, axes: str) -> None:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of one video with their times.
+    """Frames of one video, (T, 3, H, W) uint8 RGB, upright (rotation metadata applied).
 
-    Attributes:
-        pixels: (T, 3, H, W) uint8 RGB, upright (rotation metadata applied).
-        pts_seconds: (T,) float64, presentation times counted from the video's first frame.
+    ``pts_seconds``, (T,) float64, are presentation times counted from the video's first frame.
     """
 
     pixels: Tensor
@@ -102,12 +100,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips of one shape, stacked.
-
-    Attributes:
-        pixels: (B, T, 3, H, W) uint8.
-        motion_crops: (B, T, 3, h, w) uint8 or None.
-    """
+    """Clips of one shape, stacked: (B, T, 3, H, W) uint8, motion crops (B, T, 3, h, w) or None."""
 
     pixels: Tensor
     motion_crops: Tensor | None

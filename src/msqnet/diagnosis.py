@@ -41,12 +41,10 @@ _TEST_NUM_FRAMES = 50
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the output.
+    """One line of the output; the advice is empty if all is well.
 
-    Attributes:
-        status: ``problem`` if msqnet does not work without it; ``note`` if only an optional part
-            does not work, or runs slowly.
-        advice: what to do about it; empty if all is well.
+    The status is ``problem`` if msqnet does not work without it, ``note`` if only an optional part
+    does not work, or runs slowly.
     """
 
     name: str

@@ -39,9 +39,8 @@ _NUM_NAMES_SHOWN = 8
 class Value:
     """A value of a document: text or what JSON has. Access as another type raises `DatasetError`.
 
-    Attributes:
-        place: the file and the way to the value, such as ``cage.boris: observations: 'monday'``.
-        advice: what to do about a malformed document.
+    ``place`` is the file and the way to the value, such as ``cage.boris: observations: 'monday'``;
+    ``advice`` says what to do about a malformed document.
     """
 
     value: object

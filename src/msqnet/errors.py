@@ -72,11 +72,9 @@ class ExportError(MsqnetError):
 
 
 class MissingExtra(MsqnetError, ImportError):
-    """An optional dependency that is not installed.
+    """An optional dependency that is not installed; ``extra`` would install it.
 
-    Args:
-        purpose: what was attempted, as the subject of a sentence.
-        extra: name of the extra that installs it.
+    ``purpose`` is what was attempted, as the subject of a sentence.
     """
 
     def __init__(self, purpose: str, *, extra: str) -> None:

@@ -67,9 +67,8 @@ def local_path(location: str) -> str | None:
 def file_system(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
 
-    Raises:
-        MissingExtra: fsspec is not installed.
-        ConfigError: the protocol is not known, or what it needs is not installed.
+    `MissingExtra` without fsspec; `ConfigError` if the protocol is not known, or what it needs is
+    not installed.
     """
     with needs_extra("reading and writing by URL", extra="batch"):
         from fsspec.core import url_to_fs
@@ -130,9 +129,7 @@ class LocalCopy(NamedTuple):
 def source_state(source: str) -> str:
     """Another text after a change of the video; empty where its server names no version.
 
-    Raises:
-        OSError: it is not there, or cannot be reached.
-        EmptyVideo: a folder without images.
+    `OSError` if it is not there or cannot be reached, `EmptyVideo` for a folder without images.
     """
     path = local_path(source)
     if path is not None:

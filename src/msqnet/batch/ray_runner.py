@@ -74,9 +74,8 @@ class RayRunner:
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """The outcome of each job, in the order in which blocks of them are done.
 
-        Raises:
-            ConfigError: there is no cluster at the address.
-            MsqnetError: the model cannot be loaded, or the cluster failed.
+        `ConfigError` without a cluster at the address; `MsqnetError` if the model cannot be
+        loaded, or the cluster failed.
         """
         if not jobs:
             return

@@ -191,12 +191,8 @@ class ResultsFolder:
     """The folder that `msqnet predict` writes to, and its index.
 
     The index gets a row after each video, so that whatever stops a run leaves the index of what was
-    done; rows of earlier runs are kept.
-
-    Raises:
-        ConfigError: ``folder`` is a file.
-        DatasetError: the folder's `index.csv` was not written by msqnet.
-        OSError: the folder cannot be made.
+    done; rows of earlier runs are kept. `ConfigError` if ``folder`` is a file, `DatasetError` if
+    its `index.csv` was not written by msqnet, `OSError` if it cannot be made.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool = False) -> None:

@@ -104,8 +104,7 @@ class ArchConfig:
 def check_method(settings: ArchConfig | Any) -> None:
     """Raise `ConfigError` for settings of the method that do not fit each other.
 
-    Args:
-        settings: an `ArchConfig`, or an `MSQNetConfig`, which has settings of the same names.
+    They are those of an `ArchConfig`, or of an `MSQNetConfig`, which has the same names.
     """
     check(
         settings.video_query != "none" or not settings.direct_path,

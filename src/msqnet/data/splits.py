@@ -79,12 +79,10 @@ def grouped_folds(
 ) -> NDArray[np.int64]:
     """Number the rows for cross-validation: fold f is validated by a model trained on all others.
 
+    The (V,) int64 go from 0 to ``num_folds - 1``.
     While a group that alone shows some label is held out, nothing is left to learn that label from,
     but its other labels are validated. Labels are balanced over the folds; the seed breaks ties.
     Less than 2 folds are a `ConfigError`, fewer groups than folds a `DatasetError`.
-
-    Returns:
-        (V,) int64, 0 to ``num_folds - 1``.
     """
     if num_folds < 2:
         raise ConfigError(f"{num_folds} fold(s): expected at least 2")

@@ -172,11 +172,9 @@ def video_truth(
 ) -> tuple[list[TimedLabel], list[TimedLabel]]:
     """The truth of one video from its rows; rows without times hold for the whole video.
 
-    Labels that are not among ``scored`` are unknown throughout.
-
-    Returns:
-        Intervals in which a label holds, touching and overlapping rows joined; and intervals that
-        no row covers, or only rows that do not know the label.
+    Intervals in which a label holds, touching and overlapping rows joined; and intervals that no
+    row covers, or only rows that do not know the label. Labels that are not among ``scored`` are
+    unknown throughout.
     """
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
@@ -208,10 +206,8 @@ def evaluate_timelines(
     counts neither as right nor as wrong. Neither do labels that the rows of that time do not know.
     With ``strict_labels`` a label that the model lacks is an error; ``progress`` is called with
     (videos done, videos in all). Rows without times are a `DatasetError`, a video that cannot be
-    read a `VideoError`.
-
-    Returns:
-        Metrics as plain values: per second, by segments, with counts; and the predictions.
+    read a `VideoError`. Beside the predictions it returns metrics as plain values: per second, by
+    segments, with counts.
     """
     if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
         raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")

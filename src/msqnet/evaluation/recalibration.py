@@ -141,9 +141,8 @@ def fit(
 ) -> tuple[Calibration, BoolArray]:
     """Fit scaling and thresholds of the labels that (K,) ``is_chosen`` marks.
 
-    Returns:
-        The new calibration, and (K,) bool, labels whose threshold was fitted. A label that is not
-        chosen, or of which no positive or no negative is known here, keeps what it had.
+    Also returns (K,) bool, labels whose threshold was fitted. A label that is not chosen, or of
+    which no positive or no negative is known here, keeps what it had.
     """
     targets = np.where(is_chosen, targets, UNKNOWN)
     method = method_for(now.kind, config)

@@ -170,15 +170,12 @@ def row_outputs(
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Outputs of a model for every row before calibration, one view per row.
+    """Logits and embeddings of every row, one view per row.
 
-    The model is prepared for inference. The batch size changes nothing but rounding; ``progress``
-    is called with (rows done, rows in all). Errors are those of `score_rows`, and a `ConfigError`
-    for a device that cannot be used.
-
-    Returns:
-        Logits (V, K) float32, not calibrated, and embeddings (V, D) float32, see
-        `msqnet.model.out_of_distribution.clip_embeddings`.
+    The first are (V, K) float32, not calibrated, the others (V, D) float32, see
+    `msqnet.model.out_of_distribution.clip_embeddings`. The model is prepared for inference. The
+    batch size changes nothing but rounding; ``progress`` is called with (rows done, rows in all).
+    Errors are those of `score_rows`, and a `ConfigError` for a device that cannot be used.
     """
     torch.nn.Module.to(model, resolve_device(device))
     model.prepare_for_inference()

@@ -262,11 +262,8 @@ def run_split(base: Run, test: ClipTable, split: LabelSplit, name: str) -> dict[
 
     ``base`` holds the settings, and the rows of the data set's training part, with all labels;
     ``test`` the rows to score. The labels of ``split`` are as the table writes them, and ``name``
-    is one of `VARIANTS`, or `SHUFFLED`.
-
-    Raises:
-        ConfigError: the folder holds results of other settings, another split or other rows.
-        DatasetError: training would tell of an unseen label.
+    is one of `VARIANTS`, or `SHUFFLED`. `ConfigError` if the folder holds results of other
+    settings, another split or other rows; `DatasetError` if training would tell of an unseen label.
     """
     folder = base.folder / split.name / name
     result = folder / "zero_shot.json"

@@ -76,9 +76,8 @@ class Backend(Protocol):
     ) -> ClipOutputs:
         """Calibrated scores of clips, each from the features of its own frames only.
 
-        Args:
-            frames: of `frame_features`, (B, T, ...) each.
-            motion_crops: the same of the motion crops, where the model takes them.
+        ``frames`` are of `frame_features`, (B, T, ...) each; ``motion_crops`` are the same of the
+        motion crops, where the model takes them.
         """
         ...
 

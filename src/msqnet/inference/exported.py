@@ -213,9 +213,8 @@ class ExportedBackend(ScoreColumns):
     def ask_for(self, labels: LabelSet, texts: Mapping[str, LabelText] | None = None) -> None:
         """Score any labels from now on, of an open vocabulary.
 
-        Raises:
-            CheckpointError: the text encoder is not there, or is another than in training.
-            ConfigError: a text that cannot be read, or descriptions that are missing.
+        `CheckpointError` if the text encoder is not there, or is another than in training;
+        `ConfigError` for a text that cannot be read, or descriptions that are missing.
         """
         from msqnet.model.vocabulary import embeddings_as_trained
 

@@ -182,13 +182,11 @@ class RankedCells:
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike) -> FloatArray:
-    """Average precision of each label over a whole evaluation set.
+    """Average precision of each label over a whole evaluation set, (K,) float64 in [0, 1].
 
     AP_k = sum_n (R_n - R_{n-1}) P_n over the distinct scores in falling order (scikit-learn's
-    definition, ties included; not interpolated), over the rows where label k is known.
-
-    Returns:
-        (K,) float64 in [0, 1]; NaN where no positive or no negative is known.
+    definition, ties included; not interpolated), over the rows where label k is known. NaN where no
+    positive or no negative is known.
     """
     return label_average_precisions(known_cells(scores, targets)).ravel()  # (1, K) -> (K,)
 

@@ -37,10 +37,8 @@ def resampled_weights(
     """Row weights of resamples in which whole groups are drawn with replacement.
 
     ``groups``, (V,), are the clip of each row, as text or number. As many groups are drawn as there
-    are; the order of rows changes nothing. Without a row or a resample it is a `ShapeError`.
-
-    Yields:
-        (r, V) float64 whole numbers; the r sum to R = ``num_resamples``.
+    are; the order of rows changes nothing. Without a row or a resample it is a `ShapeError`. Each
+    item is (r, V) float64 of whole numbers; the r sum to R = ``num_resamples``.
     """
     names, group_of_row = np.unique(np.asarray(groups), return_inverse=True)
     if group_of_row.ndim != 1 or len(names) == 0 or num_resamples < 1:
@@ -79,11 +77,8 @@ def bootstrap(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Metrics over all rows, with percentile intervals over resampled clips.
 
-    Arguments are those of `resampled_weights`; 0 resamples give no intervals.
-
-    Returns:
-        Estimate over all rows, lower and upper bound of its 95 % interval; each (M,) float64, NaN
-        where it is not defined.
+    Estimate over all rows, lower and upper bound of its 95 % interval; each (M,) float64, NaN where
+    it is not defined. Arguments are those of `resampled_weights`; 0 resamples give no intervals.
     """
     estimate = statistic(np.ones((1, len(np.asarray(groups)))))[0]
     if not num_resamples:

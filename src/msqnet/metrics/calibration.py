@@ -208,11 +208,8 @@ def best_thresholds(
 
     The rule "f1" takes the one with the highest F1, of equally good ones the highest; "precision"
     the lowest one, which finds most. A threshold lies midway between the lowest score that counts
-    as positive and the next lower one (0 below the lowest).
-
-    Returns:
-        (K,) float64 in [0, 1]; NaN where no positive or no negative is known, or where no threshold
-        is precise enough.
+    as positive and the next lower one (0 below the lowest). The (K,) float64 are in [0, 1]; NaN
+    where no positive or no negative is known, or where no threshold is precise enough.
     """
     cells = _known_scores(scores, targets)
     result = np.full(cells.scores.shape[1], np.nan)

@@ -118,14 +118,11 @@ def label_accuracy(cells: KnownCells, thresholds: ArrayLike = 0.5) -> tuple[floa
 def top_k_accuracy(
     cells: KnownCells, num_guesses: int, weights: ArrayLike | None = None
 ) -> FloatArray:
-    """Share of single-label rows whose label is among the best guesses.
+    """Share of single-label rows whose label is among the best guesses, (R,) float64.
 
     A row counts if it has exactly one positive and a known negative. Its label competes with the
     labels known for the row; of equal scores it is taken as the last, so that constant scores earn
-    nothing.
-
-    Returns:
-        (R,) float64; NaN where no row counts. Less than one guess is a `ShapeError`.
+    nothing. NaN where no row counts. Less than one guess is a `ShapeError`.
     """
     if num_guesses < 1:
         raise ShapeError(f"num_guesses: found {num_guesses}, expected at least 1")

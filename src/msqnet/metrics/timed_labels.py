@@ -220,15 +220,12 @@ def segment_average_precision(
     num_labels: int,
     min_overlap: float,
 ) -> FloatArray:
-    """Average precision of predicted segments, per label.
+    """Average precision of predicted segments, per label: (K,) float64 in [0, 1].
 
     Predictions are taken by falling score; each takes the free truth of its video and label that it
     overlaps most, if they overlap by at least `min_overlap`. Each truth is taken once; a prediction
     without a truth is a false alarm. AP_k = sum over hits of the precision there, divided by the
-    number of truths (not interpolated; equal scores are one step).
-
-    Returns:
-        (K,) float64 in [0, 1]; NaN where a label has no true segment.
+    number of truths (not interpolated; equal scores are one step). NaN where there is no truth.
     """
     num_truths = num_by_label(truths, num_labels)
     ranked = sorted(
@@ -275,11 +272,8 @@ def segmental_f1(
     A prediction belongs to the truth of its video and label that it overlaps most. A truth is hit
     if one of its predictions overlaps it by at least `min_overlap`; any further prediction is a
     false alarm, and so splitting one action into parts costs. Scores play no part. A `min_overlap`
-    of 0.1, 0.25 and 0.5 gives F1@10, F1@25 and F1@50.
-
-    Returns:
-        F1 of the counts summed over all labels, NaN without any true segment; and that of each
-        label, (K,) float64, NaN where it has no true segment.
+    of 0.1, 0.25 and 0.5 gives F1@10, F1@25 and F1@50. The first result is F1 of the counts summed
+    over all labels, the second that of each label, (K,) float64; NaN without a true segment.
     """
     num_truths = num_by_label(truths, num_labels)
     total = num_truths + num_by_label(predictions, num_labels)

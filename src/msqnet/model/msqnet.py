@@ -85,9 +85,8 @@ class MSQNetModel(nn.Module):
     ) -> MSQNetOutput:
         """Score every label of every clip; numbers in parentheses are the paper's equations.
 
-        Args:
-            features: what the encoders computed of each frame, (B, T, ...) by name.
-            label_embeddings: (K, D_t) float in place of the learned ones.
+        ``features`` are what the encoders computed of each frame, (B, T, ...) by name;
+        ``label_embeddings``, (K, D_t) float, stand in place of the learned ones.
         """
         frames = features.get(FRAME_MEMORY)
         if frames is None:

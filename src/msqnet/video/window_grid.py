@@ -54,10 +54,8 @@ class WindowGrid:
     computed as a whole number of half segments, so that shared times are equal to the bit. With a
     stride that is no whole number of segments, windows share nothing and each has its own times.
 
-    Raises:
-        ShapeError: a duration that is not above 0.
-        ConfigError: a window, stride or count that is not above 0, or a stride beyond the window,
-            which would skip parts of the video.
+    A duration that is not above 0 is a `ShapeError`; a window, stride or count that is not above 0,
+    or a stride beyond the window, which would skip parts of the video, a `ConfigError`.
     """
 
     duration_seconds: float

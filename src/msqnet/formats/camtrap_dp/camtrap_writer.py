@@ -62,12 +62,10 @@ def write_package(
 ) -> tuple[str, ...]:
     """Write the four files of a package; they replace those of a folder when all are complete.
 
-    Notes say what was assumed, and whether the package is valid where that could be checked.
-
-    Raises:
-        ConfigError: an option that does not fit, or one that is needed and not given.
-        DatasetError: a package that cannot be used, rows that the standard does not allow, or
-            two observations of one video.
+    Notes say what was assumed, and whether the package is valid where that could be checked. An
+    option that does not fit, or one that is needed and not given, is a `ConfigError`; a package
+    that cannot be used, rows that the standard does not allow, or two observations of one video, a
+    `DatasetError`.
     """
     if not annotations.videos:
         raise DatasetError(

@@ -64,11 +64,8 @@ class ConvolutionalVideoEncoder(VideoEncoder):
 
     v_i = mean over space of the map's i-th step of time, i = 0 .. ceil(T / 8) - 1. There is no
     item for the whole clip. The network is fully convolutional: any T from 8 on is taken. Fewer
-    frames, or frames smaller than one cell, are a `ConfigError`.
-
-    Attributes:
-        backbone: (B, 3, T, H, W) float to (B, D', ceil(T / 8), h, w) float; ``new_backbone`` makes
-            it, with random weights.
+    frames, or frames smaller than one cell, are a `ConfigError`. The backbone maps (B, 3, T, H, W)
+    float to (B, D', ceil(T / 8), h, w); ``new_backbone`` makes it, with random weights.
     """
 
     takes_any_length = True
