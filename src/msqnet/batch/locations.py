@@ -109,12 +109,10 @@ def as_os_errors(url: str) -> Iterator[None]:
 
 
 class LocalCopy(NamedTuple):
-    """A video that can be opened.
+    """A video that can be opened: a file, or a folder of frame images.
 
-    Attributes:
-        path: a file, or a folder of frame images.
-        fetched_digest: SHA-256 of what was fetched; empty for a local video.
-        num_bytes: of the content; 0 for a folder and for what does not exist.
+    ``fetched_digest`` is the SHA-256 of what was fetched, empty for a local video; ``num_bytes``
+    are those of the content, 0 for a folder and for what does not exist.
     """
 
     path: Path

@@ -100,10 +100,8 @@ def grouped_folds(
 class _Groups:
     """G groups of the V rows of a table, and their dealing to F parts by shares that sum to 1.
 
-    Attributes:
-        of_row: (V,) int64, the group of each row.
-        num_rows: (G,) int64.
-        num_positives: (G, K) int64, rows in which the label is seen.
+    ``of_row``, (V,) int64, is the group of each row; of the groups there are ``num_rows``, (G,)
+    int64, and ``num_positives``, (G, K) int64, rows in which the label is seen.
     """
 
     def __init__(

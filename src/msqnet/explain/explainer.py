@@ -165,10 +165,8 @@ class Explainer:
     ) -> AttributionMaps:
         """Maps of one interval of a video, taken as one window; by default to the video's end.
 
-        Raises:
-            VideoError: not a video, or the interval cannot be decoded.
-            VocabularyError: labels that the model does not have.
-            ConfigError: the interval is empty or outside of the video.
+        `VideoError` if that cannot be decoded, `VocabularyError` for labels that the model does not
+        have, `ConfigError` if the interval is empty or outside of the video.
         """
         self.labels.indices(labels)  # before anything is decoded
         return self.explain_frames(self._frames(path, start_seconds, end_seconds), labels)

@@ -50,12 +50,10 @@ if TYPE_CHECKING:
 
 
 class PathRelevance(NamedTuple):
-    """Relevance by one path to the scores.
+    """Relevance by one path to the scores, ``decoder`` or ``direct``.
 
-    Attributes:
-        name: ``decoder`` or ``direct``.
-        share: weight of the path in the logits; all paths of a model add up to 1.
-        views: (K, G, T, h, w) float, not negative, by patches of each view.
+    ``share`` is its weight in the logits; all paths of a model add up to 1. ``views`` are
+    (K, G, T, h, w) float, not negative, by patches of each view.
     """
 
     name: str

@@ -92,12 +92,9 @@ def new_model(
 ) -> MSQNet:
     """A model ready to be trained: pretrained encoders, text-initialised queries, the rest random.
 
-    Frames, size and motion crop of the clips are those of ``arch``.
-
-    Raises:
-        ConfigError: settings that do not fit each other.
-        CheckpointError: pretrained weights that cannot be loaded whole.
-        MissingExtra: parts of ``msqnet[lite]`` that are not installed.
+    Frames, size and motion crop of the clips are those of ``arch``. Settings that do not fit each
+    other are a `ConfigError`, pretrained weights that cannot be loaded whole a `CheckpointError`,
+    parts of ``msqnet[lite]`` that are not installed a `MissingExtra`.
     """
     from msqnet.model.text_encoders import embed_labels, load_text_encoder
 

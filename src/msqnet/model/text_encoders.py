@@ -174,10 +174,9 @@ def load_text_encoder(name: str, *, embedding: Embedding = "pooled") -> TextEnco
     folder alone, whose ``config.json`` tells the kind. A BERT is taken as ``sentence`` if the files
     of sentence-transformers lie beside it, else as ``bert``. Only CLIP has both embeddings.
 
-    Raises:
-        ConfigError: no such kind or embedding.
-        CheckpointError: weights or tokenizer are absent, incomplete, damaged or of another model.
-        MissingExtra: a package that is not installed.
+    No such kind or embedding is a `ConfigError`, a package that is not installed a `MissingExtra`.
+    Weights or a tokenizer that are absent, incomplete, damaged or of another model are a
+    `CheckpointError`.
     """
     choices = get_args(Embedding)
     check(embedding in choices, f"embedding {embedding!r}: expected {' or '.join(choices)}")

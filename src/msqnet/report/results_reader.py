@@ -23,12 +23,9 @@ _JSON_SUFFIX = RESULT_SUFFIXES[0]
 
 @dataclass(frozen=True)
 class PredictedVideo:
-    """One result of `msqnet predict`.
+    """One result of `msqnet predict`, by its path in its folder, without the suffix of results.
 
-    Attributes:
-        name: path of the result in its folder, without the suffix that results have.
-        status: as in the index; `ok` where there is none.
-        file: the video, if it is still there.
+    ``status`` is that of the index, `ok` where there is none; ``file`` the video, if still there.
     """
 
     name: str

@@ -53,10 +53,8 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
 
     ``announce`` is called with its address when it listens. The model may still be loading.
 
-    Raises:
-        CheckpointError: there is no such model.
-        ConfigError: it cannot listen on the address.
-        ServiceError: the model cannot be loaded, or the work folder cannot be used.
+    Without such a model it is a `CheckpointError`, a `ServiceError` if that cannot be loaded or the
+    work folder cannot be used, and a `ConfigError` if it cannot listen on the address.
     """
     if not str(settings.worker.model or "").startswith("clip-zero-shot:"):
         resolve_model(settings.worker.model)

@@ -51,12 +51,9 @@ UNFINISHED = (State.QUEUED, State.RUNNING)
 
 @dataclass(eq=False)
 class Task:
-    """One file for the worker to make.
+    """One file for the worker to make: the output of the request, which exists when it is done.
 
-    Attributes:
-        request: sent to the worker; its output exists when the task is done.
-        progress: share that is done, 0 to 1.
-        is_cancelled: whether a running task is to stop.
+    ``progress`` is the share that is done, 0 to 1; ``is_cancelled`` says that it is to stop.
     """
 
     request: WorkerRequest

@@ -45,10 +45,9 @@ Entry = dict[str, np.ndarray]
 class _File:
     """One file of N entries; it is mapped into memory and holds no file descriptor.
 
-    Raises:
-        FileNotFoundError: another process has removed it.
-        OSError: it cannot be read, which says nothing about its content.
-        SafetensorError, LookupError, TypeError, ValueError: it is damaged, or no file of features.
+    A `FileNotFoundError` means that another process has removed it; any other `OSError` says
+    nothing about its content. A `SafetensorError`, `LookupError`, `TypeError` or `ValueError` means
+    that it is damaged, or no file of features.
     """
 
     def __init__(self, path: Path):

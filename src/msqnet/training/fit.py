@@ -96,10 +96,8 @@ def fit(
     features are computed. With ``resume`` a run goes on in the folder that it was started in;
     finished parts are not done again.
 
-    Raises:
-        ConfigError: settings that do not fit together, or a folder that holds a run.
-        DatasetError: rows that cannot be split.
-        VideoError: a row cannot be read.
+    Settings that do not fit together, or a folder that holds a run, are a `ConfigError`, rows that
+    cannot be split a `DatasetError`, those that cannot be read a `VideoError`.
     """
     processes = Processes.current()
     if not processes.is_first:
