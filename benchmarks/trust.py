@@ -23,8 +23,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
+
+from msqnet import Predictor
+from msqnet.errors import VideoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,24 +69,19 @@ _BOUNDS = (("start", 0.0), ("end", np.inf))
 
 
 def predict(clips: Sequence[Clip], folder: Path, out: Path, model: str | None) -> None:
-    """Predict what is not predicted yet, a folder of clips at a time, and read the results."""
-    by_folder: dict[Path, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        if not (out / (clip.path + ".json")).exists():
-            by_folder[Path(clip.path).parent].append(clip)
-    for parent, missing in by_folder.items():
-        (out / parent).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "msqnet", "predict", "--out", str(out / parent)]
-        command += ["--model", model] if model else []
-        paths = [str(folder / clip.path) for clip in missing]
-        # A clip that fails has no results.
-        subprocess.run([*command, *paths], check=False, stdout=subprocess.DEVNULL)
+    """Predict what is not predicted yet, and read the results."""
+    predictor = Predictor.from_pretrained(model)
     for clip in clips:
         path = out / (clip.path + ".json")
-        clip.results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    unread = [clip.path for clip in clips if not clip.results]
-    if unread:
-        print(f"left out, not predicted: {', '.join(unread)}")
+        if not path.exists():
+            try:
+                found = predictor(folder / clip.path)
+            except VideoError as error:
+                print(f"left out, not predicted: {error}")
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(found.to_json(), encoding="utf-8")
+        clip.results = json.loads(path.read_text(encoding="utf-8"))
 
 
 def interval(clips: Sequence[Any], value: Callable[[Sequence[Any]], float]) -> str:
