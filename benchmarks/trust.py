@@ -119,11 +119,11 @@ def asserted(clip: Clip) -> list[tuple[float, float, bool]]:
     ]
 
 
-def found(clip: Clip, results: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Label, start and end of annotated time that lies in a segment of the label."""
+def found(clip: Clip, results: dict[str, Any]) -> list[tuple[tuple[str, int], float, float]]:
+    """Annotated time in a segment of the label: label and row, start, end."""
     return [
-        (item["label"], max(start, item["start_seconds"]), min(end, item["end_seconds"]))
-        for start, end, labels, _ in clip.rows
+        ((item["label"], row), max(start, item["start_seconds"]), min(end, item["end_seconds"]))
+        for row, (start, end, labels, _) in enumerate(clip.rows)
         for item in results["segments"]
         if item["label"] in labels
         if overlap((start, end), (item["start_seconds"], item["end_seconds"])) > 0
