@@ -96,7 +96,7 @@ def test_figures_and_plot_lie_beside_the_model(calibrated: Path) -> None:
 
     assert {path.name for path in folder.iterdir()} == {"calibration.json", "reliability.png"}
     assert figures["settings"]["method"] == "platt"
-    assert figures["settings"]["min_precision"] == 0.3
+    assert figures["settings"]["min_precision"] == 0.5
     assert set(figures["overall"]) == {"expected_calibration_error", "brier_score", "macro_f1"}
     assert sum(figures["bins"]["after"]["count"]) == NUM_VIDEOS * 2 - 1
     assert (folder / "reliability.png").read_bytes().startswith(b"\x89PNG")
