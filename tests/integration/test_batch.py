@@ -22,6 +22,7 @@ from msqnet.batch.ray_runner import RayRunner, check_reachable
 from msqnet.batch.run import ERROR_COLUMNS, BatchStatus, run_batch
 from msqnet.batch.work_list import find_jobs
 from msqnet.cli.main import main
+from msqnet.demo import FOLDER
 from msqnet.errors import ConfigError, MissingExtra, MsqnetError
 from msqnet.predictions import VideoPredictions
 from tests.fixtures.documents import ROOT
@@ -197,11 +198,11 @@ def test_unknown_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_shipped_model_gives_what_predict_gives(
-    tmp_path: Path, packaged_clips: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    (folder / "clip.mp4").write_bytes((packaged_clips / "carphone_pristine.mp4").read_bytes())
+    (folder / "clip.mp4").write_bytes((FOLDER / "fall_at_home.mp4").read_bytes())
     (folder / "text.mp4").write_text("Dear sir or madam")
     single, out = tmp_path / "single", tmp_path / "out"
     options = ["--stride_seconds", "2", "--threshold", "0.3"]

