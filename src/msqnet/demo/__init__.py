@@ -27,7 +27,7 @@ def demo_clips() -> list[DemoClip]:
         for name, title, credit in (
             ("fall_at_home.mp4", "Fall at home", "GMDCSA24, Ekram Alam and others, MIT"),
             ("rat_rearing.mp4", "Rat rearing", "yolo_behavior, alllliceee, Apache-2.0"),
-            ("rat_washing.mp4", "Rat washing its face", "yolo_behavior, alllliceee, Apache-2.0"),
+            ("rat_washing.mp4", "Rat washing", "yolo_behavior, alllliceee, Apache-2.0"),
             ("worm.mp4", "Worm", "Tierpsy Tracker, Medical Research Council, MIT"),
         )
     ]
