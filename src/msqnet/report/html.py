@@ -132,6 +132,7 @@ def _context(
     rows = [_video_row(video, item) for video, item in zip(results.videos, media, strict=True)]
     evaluation, timeline = results.evaluation, results.timeline
     models = {_model_name(video) for video in results.videos}
+    unproven = [video.predictions.unproven for video in results.videos]
     return {
         "title": results.folder.resolve().name or "results",
         "version": __version__,
@@ -145,9 +146,11 @@ def _context(
         "failures": results.failures,
         "total_seconds": sum(row["duration_seconds"] for row in rows),
         "unknown_seconds": sum(row["unknown_seconds"] for row in rows),
-        "unproven": dict(
-            sorted(item for video in results.videos for item in video.predictions.unproven.items())
-        ),
+        "unproven": {  # in every video: what is annotated for some actors may be reported for them
+            name: reason
+            for name, reason in sorted(unproven[0].items() if unproven else ())
+            if all(name in item for item in unproven)
+        },
         "num_segments": sum(row["num_segments"] for row in rows),
         "num_partial": sum(video.status == "partial" for video in results.videos),
         "budget": time_budget(video.predictions for video in results.videos),
