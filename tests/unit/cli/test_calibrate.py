@@ -12,6 +12,7 @@ from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.backends import TorchBackend
+from msqnet.metrics.evidence import LabelEvidence
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.out_of_distribution import REFERENCE_FILE
 from msqnet.model.pretrained import MSQNet
@@ -39,7 +40,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows bright, dark, and a label that the table never says."""
     folder = tmp_path_factory.mktemp("models") / "mine"
     tiny_model(
-        "lite", labels=["bright", "dark", "asleep"], thresholds=[0.5, 0.5, 0.6], window_seconds=0.8
+        "lite",
+        labels=["bright", "dark", "asleep"],
+        thresholds=[0.5, 0.5, 0.6],
+        window_seconds=0.8,
+        evidence=[asdict(LabelEvidence("untested", reason="not looked for"))] * 3,
     ).save_pretrained(folder)
     return folder
 
@@ -62,10 +67,21 @@ def test_only_the_calibration_of_the_model_is_another(model: Path, calibrated: P
     changed = {name for name in after if before.get(name) != after[name]}
 
     assert weights[0] == weights[1]
-    assert changed == {"calibration_scale", "calibration_bias", "thresholds", "provenance"}
+    assert changed == {
+        *("calibration_scale", "calibration_bias", "thresholds", "evidence", "provenance")
+    }
     record = after["provenance"]["calibration"]
     assert (record["data"], record["num_windows"], record["num_groups"]) == ("val.csv", 12, 12)
     assert record["labels"] == ["bright", "dark"]
+
+
+def test_evidence_of_fitted_labels_is_what_the_rows_show(calibrated: Path) -> None:
+    bright, dark, asleep = MSQNetConfig.from_pretrained(calibrated).evidence or ()
+
+    assert (bright["num_groups"], dark["num_groups"]) == (6, 6)
+    assert {bright["status"], dark["status"]} <= {"reliable", "weak"}
+    assert bright["chance"] == dark["chance"] == 0.5
+    assert asleep["reason"] == "not looked for"
 
 
 def test_label_that_the_rows_never_show_has_what_it_had(model: Path, calibrated: Path) -> None:
