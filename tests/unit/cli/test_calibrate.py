@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +80,7 @@ def test_evidence_of_fitted_labels_is_what_the_rows_show(calibrated: Path) -> No
 
     assert (bright["num_groups"], dark["num_groups"]) == (6, 6)
     assert {bright["status"], dark["status"]} <= {"reliable", "weak"}
-    assert bright["chance"] == dark["chance"] == 0.5
+    assert bright["chance"] == pytest.approx(6 / 11, abs=1e-4)  # one row does not say
     assert asleep["reason"] == "not looked for"
 
 
