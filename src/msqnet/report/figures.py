@@ -54,6 +54,12 @@ _STYLE: dict[Any, Any] = {
 _ROW_INCHES, _AXIS_INCHES = 0.6, 0.75
 _MAX_TIMELINE_LETTERS = 28
 _ANNOTATED_BOTTOM, _ANNOTATED_TOP = 1.08, 1.24
+_UNKNOWN: dict[str, Any] = {
+    "facecolor": "none",
+    "edgecolor": MUTED_INK,
+    "hatch": "////",
+    "linewidth": 0,
+}
 _MINUTES_FROM_SECONDS = 120
 _MAX_TIME_STEPS = 8
 # Of the reliability plot.
@@ -130,7 +136,10 @@ def timeline_figure(
             intervals = truths.get(label, ()) if truths else None
             _draw_scores(axes, predictions, label, colour, intervals)
         _draw_time_axis(rows[-1], predictions.duration_seconds)
-        _draw_timeline_legend(figure, is_annotated=bool(truths))
+        is_anywhere_unknown = bool(predictions.timeline.unknown_intervals)
+        _draw_timeline_legend(
+            figure, is_annotated=bool(truths), is_anywhere_unknown=is_anywhere_unknown
+        )
     return figure
 
 
@@ -148,7 +157,7 @@ def _draw_scores(
     alpha = 1.0 if is_proven else 0.4
     axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2, alpha=alpha)
     for start, end in predictions.timeline.unknown_intervals:
-        axes.axvspan(start, end, facecolor="none", edgecolor=MUTED_INK, hatch="////", linewidth=0)
+        axes.axvspan(start, end, **_UNKNOWN)
     if predictions.thresholds[column] <= 1:
         axes.axhline(predictions.thresholds[column], color=MUTED_INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, predictions.duration_seconds)
@@ -179,7 +188,7 @@ def _draw_time_axis(axes: Axes, duration_seconds: float) -> None:
     axes.set_xlabel(f"time in the video ({'h:' if is_hours else ''}min:s)", color=INK)
 
 
-def _draw_timeline_legend(figure: Figure, *, is_annotated: bool) -> None:
+def _draw_timeline_legend(figure: Figure, *, is_annotated: bool, is_anywhere_unknown: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -189,6 +198,8 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool) -> None:
     ]
     if is_annotated:
         handles.append(Patch(color=INK, linewidth=0, label="annotated"))
+    if is_anywhere_unknown:
+        handles.append(Patch(**_UNKNOWN, label="unknown"))
     style = _LEGEND | {"labelcolor": MUTED_INK, "handlelength": 1.6, "borderaxespad": 0.0}
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **style)
 

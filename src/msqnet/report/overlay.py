@@ -208,7 +208,8 @@ class Panel:
     """The panel under a picture at each moment of a video.
 
     The labels are those with the highest peaks in the whole video, best first, and stay where they
-    are. A bar is bright while the label is present, that is inside one of its segments. What does
+    are. A bar is bright while the label is present, that is inside one of its segments. In unknown
+    time the band is hatched, and absent labels have a question mark in place of a bar. What does
     not change is drawn once, bars and clock when they change, the play head every time.
 
     ``width`` is that of the panel and ``height`` that of the picture above it, in pixels.
@@ -229,7 +230,7 @@ class Panel:
         longest = max(self._font.getlength(name) for name in names)
         self.layout = panel_layout(width, height, len(names), longest)
         self._still = self._draw_still(names)
-        self._moment: tuple[bytes, tuple[bool, ...], str] | None = None
+        self._moment: tuple[bytes, tuple[bool, ...], bool, str] | None = None
         self._drawn = np.asarray(self._still)
 
     def draw_at(self, seconds: float, canvas: NDArray[np.uint8]) -> None:
@@ -256,6 +257,10 @@ class Panel:
             draw.text((box.left, box.middle), text, fill=PANEL_TEXT, font=self._font, anchor="lm")
         for lane in layout.lanes:
             lane.fill(draw, _TRACK)
+            height = lane.bottom - lane.top
+            for start, end in self._predictions.timeline.unknown_intervals:
+                for x in range(self._x_of(start), self._x_of(end) - height, height):
+                    draw.line((x, lane.bottom - 1, x + height - 1, lane.top), fill=_MUTED)
         for lane, spans, colour in zip(layout.lanes, self._spans, LABEL_COLOURS, strict=False):
             for start, end in spans.tolist():
                 left, right = self._x_of(start), self._x_of(end)
@@ -284,7 +289,9 @@ class Panel:
             for spans in self._spans
         )
         text, clock = format_time(seconds, 1, cut=True), self.layout.clock
-        moment = (scores.tobytes(), present, text)
+        unknown = self._predictions.timeline.unknown_intervals
+        is_unknown = any(start <= seconds < end for start, end in unknown)
+        moment = (scores.tobytes(), present, is_unknown, text)
         if moment == self._moment:
             return
         from PIL import ImageDraw
@@ -293,12 +300,15 @@ class Panel:
         image = self._still.copy()
         draw = ImageDraw.Draw(image)
         for rank, score in enumerate(scores.tolist()):
-            self._draw_bar(draw, rank, score, is_present=present[rank])
+            known = score if present[rank] or not is_unknown else None
+            self._draw_bar(draw, rank, known, is_present=present[rank])
         place = (clock.left, clock.middle)
         draw.text(place, text, fill=PANEL_TEXT, font=self._font, anchor="lm")
         self._drawn = np.asarray(image)
 
-    def _draw_bar(self, draw: ImageDraw, rank: int, score: float, *, is_present: bool) -> None:
+    def _draw_bar(
+        self, draw: ImageDraw, rank: int, score: float | None, *, is_present: bool
+    ) -> None:
         track, number = self.layout.bars[rank], self.layout.numbers[rank]
         colour: str | Rgb = LABEL_COLOURS[rank]
         if not is_present:
@@ -307,7 +317,7 @@ class Panel:
             red, green, blue = (round(level) for level in mixed.tolist())
             colour = red, green, blue
         track.fill(draw, _TRACK)
-        end = track.left + round(score * track.width)
+        end = track.left + round((score or 0.0) * track.width)
         if end > track.left:
             draw.rectangle((track.left, track.top, end - 1, track.bottom - 1), fill=colour)
         threshold = self._predictions.thresholds[self._columns[rank]]
@@ -318,7 +328,9 @@ class Panel:
             draw.rectangle((x, top, x + line - 1, bottom), fill=PANEL_TEXT)
         fill = PANEL_TEXT if is_present else _MUTED
         place = (number.right, number.middle)
-        draw.text(place, f"{score:.2f}", fill=fill, font=self._font, anchor="rm")
+        draw.text(
+            place, "?" if score is None else f"{score:.2f}", fill=fill, font=self._font, anchor="rm"
+        )
 
 
 class Overlay:

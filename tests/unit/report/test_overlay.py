@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,22 @@ def test_bar_is_bright_while_the_label_is_present() -> None:
     for seconds, is_present in ((1.99, True), (2.0, False)):
         pixel = drawn(panel, seconds)[(box.top + box.bottom) // 2, box.left]
         assert bool(is_colour(pixel, rgb(LABEL_COLOURS[0]))) == is_present
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_unknown_time_is_hatched_and_has_no_bars(width: int, height: int) -> None:
+    known = predictions_of(SCORES)
+    timeline = replace(known.timeline, is_unknown=np.array([False, False, True, False]))
+    found = replace(known, timeline=timeline)
+    before, panel = Panel(known, width, height), Panel(found, width, height)
+    bar, lane = panel.layout.bars[0], panel.layout.lanes[0]
+    for seconds, is_unknown in ((1.5, False), (2.5, True), (3.5, False)):
+        boxes = [drawn(item, seconds)[bar.top : bar.bottom, bar.left] for item in (before, panel)]
+        assert np.array_equal(*boxes) != is_unknown
+    bands = [drawn(item, 0.0)[lane.top : lane.bottom, lane.left :] for item in (before, panel)]
+    changed = np.flatnonzero((bands[0] != bands[1]).any(axis=(0, 2))) / lane.width
+    assert changed.min() == pytest.approx(0.5, abs=0.02)
+    assert changed.max() == pytest.approx(0.75, abs=0.04)  # no half strokes
 
 
 def test_play_head_moves_from_the_start_of_the_band_to_its_end() -> None:
