@@ -32,9 +32,11 @@ def text_embeddings(
     """
     config = model.config
     if not config.is_open or config.text_encoder is None:
+        known_names = config.label_set.names
+        missing = [name for name in labels if name not in known_names] or labels
         raise VocabularyError(
-            f"labels {', '.join(labels)}: this model scores the {len(config.label_set)} labels "
-            f"that it was trained on and no others; {OPEN_ADVICE}"
+            f"labels {', '.join(missing)}: this model scores the labels that it was trained on and "
+            f"no others ({', '.join(known_names)}); {OPEN_ADVICE}"
         )
     stored = model.query_encoder.label_embeddings[0].detach().float().cpu()
     known = config.label_set.names[0], stored
