@@ -51,11 +51,6 @@ class Frames:
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
 
-    def select(self, indices: Tensor | Sequence[int]) -> Frames:
-        """The frames at ``indices`` (repeats allowed), in that order."""
-        index = torch.as_tensor(indices, dtype=torch.long)
-        return Frames(self.pixels[index], self.pts_seconds[index])
-
 
 @dataclass(frozen=True)
 class Box:

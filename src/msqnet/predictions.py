@@ -267,6 +267,13 @@ class VideoPredictions:
             warning = "" if share < _WORTH_A_NOTE else f"{share:.0%} of it is {UNKNOWN_TEXT}"
         return (*self.notes, warning) if warning else self.notes
 
+    @property
+    def withheld(self) -> dict[str, str]:
+        """The `unproven` labels and reasons; none where `include_weak` had them reported."""
+        settings = self.provenance.get("settings")
+        options = settings.get("segments") if isinstance(settings, dict) else None
+        return {} if isinstance(options, dict) and options.get("include_weak") else self.unproven
+
     def peaks(self, count: int) -> list[Segment]:
         """The highest score of a label and the step of the timeline in which it is reached.
 

@@ -55,7 +55,7 @@ def calibrate(
         split: Rows to fit on, for instance `val`; by default all.
         options: How scores and thresholds are fitted.
         training_data: Table of the rows that the model was trained on. Their statistics are stored,
-            so that predictions warn of videos that are unlike them. `msqnet train` does so too.
+            so that predictions know time that is unlike them. `msqnet train` does so too.
         training_split: Rows of that table to take, for instance `train`; by default all.
         overwrite: Replace the model in `--out`.
         batch_size: Clips scored at a time; changes no metric.

@@ -156,19 +156,24 @@ def _show(
             say(errors, f"msqnet: {kind}: {named}")
     if row.status == "exists":
         say(console, f"{row.input}: results exist; --overwrite computes them again")
-    if predictions is None:
-        return
+    if predictions is not None:
+        _show_segments(predictions, console)
+
+
+def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    unknown = predictions.timeline.unknown_intervals
     found: list[tuple[float, float, Segment | None]] = [
         (item.start_seconds, item.end_seconds, item) for item in predictions.segments
     ]
-    found += [(start, end, None) for start, end in unknown]
-    if not found:
-        peaks = predictions.peaks(_NUM_SHOWN_PEAKS)
-        found = [(item.start_seconds, item.end_seconds, item) for item in peaks]
+    found += [(start, end, None) for start, end in predictions.timeline.unknown_intervals]
+    peaks = predictions.peaks(len(predictions.labels))
+    withheld = [item for item in peaks if item.label in predictions.withheld]
+    is_empty = not found
+    if is_empty:
+        chosen = [item for item in peaks if item not in withheld][:_NUM_SHOWN_PEAKS]
+        found = [(item.start_seconds, item.end_seconds, item) for item in chosen]
     shown = sorted(found, key=lambda row: row[:2])[:_NUM_SHOWN_SEGMENTS]
     table = Table()
     for name in ("label", "start", "end", "score"):
@@ -179,7 +184,13 @@ def _show(
     actors = "".join(f", {name} {share:.0%}" for name, share in predictions.actors.items())
     say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)}{actors})")
     console.print(table)
-    if not predictions.segments and not unknown:
-        say(console, "no label reaches its threshold; the highest scores are shown")
+    limits = dict(zip(predictions.labels, predictions.thresholds, strict=True))
+    hidden = [item for item in withheld if item.score >= limits[item.label]]
+    if hidden and not predictions.timeline.unknown_intervals:  # whose scores mean nothing
+        listed = ", ".join(f"{item.label} ({item.score:.2f})" for item in hidden)
+        say(console, f"not reported without --include-weak: {listed}")
+    if is_empty:
+        which = "no other label" if hidden else "no label"
+        say(console, f"{which} reaches its threshold; the highest scores are shown")
     elif len(found) > len(shown):
         say(console, f"and {len(found) - len(shown)} more segments; --out DIR writes all of them")

@@ -36,7 +36,8 @@ class SegmentConfig:
             model's own threshold of each label.
         min_duration_seconds: Shorter segments are dropped.
         max_gap_seconds: Gaps of one label up to this length are closed.
-        include_weak: Make segments of labels too that the model was not shown to recognise.
+        include_weak: Make segments of labels too that the model was not shown to recognise, or that
+            were annotated for other actors only.
         ood: Time that is unlike the training videos (out of distribution): `hide` makes no segments
             there, `report` makes segments and says where it is, `ignore` does not look for it.
     """

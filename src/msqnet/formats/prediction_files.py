@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,19 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
         # `os.path.exists` takes names of any length and character, from whatever a file holds.
         if videos is not None and not os.path.exists(path):  # noqa: PTH110
             path = Reading(videos).video_path(result.path)
-        known = frozenset(result.labels)
-        checked = None if known == set(labels) else known
         events = _events(result)
-        annotated.append(AnnotatedVideo(path, events, result.duration_seconds, checked=checked))
+        # What is not reported may be there all the same, and so may anything in unknown time.
+        known = frozenset(result.labels) - result.withheld.keys()
+        checked = None if known == set(labels) else known
+        length = result.duration_seconds
+        bounds = [0.0, *chain(*result.timeline.unknown_intervals), length]
+        seen = tuple(
+            (start, end)
+            for start, end in zip(bounds[::2], bounds[1::2], strict=True)
+            if start < end
+        )
+        observed = seen if len(bounds) > 2 else None
+        annotated.append(AnnotatedVideo(path, events, length, checked, observed))
         model = result.provenance.get("model")
         name = model.get("name") if isinstance(model, dict) else None
         models.append(f"msqnet {name}" if isinstance(name, str) and name else "msqnet")

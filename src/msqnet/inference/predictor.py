@@ -156,8 +156,8 @@ class Predictor:
             limit = None if self._reference is None else self._reference.window_limit
             timeline = merge_windows(windows, limit=limit)
             unproven = backend.unproven
-            if self._reference is not None:
-                others = self._reference.labels_of_others(actors)
+            if backend.training_reference is not None:
+                others = backend.training_reference.labels_of_others(actors)
                 unproven = {name: others[name] for name in backend.labels if name in others}
                 unproven |= backend.unproven
             segments = segments_from_timeline(
@@ -217,9 +217,10 @@ class Predictor:
                 if scores.shape != expected:
                     raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
                 distances: list[float | None] = [None] * len(batch)
+                if embeddings is not None and backend.training_reference is not None:
+                    votes += backend.training_reference.actor_votes(embeddings)
                 if embeddings is not None and reference is not None:
                     distances = reference.distance(embeddings).tolist()
-                    votes += reference.actor_votes(embeddings)
                 for window, row, distance in zip(batch, scores, distances, strict=True):
                     box = window.motion_box
                     sides = (box.left, box.top, box.right, box.bottom)
@@ -229,12 +230,12 @@ class Predictor:
                     kept.append(embeddings)
                 if progress is not None:
                     progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
+        actors = {name: number / votes.total() for name, number in votes.most_common()}
         known = [window.distance for window in done if window.distance is not None]
         if reference is None or not known:
-            return done, None, {}
+            return done, None, actors
         median = float(np.median(known))
         share = reference.share_nearer(median)
-        actors = {name: number / votes.total() for name, number in votes.most_common()}
         return done, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE), actors
 
 

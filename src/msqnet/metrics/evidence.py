@@ -74,7 +74,7 @@ def label_evidence(
         if not cells.is_scorable[label]:
             reason = f"held-out rows of {num_groups} groups show it, and none lacks it"
             if not num_groups:
-                reason = "no held-out row shows it"
+                reason = "no held-out row shows it, or recordings of one group alone do"
             found.append(LabelEvidence("untested", num_groups, reason=reason))
             continue
         ap, ap_low = float(estimate[label]), float(low[label])

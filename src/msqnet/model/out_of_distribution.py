@@ -48,6 +48,8 @@ WINDOW_SHARE = 0.95
 
 _MAX_KEPT = 1024
 _NUM_VOTES = 9  # of 1, 5 and 9 the best on training rows of the shipped model, groups left out
+_MAX_VOTING_SHARE = 20  # of few windows, only the nearest twentieth, or one
+_NO_ACTOR = ("", "none")
 _MIN_ACTOR_SHARE = 0.1
 
 
@@ -160,8 +162,10 @@ class TrainingReference:
         likeness = self._units(embeddings) @ self.kept.T  # (B, M)
         if self.window_limit is not None:
             likeness = likeness[likeness.max(axis=1) >= 1 - self.window_limit]
-        nearest = np.argsort(-likeness, axis=1)[:, :_NUM_VOTES]
-        return Counter(self.actors[place] for place in nearest.ravel() if self.actors[place])
+        num_votes = min(_NUM_VOTES, max(1, len(self.kept) // _MAX_VOTING_SHARE))
+        nearest = np.argsort(-likeness, axis=1)[:, :num_votes]
+        votes = Counter(self.actors[place] for place in nearest.ravel().tolist())
+        return Counter({name: votes[name] for name in votes if name not in _NO_ACTOR})
 
     def labels_of_others(self, shares: dict[str, float]) -> dict[str, str]:
         """Labels that training rows annotate for other actors than these, with the reason.
@@ -278,10 +282,14 @@ def actors_of_labels(
 ) -> dict[str, list[str]]:
     """The kinds of actors that rows annotate each label for.
 
-    ``targets`` are (V, K), ``actors`` V names. A row whose actor is not stated counts as "".
+    ``targets`` are (V, K), ``actors`` V names: "" where the actor is not stated, "none" where the
+    row is known to show none.
     """
     kinds, is_known = np.asarray(actors), np.asarray(targets) >= 0
-    return {name: sorted(set(kinds[is_known[:, k]].tolist())) for k, name in enumerate(labels)}
+    return {
+        name: sorted(set(kinds[is_known[:, k]].tolist()) - {"none"})
+        for k, name in enumerate(labels)
+    }
 
 
 def spread_over_groups(groups: Sequence[str], max_rows: int, seed: int) -> NDArray[np.int64]:

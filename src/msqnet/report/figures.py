@@ -152,7 +152,7 @@ def _draw_scores(
 ) -> None:
     column = predictions.labels.names.index(label)
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores[:, column]
-    is_proven = label not in predictions.unproven
+    is_proven = label not in predictions.withheld
     axes.stairs(scores, edges, fill=is_proven, color=colour, alpha=0.3, linewidth=0)
     alpha = 1.0 if is_proven else 0.4
     axes.stairs(scores, edges, baseline=None, color=colour, linewidth=1.2, alpha=alpha)

@@ -132,7 +132,7 @@ def _context(
     rows = [_video_row(video, item) for video, item in zip(results.videos, media, strict=True)]
     evaluation, timeline = results.evaluation, results.timeline
     models = {_model_name(video) for video in results.videos}
-    unproven = [video.predictions.unproven for video in results.videos]
+    unproven = [video.predictions.withheld for video in results.videos]
     return {
         "title": results.folder.resolve().name or "results",
         "version": __version__,
@@ -147,8 +147,8 @@ def _context(
         "total_seconds": sum(row["duration_seconds"] for row in rows),
         "unknown_seconds": sum(row["unknown_seconds"] for row in rows),
         "unproven": {  # in every video: what is annotated for some actors may be reported for them
-            name: reason
-            for name, reason in sorted(unproven[0].items() if unproven else ())
+            name: "; ".join(sorted({item[name] for item in unproven}))
+            for name in sorted(unproven[0] if unproven else ())
             if all(name in item for item in unproven)
         },
         "num_segments": sum(row["num_segments"] for row in rows),
@@ -240,7 +240,7 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "is_unknown": None
         if (flags := predictions.timeline.is_unknown) is None
         else flags.tolist(),
-        "unproven": predictions.unproven,
+        "unproven": predictions.withheld,
         "model": _model_name(video),
         "notes": [printable(note) for note in predictions.warnings],
         "pictures_note": printable(media.note),

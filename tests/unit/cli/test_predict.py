@@ -109,6 +109,17 @@ def test_highest_labels_are_shown_where_no_segment_is(tmp_path: Path, terminal: 
     assert "0.20" in shown
 
 
+def test_label_that_is_not_reported_is_named_where_it_reaches_its_threshold(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    path = write_video(tmp_path / "clip.mov", [WHITE] * 20)
+    terminal.run(path, backend=BrightnessBackend(unproven={"bright": "for a test"}))
+    shown = terminal.stdout.getvalue()
+    assert "not reported without --include-weak: bright (1.00)" in shown
+    assert "no other label reaches its threshold" in shown
+    assert shown.index("dark") < shown.index("bright")
+
+
 def test_label_and_name_with_markup_are_shown_as_they_are(
     tmp_path: Path, terminal: Terminal
 ) -> None:

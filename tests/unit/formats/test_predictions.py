@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def test_segments_are_events_with_scores(tmp_path: Path) -> None:
     assert [video.duration_seconds for video in found.videos] == [4.0, 4.0]
     assert found.notes == ("a.mp4: the end is damaged",)
     assert found.model == "msqnet mice, msqnet"
+
+
+def test_what_is_not_reported_is_not_known_to_be_absent(tmp_path: Path) -> None:
+    timeline = Timeline(
+        np.array([0.0, 1.0, 3.0, 4.0]),
+        np.zeros((3, 2), np.float32),
+        np.array([False, True, False]),
+    )
+    plain = result(tmp_path / "a.mp4", ("groom", "rear"), unproven={"groom": "why"})
+    asked = {"settings": {"segments": {"include_weak": True}}}
+
+    (video,) = annotations_of([replace(plain, timeline=timeline)]).videos
+    (reported,) = annotations_of([replace(plain, provenance=asked)]).videos
+
+    assert (video.checked, video.observed) == ({"rear"}, ((0.0, 1.0), (3.0, 4.0)))
+    assert (reported.checked, reported.observed) == (None, None)
 
 
 def test_results_of_a_folder_are_read_and_other_files_passed_over(tmp_path: Path) -> None:

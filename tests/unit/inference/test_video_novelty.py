@@ -117,7 +117,7 @@ def test_labels_annotated_for_other_actors_make_no_segment(tmp_path: Path) -> No
     )
     assert "bright" not in {item.label for item in found.segments}
     assert "dark" in {item.label for item in found.segments}
-    assert (without.actors, without.unproven) == ({}, {})
+    assert (without.actors, without.unproven) == (found.actors, found.unproven)
     assert VideoPredictions.from_json(found.to_json()) == found
 
 

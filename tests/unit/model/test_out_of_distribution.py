@@ -176,8 +176,8 @@ def test_nearest_training_windows_tell_the_kind_of_actor(tmp_path: Path) -> None
     read = TrainingReference.load(tmp_path)
     assert read is not None
     assert read.digest == reference.digest
-    assert read.actor_votes(np.float32([[5, 0], [0, 9]])) == {"mouse": 9, "person": 9}
-    assert read.actor_votes(np.float32([[5, 0], [1, 1]])) == {"mouse": 9}  # the second is unknown
+    assert read.actor_votes(np.float32([[5, 0], [0, 9]])) == {"mouse": 1, "person": 1}
+    assert read.actor_votes(np.float32([[5, 0], [1, 1]])) == {"mouse": 1}  # the second is unknown
     assert not fitted(OPPOSITE, "abcd", "abcd").actor_votes(OPPOSITE)
 
 

@@ -345,7 +345,8 @@
     }
 
     _build(element) {
-      const { labels, timeline, path, unproven } = this.predictions;
+      const { labels, timeline, path, unproven, provenance } = this.predictions;
+      const hasWeak = provenance?.settings?.segments?.include_weak;
       this._root = make("div", "ethogram");
       this._root.setAttribute("role", "group");
       this._root.setAttribute("aria-label", `Ethogram of ${path}`);
@@ -358,7 +359,7 @@
       this._axis.setAttribute("aria-valuemax", this.duration);
       head.append(make("div", "ethogram-label"), this._axis, make("div", "ethogram-value"));
       this._lanes = labels.map((label, k) =>
-        makeLane(label, k, timeline, this.duration, unproven?.[label]),
+        makeLane(label, k, timeline, this.duration, hasWeak ? undefined : unproven?.[label]),
       );
       const overlay = make("div", "ethogram-overlay");
       this._playhead = make("div", "ethogram-playhead");
