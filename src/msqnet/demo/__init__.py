@@ -1,4 +1,4 @@
-"""Four short videos that come with the package: a person, two rats, and a worm.
+"""Four short videos that come with the package: a person, two rats, and a drawn worm.
 
 `NOTICE.md`, beside them, names their sources, authors and licences.
 """
@@ -28,6 +28,6 @@ def demo_clips() -> list[DemoClip]:
             ("fall_at_home.mp4", "Fall at home", "GMDCSA24, Ekram Alam and others, MIT"),
             ("rat_rearing.mp4", "Rat rearing", "yolo_behavior, alllliceee, Apache-2.0"),
             ("rat_washing.mp4", "Rat washing", "yolo_behavior, alllliceee, Apache-2.0"),
-            ("worm.mp4", "Worm", "Tierpsy Tracker, Medical Research Council, MIT"),
+            ("worm.mp4", "Drawn worm", "drawn by msqnet, Apache-2.0"),
         )
     ]
