@@ -9,21 +9,31 @@ some 40 times the memory of their text (empty lists do), so that the largest fil
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
+import itertools
 import json
 import math
+import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
-from msqnet.errors import DatasetError
+from msqnet.errors import DatasetError, needs_extra
 
 if TYPE_CHECKING:
-    from _csv import Reader as CsvReader
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pandas as pd
+
+    _Lines = Iterator[tuple[int, Sequence[str]]]
+
+SPREADSHEET_SUFFIXES = (".xlsx", ".ods", ".xlsm", ".xlsb", ".xls")
+MAX_SHEET_BYTES = 512 * 1024 * 1024
+"""Larger spreadsheets are refused; this is their size unpacked."""
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """Larger JSON files are refused; a quarter of a million coded events fit."""
@@ -211,6 +221,7 @@ class Table:
         rows: in order, without empty ones.
         before: first and second cells of the rows above the header.
         advice: what to do about a malformed table.
+        delimiter: between cells; empty for a spreadsheet.
     """
 
     path: Path
@@ -218,6 +229,7 @@ class Table:
     rows: tuple[TableRow, ...]
     before: Mapping[str, str]
     advice: str
+    delimiter: str = ""
 
     def require(self, columns: Iterable[str]) -> None:
         """Check that columns are there; `DatasetError` if some are not."""
@@ -239,8 +251,10 @@ def read_delimited(
     delimiters: Sequence[str] = (",",),
     is_strict: bool = True,
     is_lower: bool = False,
+    sheet: str = "",
+    is_row: Callable[[Sequence[str]], bool] | None = None,
 ) -> Table:
-    """The table in a CSV or TSV file in UTF-8; `DatasetError` if there is no such table.
+    """The table in a CSV or TSV file or a spreadsheet; `DatasetError` if there is no such table.
 
     Args:
         advice: end of all errors about it.
@@ -250,45 +264,99 @@ def read_delimited(
         delimiters: between cells; the first with which there is a header is taken.
         is_strict: whether each column has a name of its own, and each row a cell for each.
         is_lower: whether names of columns are taken in lower case.
+        sheet: of a spreadsheet; the first with a header if not given.
+        is_row: whether cells are the first row of a table without a header. Its columns have
+            numbers from 1 for their names.
     """
-    text = read_text(path, advice).replace("\0", "")
-    for delimiter in dict.fromkeys(delimiters):
+    for delimiter, lines in _grids(path, advice, tuple(dict.fromkeys(delimiters)), sheet):
         before: dict[str, str] = {}
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            for cells in lines:
-                names = tuple(cell.strip().lower() if is_lower else cell.strip() for cell in cells)
-                if is_header(names):
-                    table = Table(path, names, (), before, advice)
-                    table.require(required)
-                    return replace(table, rows=tuple(_rows(lines, table, is_strict=is_strict)))
-                if len(names) > 1 and names[0]:
-                    before[names[0]] = names[1]
-        except csv.Error as error:
-            raise DatasetError(
-                f"{path}, line {lines.line_num}: not a row of a table: {error}; {advice}"
-            ) from error
+        for number, cells in lines:
+            names = tuple(cell.strip().lower() if is_lower else cell.strip() for cell in cells)
+            is_first = is_row is not None and is_row(names)
+            if is_first:
+                lines = itertools.chain([(number, cells)], lines)
+                names = tuple(str(column) for column in range(1, len(cells) + 1))
+            if is_first or is_header(names):
+                table = Table(path, names, (), before, advice, delimiter)
+                table.require(required)
+                return replace(table, rows=tuple(_rows(lines, table, is_strict=is_strict)))
+            if len(names) > 1 and names[0]:
+                before[names[0]] = names[1]
     raise DatasetError(f"{path}: no table in it; expected {header}; {advice}")
 
 
-def _rows(lines: CsvReader, table: Table, *, is_strict: bool) -> Iterator[TableRow]:
+def _grids(
+    path: Path, advice: str, delimiters: Iterable[str], sheet: str
+) -> Iterator[tuple[str, _Lines]]:
+    """Rows of cells with the numbers of their lines, for each delimiter or each sheet."""
+    if path.suffix.lower() in SPREADSHEET_SUFFIXES:
+        for cells in read_sheets(path, advice, sheet).values():
+            yield "", enumerate(cells.to_numpy().tolist(), start=1)
+        return
+    text = read_text(path, advice).replace("\0", "")
+    for delimiter in delimiters:
+        yield delimiter, _csv_lines(path, text, delimiter, advice)
+
+
+def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for cells in lines:
+            yield lines.line_num, cells
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {lines.line_num}: not a row of a table: {error}; {advice}"
+        ) from error
+
+
+def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, pd.DataFrame]:
+    """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
+
+    `DatasetError` if there is no such sheet, or the file cannot be read or is too large;
+    `MissingExtra` without python-calamine.
+    """
+    import pandas as pd
+
+    with needs_extra(f"{path.name}: reading a spreadsheet", extra="formats"):
+        from python_calamine import CalamineError
+    # Older workbooks, `.xls`, are not packed.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = sum(item.file_size for item in packed.infolist())
+        if size > MAX_SHEET_BYTES:
+            raise DatasetError(
+                f"{path}: found {size // 1024**2} MiB unpacked, expected at most "
+                f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
+            )
+    try:
+        found = pd.read_excel(
+            path, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="calamine"
+        )
+    except (CalamineError, OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable spreadsheet ({error}); {advice}") from error
+    if sheet and sheet not in found:
+        raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(found)}; {advice}")
+    return {sheet: found[sheet]} if sheet else found
+
+
+def _rows(lines: _Lines, table: Table, *, is_strict: bool) -> Iterator[TableRow]:
     """Rows below the header, from which `lines` goes on."""
     header = table.header
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice and is_strict:
         raise DatasetError(f"{table.path}: column {twice[0]} is there twice; {table.advice}")
-    for cells in lines:
+    for number, cells in lines:
         if not any(cells):
             continue
         if is_strict and len(cells) != len(header):
             raise DatasetError(
-                f"{table.path}, line {lines.line_num}: found {len(cells)} cells, expected "
+                f"{table.path}, line {number}: found {len(cells)} cells, expected "
                 f"{len(header)}, one for each column; {table.advice}"
             )
         by_column: dict[str, str] = {}
         for name, cell in zip(header, cells, strict=False):
             by_column.setdefault(name, cell)
-        yield TableRow(table.path, lines.line_num, by_column, table.advice)
+        yield TableRow(table.path, number, by_column, table.advice)
 
 
 def read_text(path: Path, advice: str = "get the file again") -> str:
@@ -300,8 +368,9 @@ def read_text(path: Path, advice: str = "get the file again") -> str:
 
 
 def _decoded(path: Path, content: bytes, advice: str) -> str:
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; {advice}") from error
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +68,39 @@ class Reading:
             return direct
         return by_name
 
+    def find_video(self, written: str, file: Path) -> Path:
+        """The video that a file is about, which may be missing.
+
+        It is the one that is written, with or without its ending, or else named by the option
+        ``video``, or else the one in `videos` whose name the name of the file begins with, as
+        ``clip_labels.csv`` begins with that of ``clip.mp4``. `DatasetError` if there are several.
+        """
+        from msqnet.video.reader import VIDEO_SUFFIXES  # imports torch
+
+        written = written or self.options.get("video", "")
+        direct = self.video_path(written or file.stem)
+        if os.path.exists(direct) and not direct.is_dir():  # noqa: PTH110
+            return direct
+
+        def is_meant(stem: str) -> bool:
+            if written:
+                return stem == direct.name
+            rest = file.stem.removeprefix(stem)
+            return rest != file.stem and not rest[:1].isalnum()
+
+        fitting = [
+            path
+            for path in sorted(self.videos.iterdir())
+            if path.suffix.lower() in VIDEO_SUFFIXES and is_meant(path.stem)
+        ]
+        longest = [p for p in fitting if len(p.stem) == max(len(q.stem) for q in fitting)]
+        if len(longest) > 1:
+            raise DatasetError(
+                f"{file}: found {' and '.join(p.name for p in longest)} for {direct.name}, "
+                "expected one video; name it: --option video=NAME"
+            )
+        return longest[0].absolute() if longest else direct
+
 
 @dataclass(frozen=True)
 class Format:
@@ -108,18 +141,28 @@ class Format:
 
 FORMATS: dict[str, str | Format] = {
     "animal_kingdom": "msqnet.formats.data_sets.animal_kingdom:ANIMAL_KINGDOM",
+    "bento": "msqnet.formats.bento",
     "boris": "msqnet.formats.boris",
     "boris_events": "msqnet.formats.boris.boris_events",
     "camtrap_dp": "msqnet.formats.camtrap_dp",
+    "columns": "msqnet.formats.columns:COLUMNS",
     "charades": "msqnet.formats.data_sets.timed_lists:CHARADES",
     "cvat": "msqnet.formats.cvat",
     "elan": "msqnet.formats.elan",
+    "elan_text": "msqnet.formats.columns:ELAN_TEXT",
+    "deepethogram": "msqnet.formats.frame_table:DEEPETHOGRAM",
+    "simba": "msqnet.formats.frame_table:SIMBA",
+    "jaaba": "msqnet.formats.frame_table:JAABA",
+    "solomon": "msqnet.formats.frame_table:SOLOMON",
+    "frame_table": "msqnet.formats.frame_table:FRAME_TABLE",
     "feral": "msqnet.formats.feral",
     "hmdb51": "msqnet.formats.data_sets.clip_lists:HMDB51",
     "hockey": "msqnet.formats.data_sets.frame_folders:HOCKEY",
     "kinetics": "msqnet.formats.data_sets.clip_lists:KINETICS",
     "label_studio": "msqnet.formats.label_studio",
     "mammalnet": "msqnet.formats.data_sets.clip_lists:MAMMALNET",
+    "noldus": "msqnet.formats.columns:NOLDUS",
+    "praat": "msqnet.formats.praat",
     "predictions": "msqnet.formats.prediction_files",
     "table": "msqnet.formats.clip_table",
     "thumos14": "msqnet.formats.data_sets.timed_lists:THUMOS14",

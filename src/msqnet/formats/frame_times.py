@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 10**7
 """Longer videos are taken for mistakes."""
+_SAME_RATE = 0.01
+"""Share by which rates may differ: 29.97 is often written as 30."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,59 @@ def duration_seconds(path: Path, written: float | None = None) -> float | None:
     except VideoError:
         times = None
     return written if times is None else times.duration_seconds
+
+
+class VideoClock:
+    """When the frames of a video begin, for files that count them.
+
+    It is as the video itself says where it is there, which what a file says is checked against.
+
+    Args:
+        path: of the video, which may be missing.
+        place: the file and the line that name it, for errors.
+        fps: frames a second as the file says.
+        length_seconds: of the video as the file says.
+
+    Raises:
+        DatasetError: the video has another rate or length.
+    """
+
+    def __init__(
+        self, path: Path, place: str, fps: float | None = None, length_seconds: float | None = None
+    ) -> None:
+        self.path, self._place, self.fps = path, place, fps
+        try:
+            self.times = read_frame_times(path)
+        except VideoError:
+            self.times = None
+        self.duration_seconds = length_seconds
+        if self.times is None:
+            return
+        self.duration_seconds = length = self.times.duration_seconds
+        self.fps = rate = len(self.times.starts_seconds) / length
+        if fps is not None and abs(rate - fps) > _SAME_RATE * rate:
+            raise DatasetError(
+                f"{place}: found {fps:g} frames a second, but {path.name} has {rate:.5g}; expected "
+                "the rate of that video; correct it, or give the video that was annotated"
+            )
+        if length_seconds is not None and abs(length_seconds - length) > max(1, length / 50):
+            raise DatasetError(
+                f"{place}: found a video of {length_seconds:g} s, but {path.name} has "
+                f"{length:g} s; expected the video that was annotated"
+            )
+
+    def seconds_of(self, frame: int) -> float:
+        """When a frame, counted from 0, begins; `DatasetError` without such a frame or a rate."""
+        if self.times is not None:
+            return self.times.seconds_of(frame)
+        if self.fps is None:
+            raise DatasetError(
+                f"{self._place}: {self.path.name} is not there or cannot be read, and frames are "
+                "counted; put it there, or give its frames a second as fps"
+            )
+        if not 0 <= frame <= MAX_FRAMES:
+            raise DatasetError(f"found frame {frame}, expected 0 to {MAX_FRAMES}, counted from 0")
+        return frame / self.fps
 
 
 def rate_option(options: Mapping[str, str], place: object, title: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msqnet.documents import SPREADSHEET_SUFFIXES
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.boris.boris_events import read_events
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from msqnet.formats.annotations import Annotations
 
 _PROJECT_SUFFIXES = (".boris", ".gz", ".json")
-_TABLE_SUFFIXES = (".tsv", ".csv", ".txt")
+_TABLE_SUFFIXES = (".tsv", ".csv", ".txt", *SPREADSHEET_SUFFIXES)
 
 
 def _read(path: Path, reading: Reading) -> Annotations:

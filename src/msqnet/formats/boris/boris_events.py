@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from msqnet.documents import read_delimited
+from msqnet.documents import SPREADSHEET_SUFFIXES, read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
@@ -328,7 +328,7 @@ FORMAT = Format(
     "aggregated events of BORIS",
     read=read_events,
     write=write_events,
-    suffixes=(".tsv", ".csv", ".txt"),
+    suffixes=(".tsv", ".csv", ".txt", *SPREADSHEET_SUFFIXES),
     drops=frozenset({"ethogram", "observed intervals"}),
     options={"observation": "take this observation only"},
 )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from contextlib import closing
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from msqnet.data.records import Record
-from msqnet.documents import read_text
-from msqnet.errors import DatasetError, needs_extra
+from msqnet.documents import read_sheets, read_text
+from msqnet.errors import DatasetError
 from msqnet.formats.clip_table import ClipRows
 from msqnet.labels import LabelSet
 
@@ -136,24 +133,22 @@ def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tupl
     """The named columns of a sheet of an ``.xlsx`` file: cells by the number of the row, in order.
 
     The header is row 1; rows without any cell are left out. No workbook, or one without that sheet
-    or column, is a `DatasetError`; it is a `MissingExtra` if openpyxl is not installed.
+    or column, is a `DatasetError`; it is a `MissingExtra` if python-calamine is not installed.
     """
-    with needs_extra(f"{path.name}: reading an Excel workbook", extra="datasets"):
-        openpyxl = importlib.import_module("openpyxl")
-    try:
-        book = openpyxl.load_workbook(path, read_only=True)
-    except (BadZipFile, KeyError, ValueError, OSError) as error:
-        raise DatasetError(f"{path}: not a readable Excel workbook ({error})") from error
-    with closing(book):
-        if sheet not in book.sheetnames:
-            raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(book.sheetnames)}")
-        header, *rows = [*book[sheet].iter_rows(values_only=True)] or [()]
+    cells = read_sheets(path, GET_AGAIN, sheet)[sheet].to_numpy().tolist()
+    header, *rows = cells or [[]]
     missing = [name for name in columns if name not in header]
     if missing:
-        found = ", ".join(map(str, header))
+        found = ", ".join(header)
         raise DatasetError(f"{path}, sheet {sheet!r}: no column {missing[0]!r}; found {found}")
+    places = [header.index(name) for name in columns]
     return {
-        number: tuple(row[header.index(name)] for name in columns)
+        number: tuple(_cell(row[place]) for place in places)
         for number, row in enumerate(rows, start=2)
-        if any(cell is not None for cell in row)
+        if any(row)
     }
+
+
+def _cell(text: str) -> Any:
+    """A whole number as such, None for an empty cell."""
+    return int(text) if text.isascii() and text.isdecimal() else text or None

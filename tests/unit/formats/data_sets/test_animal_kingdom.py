@@ -42,14 +42,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workbooks(real_data: Path) -> Path:
-    pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
+    pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     return real_data / "annotations" / "animal_kingdom"
 
 
 @pytest.fixture(scope="module")
 def real_rows(real_data: Path) -> dict[str, tuple[set[int], set[tuple[str, str]]]]:
     """Label ids and (animal, action) of each clip, by an independent parser: Python's own."""
-    pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
+    pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     path = real_data / "annotations" / "animal_kingdom" / "AR_metadata.xlsx"
     rows: dict[str, tuple[set[int], set[tuple[str, str]]]] = {}
     for name, ids, text in read_sheet(
@@ -60,7 +60,10 @@ def real_rows(real_data: Path) -> dict[str, tuple[set[int], set[tuple[str, str]]
             ast.literal_eval(item) if isinstance(item, str) else [item]
             for item in ast.literal_eval(text)
         ]
-        rows[name] = {int(part) for part in ids.split(",")}, {p for item in items for p in item}
+        rows[name] = (
+            {int(part) for part in str(ids).split(",")},
+            {p for item in items for p in item},
+        )
     return rows
 
 
@@ -122,17 +125,17 @@ def test_unknown_option_value(root: Path) -> None:
         ANIMAL_KINGDOM.read(root, {"source": "tsv"})
 
 
-def test_workbook_without_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workbook_without_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "AR_metadata.xlsx").touch()
-    monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(MissingExtra, match=r"msqnet\[datasets\]"):
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    with pytest.raises(MissingExtra, match=r"msqnet\[formats\]"):
         ANIMAL_KINGDOM.read(tmp_path)
 
 
 def test_workbook_that_is_none(tmp_path: Path) -> None:
-    pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
+    pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     (tmp_path / "AR_metadata.xlsx").write_text("no workbook")
-    with pytest.raises(DatasetError, match="not a readable Excel workbook"):
+    with pytest.raises(DatasetError, match="not a readable spreadsheet"):
         ANIMAL_KINGDOM.read(tmp_path)
 
 
@@ -147,7 +150,8 @@ def test_workbook_that_is_none(tmp_path: Path) -> None:
 def test_malformed_row_of_the_workbook_is_named(
     tmp_path: Path, cells: tuple[object, ...], place: str
 ) -> None:
-    openpyxl = pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
+    openpyxl = pytest.importorskip("openpyxl")
+    pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "AR"
@@ -160,7 +164,8 @@ def test_malformed_row_of_the_workbook_is_named(
 
 
 def test_list_of_actions_that_is_incomplete(root: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl", reason="needs the extra 'datasets'")
+    openpyxl = pytest.importorskip("openpyxl")
+    pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     book = openpyxl.Workbook()
     book.active.title = "AR_count"
     book.active.append(("index", "action"))

@@ -1,0 +1,299 @@
+"""Tables with a row a frame: a column of 0 and 1 for each label, or of the names of labels.
+
+Rows are frames of the video, or have a column of their times or of the numbers of frames. 0 is
+absent, for the labels of the columns and nothing else; an empty cell, or -1, is unknown. Where all
+labels of a row are unknown nobody looked; a label that is unknown in other rows counts as one that
+was not looked for. Columns that hold anything else are left out.
+
+- DeepEthogram: ``NAME_labels.csv`` and ``NAME_predictions.csv``, with a first column that numbers
+  the rows; -1 until a video is finalized (`deepethogram.gui.main`). Its first class is
+  ``background``, which stands for none of the others.
+- SimBA: ``targets_inserted`` and ``machine_results``. Labels are the last columns, behind those of
+  body parts and features (`simba.third_party_label_appenders`, `Annotation._read_simba` of Bento).
+- JAABA: what `JAABAScores2CSV` writes, a row an animal and a frame, counted from 1, with the sign
+  of the score of one behaviour, which is named by the file, ``scores_NAME.csv``.
+- Solomon Coder: a row a step in time and a column a category, whose cells are names of behaviours:
+  in one category they exclude each other (``misc/solomon_example.csv`` of SimBA).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msqnet.documents import SPREADSHEET_SUFFIXES, read_sheets
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.formats import Format, Reading
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
+from msqnet.formats.columns import OPTIONS, Columns, bare_name, guess_roles, unit_of, video_note
+from msqnet.formats.frame_times import VideoClock, parse_rate
+from msqnet.formats.options import parse_clock
+from msqnet.intervals import Interval, covers, union
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    _Times = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_ADVICE = "name the columns: --option columns=label:A|B,time:NAME,unit:frames"
+_UNKNOWN = -1
+_STATES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": _UNKNOWN, "": _UNKNOWN}
+_NO_LABEL = re.compile(r"_(x|y|p|likelihood)$|^probability_|^low_prob|^unnamed", re.IGNORECASE)
+_FRAME_NAMES = ("frame", "framenumber", "frameindex", "frameno", "framenum")
+
+
+@dataclass(frozen=True)
+class _Tool:
+    """What is particular to the tables of a tool.
+
+    Attributes:
+        background: a label that stands for none of the others.
+        is_last: whether labels are the last columns.
+        is_sign: whether the label of the file's name is 1 or -1.
+        has_names: whether cells are names of labels.
+        counted_from: number of the first frame; None where the table begins with it.
+    """
+
+    counted_from: int | None = None
+    background: str = ""
+    is_last: bool = False
+    is_sign: bool = False
+    has_names: bool = False
+
+
+def _read(path: Path, reading: Reading, tool: _Tool) -> Annotations:
+    table = _load(path, reading.options.get("sheet", ""))
+    columns = _columns(table, path, reading)
+    names = _label_columns(table, columns, tool)
+    states = _states(table, names, tool, path)
+    if not states:
+        raise DatasetError(f"{path}: found no column of labels, expected 0 and 1 in it; {_ADVICE}")
+    fps = columns.fps or (parse_rate(reading.options["fps"]) if "fps" in reading.options else None)
+    # Rows may be at another rate than frames, but numbers of frames are those of the video.
+    place = reading.find_video("", path)
+    clock = VideoClock(place, str(path), fps if columns.units.get("time") == "frames" else None)
+    subjects = np.full(len(table), "")
+    if "subject" in columns.of:
+        subjects = table[columns.of["subject"][0]].astype(str).to_numpy()
+    first = columns.counted_from if "label" in columns.of else tool.counted_from
+    if first is None and columns.units.get("time") == "frames":
+        first = int(table[columns.of["time"][0]].min() == 1)
+    events: list[Event] = []
+    looked_at: list[Interval] = []
+    unknown = set()
+    for subject in dict.fromkeys(subjects.tolist()):
+        rows = np.flatnonzero(subjects == subject)
+        times = _times(table.iloc[rows], columns, clock, fps, path, first)
+        looked = np.any([values[rows] != _UNKNOWN for values in states.values()], axis=0)
+        looked_at += _intervals(times, looked)
+        for label, values in states.items():
+            unknown |= {label} if np.any(values[rows][looked] == _UNKNOWN) else set()
+            spans = _intervals(times, values[rows] == 1)
+            events += [Event(label, start, end, subject) for start, end in spans]
+    length = clock.duration_seconds or max((end for _, end in looked_at), default=None)
+    observed = union(looked_at)
+    is_whole = length is not None and covers(observed, (0.0, length))
+    video = AnnotatedVideo(
+        place,
+        tuple(events),
+        length,
+        frozenset(states) - unknown,
+        None if is_whole else tuple(observed),
+    )
+    used = {*names, *(name for names in columns.of.values() for name in names)}
+    num_others = sum(name not in used and not name.startswith("Unnamed") for name in table.columns)
+    notes = [
+        *video_note(reading, path),
+        *count_notes(
+            {
+                "labels that are unknown in some rows, and so wherever they are not seen": len(
+                    unknown
+                ),
+                "columns that are neither labels nor times, which are left out": num_others,
+            }
+        ),
+    ]
+    return Annotations.of_files([video], tuple(states), notes)
+
+
+def _load(path: Path, sheet: str) -> pd.DataFrame:
+    """The cells; an empty one is NaN. `DatasetError` if it cannot be read."""
+    import pandas as pd
+
+    if path.suffix.lower() in SPREADSHEET_SUFFIXES:
+        sheets = read_sheets(path, _ADVICE)
+        if sheet and sheet not in sheets:
+            raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(sheets)}")
+        header, *rows = sheets[sheet] if sheet else next(iter(sheets.values())) or [[]]
+        table = pd.DataFrame(rows, columns=header).replace("", np.nan).infer_objects()
+    else:
+        try:
+            with path.open(encoding="utf-8-sig") as file:
+                line = file.readline()
+            delimiter = max(",;\t", key=line.count)
+            table = pd.read_csv(
+                path,
+                sep=delimiter,
+                decimal="," if delimiter == ";" else ".",
+                encoding="utf-8-sig",
+                keep_default_na=False,
+                na_values=["", "NA", "NaN", "nan"],
+            )
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path}: not a table: {error}; {_ADVICE}") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    return table
+
+
+def _columns(table: pd.DataFrame, path: Path, reading: Reading) -> Columns:
+    """Columns of labels, if they are told, of times and of subjects."""
+    names = list(table.columns)
+    if "columns" in reading.options:
+        told = Columns.parse(reading.options["columns"], needs_time=False)
+        missing = sorted({name for found in told.of.values() for name in found} - {*names})
+        if missing:
+            raise ConfigError(f"{path}: no column {missing[0]}; found {', '.join(names)}")
+        return told
+    frames = [name for name in names if bare_name(name) in _FRAME_NAMES]
+    of = {role: found for role, found in guess_roles(names).items() if role in ("time", "subject")}
+    of |= {"time": (frames[0],)} if frames and "time" not in of else {}
+    units = {"time": unit_of(of["time"][0])} if "time" in of else {}
+    return Columns(of, units)
+
+
+def _label_columns(table: pd.DataFrame, columns: Columns, tool: _Tool) -> list[str]:
+    if "label" in columns.of:
+        return list(columns.of["label"])
+    used = {name for names in columns.of.values() for name in names}
+    free = [name for name in table.columns if name not in used and not _NO_LABEL.search(name)]
+    if tool.is_sign:
+        return [name for name in free if bare_name(name).endswith("prediction")]
+    fitting = {name for name in free if (_binary(table[name]) is None) == tool.has_names}
+    if tool.is_last:
+        last = list(itertools.takewhile(fitting.__contains__, reversed(free)))
+        return last[::-1]
+    return [name for name in free if name in fitting]
+
+
+def _states(
+    table: pd.DataFrame, names: list[str], tool: _Tool, path: Path
+) -> dict[str, NDArray[np.int8]]:
+    """(rows,) of 1, 0 or `_UNKNOWN` by label."""
+    found: dict[str, NDArray[np.int8]] = {}
+    for name in names:
+        column, values = table[name], _binary(table[name])
+        if values is not None and tool.is_sign:
+            label = clean_label(path.stem.removeprefix("scores_"))
+            found[label] = np.choose(values + 1, [0, _UNKNOWN, 1]).astype(np.int8)
+        elif values is not None:
+            found[clean_label(name)] = values
+        elif column.dtype.kind in "if":
+            wrong = column[~column.isin((0, 1, -1)) & column.notna()].iloc[0]
+            raise DatasetError(
+                f"{path}, {name}: found {wrong}, expected 0, 1 or the name of a label"
+            )
+        else:
+            texts = column.fillna("").astype(str).map(clean_label).to_numpy()
+            for label in sorted({*texts} - {""}):
+                values = np.where(texts == label, 1, np.where(texts == "", _UNKNOWN, 0))
+                found[label] = np.maximum(found.get(label, values), values).astype(np.int8)
+    found.pop(tool.background, None)
+    return found
+
+
+def _binary(column: pd.Series[Any]) -> NDArray[np.int8] | None:
+    """(rows,) of 1, 0 or `_UNKNOWN`; None for a column of anything else, or of nothing."""
+    texts = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.lower()
+    values = texts.map(_STATES)
+    if values.isna().any() or column.isna().all():
+        return None
+    return np.asarray(values, dtype=np.int8)
+
+
+def _times(
+    rows: pd.DataFrame,
+    columns: Columns,
+    clock: VideoClock,
+    fps: float | None,
+    path: Path,
+    first: int | None,
+) -> _Times:
+    """Starts and ends of rows in seconds, (rows,) each; frames are counted from `first`."""
+    count, length = len(rows), clock.duration_seconds
+    if "time" not in columns.of:
+        if clock.times is not None and len(clock.times.starts_seconds) == count:
+            starts = clock.times.starts_seconds
+            return starts, np.append(starts[1:], clock.times.duration_seconds)
+        if fps is None or (length is not None and abs(count / fps - length) > max(1, length / 50)):
+            frames = f"{len(clock.times.starts_seconds)} frames" if clock.times else "no frames"
+            raise DatasetError(
+                f"{path}: found {count} rows, but {clock.path.name} has {frames}"
+                f"{f' and {length:g} s' if length else ''}; expected a row a frame of the video "
+                "that was annotated; give that one, or the rows a second as --option fps=..."
+            )
+        return np.arange(count) / fps, np.arange(1, count + 1) / fps
+    written = rows[columns.of["time"][0]]
+    try:
+        numbers = np.array([parse_clock(str(cell)) for cell in written])
+    except ValueError as error:
+        raise DatasetError(f"{path}, {written.name}: {error}, expected times; {_ADVICE}") from error
+    if (np.diff(numbers) <= 0).any():
+        row = int(np.argmax(np.diff(numbers) <= 0)) + 1
+        raise DatasetError(
+            f"{path}, {written.name}: found {numbers[row]:g} after {numbers[row - 1]:g}, expected "
+            "times that rise; name the column of subjects, if there are several: --option "
+            "columns=time:NAME,subject:NAME"
+        )
+    if columns.units["time"] == "frames":
+        shown = [int(number) - (first or 0) for number in numbers]
+        try:
+            ends = np.array([clock.seconds_of(frame + 1) for frame in shown])
+            return np.array([clock.seconds_of(frame) for frame in shown]), ends
+        except DatasetError as error:
+            raise DatasetError(f"{path}, {written.name}: {error}; {_ADVICE}") from error
+    starts = numbers / (1000 if columns.units["time"] == "milliseconds" else 1)
+    steps = np.diff(starts)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    if length is not None and starts[-1] > length + 1:
+        raise DatasetError(
+            f"{path}: found a row at {starts[-1]:g} s, but {clock.path.name} has {length:g} s; "
+            "expected the video that was annotated"
+        )
+    return starts, starts + np.append(np.minimum(steps, 1.5 * step), step)
+
+
+def _intervals(times: _Times, chosen: NDArray[np.bool_]) -> list[Interval]:
+    """The time of the rows that are chosen, without gaps between rows that touch."""
+    return union(zip(times[0][chosen].tolist(), times[1][chosen].tolist(), strict=True))
+
+
+FRAME_TABLE = Format(
+    "frame_table",
+    "tables with a row a frame and a column of 0 and 1 for each label",
+    read=partial(_read, tool=_Tool()),
+    suffixes=(".csv", ".tsv", ".txt", *SPREADSHEET_SUFFIXES),
+    options={
+        "columns": "labels, and the column of times, such as label:groom|walk,time:Frame,"
+        "unit:frames,counted_from:1; otherwise all columns of 0 and 1",
+        "fps": "rows a second, where they are not the frames of the video",
+        "sheet": "of a spreadsheet; the first one otherwise",
+        "video": OPTIONS["video"],
+    },
+)
+DEEPETHOGRAM, SIMBA, JAABA, SOLOMON = (
+    replace(FRAME_TABLE, name=name, title=title, read=partial(_read, tool=tool))
+    for name, title, tool in (
+        ("deepethogram", "labels of frames of DeepEthogram", _Tool(background="background")),
+        ("simba", "labels of frames of SimBA", _Tool(is_last=True)),
+        ("jaaba", "scores of JAABA as .csv", _Tool(is_sign=True, counted_from=1)),
+        ("solomon", "coding sheets of Solomon Coder as .csv", _Tool(has_names=True)),
+    )
+)
