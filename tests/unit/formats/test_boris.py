@@ -339,7 +339,7 @@ def test_malformed_projects_say_where(
     [
         (b"", "line 1, column 1: not JSON"),
         (b'{"a":\n 1,}', "line 2, column 4: not JSON"),
-        (b"\xff\xfe", "byte 0 is not UTF-8 text"),
+        (b"\xff", "byte 0 is not UTF-8 text"),
         (b"[" * 200_000, "not JSON that can be used"),
         (b"1" * 5_000, "not JSON that can be used"),
     ],

@@ -236,8 +236,8 @@ def test_everything_that_a_table_holds_comes_back(tmp_path: Path, name: str) -> 
 def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(OLD + "X,a.mp4,,,,s,,,POINT,1,1,,,\n")
     assert len(read_as("boris", tmp_path / "events.csv").videos) == 1
-    with pytest.raises(DatasetError, match=r"found suffix '.xlsx', expected a project of BORIS"):
-        read_as("boris", tmp_path / "events.xlsx")
+    with pytest.raises(DatasetError, match=r"found suffix '.html', expected a project of BORIS"):
+        read_as("boris", tmp_path / "events.html")
 
 
 @settings(max_examples=100)

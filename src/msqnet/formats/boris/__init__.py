@@ -32,7 +32,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
         return read_project(path, reading)
     raise DatasetError(
         f"{path}: found suffix {path.suffix!r}, expected a project of BORIS (.boris) or events "
-        "that it exported as .tsv or .csv; export them in one of these forms"
+        "that it exported as .tsv, .csv, .xlsx or .ods; export them in one of these forms"
     )
 
 
