@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import datetime
 import gzip
 import io
 import itertools
@@ -26,8 +27,6 @@ from msqnet.errors import DatasetError, needs_extra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
     _Lines = Iterator[tuple[int, Sequence[str]]]
 
@@ -291,7 +290,7 @@ def _grids(
     """Rows of cells with the numbers of their lines, for each delimiter or each sheet."""
     if path.suffix.lower() in SPREADSHEET_SUFFIXES:
         for cells in read_sheets(path, advice, sheet).values():
-            yield "", enumerate(cells.to_numpy().tolist(), start=1)
+            yield "", enumerate(cells, start=1)
         return
     text = read_text(path, advice).replace("\0", "")
     for delimiter in delimiters:
@@ -309,16 +308,14 @@ def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:
         ) from error
 
 
-def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, pd.DataFrame]:
+def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, list[list[str]]]:
     """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
 
     `DatasetError` if there is no such sheet, or the file cannot be read or is too large;
     `MissingExtra` without python-calamine.
     """
-    import pandas as pd
-
     with needs_extra(f"{path.name}: reading a spreadsheet", extra="formats"):
-        from python_calamine import CalamineError
+        from python_calamine import CalamineError, CalamineWorkbook
     # Older workbooks, `.xls`, are not packed.
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
@@ -329,14 +326,21 @@ def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, pd.DataFr
                 f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
             )
     try:
-        found = pd.read_excel(
-            path, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="calamine"
-        )
-    except (CalamineError, OSError, ValueError) as error:
+        book = CalamineWorkbook.from_path(path)
+        found = {name: book.get_sheet_by_name(name).to_python(False) for name in book.sheet_names}
+    except (CalamineError, OSError) as error:
         raise DatasetError(f"{path}: not a readable spreadsheet ({error}); {advice}") from error
     if sheet and sheet not in found:
         raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(found)}; {advice}")
-    return {sheet: found[sheet]} if sheet else found
+    chosen = [sheet] if sheet else found
+    return {name: [[_cell_text(cell) for cell in row] for row in found[name]] for name in chosen}
+
+
+def _cell_text(cell: object) -> str:
+    """Whole numbers without decimals, lengths of time as seconds."""
+    if isinstance(cell, datetime.timedelta):
+        cell = cell.total_seconds()
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _rows(lines: _Lines, table: Table, *, is_strict: bool) -> Iterator[TableRow]:

@@ -18,6 +18,8 @@ was not looked for. Columns that hold anything else are left out.
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import re
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.documents import SPREADSHEET_SUFFIXES, read_sheets
+from msqnet.documents import SPREADSHEET_SUFFIXES, read_sheets, read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
@@ -128,27 +130,25 @@ def _load(path: Path, sheet: str) -> pd.DataFrame:
     """The cells; an empty one is NaN. `DatasetError` if it cannot be read."""
     import pandas as pd
 
-    if path.suffix.lower() in SPREADSHEET_SUFFIXES:
-        sheets = read_sheets(path, _ADVICE)
-        if sheet and sheet not in sheets:
-            raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(sheets)}")
-        header, *rows = sheets[sheet] if sheet else next(iter(sheets.values())) or [[]]
-        table = pd.DataFrame(rows, columns=header).replace("", np.nan).infer_objects()
-    else:
-        try:
-            with path.open(encoding="utf-8-sig") as file:
-                line = file.readline()
-            delimiter = max(",;\t", key=line.count)
-            table = pd.read_csv(
-                path,
-                sep=delimiter,
-                decimal="," if delimiter == ";" else ".",
-                encoding="utf-8-sig",
-                keep_default_na=False,
-                na_values=["", "NA", "NaN", "nan"],
-            )
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path}: not a table: {error}; {_ADVICE}") from error
+    delimiter, source = ",", io.StringIO(newline="")
+    try:
+        if path.suffix.lower() in SPREADSHEET_SUFFIXES:
+            rows = next(iter(read_sheets(path, _ADVICE, sheet).values()))
+            csv.writer(source).writerows(rows)
+            source.seek(0)
+        else:
+            source = io.StringIO(read_text(path, _ADVICE), newline="")
+            delimiter = max(",;\t", key=source.readline().count)
+            source.seek(0)
+        table = pd.read_csv(
+            source,
+            sep=delimiter,
+            decimal="," if delimiter == ";" else ".",
+            keep_default_na=False,
+            na_values=["", "NA", "NaN", "nan"],
+        )
+    except ValueError as error:
+        raise DatasetError(f"{path}: not a table: {error}; {_ADVICE}") from error
     table.columns = [str(name).strip() for name in table.columns]
     return table
 

@@ -180,3 +180,19 @@ def test_a_missing_video_needs_the_rate_of_the_rows(read: Callable[..., Annotati
         ("groom", 0.5, 2.0),
         ("walk", 1.0, 2.0),
     ]
+
+
+def test_a_spreadsheet_is_read_like_text(
+    read: Callable[..., Annotations], write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    pytest.importorskip("python_calamine", reason="needs the extra 'formats'")
+    write_video("clip.mp4", 6)
+    book = openpyxl.Workbook()
+    for row in (("Frame", "groom"), *((n, int(n > 3)) for n in range(1, 7))):
+        book.active.append(row)
+    book.save(tmp_path / "clip.xlsx")
+
+    found = read_as("frame_table", tmp_path / "clip.xlsx")
+
+    assert spans(found) == [("groom", 0.3, 0.6)]

@@ -135,8 +135,7 @@ def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tupl
     The header is row 1; rows without any cell are left out. No workbook, or one without that sheet
     or column, is a `DatasetError`; it is a `MissingExtra` if python-calamine is not installed.
     """
-    cells = read_sheets(path, GET_AGAIN, sheet)[sheet].to_numpy().tolist()
-    header, *rows = cells or [[]]
+    header, *rows = read_sheets(path, GET_AGAIN, sheet)[sheet] or [[]]
     missing = [name for name in columns if name not in header]
     if missing:
         found = ", ".join(header)
