@@ -39,7 +39,8 @@ from msqnet.clips import Clip, ClipBatch, Frames
 from msqnet.data.dataset import read_window
 from msqnet.data.table import read_table
 from msqnet.explain.explainer import Explainer
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.pretrained import MSQNet
 from msqnet.models import model_folder
 from msqnet.video.transforms import clip_with_crop, evaluation_clip
@@ -47,8 +48,9 @@ from msqnet.video.transforms import clip_with_crop, evaluation_clip
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
+    from msqnet.clips import Pixels
     from msqnet.config import ClipConfig
     from msqnet.data.records import ClipTable, Record
     from msqnet.predictions import FloatArray
@@ -117,13 +119,13 @@ def areas(
         config: the model's own clip settings.
         shares: F shares of each frame's area, rising.
     """
-    order = torch.from_numpy(ranks(heat))[:, None]  # (T, 1, h, w)
-    order = F.interpolate(order, frames.pixels.shape[-2:], mode="nearest")
+    cells = torch.from_numpy(ranks(heat))[:, None]  # (T, 1, h, w)
+    order = F.interpolate(cells, frames.pixels.shape[-2:], mode="nearest").numpy()
     blurred = blurred_beyond_shapes(frames.pixels)
     box = evaluation_clip(frames, config).motion_box
 
-    def log_odds(is_kept: Tensor) -> float:
-        mixed = Frames(torch.where(is_kept, frames.pixels, blurred), frames.pts_seconds)
+    def log_odds(is_kept: NDArray[np.bool_]) -> float:
+        mixed = Frames(np.where(is_kept, frames.pixels, blurred), frames.pts_seconds)
         value = min(max(score(clip_with_crop(mixed, config, box)), _LEAST_SCORE), 1 - _LEAST_SCORE)
         return float(np.log(value / (1 - value)))
 
@@ -136,11 +138,13 @@ def areas(
     )
 
 
-def blurred_beyond_shapes(pixels: Tensor) -> Tensor:
+def blurred_beyond_shapes(pixels: Pixels) -> Pixels:
     """Frames of which only the distribution of light is left: (T, 3, H, W) uint8 -> the same."""
-    coarse = F.interpolate(pixels.float(), (_BLUR_CELLS, _BLUR_CELLS), mode="area")
+    coarse = F.interpolate(
+        torch.from_numpy(pixels).float(), (_BLUR_CELLS, _BLUR_CELLS), mode="area"
+    )
     smooth = F.interpolate(coarse, pixels.shape[-2:], mode="bilinear", align_corners=False)
-    return smooth.round().clamp(0, 255).to(torch.uint8)
+    return smooth.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def chosen_rows(

@@ -27,8 +27,9 @@ from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.export.exporter import export_model, spread
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.computing import has_fast_bf16
 from msqnet.models import model_folder
 

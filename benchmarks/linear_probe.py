@@ -29,7 +29,7 @@ from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows
 from msqnet.evaluation.views import score_rows
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.metrics.average_precision import known_cells, label_average_precisions, mean_over_labels
 from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
 from msqnet.model.registry import encoder_spec

@@ -15,7 +15,7 @@ import numpy as np
 import msqnet.models
 from msqnet.data.table import read_table
 from msqnet.evaluation.views import score_rows
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.pretrained import MSQNet, save_in_half
 from msqnet.models import model_folder
 

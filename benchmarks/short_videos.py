@@ -64,7 +64,7 @@ def _cut(source: Path, folder: Path, count: int) -> Iterator[Path]:
                         start = number * _SECONDS_A_CLIP
                         grid = np.arange(_FRAMES_A_SECOND) / _FRAMES_A_SECOND
                         frames = opened.frames_at([start + float(time) for time in grid])
-                        yield _write(path, frames.pixels.permute(0, 2, 3, 1).numpy())
+                        yield _write(path, frames.pixels.transpose(0, 2, 3, 1))
         except VideoError as error:
             print(f"left out: {error}", file=sys.stderr)
 

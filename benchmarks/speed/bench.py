@@ -17,8 +17,8 @@ from benchmarks.speed.videos import looped
 from msqnet import Predictor, WindowConfig
 from msqnet.clips import ClipBatch
 from msqnet.config import ModelOptions
-from msqnet.inference.backends import TorchBackend
 from msqnet.inference.predictor import load_backend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.inference.windows import SharedFrames, preprocessed_windows
 from msqnet.video.reader import open_video
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.harness import StageClock
     from benchmarks.speed.settings import Settings
-    from msqnet.inference.backends import Backend, ClipOutputs
+    from msqnet.clips import Pixels
+    from msqnet.inference.backends import Arrays, Backend, ClipOutputs
     from msqnet.inference.windows import PreprocessedWindow
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import VideoPredictions
@@ -50,17 +51,13 @@ class CountingBackend:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> dict[str, Tensor]:
+    def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         """See `Backend.frame_features`."""
         self.counts["closeup" if is_motion_crop else "frame"] += len(frames)
-        features: dict[str, Tensor] = self._backend.frame_features(
-            frames, is_motion_crop=is_motion_crop
-        )
+        features: Arrays = self._backend.frame_features(frames, is_motion_crop=is_motion_crop)
         return features
 
-    def clip_outputs(
-        self, frames: dict[str, Tensor], motion_crops: dict[str, Tensor] | None
-    ) -> ClipOutputs:
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         """See `Backend.clip_outputs`."""
         outputs: ClipOutputs = self._backend.clip_outputs(frames, motion_crops)
         self.counts["window"] += len(outputs.scores)
@@ -71,9 +68,9 @@ def flops_of(backend: Backend) -> dict[str, float]:
     """Floating-point operations of one frame, one close-up and one window of a torch backend."""
     clip = backend.clip_config
     shape = (clip.num_frames, 3, clip.size_pixels, clip.size_pixels)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     found: dict[str, float] = {}
-    features: dict[str, dict[str, Tensor]] = {}
+    features: dict[str, Arrays] = {}
     for name, is_motion_crop in (("frame", False), ("closeup", True))[: 1 + clip.closeup]:
 
         def see(name: str = name, is_motion_crop: bool = is_motion_crop) -> None:
@@ -167,12 +164,12 @@ class Bench:
     @cached_property
     def pixels(self) -> Tensor:
         """Their clips, (W, T, 3, S, S) uint8."""
-        return torch.stack([_pixels(window) for window in self.windows])
+        return torch.from_numpy(np.stack([_pixels(window) for window in self.windows]))
 
     @cached_property
     def lite(self) -> Backend:
         """The shipped model."""
-        return load_backend(ModelOptions(device="cpu"))
+        return load_backend(ModelOptions(device="cpu", runtime="torch"))
 
     def check_agreement(self) -> dict[str, float]:
         """Largest difference of scores between baseline and ours on the same pixels.
@@ -210,14 +207,14 @@ class Bench:
         return Predictor(backend, chosen)(video)
 
 
-def _pixels(window: PreprocessedWindow) -> Tensor:
-    return torch.stack([frame.pixels for frame in window.frames])
+def _pixels(window: PreprocessedWindow) -> Pixels:
+    return np.stack([frame.pixels for frame in window.frames])
 
 
 def clips_of(windows: Sequence[PreprocessedWindow]) -> ClipBatch:
     """Windows as clips that share nothing."""
     motion_crops = [window.motion_crops for window in windows if window.motion_crops is not None]
     return ClipBatch(
-        torch.stack([_pixels(window) for window in windows]),
-        torch.stack(motion_crops) if motion_crops else None,
+        torch.from_numpy(np.stack([_pixels(window) for window in windows])),
+        torch.from_numpy(np.stack(motion_crops)) if motion_crops else None,
     )

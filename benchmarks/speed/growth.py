@@ -133,7 +133,7 @@ def _labels(size: int, *, query_attention: bool) -> Callable[[], object]:
 
 def _predict(video: Path, num_frames: int, **window: Any) -> Callable[[], object]:
     from msqnet import Predictor, WindowConfig
-    from msqnet.inference.backends import TorchBackend
+    from msqnet.inference.torch_backends import TorchBackend
 
     backend = TorchBackend(_lite(num_frames), "cpu")
     predictor = Predictor(backend, WindowConfig(**window))

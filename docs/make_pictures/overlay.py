@@ -39,7 +39,7 @@ def save_frame(video: Path, path: Path) -> None:
     """One frame, small enough for a page."""
     with open_video(video) as source:
         pixels = source.frames_at([SHOWN_SECONDS]).pixels[0]  # (3, H, W)
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    image = Image.fromarray(pixels.transpose(1, 2, 0))
     size = (WIDTH_PIXELS, round(image.height * WIDTH_PIXELS / image.width))
     image = image.resize(size, Image.Resampling.LANCZOS)
     palette = image.quantize(MAX_COLOURS, method=Image.Quantize.FASTOCTREE)

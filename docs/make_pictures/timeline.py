@@ -51,7 +51,7 @@ def strip(width_pixels: int, duration_seconds: float) -> Image.Image:
     height = round(width * pixels.shape[2] / pixels.shape[3])
     whole = Image.new("RGB", (width_pixels, height), "white")
     for number, frame in enumerate(pixels):
-        image = Image.fromarray(frame.permute(1, 2, 0).numpy())
+        image = Image.fromarray(frame.transpose(1, 2, 0))
         place = round(number * (width + GAP_PIXELS))
         whole.paste(image.resize((round(width), height), Image.Resampling.LANCZOS), (place, 0))
     return whole

@@ -1,6 +1,7 @@
 """Frames, boxes and clips between video and model.
 
-Pixels are uint8 RGB, channels first; each encoder normalizes them itself.
+Pixels are uint8 RGB, channels first; each encoder normalizes them itself. They are numpy arrays up
+to the batches of a model in PyTorch: exported models run without it.
 """
 
 from __future__ import annotations
@@ -8,21 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from msqnet.errors import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
 
-def _check_pixels(pixels: Tensor, name: str, num_dims: int, axes: str) -> None:
+Pixels = NDArray[np.uint8]
+
+
+def _check_pixels(pixels: Pixels | Tensor, name: str, num_dims: int, axes: str) -> None:
     is_right = (
-        pixels.dtype == torch.uint8
+        str(pixels.dtype).endswith("uint8")
         and pixels.ndim == num_dims
         and pixels.shape[-3] == 3
-        and pixels.numel() > 0
+        and 0 not in pixels.shape
     )
     if not is_right:
         raise ShapeError(
@@ -37,8 +42,8 @@ class Frames:
     ``pts_seconds``, (T,) float64, are presentation times counted from the video's first frame.
     """
 
-    pixels: Tensor
-    pts_seconds: Tensor
+    pixels: Pixels
+    pts_seconds: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         _check_pixels(self.pixels, "Frames.pixels", 4, "(T, 3, H, W)")
@@ -80,10 +85,10 @@ class Clip:
         pts_seconds: (T,) float64, times of the frames in the video.
     """
 
-    pixels: Tensor
-    motion_crop: Tensor | None
+    pixels: Pixels
+    motion_crop: Pixels | None
     motion_box: Box
-    pts_seconds: Tensor
+    pts_seconds: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         _check_pixels(self.pixels, "Clip.pixels", 4, "(T, 3, H, W)")
@@ -95,7 +100,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips of one shape, stacked: (B, T, 3, H, W) uint8, motion crops (B, T, 3, h, w) or None."""
+    """Clips of one shape, stacked: (B, T, 3, H, W) uint8, motion crops (B, T, 3, h, w) or None.
+
+    In PyTorch, for models that are no exports.
+    """
 
     pixels: Tensor
     motion_crops: Tensor | None
@@ -106,12 +114,14 @@ class ClipBatch:
     @classmethod
     def stack(cls, clips: Sequence[Clip]) -> ClipBatch:
         """Stack clips that all have, or all lack, a motion crop."""
+        import torch
+
         motion_crops = [clip.motion_crop for clip in clips if clip.motion_crop is not None]
         if motion_crops and len(motion_crops) != len(clips):
             raise ShapeError(
                 f"{len(motion_crops)} of {len(clips)} clips have a motion crop; all or none"
             )
         return cls(
-            torch.stack([clip.pixels for clip in clips]),
-            torch.stack(motion_crops) if motion_crops else None,
+            torch.from_numpy(np.stack([clip.pixels for clip in clips])),
+            torch.from_numpy(np.stack(motion_crops)) if motion_crops else None,
         )

@@ -337,7 +337,7 @@ def _test_video(path: Path) -> CheckResult:
         container.mux(stream.encode(None))
     with open_video(path) as video:
         pixels = video.frames_by_index(range(_TEST_NUM_FRAMES)).pixels  # (T, 3, H, W)
-        differing = (pixels.permute(0, 2, 3, 1).numpy() != drawn).any(axis=(1, 2, 3)).nonzero()[0]
+        differing = (pixels.transpose(0, 2, 3, 1) != drawn).any(axis=(1, 2, 3)).nonzero()[0]
         if video.num_frames != _TEST_NUM_FRAMES or len(differing):
             value = f"{video.num_frames} of {_TEST_NUM_FRAMES} frames read, {differing} differ"
             advice = "videos are not read correctly: pip install --force-reinstall av"

@@ -8,6 +8,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,6 +50,27 @@ def num_usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def num_threads() -> int:
+    """Threads that compute on the CPU: ``OMP_NUM_THREADS``, else one for each usable core.
+
+    A core that shows as two for its hyper-threads counts once, as in PyTorch.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return min(num_usable_cores(), psutil.cpu_count(logical=False) or num_usable_cores())
+
+
+def limit_threads(number: int) -> None:
+    """Let this process compute by so many threads from now on; graphs that are loaded keep theirs.
+
+    PyTorch follows whether it is imported already or later.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)
 
 
 class _SignalStack(ctypes.Structure):

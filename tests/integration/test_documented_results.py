@@ -25,7 +25,7 @@ from tests.unit.inference.brightness import BrightnessBackend, write_video
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.inference.backends import Arrays
 
 REFERENCE = ROOT / "docs" / "reference" / "result-files.md"
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<type>[^|]+?) \|", re.MULTILINE)
@@ -53,9 +53,7 @@ class TrainedBackend(BrightnessBackend):
     train_negative_windows: list[int] = field(default_factory=lambda: [20, 20])
     training_reference: TrainingReference = field(default_factory=a_reference)
 
-    def clip_outputs(
-        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-    ) -> ClipOutputs:
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         scores = self.score_frames(frames, motion_crops)
         return ClipOutputs(scores, scores)
 

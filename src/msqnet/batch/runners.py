@@ -26,7 +26,7 @@ from msqnet.inference.results import (
     write_index,
 )
 from msqnet.predictions import VideoPredictions, csv_writer
-from msqnet.process import keep_freed_memory
+from msqnet.process import keep_freed_memory, limit_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -47,14 +47,12 @@ _PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.ba
 def load_predictor(options: InferenceOptions, num_threads: int | None = None) -> Predictor:
     """Load the model in this process, see `Predictor.from_pretrained`.
 
-    ``num_threads`` is that of this process on a CPU; None leaves the choice to PyTorch.
+    ``num_threads`` is that of this process on a CPU; None leaves the choice to the runtime.
     """
-    import torch
-
     from msqnet.inference.predictor import Predictor
 
     if num_threads is not None:
-        torch.set_num_threads(num_threads)
+        limit_threads(num_threads)
     return Predictor.from_pretrained(options=options)
 
 

@@ -111,5 +111,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clip(index, self.epoch)
-        item = {"pixels": clip.pixels, "labels": self.targets[index]}
-        return item if clip.motion_crop is None else item | {"motion_crops": clip.motion_crop}
+        item = {"pixels": torch.from_numpy(clip.pixels), "labels": self.targets[index]}
+        crop = clip.motion_crop
+        return item if crop is None else item | {"motion_crops": torch.from_numpy(crop)}

@@ -84,7 +84,7 @@ def view_clips(frames: Frames, config: ClipConfig, crops: int) -> list[Clip]:
     if height > width:
         places = [(top, right // 2) for top in (0, down // 2, down)]
     squares = [pixels[..., top : top + side, left : left + side] for top, left in places]
-    return [Clip(square.contiguous(), None, WHOLE_FRAME, frames.pts_seconds) for square in squares]
+    return [Clip(square, None, WHOLE_FRAME, frames.pts_seconds) for square in squares]
 
 
 def score_rows(

@@ -19,7 +19,7 @@ import torch
 
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.evaluation.views import score_rows
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.metrics.classification import zero_shot_metrics
 from msqnet.model.pretrained import MSQNet

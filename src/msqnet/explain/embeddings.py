@@ -32,7 +32,7 @@ from msqnet.explain.embedding_maps import (
     MappedRows,
     map_embeddings,
 )
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import join_labels
 from msqnet.model.computing import resolve_device
 from msqnet.model.out_of_distribution import EMBEDDING_DEFINITION

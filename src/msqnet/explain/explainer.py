@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from msqnet.clips import WHOLE_FRAME, Box, ClipBatch
 from msqnet.errors import ConfigError, ShapeError
 from msqnet.explain.rollout import check_has_rollout, label_relevance
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.inference.windows import iter_windows, window_lengths
 from msqnet.model.computing import resolve_device
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
@@ -262,8 +263,8 @@ class Explainer:
             sums = placed.sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo().tiny)
             total = total + path.share * placed / sums
         maps = rescaled(np.asarray(torch.as_tensor(total).float().cpu().numpy()))
-        times = frames.pts_seconds.numpy()
-        return AttributionMaps(tuple(labels), maps, times, scores.float().cpu().numpy())
+        found = scores.float().cpu().numpy()
+        return AttributionMaps(tuple(labels), maps, frames.pts_seconds, found)
 
 
 def grid_of(width: int, height: int) -> tuple[int, int]:

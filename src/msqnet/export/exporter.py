@@ -26,7 +26,7 @@ from msqnet.export.graphs import (
     write_clip_graph,
     write_frame_graph,
 )
-from msqnet.inference.backends import TorchBackend, clip_scores, weights_digest
+from msqnet.inference.backends import clip_scores, weights_digest
 from msqnet.inference.exported import RUNTIMES, ExportedBackend
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
@@ -39,6 +39,7 @@ from msqnet.inference.manifest import (
     read_manifest,
 )
 from msqnet.inference.results import find_videos
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.video.reader import open_video
 

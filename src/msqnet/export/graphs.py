@@ -251,4 +251,4 @@ class _FrameReader:
             return None
         places = [0, clip.pixels.shape[0] // 2]
         views = [clip.pixels] if clip.motion_crop is None else [clip.pixels, clip.motion_crop]
-        return {FRAMES_INPUT: np.concatenate([view[places].numpy() for view in views])}
+        return {FRAMES_INPUT: np.concatenate([view[places] for view in views])}

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from msqnet.config import ClipConfig, RuntimeName
 from msqnet.errors import CheckpointError, MissingExtra, ShapeError, check
@@ -25,17 +24,17 @@ from msqnet.inference.manifest import (
 )
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import REFERENCE_FILE, TrainingReference
-from msqnet.process import signal_stack_kept
+from msqnet.process import num_threads, signal_stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
+    from msqnet.clips import Pixels
+    from msqnet.inference.backends import Arrays
     from msqnet.inference.manifest import ExportFormat, Manifest
-    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.prompts import LabelText
 
 RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
@@ -65,7 +64,7 @@ def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeNam
 
 
 def load_graph(path: Path, runtime: RuntimeName) -> Graph:
-    """Read a graph, to be run by as many threads as torch has.
+    """Read a graph, to be run by `num_threads` threads.
 
     `CheckpointError` if the runtime cannot read it, `MissingExtra` if it is not installed.
     """
@@ -85,7 +84,7 @@ def _onnxruntime_graph(path: Path) -> Graph:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -100,7 +99,7 @@ def _openvino_graph(path: Path) -> Graph:
     core = openvino.Core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": num_threads(),
         # Some processors would take bfloat16 by themselves, and give other scores.
         "INFERENCE_PRECISION_HINT": "f32",
     }
@@ -134,7 +133,7 @@ class ExportedBackend(ScoreColumns):
         frame_graph: Graph,
         clip_graph: Graph,
         runtime: RuntimeName,
-        embeddings: Tensor | None,
+        embeddings: NDArray[np.float32] | None,
         training_reference: TrainingReference | None = None,
     ) -> None:
         super().__init__(
@@ -216,6 +215,8 @@ class ExportedBackend(ScoreColumns):
         `CheckpointError` if the text encoder is not there, or is another than in training;
         `ConfigError` for a text that cannot be read, or descriptions that are missing.
         """
+        import torch
+
         from msqnet.model.vocabulary import embeddings_as_trained
 
         manifest = self._manifest
@@ -223,43 +224,42 @@ class ExportedBackend(ScoreColumns):
         if own_embeddings is None or manifest.text_encoder is None:
             self.keep_labels(labels)
             return
-        own = manifest.labels[0], own_embeddings[0]
+        own = manifest.labels[0], torch.from_numpy(own_embeddings[0])
         self._embeddings = embeddings_as_trained(
             manifest.text_encoder, manifest.prompts, own, labels, texts
-        )
+        ).numpy()
         known = dict(zip(manifest.labels, manifest.thresholds, strict=True))
         usual = sorted(known.values())[len(known) // 2]
         thresholds = [known.get(name, usual) for name in labels]
         ScoreColumns.__init__(self, labels, thresholds, None, None)
 
-    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         """See `Backend.frame_features`; motion crops pass through the same weights."""
         size = self.clip_config.size_pixels
-        if frames.dtype != torch.uint8 or tuple(frames.shape[1:]) != (3, size, size):
+        if frames.dtype != np.uint8 or tuple(frames.shape[1:]) != (3, size, size):
             raise ShapeError(
-                f"frames: found {frames.dtype} {tuple(frames.shape)}, expected torch.uint8 "
+                f"frames: found {frames.dtype} {tuple(frames.shape)}, expected uint8 "
                 f"(N, 3, {size}, {size})"
             )
-        chunks = frames.cpu().split(_FRAMES_AT_A_TIME)
-        found = [self._frame_graph({FRAMES_INPUT: chunk.numpy()}) for chunk in chunks]
+        starts = range(0, len(frames), _FRAMES_AT_A_TIME)
+        chunks = (frames[start : start + _FRAMES_AT_A_TIME] for start in starts)
+        found = [self._frame_graph({FRAMES_INPUT: chunk}) for chunk in chunks]
         return {
-            name: torch.from_numpy(np.concatenate([chunk[name] for chunk in found]))
+            name: np.concatenate([chunk[name] for chunk in found])
             for name in self._manifest.frame_features
         }
 
-    def clip_outputs(
-        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-    ) -> ClipOutputs:
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         """See `Backend.clip_outputs`; graphs of earlier exports give no embeddings."""
         if (motion_crops is not None) != self.clip_config.closeup:
             found = "no motion crops" if motion_crops is None else "motion crops"
             raise ShapeError(f"clips: found {found}, unlike the model's clip settings")
         inputs: dict[str, NDArray[Any]] = {}
         for prefix, features in (("", frames), (MOTION_CROP_PREFIX, motion_crops or {})):
-            inputs |= {prefix + name: value.numpy() for name, value in features.items()}
+            inputs |= {prefix + name: value for name, value in features.items()}
         num_clips = len(next(iter(inputs.values())))
         size = _CLIPS_AT_A_TIME.get(self._runtime, num_clips)
-        texts = {} if self._embeddings is None else {EMBEDDINGS_KEY: self._embeddings.numpy()}
+        texts = {} if self._embeddings is None else {EMBEDDINGS_KEY: self._embeddings}
         parts = [
             self._clip_graph(
                 texts | {name: value[first : first + size] for name, value in inputs.items()}

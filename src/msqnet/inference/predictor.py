@@ -16,7 +16,7 @@ import numpy as np
 from msqnet import __version__
 from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, ShapeError, check
-from msqnet.inference.backends import PREFIX, ClipZeroShotBackend, TorchBackend
+from msqnet.inference.backends import PREFIX
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import is_exported
 from msqnet.inference.merge import merge_windows, segments_from_timeline
@@ -262,6 +262,8 @@ def load_backend(options: ModelOptions) -> Backend:
             f"runtime {runtime!r} runs exported models; export this one first: msqnet export "
             f"{'' if model is None else f'--model {model} '}--out FOLDER, then give --model FOLDER"
         )
+    from msqnet.inference.torch_backends import ClipZeroShotBackend, TorchBackend
+
     if (model or "").startswith(PREFIX):
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")

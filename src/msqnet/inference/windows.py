@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-import torch
 
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
-from msqnet.video.transforms import motion_box, motion_crop, whole_view
+from msqnet.inference.backends import features_of_clips
+from msqnet.video.transforms import box_of_motion, grey_levels, motion_crop, whole_view
 from msqnet.video.window_grid import WindowGrid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
+    from msqnet.clips import Pixels
     from msqnet.config import ClipConfig, WindowConfig
-    from msqnet.inference.backends import Backend, ClipOutputs
-    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.inference.backends import Arrays, Backend, ClipOutputs
     from msqnet.video.reader import Video
 
 ItemT = TypeVar("ItemT")
@@ -42,7 +42,7 @@ class DecodedFrame:
     """
 
     pts_seconds: float
-    pixels: Tensor
+    pixels: Pixels
 
 
 class Window(NamedTuple):
@@ -76,11 +76,10 @@ def window_lengths(
 def iter_windows(
     video: Video, clip_config: ClipConfig, window_seconds: float, stride_seconds: float
 ) -> Iterator[tuple[float, float, Frames]]:
-    """As `iter_shared_windows`: start and end in seconds, and the T frames as one tensor."""
+    """As `iter_shared_windows`: start and end in seconds, and the T frames as one array."""
     for window in iter_shared_windows(video, clip_config, window_seconds, stride_seconds):
-        pixels = torch.stack([frame.pixels for frame in window.frames])
-        times = [frame.pts_seconds for frame in window.frames]
-        frames = Frames(pixels, torch.tensor(times, dtype=torch.float64))
+        pixels = np.stack([frame.pixels for frame in window.frames])
+        frames = Frames(pixels, np.array([frame.pts_seconds for frame in window.frames]))
         yield window.start_seconds, window.end_seconds, frames
 
 
@@ -128,7 +127,7 @@ def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[
             del held[time]
         while window_times[-1] not in held:
             time, (pts_seconds, pixels) = next(stream)
-            # Times that fall on the same frame of a slow video give the same tensor.
+            # Times that fall on the same frame of a slow video give the same array.
             if last is None or last.pixels is not pixels:
                 last = DecodedFrame(pts_seconds, pixels)
             held[time] = last
@@ -145,7 +144,7 @@ class PreprocessedWindow(NamedTuple):
     start_seconds: float
     end_seconds: float
     frames: tuple[DecodedFrame, ...]
-    motion_crops: Tensor | None
+    motion_crops: Pixels | None
     motion_box: Box
 
 
@@ -154,18 +153,23 @@ def preprocessed_windows(
 ) -> Iterator[PreprocessedWindow]:
     """As `iter_shared_windows`, each as `evaluation_clip` of video.transforms gives it."""
     done: dict[DecodedFrame, DecodedFrame] = {}
+    levels: dict[DecodedFrame, NDArray[np.float32]] = {}
     for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
-        before, done = done, {}
-        for frame in window.frames:
-            if frame not in done:
-                done[frame] = before.get(frame) or DecodedFrame(
-                    frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
-                )
+        views_before, levels_before, done, levels = done, levels, {}, {}
+        for frame in dict.fromkeys(window.frames):
+            done[frame] = views_before.get(frame) or DecodedFrame(
+                frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
+            )
+            if config.closeup:
+                known = levels_before.get(frame)
+                levels[frame] = grey_levels(frame.pixels[None]) if known is None else known
         motion_crops, box = None, WHOLE_FRAME
         if config.closeup:
-            pixels = torch.stack([frame.pixels for frame in window.frames])
-            box = motion_box(pixels, config.motion)
-            motion_crops = motion_crop(pixels, config, box)
+            pixels = [frame.pixels for frame in window.frames]
+            of_frames = np.concatenate([levels[frame] for frame in window.frames])
+            _, height, width = pixels[0].shape
+            box = box_of_motion(of_frames, height, width, config.motion)
+            motion_crops = np.concatenate([motion_crop(one[None], config, box) for one in pixels])
         frames = tuple(done[frame] for frame in window.frames)
         start_seconds, end_seconds, _ = window
         yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box)
@@ -194,7 +198,7 @@ class SharedFrames:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._place: dict[DecodedFrame, int] = {}
-        self._held: FrameFeatures = {}
+        self._held: Arrays = {}
 
     def outputs(self, windows: Sequence[PreprocessedWindow]) -> ClipOutputs:
         """Calibrated scores of B windows, and embeddings where the backend gives them.
@@ -205,28 +209,33 @@ class SharedFrames:
             frame for window in windows for frame in window.frames if frame not in self._place
         )
         if new:
-            features = self._backend.frame_features(torch.stack([frame.pixels for frame in new]))
+            features = self._backend.frame_features(np.stack([frame.pixels for frame in new]))
             for frame in new:
                 self._place[frame] = len(self._place)
             self._held = {
-                name: torch.cat([self._held[name], values]) if self._held else values
+                name: _joined(self._held[name], values) if self._held else values
                 for name, values in features.items()
             }
-        places = torch.tensor(
-            [[self._place[frame] for frame in window.frames] for window in windows]
-        )  # (B, T)
-        frames = {name: values[places.to(values.device)] for name, values in self._held.items()}
-        motion_crops: FrameFeatures | None = None
+        places = np.array([[self._place[frame] for frame in window.frames] for window in windows])
+        frames = {name: values[places] for name, values in self._held.items()}  # (B, T, ...)
+        motion_crops: Arrays | None = None
         crops = [window.motion_crops for window in windows if window.motion_crops is not None]
         if crops:
-            features = self._backend.frame_features(torch.cat(crops), is_motion_crop=True)
-            leading = (len(crops), len(crops[0]))
-            motion_crops = {name: values.unflatten(0, leading) for name, values in features.items()}
+            motion_crops = features_of_clips(self._backend, np.stack(crops), is_motion_crop=True)
         found = self._backend.clip_outputs(frames, motion_crops)
         # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
-        places = torch.tensor([self._place[frame] for frame in kept])
-        self._held = {name: values[places.to(values.device)] for name, values in self._held.items()}
+        places = np.array([self._place[frame] for frame in kept], dtype=np.int64)
+        self._held = {name: values[places] for name, values in self._held.items()}
         self._place = {frame: place for place, frame in enumerate(kept)}
         return found
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """Two arrays, or two tensors, one after the other."""
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, second])
+    import torch
+
+    return torch.cat([first, second])

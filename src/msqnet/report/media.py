@@ -18,8 +18,7 @@ from msqnet.video.reader import open_video
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torch import Tensor
-
+    from msqnet.clips import Pixels
     from msqnet.report.results_reader import PredictedVideo
 
     Progress = Callable[[int, int], None]
@@ -111,7 +110,7 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[f
                     break
                 raise
             buffer = io.BytesIO()
-            image = Image.fromarray(_pixels(frame))
+            image = Image.fromarray(frame.transpose(1, 2, 0))
             image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
             found.append((seconds, base64.b64encode(buffer.getvalue()).decode("ascii")))
     return found
@@ -158,9 +157,9 @@ class PreviewWriter:
             last_seconds, first = next(frames)
             height, width = first.shape[1:]
             with VideoWriter(path, width=width, height=height, quality_crf=_CRF) as writer:
-                writer.write(_pixels(first), last_seconds)
+                writer.write(first.transpose(1, 2, 0), last_seconds)
                 for number, (last_seconds, frame) in enumerate(frames):
-                    writer.write(_pixels(frame), last_seconds)
+                    writer.write(frame.transpose(1, 2, 0), last_seconds)
                     if number % _NUM_FRAMES_BETWEEN_CHECKS == 0:
                         num_bytes = sum(item.stat().st_size for item in folder.iterdir())
                         if num_bytes > num_bytes_left:
@@ -177,7 +176,7 @@ class PreviewWriter:
         return path, ""
 
 
-def _preview_frames(source: Video) -> Iterator[tuple[float, Tensor]]:
+def _preview_frames(source: Video) -> Iterator[tuple[float, Pixels]]:
     """Frames at their own times, not nearer than a preview needs, as far as the file decodes."""
     times = np.arange(0, source.duration_seconds, _PREVIEW_FRAME_SECONDS).tolist()
     last = -1.0
@@ -190,7 +189,3 @@ def _preview_frames(source: Video) -> Iterator[tuple[float, Tensor]]:
         # The readable part of a damaged file is shown; its notes say where it ends.
         if last < 0:
             raise
-
-
-def _pixels(frame: Tensor) -> np.ndarray:
-    return frame.permute(1, 2, 0).contiguous().numpy()  # (3, H, W) -> (H, W, 3)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
-    from torch import Tensor
 
+    from msqnet.clips import Pixels
     from msqnet.predictions import SecondsArray, VideoPredictions
 
     Rgb = tuple[int, int, int]
@@ -349,7 +349,7 @@ class Overlay:
         self._canvas[:] = PANEL_COLOUR
 
     def frames(
-        self, frames: Iterable[tuple[float, Tensor]]
+        self, frames: Iterable[tuple[float, Pixels]]
     ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """Times and (3, h, w) uint8 RGB to times and (H, W, 3), which the next one overwrites."""
         left = (self.width - self._picture_width) // 2

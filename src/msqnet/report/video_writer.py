@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
-    from torch import Tensor
 
+    from msqnet.clips import Pixels
     from msqnet.report.sound import Sound
     from msqnet.video.reader import Video
 
@@ -61,7 +61,7 @@ def square_size(video: Video) -> tuple[int, int]:
 
 
 def resized(
-    frames: Iterable[tuple[float, Tensor]], width: int, height: int
+    frames: Iterable[tuple[float, Pixels]], width: int, height: int
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Frames (3, h, w) uint8 RGB with their times, as a `Video` gives them, at one size.
 
@@ -69,7 +69,7 @@ def resized(
     """
     reformatter = VideoReformatter()
     for time, pixels in frames:
-        image = pixels.numpy().transpose(1, 2, 0)  # (3, h, w) -> (h, w, 3)
+        image = pixels.transpose(1, 2, 0)  # (3, h, w) -> (h, w, 3)
         if image.shape[:2] == (height, width):
             yield time, image
             continue

@@ -253,7 +253,7 @@ def _write_picture(request: WorkerRequest) -> None:
 
     with open_video(request.video, short_side_pixels=_PICTURE_SHORT_SIDE_PIXELS) as video:
         times = [share * video.duration_seconds for share in _PICTURE_SHARES]
-        frames = video.frames_at(times).pixels.permute(0, 2, 3, 1).numpy()  # -> (T, H, W, 3)
+        frames = video.frames_at(times).pixels.transpose(0, 2, 3, 1)  # -> (T, H, W, 3)
     best = max(frames, key=lambda frame: float(np.abs(np.diff(frame.astype(float), axis=1)).mean()))
     Image.fromarray(best).save(request.output, format="JPEG", quality=85)
 

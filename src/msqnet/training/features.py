@@ -156,9 +156,9 @@ class _Views(Dataset[dict[str, Any]]):
         row, view, drawn_by = self.todo[index]
         rows = self.augmented if view else self.plain
         clip = rows.clip(row, view, drawn_by=drawn_by)
-        item = {"pixels": clip.pixels, "index": index}
+        item = {"pixels": torch.from_numpy(clip.pixels), "index": index}
         if clip.motion_crop is not None:
-            item["motion_crops"] = clip.motion_crop
+            item["motion_crops"] = torch.from_numpy(clip.motion_crop)
         return item
 
 

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from msqnet.clips import Frames
+from msqnet.clips import Frames, Pixels
 from msqnet.errors import ShapeError, UnreadableVideo, check
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from msqnet.video.decoding import FrameIndex
 
@@ -142,17 +140,17 @@ class Video(AbstractContextManager["Video"]):
         locators = (partial(self._place_of_number, number) for number in sorted(indices))
         return _in_order(order, self._stream(locators))
 
-    def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
+    def stream_at(self, times_seconds: Iterable[float]) -> Iterator[tuple[float, Pixels]]:
         """One frame for each time, lazily, in one pass and with a few frames in memory.
 
         Yields the frame's own time and its (3, H, W) uint8 RGB pixels. Times that fall on the same
-        frame yield the same tensor. A time that is smaller than the one before it is a
+        frame yield the same array. A time that is smaller than the one before it is a
         `ShapeError`; other errors are those of `frames_at`, all frames before being yielded.
         """
         times = _never_decreasing(times_seconds)
         return self._stream(partial(self._place_of_time, time) for time in times)
 
-    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[float, Pixels]]:
         """All frames in order, as `stream_at` yields them; ends where the file stops decoding."""
         number = 0
 
@@ -168,8 +166,8 @@ class Video(AbstractContextManager["Video"]):
 
     def _stream(
         self, locators: Iterable[Callable[[FrameIndex], int]]
-    ) -> Iterator[tuple[float, Tensor]]:
-        last: tuple[float, Tensor] | None = None
+    ) -> Iterator[tuple[float, Pixels]]:
+        last: tuple[float, Pixels] | None = None
         last_number = -1
         for locate in locators:
             number, frame = self._source.frame(locate)
@@ -208,15 +206,15 @@ def _never_decreasing(times_seconds: Iterable[float]) -> Iterator[float]:
         yield time
 
 
-def _in_order(order: Sequence[int], found: Iterable[tuple[float, Tensor]]) -> Frames:
+def _in_order(order: Sequence[int], found: Iterable[tuple[float, Pixels]]) -> Frames:
     """Put frames that were read by increasing time where they were requested."""
     if not order:
         raise ShapeError("no frame requested; expected at least one time or index")
-    pts_seconds = torch.empty(len(order), dtype=torch.float64)
-    pixels: Tensor | None = None
+    pts_seconds = np.empty(len(order))
+    pixels: Pixels | None = None
     for place, (time, frame) in zip(order, found, strict=True):
         if pixels is None:
-            pixels = frame.new_empty((len(order), *frame.shape))  # (T, 3, H, W)
+            pixels = np.empty((len(order), *frame.shape), np.uint8)  # (T, 3, H, W)
         pixels[place] = frame
         pts_seconds[place] = time
     if pixels is None:
@@ -261,7 +259,7 @@ def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple
 
 
 class _PixelConverter:
-    """Turns every frame of a video into upright RGB tensors of one size, that of the first frame.
+    """Turns every frame of a video into upright RGB arrays of one size, that of the first frame.
 
     Scaling averages over areas (no aliasing), in the same step as the conversion to RGB, so that a
     large frame never exists as RGB. Range and matrix are those that the frame states; a frame that
@@ -276,7 +274,7 @@ class _PixelConverter:
         self._size = scaled_size(self.source_width, self.source_height, short_side_pixels)
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: VideoFrame) -> Tensor:
+    def __call__(self, frame: VideoFrame) -> Pixels:
         """(3, H, W) uint8 RGB."""
         orientation = self._orientation(frame)
         # Swapping is its own inverse: the size before orienting.
@@ -287,7 +285,7 @@ class _PixelConverter:
         stored = rgb.to_ndarray()  # (H, W, 3)
         upright = stored.transpose(1, 0, 2) if orientation.is_transposed else stored
         pixels = upright[:: orientation.step_y, :: orientation.step_x].transpose(2, 0, 1)
-        return torch.from_numpy(np.ascontiguousarray(pixels))  # (3, H, W)
+        return np.ascontiguousarray(pixels)  # (3, H, W)
 
     def _orientation(self, frame: VideoFrame) -> _Orientation:
         """Read once for each angle: it is the same all over a file, but not over a folder."""

@@ -13,14 +13,15 @@ from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from PIL import Image
 
 from msqnet.clips import WHOLE_FRAME, Box, Clip, Frames
 from msqnet.config import MotionBoxConfig
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from msqnet.clips import Pixels
     from msqnet.config import AugmentationConfig, ClipConfig
 
 _ANALYSIS_LONG_SIDE_PIXELS = 160
@@ -30,7 +31,7 @@ _LARGEST_CHANGES = (0.4, 0.4, 0.2)
 _LARGEST_HUE_CHANGE = 0.1
 
 
-def cut(pixels: Tensor, box: Box) -> Tensor:
+def cut(pixels: Pixels, box: Box) -> Pixels:
     """The part of frames (T, 3, H, W) uint8 inside a box, at least one pixel: (T, 3, h, w), a view.
 
     Edges are rounded to whole pixels.
@@ -42,13 +43,15 @@ def cut(pixels: Tensor, box: Box) -> Tensor:
     return pixels[..., top:bottom, left:right]
 
 
-def resize(pixels: Tensor, height: int, width: int) -> Tensor:
+def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     """Bilinear with anti-aliasing: (T, 3, H, W) uint8 -> (T, 3, height, width) uint8."""
     if pixels.shape[-2:] == (height, width):
         return pixels
-    return F.interpolate(
-        pixels.contiguous(), (height, width), mode="bilinear", antialias=True, align_corners=False
-    )
+    resized = np.empty((*pixels.shape[:-2], height, width), np.uint8)
+    for place in np.ndindex(pixels.shape[:-2]):
+        plane = Image.fromarray(pixels[place])
+        resized[place] = plane.resize((width, height), Image.Resampling.BILINEAR)
+    return resized
 
 
 def evaluation_clip(frames: Frames, config: ClipConfig) -> Clip:
@@ -69,52 +72,64 @@ def clip_with_crop(frames: Frames, config: ClipConfig, box: Box) -> Clip:
     return Clip(pixels, motion_crop(frames.pixels, config, box), box, frames.pts_seconds)
 
 
-def whole_view(pixels: Tensor, config: ClipConfig) -> Tensor:
+def whole_view(pixels: Pixels, config: ClipConfig) -> Pixels:
     """Whole frames at the model's size, each on its own: (T, 3, H, W) uint8 -> (T, 3, S, S).
 
     `crop` scales the short side to `short_side_pixels` and cuts the central square (the paper).
     """
     side = config.size_pixels
     if config.resize == "stretch":
-        return resize(pixels, side, side).contiguous()
+        return resize(pixels, side, side)
     height, width = pixels.shape[-2:]
     scale = config.short_side_pixels / min(height, width)
     pixels = resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
     top, left = (pixels.shape[-2] - side) // 2, (pixels.shape[-1] - side) // 2
-    return pixels[..., top : top + side, left : left + side].contiguous()
+    return np.ascontiguousarray(pixels[..., top : top + side, left : left + side])
 
 
-def motion_crop(pixels: Tensor, config: ClipConfig, box: Box) -> Tensor:
+def motion_crop(pixels: Pixels, config: ClipConfig, box: Box) -> Pixels:
     """The inside of a box at the model's size: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
-    return resize(cut(pixels, box), config.size_pixels, config.size_pixels).contiguous()
+    size = config.size_pixels
+    return np.ascontiguousarray(resize(cut(pixels, box), size, size))
 
 
-def motion_energy(pixels: Tensor, noise_levels: float) -> Tensor:
-    """Absolute frame differences from ``noise_levels`` on, summed over time.
+def grey_levels(pixels: Pixels) -> NDArray[np.float32]:
+    """Mean levels, 0 to 255, at the analysis resolution: (T, 3, H, W) uint8 -> (T, h, w)."""
+    grey = pixels.sum(axis=1, dtype=np.int32)  # exact, and a tenth of the time of floats
+    scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[1:]))
+    num_summed = 3
+    for axis in (1, 2):
+        side = grey.shape[axis]
+        small = max(1, round(side * scale))
+        # Sums over areas, as differences of running sums; neighbouring areas may share a row.
+        starts = np.arange(small) * side // small
+        ends = -(-np.arange(1, small + 1) * side // small)
+        running = np.insert(grey.cumsum(axis=axis), 0, 0, axis=axis)
+        grey = running.take(ends, axis) - running.take(starts, axis)
+        num_summed = num_summed * (ends - starts).reshape(-1, *[1] * (2 - axis))
+    return np.asarray(grey / num_summed, np.float32)
 
-    (T, 3, H, W) uint8 -> (h, w) float32 at the analysis resolution; zeros for a single frame. The
-    median difference of each pair of frames is taken off first, so that a change of exposure is not
-    motion.
+
+def motion_energy(levels: NDArray[np.float32], noise_levels: float) -> NDArray[np.float32]:
+    """Absolute differences of successive frames from ``noise_levels`` on, summed over time.
+
+    (T, h, w) of `grey_levels` -> (h, w); zeros for a single frame. The median difference of each
+    pair of frames is taken off first, so that a change of exposure is not motion.
     """
-    grey = pixels.float().mean(dim=1, keepdim=True)  # (T, 1, H, W)
-    scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[-2:]))
-    size = [max(1, round(side * scale)) for side in grey.shape[-2:]]
-    grey = F.interpolate(grey, size, mode="area")[:, 0]  # (T, h, w)
-    if len(grey) < 2:
-        return grey.new_zeros(size)
-    step = grey[1:] - grey[:-1]
-    step = (step - step.flatten(1).median(dim=1).values[:, None, None]).abs()
-    return torch.where(step < noise_levels, 0.0, step).sum(dim=0)
+    size = levels[0].size
+    step = np.diff(levels.reshape(len(levels), size), axis=0)
+    middle = (size - 1) // 2
+    step = np.abs(step - np.partition(step, middle, axis=1)[:, [middle]])
+    step[step < noise_levels] = 0
+    return np.asarray(step.sum(axis=0).reshape(levels.shape[1:]), np.float32)
 
 
-def _central_interval(energy: Tensor, share: float) -> tuple[float, float]:
+def _central_interval(energy: NDArray[np.float32], share: float) -> tuple[float, float]:
     """Ends, as fractions of the axis, between which the central ``share`` of ``energy`` lies."""
-    cumulative = torch.cumsum(energy.double(), 0) / energy.double().sum()
+    cumulative = np.cumsum(energy, dtype=np.float64) / energy.sum(dtype=np.float64)
     tail = (1 - share) / 2
-    first = int(torch.searchsorted(cumulative, torch.tensor(tail, dtype=torch.float64)))
-    last = int(torch.searchsorted(cumulative, torch.tensor(1 - tail, dtype=torch.float64)))
-    last = min(last, len(energy) - 1)
-    return first / len(energy), (last + 1) / len(energy)
+    first, last = np.searchsorted(cumulative, (tail, 1 - tail)).tolist()
+    return first / len(energy), (min(last, len(energy) - 1) + 1) / len(energy)
 
 
 def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
@@ -123,20 +138,26 @@ def _placed(centre: float, side: float, length: float) -> tuple[float, float]:
     return max(start / length, 0.0), min((start + side) / length, 1.0)
 
 
-def motion_box(pixels: Tensor, config: MotionBoxConfig | None = None) -> Box:
+def motion_box(pixels: Pixels, config: MotionBoxConfig | None = None) -> Box:
     """The box, square in pixels, of most of the motion in a clip (T, 3, H, W) uint8, in order.
 
     The whole frame where nothing or everything moves, or where the square would not be smaller than
     the frame's short side.
     """
-    config = config or MotionBoxConfig()
-    energy = motion_energy(pixels, config.noise_levels)
-    moving_share = float((energy > 0).float().mean())
+    height, width = pixels.shape[-2:]
+    return box_of_motion(grey_levels(pixels), height, width, config or MotionBoxConfig())
+
+
+def box_of_motion(
+    levels: NDArray[np.float32], height: int, width: int, config: MotionBoxConfig
+) -> Box:
+    """`motion_box` of frames of this size by their `grey_levels` (T, h, w)."""
+    energy = motion_energy(levels, config.noise_levels)
+    moving_share = float((energy > 0).mean())
     if not config.min_moving_share <= moving_share <= config.max_moving_share:
         return WHOLE_FRAME
-    height, width = pixels.shape[-2:]
-    left, right = _central_interval(energy.sum(dim=0), config.energy_share)
-    top, bottom = _central_interval(energy.sum(dim=1), config.energy_share)
+    left, right = _central_interval(energy.sum(axis=0), config.energy_share)
+    top, bottom = _central_interval(energy.sum(axis=1), config.energy_share)
     tight = max((right - left) * width, (bottom - top) * height)
     short_side = min(height, width)
     side = max(tight * config.margin, config.min_side_share * short_side)
@@ -170,7 +191,7 @@ def training_clip(
     images = []
     for view in views:
         pixels = _recoloured(resize(cut(frames.pixels, view), side, side), colours)
-        images.append((pixels.flip(-1) if flip else pixels).contiguous())
+        images.append(np.ascontiguousarray(pixels[..., ::-1] if flip else pixels))
     crop = images[1] if config.closeup else None
     return Clip(images[0], crop, box, frames.pts_seconds)
 
@@ -227,8 +248,9 @@ def _drawn_colours(config: AugmentationConfig, rng: np.random.Generator) -> _Col
     return _Colours(brightness, contrast, saturation, hue)
 
 
-def _recoloured(pixels: Tensor, colours: _Colours) -> Tensor:
+def _recoloured(pixels: Pixels, colours: _Colours) -> Pixels:
     """Brightness, contrast, saturation, hue, in this order, on (T, 3, H, W) uint8."""
+    import torch
     from kornia.color import hsv_to_rgb, rgb_to_hsv
     from kornia.enhance import (
         adjust_contrast_with_mean_subtraction,
@@ -237,7 +259,7 @@ def _recoloured(pixels: Tensor, colours: _Colours) -> Tensor:
 
     if colours == _Colours(1.0, 1.0, 1.0, 0.0):
         return pixels
-    levels = (pixels.float() / _MAX_LEVEL * colours.brightness).clamp_(0, 1)
+    levels = (torch.from_numpy(pixels).float() / _MAX_LEVEL * colours.brightness).clamp_(0, 1)
     if colours.contrast != 1.0:
         levels = adjust_contrast_with_mean_subtraction(levels, colours.contrast).clamp_(0, 1)
     if colours.saturation != 1.0:
@@ -246,4 +268,4 @@ def _recoloured(pixels: Tensor, colours: _Colours) -> Tensor:
         hsv = rgb_to_hsv(levels)
         hsv[:, 0] = (hsv[:, 0] + 2 * pi * colours.hue) % (2 * pi)
         levels = hsv_to_rgb(hsv).clamp_(0, 1)
-    return (levels * _MAX_LEVEL).round_().to(torch.uint8)
+    return (levels * _MAX_LEVEL).round_().to(torch.uint8).numpy()

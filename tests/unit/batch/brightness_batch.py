@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.batch.run import Runner
+    from msqnet.inference.backends import Arrays
     from msqnet.inference.predictor import Predictor
-    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 DEADLY_LEVEL = 77
@@ -40,9 +40,9 @@ class DeadlyBackend(BrightnessBackend):
 
     seconds: float = 0.0
 
-    def score_frames(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FloatArray:
+    def score_frames(self, frames: Arrays, motion_crops: Arrays | None) -> FloatArray:
         time.sleep(self.seconds)
-        level = round(float(frames["pixels"].double().mean()))
+        level = round(float(frames["pixels"].mean()))
         if level == DEADLY_LEVEL:
             os.abort()
         if level == STUCK_LEVEL:

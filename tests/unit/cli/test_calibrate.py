@@ -11,7 +11,7 @@ from msqnet.cli.main import main
 from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.recalibration import Calibration
 from msqnet.evaluation.views import row_outputs, score_rows
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.metrics.evidence import LabelEvidence
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.out_of_distribution import REFERENCE_FILE

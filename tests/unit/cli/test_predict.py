@@ -27,7 +27,7 @@ from tests.unit.inference.brightness import (
 )
 
 if TYPE_CHECKING:
-    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.inference.backends import Arrays
     from msqnet.predictions import FloatArray
 
 EVENT = [BLACK] * 20 + [WHITE] * 20 + [BLACK] * 20
@@ -193,9 +193,7 @@ def test_second_run_skips_what_is_done_and_goes_on(tmp_path: Path, terminal: Ter
 
 def test_interruption_keeps_what_is_done_and_its_index(tmp_path: Path, terminal: Terminal) -> None:
     class Interrupted(BrightnessBackend):
-        def score_frames(
-            self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-        ) -> FloatArray:
+        def score_frames(self, frames: Arrays, motion_crops: Arrays | None) -> FloatArray:
             if len(self.batch_sizes) == 1:
                 raise KeyboardInterrupt
             return super().score_frames(frames, motion_crops)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from msqnet.clips import ClipBatch
 from msqnet.config import EmbeddingMapConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError, DatasetError
@@ -48,10 +49,9 @@ def test_embeddings_are_what_the_models_output_holds(table: ClipTable) -> None:
     assert found.before.shape == (NUM_ROWS, WIDTH)
     assert found.before.dtype == np.float32
     for row in range(NUM_ROWS):
-        clip = dataset.clip(row, 0)
-        assert clip.motion_crop is not None
+        clip = ClipBatch.stack([dataset.clip(row, 0)])
         with torch.inference_mode():
-            output = model(pixels=clip.pixels[None], motion_crops=clip.motion_crop[None])
+            output = model(pixels=clip.pixels, motion_crops=clip.motion_crops)
         # Batches of another size add up in another order: float32 rounding.
         np.testing.assert_allclose(
             found.before[row], output.memory[0].mean(dim=0).numpy(), atol=1e-5
@@ -106,7 +106,7 @@ def test_models_that_take_the_same_clips_share_them(
 
 
 def test_model_folder_is_named_as_in_other_results(tmp_path: Path) -> None:
-    from msqnet.inference.backends import TorchBackend
+    from msqnet.inference.torch_backends import TorchBackend
 
     folder = tmp_path / "tiny"
     tiny_model("lite").save_pretrained(folder)

@@ -20,7 +20,8 @@ from msqnet.explain.explainer import (
     seen_box,
 )
 from msqnet.explain.rollout import frames_from_steps, label_relevance
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.video_encoders.encoder import FrameSpan, VideoEncoder
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
@@ -38,7 +39,7 @@ def noisy_frames(height: int = 40, width: int = 64) -> Frames:
     generator = torch.Generator().manual_seed(0)
     shape = (NUM_FRAMES, 3, height, width)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    return Frames(pixels, torch.arange(NUM_FRAMES, dtype=torch.float64))
+    return Frames(pixels.numpy(), np.arange(NUM_FRAMES, dtype=np.float64))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_scores_are_those_of_prediction(video: Path) -> None:
         frames = source.frames_at(segment_times(1.0, 3.0, NUM_FRAMES).tolist())
     expected = clip_scores(backend, ClipBatch.stack([evaluation_clip(frames, config)]))[0, [1, 0]]
     np.testing.assert_allclose(found.scores, expected, atol=1e-5)
-    np.testing.assert_array_equal(found.pts_seconds, frames.pts_seconds.numpy())
+    np.testing.assert_array_equal(found.pts_seconds, frames.pts_seconds)
 
 
 def test_windows_are_those_whose_middle_lies_in_the_stretch(video: Path) -> None:
@@ -193,11 +194,9 @@ def test_the_seen_part_is_what_the_transform_cuts(width: int, height: int) -> No
         num_frames=1, size_pixels=32, short_side_pixels=48, decode_short_side_pixels=48
     )
     # Each pixel says where it is.
-    x = torch.arange(width).expand(height, width) * 255 // (width - 1)
-    y = torch.arange(height)[:, None].expand(height, width) * 255 // (height - 1)
-    pixels = torch.stack([x, y, x]).to(torch.uint8)[None]
-    frames = Frames(pixels, torch.zeros(1, dtype=torch.float64))
-    seen = evaluation_clip(frames, config).pixels[0].float() / 255  # (3, 32, 32)
+    y, x = np.indices((height, width)) * 255 // np.array([height - 1, width - 1])[:, None, None]
+    frames = Frames(np.stack([x, y, x]).astype(np.uint8)[None], np.zeros(1))
+    seen = evaluation_clip(frames, config).pixels[0] / 255  # (3, 32, 32)
     box = seen_box(width, height, config)
     found = [seen[0, 0, 0], seen[1, 0, 0], seen[0, 0, -1], seen[1, -1, 0]]
     expected = [box.left, box.top, box.right, box.bottom]

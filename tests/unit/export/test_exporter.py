@@ -14,10 +14,11 @@ from msqnet.data.dataset import iter_clips
 from msqnet.demo import FOLDER
 from msqnet.errors import ConfigError, ExportError
 from msqnet.export.exporter import check_graphs, export_model, windows_of_videos
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
 from msqnet.inference.predictor import Predictor
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import TrainingReference
 from tests.fixtures.models import (

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
+    from msqnet.clips import Pixels
+    from msqnet.inference.backends import Arrays
     from msqnet.model.out_of_distribution import TrainingReference
-    from msqnet.model.video_encoders.encoder import FrameFeatures
     from msqnet.predictions import FloatArray
 
 WHITE, BLACK = 255, 0
@@ -87,18 +86,16 @@ class BrightnessBackend:
     unproven: dict[str, str] = field(default_factory=dict)
     training_reference: TrainingReference | None = None
 
-    def frame_features(self, frames: Tensor, *, is_motion_crop: bool = False) -> FrameFeatures:
+    def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         self.num_frames_seen += len(frames)
         return {"pixels": frames}
 
-    def clip_outputs(
-        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-    ) -> ClipOutputs:
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         return ClipOutputs(self.score_frames(frames, motion_crops), None)
 
-    def score_frames(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FloatArray:
+    def score_frames(self, frames: Arrays, motion_crops: Arrays | None) -> FloatArray:
         self.batch_sizes.append(len(frames["pixels"]))
-        bright = frames["pixels"].double().mean(dim=(1, 2, 3, 4)) / WHITE  # (B,)
+        bright = frames["pixels"].mean(axis=(1, 2, 3, 4)) / WHITE  # (B,)
         return np.stack([bright, 1 - bright], axis=1).astype(np.float32)
 
 

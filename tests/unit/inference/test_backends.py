@@ -10,8 +10,9 @@ import torch
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
 from msqnet.inference.predictor import Predictor
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.computing import Precision, has_fast_bf16
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.pretrained import MSQNet

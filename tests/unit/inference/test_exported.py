@@ -56,8 +56,8 @@ def test_scores_are_those_of_the_graphs(folder: Path, runtime: Any) -> None:
 def test_features_stay_as_they_are_when_more_frames_are_seen(folder: Path, runtime: Any) -> None:
     pytest.importorskip(runtime)
     backend = ExportedBackend.from_pretrained(folder, runtime=runtime)
-    first = backend.frame_features(grey_clips(255).pixels[0, :1])["brightness"]
-    backend.frame_features(grey_clips(0).pixels[0, :1])
+    first = backend.frame_features(grey_clips(255).pixels[0, :1].numpy())["brightness"]
+    backend.frame_features(grey_clips(0).pixels[0, :1].numpy())
     assert first.item() == 1
 
 
@@ -125,8 +125,8 @@ def test_accelerator_is_refused(folder: Path) -> None:
 def test_frames_and_looks_of_another_form_are_refused(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     backend = ExportedBackend.from_pretrained(folder)
-    with pytest.raises(ShapeError, match=r"expected torch.uint8 \(N, 3, 16, 16\)"):
-        backend.frame_features(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ShapeError, match=r"expected uint8 \(N, 3, 16, 16\)"):
+        backend.frame_features(np.zeros((1, 3, 8, 8), np.uint8))
     clips = grey_clips(1)
     with pytest.raises(ShapeError, match="found motion crops"):
         clip_scores(backend, ClipBatch(clips.pixels, clips.pixels))

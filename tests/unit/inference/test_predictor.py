@@ -24,7 +24,7 @@ from tests.unit.inference.brightness import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.inference.backends import Arrays
     from msqnet.predictions import FloatArray
 
 NO_CLOSING = SegmentConfig(max_gap_seconds=0)
@@ -161,9 +161,7 @@ def test_stride_longer_than_the_window_is_refused() -> None:
 
 def test_backend_with_scores_of_another_shape_is_named(event: Path) -> None:
     class OneColumn(BrightnessBackend):
-        def score_frames(
-            self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-        ) -> FloatArray:
+        def score_frames(self, frames: Arrays, motion_crops: Arrays | None) -> FloatArray:
             return super().score_frames(frames, motion_crops)[:, :1]
 
     with pytest.raises(ShapeError, match=r"\(8, 1\), expected \(8, 2\)"):

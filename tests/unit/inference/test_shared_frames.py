@@ -14,8 +14,9 @@ from transformers import CLIPVisionConfig, TimesformerConfig, ViTConfig
 
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig, WindowConfig
-from msqnet.inference.backends import TorchBackend, clip_scores
+from msqnet.inference.backends import clip_scores
 from msqnet.inference.predictor import Predictor
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.inference.windows import iter_shared_windows, iter_windows
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.pretrained import MSQNet

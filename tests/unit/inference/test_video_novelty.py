@@ -12,11 +12,11 @@ import torch
 from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.clips import ClipBatch
 from msqnet.config import InferenceOptions, WindowConfig
-from msqnet.inference.backends import ClipOutputs, TorchBackend, clip_scores
+from msqnet.inference.backends import ClipOutputs, clip_scores, features_of_clips
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import VideoJob
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
-from msqnet.model.video_encoders.encoder import of_clips
 from msqnet.predictions import UNKNOWN_TEXT, Novelty, VideoPredictions
 from tests.fixtures.models import random_inputs, tiny_model
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
@@ -24,7 +24,7 @@ from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, wri
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from msqnet.model.video_encoders.encoder import FrameFeatures
+    from msqnet.inference.backends import Arrays
 
 
 def reference() -> TrainingReference:
@@ -38,9 +38,7 @@ def reference() -> TrainingReference:
 class BrightIsNewBackend(BrightnessBackend):
     """The brighter a window, the farther it is from the training set."""
 
-    def clip_outputs(
-        self, frames: FrameFeatures, motion_crops: FrameFeatures | None
-    ) -> ClipOutputs:
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         scores = self.score_frames(frames, motion_crops)
         # At the angle from the one training window that has the brightness as cosine distance.
         cosine = 1 - scores[:, :1]
@@ -152,13 +150,10 @@ def test_torch_measures_the_embedding_that_it_scores_from(encoder: str) -> None:
     known = TrainingReference.fit(embeddings, names, names)
     assert known is not None
     backend = TorchBackend(model, "cpu", training_reference=known)
-    frames = of_clips(backend.frame_features, inputs["pixels"])
-    motion_crops = None
+    frames, motion_crops = features_of_clips(backend, inputs["pixels"].numpy()), None
     if "motion_crops" in inputs:
-        motion_crops = of_clips(
-            lambda pixels: backend.frame_features(pixels, is_motion_crop=True),
-            inputs["motion_crops"],
-        )
+        crops = inputs["motion_crops"].numpy()
+        motion_crops = features_of_clips(backend, crops, is_motion_crop=True)
 
     outputs = backend.clip_outputs(frames, motion_crops)
 

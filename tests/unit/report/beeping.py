@@ -75,7 +75,7 @@ def _tone(
 def seen(path: Path) -> tuple[float, float]:
     """From when until when the first picture of a video is white; seconds from its first frame."""
     with open_video(path) as video:
-        bright = [time for time, pixels in video if pixels.float().mean() > _BRIGHT]
+        bright = [time for time, pixels in video if pixels.mean() > _BRIGHT]
         ends = [*video.pts_seconds.tolist(), video.duration_seconds]
     return bright[0], min(time for time in ends if time > bright[-1])
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from msqnet.clips import ClipBatch
 from msqnet.config import AugmentationConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
@@ -130,8 +131,8 @@ def test_every_view_holds_the_features_of_its_own_augmentation(
 ) -> None:
     def pixels(row: int, view: int) -> Tensor:
         drawn_by = int(finished._window(row)[:16], 16)
-        clip = finished.dataset.clip(row, view, drawn_by=drawn_by)
-        features = model.video_encoder.features(clip.pixels[None], clip.motion_crop[None])
+        clip = ClipBatch.stack([finished.dataset.clip(row, view, drawn_by=drawn_by)])
+        features = model.video_encoder.features(clip.pixels, clip.motion_crops)
         found: Tensor = features["maps"][0]
         return found
 

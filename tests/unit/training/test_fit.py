@@ -16,7 +16,7 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError
 from msqnet.evaluation.views import row_outputs, score_rows
-from msqnet.inference.backends import TorchBackend
+from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.model.out_of_distribution import TrainingReference

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from msqnet.clips import WHOLE_FRAME, Box
+from msqnet.clips import WHOLE_FRAME, Box, Pixels
 from msqnet.config import MotionBoxConfig
-from msqnet.video.transforms import motion_box, motion_energy
+from msqnet.video.transforms import grey_levels, motion_box, motion_energy
 from tests.fixtures.scenes import NUM_FRAMES, SQUARE, textured_scene, with_square
 
 
-def in_pixels(box: Box, frames: Tensor) -> tuple[float, float, float, float]:
+def in_pixels(box: Box, frames: Pixels) -> tuple[float, float, float, float]:
     height, width = frames.shape[-2:]
     return box.left * width, box.top * height, box.right * width, box.bottom * height
 
@@ -62,29 +61,27 @@ def test_larger_margin_gives_a_larger_box() -> None:
     assert wide.right - wide.left == pytest.approx(2 * (tight.right - tight.left))
 
 
-def exposure_change(frames: Tensor) -> Tensor:
-    steps = torch.arange(len(frames))[:, None, None, None] * 10
-    return (frames.int() + steps).to(torch.uint8)
+def exposure_change(frames: Pixels) -> Pixels:
+    steps = np.arange(len(frames))[:, None, None, None] * 10
+    return (frames + steps).astype(np.uint8)
 
 
-def panned(frames: Tensor) -> Tensor:
-    return torch.stack([frame.roll(4 * index, dims=-1) for index, frame in enumerate(frames)])
+def panned(frames: Pixels) -> Pixels:
+    return np.stack([np.roll(frame, 4 * index, axis=-1) for index, frame in enumerate(frames)])
 
 
-def all_noise(frames: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, frames.shape, dtype=torch.uint8, generator=generator)
+def all_noise(frames: Pixels) -> Pixels:
+    return np.random.default_rng(1).integers(0, 256, frames.shape, np.uint8)
 
 
-def sensor_noise(frames: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    noise = torch.randint(-4, 5, frames.shape, generator=generator)
-    return (frames.int() + noise).to(torch.uint8)
+def sensor_noise(frames: Pixels) -> Pixels:
+    noise = np.random.default_rng(1).integers(-4, 5, frames.shape)
+    return (frames + noise).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
     "change",
-    [torch.Tensor.clone, exposure_change, panned, all_noise, sensor_noise, lambda f: f[:1]],
+    [np.copy, exposure_change, panned, all_noise, sensor_noise, lambda f: f[:1]],
     ids=["still", "exposure", "pan", "everything moves", "sensor noise", "one frame"],
 )
 def test_whole_frame_where_nothing_or_everything_moves(change: object) -> None:
@@ -94,9 +91,8 @@ def test_whole_frame_where_nothing_or_everything_moves(change: object) -> None:
 def test_motion_is_found_under_a_change_of_exposure() -> None:
     frames = with_square(textured_scene(), 60, 40)
     # 15 levels a frame, above what counts as noise.
-    frames = (frames.int() // 2 + torch.arange(NUM_FRAMES)[:, None, None, None] * 15).to(
-        torch.uint8
-    )
+    brighter = np.arange(NUM_FRAMES)[:, None, None, None] * 15
+    frames = (frames // 2 + brighter).astype(np.uint8)
     x0, _, x1, _ = in_pixels(motion_box(frames), frames)
     assert x0 <= 62 < 84 <= x1
     assert x1 - x0 < 80
@@ -120,7 +116,7 @@ def test_box_as_large_as_the_frame_is_the_whole_frame() -> None:
 def test_energy_lies_where_and_only_where_something_changes() -> None:
     frames = textured_scene(80, 120)
     frames[1, :, 30:40, 50:60] = 255
-    energy = motion_energy(frames, noise_levels=12.0)
+    energy = motion_energy(grey_levels(frames), noise_levels=12.0)
     assert energy.shape == (80, 120)
     assert (energy[30:40, 50:60] > 0).all()
     energy[30:40, 50:60] = 0

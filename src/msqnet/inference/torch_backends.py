@@ -1,0 +1,216 @@
+"""Backends in PyTorch: an `MSQNet`, and a CLIP or SigLIP without training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from msqnet.config import ClipConfig
+from msqnet.errors import ConfigError
+from msqnet.inference.backends import PREFIX, ClipOutputs, ScoreColumns, weights_digest
+from msqnet.model.computing import Computing
+from msqnet.model.dual_encoders import DualEncoder, load_dual_encoder
+from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
+from msqnet.model.text_encoders import embed_labels
+from msqnet.prompts import TEMPLATE_ENSEMBLE, LabelText, prompts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from msqnet.clips import Pixels
+    from msqnet.config import Precision
+    from msqnet.inference.backends import Arrays
+    from msqnet.labels import LabelSet
+    from msqnet.model.pretrained import MSQNet
+
+
+class TorchBackend(ScoreColumns):
+    """An `MSQNet` in PyTorch.
+
+    Args:
+        model: a finished model; prepared for inference here. In bf16 its weights are rounded: it is
+            not to be used for anything else.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        source: origin of the model, for the provenance of results; JSON values only.
+        training_reference: embeddings of its training set; None where they are not known.
+
+    Raises:
+        ConfigError: the device, or the precision on it, cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: MSQNet,
+        device: str = "auto",
+        source: dict[str, Any] | None = None,
+        training_reference: TrainingReference | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        self._computing = Computing.of(device, precision)
+        self._model = model.prepare_for_inference()  # folds weights, in float32
+        self._computing.prepare(self._model)
+        config = model.config
+        super().__init__(
+            config.label_set,
+            config.thresholds,
+            config.train_positive_windows,
+            config.train_negative_windows,
+            config.evidence,
+        )
+        self.clip_config = config.clip_config
+        self.single_label = config.task == "single_label"
+        self.window_seconds = float(config.window_seconds)
+        self.training_reference = training_reference
+        self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
+        if training_reference is not None:
+            self.provenance["novelty_digest"] = training_reference.digest
+        if precision != "fp32":  # gives other scores; unnamed before there was a choice
+            self.provenance["precision"] = precision
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: Path,
+        device: str = "auto",
+        labels: LabelSet | None = None,
+        texts: Mapping[str, LabelText] | None = None,
+        precision: Precision = "fp32",
+    ) -> TorchBackend:
+        """Load the folder of a finished model.
+
+        Args:
+            labels: to score; by default those that the model was trained on.
+            texts: descriptions and synonyms of labels by their names.
+
+        Raises:
+            CheckpointError: the folder is incomplete or damaged.
+            VocabularyError: labels that the model was not trained on and cannot score.
+        """
+        from msqnet.model.pretrained import MSQNet
+        from msqnet.model.vocabulary import ask_for
+
+        source = {"name": folder.name, "weights_digest": weights_digest(folder)}
+        model = MSQNet.from_pretrained(folder)
+        own = model.config.label_set
+        is_known = labels is not None and all(name in own for name in labels)
+        if labels is not None and (model.config.is_open or not is_known):
+            ask_for(model, tuple(labels), texts)
+        backend = cls(model, device, source, TrainingReference.load(folder), precision)
+        if labels is not None and not model.config.is_open:
+            backend.keep_labels(labels)
+        return backend
+
+    def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
+        """See `Backend.frame_features`; on the model's device."""
+        model: Any = self._model
+        with self._computing.inference():
+            on_device = torch.from_numpy(frames).to(self._computing.device)
+            found: Arrays = model.frame_features(on_device, is_motion_crop=is_motion_crop)
+            return found
+
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
+        """See `Backend.clip_outputs`."""
+        model: Any = self._model
+        with self._computing.inference():
+            output = model.score_frames(frames, motion_crops)
+            scores = model.scores(output.logits)  # (B, K)
+        kept = scores.float().cpu().numpy()[:, self._columns]
+        return ClipOutputs(kept, clip_embeddings(model, output).cpu().numpy())
+
+
+_NUM_FRAMES = 8
+_WINDOW_SECONDS = 2.0
+# SigLIP's own probability that text and image belong together; a share of CLIP's softmax.
+_THRESHOLD = 0.5
+
+
+class ClipZeroShotBackend(ScoreColumns):
+    """Scores any labels without training: frame-text similarity, averaged over the window.
+
+    A SigLIP was trained with a sigmoid for each pair, so its scores stand alone. A CLIP was trained
+    with a softmax over texts: its scores compare the labels asked for, of which there must be two
+    or more, and add up to 1.
+
+    Args:
+        name: of the model, for the provenance of results.
+        texts: descriptions and synonyms by label name.
+        precision: of the images; the texts' embeddings are computed in float32.
+
+    Raises:
+        ConfigError: one label only for a CLIP, or a device or precision that cannot be used.
+    """
+
+    def __init__(
+        self,
+        dual: DualEncoder,
+        labels: LabelSet,
+        *,
+        name: str,
+        texts: Mapping[str, LabelText] | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+    ) -> None:
+        self.single_label = dual.kind == "clip"
+        if self.single_label and len(labels) < 2:
+            raise ConfigError(
+                f"{name}: a CLIP compares labels with each other; ask for two or more, for "
+                "instance by adding what else may be seen, or use a SigLIP"
+            )
+        self._computing = Computing.of(device, precision)
+        self._dual = dual
+        self._images = dual.image_encoder.eval()
+        self._computing.prepare(self._images)
+        self._texts = embed_labels(
+            dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
+        ).to(self._computing.device)
+        size = int(dual.image_encoder.config.image_size)
+        super().__init__(labels, [_THRESHOLD] * len(labels), None, None)
+        self.clip_config = ClipConfig(
+            num_frames=_NUM_FRAMES,
+            size_pixels=size,
+            resize="stretch",
+            short_side_pixels=size,
+            decode_short_side_pixels=size,
+        )
+        self.window_seconds = _WINDOW_SECONDS
+        self.training_reference: TrainingReference | None = None
+        self.provenance: dict[str, Any] = {
+            "name": f"{PREFIX}{name}",
+            "protocol": f"{dual.kind}, training-free: mean frame-text similarity of a window",
+            "prompts": TEMPLATE_ENSEMBLE,
+            "pretrained_licences": [dual.image_encoder.licence],
+        }
+        if precision != "fp32":  # gives other scores; unnamed before there was a choice
+            self.provenance["precision"] = precision
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str,
+        labels: LabelSet,
+        texts: Mapping[str, LabelText] | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+    ) -> ClipZeroShotBackend:
+        """Load a whole CLIP or SigLIP from the hub or from disk; else a `CheckpointError`."""
+        dual = load_dual_encoder(name_or_folder)
+        return cls(
+            dual, labels, name=name_or_folder, texts=texts, device=device, precision=precision
+        )
+
+    def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
+        """Image embeddings (N, D), as "image"; there are no motion crops."""
+        with self._computing.inference():
+            on_device = torch.from_numpy(frames)[None].to(self._computing.device)
+            return {"image": self._images(on_device)[0].float()}
+
+    def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
+        """Scores are the sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
+        with torch.inference_mode():
+            # The mean of the frames' similarities is that of their mean embedding, not normalised.
+            video = frames["image"].mean(dim=1)  # (B, T, D) -> (B, D)
+            logits = self._dual.logits(video, self._texts)  # (B, K)
+            scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
+        return ClipOutputs(scores.float().cpu().numpy(), None)
