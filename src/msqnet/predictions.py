@@ -12,8 +12,8 @@ import csv
 import io
 import json
 import os
-from dataclasses import asdict, astuple, dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import asdict, astuple, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 # Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
 # Fields that JSON holds as they are.
 PLAIN_FIELDS = (
     *("duration_seconds", "width", "height", "window_seconds", "stride_seconds", "single_label"),
+    *("clock", "is_partial"),
 )
 UNKNOWN_TEXT = "unlike the training videos, and the model does not know what it shows"
 # By construction a few in a hundred windows of familiar videos count as unknown.
@@ -74,7 +75,7 @@ class _ByContents:
 
 @dataclass(frozen=True, eq=False)
 class WindowScores(_ByContents):
-    """Scores of one window of a video; its times count from the first frame, the end is exclusive.
+    """Scores of one window of a video; times are on the file's clock, the end is exclusive.
 
     Attributes:
         scores: (K,) float32 in [0, 1].
@@ -173,6 +174,9 @@ class Segment:
     score: float
 
 
+_TimedT = TypeVar("_TimedT", WindowScores, Segment)
+
+
 @dataclass(frozen=True)
 class Novelty:
     """The out-of-distribution score of a video.
@@ -206,10 +210,11 @@ class VideoPredictions:
     Attributes:
         path: the video as it was given.
         labels: names of the K score columns.
+        duration_seconds: end of the file; it may have sound and no pictures at its start or end.
         width: pixels, upright; as is the height.
         stride_seconds: time between the starts of windows.
         windows: in time order.
-        timeline: the windows merged; ends before `duration_seconds` only if a note says why.
+        timeline: the windows merged; from the first picture to the last.
         segments: in order of start.
         thresholds: (K,) score of each label from which it counts as present.
         single_label: whether exactly one label holds at a time (softmax) or any number (sigmoid).
@@ -220,6 +225,10 @@ class VideoPredictions:
             each with the reason. They are in no segment unless asked for.
         actors: kinds of actors, the likeliest first, by their share of the training windows nearest
             to the video's; empty where all of it is unknown, or the model does not know kinds.
+        shown: intervals of which there are pictures, in order; by default that of the timeline.
+        clock: what all times count from: ``file``, its clock as players show it; ``first_frame`` in
+            results of schema versions below 4.
+        is_partial: whether pictures of a damaged file are missing.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -242,11 +251,17 @@ class VideoPredictions:
     novelty: Novelty | None = None
     unproven: dict[str, str] = field(default_factory=dict)
     actors: dict[str, float] = field(default_factory=dict)
+    shown: tuple[tuple[float, float], ...] = ()
+    clock: str = "file"
+    is_partial: bool = False
 
     def __post_init__(self) -> None:
         for name in ("windows", "segments", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "thresholds", tuple(float(value) for value in self.thresholds))
+        edges = self.timeline.edges_seconds
+        shown = self.shown or [(edges[0], edges[-1])]
+        object.__setattr__(self, "shown", tuple((float(a), float(b)) for a, b in shown))
         widths = {len(window.scores) for window in self.windows}
         widths |= {self.timeline.scores.shape[1], len(self.thresholds)}
         if widths != {len(self.labels)}:
@@ -287,6 +302,24 @@ class VideoPredictions:
             for k in np.argsort(-best, kind="stable")[:count]
         ]
 
+    def moved(self, seconds: float, duration_seconds: float) -> VideoPredictions:
+        """The same on the clock of a file whose first frame is shown at ``seconds``."""
+
+        def later(item: _TimedT) -> _TimedT:
+            start, end = item.start_seconds + seconds, item.end_seconds + seconds
+            return replace(item, start_seconds=start, end_seconds=end)
+
+        edges = self.timeline.edges_seconds + seconds
+        return replace(
+            self,
+            duration_seconds=duration_seconds,
+            windows=tuple(map(later, self.windows)),
+            segments=tuple(map(later, self.segments)),
+            timeline=replace(self.timeline, edges_seconds=edges),
+            shown=tuple((start + seconds, end + seconds) for start, end in self.shown),
+            clock="file",
+        )
+
     def to_json(self) -> str:
         """Strict JSON, one line for each field; `from_json` gives back an equal object."""
         document = {
@@ -300,6 +333,7 @@ class VideoPredictions:
             "novelty": self.novelty and asdict(self.novelty),
             "unproven": self.unproven,
             "actors": self.actors,
+            "shown": [list(interval) for interval in self.shown],
             "provenance": self.provenance,
             "timeline": {
                 "edges_seconds": self.timeline.edges_seconds.tolist(),
@@ -398,8 +432,10 @@ def _parsed(text: str) -> dict[str, Any]:
         )
     if version < 2:
         document["novelty"] = None  # models had no such score then
-    if version < SCHEMA_VERSION:
+    if version < 3:
         document["unproven"] = document["actors"] = {}
+    if version < SCHEMA_VERSION:
+        document |= {"clock": "first_frame", "is_partial": bool(document.get("notes"))}
     return dict(document)
 
 

@@ -81,7 +81,7 @@ def test_rows_half_a_millisecond_apart_are_one_for_every_reader_of_them(tmp_path
     )
 
     [video] = ClipRows(records, labels).annotations().videos
-    truths, unknown = video_truth(path.name, list(records), labels, 2.0, scored={"a"})
+    truths, unknown = video_truth(path.name, list(records), labels, [(0.0, 2.0)], scored={"a"})
     rows = ClipTable(tmp_path / "clips.csv", records)
     [again] = rows_of(video, frozenset(labels))
 

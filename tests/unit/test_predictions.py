@@ -99,14 +99,25 @@ def test_file_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
     assert b"caf\xe9.mp4,walking" in segments_path.read_bytes()
 
 
-def test_result_of_the_first_schema_is_read_as_one_that_cannot_say_how_new_a_video_is() -> None:
-    original = predictions()
-    document = json.loads(original.to_json())
-    document["schema_version"] = 1
-    del document["novelty"]
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_result_of_an_earlier_schema_keeps_its_meaning(version: int) -> None:
+    document = json.loads(predictions(notes=("cut",)).to_json())
+    document["schema_version"] = version
+    for name in ("clock", "is_partial", "shown", *(("novelty",) if version == 1 else ())):
+        del document[name]
 
-    assert VideoPredictions.from_json(json.dumps(document)) == original
-    assert original.novelty is None
+    old = VideoPredictions.from_json(json.dumps(document))
+
+    assert old == predictions(notes=("cut",), clock="first_frame", is_partial=True)
+    assert old.novelty is None
+    moved = old.moved(3.0, 13.0)
+    assert (moved.clock, moved.duration_seconds) == ("file", 13.0)
+    for new, own in zip(
+        (*moved.windows, *moved.segments), (*old.windows, *old.segments), strict=True
+    ):
+        assert new.start_seconds == own.start_seconds + 3
+        assert new.end_seconds == own.end_seconds + 3
+    assert moved.shown[0][0] == moved.timeline.edges_seconds[0] == 3
 
 
 def test_novelty_survives_and_warns_where_a_video_is_unlike_the_training_videos() -> None:

@@ -111,7 +111,7 @@ def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
         "path": ("string", [printable(predictions.path)]),
         "digest": ("string", [outcome.digest]),
         "bytes": ("int64", [outcome.num_bytes]),
-        "status": ("string", ["partial" if predictions.notes else "ok"]),
+        "status": ("string", ["partial" if predictions.is_partial else "ok"]),
         "message": ("string", ["; ".join(predictions.warnings)]),
         "duration_seconds": ("float64", [predictions.duration_seconds]),
         "width": ("int64", [predictions.width]),

@@ -231,8 +231,8 @@ class _Work:
                 self._publish(predictions, output, folder, is_new=stored is None)
         outcome = replace(
             self.so_far,
-            status="partial" if predictions.notes else "ok",
-            cause="damaged" if predictions.notes else "",
+            status="partial" if predictions.is_partial else "ok",
+            cause="damaged" if predictions.is_partial else "",
             message="; ".join(predictions.warnings),
             duration_seconds=predictions.duration_seconds,
             output_state=output.state(self.names) if output and settings.with_data_set else "",

@@ -33,15 +33,15 @@ def read_window(
     """
     offsets = None if rng is None else rng.random(config.num_frames).tolist()
     with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:
-        start = record.start_seconds or 0.0
-        end = video.duration_seconds
+        # As in prediction, where no window leaves the pictures.
+        start = max(record.start_seconds or 0.0, video.start_seconds)
+        end = video.end_seconds if record.end_seconds is None else record.end_seconds
+        end = min(end, video.end_seconds)
         if start >= end:
             raise DatasetError(
-                f"row {record.row}: starts at {start:g} s, but {record.path} ends at {end:g} s; "
-                "correct the row or drop it"
+                f"row {record.row}: there is no picture in it: {record.path} has some from "
+                f"{video.start_seconds:g} to {video.end_seconds:g} s; correct the row or drop it"
             )
-        if record.end_seconds is not None:
-            end = min(end, record.end_seconds)  # as in prediction, where no window leaves the video
         times = segment_times(start, end, config.num_frames, offsets)
         return video.frames_at(times.tolist())
 

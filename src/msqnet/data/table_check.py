@@ -111,13 +111,14 @@ def check_table(
 class _FileState(NamedTuple):
     """The state of one video: the kind of problem if no frame can be had, and what is wrong.
 
-    Frames decode up to `duration_seconds`; None where the file was not opened.
+    Frames decode from `start_seconds` to `end_seconds`; None where the file was not opened.
     """
 
     path: Path
     kind: Literal["missing", "unreadable", "empty"] | None = None
     message: str = ""
-    duration_seconds: float | None = None
+    end_seconds: float | None = None
+    start_seconds: float = 0.0
 
 
 def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState:
@@ -133,7 +134,7 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
 
     try:
         with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS) as video:
-            end = video.duration_seconds
+            end = video.end_seconds
             start = min(end, *(record.start_seconds or 0.0 for record in records))
             latest = max(end if r.end_seconds is None else r.end_seconds for r in records)
             last = max(min(latest, end) - _BEFORE_END_SECONDS, 0.0)
@@ -144,9 +145,9 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
             except VideoError as error:
                 message = str(error)
             if video.is_damaged and not message:
-                message = f"{path}: the end of the file is damaged"
-            # The duration is read again: decoding shows where a damaged file ends.
-            return _FileState(path, None, message, video.duration_seconds)
+                message = f"{path}: {video.notes[0]}"
+            # The end is read again: decoding shows where a damaged file ends.
+            return _FileState(path, None, message, video.end_seconds, video.start_seconds)
     except EmptyVideo as error:
         return _FileState(path, "empty", str(error))
     except (VideoError, OSError) as error:
@@ -154,7 +155,7 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
 
 
 def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
-    _, kind, message, duration = state
+    _, kind, message, duration, first = state
     if kind is not None:
         yield _problem(record, kind, message, "error")
     if duration is None:
@@ -165,6 +166,9 @@ def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
         yield _problem(record, "unreadable", message, "error")
     elif start >= duration:
         message = f"the window starts at {start:g} s, the video ends at {duration:.3f} s"
+        yield _problem(record, "outside", message, "error")
+    elif end is not None and end <= first:
+        message = f"the window ends at {end:g} s, the first picture is shown at {first:.3f} s"
         yield _problem(record, "outside", message, "error")
     elif end is not None and end > duration + END_TOLERANCE_SECONDS:
         message = f"the window ends at {end:g} s, the video at {duration:.3f} s"

@@ -14,7 +14,7 @@ from msqnet.evaluation.row_metrics import evaluate_rows, plain
 from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_rows
 from msqnet.evaluation.whole_videos import score_oracle, score_points, score_windows
-from msqnet.intervals import SAME_TIME_SECONDS, subtract, union
+from msqnet.intervals import SAME_TIME_SECONDS, Interval, intersect, subtract
 from msqnet.metrics.average_precision import charades_classify_map, charades_localize_map
 from msqnet.metrics.classification import hit_at_1
 from msqnet.metrics.timed_labels import (
@@ -166,29 +166,30 @@ def video_truth(
     name: str,
     records: Sequence[Record],
     labels: LabelSet,
-    duration_seconds: float,
+    shown: Sequence[Interval],
     *,
     scored: Collection[str],
 ) -> tuple[list[TimedLabel], list[TimedLabel]]:
     """The truth of one video from its rows; rows without times hold for the whole video.
 
-    Intervals in which a label holds, touching and overlapping rows joined; and intervals that no
-    row covers, or only rows that do not know the label. Labels that are not among ``scored`` are
-    unknown throughout.
+    Intervals in which a label holds, touching and overlapping rows joined; and intervals without
+    pictures, that no row covers, or only rows that do not know the label. ``shown`` are those with
+    pictures. Labels that are not among ``scored`` are unknown throughout.
     """
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
+    duration = shown[-1][1]
     for index, label in enumerate(labels):
         positive, known = [], []
         for record in records if label in scored else ():
-            end = duration_seconds if record.end_seconds is None else record.end_seconds
-            interval = (record.start_seconds or 0.0, min(end, duration_seconds))
+            end = duration if record.end_seconds is None else record.end_seconds
+            interval = (record.start_seconds or 0.0, min(end, duration))
             if label in record.labels:
                 positive.append(interval)
             if record.annotated is None or label in record.labels or label in record.annotated:
                 known.append(interval)
-        truths += [TimedLabel(name, index, *interval) for interval in union(positive)]
-        gaps = subtract([(0.0, duration_seconds)], known)
+        truths += [TimedLabel(name, index, *interval) for interval in intersect(positive, shown)]
+        gaps = subtract([(0.0, duration)], intersect(known, shown))
         unknown += [TimedLabel(name, index, *interval) for interval in gaps]
     return truths, unknown
 
@@ -222,8 +223,8 @@ def evaluate_timelines(
     unknown: list[TimedLabel] = []
     for number, (name, rows) in enumerate(by_name.items(), start=1):
         result = predictor(rows.records[0].path)
-        end = result.duration_seconds
-        true, masked = video_truth(name, rows.records, labels, end, scored=trained)
+        end = result.shown[-1][1]
+        true, masked = video_truth(name, rows.records, labels, result.shown, scored=trained)
         num_seconds = math.ceil(end - SAME_TIME_SECONDS)
         timeline = result.timeline
         scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))

@@ -19,7 +19,7 @@ from msqnet.data.records import UNKNOWN, ClipTable
 from msqnet.errors import DatasetError, UnreadableVideo
 from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_clips
-from msqnet.intervals import union
+from msqnet.intervals import intersect, union
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -153,7 +153,7 @@ def _predicted(
     videos = rows_by_video(table)
     for number, (name, rows) in enumerate(videos.items(), start=1):
         result = predictor(rows.records[0].path)
-        if result.notes:
+        if result.is_partial:
             raise UnreadableVideo(
                 f"{name}: {'; '.join(result.notes)}; an evaluation needs whole videos: repair the "
                 "file or drop its rows"
@@ -233,12 +233,12 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
     config = backend.clip_config
     path = rows.records[0].path
     with open_video(path, short_side_pixels=config.decode_short_side_pixels) as source:
-        duration = source.duration_seconds
-        spans = annotated_spans(rows, duration)
+        duration = source.end_seconds
+        spans = intersect(annotated_spans(rows, duration), source.shown_intervals)
         if not spans:
             raise DatasetError(
-                f"{path}: every annotated action starts after the end of the video at "
-                f"{duration:g} s; correct its rows or drop them"
+                f"{path}: no annotated action is in its pictures, which end at {duration:g} s; "
+                "correct its rows or drop them"
             )
         times = oracle_times(spans, config.num_frames)
         frames = source.frames_at(times.tolist())

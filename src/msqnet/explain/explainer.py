@@ -192,13 +192,14 @@ class Explainer:
     def _frames(self, path: str | Path, start_seconds: float, end_seconds: float | None) -> Frames:
         config = self._model.config.clip_config
         with open_video(path, short_side_pixels=config.decode_short_side_pixels) as video:
-            end = min(end_seconds or video.duration_seconds, video.duration_seconds)
-            if not 0 <= start_seconds < end:
+            first, last = video.start_seconds, video.end_seconds
+            start, end = max(start_seconds, first), min(end_seconds or last, last)
+            if not 0 <= start_seconds <= start < end:
                 raise ConfigError(
                     f"{path}: nothing from {start_seconds:g} to {end:g} s; expected an interval of "
-                    f"its {video.duration_seconds:g} s"
+                    f"its pictures, {first:g} to {last:g} s"
                 )
-            times = segment_times(start_seconds, end, config.num_frames)
+            times = segment_times(start, end, config.num_frames)
             return video.frames_at(times.tolist())
 
     def explain_windows(

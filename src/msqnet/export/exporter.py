@@ -241,8 +241,9 @@ def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Rec
     records = []
     for number, item in enumerate(find_videos(videos)):
         with open_video(item.source) as video:
-            last_start = max(0.0, video.duration_seconds - window_seconds)
-        starts = np.unique(np.linspace(0.0, last_start, _WINDOWS_PER_VIDEO))
+            first = video.start_seconds
+            last_start = max(first, video.end_seconds - window_seconds)
+        starts = np.unique(np.linspace(first, last_start, _WINDOWS_PER_VIDEO))
         records += [
             Record(
                 row=number,

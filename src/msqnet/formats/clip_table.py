@@ -39,7 +39,7 @@ from msqnet.data.table import (
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
-from msqnet.formats.frame_times import duration_seconds
+from msqnet.formats.frame_times import duration_seconds, shown_intervals
 from msqnet.formats.options import choose, choose_seconds
 from msqnet.intervals import (
     SAME_TIME_SECONDS,
@@ -49,6 +49,7 @@ from msqnet.intervals import (
     covered_seconds,
     covers,
     cut,
+    intersect,
     subtract,
     union,
 )
@@ -116,8 +117,9 @@ def _video(path: Path, rows: Sequence[Record], checked: frozenset[str] | None) -
     for name in sorted({name for row in rows for name in row.labels}):
         parts = [time for time, row in zip(times, rows, strict=True) if name in row.labels]
         events += [Event(name, start, end) for start, end in union(parts)]
+    shown = shown_intervals(path) or ([] if length is None else [(0.0, length)])
     is_whole = any(row.start_seconds is None and row.end_seconds is None for row in rows) or (
-        length is not None and covers(times, (0.0, length))
+        bool(shown) and not subtract(shown, times)
     )
     observed = None if is_whole else tuple(union(times))
     where = rows[0].split, rows[0].group
@@ -135,6 +137,8 @@ def rows_of(
 ) -> Iterator[Record]:
     """The rows of one video; `DatasetError` for windows of a video of unknown length.
 
+    No row covers time without pictures, whatever the events say.
+
     Args:
         video: its events.
         ethogram: labels that were looked for, where the video does not say it itself.
@@ -146,6 +150,9 @@ def rows_of(
     checked = ethogram if video.checked is None else video.checked
     end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
     spans = [_span(event, end_of_video, point_seconds) for event in video.events]
+    everything = [(0.0, math.inf)]
+    shown = shown_intervals(video.path) or everything
+    seen_intervals = shown if video.observed is None else intersect(shown, video.observed)
 
     def row(
         start: float | None, end: float | None, held: Collection[str], seen: Collection[str]
@@ -162,16 +169,18 @@ def rows_of(
         if record.annotated:
             yield record
     elif level == "pieces":
-        unseen = [] if video.observed is None else subtract([(0.0, math.inf)], video.observed)
+        unseen = subtract(everything, seen_intervals)
         for piece in cut(spans, video.duration_seconds, unknown=unseen, min_seconds=min_seconds):
             yield row(piece.start_seconds, piece.end_seconds, piece.labels, piece.labels)
     else:
         intervals_of = by_label(spans)
         is_events = level == "events"
         for start, end in (
-            _event_intervals(spans, end_of_video) if is_events else _windows(video, window_seconds)
+            _event_intervals(spans, end_of_video, shown)
+            if is_events
+            else _windows(video, window_seconds, shown)
         ):
-            if video.observed is None or covers(video.observed, (start, end)):
+            if covers(seen_intervals, (start, end)):
                 covered = {n: covered_seconds(i, (start, end)) for n, i in intervals_of.items()}
                 # Rows can be shorter than the shortest difference between two times.
                 shortest = min(SAME_TIME_SECONDS, (end - start) / 2)
@@ -192,25 +201,30 @@ def _span(event: Event, end_of_video: float, point_seconds: float) -> Span:
     return Span(event.label, start, end)
 
 
-def _event_intervals(spans: Sequence[Span], end_of_video: float) -> list[Interval]:
+def _event_intervals(
+    spans: Sequence[Span], end_of_video: float, shown: Sequence[Interval]
+) -> list[Interval]:
+    """The distinct intervals of events, as far as there are pictures."""
+    first, last = shown[0][0], min(end_of_video, shown[-1][1])
     closed = [span for span in spans if not span.label.startswith(_OPEN)]
-    times = {(span.start_seconds, min(span.end_seconds, end_of_video)) for span in closed}
+    times = {(max(first, span.start_seconds), min(span.end_seconds, last)) for span in closed}
     return sorted((start, end) for start, end in times if end > start)
 
 
-def _windows(video: AnnotatedVideo, window_seconds: float) -> list[Interval]:
-    duration = video.duration_seconds
+def _windows(
+    video: AnnotatedVideo, window_seconds: float, shown: Sequence[Interval]
+) -> list[Interval]:
+    duration, first = video.duration_seconds, shown[0][0]
     if duration is None:
         raise DatasetError(
             f"{video.path}: its length is not known, so it cannot be cut into windows; put the "
             "video there, or take --option level=pieces"
         )
     # The rest that a rounded length leaves over is no window of its own.
-    count = max(1, math.floor(duration / window_seconds + 1e-6))
-    return [
-        (number * window_seconds, min(duration, (number + 1) * window_seconds))
-        for number in range(count)
-    ]
+    end = min(duration, shown[-1][1])
+    count = max(1, math.floor((end - first) / window_seconds + 1e-6))
+    starts = [first + number * window_seconds for number in range(count)]
+    return [(start, min(end, start + window_seconds)) for start in starts]
 
 
 def rows_from(annotations: Annotations, options: Mapping[str, str]) -> ClipRows:

@@ -186,7 +186,8 @@ class _Task:
             for first, last in spans
             if first < min(last, count)
         )
-        return None if covers(observed, (0.0, times.duration_seconds)) else tuple(observed)
+        whole = times.seconds_of(0), times.end_seconds
+        return None if covers(observed, whole) else tuple(observed)
 
 
 def _tasks(root: XmlElement, attribute: str | None) -> dict[str, _Task]:

@@ -204,8 +204,8 @@ def _frames(
     present = np.zeros((len(times.starts_seconds), len(labels)), dtype=bool)
     for event in video.events:
         start, end = event.start_seconds, event.end_seconds
-        is_beyond = start >= times.duration_seconds
-        counts["events beyond the end of their video, which are left out"] += is_beyond
+        is_beyond = start >= times.end_seconds or (end or start) < times.seconds_of(0)
+        counts["events without a frame of their video, which are left out"] += is_beyond
         if end is None or is_beyond:
             continue
         first, last = times.end_frame(start), times.end_frame(end)

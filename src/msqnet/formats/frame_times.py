@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msqnet.errors import ConfigError, DatasetError, VideoError
+from msqnet.video.frame_sources import content_state
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -33,17 +35,23 @@ _SAME_RATE = 0.01
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """Starts of N frames, (N,) float64, rising, counted from the first; and the last one's end."""
+    """Starts of N frames, (N,) float64, rising, on the clock of the file; the end of the last one.
+
+    The file ends at ``duration_seconds``, maybe with sound after its pictures. ``shown`` are the
+    intervals that have pictures.
+    """
 
     starts_seconds: NDArray[np.float64]
+    end_seconds: float
     duration_seconds: float
+    shown: tuple[Interval, ...]
 
     def seconds_of(self, frame: int) -> float:
         """When a frame from 0 to N begins; N is the end. `DatasetError` if there is none such."""
         count = len(self.starts_seconds)
         if not 0 <= frame <= count:
             raise DatasetError(f"found frame {frame}, expected 0 to {count}, counted from 0")
-        return self.duration_seconds if frame == count else float(self.starts_seconds[frame])
+        return self.end_seconds if frame == count else float(self.starts_seconds[frame])
 
     def frame_at(self, seconds: float) -> int:
         """The frame that is shown at a time: the last that begins at it or before; from 0."""
@@ -63,7 +71,8 @@ class FrameTimes:
     @classmethod
     def at_rate(cls, fps: float, num_frames: int) -> FrameTimes:
         """Evenly spaced frames."""
-        return cls(np.arange(num_frames) / fps, num_frames / fps)
+        end = num_frames / fps
+        return cls(np.arange(num_frames) / fps, end, end, ((0.0, end),))
 
 
 def read_frame_times(path: Path) -> FrameTimes | None:
@@ -71,8 +80,25 @@ def read_frame_times(path: Path) -> FrameTimes | None:
     # `os.path.exists` takes names of any length and character, from whatever a file holds.
     if not os.path.exists(path):  # noqa: PTH110
         return None
+    return _frame_times(path, content_state(path))
+
+
+@lru_cache(maxsize=256)
+def _frame_times(path: Path, _state: str) -> FrameTimes:
+    """Those of a file in one state: readers and writers ask for them several times."""
     with open_video(path) as video:
-        return FrameTimes(video.pts_seconds, float(video.duration_seconds))
+        ends = float(video.end_seconds), float(video.duration_seconds)
+        shown = video.shown_intervals or [(video.start_seconds, video.end_seconds)]
+        return FrameTimes(video.pts_seconds, *ends, tuple(shown))
+
+
+def shown_intervals(path: Path) -> tuple[Interval, ...] | None:
+    """Where a video has pictures; None where that is not known."""
+    try:
+        times = read_frame_times(path)
+    except VideoError:
+        return None
+    return None if times is None else times.shown
 
 
 def duration_seconds(path: Path, written: float | None = None) -> float | None:

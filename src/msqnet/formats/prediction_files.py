@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import DatasetError, MsqnetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+from msqnet.inference.results import on_file_clock
+from msqnet.intervals import covers, subtract
 from msqnet.labels import LabelSet
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 
@@ -27,24 +28,21 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
     """
     found = list(results)
     labels = LabelSet(tuple(dict.fromkeys(name for result in found for name in result.labels)))
-    annotated, models = [], []
+    annotated, models, notes = [], [], list[str]()
     for result in found:
         path = Path(result.path).absolute()
         # `os.path.exists` takes names of any length and character, from whatever a file holds.
         if videos is not None and not os.path.exists(path):  # noqa: PTH110
             path = Reading(videos).video_path(result.path)
+        result = on_file_clock(result, path)
+        notes += [f"{Path(result.path).name}: {note}" for note in result.notes]
         events = _events(result)
         # What is not reported may be there all the same, and so may anything in unknown time.
         known = frozenset(result.labels) - result.withheld.keys()
         checked = None if known == set(labels) else known
         length = result.duration_seconds
-        bounds = [0.0, *chain(*result.timeline.unknown_intervals), length]
-        seen = tuple(
-            (start, end)
-            for start, end in zip(bounds[::2], bounds[1::2], strict=True)
-            if start < end
-        )
-        observed = seen if len(bounds) > 2 else None
+        seen = tuple(subtract(result.shown, result.timeline.unknown_intervals))
+        observed = None if covers(seen, (0.0, length)) else seen
         annotated.append(AnnotatedVideo(path, events, length, checked, observed))
         model = result.provenance.get("model")
         name = model.get("name") if isinstance(model, dict) else None
@@ -52,7 +50,7 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
     return Annotations(
         tuple(annotated),
         labels,
-        notes=tuple(f"{Path(item.path).name}: {note}" for item in found for note in item.notes),
+        notes=tuple(notes),
         model=", ".join(dict.fromkeys(models)),
     )
 

@@ -137,8 +137,8 @@ class Predictor:
     ) -> VideoPredictions:
         """Predict one video.
 
-        Of a file with a damaged end, the part that decodes is predicted: the result's
-        ``duration_seconds`` is the length of that part, and ``notes`` says so.
+        Of a damaged file, the part that decodes is predicted: the result's ``is_partial`` is set,
+        its ``duration_seconds`` is up to where the file decodes, and ``notes`` says what is lost.
 
         Args:
             path: a video file, or a folder of frame images.
@@ -166,12 +166,6 @@ class Predictor:
                 single_label=backend.single_label,
                 unproven=unproven,
             )
-            notes: tuple[str, ...] = ()
-            if video.is_damaged:
-                notes = (
-                    f"the file is damaged: {video.num_frames} frames decode, up to "
-                    f"{video.duration_seconds:.3f} s; what lies behind is not predicted",
-                )
             return VideoPredictions(
                 path=str(path),
                 labels=backend.labels,
@@ -186,7 +180,9 @@ class Predictor:
                 thresholds=tuple(self.thresholds.tolist()),
                 single_label=backend.single_label,
                 provenance=self.provenance,
-                notes=notes,
+                notes=video.notes,
+                is_partial=video.is_damaged,
+                shown=tuple(video.shown_intervals),
                 novelty=novelty,
                 unproven=unproven,
                 actors=actors,
@@ -229,7 +225,7 @@ class Predictor:
                 if embeddings is not None and kept is not None:
                     kept.append(embeddings)
                 if progress is not None:
-                    progress(min(1.0, done[-1].end_seconds / video.duration_seconds))
+                    progress(min(1.0, done[-1].end_seconds / video.end_seconds))
         actors = {name: number / votes.total() for name, number in votes.most_common()}
         known = [window.distance for window in done if window.distance is not None]
         if reference is None or not known:

@@ -6,16 +6,18 @@ import csv
 import hashlib
 import io
 import os
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from msqnet.errors import ConfigError, DatasetError, check
+from msqnet.errors import ConfigError, DatasetError, VideoError, check
 from msqnet.predictions import csv_writer, replacing, result_names
-from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, open_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from msqnet.predictions import VideoPredictions
 
 INDEX_FILE = "index.csv"
 OUTPUT_SEPARATOR = "|"
@@ -111,6 +113,21 @@ class IndexRow:
     status: Literal["ok", "partial", "exists", "error"]
     error: str
     note: str = ""
+
+
+def on_file_clock(predictions: VideoPredictions, video: Path) -> VideoPredictions:
+    """The same, of an earlier version too, whose times counted from the first frame of ``video``.
+
+    Where that cannot be read, a note says so.
+    """
+    if predictions.clock == "file":
+        return predictions
+    try:
+        with open_video(video) as source:
+            return predictions.moved(source.start_seconds, source.duration_seconds)
+    except (VideoError, OSError):
+        note = "times count from the first frame, and the video is not there to tell when that is"
+        return replace(predictions, notes=(*predictions.notes, note))
 
 
 def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:

@@ -90,26 +90,27 @@ def iter_shared_windows(
 
     Every frame is decoded once, however many windows hold it, and is kept only until the last of
     them is built. Where the file turns out to be damaged, windows go on to the end of the part
-    that decodes; `Video.is_damaged` and `Video.duration_seconds` then say so. `UnreadableVideo` if
+    that decodes; `Video.is_damaged` and `Video.end_seconds` then say so. `UnreadableVideo` if
     no window can be decoded, `ConfigError` for a stride that is longer than the window.
     """
     done_seconds = 0.0
     while True:
+        first, end = video.start_seconds, video.end_seconds
         grid = WindowGrid(
-            video.duration_seconds, window_seconds, stride_seconds, clip_config.num_frames
+            end - first, window_seconds, stride_seconds, clip_config.num_frames, first
         )
         try:
             for window in _iter_grid(video, grid, done_seconds):
-                if window.end_seconds > video.duration_seconds + _SAME_TIME_SECONDS:
+                if window.end_seconds > video.end_seconds + _SAME_TIME_SECONDS:
                     break
                 done_seconds = window.end_seconds
                 yield window
         except UnreadableVideo:
-            if video.duration_seconds >= grid.duration_seconds:
+            if video.end_seconds >= end:
                 raise
         # While it was read, the video may have turned out shorter than it says.
-        is_as_planned = video.duration_seconds >= grid.duration_seconds
-        if is_as_planned or done_seconds >= video.duration_seconds - _SAME_TIME_SECONDS:
+        is_as_planned = video.end_seconds >= end
+        if is_as_planned or done_seconds >= video.end_seconds - _SAME_TIME_SECONDS:
             return
 
 

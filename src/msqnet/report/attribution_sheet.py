@@ -176,7 +176,7 @@ def write_attribution_video(
     """
     maps = MapsOverTime(windows)
     with open_video(video) as source:
-        end = min(end_seconds, source.duration_seconds)
+        end = min(end_seconds, source.end_seconds)
         width, height = square_size(source)
         # Even sides, never enlarged, all tiles side by side within the greatest width.
         scale = min(1.0, _MAX_VIDEO_WIDTH_PIXELS / (width * (1 + len(labels))))

@@ -11,7 +11,13 @@ from msqnet.documents import read_json
 from msqnet.errors import DatasetError
 from msqnet.evaluation.row_metrics import METRICS_FILE, PER_LABEL_FILE
 from msqnet.evaluation.scored_rows import SCORES_FILE, ScoreTables, read_score_tables
-from msqnet.inference.results import INDEX_FILE, OUTPUT_SEPARATOR, IndexRow, read_index
+from msqnet.inference.results import (
+    INDEX_FILE,
+    OUTPUT_SEPARATOR,
+    IndexRow,
+    on_file_clock,
+    read_index,
+)
 from msqnet.predictions import RESULT_SUFFIXES, VideoPredictions
 
 if TYPE_CHECKING:
@@ -103,7 +109,8 @@ def _read_videos(
         name = path.relative_to(folder).as_posix().removesuffix(_JSON_SUFFIX)
         try:
             predictions = VideoPredictions.from_json(path.read_text(encoding="utf-8"))
-            videos.append(PredictedVideo(name, predictions, status, Path(predictions.path)))
+            file = Path(predictions.path)
+            videos.append(PredictedVideo(name, on_file_clock(predictions, file), status, file))
         except (DatasetError, ValueError, OSError) as error:
             failed.append(Failure(name, f"its result cannot be read: {error}"))
         if progress is not None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import av
 from av.filter import Graph
 
-from msqnet.video.decoding import FrameDecoder, open_stream
+from msqnet.video.clock import clock_zero
+from msqnet.video.decoding import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +38,16 @@ _logger = logging.getLogger(__name__)
 def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sound | None:
     """The first sound track of a video, added as a stream to an output with no packets yet.
 
-    The time ``start_seconds`` of the source, counted from its first frame, becomes 0. None if there
-    is no sound, or none that can be decoded; a warning says the latter.
+    The time ``start_seconds`` of the source becomes 0. None if there is no sound, or none that can
+    be decoded; a warning says the latter.
     """
     if path.is_dir():
         return None
-    container, _ = open_stream(path)
+    container, stream = open_stream(path)
     sound = None
     try:
         if container.streams.audio:
-            zero = _first_frame_time(path) + Fraction(start_seconds)
+            zero = clock_zero(stream) + Fraction(start_seconds)
             sound = Sound(path, container, output, zero)
     except av.FFmpegError as error:
         _logger.warning("%s: its sound is left out (%s)", path, error.strerror)
@@ -54,19 +55,6 @@ def open_sound(path: Path, output: OutputContainer, start_seconds: float) -> Sou
         if sound is None:
             container.close()
     return sound
-
-
-def _first_frame_time(path: Path) -> Fraction:
-    """Time of the first picture on the file's own clock, which the sound shares.
-
-    AVI numbers pictures in the order of decoding, which makes the first one look late: it is at 0.
-    """
-    with FrameDecoder(path) as decoder:
-        frame, time_base = decoder.next_frame(), decoder.stream.time_base
-        is_avi = decoder.stream.container.format.name == "avi"
-    if is_avi or frame is None or frame.pts is None or time_base is None:
-        return Fraction(0)
-    return frame.pts * time_base
 
 
 class Sound:

@@ -35,6 +35,7 @@ TIME_BASE = Fraction(1, 90_000)
 
 _FALLBACK_FRAME_SECONDS = 1 / 25
 _KEYFRAME_SECONDS = 2.0
+_LONGEST_EMPTY_START_SECONDS = 0.1
 # Without B frames packets come in the order of their times, and times and end are exact.
 _X264_OPTIONS = {"preset": "veryfast", "bf": "0", "g": "100000"}
 _BT709 = 1
@@ -171,6 +172,9 @@ class VideoWriter:
             )
         ticks = self._ticks_after_last(pts_seconds)
         with _os_errors(self.path):
+            if self._last_ticks is None and ticks * TIME_BASE > _LONGEST_EMPTY_START_SECONDS:
+                # Players disagree on where a video without sound begins whose picture comes later.
+                self._encode(self._encodable(np.zeros_like(frame), 0))
             self._encode(self._encodable(frame, ticks))
             if self._sound is not None:
                 self._sound.write_until(float(ticks * TIME_BASE))

@@ -16,6 +16,7 @@ from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_
 from msqnet.errors import MsqnetError, UnreadableVideo
 from msqnet.serving.request_errors import RequestError, check_limit, detail_of
 from msqnet.serving.schemas import VideoFactsBody
+from msqnet.video.clock import clock_zero
 from msqnet.video.decoding import (
     FALLBACK_FPS,
     FrameDecoder,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from msqnet.config import ServerLimits
 
 _MEMORY_BYTES = 4 * 2**30
-# Players start at the first frame or at 0; a difference up to this is invisible.
-_MAX_START_SECONDS = 0.05
 _PLAYABLE = {
     "video/mp4": ({"mp4"}, {"h264", "av1", "vp9"}),
     "video/webm": ({"webm"}, {"vp8", "vp9", "av1"}),
@@ -102,9 +101,9 @@ def inspect_video(path: Path, limits: ServerLimits) -> VideoFactsBody:
         raise
     with container:
         _check_size(stream.codec_context.width, stream.codec_context.height, limits)
-        num_frames, start, duration = _read_packets(container, stream, limits)
+        num_frames, duration = _read_packets(container, stream, limits)
         codec = stream.codec_context.codec.canonical_name
-        media_type = _media_type(container, stream, start)
+        media_type = _media_type(container, stream)
     with FrameDecoder(path) as decoder:
         frame = decoder.next_frame()
         if frame is None:
@@ -131,10 +130,10 @@ def _check_size(width: int, height: int, limits: ServerLimits) -> None:
 
 def _read_packets(
     container: InputContainer, stream: VideoStream, limits: ServerLimits
-) -> tuple[int, float, float]:
-    """Number of frames, time of the first one and duration in seconds, from the packets."""
+) -> tuple[int, float]:
+    """Number of frames and duration in seconds, from the packets."""
     num_frames, allowed = 0, limits.num_frames
-    first = last = None
+    first, last = float(clock_zero(stream)), None
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
@@ -144,18 +143,17 @@ def _read_packets(
             check_limit("too_many_frames", what, "num_frames", allowed, num_frames)
             if packet.pts is not None and packet.time_base is not None:
                 time = float(packet.pts * packet.time_base)
-                first = time if first is None else min(first, time)
                 last = time if last is None else max(last, time)
                 _check_duration(last - first, limits)
     except av.FFmpegError:
         pass  # a damaged end: the frames that decode are predicted, and the result notes it
     rate = frame_rate(stream) or FALLBACK_FPS
-    if first is None or last is None or last == first:
+    if last is None or last == first:
         duration = float(num_frames / rate)
     else:
         duration = last - first + float(1 / rate)
     _check_duration(duration, limits)
-    return num_frames, first or 0.0, duration
+    return num_frames, duration
 
 
 def _check_duration(seconds: float, limits: ServerLimits) -> None:
@@ -163,10 +161,10 @@ def _check_duration(seconds: float, limits: ServerLimits) -> None:
     check_limit("video_too_long", what, "duration_seconds", allowed, seconds)
 
 
-def _media_type(container: InputContainer, stream: VideoStream, start_seconds: float) -> str | None:
+def _media_type(container: InputContainer, stream: VideoStream) -> str | None:
     formats = set(container.format.name.split(","))
     codec = stream.codec_context.codec.canonical_name
-    if stream.codec_context.pix_fmt not in _PLAYABLE_PIXELS or start_seconds > _MAX_START_SECONDS:
+    if stream.codec_context.pix_fmt not in _PLAYABLE_PIXELS:
         return None
     for media_type, (containers, codecs) in _PLAYABLE.items():
         # FFmpeg has one reader for Matroska and WebM; browsers play Matroska files of these codecs.

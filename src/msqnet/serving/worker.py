@@ -259,7 +259,7 @@ def _write_picture(request: WorkerRequest) -> None:
 
 
 def _write_preview(request: WorkerRequest, report: Report) -> None:
-    """An H.264 copy with the same times and sound, its first frame at 0."""
+    """An H.264 copy with the same times and sound."""
     from msqnet.report.video_writer import VideoWriter, resized, square_size
     from msqnet.video.reader import open_video, scaled_size
 
@@ -279,7 +279,7 @@ def _write_report(request: WorkerRequest) -> None:
     from msqnet.report.results_reader import PredictedVideo, Results
 
     predictions = _result(request)
-    status = "partial" if predictions.notes else "ok"
+    status = "partial" if predictions.is_partial else "ok"
     video = PredictedVideo(request.display_name, predictions, status, request.video)
     # The folder only gives the page its title.
     results = Results(Path(request.display_name), (video,), (), None, None)

@@ -6,12 +6,11 @@ import hashlib
 import logging
 import re
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import EmptyVideo, UnreadableVideo, check
+from msqnet.errors import EmptyVideo, UnreadableVideo
 from msqnet.video.decoding import (
     FALLBACK_FPS,
     NUM_THREADS,
@@ -24,12 +23,12 @@ from msqnet.video.decoding import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from fractions import Fraction
     from pathlib import Path
 
     from av.video.frame import VideoFrame
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-_MAX_DENOMINATOR = 1_000_000
 _logger = logging.getLogger(__name__)
 
 
@@ -58,7 +57,7 @@ class _ForwardPass:
     def __init__(self, path: Path, index: FrameIndex) -> None:
         self._index = index
         self.decoder = FrameDecoder(path, 1 if index.suspicion else NUM_THREADS)
-        self._first_exact = 0
+        self._first_exact = self._num_decoded = 0
         self._frame: VideoFrame | None = None
         self.position = -1
 
@@ -83,6 +82,9 @@ class _ForwardPass:
             frame = self.decoder.next_frame()
             if frame is None:
                 raise _FramesEnd(expected, self.decoder.problem or "the data end there")
+            self._num_decoded += 1
+            if self._num_decoded - 1 in self._index.misplaced:
+                continue
             if self._index.is_from_packets:
                 number = self._index.frame_with_pts(frame.pts)
                 if number is not None and number < self._first_exact:
@@ -99,9 +101,9 @@ class FileSource:
     ``average_fps`` is as the container states it, or None. Errors are those of `build_index`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fps: Fraction | None = None) -> None:
         self.path = path
-        self.index = build_index(path)
+        self.index = build_index(path, fps)
         self.average_fps: Fraction | None = None
         self._pass: _ForwardPass | None = None
         if self.index.suspicion:
@@ -168,7 +170,8 @@ class FileSource:
         """Replace the index by one from decoding everything."""
         _logger.info("%s: timestamps are not reliable (%s); reading in order", self.path, reason)
         num_announced = len(self.index)
-        self.index = index_by_decoding(self.path, self.index.num_lost)
+        first_pts = int(self.index.pts[0]) if self.index.is_from_packets else None
+        self.index = index_by_decoding(self.path, replace(self.index.facts, first_pts=first_pts))
         if len(self.index) < num_announced:
             self._warn_of_damage(str(reason), num_announced)
 
@@ -199,9 +202,8 @@ def frame_image_paths(folder: Path) -> list[Path]:
 class ImageFolderSource:
     """Frames stored as one image each, at a constant rate: 25 frames a second by default."""
 
-    def __init__(self, folder: Path, fps: Fraction | float | None = None) -> None:
-        check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
-        rate = FALLBACK_FPS if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
+    def __init__(self, folder: Path, fps: Fraction | None = None) -> None:
+        rate = fps or FALLBACK_FPS
         self.path = folder
         self.average_fps: Fraction | None = rate
         self._paths = frame_image_paths(folder)
@@ -213,6 +215,7 @@ class ImageFolderSource:
             start_packets=numbers,
             start_frames=numbers,
             is_from_packets=True,
+            is_rate_assumed=fps is None and len(numbers) > 1,
         )
         self._last: tuple[int, VideoFrame] | None = None
 

@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import math
 import struct
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataKind
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from msqnet.clips import Frames, Pixels
 from msqnet.errors import ShapeError, UnreadableVideo, check
+from msqnet.intervals import Interval, subtract
+from msqnet.video.decoding import FALLBACK_FPS
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from fractions import Fraction
 
     from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
@@ -43,6 +47,11 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes (lower case) by which a walk through a folder recognises videos."""
 
 _TIME_TOLERANCE_SECONDS = 5e-7
+_MAX_DENOMINATOR = 1_000_000
+_MAX_LISTED = 5
+_NUM_SIDE_DATA_KINDS = 64
+_SHORT_GAP_SECONDS = 0.25
+"""Sound and pictures seldom begin and end together to a frame."""
 
 
 def open_video(
@@ -56,7 +65,8 @@ def open_video(
     Args:
         short_side_pixels: frames are scaled down to this short side while decoding (aspect kept,
             never scaled up); None keeps their size.
-        fps: frames a second of a folder of images, 25 by default. Files carry their own times.
+        fps: frames a second of a folder of images, or of a raw stream that states no rate; 25 by
+            default, which the notes say. Other files carry their own times.
 
     Raises:
         UnreadableVideo: missing, not a video, or no frame decodes.
@@ -64,13 +74,15 @@ def open_video(
         ConfigError: a size below 1 or a rate not above 0.
     """
     path = Path(path)
+    check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
+    rate = None if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
     if path.is_dir():
-        return Video(ImageFolderSource(path, fps), short_side_pixels)
+        return Video(ImageFolderSource(path, rate), short_side_pixels)
     if not path.is_file():
         raise UnreadableVideo(f"{path}: no such file or folder; check the path")
     if path.stat().st_size == 0:
         raise UnreadableVideo(f"{path}: the file holds 0 bytes; copy it again or drop it")
-    return Video(FileSource(path), short_side_pixels)
+    return Video(FileSource(path, rate), short_side_pixels)
 
 
 class Video(AbstractContextManager["Video"]):
@@ -95,13 +107,34 @@ class Video(AbstractContextManager["Video"]):
         return len(self._source.index)
 
     @property
+    def start_seconds(self) -> float:
+        """When the first frame is shown: after 0 where sound begins before the pictures."""
+        return max(0.0, float(self._source.index.pts_seconds[0]))
+
+    @property
+    def end_seconds(self) -> float:
+        """End of the last frame."""
+        return self._source.index.end_seconds
+
+    @property
     def duration_seconds(self) -> float:
-        """End of the last frame, counted from the start of the first one."""
-        return self._source.index.duration_seconds
+        """End of the file: of its last frame, or of the sound that goes on after it."""
+        index = self._source.index
+        return (
+            self.end_seconds
+            if index.num_lost
+            else max(self.end_seconds, index.facts.sound_end_seconds)
+        )
+
+    @property
+    def shown_intervals(self) -> list[Interval]:
+        """Where there are frames: not before the first, after the last, or where they are lost."""
+        index = self._source.index
+        return subtract([(self.start_seconds, self.end_seconds)], (*index.lost, *index.jumps))
 
     @property
     def pts_seconds(self) -> NDArray[np.float64]:
-        """(num_frames,) float64, increasing, the first 0."""
+        """(num_frames,) float64, increasing; on the file's clock, as players show it."""
         return self._source.index.pts_seconds
 
     @property
@@ -111,8 +144,35 @@ class Video(AbstractContextManager["Video"]):
 
     @property
     def is_damaged(self) -> bool:
-        """Whether frames are known to be lost at the end."""
-        return self._source.index.num_lost > 0
+        """Whether frames are known to be lost."""
+        return self._source.index.num_lost > 0 or bool(self._source.index.lost)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know about the clock of the file, and what is lost of it."""
+        index, found = self._source.index, []
+        if index.num_lost:
+            found.append(
+                f"the file is damaged: {len(index)} frames decode, up to {self.end_seconds:.3f} s; "
+                "what lies behind is not predicted"
+            )
+        if index.lost:
+            found.append(f"the file is damaged: pictures are lost {_listed(index.lost)}")
+        if index.jumps:
+            found.append(f"the clock of the file jumps, without pictures {_listed(index.jumps)}")
+        if index.restarts_seconds:
+            places = ", ".join(f"{seconds:.3f}" for seconds in index.restarts_seconds[:_MAX_LISTED])
+            found.append(
+                f"the clock of the file goes back {len(index.restarts_seconds)} time(s), as in "
+                f"files that were joined; times go on there: at {places} s"
+            )
+        gaps = [(0.0, self.start_seconds), (self.end_seconds, self.duration_seconds)]
+        gaps = [gap for gap in gaps if gap[1] - gap[0] > _SHORT_GAP_SECONDS]
+        if gaps and gaps[0] not in index.lost:
+            found.append(f"there is no picture {_listed(gaps)}")
+        if index.is_rate_assumed:
+            found.append(f"nothing states its frame rate: {FALLBACK_FPS} assumed; --fps sets it")
+        return tuple(found)
 
     def __exit__(self, *_error: object) -> None:
         self._source.close()
@@ -122,7 +182,7 @@ class Video(AbstractContextManager["Video"]):
         self._source.close()
 
     def frames_at(self, times_seconds: Sequence[float]) -> Frames:
-        """The frames at T times from the first frame, in the order given; repeats are allowed.
+        """The frames at T times of the file's clock, in the order given; repeats are allowed.
 
         Times before the first frame give the first one, times after the last frame the last one.
         A time behind the part of a damaged file that decodes is an `UnreadableVideo`; none, or one
@@ -178,7 +238,7 @@ class Video(AbstractContextManager["Video"]):
 
     def _place_of_time(self, time_seconds: float, index: FrameIndex) -> int:
         time = time_seconds + _TIME_TOLERANCE_SECONDS
-        if index.num_lost and time_seconds >= index.duration_seconds:
+        if index.num_lost and time_seconds >= index.end_seconds:
             raise self._behind_the_end(f"{time_seconds:.3f} s", index)
         return max(int(np.searchsorted(index.pts_seconds, time, side="right")) - 1, 0)
 
@@ -192,9 +252,16 @@ class Video(AbstractContextManager["Video"]):
     def _behind_the_end(self, wanted: str, index: FrameIndex) -> UnreadableVideo:
         return UnreadableVideo(
             f"{self.path}: {wanted} cannot be read: the file is damaged, only {len(index)} of "
-            f"{len(index) + index.num_lost} frames decode, up to {index.duration_seconds:.3f} s "
+            f"{len(index) + index.num_lost} frames decode, up to {index.end_seconds:.3f} s "
             f"({index.suspicion}); request earlier frames or repair the file"
         )
+
+
+def _listed(intervals: Sequence[Interval]) -> str:
+    """Intervals of time and their length in all."""
+    parts = [f"{start:.3f} to {end:.3f}" for start, end in intervals[:_MAX_LISTED]]
+    parts += ["..."] if len(intervals) > _MAX_LISTED else []
+    return f"at {', '.join(parts)} s ({sum(end - start for start, end in intervals):.3f} s)"
 
 
 def _never_decreasing(times_seconds: Iterable[float]) -> Iterator[float]:
@@ -235,18 +302,31 @@ class _Orientation(NamedTuple):
 
         With the matrix rows (a, b), (c, d), a stored point (x, y) is shown at (ax + cy, bx + dy).
         """
-        # Looking at a frame's side data ties it into a reference cycle, which would keep its pixels
-        # until the next garbage collection. So we look at a copy of hardly any pixels.
-        tiny = VideoReformatter().reformat(
-            frame, 2, 2, "gray", interpolation=Interpolation.POINT, threads=1
-        )
-        matrix = cast("SideDataContainer", tiny.side_data).get("DISPLAYMATRIX")
+        matrix = _side_data(frame).get("DISPLAYMATRIX")
         if matrix is None:
             return cls(False, 1, 1)
         a, b, _, c, d, *_ = struct.unpack_from("=9i", bytes(matrix))
         is_transposed = abs(a) + abs(d) < abs(b) + abs(c)
         x, y = (c, b) if is_transposed else (a, d)
         return cls(is_transposed, -1 if x < 0 else 1, -1 if y < 0 else 1)
+
+
+def _side_data(frame: VideoFrame) -> SideDataContainer:
+    """The side data of a frame, without kinds that PyAV has no name for, such as EXIF."""
+    # Looking at a frame's side data ties it into a reference cycle, which would keep its pixels
+    # until the next garbage collection. So we look at a copy of hardly any pixels.
+    tiny = VideoReformatter().reformat(
+        frame, 2, 2, "gray", interpolation=Interpolation.POINT, threads=1
+    )
+    with suppress(ValueError):
+        return cast("SideDataContainer", tiny.side_data)
+    graph = Graph()
+    source = graph.add_buffer(width=2, height=2, format=tiny.format, time_base=Fraction(1))
+    unnamed = set(range(_NUM_SIDE_DATA_KINDS)) - {kind.value for kind in SideDataKind}
+    filters = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in sorted(unnamed)]
+    graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+    graph.push(tiny)
+    return cast("SideDataContainer", cast("VideoFrame", graph.pull()).side_data)
 
 
 def scaled_size(width: int, height: int, short_side_pixels: int | None) -> tuple[int, int]:
@@ -267,16 +347,15 @@ class _PixelConverter:
     """
 
     def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:
-        self._orientations: dict[int, _Orientation] = {}
         stored = first_frame.width, first_frame.height
-        is_transposed = self._orientation(first_frame).is_transposed
+        is_transposed = _Orientation.of(first_frame).is_transposed
         self.source_width, self.source_height = stored[::-1] if is_transposed else stored
         self._size = scaled_size(self.source_width, self.source_height, short_side_pixels)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """(3, H, W) uint8 RGB."""
-        orientation = self._orientation(frame)
+        orientation = _Orientation.of(frame)  # images of a folder may each have another
         # Swapping is its own inverse: the size before orienting.
         width, height = self._size[::-1] if orientation.is_transposed else self._size
         rgb = self._reformatter.reformat(
@@ -286,9 +365,3 @@ class _PixelConverter:
         upright = stored.transpose(1, 0, 2) if orientation.is_transposed else stored
         pixels = upright[:: orientation.step_y, :: orientation.step_x].transpose(2, 0, 1)
         return np.ascontiguousarray(pixels)  # (3, H, W)
-
-    def _orientation(self, frame: VideoFrame) -> _Orientation:
-        """Read once for each angle: it is the same all over a file, but not over a folder."""
-        if frame.rotation not in self._orientations:
-            self._orientations[frame.rotation] = _Orientation.of(frame)
-        return self._orientations[frame.rotation]

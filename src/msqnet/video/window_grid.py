@@ -49,10 +49,11 @@ def segment_times(
 class WindowGrid:
     """Windows ``[s, s + window)`` that cover a video, and the times of their frames.
 
-    The last window is moved back to end with the video. A video not longer than a window has one,
-    which starts at 0. Frame times are the centres of T equal segments of each window. They are
-    computed as a whole number of half segments, so that shared times are equal to the bit. With a
-    stride that is no whole number of segments, windows share nothing and each has its own times.
+    The pictures start at ``first_seconds`` and last for ``duration_seconds``. The last window is
+    moved back to end with them. A video not longer than a window has one. Frame times are the
+    centres of T equal segments of each window. They are computed as a whole number of half
+    segments, so that shared times are equal to the bit. With a stride that is no whole number of
+    segments, windows share nothing and each has its own times.
 
     A duration that is not above 0 is a `ShapeError`; a window, stride or count that is not above 0,
     or a stride beyond the window, which would skip parts of the video, a `ConfigError`.
@@ -62,6 +63,7 @@ class WindowGrid:
     window_seconds: float
     stride_seconds: float
     num_frames: int
+    first_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.window_seconds < math.inf:
@@ -81,31 +83,32 @@ class WindowGrid:
 
     @property
     def starts_seconds(self) -> NDArray[np.float64]:
-        """(W,) float64, increasing, the first 0."""
-        return np.array([self._start(window)[1] for window in range(len(self))])
+        """(W,) float64, increasing, the first `first_seconds`."""
+        starts = np.array([self._start(window)[1] for window in range(len(self))])
+        return starts + self.first_seconds
 
     @property
     def ends_seconds(self) -> NDArray[np.float64]:
-        """(W,) float64, the last one the video's duration."""
+        """(W,) float64, the last one that of the pictures."""
+        end_seconds = self.first_seconds + self.duration_seconds
         ends: NDArray[np.float64] = np.minimum(
-            self.starts_seconds + self.window_seconds, self.duration_seconds
+            self.starts_seconds + self.window_seconds, end_seconds
         )
-        ends[-1] = self.duration_seconds
+        ends[-1] = end_seconds
         return ends
 
     def frame_times_seconds(self, window: int) -> NDArray[np.float64]:
         """(T,) float64, the times of one window's frames; a `ShapeError` for no such window."""
         if not 0 <= window < len(self):
             raise ShapeError(f"no window {window}; expected 0 to {len(self) - 1}")
-        if self.duration_seconds <= self.window_seconds:
-            return segment_times(0.0, self.duration_seconds, self.num_frames)
         ticks, start_seconds = self._start(window)
-        if ticks is None:
-            end_seconds = start_seconds + self.window_seconds
-            return segment_times(start_seconds, end_seconds, self.num_frames)
-        centres = ticks + 2 * np.arange(self.num_frames) + 1
-        times: NDArray[np.float64] = centres * self.window_seconds / (2 * self.num_frames)
-        return times
+        if ticks is None or self.duration_seconds <= self.window_seconds:
+            end_seconds = start_seconds + min(self.window_seconds, self.duration_seconds)
+            times = segment_times(start_seconds, end_seconds, self.num_frames)
+        else:
+            centres = ticks + 2 * np.arange(self.num_frames) + 1
+            times = centres * self.window_seconds / (2 * self.num_frames)
+        return times + self.first_seconds
 
     def _start(self, window: int) -> tuple[int | None, float]:
         """Start of a window in half segments, None for no whole number of these; and in seconds."""

@@ -106,7 +106,7 @@ def test_rows_that_touch_or_overlap_are_one_event(tmp_path: Path) -> None:
         record_of(path, 4, labels=("bright",), start_seconds=2.0, end_seconds=3.0),
         record_of(path, 5, labels=("bright",), start_seconds=1.0, end_seconds=1.5),
     ]
-    truths, unknown = video_truth("a", records, LABELS, 8.0, scored=LABELS)
+    truths, unknown = video_truth("a", records, LABELS, [(0.0, 8.0)], scored=LABELS)
     assert spans(truths) == [(0, 0.0, 3.0), (0, 4.0, 6.0)]
     assert spans(unknown) == [(k, *s) for k in (0, 1) for s in ((3.0, 4.0), (6.0, 8.0))]
 
@@ -116,7 +116,7 @@ def test_labels_that_a_row_does_not_know_are_unknown_there(tmp_path: Path) -> No
     bright = record_of(
         path, 2, labels=("bright",), annotated=frozenset({"bright"}), end_seconds=5.0
     )
-    truths, unknown = video_truth("a", [bright], LABELS, 5.0, scored=LABELS)
+    truths, unknown = video_truth("a", [bright], LABELS, [(0.0, 5.0)], scored=LABELS)
     assert spans(truths) == [(0, 0.0, 5.0)]
     assert spans(unknown) == [(1, 0.0, 5.0)]
 
@@ -128,7 +128,7 @@ def test_rows_without_times_hold_for_the_whole_video_and_end_with_it(tmp_path: P
         record_of(path, 3, labels=("bright",), start_seconds=3.0, end_seconds=99.0),
         record_of(path, 4, labels=("bright",), start_seconds=50.0, end_seconds=60.0),
     ]
-    truths, unknown = video_truth("a", records, LABELS, 4.0, scored=LABELS)
+    truths, unknown = video_truth("a", records, LABELS, [(0.0, 4.0)], scored=LABELS)
     assert spans(truths) == [(0, 3.0, 4.0), (1, 0.0, 4.0)]
     assert spans(unknown) == []
 

@@ -460,8 +460,8 @@ def test_wrong_exports_are_named(project: Callable[..., Path], document: Any, wo
 )
 def test_frames_and_times_are_inverse(gaps: list[int], rate: float, data: st.DataObject) -> None:
     edges = np.cumsum([0, *gaps]) / 240
-    clock = FrameClock(rate, FrameTimes(edges[:-1], float(edges[-1])))
-    own = FrameClock(rate_of(clock.times or FrameTimes(edges, 1.0))[0], clock.times)
+    clock = FrameClock(rate, FrameTimes(edges[:-1], *[float(edges[-1])] * 2, ()))
+    own = FrameClock(rate_of(clock.times or FrameTimes(edges, 1.0, 1.0, ()))[0], clock.times)
     first = data.draw(st.integers(0, len(gaps) - 1))
     last = data.draw(st.integers(first + 1, len(gaps)))
 

@@ -49,14 +49,14 @@ class ShrinkingVideo:
     """Says 10 s, but turns out to end earlier, as a reader of a damaged file does."""
 
     def __init__(self, real_seconds: float, *, raises: bool) -> None:
-        self.duration_seconds = 10.0
+        self.start_seconds, self.end_seconds = 0.0, 10.0
         self._real_seconds = real_seconds
         self._raises = raises
 
     def stream_at(self, times: Iterable[float]) -> Iterator[tuple[float, Pixels]]:
         for time in times:
             if time >= self._real_seconds:
-                self.duration_seconds = self._real_seconds
+                self.end_seconds = self._real_seconds
                 if self._raises:
                     raise UnreadableVideo("the end does not decode")
             yield min(time, self._real_seconds), np.zeros((3, 4, 4), np.uint8)
@@ -94,7 +94,7 @@ def test_windows_cover_the_video_and_hold_exactly_its_frames(
     with open_video(path) as video, open_video(path) as reference:
         windows = list(iter_windows(video, CLIP, 1.0, stride))
         assert windows[0][0] == 0
-        assert windows[-1][1] == video.duration_seconds
+        assert windows[-1][1] == video.end_seconds
         for (start, end, frames), (next_start, _, _) in pairwise(windows):
             assert start < next_start <= end
             assert frames.pts_seconds[0] >= start - 1 / 29
@@ -141,8 +141,8 @@ def test_truncated_file_is_covered_up_to_where_it_decodes(
     with open_video(write_truncated_video(tmp_path / "a.mov", [100] * 60)) as video:
         windows = list(iter_windows(video, CLIP, 1.0, 0.5))
         assert video.is_damaged
-        assert 3 < video.duration_seconds < 5
-        assert windows[-1][1] == video.duration_seconds
+        assert 3 < video.end_seconds < 5
+        assert windows[-1][1] == video.end_seconds
     assert "damaged" in caplog.text
 
 

@@ -260,8 +260,8 @@ def test_the_white_part_is_seen_and_heard_when_it_was(tmp_path: Path) -> None:
     predictions = Predictor(BrightnessBackend())(source)
     path = tmp_path / "out.mp4"
     write_overlay(predictions, source, path)
-    assert seen(path) == pytest.approx((2, 3), abs=1e-5)
-    assert heard(path) == pytest.approx((2, 3), abs=1e-3)
+    assert seen(path) == pytest.approx((2.5, 3.5), abs=1e-5)
+    assert heard(path) == pytest.approx((2.5, 3.5), abs=1e-3)
     with open_video(path) as video:
         assert video.duration_seconds == pytest.approx(4, abs=1e-5)
 

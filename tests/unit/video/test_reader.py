@@ -138,14 +138,6 @@ def test_variable_rate_is_followed(write_video: WriteVideo) -> None:
         assert numbers(video.frames_at([0.45, 0.5, 1.99, 2.0, 3.0])) == [1, 2, 3, 4, 5]
 
 
-def test_times_are_counted_from_the_first_frame(write_video: WriteVideo) -> None:
-    path = write_video("late.mkv", num_frames=4, rate=10, pts=[70, 71, 72, 73])
-    with open_video(path) as video:
-        assert video.pts_seconds.tolist() == pytest.approx([0, 0.1, 0.2, 0.3])
-        assert video.duration_seconds == pytest.approx(0.4)
-        assert numbers(video.frames_at([0.25])) == [2]
-
-
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("one.mp4", {}), ("one.gif", {"codec": "gif", "pix_fmt": "rgb8"}), ("one.h264", {})],

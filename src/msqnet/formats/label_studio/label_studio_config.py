@@ -137,7 +137,7 @@ class FrameClock:
         if self.rate is None or self.times is None:
             return frame - 1
         middle_seconds = (frame - 0.5) / self.rate
-        if middle_seconds >= self.times.duration_seconds:
+        if middle_seconds >= self.times.end_seconds:
             return len(self.times.starts_seconds)
         return self.times.frame_at(middle_seconds)
 
@@ -162,10 +162,10 @@ def rate_of(times: FrameTimes) -> tuple[float, bool]:
     It is the file's own if that is even, else so high, up to 240, that each frame has one.
     """
     count = len(times.starts_seconds)
-    even = float(f"{count / times.duration_seconds:.9g}")
-    middles = (np.arange(count) + 0.5) / even
+    even = float(f"{count / (times.end_seconds - times.seconds_of(0)):.9g}")
+    middles = times.seconds_of(0) + (np.arange(count) + 0.5) / even
     shown = np.searchsorted(times.starts_seconds, middles + _EPSILON_SECONDS, side="right") - 1
     if bool((shown == np.arange(count)).all()):
         return even, True
-    gaps = np.diff([*times.starts_seconds, times.duration_seconds])
+    gaps = np.diff([*times.starts_seconds, times.end_seconds])
     return min(_MAX_RATE, float(f"{1 / gaps[gaps > 0].min():.9g}")), False
