@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msqnet.errors import EmptyVideo, UnreadableVideo
-from msqnet.video.decoding import (
-    FALLBACK_FPS,
-    NUM_THREADS,
-    FrameDecoder,
-    FrameIndex,
-    build_index,
-    frame_rate,
-    index_by_decoding,
-)
+from msqnet.video.decoding import FALLBACK_FPS, NUM_THREADS, FrameDecoder, frame_rate
+from msqnet.video.frame_index import FrameIndex, build_index, index_by_decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable

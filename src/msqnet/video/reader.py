@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
 
-    from msqnet.video.decoding import FrameIndex
+    from msqnet.video.frame_index import FrameIndex
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Video", "open_video", "scaled_size"]
 

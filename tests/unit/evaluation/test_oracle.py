@@ -106,7 +106,10 @@ def test_batch_size_changes_no_score(tmp_path: Path) -> None:
     [
         ({"labels": ("bright",)}, "no row has start or end"),
         ({"end_seconds": 1.0}, "the oracle keeps nothing"),
-        ({"labels": ("bright",), "start_seconds": 5.0, "end_seconds": 6.0}, "no annotated action is in its pictures"),
+        (
+            {"labels": ("bright",), "start_seconds": 5.0, "end_seconds": 6.0},
+            "no annotated action is in its pictures",
+        ),
     ],
 )
 def test_tables_without_annotated_moments_are_refused(
