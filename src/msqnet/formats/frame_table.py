@@ -231,7 +231,7 @@ def _times(
     if "time" not in columns.of:
         if clock.times is not None and len(clock.times.starts_seconds) == count:
             starts = clock.times.starts_seconds
-            return starts, np.append(starts[1:], clock.times.duration_seconds)
+            return starts, np.append(starts[1:], clock.times.end_seconds)
         if fps is None or (length is not None and abs(count / fps - length) > max(1, length / 50)):
             frames = f"{len(clock.times.starts_seconds)} frames" if clock.times else "no frames"
             raise DatasetError(
