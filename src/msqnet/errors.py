@@ -20,7 +20,12 @@ only `msqnet.cli` turns errors into one line and an exit code.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import traceback
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +98,27 @@ def needs_extra(purpose: str, *, extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingExtra(purpose, extra=extra) from error
+
+
+@cache
+def _log_file() -> Path:
+    """The log of this process, new and for its user only."""
+    file, path = tempfile.mkstemp(prefix="msqnet-errors-", suffix=".log")
+    os.close(file)
+    return Path(path)
+
+
+def unexpected(error: Exception, thing: object) -> str:
+    """A message for an error in ``thing`` that nobody foresaw; a log file has its traceback."""
+    from msqnet import __version__
+
+    path = _log_file()
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"{thing}, msqnet {__version__}\n{''.join(traceback.format_exception(error))}\n")
+    return (
+        f"{thing}: unexpected {type(error).__name__}: {error} (msqnet {__version__}); the "
+        f"traceback is in {path}, please report it"
+    )
 
 
 def check(condition: bool, message: str) -> None:

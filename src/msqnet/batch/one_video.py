@@ -27,6 +27,7 @@ from msqnet.errors import (
     VideoError,
     check,
     check_numbers,
+    unexpected,
 )
 from msqnet.inference.results import DRAWN_SUFFIXES, Outcome
 from msqnet.predictions import VideoPredictions, result_names
@@ -179,9 +180,12 @@ def process_video(
         cause = error.cause if isinstance(error, GaveUp) else cause
         status: Status = "timeout" if cause == "time_limit" else "error"
         message = str(error)
-        if work.fetched:
-            message = message.replace(work.fetched, job.source)
         done = replace(work.so_far, status=status, cause=cause, message=message)
+    except Exception as error:  # any other error costs this video, not the run
+        message = unexpected(error, job.source)
+        done = replace(work.so_far, status="error", cause="unexpected", message=message)
+    if work.fetched and done.status in ("error", "timeout"):
+        done = replace(done, message=done.message.replace(work.fetched, job.source))
     seconds = time.monotonic() - retry.started
     return replace(done, seconds=seconds, num_attempts=retry.num_retries + 1), predictions
 

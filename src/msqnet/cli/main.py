@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
-from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError, unexpected
 from msqnet.process import keep_freed_memory, stop_spinning_soon
 
 if TYPE_CHECKING:
@@ -212,6 +212,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         lacking.__cause__ = error
         return _fail(lacking, EXIT_FAILED)
+    except Exception as error:
+        failure = MsqnetError(unexpected(error, "msqnet"))
+        failure.__cause__ = error
+        return _fail(failure, EXIT_FAILED)
     return exit_code
 
 

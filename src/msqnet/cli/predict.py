@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.cli.console import progress_bar, say
 from msqnet.config import InferenceOptions
-from msqnet.errors import ConfigError, MsqnetError
+from msqnet.errors import ConfigError, MsqnetError, unexpected
 from msqnet.report.style import format_time
 
 if TYPE_CHECKING:
@@ -139,8 +139,9 @@ def _draw(
         if end - start < whole and any(path.suffix == ".gif" for path in drawn):
             part = f"{format_time(start)} to {format_time(end)} of {format_time(whole)}"
             say(console, f"the GIF shows {part}, around the highest score")
-    except (MsqnetError, OSError) as error:
-        problem = str(error) or type(error).__name__
+    except Exception as error:
+        is_known = isinstance(error, (MsqnetError, OSError))
+        problem = (str(error) or type(error).__name__) if is_known else unexpected(error, row.input)
         say(errors, f"msqnet: {row.input}: not drawn: {problem}")
     results.record_drawing(job, row, problem)
     return not problem

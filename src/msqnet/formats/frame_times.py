@@ -46,6 +46,11 @@ class FrameTimes:
     duration_seconds: float
     shown: tuple[Interval, ...]
 
+    @property
+    def average_fps(self) -> float:
+        """Frames a second, from the first frame to the end of the last."""
+        return len(self.starts_seconds) / (self.end_seconds - float(self.starts_seconds[0]))
+
     def seconds_of(self, frame: int) -> float:
         """When a frame from 0 to N begins; N is the end. `DatasetError` if there is none such."""
         count = len(self.starts_seconds)
@@ -137,7 +142,7 @@ class VideoClock:
         if self.times is None:
             return
         self.duration_seconds = length = self.times.duration_seconds
-        self.fps = rate = len(self.times.starts_seconds) / length
+        self.fps = rate = self.times.average_fps
         if fps is not None and abs(rate - fps) > _SAME_RATE * rate:
             raise DatasetError(
                 f"{place}: found {fps:g} frames a second, but {path.name} has {rate:.5g}; expected "

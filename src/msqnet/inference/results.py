@@ -30,7 +30,15 @@ _DIGEST_DIGITS = 8
 
 Status = Literal["ok", "partial", "error", "timeout"]
 Cause = Literal[
-    "", "bad_file", "reading", "writing", "other_results", "time_limit", "process_died", "damaged"
+    "",
+    "bad_file",
+    "reading",
+    "writing",
+    "other_results",
+    "time_limit",
+    "process_died",
+    "damaged",
+    "unexpected",
 ]
 
 
@@ -44,7 +52,8 @@ class Outcome:
         status: ``partial`` if only a part of the video could be decoded.
         cause: why not ``ok``: ``damaged`` (where ``partial``), ``bad_file`` (no video, or none that
             decodes), ``reading`` or ``writing`` (of files, after all retries), ``other_results``
-            (of another video, model or settings are there), ``time_limit``, ``process_died``.
+            (of another video, model or settings are there), ``time_limit``, ``process_died``,
+            ``unexpected`` (a log file has the traceback).
         message: in words.
         seconds: that it took, retries included.
         digest: SHA-256 of the content; empty where it could not be read.

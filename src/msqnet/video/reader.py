@@ -24,7 +24,7 @@ from av.sidedata.sidedata import Type as SideDataKind
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from msqnet.clips import Frames, Pixels
-from msqnet.errors import ShapeError, UnreadableVideo, check
+from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, check, unexpected
 from msqnet.intervals import Interval, subtract
 from msqnet.video.decoding import FALLBACK_FPS
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
@@ -73,8 +73,16 @@ def open_video(
         EmptyVideo: no video stream, or a folder without images.
         ConfigError: a size below 1 or a rate not above 0.
     """
-    path = Path(path)
     check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
+    try:
+        return _opened(Path(path), short_side_pixels, fps)
+    except (MsqnetError, OSError):
+        raise
+    except Exception as error:  # of PyAV and FFmpeg, which meet files that nobody foresaw
+        raise UnreadableVideo(unexpected(error, path)) from error
+
+
+def _opened(path: Path, short_side_pixels: int | None, fps: Fraction | float | None) -> Video:
     rate = None if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
     if path.is_dir():
         return Video(ImageFolderSource(path, rate), short_side_pixels)

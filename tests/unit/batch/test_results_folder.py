@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from msqnet import __version__
 from msqnet.batch.runners import ResultsFolder, predict_into
 from msqnet.batch.work_list import find_jobs
 from msqnet.config import SegmentConfig, WindowConfig
@@ -20,9 +23,6 @@ from tests.unit.inference.brightness import (
     write_truncated_video,
     write_video,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def touch(path: Path) -> Path:
@@ -149,6 +149,28 @@ def test_broken_file_is_one_row_and_leaves_no_results(tmp_path: Path, predictor:
     assert (row.status, row.outputs) == ("error", "")
     assert "broken.mp4" in row.error
     assert [path.name for path in results.folder.iterdir()] == ["index.csv"]
+
+
+class SurprisedBackend(BrightnessBackend):
+    """Fails as nobody foresaw."""
+
+    def frame_features(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("no such scanner")
+
+
+def test_error_that_nobody_foresaw_costs_a_row_and_is_logged(
+    tmp_path: Path, video: VideoJob
+) -> None:
+    predictor = Predictor(SurprisedBackend())
+    row, predictions = predict_into(ResultsFolder(tmp_path / "out"), video, predictor)
+    assert (row.status, predictions) == ("error", None)
+    assert video.source in row.error
+    assert "KeyError: 'no such scanner'" in row.error
+    assert f"msqnet {__version__}" in row.error
+    (log,) = re.findall(r"traceback is in (\S+\.log)", row.error)
+    text = Path(log).read_text(encoding="utf-8")
+    assert "frame_features" in text
+    assert video.source in text
 
 
 def test_damaged_end_is_a_row_of_its_own_kind(tmp_path: Path, predictor: Predictor) -> None:

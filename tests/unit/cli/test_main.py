@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -385,9 +386,12 @@ def test_verbose_shows_where_an_error_happened(caplog: pytest.LogCaptureFixture)
     assert "raise_error" in caplog.text
 
 
-def test_bug_is_not_hidden() -> None:
-    with pytest.raises(RuntimeError, match="a bug"):
-        cli.main(["raise", "bug"])
+def test_bug_is_one_line_that_names_a_log_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["raise", "bug"]) == 1
+    line = capsys.readouterr().err
+    assert "unexpected RuntimeError: a bug (msqnet" in line
+    (log,) = re.findall(r"traceback is in (\S+\.log)", line)
+    assert "raise_error" in Path(log).read_text(encoding="utf-8")
 
 
 def test_package_that_is_missing_is_named(

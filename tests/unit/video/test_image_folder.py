@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
 from msqnet.errors import ConfigError, EmptyVideo, ShapeError, UnreadableVideo
 from msqnet.video.reader import open_video
@@ -36,6 +38,38 @@ def folder(tmp_path: Path) -> Path:
     for number in range(12):
         write_image(folder / f"frame{number}.png", number_image(number))
     return folder
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_images_of_cameras_are_read_around_their_exif_each_upright(
+    tmp_path: Path, suffix: str
+) -> None:
+    for orientation in range(1, 9):
+        image = Image.fromarray(number_image(37 * orientation % 256))
+        exif = image.getexif()
+        exif[ExifTags.Base.Orientation] = orientation
+        exif[ExifTags.Base.DateTime] = "2026:05:01 10:00:00"
+        image.save(tmp_path / f"{orientation}.{suffix}", exif=exif, quality=95)
+    with open_video(tmp_path) as video:
+        for orientation, (_, pixels) in enumerate(video, start=1):
+            with Image.open(tmp_path / f"{orientation}.{suffix}") as stored:
+                upright = ImageOps.exif_transpose(stored).convert("RGB").resize((128, 80))
+            difference = np.abs(np.moveaxis(np.asarray(pixels, int), 0, 2) - np.asarray(upright))
+            assert difference.mean() < 4, orientation
+
+
+def test_film_of_pictures_with_exif_is_read(tmp_path: Path) -> None:
+    content = b""
+    for number in range(5):
+        image, buffer = Image.fromarray(number_image(number)), io.BytesIO()
+        exif = image.getexif()
+        exif[ExifTags.Base.Make] = "CAMERA"
+        image.save(buffer, "JPEG", exif=exif, quality=95)
+        content += buffer.getvalue()
+    path = tmp_path / "film.mjpeg"
+    path.write_bytes(content)
+    with open_video(path) as video:
+        assert [read_number(pixels) for _, pixels in video] == list(range(5))
 
 
 def test_images_come_in_natural_order(folder: Path) -> None:

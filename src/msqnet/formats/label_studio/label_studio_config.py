@@ -162,7 +162,7 @@ def rate_of(times: FrameTimes) -> tuple[float, bool]:
     It is the file's own if that is even, else so high, up to 240, that each frame has one.
     """
     count = len(times.starts_seconds)
-    even = float(f"{count / (times.end_seconds - times.seconds_of(0)):.9g}")
+    even = float(f"{times.average_fps:.9g}")
     middles = times.seconds_of(0) + (np.arange(count) + 0.5) / even
     shown = np.searchsorted(times.starts_seconds, middles + _EPSILON_SECONDS, side="right") - 1
     if bool((shown == np.arange(count)).all()):
