@@ -21,6 +21,7 @@ only `msqnet.cli` turns errors into one line and an exit code.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import traceback
 from contextlib import contextmanager
@@ -110,13 +111,12 @@ def _log_file() -> Path:
 
 def unexpected(error: Exception, thing: object) -> str:
     """A message for an error in ``thing`` that nobody foresaw; a log file has its traceback."""
-    from msqnet import __version__
-
+    version = sys.modules["msqnet"].__version__  # what no lower layer may import
     path = _log_file()
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(f"{thing}, msqnet {__version__}\n{''.join(traceback.format_exception(error))}\n")
+        file.write(f"{thing}, msqnet {version}\n{''.join(traceback.format_exception(error))}\n")
     return (
-        f"{thing}: unexpected {type(error).__name__}: {error} (msqnet {__version__}); the "
+        f"{thing}: unexpected {type(error).__name__}: {error} (msqnet {version}); the "
         f"traceback is in {path}, please report it"
     )
 
