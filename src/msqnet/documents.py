@@ -19,8 +19,9 @@ import json
 import math
 import zipfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msqnet.errors import DatasetError, needs_extra
 
@@ -39,6 +40,8 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 SMALLER = "split it, for instance by exporting fewer videos at a time"
 """What to do about a file that is too large."""
 
+_MAX_TEXT_BYTES = 1024 * 1024 * 1024
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _MAX_DIGITS = 18
 _NUM_CHARACTERS_SHOWN = 60
 _NUM_NAMES_SHOWN = 8
@@ -162,16 +165,7 @@ class JsonValue(Value):
 
 def read_json(path: Path, advice: str) -> JsonValue:
     """The document in a file; ``.gz`` is unpacked. `DatasetError` if too large or not JSON."""
-    is_packed = path.suffix.lower() == ".gz"
-    try:
-        with path.open("rb") as file:
-            content = bounded(
-                path, gzip.GzipFile(fileobj=file) if is_packed else file, MAX_JSON_BYTES
-            )
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: not a gzip file: {error}; {advice}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+    content = read_bytes(path, advice, MAX_JSON_BYTES)
     try:
         return JsonValue(json.loads(_decoded(path, content, advice)), str(path), advice)
     except json.JSONDecodeError as error:
@@ -182,6 +176,16 @@ def read_json(path: Path, advice: str) -> JsonValue:
         raise DatasetError(f"{path}: not JSON that can be used: {error}; {advice}") from error
 
 
+def allow_long_cells(text: str) -> None:
+    """Let `csv` read cells of any length in a text; its own bound is 128 KiB."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+
+
+def decimal_point(text: str, has_commas: bool) -> str:
+    """A number with a point in place of its decimal comma, if it has one comma and may have it."""
+    return text.replace(",", ".") if has_commas and text.count(",") == 1 else text
+
+
 @dataclass(frozen=True)
 class TableRow:
     """A row of a table; `require` raises `DatasetError` for an empty cell.
@@ -190,16 +194,23 @@ class TableRow:
         line: number of the line in the file that the row ends in.
         cells: text by column; of columns of the same name, the first.
         advice: what to do if the table is malformed.
+        has_commas: whether numbers may have decimal commas, as no comma is between cells.
     """
 
     path: Path
     line: int
     cells: Mapping[str, str]
     advice: str
+    has_commas: bool = False
 
     def __getitem__(self, column: str) -> str:
         """The text of a cell; empty where there is none."""
         return self.cells.get(column, "")
+
+    def number(self, column: str) -> float:
+        """The finite number in a cell; `DatasetError` if it holds none."""
+        found = self.value(column)
+        return replace(found, value=decimal_point(self[column], self.has_commas)).number()
 
     def value(self, column: str) -> Value:
         """A cell and its place."""
@@ -218,7 +229,7 @@ class Table:
 
     Attributes:
         rows: in order, without empty ones.
-        before: first and second cells of the rows above the header.
+        before: second cells of the rows above the header, by their first cells.
         advice: what to do about a malformed table.
         delimiter: between cells; empty for a spreadsheet.
     """
@@ -226,7 +237,7 @@ class Table:
     path: Path
     header: tuple[str, ...]
     rows: tuple[TableRow, ...]
-    before: Mapping[str, str]
+    before: Mapping[str, Sequence[str]]
     advice: str
     delimiter: str = ""
 
@@ -268,7 +279,7 @@ def read_delimited(
             numbers from 1 for their names.
     """
     for delimiter, lines in _grids(path, advice, tuple(dict.fromkeys(delimiters)), sheet):
-        before: dict[str, str] = {}
+        before: dict[str, list[str]] = {}
         for number, cells in lines:
             names = tuple(cell.strip().lower() if is_lower else cell.strip() for cell in cells)
             is_first = is_row is not None and is_row(names)
@@ -279,8 +290,8 @@ def read_delimited(
                 table = Table(path, names, (), before, advice, delimiter)
                 table.require(required)
                 return replace(table, rows=tuple(_rows(lines, table, is_strict=is_strict)))
-            if len(names) > 1 and names[0]:
-                before[names[0]] = names[1]
+            if names and names[0]:
+                before.setdefault(names[0], []).extend(names[1:2])
     raise DatasetError(f"{path}: no table in it; expected {header}; {advice}")
 
 
@@ -293,6 +304,7 @@ def _grids(
             yield "", enumerate(cells, start=1)
         return
     text = read_text(path, advice).replace("\0", "")
+    allow_long_cells(text)
     for delimiter in delimiters:
         yield delimiter, _csv_lines(path, text, delimiter, advice)
 
@@ -360,15 +372,52 @@ def _rows(lines: _Lines, table: Table, *, is_strict: bool) -> Iterator[TableRow]
         by_column: dict[str, str] = {}
         for name, cell in zip(header, cells, strict=False):
             by_column.setdefault(name, cell)
-        yield TableRow(table.path, number, by_column, table.advice)
+        has_commas = table.delimiter != ","
+        yield TableRow(table.path, number, by_column, table.advice, has_commas)
 
 
 def read_text(path: Path, advice: str = "get the file again") -> str:
     """The text of a file; `DatasetError` if it cannot be read, or is not UTF-8."""
+    return _decoded(path, read_bytes(path, advice, _MAX_TEXT_BYTES), advice)
+
+
+def read_bytes(path: Path, advice: str, max_bytes: int) -> bytes:
+    """The content of a file, which may be one in an archive; ``.gz`` is unpacked.
+
+    `DatasetError` if it cannot be read, is damaged, or is larger than the bound.
+    """
     try:
-        return _decoded(path, path.read_bytes(), advice)
+        with path.open("rb") as file:
+            is_packed = path.suffix.lower() == ".gz"
+            content = (gzip.GzipFile(fileobj=file) if is_packed else file).read(max_bytes + 1)
+    # Damaged archives raise all of these.
+    except (*_DAMAGED, gzip.BadGzipFile) as error:
+        raise DatasetError(f"{path}: a damaged archive: {error}; {advice}") from error
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) > max_bytes:
+        raise DatasetError(
+            f"{path}: found more than {max_bytes // 1024**2} MiB, expected less; {SMALLER}"
+        )
+    return content
+
+
+@contextmanager
+def opened_archive(path: Path, advice: str, is_member: Callable[[str], bool]) -> Iterator[Path]:
+    """The first file of a zip archive whose name fits, of those highest up; `DatasetError` if none.
+
+    It is good for reading only, as are paths beside it.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (*_DAMAGED, OSError) as error:
+        raise DatasetError(f"{path}: not a zip file that can be read: {error}; {advice}") from error
+    with archive:
+        found = sorted(filter(is_member, archive.namelist()), key=lambda name: name.count("/"))
+        if not found:
+            names = ", ".join(archive.namelist()[:_NUM_NAMES_SHOWN]) or "nothing"
+            raise DatasetError(f"{path}: found {names} in it, not what is expected; {advice}")
+        yield cast("Path", zipfile.Path(archive, found[0]))
 
 
 def _decoded(path: Path, content: bytes, advice: str) -> str:
@@ -377,21 +426,6 @@ def _decoded(path: Path, content: bytes, advice: str) -> str:
         return content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; {advice}") from error
-
-
-def bounded(path: Path, file: IO[bytes] | gzip.GzipFile, max_bytes: int) -> bytes:
-    """The content of an open file; `DatasetError` if it is larger than the bound."""
-    content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise DatasetError(
-            f"{path}: found more than {max_bytes // 1024**2} MiB, expected less; {SMALLER}"
-        )
-    return content
-
-
-def unreadable(path: Path, error: OSError) -> DatasetError:
-    """The error about a file that the system does not give."""
-    return DatasetError(f"{path}: cannot be read: {error.strerror or error}")
 
 
 def _shown(value: object) -> str:

@@ -20,6 +20,9 @@ SAME_TIME_SECONDS = 1e-3
 """Two times that differ by at most this are the same. Annotation tools write whole milliseconds, so
 equal times differ by up to one of them after rounding."""
 
+END_TOLERANCE_SECONDS = 0.5
+"""How far a time may reach beyond its video: annotators round, and so do containers."""
+
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """Intervals, disjoint and in order: those that overlap or touch are joined, empty ones go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,11 +15,18 @@ if TYPE_CHECKING:
 
 SEPARATOR = "|"
 _NUM_NAMED_IN_ERRORS = 8
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
+"""Soft hyphen, zero width space, marks of direction, word joiner, mark of byte order."""
+
+
+def plain_text(written: str) -> str:
+    """Text in one spelling: composed (NFC), single spaces for white space, nothing invisible."""
+    return " ".join(unicodedata.normalize("NFC", written).translate(_INVISIBLE).split())
 
 
 def split_labels(text: str) -> tuple[str, ...]:
-    """Names in a ``|``-joined cell, in order, stripped, without repeats; an empty cell gives ()."""
-    names = (name.strip() for name in text.split(SEPARATOR))
+    """Names in a ``|``-joined cell, as `plain_text`, in order, without repeats; () if empty."""
+    names = map(plain_text, text.split(SEPARATOR))
     return tuple(dict.fromkeys(name for name in names if name))
 
 

@@ -394,4 +394,6 @@ def _configure_logging(*, is_verbose: bool) -> None:
 def _fail(error: Exception, exit_code: int) -> int:
     _logger.info("where it happened:", exc_info=error)
     print(f"msqnet: error: {in_kebab_case(' '.join(str(error).split()))}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"msqnet: {' '.join(note.split())}", file=sys.stderr)
     return exit_code

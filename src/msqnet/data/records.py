@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from msqnet.intervals import Interval
     from msqnet.labels import LabelSet
 
 UNKNOWN = -100
@@ -54,6 +56,16 @@ class Record:
     group: str = ""
     actor: str = ""
     source: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        """Its start and end in seconds; infinity for the end of the video."""
+        end = math.inf if self.end_seconds is None else self.end_seconds
+        return self.start_seconds or 0.0, end
+
+    def is_absent(self, label: str) -> bool:
+        """Whether a label is known not to be in the window."""
+        return label not in self.labels and (self.annotated is None or label in self.annotated)
 
     @property
     def has_known_labels(self) -> bool:

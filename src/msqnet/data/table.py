@@ -1,8 +1,10 @@
 """Tables of labelled clips as files: CSV, TSV or Parquet, or a folder per label.
 
 Columns: ``path,labels[,start,end,annotated,split,group,actor,source]``; others are ignored. Paths
-are relative to the table, times are seconds, labels are joined by ``|``. The column ``annotated``
-says which labels were checked:
+are relative to the table, times are seconds, labels are joined by ``|``. Labels that differ in
+their Unicode form or in white space only are one. Between cells stand commas; or semicolons or
+tabs, and then times may have decimal commas. The column ``annotated`` says which labels were
+checked:
 
 - no such column, or ``*``: every label was checked, so a label that is not listed is absent;
 - names: these labels were checked; the row's own labels count as checked too;
@@ -26,8 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.data.records import ClipTable, Problem, Record
+from msqnet.documents import allow_long_cells, decimal_point
 from msqnet.errors import DatasetError
-from msqnet.labels import SEPARATOR, join_labels, split_labels
+from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
@@ -146,7 +149,7 @@ class _Sheet(NamedTuple):
 
     header: tuple[str, ...]
     rows: Iterable[tuple[int, Sequence[str]]]
-    decimal_comma: bool = False
+    has_commas: bool = False
 
 
 def _read_csv(path: Path) -> _Sheet:
@@ -159,6 +162,7 @@ def _read_csv(path: Path) -> _Sheet:
             f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
             "'CSV UTF-8'"
         ) from error
+    allow_long_cells(text)
     first_line = text.splitlines()[:1]
     headers = {mark: next(csv.reader(first_line, delimiter=mark), []) for mark in (",", ";", "\t")}
     fitting = [m for m, h in headers.items() if len(h) > 1 and "path" in _normalize_header(h)]
@@ -171,7 +175,7 @@ def _read_csv(path: Path) -> _Sheet:
     if not rows:
         raise DatasetError(f"{path}: the file is empty; expected a header and one row per clip")
     filled = ((n, row) for n, row in enumerate(rows[1:], start=2) if any(map(str.strip, row)))
-    return _Sheet(_normalize_header(rows[0]), filled, decimal_comma=delimiter == ";")
+    return _Sheet(_normalize_header(rows[0]), filled, has_commas=delimiter != ",")
 
 
 def _normalize_header(cells: Iterable[str]) -> tuple[str, ...]:
@@ -215,7 +219,7 @@ def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, .
         # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
         padded = [*values, *[""] * len(header)]
         cells = {name: cell.strip() for name, cell in zip(header, padded, strict=False)}
-        row = _Row(cells, sheet.decimal_comma)
+        row = _Row(cells, sheet.has_commas)
         if any(value.strip() for value in values[len(header) :]):
             row.messages.append(
                 f"has {len(values)} cells, the header {len(header)}: "
@@ -235,7 +239,7 @@ class _Row:
     """Turns the cells of one row into a record, and notes everything that is wrong."""
 
     cells: Mapping[str, str]
-    decimal_comma: bool
+    has_commas: bool
     messages: list[str] = field(default_factory=list)
 
     def to_record(self, number: int, folder: Path) -> Record:
@@ -263,7 +267,7 @@ class _Row:
         if not text:
             return None
         try:
-            value = float(text.replace(",", ".") if self.decimal_comma else text)
+            value = float(decimal_point(text, self.has_commas))
         except ValueError:
             value = math.nan
         if math.isfinite(value) and value >= 0:
@@ -349,10 +353,11 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
                 "rename it"
             ) from error
     for name in (*record.labels, *(known or ())):
-        if SEPARATOR in name or name in ("", ALL_LABELS) or name != name.strip():
+        if SEPARATOR in name or name in ("", ALL_LABELS) or name != plain_text(name):
             raise DatasetError(
-                f"{table}: {name!r} cannot be written as a label: it is empty, or begins or ends "
-                f"with a space, or is {ALL_LABELS!r}, or holds {SEPARATOR!r}"
+                f"{table}: {name!r} cannot be written as a label: it is empty, or has white space "
+                f"that is no single space between letters, or is {ALL_LABELS!r}, or holds "
+                f"{SEPARATOR!r}, or is not in the composed form of Unicode (NFC)"
             )
     return cells
 

@@ -4,7 +4,9 @@ Errors (rows that cannot be used): ``malformed``, ``missing``, ``unreadable``, `
 no picture), ``outside`` (the window starts after the video's end), ``duplicate``.
 
 Warnings (worth a look): ``outside`` (the window ends after the video's end), ``mislabelled``
-(spellings of one label, or a wrong separator), ``unknown`` (no label of the row is known),
+(spellings of one label, or a wrong separator), ``unknown`` (no label of the row is known, or a
+label of the table of labels in no row), ``contradiction`` (a label that a row has is absent in
+another row of a time around it),
 ``split_leak`` (a group on both sides of a split), ``untrained`` (a label that training never sees),
 ``ignored_column``.
 """
@@ -13,14 +15,17 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msqnet.data.records import ClipTable, Problem, Record
-from msqnet.data.table import scan_table
-from msqnet.errors import EmptyVideo, VideoError
+from msqnet.data.table import label_table_path, scan_table
+from msqnet.errors import DatasetError, EmptyVideo, VideoError
+from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS
+from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
     """Called with the number of files looked at and the number of all files."""
 
 TRAIN_SPLIT = "train"
-END_TOLERANCE_SECONDS = 0.5
-"""How far a window may reach beyond its video: annotators round, and so do containers."""
 
 _PROBE_SHORT_SIDE_PIXELS = 64
 _BEFORE_END_SECONDS = 1e-3
@@ -103,7 +106,14 @@ def check_table(
                 problems.extend(_find_file_problems(record, state))
             if progress is not None:
                 progress(number, len(records_of))
-    for find in (_find_duplicates, _find_labelling, _find_split_leaks, _find_untrained):
+    for find in (
+        _find_duplicates,
+        _find_labelling,
+        _find_contradictions,
+        _find_unknown,
+        _find_split_leaks,
+        _find_untrained,
+    ):
         problems.extend(find(table))
     return CheckReport(tuple(problems), len(table), len(records_of))
 
@@ -182,9 +192,9 @@ def _problem(
 
 
 def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
-    first: dict[tuple[Path, float, float | None], Record] = {}
+    first: dict[tuple[Path, float, float], Record] = {}
     for record in table.records:
-        window = (record.path, record.start_seconds or 0.0, record.end_seconds)
+        window = (record.path, *record.interval)
         earlier = first.setdefault(window, record)
         if earlier is record:
             continue
@@ -195,12 +205,53 @@ def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
         yield _problem(record, "duplicate", message, "error")
 
 
+def _find_contradictions(table: ClipTable) -> Iterator[Problem]:
+    """Labels that a row has, and a row whose time is around it has not."""
+    rows_of: dict[Path, list[Record]] = defaultdict(list)
+    for record in table.records:
+        rows_of[record.path].append(record)
+    for rows in rows_of.values():
+        around: list[Record] = []
+        for record in sorted(rows, key=lambda row: (row.interval[0], -row.interval[1])):
+            start, end = record.interval
+            around = [row for row in around if row.interval[1] > start]
+            for other in around:
+                # Equal rows are duplicates.
+                if end > other.interval[1] + SAME_TIME_SECONDS or other.interval == (start, end):
+                    continue
+                for name in filter(other.is_absent, record.labels):
+                    message = (
+                        f"label {name!r} is absent in row {other.row}, whose time is around this "
+                        "one's: correct one of them, or do not list it as annotated there"
+                    )
+                    yield _problem(record, "contradiction", message, "warning")
+            around.append(record)
+
+
+def _find_unknown(table: ClipTable) -> Iterator[Problem]:
+    """Labels of the table of labels of which no row knows anything."""
+    path = label_table_path(table.path)
+    if not path.is_file() or any(record.annotated is None for record in table.records):
+        return
+    known = {name for record in table.records for name in record.annotated or ()}
+    try:
+        unknown = [name for name in read_label_table(path) if name not in known]
+    except DatasetError as error:
+        yield Problem(None, "malformed", str(error), "warning")
+        return
+    for name in unknown:
+        message = f"label {name!r} of {path.name} is known in no row: it cannot be learned"
+        yield Problem(None, "unknown", message, "warning")
+
+
 def _find_labelling(table: ClipTable) -> Iterator[Problem]:
     names_of = [
         dict.fromkeys((*record.labels, *sorted(record.annotated or ()))) for record in table.records
     ]
     num_rows = Counter(name for names in names_of for name in names)
-    without_spelling = {name: re.sub(r"[ _\t-]", "", name.casefold()) for name in num_rows}
+    # Letters that look alike, such as full-width ones, are the same in the form NFKC.
+    alike = {name: unicodedata.normalize("NFKC", name) for name in num_rows}
+    without_spelling = {n: re.sub(r"[\s_-]", "", text.casefold()) for n, text in alike.items()}
     # The most frequent spelling is taken for the right one; of equals, the first in the table.
     right: dict[str, str] = {}
     for name, _ in num_rows.most_common():
@@ -209,7 +260,8 @@ def _find_labelling(table: ClipTable) -> Iterator[Problem]:
         for name in names:
             usual = right[without_spelling[name]]
             if name != usual:
-                message = f"label {name!r} is written {usual!r} in {num_rows[usual]} row(s)"
+                show = ascii if alike[name] == alike[usual] else repr
+                message = f"label {show(name)} is written {show(usual)} in {num_rows[usual]} row(s)"
                 yield _problem(record, "mislabelled", message, "warning")
             found = [mark for mark in _WRONG_SEPARATORS if mark in name]
             if found:

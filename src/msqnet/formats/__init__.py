@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass, field
-from pathlib import PureWindowsPath
+from fnmatch import fnmatch
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
     from msqnet.formats.clip_table import ClipRows
@@ -113,6 +113,8 @@ class Format:
         write: annotations, file, options -> notes on what was assumed; replaces the file at once
             or not at all; None where the format is only read.
         suffixes: such as ``.eaf``, the usual one first; none for a folder.
+        members: patterns for names of its files in a folder of many, by default any name with one
+            of the suffixes; none if a folder is read as a whole.
         drops: fields that it has no place for.
         options: help by the name of the option.
         licence: of a data set.
@@ -126,6 +128,7 @@ class Format:
     read: Callable[[Path, Reading], Annotations] | None = None
     write: Callable[[Annotations, Path, Mapping[str, str]], tuple[str, ...]] | None = None
     suffixes: tuple[str, ...] = ()
+    members: tuple[str, ...] | None = None
     drops: frozenset[str] = frozenset()
     options: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
@@ -137,6 +140,26 @@ class Format:
     def suffix(self) -> str:
         """The usual ending of its files; empty where it is a folder."""
         return self.suffixes[0] if self.suffixes else ""
+
+    def files_in(self, folder: Path) -> list[Path]:
+        """Its files in a folder at any depth, in order; the folder where it may be one itself."""
+        patterns = tuple(f"*{s}" for s in self.suffixes) if self.members is None else self.members
+        found = []
+        for place, folders, names in os.walk(folder):
+            # Unfinished files may be in hidden folders.
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [
+                Path(place, name)
+                for name in names
+                # Labels of a table stand beside it.
+                if not (name.startswith(".") or name.endswith(".labels.csv"))
+                and any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)
+            ]
+        if not found and self.members is None:
+            raise DatasetError(
+                f"{folder}: found no {' or '.join(patterns)} in it, expected {self.title}"
+            )
+        return sorted(found) or [folder]
 
 
 FORMATS: dict[str, str | Format] = {

@@ -12,12 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
-from msqnet.labels import SEPARATOR, LabelSet
+from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS, intersect
+from msqnet.labels import SEPARATOR, LabelSet, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+ANY_LABEL = SEPARATOR
+"""Stands for every label where nothing says which one was left out; no label has this name."""
+
+_NUM_NAMED = 5
 _SCORED = re.compile(r"score=(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:; (.*))?", re.DOTALL)
 """Where a tool has no place for a score, it stands in the comment as ``score=0.87; text``."""
 
@@ -67,6 +72,11 @@ class Event:
         """Whether it is a state without an end."""
         return self.end_seconds is None
 
+    def begins_before(self, end_seconds: float) -> bool:
+        """Whether a video that ends then shows any of it; a moment may be its very end."""
+        margin = SAME_TIME_SECONDS if self.is_point else -SAME_TIME_SECONDS
+        return self.start_seconds <= end_seconds + margin
+
 
 @dataclass(frozen=True)
 class AnnotatedVideo:
@@ -80,6 +90,8 @@ class AnnotatedVideo:
         observed: intervals that somebody looked at, (start, end) in seconds; None for all.
         split: part of the data; may be empty.
         group: videos of one group stay together when videos are split; may be empty.
+        left_out: labels of what the reader left out or the file could not hold, `ANY_LABEL` where
+            nothing says which; `settled` makes them unknown wherever they are not seen.
     """
 
     path: Path
@@ -89,6 +101,7 @@ class AnnotatedVideo:
     observed: tuple[tuple[float, float], ...] | None = None
     split: str = ""
     group: str = ""
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         def order(event: Event) -> tuple[float, float, str, str]:
@@ -146,9 +159,88 @@ class Annotations:
         return LabelSet((*self.labels, *sorted(others)))
 
 
+def joined(parts: Mapping[str, Annotations], notes: Iterable[str] = ()) -> Annotations:
+    """Annotations of several files, by their names: each file is the group of its videos.
+
+    What was looked for in a file says nothing about the videos of another one.
+    """
+    videos: list[AnnotatedVideo] = []
+    labels: list[str] = []
+    points: set[str] = set()
+    models: list[str] = []
+    by_note: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        for video in part.videos:
+            checked = frozenset(part.labels) if video.checked is None else video.checked
+            videos.append(replace(video, checked=checked, group=video.group or name))
+        labels += part.labels
+        points |= part.point_labels
+        models += [part.model] if part.model else []
+        for note in part.notes:
+            by_note.setdefault(note, []).append(name)
+    for note, names in by_note.items():
+        notes = *notes, note if len(names) == len(parts) else f"{_first(names)}: {note}"
+    found = Annotations.of_files(videos, labels, notes, points)
+    return replace(found, model=", ".join(dict.fromkeys(models)))
+
+
+def settled(annotations: Annotations) -> Annotations:
+    """The same by the rule of all formats: absent is what was looked for and not there.
+
+    In a video, labels are known only where they are seen if the reader left out something of theirs
+    (`AnnotatedVideo.left_out`), if an event of theirs begins after the end of the video, which is
+    left out here, or if another observation of the same time has them for a subject for which this
+    one never has them. Notes name them.
+    """
+    by_path: dict[Path, list[Event]] = {}
+    for video in annotations.videos:
+        by_path.setdefault(video.path, []).extend(video.events)
+    videos, late, long, known_where_seen = [], [], [], []
+    for video in annotations.videos:
+        name, length = video.path.name, video.duration_seconds
+        length = math.inf if length is None else length
+        events = tuple(event for event in video.events if event.begins_before(length))
+        late += [f"{e.label} in {name}" for e in video.events if not e.begins_before(length)]
+        limit = length + END_TOLERANCE_SECONDS
+        long += [f"{e.label} in {name}" for e in events if (e.end_seconds or 0.0) > limit]
+        unknown = video.left_out | {event.label for event in set(video.events) - set(events)}
+        unknown |= _unseen_by(video, by_path[video.path])
+        known = frozenset(annotations.labels) if video.checked is None else video.checked
+        lost = known if ANY_LABEL in unknown else known & unknown
+        if lost:
+            known_where_seen.append(f"{', '.join(sorted(lost))} in {name}")
+        checked = known - lost if lost else video.checked
+        videos.append(replace(video, events=events, checked=checked, left_out=frozenset()))
+    named = {
+        "events that begin after the end of their video, which are left out": late,
+        "events that go on after the end of their video, which end there in a table": long,
+        "videos with labels that are known only where they were seen": known_where_seen,
+    }
+    notes = count_notes({f"{text} ({_first(names)})": len(names) for text, names in named.items()})
+    return replace(annotations, videos=tuple(videos), notes=(*annotations.notes, *notes))
+
+
+def _unseen_by(video: AnnotatedVideo, events: Iterable[Event]) -> set[str]:
+    """Labels that others saw in the time of an observation, of a subject that it has none for."""
+    own = {(event.subject, event.label) for event in video.events}
+    found = set()
+    for event in events:
+        if (event.subject, event.label) not in own:
+            end = math.inf if event.end_seconds is None else event.end_seconds
+            time = event.start_seconds, max(end, event.start_seconds + 2 * SAME_TIME_SECONDS)
+            if intersect([(0.0, math.inf)] if video.observed is None else video.observed, [time]):
+                found.add(event.label)
+    return found
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+    return "; ".join(names[:_NUM_NAMED]) + more
+
+
 def clean_label(written: str) -> str:
-    """A label as a table can hold it: without spaces around it, ``/`` in place of ``|``."""
-    return written.strip().replace(SEPARATOR, "/")
+    """A label as a table can hold it: `plain_text`, with ``/`` in place of ``|``."""
+    return plain_text(written).replace(SEPARATOR, "/")
 
 
 def comment_with_score(event: Event) -> str:

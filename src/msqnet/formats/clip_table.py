@@ -377,6 +377,7 @@ FORMAT = Format(
     read=_read,
     write=_write,
     suffixes=TABLE_SUFFIXES,
+    members=tuple(f"*{suffix}" for suffix in TABLE_SUFFIXES),
     drops=frozenset({"points", "open ends", "subjects", "modifiers", "scores", "comments"}),
     options={
         "level": "what a row is: pieces (cut wherever a label begins or ends), events, windows, "

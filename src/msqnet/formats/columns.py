@@ -25,7 +25,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.frame_times import VideoClock, duration_seconds, parse_rate
-from msqnet.formats.options import choose, parse_clock
+from msqnet.formats.options import UNLISTED, choose, is_absent_if_unlisted, parse_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -310,7 +310,7 @@ class EventLists:
         """All of it: labels are known where they are seen, or everywhere if an option says so."""
         events = [event for found in self._events.values() for event in found]
         seen = dict.fromkeys(event.label for event in events)
-        is_complete = choose(reading.options, "unlisted", ("unknown", "absent")) == "absent"
+        is_complete = is_absent_if_unlisted(reading.options)
         labels = tuple(seen) if is_complete else ()
         videos = [
             AnnotatedVideo(
@@ -446,8 +446,7 @@ def _elan_row(cells: Sequence[str]) -> Columns | None:
 
 OPTIONS = {
     "video": "the video, where the file does not name it; otherwise the one of the file's name",
-    "unlisted": "unknown (default): labels are known where they are seen; absent: all labels of "
-    "the file were looked for in all of its videos",
+    **UNLISTED,
 }
 _OPTIONS = {
     "columns": "which column is what, such as video:Media,label:Event,start:From,stop:To,"

@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.formats import FORMATS, Reading, dropped_fields, load_format
+from msqnet.formats.annotations import joined, settled
 from msqnet.formats.clip_table import write_rows
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def convert_annotations(
             return _rows_summary(source, rows, place)
         annotations = rows.annotations()
     else:
-        annotations = _read(source, Path(path or ""), root, reading)
+        annotations = read_annotations(source, Path(path or ""), root, reading)
     return _write(annotations, source, target, place, writing)
 
 
@@ -131,14 +132,33 @@ def _named(option: str, name: str, what: str) -> Format:
     return load_format(name)
 
 
-def _read(source: Format, path: Path, root: str | None, options: Mapping[str, str]) -> Annotations:
+def read_annotations(
+    source: Format, path: Path, root: str | None, options: Mapping[str, str]
+) -> Annotations:
+    """What a file says, or all files of the format in a folder together, by the rule of `settled`.
+
+    `root` is the folder of the videos, by default that of the file. A file of a folder that cannot
+    be read is left out with a note; `DatasetError` if none can.
+    """
     assert source.read is not None
     if not path.exists():
         raise DatasetError(f"{path}: no such file; --input names {source.title}")
-    videos = Path(root) if root is not None else (path if path.is_dir() else path.parent)
-    if not videos.is_dir():
-        raise DatasetError(f"{videos}: no such folder; --root names the one that holds the videos")
-    return source.read(path, Reading(videos, options))
+    if root is not None and not Path(root).is_dir():
+        raise DatasetError(f"{root}: no such folder; --root names the one that holds the videos")
+    files = source.files_in(path) if path.is_dir() else [path]
+    if len(files) == 1:
+        folder = files[0] if files[0].is_dir() else files[0].parent
+        return settled(source.read(files[0], Reading(Path(root or folder), options)))
+    parts, failed = {}, []
+    for file in files:
+        name = file.relative_to(path).as_posix()
+        try:
+            parts[name] = source.read(file, Reading(Path(root or file.parent), options))
+        except DatasetError as error:
+            failed.append(error)
+    if not parts:
+        raise failed[0]
+    return settled(joined(parts, [f"left out: {error}" for error in failed]))
 
 
 def _write(
@@ -151,7 +171,12 @@ def _write(
     assert target.write is not None
     _check_text(annotations, options, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    notes = target.write(annotations, path, options)
+    try:
+        notes = target.write(annotations, path, options)
+    except MsqnetError as error:
+        for note in annotations.notes:
+            error.add_note(f"note: {note}")
+        raise
     labels = annotations.all_labels()
     others = sorted(set(labels) - set(annotations.labels))
     num_events = sum(1 for _ in annotations.events())

@@ -10,8 +10,11 @@ from ``start_frame`` on is there, and stands for those up to the next.
 
 - Tags are in *CVAT for images* only; CVAT neither writes nor reads them in *CVAT for video*. Tags
   of frames that follow each other are one event, as long as label and attributes are the same.
+  In *CVAT for video*, labels for tags are unknown, and labels of any type that no track has.
 - A track is an event from where its object comes into view to where it leaves it, cut where
   attributes change.
+- A shape in a single frame says what is seen there. In *CVAT for images*, labels for shapes are
+  known only where they are seen.
 - Attributes are modifiers as ``name:value``; ``subject``, ``comment`` and ``event`` (a number that
   keeps events of the same label apart) have their own meaning. With ``--option attribute=NAME`` the
   values of one attribute are the labels, and the object is the subject.
@@ -29,7 +32,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.documents import opened_archive
+from msqnet.errors import ConfigError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
     AnnotatedVideo,
@@ -52,7 +56,7 @@ from msqnet.formats.frame_times import (
     rate_option,
     read_frame_times,
 )
-from msqnet.formats.options import video_address
+from msqnet.formats.options import UNLISTED, is_absent_if_unlisted, video_address
 from msqnet.formats.xml_files import read_xml, xml_text
 from msqnet.intervals import covers, union
 from msqnet.predictions import replacing
@@ -77,25 +81,21 @@ _LABELS_SUFFIX = ".labels.json"
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".xml", ".zip"))
-    if not files:
-        raise DatasetError(f"{path}: no .xml or .zip file in it; expected exports of CVAT")
     counts: Counter[str] = Counter()
-    videos: list[AnnotatedVideo] = []
-    names: list[str] = []
-    attribute, name = reading.options.get("attribute"), reading.options.get("video")
-    for file in files:
-        root = read_xml(file, _ADVICE, "annotations.xml" if zipfile.is_zipfile(file) else "")
-        tasks = _tasks(root, attribute)
-        _add_tags(root, tasks, attribute, counts)
-        _add_tracks(root, tasks, attribute)
-        if name is not None and len(tasks) > 1:
-            raise ConfigError(f"option video={name}: {file} has {len(tasks)} videos")
-        for task in tasks.values():
-            videos.append(task.video(reading, counts))
-            names += task.labels
+    name = reading.options.get("video")
+    if zipfile.is_zipfile(path):
+        with opened_archive(path, _ADVICE, "annotations.xml".__eq__) as member:
+            root = read_xml(member, _ADVICE)
+    else:
+        root = read_xml(path, _ADVICE)
+    tasks = _tasks(root, reading.options.get("attribute"))
+    _add_images(root, tasks, counts)
+    _add_tracks(root, tasks)
+    if name is not None and len(tasks) > 1:
+        raise ConfigError(f"option video={name}: {path} has {len(tasks)} videos")
+    source = name or root.text_at("meta/source")
+    videos = [task.video(reading, source, counts) for task in tasks.values()]
+    names = [label for task in tasks.values() for label in task.labels]
     return Annotations.of_files(videos, names, count_notes(counts))
 
 
@@ -113,8 +113,14 @@ class _Task:
     """One video of a file: labels of the task or its project, and the step between its frames."""
 
     def __init__(self, element: XmlElement, owner: XmlElement, attribute: str | None) -> None:
-        self.labels = tuple(dict.fromkeys(_labels(owner, attribute)))
+        # Labels of the file by their names, each with its type and what it gives labels here.
+        self.written = dict(_labels(owner, attribute))
+        self.labels = tuple(dict.fromkeys(n for _, names in self.written.values() for n in names))
+        self.attribute = attribute
         self.step = 1
+        # Names of what was drawn, and whether there are frames that can have tags.
+        self.drawn: set[str] = set()
+        self.has_images = False
         self._element = element
         self._start_frame = _frame_at(element, "start_frame") or 0
         self._stop_frame = _frame_at(element, "stop_frame")
@@ -135,9 +141,21 @@ class _Task:
         else:
             spans.append((first, end))
 
-    def video(self, reading: Reading, counts: Counter[str]) -> AnnotatedVideo:
-        """The video, of which `labels` were looked for."""
-        written = reading.options.get("video") or self._element.text_at("source")
+    def _left_out(self, options: Mapping[str, str]) -> Iterator[str]:
+        """Labels that the file could not hold, or may not hold wherever they are to be seen."""
+        is_absent = is_absent_if_unlisted(options)
+        for name, (kind, labels) in self.written.items():
+            can_be_tag = kind in ("", "any", "tag")
+            if self.has_images:
+                is_unsure = name in self.drawn or not can_be_tag
+            else:
+                is_unsure = can_be_tag and name not in self.drawn
+            if is_unsure and not (is_absent and kind != "tag"):
+                yield from labels
+
+    def video(self, reading: Reading, source: str, counts: Counter[str]) -> AnnotatedVideo:
+        """The video, of which `labels` were looked for; `source` is what the file calls it."""
+        written = reading.options.get("video") or self._element.text_at("source") or source
         if not written:
             raise self._element.error(
                 "no <source>", "the name of the video; --option video=NAME gives it"
@@ -152,11 +170,13 @@ class _Task:
             times = FrameTimes.at_rate(rate, max(1, stop, *ends))
         count = len(times.starts_seconds)
         events = []
+        left_out = set(self._left_out(reading.options))
         for state, spans in self._spans.items():
             score, comment = split_comment(state.comment)
             for first, end in spans:
                 if first >= count:
                     counts["events after the end of their video, which are left out"] += 1
+                    left_out.add(state.label)
                     continue
                 start, stop_seconds = times.seconds_of(first), times.seconds_of(min(end, count))
                 events.append(Event(state.label, start, stop_seconds, *state[1:3], score, comment))
@@ -167,6 +187,7 @@ class _Task:
             frozenset(self.labels),
             self._observed(times),
             self._element.text_at("subset"),
+            left_out=frozenset(left_out),
         )
 
     def _observed(self, times: FrameTimes) -> tuple[Interval, ...] | None:
@@ -208,19 +229,21 @@ def _tasks(root: XmlElement, attribute: str | None) -> dict[str, _Task]:
     return tasks
 
 
-def _labels(owner: XmlElement, attribute: str | None) -> Iterator[str]:
-    """Labels of a task, or the values of an attribute of any of them."""
+def _labels(
+    owner: XmlElement, attribute: str | None
+) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+    """Labels of a task: name, type, and its label here, or the values of its attribute."""
     place = owner.find("labels")
     for label in () if place is None else place.children("label"):
         name = clean_label(label.text_at("name"))
         if not name:
             raise label.error("no <name>", "the name of a label")
-        if attribute is None and label.find("parent") is None:
-            yield name
+        names = [name] if attribute is None and label.find("parent") is None else []
         for item in label.iter("attribute"):
             if attribute is not None and item.text_at("name") == attribute:
                 texts = map(clean_label, item.text_at("values").splitlines())
-                yield from (text for text in texts if text not in _NO_VALUES)
+                names += [text for text in texts if text not in _NO_VALUES]
+        yield name, (label.text_at("type"), names)
 
 
 def _frame(value: Value) -> int:
@@ -248,23 +271,25 @@ def _by_frame(elements: Iterable[XmlElement], name: str) -> list[tuple[int, XmlE
     return sorted(found, key=lambda item: item[0])
 
 
-def _add_tags(
-    root: XmlElement, tasks: Mapping[str, _Task], attribute: str | None, counts: Counter[str]
-) -> None:
+def _add_images(root: XmlElement, tasks: Mapping[str, _Task], counts: Counter[str]) -> None:
     for frame, image in _by_frame(root.children("image"), "id"):
         task = _task_of(image, tasks)
-        for tag in image.children("tag"):
-            state = _state(tag, tag.require("label"), "", attribute)
+        task.has_images = True
+        for item in image.children("tag", *_SHAPES):
+            label = item.require("label")
+            state = _state(item, label, "", task.attribute)
             if state is not None:
                 task.add(state, frame, frame + task.step)
-        shapes = sum(1 for _ in image.children(*_SHAPES))
-        counts["shapes in single frames, which are left out"] += shapes
+            if item.tag != "tag":
+                task.drawn.add(clean_label(label))
+                counts["shapes in single frames, whose labels are known only there"] += 1
 
 
-def _add_tracks(root: XmlElement, tasks: Mapping[str, _Task], attribute: str | None) -> None:
+def _add_tracks(root: XmlElement, tasks: Mapping[str, _Task]) -> None:
     for number, track in enumerate(root.children("track")):
         task = _task_of(track, tasks)
         label, identity = track.require("label"), track.get("id") or str(number)
+        task.drawn.add(clean_label(label))
         shapes = _by_frame(track.children(*_SHAPES), "frame")
         ends = [frame for frame, _ in shapes[1:]] + [frame + task.step for frame, _ in shapes[-1:]]
         for (frame, shape), end in zip(shapes, ends, strict=True):
@@ -272,7 +297,7 @@ def _add_tracks(root: XmlElement, tasks: Mapping[str, _Task], attribute: str | N
             parts = list(shape.children("points")) if shape.tag == "skeleton" else [shape]
             if parts and all(part.get("outside") == "1" for part in parts):
                 continue
-            state = _state(shape, label, identity, attribute)
+            state = _state(shape, label, identity, task.attribute)
             if state is not None:
                 task.add(state, frame, end)
 
@@ -352,10 +377,11 @@ class _Document:
         root = Element("annotations")
         _add_texts(root, version="1.1")
         self._add_meta(SubElement(root, "meta"), file)
-        for frame in sorted(self._tags):
+        # Without any frame, it would look like a file that cannot have tags.
+        for frame in sorted(self._tags) or [0]:
             place = {"id": str(frame), "name": f"frame_{frame:06d}"}
             image = SubElement(root, "image", place | self._size_pixels)
-            for number, event in self._tags[frame]:
+            for number, event in self._tags.get(frame, ()):
                 tag = SubElement(image, "tag", {"label": xml_text(event.label), "source": "file"})
                 for name, value in _values(number, event):
                     SubElement(tag, "attribute", {"name": xml_text(name)}).text = xml_text(value)
@@ -446,6 +472,7 @@ FORMAT = Format(
     options={
         "attribute": "when reading: the attribute whose values are the labels",
         "video": "when reading: name of the one video, where the file does not say it",
+        **UNLISTED,
         "fps": "frames a second of videos that are not there",
     },
     files=_files,

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+UNLISTED = {
+    "unlisted": "when reading: unknown (default) or absent, what labels are that the file does not "
+    "show and may be unable to show"
+}
+"""Option of formats whose files do not say, or cannot hold, everything that was looked for."""
+
+
+def is_absent_if_unlisted(options: Mapping[str, str]) -> bool:
+    """Whether such labels count as absent; they are unknown by default."""
+    return choose(options, "unlisted", ("unknown", "absent")) == "absent"
+
+
 def choose(options: Mapping[str, str], name: str, values: Sequence[str]) -> str:
     """The value of an option, the first of `values` if not given; `ConfigError` for any other."""
     value = options.get(name, values[0])

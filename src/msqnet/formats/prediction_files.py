@@ -120,4 +120,6 @@ def _check_types(result: VideoPredictions) -> None:
             raise DatasetError(f"{what}: found {value!r}, expected a number of at least 0")
 
 
-FORMAT = Format("predictions", "results of msqnet predict", read=_read, suffixes=(_JSON_SUFFIX,))
+FORMAT = Format(
+    "predictions", "results of msqnet predict", read=_read, suffixes=(_JSON_SUFFIX,), members=()
+)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -24,6 +24,7 @@ from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
+    ANY_LABEL,
     AnnotatedVideo,
     Annotations,
     Event,
@@ -94,9 +95,13 @@ class _Attribute(NamedTuple):
 
 @dataclass
 class _Notes:
-    """Segments with a label, observed intervals (None: none is named), and texts of the file."""
+    """Segments with a label, observed intervals (None: none is named), and texts of the file.
+
+    `left_out` are labels of what cannot be kept.
+    """
 
     events: list[Event] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
     observed: list[tuple[float, float]] | None = None
     of_file: dict[str, str] = field(default_factory=dict)
 
@@ -135,7 +140,8 @@ def _read(path: Path, reading: Reading) -> Annotations:
         observed = None if notes.observed is None else tuple(notes.observed)
         events, length = tuple(notes.events), duration_seconds(place)
         where = notes.of_file.get(_SPLIT, ""), notes.of_file.get(_GROUP, "")
-        videos.append(AnnotatedVideo(place, events, length, checked, observed, *where))
+        video = AnnotatedVideo(place, events, length, checked, observed, *where)
+        videos.append(replace(video, left_out=frozenset(notes.left_out)))
     lines = count_notes(counts)
     if not names:
         lines += (
@@ -209,11 +215,12 @@ def _note(
 ) -> None:
     """Add what an entry of ``metadata`` says to the notes about its video."""
     times = [time.number() for time in entry.require("z").elements()]
+    values = _values(entry, attributes)
+    names = list(filter(None, map(clean_label, values.get(label, []))))
     if list(entry.elements_of("xy")):
         counts["regions in pictures, which are left out"] += 1
+        notes.left_out.update(names)
         return
-    values = _values(entry, attributes)
-    names = [clean_label(text) for text in values.get(label, [])]
     # The label is an attribute of segments: a text of a whole file under its name is not one.
     if times:
         values.pop(label, None)
@@ -225,13 +232,20 @@ def _note(
         raise entry.require("z").error("one or two times of at least 0")
     elif times[-1] < times[0]:
         counts["segments that end before they start, which are left out"] += 1
+        notes.left_out.update(names or [ANY_LABEL])
     elif by_name.pop(_OBSERVED, []):
         interval = [(times[0], times[-1])] if times[-1] > times[0] else []
         notes.observed = [*(notes.observed or []), *interval]
-    elif any(names):
-        notes.events += _segment_events((times[0], times[-1]), filter(None, names), by_name)
+    elif names:
+        if len(times) == 2 and times[0] == times[1]:
+            # VIA shows a mark there. Whoever made it may have meant the file as a whole.
+            text = "segments without a length, which are moments here, as VIA shows them"
+            counts[f"{text}; their labels are unknown elsewhere"] += 1
+            notes.left_out.update(names)
+        notes.events += _segment_events((times[0], times[-1]), names, by_name)
     else:
         counts["segments without a label, which are left out"] += 1
+        notes.left_out.add(ANY_LABEL)
 
 
 def _values(entry: JsonValue, attributes: Mapping[str, _Attribute]) -> dict[str, list[str]]:

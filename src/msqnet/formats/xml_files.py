@@ -9,14 +9,12 @@ something is wrong.
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from msqnet.documents import SMALLER, Value, bounded, unreadable
+from msqnet.documents import SMALLER, Value, read_bytes
 from msqnet.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -104,26 +102,12 @@ class XmlElement:
         return XmlElement(element, self.path, self.lines, self.advice)
 
 
-def read_xml(path: Path, advice: str, member: str = "") -> XmlElement:
-    """The root element of an XML file, or of the file `member` in a zip file.
+def read_xml(path: Path, advice: str) -> XmlElement:
+    """The root element of an XML file.
 
     `DatasetError` if it is not XML, has a document type, or is too large or too deep.
     """
-    try:
-        if member:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-                content = bounded(path, file, MAX_BYTES)
-        else:
-            with path.open("rb") as file:
-                content = bounded(path, file, MAX_BYTES)
-    except KeyError as error:
-        raise DatasetError(f"{path}: no file {member} in it; {advice}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    # Damaged archives raise all of these.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DatasetError(f"{path}: not a zip file that can be read: {error}; {advice}") from error
-    return _XmlReader(path, advice).read(content)
+    return _XmlReader(path, advice).read(read_bytes(path, advice, MAX_BYTES))
 
 
 class _XmlReader:

@@ -33,12 +33,13 @@ def test_problems_are_printed_with_row_numbers(
     assert re.findall(r"^ +(\d+) +(\w+: \w+)", shown, re.MULTILINE) == [
         ("3", "error: unreadable"),
         ("4", "warning: mislabelled"),
+        ("4", "warning: contradiction"),
         ("5", "error: malformed"),
     ]
     assert "b[1].mp4" in "".join(shown.split())
     assert (
-        f"{table}: 4 rows, 2 videos: 2 error(s), 1 warning(s) "
-        "(1 unreadable, 1 mislabelled, 1 malformed)\n"
+        f"{table}: 4 rows, 2 videos: 2 error(s), 2 warning(s) "
+        "(1 unreadable, 1 mislabelled, 1 contradiction, 1 malformed)\n"
     ) in shown
 
 
@@ -51,9 +52,10 @@ def test_out_holds_the_problems(table: Path, tmp_path: Path) -> None:
     assert [(row["row"], row["kind"], row["severity"], row["path"]) for row in rows] == [
         ("3", "unreadable", "error", "b[1].mp4"),
         ("4", "mislabelled", "warning", "a.mp4"),
+        ("4", "contradiction", "warning", "a.mp4"),
         ("5", "malformed", "error", "a.mp4"),
     ]
-    assert "'soon' is not a number of seconds" in rows[2]["message"]
+    assert "'soon' is not a number of seconds" in rows[3]["message"]
 
 
 def test_warnings_alone_are_no_failure(

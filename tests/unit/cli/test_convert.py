@@ -123,7 +123,7 @@ def test_every_data_set_is_listed_with_licence_and_options(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--from: name the data set or the format, one of animal_kingdom, boris,"),
+        ([], "--from: name the data set or the format, one of animal_kingdom, bento,"),
         (["--from", "imagenet"], "--from imagenet: no such data set or format; known are "),
         (["--from", "boris"], "--input: name the file or folder of "),
         (

@@ -34,7 +34,7 @@ def found_in(report: CheckReport) -> list[tuple[int | None, str, str]]:
 def test_sound_table_has_no_problem(tmp_path: Path, write_video: Callable[..., Path]) -> None:
     write_video("a.mp4", 12)
     path = write_table(
-        tmp_path, "path,labels,start,end\na.mp4,x,0,0.5\na.mp4,y,0.5,1.2\na.mp4,,,\n"
+        tmp_path, "path,labels,start,end\na.mp4,x,0,0.5\na.mp4,y,0.5,1.2\na.mp4,x|y,,\n"
     )
 
     assert check_path(path) == CheckReport((), num_rows=3, num_files=1)
@@ -130,8 +130,8 @@ def test_same_video_and_time_twice_is_an_error(tmp_path: Path) -> None:
         "a.mp4,x,,1\n"
         "a.mp4,x,0.0,1.00\n"
         "a.mp4,y,0,1\n"
-        "a.mp4,y,0,2\n"
-        "./a.mp4,y|x,0,2\n"
+        "b.mp4,y,0,2\n"
+        "./b.mp4,y|x,0,2\n"
     )
     assert check_without_videos(tmp_path, text) == [
         (3, "duplicate", "error"),
@@ -143,6 +143,34 @@ def test_same_video_and_time_twice_is_an_error(tmp_path: Path) -> None:
     assert report.problems[1].message.startswith("same video and time as row 2: join the labels")
 
 
+def test_rows_that_contradict_rows_around_them_are_warnings(tmp_path: Path) -> None:
+    text = (
+        "path,labels,start,end,annotated\n"
+        "a.mp4,groom,1,2,groom|rest\n"
+        "a.mp4,,0,3,groom\n"
+        # Another label, a time that only overlaps, and a label that nobody looked for there.
+        "a.mp4,rest,0,3.5,rest\n"
+        "a.mp4,rest,2.5,4,\n"
+        "a.mp4,groom,3.5,4,\n"
+    )
+    assert check_without_videos(tmp_path, text) == [(2, "contradiction", "warning")]
+    report = check_table(read_table(tmp_path / "clips.csv"), decode=False)
+    assert report.problems[0].message.startswith("label 'groom' is absent in row 3, whose time is")
+
+
+def test_labels_that_no_row_knows_are_warnings(tmp_path: Path) -> None:
+    labels = tmp_path / "clips.labels.csv"
+    labels.write_text("name\ngroom\njump\n")
+    assert check_without_videos(tmp_path, "path,labels,annotated\na.mp4,,groom\n") == [
+        (None, "unknown", "warning")
+    ]
+    assert check_without_videos(tmp_path, "path,labels,annotated\na.mp4,,*\n") == []
+    labels.write_text("word\n")
+    assert check_without_videos(tmp_path, "path,labels,annotated\na.mp4,,groom\n") == [
+        (None, "malformed", "warning")
+    ]
+
+
 def test_spellings_of_one_label_are_warnings(tmp_path: Path) -> None:
     text = (
         "path,labels,annotated\n"
@@ -152,14 +180,20 @@ def test_spellings_of_one_label_are_warnings(tmp_path: Path) -> None:
         "d.mp4,,jumping-jack|walking\n"
         'e.mp4,"walking, eating",*\n'
         "f.mp4,walking;eating,*\n"
+        # Full-width letters: both spellings look the same.
+        "g.mp4,\uff4aumping_jack,*\n"
     )
     assert check_without_videos(tmp_path, text) == [
         (3, "mislabelled", "warning"),
         (5, "mislabelled", "warning"),
         (6, "mislabelled", "warning"),
         (7, "mislabelled", "warning"),
+        (8, "mislabelled", "warning"),
     ]
     report = check_table(read_table(tmp_path / "clips.csv"), decode=False)
+    assert report.problems[-1].message == (
+        r"label '\uff4aumping_jack' is written 'jumping_jack' in 2 row(s)"
+    )
     assert [item.message for item in report.problems[:3:2]] == [
         "label 'Jumping Jack' is written 'jumping_jack' in 2 row(s)",
         "label 'walking, eating' holds ','; several labels are joined by '|'",

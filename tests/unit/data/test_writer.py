@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from msqnet.data.records import Record
 from msqnet.data.table import label_table_path, read_table, write_label_table, write_table
 from msqnet.errors import DatasetError
-from msqnet.labels import LabelSet
+from msqnet.labels import LabelSet, plain_text
 
 NAMES = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="|*\\/\x7f"),
     min_size=1,
     max_size=8,
 ).filter(lambda text: text == text.strip() and text not in (".", ".."))
+LABELS = NAMES.map(plain_text).filter(bool)
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 
 
@@ -26,8 +27,8 @@ def records(draw: st.DrawFn) -> Record:
     start, end = draw(st.none() | SECONDS), draw(st.none() | SECONDS)
     if end is not None and end <= (start or 0.0):
         end = None
-    labels = tuple(draw(st.lists(NAMES, max_size=3, unique=True)))
-    checked = draw(st.none() | st.frozensets(NAMES, max_size=3))
+    labels = tuple(draw(st.lists(LABELS, max_size=3, unique=True)))
+    checked = draw(st.none() | st.frozensets(LABELS, max_size=3))
     return Record(
         row=0,
         path=Path(draw(NAMES)),

@@ -154,7 +154,7 @@ def test_observations_without_video(read: Callable[..., Annotations]) -> None:
 
     assert found.videos == ()
     assert found.notes[1:] == (
-        "observations that are live or of pictures, which are left out: 2",
+        "observations that are live or of pictures, which have no video: 2",
         "observations without a media file, which are left out: 1",
     )
 
@@ -236,6 +236,7 @@ def test_everything_that_a_table_holds_comes_back(tmp_path: Path, name: str) -> 
 def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(OLD + "X,a.mp4,,,,s,,,POINT,1,1,,,\n")
     assert len(read_as("boris", tmp_path / "events.csv").videos) == 1
+    (tmp_path / "events.html").touch()
     with pytest.raises(DatasetError, match=r"found suffix '.html', expected a project of BORIS"):
         read_as("boris", tmp_path / "events.html")
 

@@ -111,7 +111,7 @@ def test_long_and_short_textgrids_are_read(tmp_path: Path, encoding: str) -> Non
     found = read_as("praat", tmp_path / "a.TextGrid", video="a.mp4")
     short = read_as("praat", tmp_path / "b.TextGrid", video="b.mp4")
 
-    assert said(found) == [("jump", 0.5, 0.5, "Ada"), ('says "hm"\ntwice', 1.0, 2.25, "Ada")]
+    assert said(found) == [("jump", 0.5, 0.5, "Ada"), ('says "hm" twice', 1.0, 2.25, "Ada")]
     assert said(short) == [("groom", 1.5, 2.5, "")]
     assert (found.labels.names, found.point_labels) == ((), {"jump"})
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from msqnet.formats import Reading, dropped_fields, load_format
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
-from msqnet.labels import LabelSet
+from msqnet.labels import LabelSet, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ _letters = st.characters(
     exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="|", max_codepoint=0x1F64F
 )
 _words = st.text(_letters, min_size=1, max_size=6).map(lambda text: " ".join(text.split()))
-_names = _words.filter(lambda text: text and text not in ("NA", "NaN", "nan"))
+_names = _words.map(plain_text).filter(lambda text: text and text not in ("NA", "NaN", "nan"))
 _frames = st.integers(0, NUM_FRAMES)
 
 

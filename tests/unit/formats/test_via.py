@@ -99,7 +99,12 @@ def test_segments_and_moments_have_seconds(saved: Callable[[Any], Path], tmp_pat
     )
     assert other.events == (Event("a text", 1, 1),)
     assert found.labels.names == ("break egg", "pour", "a text")
-    assert found.notes == ("files that are no videos, which are left out: 1",)
+    assert found.notes[:2] == (
+        "files that are no videos, which are left out: 1",
+        "segments without a length, which are moments here, as VIA shows them; their labels are "
+        "unknown elsewhere: 1",
+    )
+    assert other.checked == {"break egg", "pour"}
 
 
 # A project as it was saved by VIA, its times and names as they are; two of its six entries.

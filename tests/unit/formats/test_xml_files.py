@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import msqnet.formats.xml_files
+from msqnet.documents import opened_archive
 from msqnet.errors import DatasetError
 from msqnet.formats.xml_files import read_xml, xml_text
 
@@ -64,9 +65,13 @@ def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.xml", "<a>" + " " * 100_000 + "</a>")
 
-    for path, member in ((tmp_path / "a.xml", ""), (tmp_path / "a.zip", "a.xml")):
-        with pytest.raises(DatasetError, match=r"more than 0 MiB, expected less; split it"):
-            read_xml(path, ADVICE, member)
+    with pytest.raises(DatasetError, match=r"more than 0 MiB, expected less; split it"):
+        read_xml(tmp_path / "a.xml", ADVICE)
+    with (
+        opened_archive(tmp_path / "a.zip", ADVICE, "a.xml".__eq__) as member,
+        pytest.raises(DatasetError, match=r"a\.zip/a\.xml: found more than 0 MiB"),
+    ):
+        read_xml(member, ADVICE)
 
 
 def test_many_elements_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +102,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.xml.*: not XML: unknown encoding"):
         read_xml(tmp_path / "a.xml", ADVICE)
     (tmp_path / "a.zip").write_bytes(b"PK no archive")
-    with pytest.raises(DatasetError, match=r"a\.zip: not a zip file that can be read"):
-        read_xml(tmp_path / "a.zip", ADVICE, "a.xml")
+    with (
+        pytest.raises(DatasetError, match=r"a\.zip: not a zip file that can be read"),
+        opened_archive(tmp_path / "a.zip", ADVICE, "a.xml".__eq__),
+    ):
+        pass
 
 
 def test_text_that_xml_cannot_hold_is_refused() -> None:

@@ -12,9 +12,10 @@ import csv
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-from msqnet.documents import SPREADSHEET_SUFFIXES, read_delimited
+from msqnet.documents import SPREADSHEET_SUFFIXES, decimal_point, read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
@@ -29,6 +30,7 @@ from msqnet.formats.boris.boris_observations import (
     NO_FOCAL_SUBJECT,
     VARIABLES,
     Coded,
+    Medium,
     chosen,
     cut_to_videos,
     observation_names,
@@ -39,6 +41,8 @@ from msqnet.formats.boris.boris_observations import (
     written_modifiers,
     written_variables,
 )
+from msqnet.formats.frame_times import duration_seconds
+from msqnet.intervals import END_TOLERANCE_SECONDS
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 
@@ -46,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from msqnet.documents import Table, TableRow
+    from msqnet.documents import Table, TableRow, Value
     from msqnet.formats import Reading
     from msqnet.formats.annotations import Event
 
@@ -54,11 +58,27 @@ _ADVICE = "export the events from BORIS again"
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 
 _START, _STOP, _TIME, _BEHAVIOUR = "Start (s)", "Stop (s)", "Time", "Behavior"
+_DURATION = "Duration (s)"
 _STATUS = ("Behavior type", "Status")
-_MODIFIERS = re.compile(r"Modifiers?(?: #\d+)?")
+_MODIFIERS = re.compile(r"Modifiers?(?: #?\d+)?")
 _PLAYER = re.compile(r"player #(\d+): ?", re.IGNORECASE)
 _MISSING = ("", "NA", "Not found")
 _NOT_VIDEO = ("live", "pictures", "images")
+_MEDIUM = ("Media file name", "Media file", "Media file path")
+_TOTAL = "Total length"
+_OF_OBSERVATION = (
+    *(
+        "Observation type",
+        "Source",
+        "Media file(s)",
+        "Media duration (s)",
+        "Time offset (s)",
+        _TOTAL,
+    ),
+)
+"""Columns that say the same in all rows of an observation."""
+_SAME_FILE_SECONDS = 0.1
+"""How far lengths of files may move the border between two of them."""
 
 _NA = "NA"
 _OBSERVATION_COLUMNS = (
@@ -90,7 +110,7 @@ def read_events(path: Path, reading: Reading) -> Annotations:
     observations = chosen(_observations(table, counts), reading.options)
     videos: list[AnnotatedVideo] = []
     for name, found in observations.items():
-        place = f"{path}, line {found.line}: observation {name!r}"
+        place = f"{path}, line {found.first.line}: observation {name!r}"
         videos += found.videos(place, reading, counts)
     coded = [item for found in observations.values() for item in found.coded]
     labels = dict.fromkeys(clean_label(item.code) for item in coded)
@@ -106,65 +126,116 @@ def read_events(path: Path, reading: Reading) -> Annotations:
     )
 
 
+class _Named(NamedTuple):
+    """A file that a row names, and the time of the row."""
+
+    cell: Value
+    seconds: float
+
+
 @dataclass
 class _Observation:
-    """Rows of one observation: its first `line`, files and their lengths as written, and events.
+    """Rows of one observation: what the first one and the rows above the header say of it, events.
 
-    `begun` are states without an end so far, by their kind; `media` are files that rows name.
+    `begun` are states without an end so far, by their kind; `named` are the files that rows name.
     """
 
-    line: int
-    source: str
-    lengths: str
-    offset_seconds: float
-    variables: dict[str, str]
-    is_video: bool
+    first: TableRow
+    before: Mapping[str, Sequence[str]]
     coded: list[Coded] = field(default_factory=list)
     begun: dict[tuple[str, str, str], Coded] = field(default_factory=dict)
-    media: dict[str, None] = field(default_factory=dict)
+    named: list[_Named] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, row: TableRow, table: Table) -> _Observation:
-        """What its first row says, and the rows above the header."""
-        kind = row["Observation type"].lower()
-        offset = row["Time offset (s)"].strip() or table.before.get("Time offset (s)", "")
-        players = [
-            f"{name}:{value}"
-            for name, value in table.before.items()
-            if _PLAYER.fullmatch(f"{name}:") and value
-        ]
-        variables = {name: row[name].strip() for name in VARIABLES if name in table.header}
-        return cls(
-            row.line,
-            _text(row, ("Source", "Media file(s)")) or "|".join(players),
-            row["Media duration (s)"].strip(),
-            _number(offset) or 0.0,
-            # No labels that were looked for are none, not all of them.
-            {name: text for name, text in variables.items() if text or name == CHECKED},
-            not any(word in kind for word in _NOT_VIDEO),
+    def said(self, column: str) -> str:
+        """What the first row, or else a row above the header, says."""
+        return self.first[column].strip() or next(iter(self.before.get(column, ())), "").strip()
+
+    def check(self, row: TableRow) -> None:
+        """Raise `DatasetError` for a row that says something else of the observation."""
+        for name in _OF_OBSERVATION:
+            if row[name].strip() != self.first[name].strip():
+                raise row.value(name).error(
+                    f"{self.first[name].strip()!r} as in line {self.first.line}, which is of the "
+                    "same observation"
+                )
+        medium = next((name for name in _MEDIUM if name in row.cells), "")
+        if row[medium].strip() not in _MISSING:
+            time = row.number(_START if _START in row.cells else _TIME)
+            self.named.append(_Named(row.value(medium), time))
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is of video files."""
+        kind = self.said("Observation type").lower()
+        is_live = "Live observation" in self.before or any(
+            n.cell.value == "LIVE" for n in self.named
         )
+        return not is_live and not any(word in kind for word in _NOT_VIDEO)
+
+    def players(self) -> list[list[str]]:
+        """Files of the players, in order; as rows name them where the files are not listed."""
+        listed = [files for name, files in self.before.items() if _PLAYER.fullmatch(f"{name}:")]
+        # The pattern's group makes every second part the number of a player.
+        source = self.said("Source") or self.first["Media file(s)"].strip()
+        parts = _PLAYER.split(source)
+        listed = listed or [part.rstrip("|").split(";") for part in parts[2::2] or parts[:1]]
+        found = [[f.strip() for f in files if f.strip() not in _MISSING] for files in listed]
+        named = {str(n.cell.value).strip(): None for n in sorted(self.named, key=itemgetter(1))}
+        return list(filter(None, found)) or [list(named)]
 
     def videos(self, place: str, reading: Reading, counts: Counter[str]) -> list[AnnotatedVideo]:
         """Its videos, those of the first player."""
         if not self.is_video:
-            counts["observations that are live or of pictures, which are left out"] += 1
+            counts["observations that are live or of pictures, which have no video"] += 1
             return []
-        # The pattern's group makes every second part the number of a player.
-        written = _PLAYER.split(self.source)
-        source = written[2] if len(written) > 2 else written[0]
-        listed = [file.strip() for file in source.rstrip("|").split(";")]
-        files = [file for file in listed if file not in _MISSING] or list(self.media)
+        files, *others = self.players()
         if not files:
             counts["observations without a media file, which are left out"] += 1
             return []
-        lengths = [_number(text) for text in self.lengths.split("|")[0].split(";")]
-        media = queue(
-            [reading.video_path(file) for file in files],
-            lengths if len(lengths) == len(files) else [None] * len(files),
-            self.offset_seconds,
-            place,
-        )
-        return cut_to_videos(self.coded, media, None, self.variables, counts)
+        total = _number(self.said(_TOTAL))
+        written = self.said("Media duration (s)").split("|")[0].split(";")
+        lengths = [_number(text) for text in written]
+        if len(lengths) != len(files) or None in lengths:
+            lengths = [total if len(files) == 1 and not others else None] * len(files)
+        offset = _number(self.said("Time offset (s)")) or 0.0
+        media = queue([reading.video_path(file) for file in files], lengths, offset, place)
+        self._check_media(media, None if others else total, place)
+        variables = {name: self.said(name) for name in VARIABLES if name in self.first.cells}
+        # No labels that were looked for are none, not all of them.
+        variables = {name: text for name, text in variables.items() if text or name == CHECKED}
+        return cut_to_videos(self.coded, media, None, variables, counts, self.left_out)
+
+    def _check_media(self, media: Sequence[Medium], total: float | None, place: str) -> None:
+        """Raise `DatasetError` where rows name another file than their times, or another length."""
+        for name, seconds in self.named:
+            written = str(name.value).strip().replace("\\", "/").rsplit("/", 1)[-1]
+            # Some versions of BORIS find the file of a time without the offset.
+            times = {seconds, seconds + media[0].start_seconds}
+            shown = [medium for medium in media if any(_is_near(medium, time) for time in times)]
+            if shown and all(medium.path.name != written for medium in shown):
+                raise name.error(
+                    f"{shown[0].path.name}, which is shown at {seconds:g} s by the lengths of the "
+                    "files"
+                )
+        lengths = [duration_seconds(medium.path, medium.length_seconds) for medium in media]
+        known = sum(length for length in lengths if length is not None)
+        # BORIS writes the time of the last event where it is after the end of all files.
+        ends = [seconds for _, seconds in self.named]
+        if len(media) > 1 and total is not None and None not in lengths:
+            is_last = abs(total - max(ends, default=total)) < _SAME_FILE_SECONDS
+            if abs(total - known) > END_TOLERANCE_SECONDS and not is_last:
+                raise DatasetError(
+                    f"{place}: found {_TOTAL} {total:g} s, but its files "
+                    f"{', '.join(medium.path.name for medium in media)} have {known:g} s; expected "
+                    "all files of the observation; read its project (.boris) instead"
+                )
+
+
+def _is_near(medium: Medium, seconds: float) -> bool:
+    """Whether a file is shown at a time or next to it."""
+    first, last = medium.start_seconds - _SAME_FILE_SECONDS, medium.end_seconds + _SAME_FILE_SECONDS
+    return first <= seconds <= last
 
 
 def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]:
@@ -174,10 +245,9 @@ def _observations(table: Table, counts: Counter[str]) -> dict[str, _Observation]
     found: dict[str, _Observation] = {}
     for row in table.rows:
         name = row["Observation id"].strip()
-        name = name or table.before.get("Observation id", table.path.stem)
-        observation = found.setdefault(name, _Observation.of(row, table))
-        medium = _text(row, ("Media file name", "Media file", "Media file path"))
-        observation.media |= {} if medium in _MISSING else {medium: None}
+        name = name or next(iter(table.before.get("Observation id", ())), table.path.stem)
+        observation = found.setdefault(name, _Observation(row, table.before))
+        observation.check(row)
         coded = _aggregated(row) if is_aggregated else _turn(row, observation, counts)
         observation.coded += [] if coded is None else [coded]
     for observation in found.values():
@@ -194,7 +264,7 @@ def _text(row: TableRow, names: Sequence[str]) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        value = float(decimal_point(text.strip(), has_commas=True))
     except ValueError:
         return None
     return value if abs(value) < float("inf") else None
@@ -211,18 +281,22 @@ def _point(row: TableRow, seconds: float) -> Coded:
 
 
 def _aggregated(row: TableRow) -> Coded:
-    found = _point(row, row.value(_START).number())
+    found = _point(row, row.number(_START))
     if _text(row, _STATUS).upper() == "POINT":
         return found
-    end = None if row[_STOP].strip() in _MISSING else row.value(_STOP).number()
+    end = None if row[_STOP].strip() in _MISSING else row.number(_STOP)
     if end is not None and end < found.start_seconds:
         raise row.value(_STOP).error(f"an end that is not before the start at {found[0]} s")
+    length = None if end is None else end - found.start_seconds
+    written = _number(row[_DURATION])
+    if length is not None and written is not None and abs(length - written) > 0.01:
+        raise row.value(_DURATION).error(f"{length:g} s, which are from start to stop")
     return found._replace(end_seconds=end, end_comment=row["Comment stop"].strip())
 
 
 def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Coded | None:
     """The event that a row ends; None for one that it begins."""
-    now = _point(row, row.value(_TIME).number())
+    now = _point(row, row.number(_TIME))
     status = _text(row, _STATUS).upper()
     if status == "POINT":
         return now
@@ -233,12 +307,13 @@ def _turn(row: TableRow, observation: _Observation, counts: Counter[str]) -> Cod
     start = observation.begun.pop(now.kind, None)
     if status == "START":
         observation.begun[now.kind] = now._replace(end_seconds=None)
-        counts["states that began anew before they ended; the first start is left out"] += (
-            start is not None
-        )
+        if start is not None:
+            counts["states that began anew before they ended; the first start is left out"] += 1
+            observation.left_out.add(clean_label(now.code))
         return None
     if start is None:
         counts["ends of states that nobody began, which are left out"] += 1
+        observation.left_out.add(clean_label(now.code))
         return None
     if now.start_seconds < start.start_seconds:
         raise row.value(_TIME).error(f"a time that is not before {start.start_seconds} s")

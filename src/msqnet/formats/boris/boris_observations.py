@@ -16,7 +16,7 @@ from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.formats.annotations import AnnotatedVideo, Event, clean_label, free_name, split_comment
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import video_address
-from msqnet.intervals import covers, intersect
+from msqnet.intervals import END_TOLERANCE_SECONDS, covers, intersect
 from msqnet.labels import SEPARATOR
 from msqnet.video.reader import open_video
 
@@ -152,29 +152,39 @@ def cut_to_videos(
     interval: Interval | None,
     variables: Mapping[str, str],
     counts: Counter[str],
+    left_out: Iterable[str] = (),
 ) -> list[AnnotatedVideo]:
     """The videos of an observation, each with its part of the events.
 
     Events and `interval`, which was looked at (None: everything), are on the clock of the
-    observation; `counts` gets what could not be kept. `DatasetError` if the interval goes to the
-    end of a video of unknown length.
+    observation; `counts` gets what could not be kept, `left_out` are the labels of what a reader
+    did not keep. `DatasetError` if the interval goes to the end of a video of unknown length.
     """
     events: list[list[Event]] = [[] for _ in media]
+    lost = set(left_out)
     for item in coded:
         parts = [(n, part) for n, medium in enumerate(media) if (part := item.part_in(medium))]
         for number, part in parts:
             events[number].append(part)
-        counts["events outside of every video, which are left out"] += not parts
+        if not parts:
+            counts["events outside of every video, which are left out"] += 1
+            lost.add(clean_label(item.code))
         counts["states that continue in the next video, where they are separate events"] += (
             len(parts) > 1
         )
     checked = variables.get(CHECKED, ALL_CHECKED)
     names = frozenset(filter(None, map(clean_label, checked.split(SEPARATOR))))
     known = None if checked == ALL_CHECKED else names
-    where = variables.get(SPLIT, ""), variables.get(GROUP, "")
+    where = variables.get(SPLIT, ""), variables.get(GROUP, ""), frozenset(lost)
     videos = []
     for medium, found in zip(media, events, strict=True):
-        length = duration_seconds(medium.path, medium.length_seconds)
+        written, length = (
+            medium.length_seconds,
+            duration_seconds(medium.path, medium.length_seconds),
+        )
+        if written and length and abs(written - length) > END_TOLERANCE_SECONDS:
+            name = medium.path.name
+            counts[f"{name} is not as long as BORIS noted ({length:g} s, noted {written:g} s)"] += 1
         observed = None if interval is None else _observed(medium, length, interval)
         videos.append(AnnotatedVideo(medium.path, tuple(found), length, known, observed, *where))
     return videos

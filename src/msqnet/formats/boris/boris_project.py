@@ -140,7 +140,8 @@ class _ProjectReader:
         if not players:
             self.counts["observations without a media file, which are left out"] += 1
             return []
-        coded = list(self._coded(value))
+        lost: set[str] = set()
+        coded = list(self._coded(value, lost))
         written = {name: value.get("independent_variables", name) for name in VARIABLES}
         variables = {key: item.text().strip() for key, item in written.items() if item is not None}
         interval = _interval(value)
@@ -153,21 +154,22 @@ class _ProjectReader:
                 ] += len(files)
                 continue
             media = self._media(value, player, files)
-            videos += cut_to_videos(coded, media, interval, variables, self.counts)
+            videos += cut_to_videos(coded, media, interval, variables, self.counts, lost)
         return videos
 
-    def _coded(self, value: JsonValue) -> Iterator[Coded]:
-        """Events of which starts and ends are paired."""
+    def _coded(self, value: JsonValue, lost: set[str]) -> Iterator[Coded]:
+        """Events of which starts and ends are paired; `lost` gets labels of those left out."""
         rows = []
         for event in value.require("events").elements():
             cells = list(event.elements())
             if len(cells) < 3:
                 raise event.error("time, subject, code, modifiers and comment")
-            if _is_missing(cells[0]):
-                self.counts["events without a time, which are left out"] += 1
-                continue
             if not clean_label(cells[2].text()):
                 raise cells[2].error("the code of a behaviour")
+            if _is_missing(cells[0]):
+                self.counts["events without a time, which are left out"] += 1
+                lost.add(clean_label(cells[2].text()))
+                continue
             texts = ["" if cell.value is None else cell.text() for cell in cells[1:5]]
             subject, code, modifiers, comment = [*texts, "", ""][:4]
             time = cells[0].number()

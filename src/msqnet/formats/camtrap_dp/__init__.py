@@ -17,8 +17,8 @@ observation is one row of ``observations.csv``; its ``behavior`` holds labels, j
 from __future__ import annotations
 
 from msqnet.formats import Format
+from msqnet.formats.camtrap_dp.camtrap_reader import DESCRIPTOR, read_package
 from msqnet.formats.camtrap_dp.camtrap_reader import OPTIONS as READING_OPTIONS
-from msqnet.formats.camtrap_dp.camtrap_reader import read_package
 from msqnet.formats.camtrap_dp.camtrap_writer import FILES, write_package
 from msqnet.formats.camtrap_dp.camtrap_writer import OPTIONS as WRITING_OPTIONS
 
@@ -27,6 +27,7 @@ FORMAT = Format(
     "Camtrap DP, data packages of camera traps",
     read=read_package,
     write=write_package,
+    members=(DESCRIPTOR, "*.zip"),
     drops=frozenset({"splits"}),
     options={**READING_OPTIONS, **WRITING_OPTIONS},
     files=lambda folder: tuple(folder / name for name in FILES),

@@ -7,20 +7,30 @@ looked for, and ``looked-for``, the videos in which not all of them were.
 from __future__ import annotations
 
 import math
+import os
 import re
+import zipfile
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-from msqnet.documents import JsonValue, read_json
+from msqnet.documents import JsonValue, opened_archive, read_json
 from msqnet.errors import DatasetError
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
+from msqnet.formats.annotations import (
+    ANY_LABEL,
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+)
 from msqnet.formats.camtrap_dp.camtrap_tables import read_rows, time_of
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.options import choose
+from msqnet.formats.options import UNLISTED, choose, is_absent_if_unlisted
 from msqnet.intervals import Interval
 from msqnet.labels import SEPARATOR, LabelSet, split_labels
 
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
 
 OPTIONS = {
     "label": "when reading: behavior, or scientificName where species are what you look for",
-    "unlisted": "when reading: unknown (behaviors that observations do not name) or absent",
+    **UNLISTED,
 }
 DESCRIPTOR = "datapackage.json"
 START_TAG = "startSeconds:"
@@ -70,6 +80,7 @@ class _Video:
     events: dict[Event, None] = field(default_factory=dict)
     is_observed: bool = False
     is_blank: bool = True
+    left_out: set[str] = field(default_factory=set)
 
     @property
     def end(self) -> datetime:
@@ -78,12 +89,22 @@ class _Video:
 
 
 def read_package(path: Path, reading: Reading) -> Annotations:
-    """Read the package in a folder, or that of a descriptor.
+    """Read the package in a folder or a zip file, or that of a descriptor.
 
     No package of version 1, or cells that the standard does not allow, are a `DatasetError`.
     """
-    folder = path if path.is_dir() else path.parent
-    descriptor = read_json(folder / DESCRIPTOR if path.is_dir() else path, _ADVICE)
+    if zipfile.is_zipfile(path):
+        with opened_archive(path, _ADVICE, _is_descriptor) as member:
+            return _read_package(member, reading)
+    return _read_package(path / DESCRIPTOR if path.is_dir() else path, reading)
+
+
+def _is_descriptor(name: str) -> bool:
+    return name.rsplit("/", maxsplit=1)[-1] == DESCRIPTOR
+
+
+def _read_package(path: Path, reading: Reading) -> Annotations:
+    folder, descriptor = path.parent, read_json(path, _ADVICE)
     profile = descriptor.require("profile")
     version = _VERSION.search(profile.text())
     if version is not None and version[1].split(".")[0] != "1":
@@ -98,10 +119,11 @@ def read_package(path: Path, reading: Reading) -> Annotations:
     media = _table_path(resources, "media", descriptor, folder)
     observations = _table_path(resources, "observations", descriptor, folder)
     label_column = choose(reading.options, "label", ("behavior", "scientificName"))
-    reader = _ObservationReader(_read_media(media, reading), label_column)
+    counts: Counter[str] = Counter()
+    reader = _ObservationReader(_read_media(media, reading, counts), label_column, counts)
     for row in read_rows(observations, _OBSERVATION_COLUMNS):
         reader.add(row)
-    unlisted = choose(reading.options, "unlisted", ("unknown", "absent"))
+    is_absent = is_absent_if_unlisted(reading.options)
     looked_for = _read_looked_for(resources.get("looked-for"))
     ethogram = _read_ethogram(resources.get("ethogram"))
     seen = {e.label for video in reader.media.values() if video for e in video.events}
@@ -114,18 +136,13 @@ def read_package(path: Path, reading: Reading) -> Annotations:
         if not video.is_observed and name not in looked_for:
             num_silent += 1
             continue
-        is_complete = ethogram is not None or unlisted == "absent" or video.is_blank
+        is_complete = ethogram is not None or is_absent or video.is_blank
         listed = None if is_complete else frozenset(event.label for event in video.events)
         notes = looked_for.get(name, (listed, None))
         events, length = tuple(video.events), video.duration_seconds
-        videos.append(AnnotatedVideo(video.path, events, length, *notes, group=video.deployment))
-    counts = {
-        "media files that are no videos, which are left out": sum(
-            video is None for video in reader.media.values()
-        ),
-        "videos without an observation, which are left out": num_silent,
-        **reader.counts,
-    }
+        found = AnnotatedVideo(video.path, events, length, *notes, group=video.deployment)
+        videos.append(replace(found, left_out=frozenset(video.left_out)))
+    counts["videos without an observation, which are left out"] = num_silent
     points = frozenset(label for label, is_point in (ethogram or {}).items() if is_point)
     return Annotations(tuple(videos), labels, points, count_notes(counts))
 
@@ -145,19 +162,48 @@ def _table_path(
     return folder.joinpath(*parts)
 
 
-def _read_media(path: Path, reading: Reading) -> dict[str, _Video | None]:
-    """Videos by identifier; None for other media files."""
+def _read_media(path: Path, reading: Reading, counts: Counter[str]) -> dict[str, _Video | None]:
+    """Videos by identifier; None for other media files, and for those that share a file."""
     media: dict[str, _Video | None] = {}
+    by_place: dict[Path, list[str]] = {}
     for row in read_rows(path, _MEDIA_COLUMNS):
         name = row.require("mediaID")
         if name in media:
             raise row.value("mediaID").error("an identifier that no other row has")
-        start, written = time_of(row, "timestamp"), row.require("filePath")
+        start = time_of(row, "timestamp")
         media[name] = None
         if row["fileMediatype"].startswith("video/"):
-            place, deployment = reading.video_path(written), row.require("deploymentID")
+            place, deployment = _place(row, reading), row.require("deploymentID")
             media[name] = _Video(place, start, deployment, duration_seconds(place))
+            by_place.setdefault(place, []).append(name)
+        else:
+            counts["media files that are no videos, which are left out"] += 1
+    for place, names in by_place.items():
+        if len(names) > 1:
+            media |= dict.fromkeys(names)
+            text = f"media files that are all called {place.name}, so that nothing says which of "
+            text += "them the video is (a folder for each deploymentID does), which are left out"
+            counts[text] = len(names)
     return media
+
+
+def _place(row: TableRow, reading: Reading) -> Path:
+    """Where a video belongs: at its path, or by its name in the folder of its deployment, or alone.
+
+    Platforms give the address of a server as the path, which may not have the name in it.
+    """
+    written = row.require("filePath")
+    is_address = "://" in written
+    if is_address:
+        written = row["fileName"] or unquote(urlsplit(written).path).rsplit("/", maxsplit=1)[-1]
+        if not written:
+            raise row.value("filePath").error("the name of a file as fileName")
+    name = row["fileName"] or written
+    ways = (f"{row['deploymentID']}/{name}", name) if is_address else (written, name)
+    places = [reading.video_path(way) for way in ways]
+    # `os.path.exists` takes names of any length and character, from whatever a file holds.
+    missing = reading.videos.absolute() / name if is_address else places[0]
+    return next((place for place in places if os.path.exists(place)), missing)  # noqa: PTH110
 
 
 def _read_ethogram(resource: JsonValue | None) -> dict[str, bool] | None:
@@ -199,7 +245,7 @@ class _ObservationReader:
 
     media: Mapping[str, _Video | None]
     label_column: str
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str]
 
     def add(self, row: TableRow) -> None:
         """Take a row; raises `DatasetError` for a cell that the standard does not allow."""
@@ -207,43 +253,53 @@ class _ObservationReader:
         start, end = time_of(row, "eventStart"), time_of(row, "eventEnd")
         if end < start:
             raise row.value("eventEnd").error(f"a time not before eventStart, {row['eventStart']}")
-        video = self._video_of(row, start, end)
-        if video is None:
+        videos = self._videos_of(row, start, end)
+        if len(videos) != 1:
+            for video in videos:
+                video.left_out |= {ANY_LABEL} if kind == "unclassified" else {*self._labels(row)}
             return
+        [video] = videos
         if kind == "unclassified":
             self.counts["unclassified observations, which are left out"] += 1
+            video.left_out.add(ANY_LABEL)
             return
         video.is_observed = True
         if kind == "blank":
             return
         video.is_blank = False
-        if self.label_column == "behavior":
-            labels = split_labels(row["behavior"])
-        else:
-            label = clean_label(row["scientificName"]) or (kind if kind in _NOT_ANIMALS else "")
-            labels = (label,) if label else ()
+        labels = self._labels(row)
         if not labels:
             self.counts[f"observations without a {self.label_column}, which say nothing here"] += 1
         for label in labels:
             event = self._event(row, label, video, start, end)
-            if event is not None:
+            if event is None:
+                video.left_out.add(label)
+            else:
                 video.events[event] = None
 
-    def _video_of(self, row: TableRow, start: datetime, end: datetime) -> _Video | None:
+    def _labels(self, row: TableRow) -> tuple[str, ...]:
+        if self.label_column == "behavior":
+            return split_labels(row["behavior"])
+        kind = row["observationType"]
+        label = clean_label(row["scientificName"]) or (kind if kind in _NOT_ANIMALS else "")
+        return (label,) if label else ()
+
+    def _videos_of(self, row: TableRow, start: datetime, end: datetime) -> list[_Video]:
+        """Videos that a row may be about; it is about one only if there is no other."""
         if row["mediaID"]:
             if row["mediaID"] not in self.media:
                 raise row.value("mediaID").error("an identifier of the table of media")
-            return self.media[row["mediaID"]]
+            found = self.media[row["mediaID"]]
+            return [] if found is None else [found]
         # Bisected, as a deployment may have thousands of videos and as many observations.
         videos, longest = self._by_deployment.get(row["deploymentID"], ([], timedelta()))
         first = bisect_left(videos, start - longest, key=lambda video: video.start)
         last = bisect_right(videos, end, key=lambda video: video.start)
         touched = [video for video in videos[first:last] if start <= video.end]
-        if len(touched) == 1:
-            return touched[0]
-        what = "several videos" if touched else "no video"
-        self.counts[f"observations of events with {what}, which are left out"] += 1
-        return None
+        if len(touched) != 1:
+            what = "several videos" if touched else "no video"
+            self.counts[f"observations of events with {what}, which are left out"] += 1
+        return touched
 
     @cached_property
     def _by_deployment(self) -> dict[str, tuple[list[_Video], timedelta]]:

@@ -198,7 +198,7 @@ _THUMOS14_FOLDERS = ("annotation/", "annotations_{split}/", "original/annotation
 _THUMOS14_VIDEOS = {"val": ("validation", "videos"), "test": ("TH14_test_set_mp4", "videos")}
 
 _REPEATED = "lines that repeat another one and count once"
-_EMPTY = "spans that do not end after they start, which are left out"
+_EMPTY = "spans that do not end after they start, unknown all through their video"
 _INSIDE_AMBIGUOUS = "spans inside of an ambiguous one, which are left out"
 _NOTHING_LEFT = "videos with nothing but ambiguous spans, which are left out"
 _CLIFF_DIVES = f"cliff dives that are listed as {_GENERAL} too, rows of {_SPECIAL} alone"
@@ -227,8 +227,9 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
         for name, listed in sorted(_thumos14_spans(root, split, labels, counts).items()):
             ambiguous = [span.interval for span in listed if span.label == _AMBIGUOUS]
             spans = [span for span in listed if span.label != _AMBIGUOUS]
-            clear = [span for span in spans if not covers(ambiguous, span.interval)]
-            counts[_INSIDE_AMBIGUOUS] += len(spans) - len(clear)
+            timed = [span for span in spans if span.start_seconds < span.end_seconds]
+            clear = [span for span in timed if not covers(ambiguous, span.interval)]
+            counts[_INSIDE_AMBIGUOUS] += len(timed) - len(clear)
             counts[_NOTHING_LEFT] += not clear
             if not clear:
                 continue
@@ -236,8 +237,9 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
             if level == "instances":
                 records += _instance_rows(spans, clear, blank, labels, counts)
             elif level == PIECES:
-                pieces = cut(spans, None, unknown=ambiguous, min_seconds=min_seconds)
-                records += [_with_labels(blank, p.labels, labels, None, p[:2]) for p in pieces]
+                untimed = {span.label for span in set(spans) - set(timed)}
+                pieces = cut(timed, None, unknown=ambiguous, min_seconds=min_seconds)
+                records += [_with_labels(blank, p.labels, labels, untimed, p[:2]) for p in pieces]
             else:
                 seen = {span.label for span in clear}
                 unclear = {span.label for span in spans} - seen
@@ -249,7 +251,7 @@ def _read_thumos14(root: Path, reading: Reading) -> ClipRows:
 def _thumos14_spans(
     root: Path, split: str, labels: LabelSet, counts: Counter[str]
 ) -> dict[str, list[Span]]:
-    """Spans by the names of the videos, each once; ambiguous ones, which count nowhere, too."""
+    """Spans by video, each once; ambiguous and empty ones, which count nowhere, too."""
     folders = [folder.format(split=split) for folder in _THUMOS14_FOLDERS]
     first_name = f"{labels.names[0]}_{split}.txt"
     first = find_file(root, [first_name], f"lists of the {split} videos", folders)
@@ -267,7 +269,7 @@ def _thumos14_spans(
             is_repeated = span in spans_of.get(name, ())
             counts[_REPEATED] += is_repeated
             counts[_EMPTY] += is_empty
-            if not is_empty and not is_repeated:
+            if not is_repeated:
                 spans_of[name].append(span)
     return spans_of
 
@@ -285,7 +287,9 @@ def _instance_rows(
         if len(names) > 1:
             counts[_AT_ONCE] += len(names)
             continue
-        others = {s.label for s in spans if s.start_seconds < end and start < s.end_seconds}
+        # What an empty span is about may be anywhere.
+        others = {s.label for s in spans if s.end_seconds <= s.start_seconds}
+        others |= {s.label for s in spans if s.start_seconds < end and start < s.end_seconds}
         others -= names
         counts[_OVERLAPPING] += bool(others - _unsaid(names))
         yield _with_labels(blank, names, labels, others | _unsaid(names), (start, end))

@@ -5,8 +5,11 @@ What a tier says depends on who made it. Unless ``tiers`` says otherwise:
 - a tier whose annotations are empty, or all have the tier's name for their value, is a label;
 - of any other tier the values are labels, and the tier is a subject: its participant, or its name.
 
-Tiers that say more about annotations of others are their comments, scores or modifiers, as their
-linguistic type is called; of any other type, they are modifiers ``TIER: VALUE``. The linguistic
+Tiers that depend on others, aligned or not, say more about annotations of these: comments, scores
+or modifiers, as their linguistic type is called; of any other type, modifiers ``TIER: VALUE``. If
+``tiers`` names tiers, only those that depend on one of them do; others are left out.
+
+Nothing says that somebody looked for what a tier without annotations is about. The linguistic
 types `POINT`, `NO_END` and `OBSERVED` have the meaning that `elan_writer` gives them.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +29,7 @@ from msqnet.errors import DatasetError
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.elan.elan_writer import (
     COMMENT,
+    DETAILS,
     KINDS,
     MODIFIERS,
     NO_END,
@@ -34,12 +39,12 @@ from msqnet.formats.elan.elan_writer import (
     SCORE,
 )
 from msqnet.formats.frame_times import duration_seconds
-from msqnet.formats.options import choose
+from msqnet.formats.options import is_absent_if_unlisted
 from msqnet.formats.xml_files import XmlElement, read_xml
 from msqnet.labels import SEPARATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from msqnet.formats import Reading
 
@@ -51,22 +56,10 @@ _ORIGIN = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
 def read_elan(path: Path, reading: Reading) -> Annotations:
-    """The videos of a file, or of all files in a folder."""
-    paths = [path] if path.is_file() else sorted(path.rglob("*.eaf"))
-    if not paths:
-        raise DatasetError(f"{path}: no file that ends in .eaf in it; name the folder of them")
-    layout = choose(reading.options, "tiers", (_BY_VALUES, "labels", "subjects"))
-    labels: list[str] = []
-    points: set[str] = set()
-    videos: list[AnnotatedVideo] = []
-    notes: list[str] = []
-    for place in paths:
-        file = _File(place, layout)
-        videos.append(file.read(reading))
-        labels += file.labels
-        points |= file.points
-        notes += [f"{place.name}: {text}" for text in file.notes()]
-    return Annotations.of_files(videos, labels, notes, points)
+    """The video of a file."""
+    file = _File(path, reading.options)
+    video = file.read(reading)
+    return Annotations.of_files([video], list(file.labels), tuple(file.notes()), file.points)
 
 
 class _Annotation(NamedTuple):
@@ -81,15 +74,16 @@ class _Annotation(NamedTuple):
 class _Tier(NamedTuple):
     """A tier of a linguistic type, `kind`, with annotations of its own times.
 
-    Or with `references` to those of other tiers: (id of an annotation, value).
+    Or with `references`: (id, id of the annotation of the tier `parent`, value).
     """
 
     name: str
     participant: str
     kind: str
     vocabulary: tuple[str, ...]
+    parent: str
     annotations: list[_Annotation]
-    references: list[tuple[str, str]]
+    references: list[tuple[str, str, str]]
 
     @property
     def own_label(self) -> str:
@@ -100,6 +94,15 @@ class _Tier(NamedTuple):
         values = {item.value for item in self.annotations} - {""}
         fitting = [name for name in names if values == {name} or name in self.vocabulary]
         return (fitting or names[::-1])[0]
+
+    def values(self) -> list[tuple[str, str]]:
+        """Identifiers and values of all annotations."""
+        own = [(item.name, item.value) for item in self.annotations]
+        return own + [(name, value) for name, _, value in self.references]
+
+    def names(self) -> list[str]:
+        """Identifiers of all annotations."""
+        return [name for name, _ in self.values()]
 
 
 @dataclass
@@ -114,23 +117,25 @@ class _About:
 class _File:
     """Reads one file: `labels` that were looked for, and `points`, those without length."""
 
-    def __init__(self, path: Path, layout: str) -> None:
+    def __init__(self, path: Path, options: Mapping[str, str]) -> None:
         self.labels: dict[str, None] = {}
         self.points: set[str] = set()
-        self._path, self._layout = path, layout
+        self._path, self._options = path, options
+        written = options.get("tiers", _BY_VALUES)
+        self._layout = written if written in ("labels", "subjects") else _BY_VALUES
+        # Names of tiers whose annotations are events; none for those that depend on no other.
+        self._chosen = [] if written in (_BY_VALUES, self._layout) else written.split(",")
         self._events: list[Event] = []
-        self._tiers_by_values: list[str] = []
+        self._named: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()
+        self._left_out: set[str] = set()
         self._about: defaultdict[str, _About] = defaultdict(_About)
         self._origin_seconds = 0.0
 
     def notes(self) -> Iterator[str]:
         """Assumptions, and what was left out."""
-        if self._tiers_by_values and self._layout == _BY_VALUES:
-            yield (
-                f"values are labels on the tiers {', '.join(self._tiers_by_values)}; --option "
-                "tiers=labels takes the names of tiers for labels"
-            )
+        for text, names in self._named.items():
+            yield f"{text}: {', '.join(names)}"
         yield from count_notes(self._counts)
 
     def read(self, reading: Reading) -> AnnotatedVideo:
@@ -144,30 +149,83 @@ class _File:
         units = header.get("TIME_UNITS") or "milliseconds"
         if units != "milliseconds":
             raise header.error(units, "milliseconds for TIME_UNITS")
-        tiers = list(_tiers(root))
+        tiers = {tier.name: tier for tier in _tiers(root)}
         video = self._video(header, reading)
-        for tier in tiers:
-            for name, value in tier.references:
-                self._note(self._about[name], tier, value)
-        known = {item.name for tier in tiers for item in tier.annotations}
-        self._counts["notes on annotations that are notes themselves, which are left out"] = len(
-            set(self._about) - known
-        )
+        coded = self._options.get("observed")
+        for name in (*self._chosen, *([coded] if coded else [])):
+            if name not in tiers:
+                raise DatasetError(
+                    f"{self._path}: no tier {name!r}, which an option names; it has: "
+                    f"{', '.join(tiers)}"
+                )
         observed = None
-        for tier in tiers:
-            if tier.kind == OBSERVED:
-                times = [self._times(item) for item in tier.annotations]
+        for tier in list(tiers.values()):
+            if tier.name == coded or (tier.kind == OBSERVED and not coded):
+                times = [self._times(item) for item in tiers.pop(tier.name).annotations]
                 observed = tuple(sorted((max(0.0, a), max(0.0, b)) for a, b in times))
-            elif tier.annotations or not tier.references:
-                self._read_tier(tier)
+        for tier in self._with_notes(tiers):
+            self._read_tier(tier)
         properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
         split, group = properties.get("split", ""), properties.get("group", "")
-        events, length, labels = (
+        return AnnotatedVideo(
+            video,
             tuple(self._events),
             duration_seconds(video),
             frozenset(self.labels),
+            observed,
+            split,
+            group,
+            frozenset(self._left_out),
         )
-        return AnnotatedVideo(video, events, length, labels, observed, split, group)
+
+    def _with_notes(self, tiers: Mapping[str, _Tier]) -> list[_Tier]:
+        """Tiers of events, with times; the annotations of others become notes on theirs."""
+        chosen = self._chosen or [
+            tier.name
+            for tier in tiers.values()
+            if tier.parent not in tiers and (tier.annotations or not tier.references)
+        ]
+        timed = {item.name: item for tier in tiers.values() for item in tier.annotations}
+        tier_of = {name: tier for tier in tiers.values() for name in tier.names()}
+        above = {
+            name: up
+            for tier in tiers.values()
+            for name, up in _parents(tier, tiers.get(tier.parent))
+        }
+
+        def ancestor(name: str, places: Container[str]) -> str | None:
+            seen: set[str] = set()
+            while name not in seen and name in above and name not in places:
+                seen.add(name)
+                name = above[name]
+            return name if name in places else None
+
+        events = {name for name, tier in tier_of.items() if tier.name in chosen}
+        for tier in tiers.values():
+            if tier.name in chosen:
+                continue
+            targets = {name: ancestor(name, events) for name in tier.names()}
+            for name, value in tier.values():
+                target = targets[name]
+                if target is not None:
+                    self._note(self._about[target], tier, value)
+                else:
+                    self._counts["annotations of tiers that are left out"] += 1
+                    self._left_out |= {clean_label(value), clean_label(tier.own_label)}
+            if tier.kind not in DETAILS and any(targets.values()):
+                text = (
+                    "tiers of modifiers of others (--option tiers=NAME,NAME names those of labels)"
+                )
+                self._named.setdefault(text, []).append(tier.name)
+        found = []
+        for tier in (tiers[name] for name in chosen):
+            items = [
+                timed[up]._replace(name=name, value=value)
+                for name, _, value in tier.references
+                if (up := ancestor(name, timed)) is not None
+            ]
+            found.append(tier._replace(annotations=[*tier.annotations, *items]))
+        return found
 
     def _video(self, header: XmlElement, reading: Reading) -> Path:
         """Where the linked video belongs; its time at the start of the file's clock is kept."""
@@ -210,6 +268,10 @@ class _File:
             and (not tier.vocabulary or own in tier.vocabulary or is_ours)
             and {item.value for item in tier.annotations} <= {own, ""}
         )
+        if not (tier.annotations or is_ours or is_absent_if_unlisted(self._options)):
+            text = "tiers without annotations, of which nobody is known to have looked for anything"
+            self._named.setdefault(text, []).append(tier.name)
+            return
         subject = tier.participant
         names: Sequence[str] = [own]
         if is_label:
@@ -218,23 +280,29 @@ class _File:
                 names = tier.vocabulary
             self.points |= {clean_label(own)} if tier.kind == POINT else set()
         else:
-            self._tiers_by_values += [] if is_ours else [tier.name]
+            if not is_ours and self._layout == _BY_VALUES:
+                text = "values are labels on these tiers (names are with --option tiers=labels)"
+                self._named.setdefault(text, []).append(tier.name)
             subject = subject or ("" if own == NO_SUBJECT else tier.name)
             names = tier.vocabulary or [item.value for item in tier.annotations]
-        self.labels |= dict.fromkeys(filter(None, map(clean_label, names)))
+        labels = dict.fromkeys(filter(None, map(clean_label, names)))
+        self.labels |= labels
         for item in tier.annotations:
-            self._add(own if is_label else item.value, subject, tier.kind, item)
+            if not self._add(own if is_label else item.value, subject, tier.kind, item):
+                # Without a value, it may be of any label of the tier.
+                label = clean_label(own if is_label else item.value)
+                self._left_out |= {label} if label else labels.keys()
 
-    def _add(self, name: str, subject: str, kind: str, item: _Annotation) -> None:
-        """Note an event; a value other than the name of its label is a comment."""
+    def _add(self, name: str, subject: str, kind: str, item: _Annotation) -> bool:
+        """Note an event, unless it cannot be kept; a value that is not its label is a comment."""
         label = clean_label(name)
         if not label:
             self._counts["annotations without a value, which are left out"] += 1
-            return
+            return False
         start, end = self._times(item)
         if end <= 0 and start < 0:
             self._counts["annotations before the start of the video, which are left out"] += 1
-            return
+            return False
         start = max(0.0, start)
         about = self._about[item.name]
         own = [item.value] if item.value not in ("", name) else []
@@ -242,6 +310,7 @@ class _File:
         stop = start if kind == POINT else None if kind == NO_END else end
         modifiers = tuple(about.modifiers)
         self._events.append(Event(label, start, stop, subject, modifiers, about.score, comment))
+        return True
 
     def _times(self, item: _Annotation) -> tuple[float, float]:
         """Start and end on the clock of the video."""
@@ -307,12 +376,29 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
             raise tier.error(name, "a name for TIER_ID")
         kind, participant = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARTICIPANT") or ""
         references = [
-            (item.require("ANNOTATION_REF"), item.text_at("ANNOTATION_VALUE"))
-            for item in tier.iter("REF_ANNOTATION")
+            (
+                item.get("ANNOTATION_ID") or f"{name} {number}",
+                item.require("ANNOTATION_REF"),
+                item.text_at("ANNOTATION_VALUE"),
+            )
+            for number, item in enumerate(tier.iter("REF_ANNOTATION"))
         ]
         vocabulary = values_of.get(vocabularies.get(kind, ""), ())
-        about = name, participant.strip(), (kind or "").strip(), vocabulary
+        parent = (tier.get("PARENT_REF") or "").strip()
+        about = name, participant.strip(), (kind or "").strip(), vocabulary, parent
         yield _Tier(*about, _annotations(tier, slots), references)
+
+
+def _parents(tier: _Tier, parent: _Tier | None) -> Iterator[tuple[str, str]]:
+    """Annotations of a tier with those above them: that they name, or that lie around them."""
+    yield from ((name, up) for name, up, _ in tier.references)
+    above = sorted(parent.annotations, key=lambda item: item.start_seconds) if parent else []
+    starts = [item.start_seconds for item in above]
+    for item in tier.annotations:
+        middle = (item.start_seconds + item.end_seconds) / 2
+        found = bisect_right(starts, middle) - 1
+        if found >= 0 and middle <= above[found].end_seconds:
+            yield item.name, above[found].name
 
 
 def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:

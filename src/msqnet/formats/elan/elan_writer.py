@@ -43,7 +43,7 @@ _FORMAT = "3.0"
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _ASSOCIATION = "Symbolic_Association"
 
-_DETAILS: dict[str, Callable[[Event], str]] = {
+DETAILS: dict[str, Callable[[Event], str]] = {
     MODIFIERS: lambda event: SEPARATOR.join(p.replace(SEPARATOR, "/") for p in event.modifiers),
     COMMENT: lambda event: event.comment,
     SCORE: lambda event: "" if event.score is None else repr(float(event.score)),
@@ -147,7 +147,7 @@ class _Tiers:
         """A tier, and those that say more about its annotations."""
         tier = self._add_tier(name, kind, subject)
         parents = [self._add_aligned(tier, start, end, event.label) for start, end, event in lane]
-        for detail, text_of in _DETAILS.items():
+        for detail, text_of in DETAILS.items():
             texts = [text_of(event) for _, _, event in lane]
             if not any(texts):
                 continue
@@ -225,7 +225,7 @@ def _header(video: AnnotatedVideo, folder: Path, num_annotations: int) -> Elemen
 def _add_types(root: Element, kinds: set[str]) -> None:
     """Add definitions of linguistic types, languages and constraints, in the schema's order."""
     for kind in sorted(kinds):
-        is_detail = kind in _DETAILS
+        is_detail = kind in DETAILS
         values = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": kind}
         values |= {"CONTROLLED_VOCABULARY_REF": _VOCABULARY} if kind in KINDS else {}
         values |= {"CONSTRAINTS": _ASSOCIATION} if is_detail else {}

@@ -13,7 +13,7 @@ frame of the file that is shown in the middle of that interval, with its own tim
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -25,7 +25,7 @@ from msqnet.formats.xml_files import XmlElement, read_xml, xml_text
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from msqnet.formats.frame_times import FrameTimes
@@ -35,6 +35,8 @@ TIMELINE_NAME = "timeline"
 RATE_KEY = "fps"
 
 _ADVICE = "copy the labelling configuration from the settings of the project again"
+_LABEL_TAGS = {"timelinelabels": "label", "labels": "label", "choices": "choice"}
+"""Tags of labels of intervals, and of choices for the whole video, with the tags in them."""
 _DEFAULT_RATE = 24.0
 _MAX_RATE = 240.0
 _EPSILON_SECONDS = 1e-6
@@ -48,12 +50,14 @@ class LabellingConfig:
         video_key: key of the video's address in the data of a task; may be empty.
         rate: frames a second that Label Studio counts by; None where the data have it.
         rate_key: key of that rate in the data of a task; empty where the configuration has it.
+        choices: labels of the whole video, by the name of what they are chosen with.
     """
 
     labels: LabelSet
     video_key: str
     rate: float | None
     rate_key: str
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def config_path(tasks: Path) -> Path:
@@ -65,17 +69,22 @@ def read_config(path: Path) -> LabellingConfig:
     """Read a configuration; `DatasetError` if it is none."""
     root = read_xml(path, _ADVICE)
     names: dict[str, None] = {}
+    choices: dict[str, list[str]] = {}
     for group in root.iter():
-        if group.tag.lower() in ("timelinelabels", "labels"):
-            labels = [child for child in group.iter() if child.tag.lower() == "label"]
+        # Choices per region say more about a region.
+        part = _LABEL_TAGS.get(group.tag.lower(), "")
+        if part and not (part == "choice" and _get(group, "perregion", "whenlabelvalue")):
+            labels = [child for child in group.iter() if child.tag.lower() == part]
             written = [clean_label(_get(label, "alias", "value")) for label in labels]
             names.update(dict.fromkeys(name for name in written if name))
+            choices |= {_get(group, "name"): written} if part == "choice" else {}
     video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
     if video is None:
         raise root.error(root.tag, "a labelling configuration with a <Video>")
     fps = _get(video, "framerate")
     rate = None if _key(fps) else _rate(video, fps) if fps else _DEFAULT_RATE
-    return LabellingConfig(LabelSet(tuple(names)), _key(_get(video, "value")), rate, _key(fps))
+    key = _key(_get(video, "value"))
+    return LabellingConfig(LabelSet(tuple(names)), key, rate, _key(fps), choices)
 
 
 def _get(element: XmlElement, *attributes: str) -> str:

@@ -1,8 +1,9 @@
 """Tasks of Label Studio: exports that are read, and tasks to import.
 
 A region of ``TimelineLabels`` has ``ranges`` of frames; one of ``Labels`` on the sound of a video
-has ``start`` and ``end`` in seconds. Written events with a score are predictions, which people can
-correct there; others are annotations. Sources: https://labelstud.io/tags/timelinelabels,
+has ``start`` and ``end`` in seconds; ``Choices`` hold for the whole video. Written events with a
+score are predictions, which people can correct there; others are annotations. Sources:
+https://labelstud.io/tags/timelinelabels, https://labelstud.io/tags/choices,
 https://labelstud.io/guide/task_format, https://labelstud.io/guide/predictions and
 https://labelstud.io/templates/video_timeline_segmentation.
 """
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats.annotations import (
+    ANY_LABEL,
     AnnotatedVideo,
     Annotations,
     Event,
@@ -67,12 +69,16 @@ _USUAL_KEYS = ("video", "video_url", "url")
 
 
 class _Project(NamedTuple):
-    """How tasks are read: annotations, predictions or both; `counts` of what was not taken."""
+    """How tasks are read: annotations, predictions or both; `counts` of what was not taken.
+
+    `lost` gets the labels of what was not taken of one task.
+    """
 
     reading: Reading
     config: LabellingConfig
     take: str
     counts: Counter[str]
+    lost: set[str]
 
 
 def read_tasks(path: Path, reading: Reading) -> Annotations:
@@ -87,8 +93,9 @@ def read_tasks(path: Path, reading: Reading) -> Annotations:
     place = Path(options["config"]) if "config" in options else config_path(path)
     has_config = "config" in options or place.is_file()
     config = read_config(place) if has_config else LabellingConfig(LabelSet(()), "", None, "")
-    project = _Project(reading, config, take, Counter())
-    videos = tuple(video for task in tasks if (video := _video(task, project)) is not None)
+    project = _Project(reading, config, take, Counter(), set())
+    found = (_video(task, project._replace(lost=set())) for task in tasks)
+    videos = tuple(video for video in found if video is not None)
     notes = count_notes(project.counts)
     if has_config:
         return Annotations(videos, config.labels, notes=notes)
@@ -101,8 +108,9 @@ def read_tasks(path: Path, reading: Reading) -> Annotations:
 
 
 def _results(task: JsonValue, key: str) -> list[JsonValue]:
-    """Annotations or predictions of a task that were not cancelled."""
-    return [item for item in task.elements_of(key) if not item.is_true("was_cancelled")]
+    """Annotations or predictions of a task that were not cancelled; not those of mere numbers."""
+    found = [item for item in task.elements_of(key) if not isinstance(item.value, int)]
+    return [item for item in found if not item.is_true("was_cancelled")]
 
 
 def _text(value: JsonValue, key: str) -> str:
@@ -118,15 +126,22 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
     regions: list[tuple[JsonValue, bool]] = []
     is_taken = False
     for key in ("annotations", "predictions"):
+        num_ids = sum(isinstance(item.value, int) for item in task.elements_of(key))
+        text = f"{key} that the export only numbers, which are left out (export with them)"
+        project.counts[text] += num_ids
         results = _results(task, key) if project.take in (key, "both") else []
         if len(results) > 1:
             project.counts[f"tasks with several {key}, of which one is taken"] += 1
         if results:
             # Of several, the one that is called true, or the last.
             true = [item for item in results if item.is_true("ground_truth")]
-            listed = (true or results)[-1].elements_of("result")
+            taken = (true or results)[-1]
             is_taken = True
-            regions += [(region, key == "predictions") for region in listed]
+            regions += [(region, key == "predictions") for region in taken.elements_of("result")]
+            others = (other for other in results if other is not taken)
+            project.lost.update(
+                n for o in others for r in o.elements_of("result") for n in _named(r)
+            )
     if not is_taken:
         project.counts[f"tasks without {project.take}, which are left out"] += 1
         return None
@@ -137,9 +152,23 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
         for region, is_model in regions
         for event in _events(region, is_model, clock, path, project)
     ]
+    chosen_with = {_text(region, "from_name") for region, _ in regions}
+    for name, labels in project.config.choices.items():
+        # Where nothing was chosen, nobody may have answered.
+        project.lost.update(labels if name not in chosen_with else ())
     length = None if times is None else times.duration_seconds
-    split, group = _text(data, "split"), _text(data, "group")
-    return AnnotatedVideo(path, tuple(events), length, *_looked_for(data), split, group)
+    where = _text(data, "split"), _text(data, "group")
+    found = AnnotatedVideo(path, tuple(events), length, *_looked_for(data), *where)
+    return replace(found, left_out=frozenset(project.lost))
+
+
+def _named(region: JsonValue) -> set[str]:
+    """Labels that a region of whatever kind has."""
+    value, kind = region.get("value"), _text(region, "type")
+    lists = [] if value is None else [value.get(kind), value.get("labels")]
+    found = [item for item in lists if item is not None and isinstance(item.value, list)]
+    texts = [item.value for listed in found for item in listed.elements()]
+    return {clean_label(text) for text in texts if isinstance(text, str)}
 
 
 def _path(data: JsonValue, project: _Project) -> Path:
@@ -204,6 +233,7 @@ def _events(
     region: JsonValue, is_model: bool, clock: FrameClock, path: Path, project: _Project
 ) -> list[Event]:
     value, kind = region.get("value"), _text(region, "type") or "none"
+    intervals: Sequence[tuple[float, float | None]]
     if value is not None and value.get("ranges") is not None:
         labels = value.elements_of("timelinelabels")
         intervals = _ranges(value, clock, path, project)
@@ -216,12 +246,20 @@ def _events(
         if not 0 <= start.number() <= end.number():
             raise value.error(f"a start of at least 0, not after the end, {end.number()}")
         labels, intervals = value.elements_of("labels"), [(start.number(), end.number())]
+    elif value is not None and kind == "choices" and set(value.members()) == {"choices"}:
+        labels = value.elements_of("choices")
+        # Nothing says when, so that they hold for the video as a whole.
+        intervals = [(0.0, None if clock.times is None else clock.times.duration_seconds)]
     else:
         project.counts[f"results of type {kind}, which are left out"] += 1
+        project.lost.update(_named(region))
         return []
     names = [clean_label(label.text()) for label in labels]
     if not any(names):
         project.counts["intervals without a label, which are left out"] += 1
+        project.lost.add(ANY_LABEL)
+    if value.get("ranges") is not None and len(intervals) < len(list(value.elements_of("ranges"))):
+        project.lost.update(names)
     found = region.get("score") if is_model else None
     score = None if found is None else found.score()
     return [
