@@ -33,7 +33,9 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 _PATTERN = frozenset("*?[")
 
 
-def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[VideoJob]:
+def find_jobs(
+    inputs: Sequence[str], *, with_data_set: bool = True, skipped: list[str] | None = None
+) -> list[VideoJob]:
     """The work list behind command line arguments.
 
     A local folder is walked, see `find_videos`. A remote folder is listed for files with a video
@@ -43,6 +45,7 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
 
     Args:
         with_data_set: whether names are refused that the data set of all results takes.
+        skipped: gets the files of local folders that are no videos.
 
     Returns:
         One job a video, in the order of the inputs; with ``/`` in names.
@@ -54,7 +57,7 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
     """
     check(bool(inputs), "no input; name videos, folders or manifests")
     jobs: dict[str, VideoJob] = {}
-    for job in _found(inputs):
+    for job in _found(inputs, skipped):
         path = PurePosixPath(job.name)
         is_outside = path.is_absolute() or ".." in path.parts or not path.parts
         first, second = (*path.parts, "", "")[:2]
@@ -71,7 +74,7 @@ def find_jobs(inputs: Sequence[str], *, with_data_set: bool = True) -> list[Vide
     return list(jobs.values())
 
 
-def _found(inputs: Sequence[str]) -> Iterator[VideoJob]:
+def _found(inputs: Sequence[str], skipped: list[str] | None) -> Iterator[VideoJob]:
     local: list[Path] = []
     for location in inputs:
         path = local_path(location)
@@ -87,7 +90,7 @@ def _found(inputs: Sequence[str]) -> Iterator[VideoJob]:
             check(bool(matches), f"{path}: no file matches this pattern")
             local += [Path(match) for match in matches]
     if local:
-        yield from find_videos(local)
+        yield from find_videos(local, skipped)
 
 
 def _remote_jobs(url: str) -> Iterator[VideoJob]:

@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.cli.console import say
+from msqnet.cli.console import say, show_skipped
 from msqnet.config import InferenceOptions
 from msqnet.errors import check
 from msqnet.process import num_usable_cores
@@ -39,6 +40,7 @@ def run(
     time_limit_seconds: float = 3600.0,
     max_gigabytes: float = 100.0,
     overwrite: bool = False,
+    list_skipped: bool = False,
 ) -> int:
     """Predict many videos, in processes or on a Ray cluster; go on after a stop.
 
@@ -65,12 +67,14 @@ def run(
         max_gigabytes: A remote file that is larger is not fetched.
         overwrite: Replace results of other videos, models or settings. Those of the same are kept
             in any case.
+        list_skipped: List the files of folders that are no videos in index.csv.
 
     Returns:
         0 if every video was predicted; 1 if any video failed or was only partly readable.
     """
+    from msqnet.batch.locations import local_path
     from msqnet.batch.one_video import JobSettings
-    from msqnet.batch.runners import InlineRunner, ProcessesRunner, load_predictor
+    from msqnet.batch.runners import InlineRunner, ProcessesRunner, ResultsFolder, load_predictor
     from msqnet.batch.work_list import find_jobs
 
     check(processes >= 0, f"--processes {processes}: expected 0 or more")
@@ -87,7 +91,11 @@ def run(
         time_limit_seconds=time_limit_seconds,
         max_bytes=round(max_gigabytes * _BYTES_OF_A_GIGABYTE),
     )
-    jobs = find_jobs(inputs)
+    skipped: list[str] = []
+    jobs = find_jobs(inputs, skipped=skipped)
+    folder = local_path(out)
+    check(not list_skipped or folder is not None, "--list-skipped needs a local folder as --out")
+    show_skipped(skipped, ResultsFolder(Path(folder)) if list_skipped and folder else None)
     load = partial(load_predictor, options, num_threads)
     runner: Runner
     if ray is not None:

@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING
 from msqnet.report.style import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
+
+    from msqnet.batch.runners import ResultsFolder
 
 
 def say(console: Console, text: str) -> None:
     """Print a line as it is: not wrapped, no colours, no markup."""
     console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+
+
+def show_skipped(skipped: Sequence[str], index: ResultsFolder | None) -> None:
+    """Count the files that are no videos on stderr, and list them in an index."""
+    from rich.console import Console
+
+    from msqnet.inference.results import skipped_note, skipped_row
+
+    for path in skipped if index else ():
+        index.record(skipped_row(path))
+    if skipped:
+        say(Console(stderr=True), f"msqnet: note: {skipped_note(skipped)}")
 
 
 def shown(value: float | None, digits: int = 3) -> str:

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.cli.console import progress_bar, say
+from msqnet.cli.console import progress_bar, say, show_skipped
 from msqnet.config import InferenceOptions
-from msqnet.errors import ConfigError, MsqnetError, unexpected
+from msqnet.errors import ConfigError, MsqnetError, check, unexpected
 from msqnet.report.style import format_time
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def predict(
     options: InferenceOptions = InferenceOptions(),  # noqa: B008 - frozen
     overlay: bool = False,
     overwrite: bool = False,
+    list_skipped: bool = False,
 ) -> int:
     """Recognise actions over time in videos and folders of videos.
 
@@ -48,6 +49,7 @@ def predict(
             the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
             figure of the scores over time (.timeline.png).
         overwrite: Replace existing results.
+        list_skipped: List the files of folders that are no videos in index.csv.
 
     Returns:
         0 if every video was predicted; 1 if any video failed, was only partly readable or could not
@@ -59,11 +61,14 @@ def predict(
     from msqnet.batch.work_list import find_jobs
     from msqnet.inference.predictor import Predictor
 
-    jobs = find_jobs(videos, with_data_set=False)
+    skipped: list[str] = []
+    jobs = find_jobs(videos, with_data_set=False, skipped=skipped)
     if overlay:
         _check_can_draw(out, jobs)
+    check(bool(out) or not list_skipped, "--list-skipped needs the folder of the index: --out")
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     predictor = Predictor.from_pretrained(options=options)
+    show_skipped(skipped, results if list_skipped else None)
     return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), overlay=overlay)
 
 

@@ -127,13 +127,16 @@ def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
 
 
 def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
-    from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES  # imports torch
+    from msqnet.video.reader import IMAGE_SUFFIXES, is_video_file  # imports torch
 
+    skipped: list[Path] = []
     for name, folders, files in os.walk(root, followlinks=True):
         place = Path(name)
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         visible = [place / file for file in sorted(files) if not file.startswith(".")]
-        videos = [file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES]
+        videos = [file for file in visible if is_video_file(file)]
+        others = {*visible} - {*videos}
+        skipped += sorted(file for file in others if file.suffix.lower() not in IMAGE_SUFFIXES)
         if videos:
             yield from videos
         elif any(file.suffix.lower() in IMAGE_SUFFIXES for file in visible):
@@ -142,6 +145,9 @@ def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
             written = place.relative_to(root).as_posix()
             message = f"folder {written} holds no clip"
             problems.append(Problem(None, "empty_folder", message, "warning", written))
+    if skipped:
+        message = f"{len(skipped)} files are no videos, such as {skipped[0].relative_to(root)}"
+        problems.append(Problem(None, "skipped_files", message, "warning"))
 
 
 class _Sheet(NamedTuple):

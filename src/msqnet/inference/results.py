@@ -6,13 +6,14 @@ import csv
 import hashlib
 import io
 import os
+from collections import Counter
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msqnet.errors import ConfigError, DatasetError, VideoError, check
 from msqnet.predictions import csv_writer, replacing, result_names
-from msqnet.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, open_video
+from msqnet.video.reader import IMAGE_SUFFIXES, is_video_file, open_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -111,7 +112,7 @@ class IndexRow:
         input: the video as it was given.
         outputs: result files relative to the results folder, joined by ``|``; empty after an error.
         status: ``ok``; ``partial`` (only a part of the video could be decoded); ``exists`` (done by
-            an earlier run with the same model and settings); ``error``.
+            an earlier run with the same model and settings); ``error``; ``skipped`` (no video).
         error: what went wrong; ``not drawn: ...`` where the results are complete and only drawing
             them failed.
         note: what a reader of the results must know.
@@ -119,7 +120,7 @@ class IndexRow:
 
     input: str
     outputs: str
-    status: Literal["ok", "partial", "exists", "error"]
+    status: Literal["ok", "partial", "exists", "error", "skipped"]
     error: str
     note: str = ""
 
@@ -139,25 +140,26 @@ def on_file_clock(predictions: VideoPredictions, video: Path) -> VideoPrediction
         return replace(predictions, notes=(*predictions.notes, note))
 
 
-def find_videos(arguments: Sequence[Path]) -> list[VideoJob]:
+def find_videos(arguments: Sequence[Path], skipped: list[str] | None = None) -> list[VideoJob]:
     """The videos behind command line arguments.
 
     A file stands for itself, whatever its suffix, and its results are named after it. A folder is
-    walked, in sorted order, for files with a video suffix and for folders that hold images only
-    (each is one video of frames); results mirror the path below that folder. Hidden entries and
-    drawings by msqnet are left out. Links are followed except back into a folder they lie in.
-    A path that does not exist and a folder without videos stay in the list, so that reading them
-    reports the reason. A name that leaves no room for the suffixes of results is cut, and ends with
-    ``~`` and a digest of it. No argument, and two videos whose results would have the same name,
-    are a `ConfigError`.
+    walked, in sorted order, for videos (see `is_video_file`) and for folders that hold images and
+    fewer other files (each is one video of frames); results mirror the path below that folder.
+    Other files are added to `skipped`; hidden entries and drawings by msqnet are left out. Links
+    are followed except back into a folder they lie in. A path that does not exist and a folder
+    without videos stay in the list, so that reading them reports the reason. A name that leaves no
+    room for the suffixes of results is cut, and ends with ``~`` and a digest of it. No argument,
+    and two videos whose results would have the same name, are a `ConfigError`.
     """
     check(bool(arguments), "no video given; name video files or folders")
     found: dict[str, VideoJob] = {}
+    skipped = [] if skipped is None else skipped
     for argument in arguments:
         paths = [argument]
         names = [Path(argument.resolve().name if argument.is_dir() else argument.name)]
-        if argument.is_dir() and not _is_image_folder(argument):
-            walked = list(_walk(argument, ()))
+        if argument.is_dir() and not _is_image_folder(argument, skipped):
+            walked = list(_walk(argument, (), skipped))
             paths = walked or paths
             names = [path.relative_to(argument) for path in walked] or names
         for path, name in zip(paths, names, strict=True):
@@ -185,26 +187,55 @@ def add_job(jobs: dict[str, VideoJob], job: VideoJob) -> None:
         )
 
 
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[Path, ...], skipped: list[str]) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:
         return
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
+    for entry in _visible(folder):
         if not entry.is_dir():
-            if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.endswith(DRAWN_SUFFIXES):
+            if is_video_file(entry):
                 yield entry
-        elif _is_image_folder(entry):
+            else:
+                skipped.append(str(entry))
+        elif _is_image_folder(entry, skipped):
             yield entry
         else:
-            yield from _walk(entry, (*above, real))
+            yield from _walk(entry, (*above, real), skipped)
 
 
-def _is_image_folder(folder: Path) -> bool:
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return bool(entries) and all(
-        entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir() for entry in entries
+def _visible(folder: Path) -> list[Path]:
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if not entry.name.startswith(".") and not entry.name.endswith(DRAWN_SUFFIXES)
+    ]
+
+
+def _is_image_folder(folder: Path, skipped: list[str]) -> bool:
+    """Whether it holds images and fewer other files, such as Thumbs.db, which are skipped."""
+    entries = _visible(folder)
+    others = [entry for entry in entries if entry.suffix.lower() not in IMAGE_SUFFIXES]
+    is_one = 2 * len(others) < len(entries) and not any(
+        entry.is_dir() or is_video_file(entry) for entry in entries
+    )
+    skipped += map(str, others) if is_one else ()
+    return is_one
+
+
+def skipped_row(path: str) -> IndexRow:
+    """The line in `index.csv` of a file that is no video."""
+    return IndexRow(path, "", "skipped", "", "no video")
+
+
+def skipped_note(paths: Sequence[str]) -> str:
+    """How many files of which suffix are no videos; empty if there are none."""
+    if not paths:
+        return ""
+    counts = Counter(Path(path).suffix.lower() or "without a suffix" for path in paths)
+    listed = ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common())
+    return (
+        f"{len(paths)} files are no videos and were skipped: {listed}; --list-skipped lists them "
+        f"in {INDEX_FILE}"
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from av.video.frame import VideoFrame
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _logger = logging.getLogger(__name__)
 
 

@@ -24,9 +24,9 @@ from av.sidedata.sidedata import Type as SideDataKind
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from msqnet.clips import Frames, Pixels
-from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, check, unexpected
+from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, VideoError, check, unexpected
 from msqnet.intervals import Interval, subtract
-from msqnet.video.decoding import FALLBACK_FPS
+from msqnet.video.decoding import FALLBACK_FPS, OversizedFrames, open_stream
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 
 if TYPE_CHECKING:
@@ -38,13 +38,25 @@ if TYPE_CHECKING:
 
     from msqnet.video.frame_index import FrameIndex
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Video", "open_video", "scaled_size"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Video",
+    "is_video_file",
+    "open_video",
+    "scaled_size",
+]
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
-    | {".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m"}
+    | {".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m", ".m2ts", ".m2t", ".mxf", ".vob", ".dv"}
+    | {".dav", ".h264", ".h265", ".hevc", ".3g2", ".divx", ".rm", ".rmvb", ".f4v", ".m2v", ".ogm"}
 )
-"""Suffixes (lower case) by which a walk through a folder recognises videos."""
+"""Suffixes (lower case) of videos; what other files are, `is_video_file` looks up in them."""
+
+_PICTURE_FORMATS = frozenset({"image2", "ico", "apng"})
+_PICTURE_BRANDS = ("avif", "mif1", "heic", "heix", "heim", "heis")
+_NUM_BYTES_LOOKED_AT = 512
 
 _TIME_TOLERANCE_SECONDS = 5e-7
 _MAX_DENOMINATOR = 1_000_000
@@ -52,6 +64,30 @@ _MAX_LISTED = 5
 _NUM_SIDE_DATA_KINDS = 64
 _SHORT_GAP_SECONDS = 0.25
 """Sound and pictures seldom begin and end together to a frame."""
+
+
+def is_video_file(path: Path) -> bool:
+    """Whether a file is a video: by its suffix, or else by what FFmpeg finds in its first bytes.
+
+    Pictures, text and playlists are none, nor is what cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES or not path.is_file():
+        return suffix in VIDEO_SUFFIXES
+    try:
+        with path.open("rb") as file:
+            start = file.read(_NUM_BYTES_LOOKED_AT)
+        # FFmpeg takes some text for video, and follows playlists. A last letter may be cut off.
+        if b"\0" not in start and len(start.decode("utf-8", "ignore").encode()) >= len(start) - 3:
+            return False
+        container, _ = open_stream(path, num_threads=1)
+    except OversizedFrames:
+        return True
+    except (VideoError, OSError):
+        return False
+    with container:
+        name, brand = container.format.name, container.metadata.get("major_brand")
+        return not (name.endswith("_pipe") or name in _PICTURE_FORMATS or brand in _PICTURE_BRANDS)
 
 
 def open_video(

@@ -80,8 +80,10 @@ def test_label_folder_without_a_clip_is_a_warning(tmp_path: Path) -> None:
 
     assert len(table) == 1
     assert [(item.kind, item.severity, item.path) for item in problems] == [
-        ("empty_folder", "warning", "eating")
+        ("empty_folder", "warning", "eating"),
+        ("skipped_files", "warning", ""),
     ]
+    assert "1 files are no videos, such as eating/notes.txt" in problems[1].message
 
 
 def test_folder_without_any_clip_is_an_error(tmp_path: Path) -> None:
