@@ -27,8 +27,9 @@ def show_skipped(skipped: Sequence[str], index: ResultsFolder | None) -> None:
 
     from msqnet.inference.results import skipped_note, skipped_row
 
-    for path in skipped if index else ():
-        index.record(skipped_row(path))
+    if index is not None:
+        for path in skipped:
+            index.record(skipped_row(path))
     if skipped:
         say(Console(stderr=True), f"msqnet: note: {skipped_note(skipped)}")
 
