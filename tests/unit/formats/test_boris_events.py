@@ -241,6 +241,110 @@ def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
         read_as("boris", tmp_path / "events.html")
 
 
+# As BORIS 7 and 8.0 write them: files of a queue a line each, the length of all files in each row.
+QUEUE = (
+    "Observation id\tq\nMedia file(s)\n\nPlayer #1\tc:\\x\\first.mp4\nPlayer #1\tsecond.mp4\n"
+    "Player #2\tside.mp4\nTime offset (s)\t{offset}\n\nTime\tMedia file path\tTotal length\tFPS\t"
+    "Subject\tBehavior\tModifier 1\tComment\tStatus\n"
+)
+
+
+def queued(*rows: str, offset: float = 0.0, total: float = 3.0) -> str:
+    """Rows of time, file, modifier and status, as a tabular export has them."""
+    cells = (row.split() for row in rows)
+    return QUEUE.format(offset=offset) + "".join(
+        f"{time}\t{file}.mp4\t{total:.3f}\t10.0\t\tgroom\t{how}\t\t{status}\n"
+        for time, file, how, status in cells
+    )
+
+
+@pytest.fixture
+def videos(write_video: Callable[..., Path]) -> None:
+    """Of 1 s and of 2 s."""
+    write_video("first.mp4", 10, rate=10)
+    write_video("second.mp4", 20, rate=10)
+
+
+@pytest.mark.usefixtures("videos")
+def test_old_tables_of_queued_files_are_cut_at_their_lengths(
+    read: Callable[..., Annotations],
+) -> None:
+    states = ("0.2 first face START", "0.4 first tail START", "0.6 first face STOP")
+    rows = (*states, "1.5 second tail STOP", "2.0 second face POINT")
+
+    first, second = read(queued(*rows)).videos
+    assert spans(first) == [
+        ("groom", 0.2, 0.6, "", ("face",)),
+        ("groom", 0.4, 1.0, "", ("tail",)),
+    ]
+    assert spans(second) == [
+        ("groom", 0.0, 0.5, "", ("tail",)),
+        ("groom", 1.0, 1.0, "", ("face",)),
+    ]
+    later = read(queued("101.5 second face POINT", offset=100)).videos[1]
+    assert spans(later) == [("groom", 0.5, 0.5, "", ("face",))]
+    # Aggregated rows are in no order of time, and nothing else lists the files.
+    aggregated = OLD + "".join(
+        f"q,{file}.mp4,3.000,10,,groom,,,STATE,{start},{start + 0.5},0.500,,\n"
+        for file, start in (("second", 1.25), ("first", 0.25))
+    )
+    first, second = read(aggregated, "events.csv").videos
+    assert (first.path.name, spans(first)[0][1:3]) == ("first.mp4", (0.25, 0.75))
+    assert (second.path.name, spans(second)[0][1:3]) == ("second.mp4", (0.25, 0.75))
+
+
+@pytest.mark.usefixtures("videos")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            queued("1.5 first face POINT"),
+            "Media file path: found 'first.mp4', expected second.mp4, which is shown at 1.5 s",
+        ),
+        (
+            OLD + "q,second.mp4,9,10,,a,,,POINT,1,1,,,\nq,first.mp4,9,10,,a,,,POINT,0,0,,,\n",
+            "Total length 9 s, but its files first.mp4, second.mp4 have 3 s",
+        ),
+        (
+            OLD + "q,first.mp4,1,10,,a,,,STATE,0,1,2.5,,\n",
+            "Duration .s.: found '2.5', expected 1 s, which are from start to stop",
+        ),
+        (
+            OLD + "q,first.mp4,1,10,,a,,,POINT,0,0,,,\nq,first.mp4,2,10,,a,,,POINT,0,0,,,\n",
+            "Total length: found '2', expected '1' as in line 2",
+        ),
+    ],
+)
+def test_rows_that_contradict_their_files_are_refused(
+    read: Callable[..., Annotations], text: str, words: str
+) -> None:
+    with pytest.raises(DatasetError, match=words):
+        read(text, "events.tsv" if "\t" in text else "events.csv")
+
+
+def test_the_length_of_a_missing_video_is_that_of_the_table(
+    read: Callable[..., Annotations],
+) -> None:
+    german = OLD.replace(",", ";") + "q;a.avi;336,5;30;;mount;;;STATE;18,075;23,1;5,025;;\n"
+
+    [video] = read(german, "events.csv").videos
+
+    assert video.duration_seconds == 336.5
+    assert spans(video) == [("mount", 18.075, 23.1, "", ())]
+
+
+@pytest.mark.parametrize("head", ["Live observation\n", ""])
+def test_old_tables_of_live_observations_have_no_video(
+    read: Callable[..., Annotations], head: str
+) -> None:
+    rest = "Time\tMedia file path\tBehavior\tStatus\n1.0\tLIVE\tpeck\tPOINT\n"
+
+    found = read(head + rest)
+
+    assert found.videos == ()
+    assert "observations that are live or of pictures, which have no video: 1" in found.notes
+
+
 @settings(max_examples=100)
 @given(
     st.integers(0, 14),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,57 @@ def test_events_of_the_standards_example_are_read(package: Callable[..., Path]) 
         "videos with labels that are known only where they were seen (foraging in "
         "20200709093328-RCNX0002.MP4): 1",
     )
+
+
+@pytest.mark.parametrize("way", ["folder", "descriptor", "zip", "folder in zip"])
+def test_videos_at_addresses_are_found_by_their_names(
+    package: Callable[..., Path], tmp_path: Path, way: str
+) -> None:
+    folder = package(observation())
+    videos = tmp_path / "videos"
+    # One camera has a folder of its own.
+    (videos / "00a2c20d").mkdir(parents=True)
+    for name in ("00a2c20d/20200709093328-RCNX0001.MP4", "20200709093333-RCNX0017.MP4"):
+        (videos / name).write_bytes(b"")
+    path = folder / "datapackage.json" if way == "descriptor" else folder
+    if "zip" in way:
+        path = tmp_path / "export.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in folder.iterdir():
+                archive.write(file, f"{'agouti/' if 'folder' in way else ''}{file.name}")
+
+    found = read(path, videos)
+
+    assert [video.path for video in found.videos] == [
+        videos / "00a2c20d" / "20200709093328-RCNX0001.MP4"
+    ]
+
+
+def test_media_that_would_be_the_same_file_are_left_out(package: Callable[..., Path]) -> None:
+    media = REAL_MEDIA.replace(".JPG,image/jpeg", ".MP4,video/mp4").replace("RCNX0002", "RCNX0001")
+
+    found = read(package(REAL_OBSERVATIONS, media))
+
+    assert [video.path.name for video in found.videos] == ["20200709093333-RCNX0017.MP4"]
+    assert found.notes[0].startswith("media files that are all called 20200709093328-RCNX0001.MP4")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"PK no archive", "not a zip file"), ({"a.txt": "a"}, "found a.txt in it, not what is")],
+)
+def test_archives_without_a_package_are_named(
+    tmp_path: Path, content: bytes | dict[str, str], words: str
+) -> None:
+    path = tmp_path / "a.zip"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, text in content.items():
+                archive.writestr(name, text)
+    with pytest.raises(DatasetError, match=words):
+        read(path)
 
 
 def test_pictures_are_left_out_and_counted(package: Callable[..., Path]) -> None:

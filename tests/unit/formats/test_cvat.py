@@ -294,6 +294,29 @@ def test_wrong_files_are_named(exported: Callable[..., Path], text: str, words: 
     assert "export it from CVAT again" in str(caught.value)
 
 
+def test_boxes_with_an_attribute_are_labels_in_their_frames(exported: Callable[..., Path]) -> None:
+    box = '<box label="mouse" xtl="1"><attribute name="action">{}</attribute></box>'
+    frames = [
+        f'<image id="{frame}">{box.format("rest" if frame < 6 else "__undefined__")}</image>'
+        for frame in range(3, 9)
+    ]
+
+    found = read(exported(document(*frames)), attribute="action")
+
+    assert spans(found) == [("rest", 0.3, 0.6)]
+    assert found.labels.names == ("rest", "groom")
+    assert found.videos[0].checked == frozenset()
+
+
+def test_old_files_name_the_video_beside_the_task(exported: Callable[..., Path]) -> None:
+    source = "<source>clip.mp4</source>"
+    meta = META.replace(source, "").replace("</task>", f"</task>{source}")
+
+    [video] = read(exported(document(track("mouse", (2, 0, "rest")), meta=meta))).videos
+
+    assert (video.path.name, video.events[0].start_seconds) == ("clip.mp4", 0.2)
+
+
 def test_archives_without_annotations_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("other.xml", "<a/>")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import zipfile
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -93,7 +92,7 @@ def read_package(path: Path, reading: Reading) -> Annotations:
 
     No package of version 1, or cells that the standard does not allow, are a `DatasetError`.
     """
-    if zipfile.is_zipfile(path):
+    if path.suffix.lower() == ".zip":
         with opened_archive(path, _ADVICE, _is_descriptor) as member:
             return _read_package(member, reading)
     return _read_package(path / DESCRIPTOR if path.is_dir() else path, reading)
