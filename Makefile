@@ -130,6 +130,12 @@ bench-full: $(VENV)/.installed-dev ## the same on a minute of video, and how cos
 	@$(BIN)/python -m benchmarks.speed --preset full
 	@$(BIN)/python -m benchmarks.speed.growth
 
+.PHONY: findings
+findings: ## show again what surprised us in other software (needs the network; not part of CI)
+	@changed=0; for script in findings/*.sh; do \
+	  echo "$$script"; bash "$$script" || { echo "changed: $$script" >&2; changed=1; }; \
+	done; exit $$changed
+
 .PHONY: build
 build: $(VENV)/.installed-dev ## wheel and source archive into dist/
 	@$(BIN)/python -m build
