@@ -244,8 +244,8 @@ def test_project_reader_takes_tables_too(tmp_path: Path) -> None:
 # As BORIS 7 and 8.0 write them: files of a queue a line each, the length of all files in each row.
 QUEUE = (
     "Observation id\tq\nMedia file(s)\n\nPlayer #1\tc:\\x\\first.mp4\nPlayer #1\tsecond.mp4\n"
-    "Player #2\tside.mp4\nTime offset (s)\t{offset}\n\nTime\tMedia file path\tTotal length\tFPS\t"
-    "Subject\tBehavior\tModifier 1\tComment\tStatus\n"
+    "Player #2\tside.mp4\nTime offset (s)\t{offset}\nsplit\ttest\n\n"
+    "Time\tMedia file path\tTotal length\tFPS\tSubject\tBehavior\tModifier 1\tComment\tStatus\n"
 )
 
 
@@ -273,6 +273,7 @@ def test_old_tables_of_queued_files_are_cut_at_their_lengths(
     rows = (*states, "1.5 second tail STOP", "2.0 second face POINT")
 
     first, second = read(queued(*rows)).videos
+    assert (first.split, second.split) == ("test", "test")
     assert spans(first) == [
         ("groom", 0.2, 0.6, "", ("face",)),
         ("groom", 0.4, 1.0, "", ("tail",)),
@@ -331,6 +332,9 @@ def test_the_length_of_a_missing_video_is_that_of_the_table(
 
     assert video.duration_seconds == 336.5
     assert spans(video) == [("mount", 18.075, 23.1, "", ())]
+    # Where the last event is after the end of the video, its time stands there instead.
+    [video] = read(german.replace("336,5", "23,1"), "events.csv").videos
+    assert video.duration_seconds is None
 
 
 @pytest.mark.parametrize("head", ["Live observation\n", ""])

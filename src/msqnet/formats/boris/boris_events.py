@@ -47,7 +47,7 @@ from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from msqnet.documents import Table, TableRow, Value
@@ -173,6 +173,11 @@ class _Observation:
         )
         return not is_live and not any(word in kind for word in _NOT_VIDEO)
 
+    def _times(self) -> Iterator[float]:
+        """Starts and ends of all events."""
+        for item in self.coded:
+            yield from (t for t in (item.start_seconds, item.end_seconds) if t is not None)
+
     def players(self) -> list[list[str]]:
         """Files of the players, in order; as rows name them where the files are not listed."""
         listed = [files for name, files in self.before.items() if _PLAYER.fullmatch(f"{name}:")]
@@ -194,6 +199,9 @@ class _Observation:
             counts["observations without a media file, which are left out"] += 1
             return []
         total = _number(self.said(_TOTAL))
+        # BORIS writes the time of the last event where it is after the end of all files.
+        if total is not None and any(abs(total - seconds) < 1e-3 for seconds in self._times()):
+            total = None
         written = self.said("Media duration (s)").split("|")[0].split(";")
         lengths = [_number(text) for text in written]
         if len(lengths) != len(files) or None in lengths:
@@ -201,7 +209,8 @@ class _Observation:
         offset = _number(self.said("Time offset (s)")) or 0.0
         media = queue([reading.video_path(file) for file in files], lengths, offset, place)
         self._check_media(media, None if others else total, place)
-        variables = {name: self.said(name) for name in VARIABLES if name in self.first.cells}
+        places = {*self.first.cells, *self.before}
+        variables = {name: self.said(name) for name in VARIABLES if name in places}
         # No labels that were looked for are none, not all of them.
         variables = {name: text for name, text in variables.items() if text or name == CHECKED}
         return cut_to_videos(self.coded, media, None, variables, counts, self.left_out)
@@ -220,16 +229,14 @@ class _Observation:
                 )
         lengths = [duration_seconds(medium.path, medium.length_seconds) for medium in media]
         known = sum(length for length in lengths if length is not None)
-        # BORIS writes the time of the last event where it is after the end of all files.
-        ends = [seconds for _, seconds in self.named]
-        if len(media) > 1 and total is not None and None not in lengths:
-            is_last = abs(total - max(ends, default=total)) < _SAME_FILE_SECONDS
-            if abs(total - known) > END_TOLERANCE_SECONDS and not is_last:
-                raise DatasetError(
-                    f"{place}: found {_TOTAL} {total:g} s, but its files "
-                    f"{', '.join(medium.path.name for medium in media)} have {known:g} s; expected "
-                    "all files of the observation; read its project (.boris) instead"
-                )
+        if len(media) == 1 or total is None or None in lengths:
+            return
+        if abs(total - known) > END_TOLERANCE_SECONDS:
+            raise DatasetError(
+                f"{place}: found {_TOTAL} {total:g} s, but its files "
+                f"{', '.join(medium.path.name for medium in media)} have {known:g} s; expected "
+                "all files of the observation; read its project (.boris) instead"
+            )
 
 
 def _is_near(medium: Medium, seconds: float) -> bool:
