@@ -44,7 +44,8 @@ def join_labels(names: Iterable[str]) -> str:
 class LabelSet:
     """Ordered, unique label names; position k is column k of every score array.
 
-    A name that is empty, repeated, or holds the separator ``|`` is a `VocabularyError`.
+    A name that is empty, repeated, or holds the separator ``|`` is a `VocabularyError`. Names are
+    found in any spelling of the same `plain_text`.
     """
 
     names: tuple[str, ...]
@@ -66,11 +67,11 @@ class LabelSet:
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index_of
+        return isinstance(name, str) and plain_text(name) in self._index_of
 
     @cached_property
     def _index_of(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.names)}
+        return {plain_text(name): index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
         """Column of one label; raises `VocabularyError` if it is not in the set."""
@@ -79,13 +80,13 @@ class LabelSet:
     def indices(self, names: Iterable[str]) -> list[int]:
         """Columns of several labels; raises `VocabularyError` for those that are not in the set."""
         names = list(names)
-        missing = [name for name in names if name not in self._index_of]
+        missing = [name for name in names if name not in self]
         if missing:
             raise VocabularyError(
                 f"unknown label(s) {', '.join(missing[:_NUM_NAMED_IN_ERRORS])}; "
                 f"known are {', '.join(self.names)}"
             )
-        return [self._index_of[name] for name in names]
+        return [self._index_of[plain_text(name)] for name in names]
 
     @property
     def prompts(self) -> tuple[str, ...]:

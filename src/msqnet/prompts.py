@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.documents import read_text
 from msqnet.errors import DatasetError, check
-from msqnet.labels import SEPARATOR, as_words, split_labels
+from msqnet.labels import SEPARATOR, as_words, plain_text, split_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ def _parse_row(place: str, header: Sequence[str], cells: Sequence[str]) -> Label
         )
     # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
     found = {column: cell.strip() for column, cell in zip(header, cells, strict=False)}
-    name = found.get("name", "")
+    name = plain_text(found.get("name", ""))
     if not name or SEPARATOR in name:
         raise DatasetError(
             f"{place}: name {name!r} is empty or holds '{SEPARATOR}', expected a label's name"

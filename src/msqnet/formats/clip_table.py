@@ -38,7 +38,14 @@ from msqnet.data.table import (
 )
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
+from msqnet.formats.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    Event,
+    clean_label,
+    count_notes,
+    settled,
+)
 from msqnet.formats.frame_times import duration_seconds, shown_intervals
 from msqnet.formats.options import choose, choose_seconds
 from msqnet.intervals import (
@@ -273,11 +280,13 @@ def _of_subject(annotations: Annotations, subject: str) -> Annotations:
     if subject not in found:
         names = ", ".join(sorted(name or "(none)" for name in found))
         raise ConfigError(f"option subject={subject}: no event of that subject; found: {names}")
-    videos = tuple(
-        replace(video, events=tuple(item for item in video.events if item.subject == subject))
-        for video in annotations.videos
-    )
-    return replace(annotations, videos=videos)
+    videos = []
+    for video in annotations.videos:
+        events = tuple(event for event in video.events if event.subject == subject)
+        # What nobody is named for may be of this subject.
+        left_out = frozenset(event.label for event in video.events if not event.subject)
+        videos.append(replace(video, events=events, left_out=left_out))
+    return settled(replace(annotations, videos=tuple(videos)))
 
 
 def _with_modifiers(annotations: Annotations) -> Annotations:

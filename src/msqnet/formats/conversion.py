@@ -87,7 +87,7 @@ def convert_annotations(
         if target.name == _TABLE:
             write_rows(rows, place)
             return _rows_summary(source, rows, place)
-        annotations = rows.annotations()
+        annotations = settled(rows.annotations())
     else:
         annotations = read_annotations(source, Path(path or ""), root, reading)
     return _write(annotations, source, target, place, writing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.cli.main import main
+from msqnet.data.records import UNKNOWN
 from msqnet.data.table import read_table
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import (
@@ -19,6 +20,7 @@ from msqnet.formats.annotations import (
     joined,
     settled,
 )
+from msqnet.formats.clip_table import rows_from
 from msqnet.labels import LabelSet
 from tests.fixtures.annotation_formats import read_as, write_as
 
@@ -187,6 +189,22 @@ def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
 
     assert table.label_names() == (SPELLINGS[0],)
     assert {record.annotated for record in table.records} == {frozenset(SPELLINGS[:1])}
+    # A model may have been trained with another spelling.
+    for name in SPELLINGS:
+        assert table.targets(LabelSet((name, "other"))).tolist() == [[1.0, UNKNOWN]] * 3
+
+
+def test_events_without_a_subject_may_be_of_any(tmp_path: Path) -> None:
+    events = (Event("groom", 1, 2, "Ada"), Event("rear", 2, 3), Event("jump", 1, 2, "Bob"))
+    video = AnnotatedVideo(tmp_path / "a.mp4", events, 4.0)
+
+    rows = rows_from(Annotations((video,), LABELS), {"subject": "Ada"}).records
+
+    assert [(row.labels, row.annotated) for row in rows] == [
+        ((), {"groom", "jump"}),
+        (("groom",), {"groom", "jump"}),
+        ((), {"groom", "jump"}),
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])

@@ -268,7 +268,8 @@ class _File:
             and (not tier.vocabulary or own in tier.vocabulary or is_ours)
             and {item.value for item in tier.annotations} <= {own, ""}
         )
-        if not (tier.annotations or is_ours or is_absent_if_unlisted(self._options)):
+        is_coded = tier.annotations or (is_ours and tier.vocabulary)
+        if not (is_coded or is_absent_if_unlisted(self._options)):
             text = "tiers without annotations, of which nobody is known to have looked for anything"
             self._named.setdefault(text, []).append(tier.name)
             return
