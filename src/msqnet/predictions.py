@@ -283,6 +283,12 @@ class VideoPredictions:
         return (*self.notes, warning) if warning else self.notes
 
     @property
+    def fps(self) -> float | None:
+        """Frames a second that the user stated for videos that do not."""
+        settings = self.provenance.get("settings")
+        return settings.get("fps") if isinstance(settings, dict) else None
+
+    @property
     def withheld(self) -> dict[str, str]:
         """The `unproven` labels and reasons; none where `include_weak` had them reported."""
         settings = self.provenance.get("settings")

@@ -17,14 +17,17 @@ class WindowConfig:
         stride_seconds: Time from the start of one window to the start of the next; by default about
             half a window, such that overlapping windows share frames.
         batch_size: Windows scored at a time.
+        fps: Frames a second of folders of images, and of raw streams that state no rate; 25 is
+            assumed without it.
     """
 
     window_seconds: float | None = None
     stride_seconds: float | None = None
     batch_size: int = 8
+    fps: float | None = None
 
     def __post_init__(self) -> None:
-        check_numbers(self, ["window_seconds", "stride_seconds"], batch_size=1)
+        check_numbers(self, ["window_seconds", "stride_seconds", "fps"], batch_size=1)
 
 
 @dataclass(frozen=True)

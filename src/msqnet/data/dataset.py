@@ -32,7 +32,8 @@ def read_window(
     `VideoError` if the video cannot be read, `DatasetError` if the row starts after its end.
     """
     offsets = None if rng is None else rng.random(config.num_frames).tolist()
-    with open_video(record.path, short_side_pixels=config.decode_short_side_pixels) as video:
+    short_side = config.decode_short_side_pixels
+    with open_video(record.path, short_side_pixels=short_side, fps=record.fps) as video:
         # As in prediction, where no window leaves the pictures.
         start = max(record.start_seconds or 0.0, video.start_seconds)
         end = video.end_seconds if record.end_seconds is None else record.end_seconds

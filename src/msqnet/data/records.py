@@ -43,6 +43,7 @@ class Record:
         group: scene, subject or recording: rows of one group never stand on both sides of a split.
         actor: such as human or mouse.
         source: the data set that the row comes from.
+        fps: frames a second of a folder of images or a raw stream that states none.
     """
 
     row: int
@@ -56,6 +57,7 @@ class Record:
     group: str = ""
     actor: str = ""
     source: str = ""
+    fps: float | None = None
 
     @property
     def interval(self) -> Interval:

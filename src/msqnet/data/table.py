@@ -1,8 +1,8 @@
 """Tables of labelled clips as files: CSV, TSV or Parquet, or a folder per label.
 
-Columns: ``path,labels[,start,end,annotated,split,group,actor,source]``; others are ignored. Paths
-are relative to the table, times are seconds, labels are joined by ``|``. Labels that differ in
-their Unicode form or in white space only are one. Between cells stand commas; or semicolons or
+Columns: ``path,labels[,start,end,annotated,split,group,actor,source,fps]``; others are ignored.
+Paths are relative to the table, times are seconds, labels are joined by ``|``. Labels that differ
+in their Unicode form or in white space only are one. Between cells stand commas; or semicolons or
 tabs, and then times may have decimal commas. The column ``annotated`` says which labels were
 checked:
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
 
 REQUIRED_COLUMNS = ("path", "labels")
-OPTIONAL_COLUMNS = ("start", "end", "annotated", "split", "group", "actor", "source")
+OPTIONAL_COLUMNS = ("start", "end", "annotated", "split", "group", "actor", "source", "fps")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 ALL_LABELS = "*"
 SPLIT_FOLDERS = frozenset(
@@ -253,7 +253,9 @@ class _Row:
         if not written:
             self.messages.append("path is empty")
         labels = self._names("labels")
-        start, end = self._seconds("start"), self._seconds("end")
+        start, end, fps = (self._number(name) for name in ("start", "end", "fps"))
+        if fps == 0:
+            self.messages.append("fps 0 is not more than 0")
         if end is not None and end <= (start or 0.0):
             self.messages.append(f"end {end:g} is not after start {start or 0.0:g}")
         annotated = None
@@ -266,9 +268,9 @@ class _Row:
         # One file has one path however the table spells it. Not resolve(): that would ask the disk,
         # often a network drive, once for every row.
         place = Path(os.path.normpath(place))
-        return Record(number, place, written, labels, annotated, start, end, **others)
+        return Record(number, place, written, labels, annotated, start, end, **others, fps=fps)
 
-    def _seconds(self, column: str) -> float | None:
+    def _number(self, column: str) -> float | None:
         text = self.cells.get(column, "")
         if not text:
             return None
@@ -279,8 +281,10 @@ class _Row:
         if math.isfinite(value) and value >= 0:
             return value
         problem = "lies before the video's start, which is 0"
-        if not math.isfinite(value):
-            problem = "is not a number of seconds such as 12.5"
+        if not math.isfinite(value) or column == "fps":
+            problem = (
+                f"is not a number of {'frames' if column == 'fps' else 'seconds'} such as 12.5"
+            )
         self.messages.append(f"{column} {text!r} {problem}")
         return None
 
@@ -310,6 +314,8 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
     rows = [_cells(record, folder, path) for record in records]
     if not rows:
         raise DatasetError(f"{path}: there is no row to write; a table needs at least one")
+    if not any(row["fps"] for row in rows):
+        rows = [{name: row[name] for name in COLUMNS if name != "fps"} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         delimiter = _WRITTEN_DELIMITERS.get(path.suffix.lower())
@@ -317,7 +323,7 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
             _write_parquet(rows, part)
             return
         with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, delimiter=delimiter, lineterminator="\n")
+            writer = csv.DictWriter(file, rows[0], delimiter=delimiter, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
@@ -342,6 +348,7 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
         *("" if seconds is None else repr(float(seconds)) for seconds in times),
         ALL_LABELS if known is None else join_labels(sorted(known)),
         *(record.split, record.group, record.actor, record.source),
+        "" if record.fps is None else repr(float(record.fps)),
     )
     cells = dict(zip(COLUMNS, values, strict=True))
     # Reading strips cells and takes UTF-8 only, so other text would change.
@@ -374,9 +381,9 @@ def _write_parquet(rows: list[dict[str, str]], path: Path) -> None:
 
     columns = {
         name: pa.array([float(row[name]) if row[name] else None for row in rows], pa.float64())
-        if name in ("start", "end")
+        if name in ("start", "end", "fps")
         else pa.array([row[name] for row in rows], pa.string())
-        for name in COLUMNS
+        for name in rows[0]
     }
     pq.write_table(pa.table(columns), path)
 

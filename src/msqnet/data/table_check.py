@@ -143,7 +143,8 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
     from msqnet.video.reader import open_video  # imports torch
 
     try:
-        with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS) as video:
+        fps = records[0].fps
+        with open_video(path, short_side_pixels=_PROBE_SHORT_SIDE_PIXELS, fps=fps) as video:
             end = video.end_seconds
             start = min(end, *(record.start_seconds or 0.0 for record in records))
             latest = max(end if r.end_seconds is None else r.end_seconds for r in records)

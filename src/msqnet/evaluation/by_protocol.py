@@ -222,7 +222,7 @@ def evaluate_timelines(
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
     for number, (name, rows) in enumerate(by_name.items(), start=1):
-        result = predictor(rows.records[0].path)
+        result = predictor(rows.records[0].path, fps=rows.records[0].fps)
         end = result.shown[-1][1]
         true, masked = video_truth(name, rows.records, labels, result.shown, scored=trained)
         num_seconds = math.ceil(end - SAME_TIME_SECONDS)

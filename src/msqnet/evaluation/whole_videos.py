@@ -152,7 +152,7 @@ def _predicted(
     """The rows of each video and what is predicted for all of it."""
     videos = rows_by_video(table)
     for number, (name, rows) in enumerate(videos.items(), start=1):
-        result = predictor(rows.records[0].path)
+        result = predictor(rows.records[0].path, fps=rows.records[0].fps)
         if result.is_partial:
             raise UnreadableVideo(
                 f"{name}: {'; '.join(result.notes)}; an evaluation needs whole videos: repair the "
@@ -232,7 +232,8 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
     """The clip of one video, the (T,) times of its frames and the (K,) targets at these."""
     config = backend.clip_config
     path = rows.records[0].path
-    with open_video(path, short_side_pixels=config.decode_short_side_pixels) as source:
+    short_side, fps = config.decode_short_side_pixels, rows.records[0].fps
+    with open_video(path, short_side_pixels=short_side, fps=fps) as source:
         duration = source.end_seconds
         spans = intersect(annotated_spans(rows, duration), source.shown_intervals)
         if not spans:

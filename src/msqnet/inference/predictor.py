@@ -116,6 +116,7 @@ class Predictor:
             "clip": asdict(self.backend.clip_config),
             "window_seconds": self.window_seconds,
             "stride_seconds": self.stride_seconds,
+            "fps": self._window.fps,
             "thresholds": [float(value) for value in self.thresholds],
             "segments": {name: getattr(self._segments, name) for name in names},
         }
@@ -134,6 +135,7 @@ class Predictor:
         path: str | Path,
         progress: Callable[[float], None] | None = None,
         embeddings: list[FloatArray] | None = None,
+        fps: float | None = None,
     ) -> VideoPredictions:
         """Predict one video.
 
@@ -145,13 +147,15 @@ class Predictor:
             progress: called with the share of the video that is done, rising to 1.
             embeddings: takes the embeddings of batches of windows, (B, D) float32 each, if the
                 backend computes them.
+            fps: in place of that of the windows' settings.
 
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
         """
         backend = self.backend
         short_side = backend.clip_config.decode_short_side_pixels
-        with open_video(path, short_side_pixels=short_side) as video:
+        fps = fps or self._window.fps
+        with open_video(path, short_side_pixels=short_side, fps=fps) as video:
             windows, novelty, actors = self._score(video, progress, embeddings)
             limit = None if self._reference is None else self._reference.window_limit
             timeline = merge_windows(windows, limit=limit)

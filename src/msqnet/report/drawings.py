@@ -94,7 +94,8 @@ def write_gif(
     from PIL import Image
 
     times, durations = _gif_times(*gif_interval(predictions))
-    with open_video(video) as source:
+    fps = predictions.fps
+    with open_video(video, fps=fps) as source:
         width, height = square_size(source)
         scale = min(1.0, MAX_GIF_WIDTH_PIXELS / width)
         short_side = max(1, math.ceil(scale * min(source.width, source.height)))
@@ -103,7 +104,7 @@ def write_gif(
 
     def frames_at(times: Sequence[float]) -> Iterator[NDArray[np.uint8]]:
         """(H, W, 3) uint8 RGB at each time; the next one overwrites it."""
-        with open_video(video, short_side_pixels=short_side) as small:
+        with open_video(video, short_side_pixels=short_side, fps=fps) as small:
             found = zip(times, small.stream_at(times), strict=True)
             for _, frame in overlay.frames((time, pixels) for time, (_, pixels) in found):
                 yield frame

@@ -72,7 +72,8 @@ def collect_media(
         spans = [(item.start_seconds, item.end_seconds) for item in predictions.segments]
         times = thumbnail_times(spans, predictions.duration_seconds, num_thumbnails)
         try:
-            media[index] = VideoMedia(video_thumbnails(file, times), *writer.write(file))
+            pictures = video_thumbnails(file, times, predictions.fps)
+            media[index] = VideoMedia(pictures, *writer.write(file, predictions.fps))
         except (VideoError, OSError) as error:
             note = f"The video cannot be shown: {error}"
             media[index] = VideoMedia([], None, "the video cannot be read", note)
@@ -90,7 +91,9 @@ def thumbnail_times(
     return sorted(list(middles)[:count]) or [duration_seconds / 2]
 
 
-def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[float, str]]:
+def video_thumbnails(
+    path: Path, times_seconds: Sequence[float], fps: float | None = None
+) -> list[tuple[float, str]]:
     """Times and JPEGs in base64 of a video at given times, read in one pass.
 
     They are fewer than requested where the file is damaged behind some time; `VideoError` if the
@@ -100,7 +103,7 @@ def video_thumbnails(path: Path, times_seconds: Sequence[float]) -> list[tuple[f
         from PIL import Image
     found: list[tuple[float, str]] = []
     times = sorted(times_seconds)
-    with open_video(path, short_side_pixels=_THUMBNAIL_PIXELS) as video:
+    with open_video(path, short_side_pixels=_THUMBNAIL_PIXELS, fps=fps) as video:
         frames = video.stream_at(times)
         for seconds in times:
             try:
@@ -141,7 +144,7 @@ class PreviewWriter:
         self.num_bytes = self.num_left_out = 0
         self._folder, self._max_bytes = folder, max_bytes
 
-    def write(self, video: Path) -> tuple[Path | None, str]:
+    def write(self, video: Path, fps: float | None = None) -> tuple[Path | None, str]:
         """Write a small copy of a video without sound, or say why there is none.
 
         It is H.264 with few pixels and few frames a second. Where it does not fit in what is left,
@@ -152,7 +155,7 @@ class PreviewWriter:
         # A folder for each, so that the bytes that the encoder has written so far can be counted.
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         path, num_bytes_left = folder / "preview.mp4", self._max_bytes - self.num_bytes
-        with open_video(video, short_side_pixels=_PREVIEW_PIXELS) as source:
+        with open_video(video, short_side_pixels=_PREVIEW_PIXELS, fps=fps) as source:
             frames = _preview_frames(source)
             last_seconds, first = next(frames)
             height, width = first.shape[1:]

@@ -375,7 +375,7 @@ def write_overlay(
     that decodes is written. `progress` is called with the share that is done, from 0 to 1.
     `VideoError` if the video cannot be read any more.
     """
-    with open_video(video) as source:
+    with open_video(video, fps=predictions.fps) as source:
         overlay = Overlay(predictions, *square_size(source))
         size = {"width": overlay.width, "height": overlay.height}
         with VideoWriter(path, **size, audio_from=video) as writer:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.data.records import UNKNOWN, Record
-from msqnet.data.table import COLUMNS, read_table, scan_table
+from msqnet.data.table import COLUMNS, read_table, scan_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.labels import LabelSet, join_labels, plain_text
 
@@ -154,6 +154,21 @@ def test_rows_are_numbered_as_a_spreadsheet_shows_them(write: Callable[[str], Pa
     table = read_table(write('path,labels,note\na.mp4,x,"two\nlines"\n\n,,\nb.mp4,y,\n'))
 
     assert [record.row for record in table.records] == [2, 5]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rate_of_frames_is_a_column_where_a_row_has_one(
+    write: Callable[[str], Path], tmp_path: Path, suffix: str
+) -> None:
+    table = read_table(write("path,labels,fps\nframes,x,12.5\nb.mp4,x,\n"))
+    assert [record.fps for record in table.records] == [12.5, None]
+    again = tmp_path / f"again{suffix}"
+    write_table(table.records, again)
+    assert [record.fps for record in read_table(again).records] == [12.5, None]
+    write_table(table.records[1:], again)
+    assert again.suffix == ".parquet" or "fps" not in again.read_text(encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"fps 'x' is not a number of frames(.|\n)*fps 0 is not"):
+        read_table(write("path,labels,fps\na,x,x\nb,x,0\n"))
 
 
 def test_malformed_rows_are_named_together(write: Callable[[str], Path]) -> None:
