@@ -149,6 +149,18 @@ test-wheel: build ## install the wheel into an empty environment, away from this
 	videos=$$(venv/bin/python -c 'import msqnet.demo; print(msqnet.demo.FOLDER)') && \
 	venv/bin/msqnet predict "$$videos" --out results && venv/bin/msqnet report results && venv/bin/msqnet doctor --offline && ls results
 
+# Tests of what depends most on other packages; `LOWEST` turns `name>=1.2` into `name==1.2`.
+LOWEST := import re, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+  print(*(re.sub(r"(\[.*\])?>=([^,]+).*", r"==\2", item) for item in project["dependencies"]), sep="\n")
+.PHONY: test-lowest
+test-lowest: | $(BIN)/python ## test with the lowest version that is allowed of every core dependency
+	@rm -rf build/lowest && mkdir -p build/lowest && $(BIN)/python -m venv build/lowest/venv
+	@$(BIN)/python -c '$(LOWEST)' > build/lowest/constraints.txt && cat build/lowest/constraints.txt
+	@pip() { build/lowest/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile "$$@"; }; \
+	pip --upgrade 'pip>=25.1' && pip -c build/lowest/constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch && \
+	pip -c build/lowest/constraints.txt --editable '.[all]' --group dev
+	@OMP_NUM_THREADS=1 build/lowest/venv/bin/python -m pytest -q tests/unit/{video,data,formats,inference,batch,cli,report}
+
 .PHONY: clean
 clean: ## remove .venv, caches and what commands wrote here
 	@rm -rf $(VENV) build dist $(DEMO_OUT) .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
