@@ -287,6 +287,7 @@ def test_old_vocabulary_is_read(read: Callable[..., Annotations]) -> None:
         (document(tier("a", aligned("a1", 1, 9))), "found 'ts9', expected a time slot of"),
         (document(tier("a", aligned("a1", 2, 1))), "found '2.5 to 1.0 s', expected an end"),
         (document(tier(" ")), "<TIER>: found '', expected a name for"),
+        (document(tier("a"), tier("a")), "<TIER>: found 'a', expected a name for TIER_ID that no"),
         (document(tier("a").replace("TIER_ID", "NAME")), "expected an attribute TIER_ID"),
         (document(media="<MEDIA_DESCRIPTOR/>"), "expected an attribute MEDIA_URL"),
         (

@@ -333,44 +333,6 @@ def test_times_inside_of_frames_become_whole_frames(
     )
 
 
-CHOICES = """\
-<View><Video name="video" value="$clip"/>
-<Choices name="action" toName="video" choice="multiple"><Choice value="sitting"/>
-<Choice value="Falls down" alias="falling"/><Choice value="walking"/></Choices>
-<Choices name="how" toName="video" perRegion="true"><Choice value="fast"/></Choices></View>
-"""
-
-
-def test_choices_hold_for_the_whole_video(
-    project: Callable[..., Path], write_video: Callable[..., Path]
-) -> None:
-    write_video("clip.mp4", 12, rate=10)
-    chosen = {"from_name": "action", "type": "choices", "value": {"choices": ["sitting"]}}
-
-    def answered(*regions: dict[str, Any]) -> Annotations:
-        return read(project([task(*regions)], CHOICES))
-
-    found = answered(chosen)
-    assert found.labels.names == ("sitting", "falling", "walking")
-    assert found.videos[0].events == (Event("sitting", 0.0, 1.2),)
-    assert found.videos[0].checked is None
-    # Nobody answered here, and what says more about a region is no label.
-    [quiet] = answered(chosen | {"value": {"choices": ["fast"], "start": 0, "end": 1}}).videos
-    assert (quiet.events, quiet.checked) == ((), None)
-    [empty] = answered().videos
-    assert empty.checked == frozenset()
-
-
-def test_predictions_that_are_mere_numbers_are_counted(project: Callable[..., Path]) -> None:
-    found = read(project([task(predictions=[1, 2]), task(annotations=[3])]))
-
-    assert len(found.videos) == 1
-    assert found.notes[:2] == (
-        "annotations that the export only numbers, which are left out (export with them): 1",
-        "predictions that the export only numbers, which are left out (export with them): 2",
-    )
-
-
 def test_a_state_that_nobody_ended_is_known_only_where_it_began(tmp_path: Path) -> None:
     video = AnnotatedVideo(tmp_path / "a.mp4", (Event("Movement", 1, None), Event("Nothing", 2, 3)))
 

@@ -67,14 +67,8 @@ _NOT_VIDEO = ("live", "pictures", "images")
 _MEDIUM = ("Media file name", "Media file", "Media file path")
 _TOTAL = "Total length"
 _OF_OBSERVATION = (
-    *(
-        "Observation type",
-        "Source",
-        "Media file(s)",
-        "Media duration (s)",
-        "Time offset (s)",
-        _TOTAL,
-    ),
+    *("Observation type", "Source", "Media file(s)", "Media duration (s)"),
+    *("Time offset (s)", _TOTAL),
 )
 """Columns that say the same in all rows of an observation."""
 _SAME_FILE_SECONDS = 0.1
@@ -169,7 +163,7 @@ class _Observation:
         """Whether it is of video files."""
         kind = self.said("Observation type").lower()
         is_live = "Live observation" in self.before or any(
-            n.cell.value == "LIVE" for n in self.named
+            cell.value == "LIVE" for cell, _ in self.named
         )
         return not is_live and not any(word in kind for word in _NOT_VIDEO)
 

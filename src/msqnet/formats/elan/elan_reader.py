@@ -19,7 +19,7 @@ import os
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -100,10 +100,6 @@ class _Tier(NamedTuple):
         own = [(item.name, item.value) for item in self.annotations]
         return own + [(name, value) for name, _, value in self.references]
 
-    def names(self) -> list[str]:
-        """Identifiers of all annotations."""
-        return [name for name, _ in self.values()]
-
 
 @dataclass
 class _About:
@@ -167,16 +163,10 @@ class _File:
             self._read_tier(tier)
         properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
         split, group = properties.get("split", ""), properties.get("group", "")
-        return AnnotatedVideo(
-            video,
-            tuple(self._events),
-            duration_seconds(video),
-            frozenset(self.labels),
-            observed,
-            split,
-            group,
-            frozenset(self._left_out),
-        )
+        events, length = tuple(self._events), duration_seconds(video)
+        known = frozenset(self.labels), observed
+        found = AnnotatedVideo(video, events, length, *known, split, group)
+        return replace(found, left_out=frozenset(self._left_out))
 
     def _with_notes(self, tiers: Mapping[str, _Tier]) -> list[_Tier]:
         """Tiers of events, with times; the annotations of others become notes on theirs."""
@@ -185,47 +175,41 @@ class _File:
             for tier in tiers.values()
             if tier.parent not in tiers and (tier.annotations or not tier.references)
         ]
-        timed = {item.name: item for tier in tiers.values() for item in tier.annotations}
-        tier_of = {name: tier for tier in tiers.values() for name in tier.names()}
         above = {
             name: up
             for tier in tiers.values()
             for name, up in _parents(tier, tiers.get(tier.parent))
         }
-
-        def ancestor(name: str, places: Container[str]) -> str | None:
-            seen: set[str] = set()
-            while name not in seen and name in above and name not in places:
-                seen.add(name)
-                name = above[name]
-            return name if name in places else None
-
-        events = {name for name, tier in tier_of.items() if tier.name in chosen}
+        events = {name for tier in chosen for name, _ in tiers[tier].values()}
         for tier in tiers.values():
-            if tier.name in chosen:
-                continue
-            targets = {name: ancestor(name, events) for name in tier.names()}
-            for name, value in tier.values():
-                target = targets[name]
-                if target is not None:
-                    self._note(self._about[target], tier, value)
-                else:
-                    self._counts["annotations of tiers that are left out"] += 1
-                    self._left_out |= {clean_label(value), clean_label(tier.own_label)}
-            if tier.kind not in DETAILS and any(targets.values()):
-                text = (
-                    "tiers of modifiers of others (--option tiers=NAME,NAME names those of labels)"
-                )
-                self._named.setdefault(text, []).append(tier.name)
+            if tier.name not in chosen:
+                self._note_tier(tier, above, events)
+        timed = {item.name: item for tier in tiers.values() for item in tier.annotations}
         found = []
         for tier in (tiers[name] for name in chosen):
+            # What has no time of its own has that of the annotation above it.
             items = [
                 timed[up]._replace(name=name, value=value)
                 for name, _, value in tier.references
-                if (up := ancestor(name, timed)) is not None
+                if (up := _ancestor(name, above, timed)) is not None
             ]
             found.append(tier._replace(annotations=[*tier.annotations, *items]))
         return found
+
+    def _note_tier(self, tier: _Tier, above: Mapping[str, str], events: Container[str]) -> None:
+        """Note the annotations of a tier with those of `events` that they are about."""
+        is_noted = False
+        for name, value in tier.values():
+            target = _ancestor(name, above, events)
+            if target is None:
+                self._counts["annotations of tiers that are left out"] += 1
+                self._left_out |= {clean_label(value), clean_label(tier.own_label)}
+            else:
+                self._note(self._about[target], tier, value)
+                is_noted = True
+        if is_noted and tier.kind not in DETAILS:
+            text = "tiers of modifiers of others (--option tiers=NAME,NAME names those of labels)"
+            self._named.setdefault(text, []).append(tier.name)
 
     def _video(self, header: XmlElement, reading: Reading) -> Path:
         """Where the linked video belongs; its time at the start of the file's clock is kept."""
@@ -371,10 +355,12 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
         item.get("LINGUISTIC_TYPE_ID"): item.get("CONTROLLED_VOCABULARY_REF") or ""
         for item in root.iter("LINGUISTIC_TYPE")
     }
+    names: set[str] = set()
     for tier in root.iter("TIER"):
         name = tier.require("TIER_ID").strip()
-        if not name:
-            raise tier.error(name, "a name for TIER_ID")
+        if not name or name in names:
+            raise tier.error(name, "a name for TIER_ID that no other tier has")
+        names.add(name)
         kind, participant = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARTICIPANT") or ""
         references = [
             (
@@ -400,6 +386,15 @@ def _parents(tier: _Tier, parent: _Tier | None) -> Iterator[tuple[str, str]]:
         found = bisect_right(starts, middle) - 1
         if found >= 0 and middle <= above[found].end_seconds:
             yield item.name, above[found].name
+
+
+def _ancestor(name: str, above: Mapping[str, str], places: Container[str]) -> str | None:
+    """The annotation itself or the first one above it that is in `places`."""
+    seen: set[str] = set()
+    while name not in places and name in above and name not in seen:
+        seen.add(name)
+        name = above[name]
+    return name if name in places else None
 
 
 def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:
