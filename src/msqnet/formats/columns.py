@@ -33,13 +33,16 @@ if TYPE_CHECKING:
 
     from msqnet.documents import Table, TableRow, Value
 
-_UNITS = ("seconds", "milliseconds", "frames")
-_UNIT_WORDS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "ss", "sf"), "seconds"),
-    **dict.fromkeys(("hms", "hmsf", "hh", "h", "mm", "m", "f", "tc"), "seconds"),
-    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "milliseconds"),
-    **dict.fromkeys(("frame", "frames", "frm", "idx", "index", "number", "num", "no"), "frames"),
+_UNITS = {
+    "seconds": "sf s sec secs second seconds ss hmsf hms hh h tc",
+    "milliseconds": "ms msec msecs millisecond milliseconds",
+    "minutes": "min mins minute minutes",
+    "frames": "frame frames frm idx index number num no",
 }
+"""Units of time by words in names of columns, the most exact words first: ``hms`` of The Observer
+are whole seconds, and frames need the video."""
+SECONDS = {"seconds": 1.0, "milliseconds": 1e-3, "minutes": 60.0}
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 _NAMES = {
     "video": "video videofile videoname media mediafile mediafilename mediafilepath file filename "
     "filepath path clip movie recording observation observationid",
@@ -63,8 +66,7 @@ _TIMES = ("start", "stop", "last", "duration", "time")
 _SETTINGS = ("unit", "counted_from")
 _ROLE = re.compile(rf"(?:^|,)\s*({'|'.join((*_NAMES, *_SETTINGS))})\s*:")
 _ADVICE = "say which column is what: --option columns=video:NAME,label:NAME,start:NAME,stop:NAME"
-_TURNS = {"start": "start", "begin": "start", "on": "start", "stop": "stop", "end": "stop"}
-_TURNS |= {"off": "stop", "point": "point"}
+_TURNS = {"start": "start", "begin": "start", "stop": "stop", "end": "stop", "point": "point"}
 
 
 @dataclass(frozen=True)
@@ -90,22 +92,18 @@ class Columns:
         """What an option says; `ConfigError` for a role or setting that there is not."""
         before, *parts = _ROLE.split(text)
         told = {role: name.strip() for role, name in zip(parts[::2], parts[1::2], strict=True)}
+        has_rate = re.match(r"\d", told.get("fps", ""))
+        fps = parse_rate(told.pop("fps")) if has_rate else None
         of = {role: tuple(n.split("|")) for role, n in told.items() if role not in _SETTINGS}
-        fps = None
-        if re.match(r"\d", told.get("fps", "")):
-            of.pop("fps")
-            fps = parse_rate(told["fps"])
-        if before.strip() or not all(told.values()) or "label" not in of:
+        has_time = not needs_time or {"start", "time"} & of.keys()
+        if before.strip() or not all(told.values()) or "label" not in of or not has_time:
             raise ConfigError(
-                f"option columns={text}: expected parts ROLE:COLUMN, label among them; roles are "
-                f"{', '.join((*_NAMES, *_SETTINGS))}"
+                f"option columns={text}: expected parts ROLE:COLUMN, label and start or time among "
+                f"them; roles are {', '.join((*_NAMES, *_SETTINGS))}"
             )
-        if needs_time and not {"start", "time"} & of.keys():
-            raise ConfigError(f"option columns={text}: expected start:COLUMN or time:COLUMN too")
-        counted = choose(told, "counted_from", ("0", "1"))
         unit = choose(told, "unit", ("", *_UNITS))
         units = {role: unit or unit_of(of[role][0]) for role in _TIMES if role in of}
-        return cls(of, units, fps, int(counted))
+        return cls(of, units, fps, int(choose(told, "counted_from", ("0", "1"))))
 
     @classmethod
     def guess(cls, names: Sequence[str]) -> Columns | None:
@@ -129,16 +127,19 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[^\W_]+", spaced.lower())
 
 
+def _unit_word(name: str) -> str:
+    return next((word for word in _words(name) if word in _UNIT_OF), "s")
+
+
 def unit_of(name: str) -> str:
     """The unit that the name of a column of times says, seconds if it says none."""
-    units = [_UNIT_WORDS[word] for word in _words(name) if word in _UNIT_WORDS]
-    return units[0] if units else "seconds"
+    return _UNIT_OF[_unit_word(name)]
 
 
 def bare_name(name: str) -> str:
     """A name without units, numbers, signs and capitals; what it has only of these stays."""
     words = _words(name)
-    kept = [word for word in words if word not in _UNIT_WORDS and not word.isdecimal()]
+    kept = [word for word in words if word not in (*_UNIT_OF, "mm") and not word.isdecimal()]
     return "".join(kept or words)
 
 
@@ -149,9 +150,8 @@ def guess_roles(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     for role, known in _NAMES.items():
         taken = {name for found in of.values() for name in found}
         fitting = [n for word in known.split() for n in bare if bare[n] == word and n not in taken]
-        # Of several columns with the same times, seconds are the finest that need no video.
         if role in _TIMES:
-            fitting.sort(key=lambda name: _UNITS.index(unit_of(name)))
+            fitting.sort(key=lambda name: [*_UNIT_OF].index(_unit_word(name)))
         if fitting:
             of[role] = tuple(fitting) if role == "modifiers" else (fitting[0],)
     return of
@@ -269,7 +269,7 @@ class _Rows:
     def _seconds(self, row: TableRow, clock: VideoClock, role: str) -> float:
         number, unit = self._number(row, role), self._columns.units[role]
         if unit != "frames":
-            return number / (1000 if unit == "milliseconds" else 1)
+            return number * SECONDS[unit]
         value = self._value(row, role)
         if not number.is_integer():
             raise value.error("the number of a frame")
@@ -376,13 +376,10 @@ def read_columns(
 
 def video_note(reading: Reading, file: Path) -> list[str]:
     """A note on the video of a file that names none."""
+    if "video" in reading.options:
+        return []
     name = reading.find_video("", file).name
-    is_told = "video" in reading.options
-    return (
-        []
-        if is_told
-        else [f"the video is {name}, after the file; --option video=NAME changes that"]
-    )
+    return [f"the video is {name}, after the file; --option video=NAME changes that"]
 
 
 def _if_there(told: Columns, names: Sequence[str]) -> Columns | None:

@@ -32,7 +32,15 @@ from msqnet.documents import SPREADSHEET_SUFFIXES, read_sheets, read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
-from msqnet.formats.columns import OPTIONS, Columns, bare_name, guess_roles, unit_of, video_note
+from msqnet.formats.columns import (
+    OPTIONS,
+    SECONDS,
+    Columns,
+    bare_name,
+    guess_roles,
+    unit_of,
+    video_note,
+)
 from msqnet.formats.frame_times import VideoClock, parse_rate
 from msqnet.formats.options import parse_clock
 from msqnet.intervals import Interval, covers, union
@@ -259,7 +267,7 @@ def _times(
             return np.array([clock.seconds_of(frame) for frame in shown]), ends
         except DatasetError as error:
             raise DatasetError(f"{path}, {written.name}: {error}; {_ADVICE}") from error
-    starts = numbers / (1000 if columns.units["time"] == "milliseconds" else 1)
+    starts = numbers * SECONDS[columns.units["time"]]
     steps = np.diff(starts)
     step = float(np.median(steps)) if len(steps) else 0.0
     if length is not None and starts[-1] > length + 1:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 # Frames of a rate that varies, in tenths of a second.
 PTS = [0, 1, 2, 5, 6, 7, 8, 9, 10, 11]
 OBSERVER = (
-    "Observation;Subject;Behavior;Modifier_1;Event_Type;Time_Relative_hmsf;Time_Relative_sf;"
-    "Duration_sf\n"
-    "clip;Ada;groom;face;State start;00:00:00,200;0,2;0,4\n"
-    "clip;Ada;groom;tail;State start;00:00:00,300;0,3;0,6\n"
-    "clip;Ada;jump;;Point;00:00:00,500;0,5;0\n"
-    "clip;Ada;groom;face;State stop;00:00:00,600;0,6;0\n"
-    "clip;Ada;groom;tail;State stop;00:00:00,900;0,9;0\n"
-    "clip;Bob;rest;;State start;00:00:00,100;0,1;0\n"
-    "clip;Bob;walk;;State stop;00:00:00,100;0,1;0\n"
-    "clip;Bob;walk;;State start;00:00:00,700;0,7;0,2\n"
+    "Observation;Subject;Behavior;Modifier_1;Event_Type;Time_Relative_hms;Time_Relative_f;"
+    "Time_Relative_hmsf;Time_Relative_sf;Duration_sf\n"
+    "clip;Ada;groom;face;State start;00:00:00;200;00:00:00,200;0,2;0,4\n"
+    "clip;Ada;groom;tail;State start;00:00:00;300;00:00:00,300;0,3;0,6\n"
+    "clip;Ada;jump;;Point;00:00:00;500;00:00:00,500;0,5;0\n"
+    "clip;Ada;groom;face;State stop;00:00:00;600;00:00:00,600;0,6;0\n"
+    "clip;Ada;groom;tail;State stop;00:00:00;900;00:00:00,900;0,9;0\n"
+    "clip;Bob;rest;;State start;00:00:00;100;00:00:00,100;0,1;0\n"
+    "clip;Bob;walk;;State stop;00:00:00;100;00:00:00,100;0,1;0\n"
+    "clip;Bob;walk;;State start;00:00:00;700;00:00:00,700;0,7;0,2\n"
 )
 
 
@@ -53,6 +53,7 @@ def events(found: Annotations) -> list[tuple[object, ...]]:
         ("Media,Event,From,To\na.mp4,groom,0.5,1\n", "", (0.5, 1.0)),
         ("Video;Verhalten;Start (s);Ende\na.mp4;groom;0,5;1,25\n", "stop:Ende", (0.5, 1.25)),
         ("file\tBehaviour\tOnset\tDuration (ms)\r\na.mp4\tgroom\t0.5\t250\r\n", "", (0.5, 0.75)),
+        ("video,label,start (min),end (min)\na.mp4,groom,0.5,1\n", "", (30.0, 60.0)),
         ("clip,label,start_ms,end_ms\na.mp4,groom,500,750\n", "", (0.5, 0.75)),
         ("video,action,begin,end\na.mp4,groom,0:01:02.5,1:03\n", "", (62.5, 63.0)),
         ("video,action,time\na.mp4,groom,2\n", "", (2.0, 2.0)),
@@ -265,7 +266,7 @@ def test_the_video_of_a_file_is_the_one_of_its_name(
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ("label:a", "expected start:COLUMN or time:COLUMN"),
+        ("label:a", "expected parts ROLE:COLUMN, label and start or time"),
         ("what:a,start:b", "expected parts ROLE:COLUMN"),
         ("label:a,start:b,unit:days", "unit=days: expected"),
         ("label:a,start:b,counted_from:2", "counted_from=2: expected 0 or 1"),
