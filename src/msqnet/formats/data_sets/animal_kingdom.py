@@ -30,10 +30,12 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import count_notes
 from msqnet.formats.data_sets.list_files import (
+    GET_AGAIN,
     VIDEOS_HELP,
     clip_record,
     clip_rows,
@@ -41,7 +43,6 @@ from msqnet.formats.data_sets.list_files import (
     malformed,
     numbered_lines,
     official_labels,
-    read_sheet,
     video_folder,
 )
 from msqnet.formats.options import choose
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.data.records import Record
+    from msqnet.documents import TableRow
     from msqnet.formats import Reading
     from msqnet.formats.clip_table import ClipRows
 
@@ -114,11 +116,15 @@ def _label_names(root: Path, options: Mapping[str, str]) -> LabelSet:
     if choose(options, "names", ("clips", "df_action")) == "clips":
         return ours
     path = _find(root, ["df_action.xlsx"], "list of actions")
-    rows = read_sheet(path, "AR_count", ("index", "action")).values()
-    name_of = {number: str(name).strip() for number, name in rows}
+    rows = _sheet(path, "AR_count", "index", "action")
+    name_of = {row.value("index").whole(): row["action"].strip() for row in rows}
     if set(name_of) != set(range(len(ours))) or len(rows) != len(ours):
         raise DatasetError(f"{path}: found {len(rows)} actions, expected ids 0 to {len(ours) - 1}")
     return LabelSet(tuple(name_of[number] for number in range(len(ours))))
+
+
+def _sheet(path: Path, name: str, *columns: str) -> tuple[TableRow, ...]:
+    return read_delimited(path, GET_AGAIN, columns, sheet=name, is_strict=False).rows
 
 
 def _differences(names: Sequence[str], labels: LabelSet) -> str:
@@ -130,9 +136,9 @@ def _differences(names: Sequence[str], labels: LabelSet) -> str:
     )
 
 
-def _labels_of_ids(text: object, labels: LabelSet) -> tuple[str, ...] | None:
+def _labels_of_ids(text: str, labels: LabelSet) -> tuple[str, ...] | None:
     """Names of ids such as ``2,40``; None where it is no list of ids."""
-    parts = [part.strip() for part in str(text).split(",")]
+    parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) < len(labels) for part in parts):
         return None
     return tuple(labels.names[number] for number in sorted({int(part) for part in parts}))
@@ -176,12 +182,13 @@ def _read_metadata(root: Path, labels: LabelSet) -> tuple[list[_Clip], tuple[str
     columns = ("video_id", "type", "labels", "list_animal_action")
     clips: list[_Clip] = []
     num_contradictions = 0
-    for number, (name, split, ids, pairs) in read_sheet(path, "AR", columns).items():
+    for row in _sheet(path, "AR", *columns):
+        name, split, ids, pairs = (row[column] for column in columns)
         clip_labels = _labels_of_ids(ids, labels)
-        if not isinstance(name, str) or split not in NUM_CLIPS or clip_labels is None:
+        if not name or name.isdecimal() or split not in NUM_CLIPS or clip_labels is None:
             expected = f"a clip, train or test, and label ids from 0 to {len(labels) - 1}"
-            raise malformed(path, number, f"{name} {split} {ids}", expected)
-        found = _PAIR.findall(str(pairs))
+            raise malformed(path, row.line, f"{name} {split} {ids}", expected)
+        found = _PAIR.findall(pairs)
         listed = {action.casefold() for _, action in found}
         num_contradictions += listed != {label.casefold() for label in clip_labels}
         clips.append(_Clip(name, split, clip_labels, _animals(found)))
@@ -198,9 +205,11 @@ def _animals(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 def _sheet_notes(path: Path, labels: LabelSet) -> tuple[str, ...]:
     """How the workbook's own list of actions differs from the names in use."""
-    rows = read_sheet(path, "Action", ("Label", "Action")).values()
-    name_of = {number: str(name).strip() for number, name in rows if isinstance(number, int)}
-    without_id = [str(name).strip() for number, name in rows if not isinstance(number, int)]
+    rows = [
+        (row["Label"], row["Action"].strip()) for row in _sheet(path, "Action", "Label", "Action")
+    ]
+    name_of = {int(number): name for number, name in rows if number.isdecimal()}
+    without_id = [name for number, name in rows if not number.isdecimal()]
     free = [number for number in range(len(labels)) if number not in name_of]
     if len(rows) != len(labels) or len(without_id) != len(free) or len(free) > 1:
         raise DatasetError(
@@ -242,8 +251,8 @@ _READERS = {"csv": _read_csv, "metadata": _read_metadata, "lists": _read_lists}
 def _with_classes(root: Path, clips: Sequence[_Clip]) -> tuple[list[_Clip], tuple[str, ...]]:
     """Put the class, such as Bird, in the place of the species."""
     path = _find(root, [_WORKBOOK], "metadata workbook, which has the animals' classes")
-    rows = read_sheet(path, "Animal", ("Animal", "Parent Class")).values()
-    class_of = {str(animal).casefold(): str(parent) for animal, parent in rows}
+    rows = _sheet(path, "Animal", "Animal", "Parent Class")
+    class_of = {row["Animal"].casefold(): row["Parent Class"] for row in rows}
     unknown = Counter(a for clip in clips for a in clip.animals if a.casefold() not in class_of)
     changed = []
     for clip in clips:

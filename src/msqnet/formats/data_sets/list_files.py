@@ -1,4 +1,4 @@
-"""Annotation files of data sets: lines of lists, sheets, names of classes, places of videos."""
+"""Annotation files of data sets: lines of lists, names of classes, places of videos."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msqnet.data.records import Record
-from msqnet.documents import read_sheets, read_text
+from msqnet.documents import read_text
 from msqnet.errors import DatasetError
 from msqnet.formats.clip_table import ClipRows
 from msqnet.labels import LabelSet
@@ -127,27 +127,3 @@ def video_folder(
     places = [root / name for name in ([named] if named else candidates)]
     found = next((place for place in places if (place / inside).exists()), places[0])
     return Path(os.path.abspath(found))  # noqa: PTH100 (a link stays a link)
-
-
-def read_sheet(path: Path, sheet: str, columns: Sequence[str]) -> dict[int, tuple[Any, ...]]:
-    """The named columns of a sheet of an ``.xlsx`` file: cells by the number of the row, in order.
-
-    The header is row 1; rows without any cell are left out. No workbook, or one without that sheet
-    or column, is a `DatasetError`; it is a `MissingExtra` if python-calamine is not installed.
-    """
-    header, *rows = read_sheets(path, GET_AGAIN, sheet)[sheet] or [[]]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        found = ", ".join(header)
-        raise DatasetError(f"{path}, sheet {sheet!r}: no column {missing[0]!r}; found {found}")
-    places = [header.index(name) for name in columns]
-    return {
-        number: tuple(_cell(row[place]) for place in places)
-        for number, row in enumerate(rows, start=2)
-        if any(row)
-    }
-
-
-def _cell(text: str) -> Any:
-    """A whole number as such, None for an empty cell."""
-    return int(text) if text.isascii() and text.isdecimal() else text or None

@@ -10,8 +10,9 @@ import pytest
 
 from msqnet.data.records import ClipTable
 from msqnet.data.table_check import check_table
+from msqnet.documents import read_sheets
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
-from msqnet.formats.data_sets.list_files import official_labels, read_sheet
+from msqnet.formats.data_sets.list_files import official_labels
 from tests.fixtures.data_sets import ANIMAL_KINGDOM
 
 if TYPE_CHECKING:
@@ -52,16 +53,16 @@ def real_rows(real_data: Path) -> dict[str, tuple[set[int], set[tuple[str, str]]
     pytest.importorskip("python_calamine", reason="needs the extra 'datasets'")
     path = real_data / "annotations" / "animal_kingdom" / "AR_metadata.xlsx"
     rows: dict[str, tuple[set[int], set[tuple[str, str]]]] = {}
-    for name, ids, text in read_sheet(
-        path, "AR", ("video_id", "labels", "list_animal_action")
-    ).values():
+    header, *cells = read_sheets(path, "", "AR")["AR"]
+    places = [header.index(name) for name in ("video_id", "labels", "list_animal_action")]
+    for name, ids, text in ([row[place] for place in places] for row in cells):
         # Where an animal's name holds an apostrophe, the list is a list of lists as text.
         items = [
             ast.literal_eval(item) if isinstance(item, str) else [item]
             for item in ast.literal_eval(text)
         ]
         rows[name] = (
-            {int(part) for part in str(ids).split(",")},
+            {int(part) for part in ids.split(",")},
             {p for item in items for p in item},
         )
     return rows
