@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    _Times = tuple[NDArray[np.float64], NDArray[np.float64]]
-
 _ADVICE = "name the columns: --option columns=label:A|B,time:NAME,unit:frames"
 _UNKNOWN = -1
 _STATES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": _UNKNOWN, "": _UNKNOWN}
@@ -86,51 +84,32 @@ def _read(path: Path, reading: Reading, tool: _Tool) -> Annotations:
     states = _states(table, names, tool, path)
     if not states:
         raise DatasetError(f"{path}: found no column of labels, expected 0 and 1 in it; {_ADVICE}")
-    fps = columns.fps or (parse_rate(reading.options["fps"]) if "fps" in reading.options else None)
-    # Rows may be at another rate than frames, but numbers of frames are those of the video.
-    place = reading.find_video("", path)
-    clock = VideoClock(place, str(path), fps if columns.units.get("time") == "frames" else None)
+    first = columns.counted_from if "label" in columns.of else tool.counted_from
+    times = _Times(path, reading, columns, first)
     subjects = np.full(len(table), "")
     if "subject" in columns.of:
         subjects = table[columns.of["subject"][0]].astype(str).to_numpy()
-    first = columns.counted_from if "label" in columns.of else tool.counted_from
-    if first is None and columns.units.get("time") == "frames":
-        first = int(table[columns.of["time"][0]].min() == 1)
     events: list[Event] = []
     looked_at: list[Interval] = []
     unknown = set()
     for subject in dict.fromkeys(subjects.tolist()):
         rows = np.flatnonzero(subjects == subject)
-        times = _times(table.iloc[rows], columns, clock, fps, path, first)
+        starts, ends = times.of(table.iloc[rows])
         looked = np.any([values[rows] != _UNKNOWN for values in states.values()], axis=0)
-        looked_at += _intervals(times, looked)
+        looked_at += _intervals(starts, ends, looked)
         for label, values in states.items():
             unknown |= {label} if np.any(values[rows][looked] == _UNKNOWN) else set()
-            spans = _intervals(times, values[rows] == 1)
+            spans = _intervals(starts, ends, values[rows] == 1)
             events += [Event(label, start, end, subject) for start, end in spans]
-    length = clock.duration_seconds or max((end for _, end in looked_at), default=None)
-    observed = union(looked_at)
-    is_whole = length is not None and covers(observed, (0.0, length))
-    video = AnnotatedVideo(
-        place,
-        tuple(events),
-        length,
-        frozenset(states) - unknown,
-        None if is_whole else tuple(observed),
-    )
+    video = times.video(events, union(looked_at), frozenset(states) - unknown)
     used = {*names, *(name for names in columns.of.values() for name in names)}
-    num_others = sum(name not in used and not name.startswith("Unnamed") for name in table.columns)
-    notes = [
-        *video_note(reading, path),
-        *count_notes(
-            {
-                "labels that are unknown in some rows, and so wherever they are not seen": len(
-                    unknown
-                ),
-                "columns that are neither labels nor times, which are left out": num_others,
-            }
+    counts = {
+        "labels that are unknown in some rows, and so wherever they are not seen": len(unknown),
+        "columns that are neither labels nor times, which are left out": sum(
+            name not in used and not name.startswith("Unnamed") for name in table.columns
         ),
-    ]
+    }
+    notes = [*video_note(reading, path), *count_notes(counts)]
     return Annotations.of_files([video], tuple(states), notes)
 
 
@@ -219,6 +198,8 @@ def _states(
 
 def _binary(column: pd.Series[Any]) -> NDArray[np.int8] | None:
     """(rows,) of 1, 0 or `_UNKNOWN`; None for a column of anything else, or of nothing."""
+    if column.dtype.kind in "if" and not column.dropna().isin((0, 1, -1)).all():
+        return None
     texts = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.lower()
     values = texts.map(_STATES)
     if values.isna().any() or column.isna().all():
@@ -226,61 +207,85 @@ def _binary(column: pd.Series[Any]) -> NDArray[np.int8] | None:
     return np.asarray(values, dtype=np.int8)
 
 
-def _times(
-    rows: pd.DataFrame,
-    columns: Columns,
-    clock: VideoClock,
-    fps: float | None,
-    path: Path,
-    first: int | None,
-) -> _Times:
-    """Starts and ends of rows in seconds, (rows,) each; frames are counted from `first`."""
-    count, length = len(rows), clock.duration_seconds
-    if "time" not in columns.of:
-        if clock.times is not None and len(clock.times.starts_seconds) == count:
-            starts = clock.times.starts_seconds
-            return starts, np.append(starts[1:], clock.times.end_seconds)
+class _Times:
+    """When rows of a table begin and end; frames are counted from `first`, None: as they begin."""
+
+    def __init__(self, path: Path, reading: Reading, columns: Columns, first: int | None) -> None:
+        self._path, self._first = path, first
+        self._column = columns.of.get("time", ("",))[0]
+        self._unit = columns.units.get("time", "")
+        written = reading.options.get("fps")
+        self._fps = columns.fps or (parse_rate(written) if written else None)
+        # Rows may be at another rate than frames, but numbers of frames are those of the video.
+        fps = self._fps if self._unit == "frames" else None
+        self._clock = VideoClock(reading.find_video("", path), str(path), fps)
+
+    def video(
+        self, events: list[Event], observed: list[Interval], checked: frozenset[str]
+    ) -> AnnotatedVideo:
+        """The video, of which somebody looked at intervals for labels."""
+        length = self._clock.duration_seconds or (observed[-1][1] if observed else None)
+        is_whole = length is not None and covers(observed, (0.0, length))
+        seen = None if is_whole else tuple(observed)
+        return AnnotatedVideo(self._clock.path, tuple(events), length, checked, seen)
+
+    def of(self, rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Starts and ends of rows in seconds, (rows,) each."""
+        if not self._column:
+            return self._of_frames(len(rows))
+        try:
+            numbers = np.array([parse_clock(str(cell)) for cell in rows[self._column]])
+            if (np.diff(numbers) <= 0).any():
+                row = int(np.argmax(np.diff(numbers) <= 0)) + 1
+                raise DatasetError(
+                    f"found {numbers[row]:g} after {numbers[row - 1]:g}, expected times that rise; "
+                    "if there are several subjects, name their column, subject:NAME"
+                )
+            return self._of_numbers(numbers)
+        except (DatasetError, ValueError) as error:
+            raise DatasetError(f"{self._path}, {self._column}: {error}; {_ADVICE}") from error
+
+    def _of_frames(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        times, fps, length = self._clock.times, self._fps, self._clock.duration_seconds
+        if times is not None and len(times.starts_seconds) == count:
+            return times.starts_seconds, np.append(times.starts_seconds[1:], times.end_seconds)
         if fps is None or (length is not None and abs(count / fps - length) > max(1, length / 50)):
-            frames = f"{len(clock.times.starts_seconds)} frames" if clock.times else "no frames"
+            frames = (
+                f"{len(times.starts_seconds)} frames and {length:g} s" if times else "no frames"
+            )
             raise DatasetError(
-                f"{path}: found {count} rows, but {clock.path.name} has {frames}"
-                f"{f' and {length:g} s' if length else ''}; expected a row a frame of the video "
-                "that was annotated; give that one, or the rows a second as --option fps=..."
+                f"{self._path}: found {count} rows, but {self._clock.path.name} has {frames}; "
+                "expected a row a frame of the video that was annotated; give that one, or the "
+                "rows a second as --option fps=..."
             )
         return np.arange(count) / fps, np.arange(1, count + 1) / fps
-    written = rows[columns.of["time"][0]]
-    try:
-        numbers = np.array([parse_clock(str(cell)) for cell in written])
-    except ValueError as error:
-        raise DatasetError(f"{path}, {written.name}: {error}, expected times; {_ADVICE}") from error
-    if (np.diff(numbers) <= 0).any():
-        row = int(np.argmax(np.diff(numbers) <= 0)) + 1
-        raise DatasetError(
-            f"{path}, {written.name}: found {numbers[row]:g} after {numbers[row - 1]:g}, expected "
-            "times that rise; name the column of subjects, if there are several: --option "
-            "columns=time:NAME,subject:NAME"
-        )
-    if columns.units["time"] == "frames":
-        shown = [int(number) - (first or 0) for number in numbers]
-        try:
-            ends = np.array([clock.seconds_of(frame + 1) for frame in shown])
-            return np.array([clock.seconds_of(frame) for frame in shown]), ends
-        except DatasetError as error:
-            raise DatasetError(f"{path}, {written.name}: {error}; {_ADVICE}") from error
-    starts = numbers * SECONDS[columns.units["time"]]
-    steps = np.diff(starts)
-    step = float(np.median(steps)) if len(steps) else 0.0
-    if length is not None and starts[-1] > length + 1:
-        raise DatasetError(
-            f"{path}: found a row at {starts[-1]:g} s, but {clock.path.name} has {length:g} s; "
-            "expected the video that was annotated"
-        )
-    return starts, starts + np.append(np.minimum(steps, 1.5 * step), step)
+
+    def _of_numbers(
+        self, numbers: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self._unit == "frames":
+            if self._first is None:
+                self._first = int(numbers[0] == 1)
+            shown = [int(number) - self._first for number in numbers]
+            ends = np.array([self._clock.seconds_of(frame + 1) for frame in shown])
+            return np.array([self._clock.seconds_of(frame) for frame in shown]), ends
+        starts = numbers * SECONDS[self._unit]
+        steps = np.diff(starts)
+        step = float(np.median(steps)) if len(steps) else 0.0
+        length = self._clock.duration_seconds
+        if length is not None and starts[-1] > length + 1:
+            raise DatasetError(
+                f"found a row at {starts[-1]:g} s, but {self._clock.path.name} has {length:g} s; "
+                "expected the video that was annotated"
+            )
+        return starts, starts + np.append(np.minimum(steps, 1.5 * step), step)
 
 
-def _intervals(times: _Times, chosen: NDArray[np.bool_]) -> list[Interval]:
+def _intervals(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], chosen: NDArray[np.bool_]
+) -> list[Interval]:
     """The time of the rows that are chosen, without gaps between rows that touch."""
-    return union(zip(times[0][chosen].tolist(), times[1][chosen].tolist(), strict=True))
+    return union(zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True))
 
 
 FRAME_TABLE = Format(
