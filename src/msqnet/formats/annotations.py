@@ -164,24 +164,26 @@ def joined(parts: Mapping[str, Annotations], notes: Iterable[str] = ()) -> Annot
 
     What was looked for in a file says nothing about the videos of another one.
     """
-    videos: list[AnnotatedVideo] = []
-    labels: list[str] = []
-    points: set[str] = set()
-    models: list[str] = []
     by_note: dict[str, list[str]] = {}
     for name, part in parts.items():
-        for video in part.videos:
-            checked = frozenset(part.labels) if video.checked is None else video.checked
-            videos.append(replace(video, checked=checked, group=video.group or name))
-        labels += part.labels
-        points |= part.point_labels
-        models += [part.model] if part.model else []
         for note in part.notes:
             by_note.setdefault(note, []).append(name)
     for note, names in by_note.items():
         notes = *notes, note if len(names) == len(parts) else f"{_first(names)}: {note}"
+    videos = [
+        replace(
+            video,
+            checked=frozenset(part.labels) if video.checked is None else video.checked,
+            group=video.group or name,
+        )
+        for name, part in parts.items()
+        for video in part.videos
+    ]
+    labels = [label for part in parts.values() for label in part.labels]
+    points = {label for part in parts.values() for label in part.point_labels}
+    models = dict.fromkeys(part.model for part in parts.values() if part.model)
     found = Annotations.of_files(videos, labels, notes, points)
-    return replace(found, model=", ".join(dict.fromkeys(models)))
+    return replace(found, model=", ".join(models))
 
 
 def settled(annotations: Annotations) -> Annotations:

@@ -28,7 +28,9 @@ CHOICES = """\
 <View><Video name="video" value="$clip"/>
 <Choices name="action" toName="video" choice="multiple"><Choice value="sitting"/>
 <Choice value="Falls down" alias="falling"/><Choice value="walking"/></Choices>
-<Choices name="how" toName="video" perRegion="true"><Choice value="fast"/></Choices></View>
+<Choices name="how" toName="video" perRegion="true"><Choice value="fast"/></Choices>
+<Text name="text" value="$text"/>
+<Choices name="tone" toName="text"><Choice value="angry"/></Choices></View>
 """
 
 
@@ -46,6 +48,8 @@ def test_choices_hold_for_the_whole_video(tmp_path: Path, write_video: Callable[
     # Nobody answered here, and what says more about a region is no label.
     [quiet] = answered(chosen | {"value": {"choices": ["fast"], "start": 0, "end": 1}}).videos
     assert (quiet.events, quiet.checked) == ((), None)
+    [other] = answered(chosen, chosen | {"from_name": "tone"}).videos
+    assert other.events == (Event("sitting", 0.0, 1.2),)
     [empty] = answered().videos
     assert empty.checked == frozenset()
 

@@ -195,6 +195,7 @@ class _Observation:
         total = _number(self.said(_TOTAL))
         # BORIS writes the time of the last event where it is after the end of all files.
         if total is not None and any(abs(total - seconds) < 1e-3 for seconds in self._times()):
+            counts["observations whose length is not known: it says when the last event is"] += 1
             total = None
         written = self.said("Media duration (s)").split("|")[0].split(";")
         lengths = [_number(text) for text in written]

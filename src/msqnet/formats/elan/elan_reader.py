@@ -120,7 +120,8 @@ class _File:
         written = options.get("tiers", _BY_VALUES)
         self._layout = written if written in ("labels", "subjects") else _BY_VALUES
         # Names of tiers whose annotations are events; none for those that depend on no other.
-        self._chosen = [] if written in (_BY_VALUES, self._layout) else written.split(",")
+        is_layout = written in (_BY_VALUES, self._layout)
+        self._chosen = [] if is_layout else [name.strip() for name in written.split(",")]
         self._events: list[Event] = []
         self._named: dict[str, list[str]] = {}
         self._counts: Counter[str] = Counter()

@@ -68,19 +68,22 @@ def config_path(tasks: Path) -> Path:
 def read_config(path: Path) -> LabellingConfig:
     """Read a configuration; `DatasetError` if it is none."""
     root = read_xml(path, _ADVICE)
+    video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
+    if video is None:
+        raise root.error(root.tag, "a labelling configuration with a <Video>")
     names: dict[str, None] = {}
     choices: dict[str, list[str]] = {}
     for group in root.iter():
-        # Choices per region say more about a region.
         part = _LABEL_TAGS.get(group.tag.lower(), "")
-        if part and not (part == "choice" and _get(group, "perregion", "whenlabelvalue")):
+        is_region = _get(group, "perregion") == "true" or _get(group, "toname") != _get(
+            video, "name"
+        )
+        # Choices may say more about a region, or about something else than the video.
+        if part and not (part == "choice" and is_region):
             labels = [child for child in group.iter() if child.tag.lower() == part]
             written = [clean_label(_get(label, "alias", "value")) for label in labels]
             names.update(dict.fromkeys(name for name in written if name))
             choices |= {_get(group, "name"): written} if part == "choice" else {}
-    video = next((element for element in root.iter() if element.tag.lower() == "video"), None)
-    if video is None:
-        raise root.error(root.tag, "a labelling configuration with a <Video>")
     fps = _get(video, "framerate")
     rate = None if _key(fps) else _rate(video, fps) if fps else _DEFAULT_RATE
     key = _key(_get(video, "value"))

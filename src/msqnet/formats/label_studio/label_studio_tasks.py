@@ -246,7 +246,12 @@ def _events(
         if not 0 <= start.number() <= end.number():
             raise value.error(f"a start of at least 0, not after the end, {end.number()}")
         labels, intervals = value.elements_of("labels"), [(start.number(), end.number())]
-    elif value is not None and kind == "choices" and set(value.members()) == {"choices"}:
+    elif (
+        value is not None
+        and kind == "choices"
+        and set(value.members()) == {"choices"}
+        and (not project.config.labels or _text(region, "from_name") in project.config.choices)
+    ):
         labels = value.elements_of("choices")
         # Nothing says when, so that they hold for the video as a whole.
         intervals = [(0.0, None if clock.times is None else clock.times.duration_seconds)]
