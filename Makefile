@@ -42,13 +42,13 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/python
 	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/.installed-demo: $(VENV)/.installed-torch pyproject.toml
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	@echo "installing msqnet and what the demo needs"
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
 
 # Dependency groups need pip 25.1.
-$(VENV)/.installed-dev: $(VENV)/.installed-demo
+$(VENV)/.installed-dev: $(VENV)/.installed-torch $(VENV)/.installed-demo
 	@echo "installing the optional parts and the developers' tools"
 	@$(PIP) install --quiet --no-compile --upgrade 'pip>=25.1'
 	@$(PIP_INSTALL) --editable '.[all]' --group dev

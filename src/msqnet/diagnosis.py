@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from msqnet import __version__
-from msqnet.process import num_usable_cores
+from msqnet.process import num_threads, num_usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,6 +160,11 @@ def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
 
 def check_devices() -> Iterator[CheckResult]:
     """The CPU and its threads, and the GPUs."""
+    cores, threads = num_usable_cores(), num_threads()
+    if find_spec("torch") is None:
+        yield CheckResult("CPU", f"cores: {cores}, threads: {threads}")
+        yield CheckResult("GPU", "not looked for: that needs 'msqnet[train]'")
+        return
     import torch
 
     from msqnet.model.computing import has_fast_bf16
@@ -167,7 +172,7 @@ def check_devices() -> Iterator[CheckResult]:
     def bf16(*device: str | int) -> str:
         return f"bf16 {'yes' if has_fast_bf16(torch.device(*device)) else 'no'}"
 
-    cores, threads = num_usable_cores(), torch.get_num_threads()
+    threads = torch.get_num_threads()
     capability = torch.backends.cpu.get_cpu_capability()
     yield _note_if(
         capability.upper() in ("DEFAULT", "NO AVX"),
@@ -262,6 +267,9 @@ def memory_bytes() -> tuple[int, int]:
 
 def check_hub(*, offline: bool = False) -> Iterator[CheckResult]:
     """Whether the Hugging Face Hub can be reached, and the size of the models fetched so far."""
+    if find_spec("huggingface_hub") is None:
+        yield CheckResult("Hub", "models of it need 'msqnet[train]'")
+        return
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

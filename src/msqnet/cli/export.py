@@ -14,7 +14,7 @@ _MAX_CALIBRATION_CLIPS = 100
 
 
 def export(
-    out: str,
+    out: str | None = None,
     model: str | None = None,
     format: Literal["onnx", "openvino"] = "onnx",
     videos: list[str] | None = None,
@@ -29,7 +29,8 @@ def export(
     more than 0.0001, nothing is written.
 
     Args:
-        out: Folder to write; must not exist.
+        out: Folder to write; must not exist. Without it the graphs go into the model's own folder,
+            where they share its weights, and every command uses them by itself.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
         format: `onnx` runs in ONNX Runtime and OpenVINO, `openvino` in OpenVINO only.
@@ -44,6 +45,7 @@ def export(
     from msqnet.data.dataset import iter_clips
     from msqnet.demo import demo_clips
     from msqnet.export.exporter import (
+        add_graphs,
         export_model,
         spread,
         windows_for,
@@ -65,7 +67,16 @@ def export(
         "--int8 needs clips similar to those to be predicted: name a table of clips, a video or a "
         "folder with --calibrate-on",
     )
-    check(not Path(out).exists(), f"{out} exists; remove it, or name another folder with --out")
+    check(
+        out is not None or model is not None,
+        "name the folder to write with --out, or a model that gets graphs of its own with --model",
+    )
+    check(
+        out is not None or not (int8 or format != "onnx"),
+        "graphs in the model's own folder are onnx in float32; for others name a folder with --out",
+    )
+    is_taken = out is not None and Path(out).exists()
+    check(not is_taken, f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)
     config = MSQNetConfig.from_pretrained(folder)
     paths = [Path(video) for video in videos] if videos else [clip.path for clip in demo_clips()]
@@ -75,8 +86,12 @@ def export(
     if calibrate_on:
         rows = windows_for(Path(calibrate_on), calibration_split, config.window_seconds)
         calibration = list(iter_clips(spread(rows, _MAX_CALIBRATION_CLIPS), config.clip_config))
+    num_videos = len({record.path for record in records})
+    if out is None:
+        _show(folder, add_graphs(folder, clips), num_videos)
+        return 0
     manifest = export_model(folder, Path(out), clips, export_format=format, calibration=calibration)
-    _show(Path(out), manifest, num_videos=len({record.path for record in records}))
+    _show(Path(out), manifest, num_videos)
     return 0
 
 

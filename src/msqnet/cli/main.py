@@ -175,6 +175,9 @@ _REMOVED: Mapping[str, str] = {
 }
 """Commands of earlier versions, with the way that replaces them."""
 
+_OF_TRAINING = ("torch", "transformers", "accelerate", "kornia", "scipy", "pandas")
+"""Packages of the extra that models in PyTorch need; whatever imports them needs it too."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -203,12 +206,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MsqnetError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     except ModuleNotFoundError as error:
-        # Every optional package is asked for by its extra (`MissingExtra`).
+        # All other optional packages are asked for by their extras (`MissingExtra`).
         if not error.name or "." in error.name or error.name == "msqnet":
             raise
         lacking = MsqnetError(
-            f"the package {error.name} is not installed, and msqnet needs it: "
-            "pip install --force-reinstall msqnet"
+            f"the package {error.name} is not installed, and this command needs it: pip install "
+            + ("'msqnet[train]'" if error.name in _OF_TRAINING else "--force-reinstall msqnet")
         )
         lacking.__cause__ = error
         return _fail(lacking, EXIT_FAILED)

@@ -41,6 +41,7 @@ from msqnet.inference.manifest import (
 from msqnet.inference.results import find_videos
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.out_of_distribution import TrainingReference
+from msqnet.models import CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, changed_model
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -110,6 +111,27 @@ def export_model(
     return manifest
 
 
+def add_graphs(folder: Path, clips: Sequence[Clip], tolerance: float = TOLERANCE) -> Manifest:
+    """Put graphs for ONNX Runtime into a finished model's own folder, checked against PyTorch.
+
+    They share the model's weights. The folder is replaced as a whole, or stays as it is. Errors are
+    those of `export_model`; a folder that cannot be written is an `OSError`.
+    """
+    from msqnet.model.pretrained import MSQNet
+
+    source = {"name": folder.name, "weights_digest": weights_digest(folder)}
+    training = TrainingReference.load(folder)
+    reference = TorchBackend(MSQNet.from_pretrained(folder), "cpu", source, training)
+    with changed_model(folder, folder, overwrite=True) as draft:
+        model = MSQNet.from_pretrained(folder)  # not prepared: its tensors are those of the file
+        manifest = write_graphs(model, draft, "onnx", reference.provenance, shares_weights=True)
+        results = check_graphs(reference, draft, clips, tolerance)
+        verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
+        manifest = replace(manifest, verification=verification)
+        manifest.write(draft)
+    return manifest
+
+
 def check_graphs(
     reference: TorchBackend, folder: Path, clips: Sequence[Clip], tolerance: float | None
 ) -> dict[RuntimeName, Verification]:
@@ -132,10 +154,13 @@ def write_graphs(
     export_format: ExportFormat,
     provenance: dict[str, object],
     calibration: Sequence[Clip] | None = None,
+    *,
+    shares_weights: bool = False,
 ) -> Manifest:
-    """Write graphs and manifest, unchecked, to a folder that holds nothing else.
+    """Write graphs and manifest, unchecked, to a folder that holds the model or nothing else.
 
-    Without `calibration`, clips to quantize on, graphs are float32. Errors are `ExportError`.
+    Without `calibration`, clips to quantize on, graphs are float32. With `shares_weights` they read
+    those of the model in the folder. Errors are `ExportError`.
     """
     check_exportable(model)
     if calibration is not None:
@@ -143,8 +168,9 @@ def write_graphs(
     frame_graph = FrameGraph(model)
     clip_graph = ClipGraph(model, frame_graph.names)
     frame_path, clip_path = (folder / f"{name}.onnx" for name in (FRAME_GRAPH, CLIP_GRAPH))
-    write_frame_graph(frame_graph, frame_path)
-    write_clip_graph(clip_graph, frame_graph.shapes, clip_path)
+    weights = folder / WEIGHTS_FILE if shares_weights else None
+    write_frame_graph(frame_graph, frame_path, weights)
+    write_clip_graph(clip_graph, frame_graph.shapes, clip_path, weights)
     if calibration is not None:
         quantize_frame_graph(frame_path, calibration)
     if export_format == "openvino":
@@ -171,7 +197,11 @@ def write_graphs(
         train_negative_windows=config.train_negative_windows,
         provenance=provenance,
         verification={},
-        files={path.name: file_digest(path) for path in sorted(folder.iterdir())},
+        files={
+            path.name: file_digest(path)
+            for path in sorted(folder.iterdir())
+            if path.name not in (CARD_FILE, MANIFEST_FILE)
+        },
     )
     manifest.write(folder)
     return manifest

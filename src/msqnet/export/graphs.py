@@ -11,6 +11,7 @@ would lose more than the tenth is worth.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -115,16 +116,23 @@ def check_exportable(model: MSQNet) -> None:
         )
 
 
-def write_frame_graph(graph: FrameGraph, path: Path) -> None:
-    """Write the frame graph as ONNX: "frames" to the features by their names; N is free."""
+def write_frame_graph(graph: FrameGraph, path: Path, weights: Path | None = None) -> None:
+    """Write the frame graph as ONNX: "frames" to the features by their names; N is free.
+
+    With ``weights``, the graph takes its tensors from that file, see `share_weights`.
+    """
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    _write(graph, (_example_frames(graph.model),), dynamic, (FRAMES_INPUT,), graph.names, path)
+    _write(
+        graph, (_example_frames(graph.model),), dynamic, (FRAMES_INPUT,), graph.names, path, weights
+    )
 
 
-def write_clip_graph(graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path: Path) -> None:
+def write_clip_graph(
+    graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path: Path, weights: Path | None = None
+) -> None:
     """Write the clip graph as ONNX; B is free, and K where the vocabulary is open.
 
-    `shapes` are those of the features of one frame.
+    ``shapes`` are those of the features of one frame; for ``weights`` see `write_frame_graph`.
     """
     config = graph.model.config
     leading = (_NUM_EXAMPLES, config.clip_config.num_frames)
@@ -137,7 +145,7 @@ def write_clip_graph(graph: ClipGraph, shapes: tuple[tuple[int, ...], ...], path
             examples.append(torch.zeros(*leading, *shape))
     dynamic = (tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),)  # of the one *inputs
     outputs = (SCORES_OUTPUT, EMBEDDING_OUTPUT)
-    _write(graph, tuple(examples), dynamic, graph.input_names(), outputs, path)
+    _write(graph, tuple(examples), dynamic, graph.input_names(), outputs, path, weights)
 
 
 def _write(
@@ -147,6 +155,7 @@ def _write(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     path: Path,
+    weights: Path | None,
 ) -> None:
     """Trace a graph; an `ExportError` if that fails."""
     with needs_extra("exporting a model", extra="export"):
@@ -163,16 +172,66 @@ def _write(
                 input_names=inputs,
                 output_names=outputs,
                 verbose=False,
+                # Folded, a tensor is no longer one of the file.
+                optimize=weights is None,
             )
             if program is None:
                 raise ExportError("torch gave no graph")
             program.save(path)
+        if weights is not None:
+            share_weights(path, weights)
     except Exception as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise ExportError(
             f"{path.stem} of this model cannot be exported ({type(error).__name__}: {reason}); "
             "use it in PyTorch"
         ) from error
+
+
+def share_weights(path: Path, weights: Path) -> None:
+    """Let a graph read what it can from the model's safetensors file, which lies beside it.
+
+    Tensors stay in the half precision in which they are stored, and are converted when the graph is
+    loaded; the graph itself becomes small. Only tensors that are equal to the bit are shared.
+    """
+    import onnx
+
+    stored = weights.read_bytes()
+    start = 8 + int.from_bytes(stored[:8], "little")
+    header = json.loads(stored[8:start])
+    model = onnx.load(path)
+    graph, halves, casts = model.graph, [], []
+    for tensor in list(graph.initializer):
+        entry = header.get(tensor.name.removeprefix("model."), {})
+        if entry.get("dtype") != "F16" or entry["shape"] != list(tensor.dims):
+            continue
+        first, last = entry["data_offsets"]
+        half = np.frombuffer(stored[start + first : start + last], "<f2").reshape(entry["shape"])
+        if not np.array_equal(half.astype(np.float32), onnx.numpy_helper.to_array(tensor)):
+            continue
+        shared = onnx.TensorProto(
+            name=f"{tensor.name}.half",
+            dims=tensor.dims,
+            data_type=onnx.TensorProto.FLOAT16,
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        place = {"location": weights.name, "offset": start + first, "length": last - first}
+        for key, value in place.items():
+            shared.external_data.add(key=key, value=str(value))
+        halves.append(shared)
+        casts.append(
+            onnx.helper.make_node("Cast", [shared.name], [tensor.name], to=onnx.TensorProto.FLOAT)
+        )
+        graph.initializer.remove(tensor)
+    graph.initializer.extend(halves)
+    nodes = [*casts, *graph.node]
+    for node in nodes:  # where each line of code stands, and shapes: nobody reads them
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for field in ("node", "value_info"):
+        graph.ClearField(field)
+    graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager

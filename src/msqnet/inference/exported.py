@@ -86,6 +86,8 @@ def _onnxruntime_graph(path: Path) -> Graph:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads()
     options.inter_op_num_threads = 1
+    # Threads that wait in a loop take the cores from other programs, and from the decoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_outputs()]
@@ -105,9 +107,11 @@ def _openvino_graph(path: Path) -> Graph:
     }
     with signal_stack_kept():
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
-    # What it returns is overwritten by the next call.
+    # What it returns is overwritten by the next call. A value may have several names.
     return lambda inputs: {
-        port.get_any_name(): np.array(value) for port, value in compiled(dict(inputs)).items()
+        name: np.array(value)
+        for port, value in compiled(dict(inputs)).items()
+        for name in port.get_names()
     }
 
 

@@ -1,4 +1,7 @@
-"""The `manifest.json` of an exported folder, which describes its two graphs."""
+"""The `manifest.json` of an exported model, which describes its two graphs.
+
+It lies in a folder of its own, or beside the model itself, whose weights the graphs then share.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError, VocabularyError, check
 from msqnet.labels import LabelSet
+from msqnet.models import CONFIG_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
 ExportFormat = Literal["onnx", "openvino"]
 GraphPrecision = Literal["float32", "int8"]
 
-MANIFEST_FILE = "manifest.json"
 EMBEDDINGS_FILE = "label_embeddings.safetensors"
 EMBEDDINGS_KEY = "label_embeddings"
 FRAME_GRAPH = "frame_graph"
@@ -54,7 +57,7 @@ class Manifest:
         provenance: plain values.
         verification: by runtime, how its scores compared with PyTorch's when it was exported; plain
             values.
-        files: SHA-256 of every other file of the folder, by name.
+        files: SHA-256 of every other file that belongs to them, by name.
         evidence: (K,) see `MSQNetConfig`.
     """
 
@@ -106,8 +109,15 @@ class Manifest:
 
 
 def is_exported(model: str | Path | None) -> bool:
-    """Whether ``model`` is the folder of an exported model."""
-    return model is not None and (Path(model) / MANIFEST_FILE).is_file()
+    """Whether ``model`` is a folder that holds an exported model only."""
+    return (
+        model is not None and has_graphs(Path(model)) and not (Path(model) / CONFIG_FILE).exists()
+    )
+
+
+def has_graphs(folder: Path) -> bool:
+    """Whether a folder holds graphs, by themselves or beside their model."""
+    return (folder / MANIFEST_FILE).is_file()
 
 
 def file_digest(path: Path) -> str:

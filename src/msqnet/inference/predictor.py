@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, fields, replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,10 +17,10 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, ShapeError, check
+from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, check, needs_extra
 from msqnet.inference.backends import PREFIX
 from msqnet.inference.exported import ExportedBackend
-from msqnet.inference.manifest import is_exported
+from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.labels import LabelSet
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
+
+_logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -257,18 +261,54 @@ def load_backend(options: ModelOptions) -> Backend:
                 "was exported with; give the model that was exported, or export with --int8"
             )
         return ExportedBackend.from_pretrained(Path(model), options.device, labels, texts, runtime)
-    if runtime not in ("auto", "torch"):
-        raise ConfigError(
-            f"runtime {runtime!r} runs exported models; export this one first: msqnet export "
-            f"{'' if model is None else f'--model {model} '}--out FOLDER, then give --model FOLDER"
-        )
-    from msqnet.inference.torch_backends import ClipZeroShotBackend, TorchBackend
+    is_zero_shot = (model or "").startswith(PREFIX)
+    if is_zero_shot and runtime not in ("auto", "torch"):
+        raise ConfigError(f"runtime {runtime!r}: {model} runs in PyTorch; give auto or torch")
+    folder = Path() if is_zero_shot else model_folder(model)
+    if not is_zero_shot and (found := _backend_of_graphs(folder, options, labels)) is not None:
+        return found
+    with needs_extra(f"{model or 'this'} in PyTorch", extra="train"):
+        from msqnet.inference.torch_backends import ClipZeroShotBackend, TorchBackend
 
-    if (model or "").startswith(PREFIX):
+    if is_zero_shot:
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
         name = str(model).removeprefix(PREFIX)
         return ClipZeroShotBackend.from_pretrained(name, labels, texts, options.device, precision)
-    return TorchBackend.from_pretrained(
-        model_folder(model), options.device, labels, texts, precision
-    )
+    return TorchBackend.from_pretrained(folder, options.device, labels, texts, precision)
+
+
+def _backend_of_graphs(
+    folder: Path, options: ModelOptions, labels: LabelSet | None
+) -> ExportedBackend | None:
+    """The graphs in a model's own folder; None where PyTorch is to compute, or has to."""
+    is_asked_for = options.runtime in ("onnxruntime", "openvino")
+    if not has_graphs(folder):
+        check(
+            not is_asked_for,
+            f"runtime {options.runtime!r} runs exported models, and {folder} holds no graphs; make "
+            f"them first: msqnet export --model {folder}",
+        )
+        return None
+    if options.runtime == "torch" or (not is_asked_for and _suits_pytorch(options)):
+        return None
+    try:
+        manifest = read_manifest(folder)
+        if manifest.is_open or (labels and not set(labels) <= set(manifest.labels)):
+            return None
+        return ExportedBackend.from_pretrained(
+            folder, options.device, labels, runtime=options.runtime
+        )
+    except (CheckpointError, MissingExtra) as error:
+        if is_asked_for:
+            raise
+        _logger.warning("computing in PyTorch, which is slower: %s", error)
+        return None
+
+
+def _suits_pytorch(options: ModelOptions) -> bool:
+    """Whether something is asked for that graphs on the CPU do not do, or a GPU is there."""
+    if options.precision != "fp32" or options.device not in ("auto", "cpu"):
+        return True
+    has_gpu = options.device == "auto" and Path("/dev/nvidiactl").exists()
+    return has_gpu and find_spec("torch") is not None

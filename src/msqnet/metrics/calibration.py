@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.optimize import minimize
 
 from msqnet.errors import ShapeError
 from msqnet.metrics.average_precision import FloatArray, known_cells, precision_recall_curve
@@ -93,6 +92,7 @@ class PlattScaling:
 
 def _minimum(problem: Problem, start: FloatArray) -> FloatArray:
     """(P,) where a convex problem is smallest with its first parameter at least `_MIN_SCALE`."""
+    from scipy.optimize import minimize
 
     def descend(part: Problem, point: FloatArray) -> FloatArray:
         found: Any = minimize(

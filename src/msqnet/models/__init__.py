@@ -1,6 +1,7 @@
 """Model folders: those that come with the package, those that ``--model`` names, changed copies.
 
-A model is a folder with `config.json`, `model.safetensors` and a card, `README.md`.
+A model is a folder with `config.json`, `model.safetensors` and a card, `README.md`, and perhaps
+graphs that compute the same without PyTorch, with their `manifest.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import CheckpointError, check
+from msqnet.errors import CheckpointError, check, needs_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ SHIPPED_MODEL = "mixed-actors-lite"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+MANIFEST_FILE = "manifest.json"
+"""Of the graphs in a model's folder, or of an exported model."""
 BEST_FOLDER = "best"
 """Where a run folder of training holds its finished model."""
 
@@ -82,7 +85,7 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
     for candidate in places:
         if (candidate / CONFIG_FILE).is_file():
             return candidate
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST_FILE).is_file():
         raise CheckpointError(
             f"{folder}: an exported model, which predicts and is evaluated, but cannot be changed "
             "or looked into; give the model that it was exported from"
@@ -111,7 +114,8 @@ def model_folder(name: str | Path | None = None) -> Path:
     found = resolve_model(name)
     if isinstance(found, Path):
         return found
-    from huggingface_hub import snapshot_download
+    with needs_extra("fetching a model from the Hugging Face Hub", extra="train"):
+        from huggingface_hub import snapshot_download
 
     _logger.warning("fetching %s from the Hugging Face Hub, unless it is in the cache", found)
     patterns = ["*.json", "*.safetensors", CARD_FILE]
@@ -167,6 +171,7 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
 def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A copy of a model's folder, to be changed; it takes its place when the block ends.
 
+    Graphs, which are made of the model as it was, stay behind: `msqnet export` makes new ones.
     ``source`` may be ``out`` itself. Yields the copy, beside ``out``, whose parents are made. After
     an error in the block the copy is gone, and ``out`` is as it was. See `check_target` for the
     `ConfigError`; a folder that cannot be written is an `OSError`.
@@ -176,7 +181,7 @@ def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         draft, earlier = work / "new", work / "earlier"
-        shutil.copytree(source, draft)
+        shutil.copytree(source, draft, ignore=shutil.ignore_patterns(MANIFEST_FILE, "*.onnx"))
         yield draft
         try:
             if out.exists():

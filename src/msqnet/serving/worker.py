@@ -10,12 +10,13 @@ import json
 import tempfile
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.child_process import answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, VocabularyError
+from msqnet.errors import CheckpointError, ConfigError, VocabularyError
 from msqnet.process import keep_freed_memory
 from msqnet.serving.request_errors import RequestError
 from msqnet.serving.schemas import ModelBody, PredictionOptions
@@ -112,7 +113,7 @@ class Worker:
             name=str(backend.provenance.get("name", settings.model)),
             labels=() if needs_labels else tuple(backend.labels),
             is_open_vocabulary=is_open,
-            has_heat_maps=not self._is_clip,
+            has_heat_maps=not self._is_clip and find_spec("torch") is not None,
             window_seconds=predictor.window_seconds,
             stride_seconds=predictor.stride_seconds,
         )
@@ -138,8 +139,7 @@ class Worker:
     def _is_open(self) -> bool:
         """Whether the model scores any text."""
         from msqnet.inference.manifest import is_exported
-        from msqnet.model.configuration import MSQNetConfig
-        from msqnet.models import model_folder
+        from msqnet.models import CONFIG_FILE, model_folder
 
         model = self._settings.model
         if model is not None and is_exported(model):
@@ -147,7 +147,13 @@ class Worker:
                 f"{model}: an exported model, which has no attribution maps; name the folder of "
                 "the model that was exported"
             )
-        return self._is_clip or bool(MSQNetConfig.from_pretrained(model_folder(model)).is_open)
+        if self._is_clip:
+            return True
+        path = model_folder(model) / CONFIG_FILE
+        try:
+            return bool(json.loads(path.read_text(encoding="utf-8")).get("head") != "group_wise")
+        except (OSError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path}: no settings of a model ({error})") from error
 
     def _predict(self, request: WorkerRequest, report: Report) -> None:
         from msqnet.inference.predictor import Predictor

@@ -13,7 +13,7 @@ from msqnet.clips import ClipBatch
 from msqnet.data.dataset import iter_clips
 from msqnet.demo import FOLDER
 from msqnet.errors import ConfigError, ExportError
-from msqnet.export.exporter import check_graphs, export_model, windows_of_videos
+from msqnet.export.exporter import add_graphs, check_graphs, export_model, windows_of_videos
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import read_manifest
@@ -21,6 +21,7 @@ from msqnet.inference.predictor import Predictor
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import TrainingReference
+from msqnet.model.pretrained import save_in_half
 from tests.fixtures.models import (
     tiny_model,
     write_clip_folder,
@@ -188,3 +189,16 @@ def test_open_vocabulary_answers_any_labels(tmp_path: Path) -> None:
             clip_scores(found, batch), clip_scores(expected, batch), atol=1e-4
         )
         np.testing.assert_array_equal(found.thresholds, expected.thresholds)
+
+
+def test_graphs_beside_a_model_share_its_weights(folders: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lite"
+    model = the_model("lite")
+    save_in_half(model, folder)
+    weights = (folder / "model.safetensors").stat().st_size
+    manifest = add_graphs(folder, real_clips(model))
+    assert set(manifest.files) >= {"model.safetensors", "config.json", "frame_graph.onnx"}
+    assert {item["tolerance"] for item in manifest.verification.values()} == {1e-4}
+    graphs = sum(path.stat().st_size for path in folder.glob("*.onnx"))
+    assert graphs < 0.5 * weights
+    assert isinstance(Predictor.from_pretrained(folder).backend, ExportedBackend)

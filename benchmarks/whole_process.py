@@ -1,0 +1,134 @@
+"""`msqnet predict` as a user runs it: CPU time, wall time and memory of the whole process.
+
+    python -m benchmarks.whole_process clip.mp4 --before ../earlier --rounds 7
+
+Each round runs every contender once, so that what else the machine does reaches all of them:
+this source tree as it comes, the same in PyTorch, and with ``--before`` the source tree of an
+earlier commit, in the same environment. With ``--busy`` each contender also runs beside a process
+that keeps one core busy. Printed are medians, and ratios as medians over the rounds.
+
+The clip is read as it is; of ``--seconds 10 2`` copies are cut from it first, 720p at 30 frames a
+second, so that figures of several machines are of the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+WIDTH, HEIGHT, RATE = 1280, 720, 30
+
+
+@dataclass
+class Contender:
+    """A way to predict, and what its runs took: CPU s, wall s, MB of memory at the peak."""
+
+    name: str
+    source: Path
+    options: tuple[str, ...] = ()
+    is_busy: bool = False
+    runs: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def run(self, clip: Path, out: Path) -> None:
+        """Predict the clip in a process of its own."""
+        environment = os.environ | {"PYTHONPATH": str(self.source / "src"), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "msqnet", "predict", str(clip), "--out", str(out)]
+        busy = (
+            subprocess.Popen([sys.executable, "-c", "while True: pass"]) if self.is_busy else None
+        )
+        try:
+            started = time.perf_counter()
+            process = subprocess.Popen(
+                [*command, "--overwrite", *self.options],
+                env=environment,
+                cwd=out,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - started
+        finally:
+            if busy is not None:
+                busy.kill()
+                busy.wait()
+        if status:
+            raise SystemExit(f"{self.name}: failed with status {status}: {' '.join(command)}")
+        self.runs.append((usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1e3))
+
+
+def cut(source: Path, target: Path, seconds: float) -> None:
+    """A copy of so many seconds at `WIDTH` x `HEIGHT`; a shorter source starts anew."""
+    with av.open(str(target), "w") as written:
+        stream = written.add_stream("libx264", rate=RATE, options={"crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        number = 0
+        while number < round(seconds * RATE):
+            with av.open(str(source)) as read:
+                for frame in read.decode(video=0):
+                    scaled = frame.reformat(WIDTH, HEIGHT, "yuv420p")
+                    scaled.pts, scaled.time_base = number, Fraction(1, RATE)
+                    written.mux(stream.encode(scaled))
+                    number += 1
+                    if number == round(seconds * RATE):
+                        break
+        written.mux(stream.encode())
+
+
+def print_table(contenders: list[Contender], first: Contender) -> None:
+    """Medians of each contender, and its CPU and wall time as shares of the first one's."""
+    print("| contender | CPU s | wall s | MB at the peak | CPU ratio | wall ratio |")
+    print("|---|---:|---:|---:|---:|---:|")
+    base = np.array(first.runs)
+    for item in contenders:
+        runs = np.array(item.runs)
+        cpu, wall, memory = np.median(runs, axis=0)
+        ratios = np.median(runs[:, :2] / base[:, :2], axis=0)
+        print(
+            f"| {item.name} | {cpu:.2f} | {wall:.2f} | {memory:.0f} | {ratios[0]:.2f} | "
+            f"{ratios[1]:.2f} |"
+        )
+
+
+def main() -> None:
+    """Run all contenders in turns and print their figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--before", type=Path, help="source tree of an earlier commit")
+    parser.add_argument("--seconds", type=float, nargs="*", default=[10.0, 2.0], help="of copies")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--busy", action="store_true", help="also beside a busy process")
+    chosen = parser.parse_args()
+    ways = [("now", ROOT, ()), ("now, in PyTorch", ROOT, ("--runtime", "torch"))]
+    if chosen.before:
+        ways.insert(0, ("before", chosen.before, ()))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        for seconds in chosen.seconds:
+            clip = out / f"{seconds:g}s.mp4"
+            cut(chosen.clip, clip, seconds)
+            contenders = [
+                Contender(f"{name}{', beside a busy process' if is_busy else ''}", *way, is_busy)
+                for is_busy in (False, True)[: 1 + chosen.busy]
+                for name, *way in ways
+            ]
+            for _ in range(chosen.rounds):
+                for item in contenders:
+                    item.run(clip, out)
+            print(f"\n{seconds:g} s of {WIDTH} x {HEIGHT} at {RATE} frames a second, ", end="")
+            print(f"{chosen.rounds} rounds\n")
+            print_table(contenders, contenders[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The graphs beside the shipped model: the same scores, without PyTorch, and never stale."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from msqnet.config import ModelOptions
+from msqnet.demo import FOLDER
+from msqnet.errors import CheckpointError, ConfigError
+from msqnet.inference.exported import ExportedBackend
+from msqnet.inference.manifest import is_exported
+from msqnet.inference.predictor import Predictor, load_backend
+from msqnet.inference.torch_backends import TorchBackend
+from msqnet.models import change_config, changed_model, model_folder
+from msqnet.video.reader import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOLERANCE = 1e-4  # as the export allows
+WITHOUT_PYTORCH = """
+import sys
+
+lacking = ("torch", "transformers", "accelerate", "kornia", "scipy", "huggingface_hub")
+sys.modules.update(dict.fromkeys(lacking))
+from msqnet.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_PYTORCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_way_to_an_answer_needs_no_pytorch(tmp_path: Path) -> None:
+    clip, out = str(FOLDER / "rat_washing.mp4"), str(tmp_path / "out")
+    for arguments in (
+        ("predict", clip, "--out", out),
+        ("report", out),
+        ("convert", "--from", "predictions", "--input", out, "--out", str(tmp_path / "o.csv")),
+        ("batch", "run", "--inputs", clip, "--out", str(tmp_path / "batch")),
+        ("doctor", "--offline"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    refused = run("explain", clip, "--label", "grooming", "--out", str(tmp_path / "maps"))
+    assert refused.returncode == 1
+    assert "pip install 'msqnet[train]'" in refused.stderr
+
+
+def assert_same_scores(paths: list[Path]) -> None:
+    graphs, pytorch = (Predictor.from_pretrained(runtime=name) for name in ("auto", "torch"))
+    assert isinstance(graphs.backend, ExportedBackend)
+    assert isinstance(pytorch.backend, TorchBackend)
+    for path in paths:
+        found, expected = graphs(path), pytorch(path)
+        for window, other in zip(found.windows, expected.windows, strict=True):
+            np.testing.assert_allclose(window.scores, other.scores, atol=TOLERANCE, err_msg=path)
+            assert window.distance == pytest.approx(other.distance, abs=TOLERANCE)
+
+
+def test_scores_are_those_of_pytorch() -> None:
+    assert_same_scores(sorted(FOLDER.glob("*.mp4")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_scores_of_every_real_clip_are_those_of_pytorch(real_data: Path) -> None:
+    found = sorted(path for path in real_data.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    assert_same_scores(found)
+    assert len(found) > 700
+
+
+def test_graphs_of_other_settings_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder(), folder)
+    assert not is_exported(folder)
+    assert isinstance(load_backend(ModelOptions(str(folder))), ExportedBackend)
+    change_config(folder, {"window_seconds": 3.0})
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(load_backend(ModelOptions(str(folder))), TorchBackend)
+    assert "computing in PyTorch, which is slower" in caplog.text
+    assert "config.json" in caplog.text
+    with pytest.raises(CheckpointError, match=r"config\.json: found SHA-256"):
+        load_backend(ModelOptions(str(folder), runtime="onnxruntime"))
+
+
+def test_what_graphs_do_not_do_is_done_in_pytorch() -> None:
+    for options in (ModelOptions(runtime="torch"), ModelOptions(precision="bf16")):
+        assert isinstance(load_backend(options), TorchBackend)
+    some = load_backend(ModelOptions(labels=("walking", "grooming")))
+    assert isinstance(some, ExportedBackend)
+    assert some.labels.names == ("walking", "grooming")
+
+
+def test_a_changed_copy_has_no_graphs(tmp_path: Path) -> None:
+    with changed_model(model_folder(), tmp_path / "copy", overwrite=False) as draft:
+        assert not list(draft.glob("*.onnx"))
+    assert isinstance(load_backend(ModelOptions(str(tmp_path / "copy"))), TorchBackend)
+    with pytest.raises(ConfigError, match="holds no graphs; make them first: msqnet export"):
+        load_backend(ModelOptions(str(tmp_path / "copy"), runtime="openvino"))
