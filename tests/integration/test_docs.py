@@ -161,7 +161,9 @@ def test_every_error_is_listed_with_its_exit_code() -> None:
     text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(\w+)` \| (\d) \|", text, re.MULTILINE))
 
-    own = inspect.getmembers(errors, lambda item: getattr(item, "__module__", "") == errors.__name__)
+    own = inspect.getmembers(
+        errors, lambda item: getattr(item, "__module__", "") == errors.__name__
+    )
     for name, error in [item for item in own if inspect.isclass(item[1])]:
         is_usage = issubclass(error, (errors.ConfigError, errors.VocabularyError))
         assert listed.pop(name) == ("2" if is_usage else "1")

@@ -30,8 +30,10 @@ class ModelOptions:
         label_table: CSV with the columns name, description, synonyms of these labels, for models
             that were trained with descriptions or synonyms.
         device: auto, cpu, cuda, cuda:1, mps, ...
-        runtime: Library that computes the scores: `torch` for models, `onnxruntime` or `openvino`
-            (CPU only) for folders that `msqnet export` wrote; `auto` chooses by the folder.
+        runtime: Library that computes the scores: `onnxruntime` or `openvino` (CPU only) where
+            `msqnet export` wrote graphs, as beside the model that comes with msqnet, or `torch`.
+            `auto` takes graphs where there are some, unless `--precision`, `--device` or a GPU asks
+            for PyTorch.
         precision: Number type of matrix products: `fp32`, or `bf16` on NVIDIA GPUs since Ampere and
             on CPUs with AVX512-BF16 or AMX. bf16 is faster for large models and changes the scores
             slightly.
