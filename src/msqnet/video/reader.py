@@ -16,18 +16,19 @@ from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataKind
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from msqnet.clips import Frames, Pixels
 from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, VideoError, check, unexpected
 from msqnet.intervals import Interval, subtract
 from msqnet.video.decoding import FALLBACK_FPS, OversizedFrames, open_stream
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
+from msqnet.video.hdr import TRANSFERS, to_screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,6 +63,9 @@ _TIME_TOLERANCE_SECONDS = 5e-7
 _MAX_DENOMINATOR = 1_000_000
 _MAX_LISTED = 5
 _NUM_SIDE_DATA_KINDS = 64
+_MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""Matrices of swscale, which older PyAV have no names for, by those of ITU-T H.273 (2: none)."""
+
 _SHORT_GAP_SECONDS = 0.25
 """Sound and pictures seldom begin and end together to a frame."""
 
@@ -214,6 +218,8 @@ class Video(AbstractContextManager["Video"]):
         gaps = [gap for gap in gaps if gap[1] - gap[0] > _SHORT_GAP_SECONDS]
         if gaps and gaps[0] not in index.lost:
             found.append(f"there is no picture {_listed(gaps)}")
+        if self._convert.transfer:
+            found.append(f"{self._convert.transfer} footage: mapped to the range of usual screens")
         if index.is_rate_assumed:
             found.append(f"nothing states its frame rate: {FALLBACK_FPS} assumed; --fps sets it")
         return tuple(found)
@@ -387,7 +393,9 @@ class _PixelConverter:
 
     Scaling averages over areas (no aliasing), in the same step as the conversion to RGB, so that a
     large frame never exists as RGB. Range and matrix are those that the frame states; a frame that
-    states no matrix is taken for BT.601. Alpha is dropped.
+    states none is taken for one of BT.601 with limited range. Both are given to PyAV in so many
+    words, whose releases assume differently. Fields of interlaced frames stay woven, as stored.
+    Alpha is dropped. ``transfer`` names that of footage of high dynamic range, or is empty.
     """
 
     def __init__(self, first_frame: VideoFrame, short_side_pixels: int | None) -> None:
@@ -396,16 +404,29 @@ class _PixelConverter:
         self.source_width, self.source_height = stored[::-1] if is_transposed else stored
         self._size = scaled_size(self.source_width, self.source_height, short_side_pixels)
         self._reformatter = VideoReformatter()
+        self.transfer = TRANSFERS.get(int(first_frame.color_trc), "")
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """(3, H, W) uint8 RGB."""
         orientation = _Orientation.of(frame)  # images of a folder may each have another
         # Swapping is its own inverse: the size before orienting.
         width, height = self._size[::-1] if orientation.is_transposed else self._size
+        is_full = frame.format.name.startswith("yuvj")
+        color_range = int(frame.color_range) or (ColorRange.JPEG if is_full else ColorRange.MPEG)
         rgb = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
+            frame,
+            width,
+            height,
+            "rgb48le" if self.transfer else "rgb24",
+            src_colorspace=_MATRICES.get(int(frame.colorspace)),
+            src_color_range=color_range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=Interpolation.AREA,
+            threads=1,
         )
-        stored = rgb.to_ndarray()  # (H, W, 3)
+        stored: NDArray[Any] = rgb.to_ndarray()  # (H, W, 3)
+        if self.transfer:
+            stored = to_screen(stored, self.transfer)
         upright = stored.transpose(1, 0, 2) if orientation.is_transposed else stored
         pixels = upright[:: orientation.step_y, :: orientation.step_x].transpose(2, 0, 1)
         return np.ascontiguousarray(pixels)  # (3, H, W)
