@@ -71,8 +71,8 @@ class Reading:
     def find_video(self, written: str, file: Path) -> Path:
         """The video that a file is about, which may be missing.
 
-        It is the one that is written, with or without its ending, or else named by the option
-        ``video``, or else the one in `videos` whose name the name of the file begins with, as
+        It is the one that is written, without its ending or with that of no video, or else named by
+        the option ``video``, or else the one in `videos` whose name the file's name begins with, as
         ``clip_labels.csv`` begins with that of ``clip.mp4``. `DatasetError` if there are several.
         """
         from msqnet.video.reader import VIDEO_SUFFIXES  # imports torch
@@ -84,7 +84,8 @@ class Reading:
 
         def is_meant(stem: str) -> bool:
             if written:
-                return stem == direct.name
+                is_video = direct.suffix.lower() in VIDEO_SUFFIXES
+                return stem in (direct.name, direct.name if is_video else direct.stem)
             rest = file.stem.removeprefix(stem)
             return rest != file.stem and not rest[:1].isalnum()
 

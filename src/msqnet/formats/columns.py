@@ -66,6 +66,7 @@ _TIMES = ("start", "stop", "last", "duration", "time")
 _SETTINGS = ("unit", "counted_from")
 _ROLE = re.compile(rf"(?:^|,)\s*({'|'.join((*_NAMES, *_SETTINGS))})\s*:")
 _ADVICE = "say which column is what: --option columns=video:NAME,label:NAME,start:NAME,stop:NAME"
+_MISSING = ("", "NA", "NaN", "nan")
 _TURNS = {"start": "start", "begin": "start", "stop": "stop", "end": "stop", "point": "point"}
 
 
@@ -250,7 +251,8 @@ class _Rows:
     def _times(self, row: TableRow, clock: VideoClock) -> tuple[float, float]:
         begin = "start" if "start" in self._of else "time"
         start = self._seconds(row, clock, begin)
-        end = next((role for role in ("stop", "last", "duration") if self._cell(row, role)), "")
+        ends = ("stop", "last", "duration")
+        end = next((role for role in ends if self._cell(row, role) not in _MISSING), "")
         if not end:
             return start, start
         if end != "duration":
@@ -407,10 +409,10 @@ def _elan_header(names: Sequence[str]) -> Columns | None:
     found = Columns.guess([*names, "label"])
     if found is None or not {"start", "stop"} <= found.of.keys():
         return None
-    is_time = re.compile(r"(Begin Time|End Time|Duration) - ")
-    tiers = tuple(name for name in names if name and not is_time.match(name))
-    of = {"label": tiers, "start": found.of["start"], "stop": found.of["stop"]}
-    return Columns(of, found.units, is_guessed=True) if tiers else None
+    of = {role: found.of[role] for role in ("video", "start", "stop") if role in found.of}
+    others = re.compile(r"(Begin Time|End Time|Duration) - |File ?(Name|Path)$", re.IGNORECASE)
+    of["label"] = tuple(name for name in names if name and not others.match(name))
+    return Columns(of, found.units, is_guessed=True) if of["label"] else None
 
 
 def _elan_row(cells: Sequence[str]) -> Columns | None:
@@ -435,6 +437,9 @@ def _elan_row(cells: Sequence[str]) -> Columns | None:
             continue
         of = {"tier": "1", "start": str(start + 1), "stop": str(start + num_forms + 1)}
         of |= {"label": str(end + 1)} | ({"subject": "2"} if first == 2 else {})
+        # An export of several files ends with their names.
+        files = [n for n, cell in enumerate(cells, start=1) if cell.lower().endswith(".eaf")]
+        of |= {"video": str(files[0])} if files and files[0] > end + 1 else {}
         unit = forms[usable[0]] or ""
         units = {"start": unit, "stop": unit}
         return Columns({role: (column,) for role, column in of.items()}, units, is_guessed=True)

@@ -42,7 +42,7 @@ from msqnet.formats.columns import (
     video_note,
 )
 from msqnet.formats.frame_times import VideoClock, parse_rate
-from msqnet.formats.options import parse_clock
+from msqnet.formats.options import is_absent_if_unlisted, parse_clock
 from msqnet.intervals import Interval, covers, union
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _read(path: Path, reading: Reading, tool: _Tool) -> Annotations:
     columns = _columns(table, path, reading)
     names = _label_columns(table, columns, tool)
     states = _states(table, names, tool, path)
+    if is_absent_if_unlisted(reading.options):
+        states = {label: np.maximum(values, 0) for label, values in states.items()}
     if not states:
         raise DatasetError(f"{path}: found no column of labels, expected 0 and 1 in it; {_ADVICE}")
     first = columns.counted_from if "label" in columns.of else tool.counted_from
@@ -181,7 +183,7 @@ def _states(
             label = clean_label(path.stem.removeprefix("scores_"))
             found[label] = np.choose(values + 1, [0, _UNKNOWN, 1]).astype(np.int8)
         elif values is not None:
-            found[clean_label(name)] = values
+            found[clean_label(name.removesuffix("_prediction"))] = values
         elif column.dtype.kind in "if":
             wrong = column[~column.isin((0, 1, -1)) & column.notna()].iloc[0]
             raise DatasetError(
@@ -298,7 +300,7 @@ FRAME_TABLE = Format(
         "unit:frames,counted_from:1; otherwise all columns of 0 and 1",
         "fps": "rows a second, where they are not the frames of the video",
         "sheet": "of a spreadsheet; the first one otherwise",
-        "video": OPTIONS["video"],
+        **OPTIONS,
     },
 )
 DEEPETHOGRAM, SIMBA, JAABA, SOLOMON = (

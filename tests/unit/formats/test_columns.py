@@ -57,6 +57,8 @@ def events(found: Annotations) -> list[tuple[object, ...]]:
         ("clip,label,start_ms,end_ms\na.mp4,groom,500,750\n", "", (0.5, 0.75)),
         ("video,action,begin,end\na.mp4,groom,0:01:02.5,1:03\n", "", (62.5, 63.0)),
         ("video,action,time\na.mp4,groom,2\n", "", (2.0, 2.0)),
+        ("video,action,start,end\na.mp4,groom,2,NA\n", "", (2.0, 2.0)),
+        ("\ufeffvideo,action,start,end\ra.mp4,groom,2,3\r", "", (2.0, 3.0)),
         ("a.mp4,groom,0.5,1\nb.mp4,walk,2,3\n", "video:1,label:2,start:3,stop:4", (0.5, 1.0)),
         ("note: mine\n\nvideo,label,start,end\na.mp4,groom,0.5,1\n", "", (0.5, 1.0)),
         ("a b,c|d,x,y\na.mp4,groom,3,5\n", "video:a b,label:c,start:x,stop:y,unit:frames", None),
@@ -199,6 +201,25 @@ def test_text_of_elan_has_columns_by_its_settings(
     assert said(gaze) == ("1", 0.5, 1.0)
     assert said(walk) == ("walk", 1.0, 2.5)
     assert (gaze.subject, walk.subject) == (subject, "")
+
+
+ELAN_FILES = "gaze\t0.5\t1.0\t{}\ta.eaf\t/x/a.eaf\ngaze\t2.0\t2.5\t{}\tb.eaf\t/x/b.eaf\n"
+ELAN_WIDE_FILES = (
+    "Begin Time - ss.msec\tEnd Time - ss.msec\tgaze\tFile Name\tFile Path\n"
+    "0.5\t1.0\tup\ta.eaf\t/x/a.eaf\n2.0\t2.5\tup\tb.eaf\t/x/b.eaf\n"
+)
+
+
+@pytest.mark.parametrize("text", [ELAN_FILES.format("up", "up"), ELAN_WIDE_FILES])
+def test_text_of_several_files_of_elan_is_about_several_videos(
+    read: Callable[..., Annotations], write_video: Callable[..., Path], text: str
+) -> None:
+    write_video("a.mp4", 40)
+    write_video("b.mkv", 40)
+
+    found = read("all.txt", text, "elan_text")
+
+    assert events(found) == [("a.mp4", "up", 0.5, 1.0), ("b.mkv", "up", 2.0, 2.5)]
 
 
 def test_spreadsheets_are_tables_too(read: Callable[..., Annotations], tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def spans(found: Annotations) -> list[tuple[object, ...]]:
          [("background", 0.0, 0.1), ("groom", 0.1, 0.6), ("walk", 0.2, 0.6),
           ("background", 0.6, 0.8)]),
         ("simba", "clip.csv", SIMBA, "bite chase", [("bite", 0.1, 0.6)]),
+        ("frame_table", "clip.csv", (SIMBA[0].replace("bite,", "bite_prediction,"), SIMBA[1]),
+         "bite chase", [("bite", 0.1, 0.6)]),
         ("jaaba", "scores_Chase.csv", JAABA, "Chase", [("Chase", 0.1, 0.5), ("Chase", 0.2, 0.6)]),
     ],
 )  # fmt: skip
@@ -118,6 +120,8 @@ def test_unknown_is_not_absent(
     [video] = found.videos
     assert video.observed == (pytest.approx((0.0, 0.4)),)
     assert video.checked == {"groom"}
+    everything = read("clip.csv", (",groom,walk", rows), "frame_table", unlisted="absent")
+    assert (everything.videos[0].checked, everything.videos[0].observed) == (None, None)
 
 
 @pytest.mark.parametrize("table", [DEEPETHOGRAM, ("n,groom,score", [(9, 1, 0.5), (10, 1, 0.7)])])
