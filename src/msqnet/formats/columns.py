@@ -239,11 +239,11 @@ class _Rows:
         elif turns != ["stop"]:
             raise cell.error("start, stop or point")
         elif begun:
-            same = [item for item in begun if item.modifiers == event.modifiers] or begun
-            begun.remove(same[0])
-            if event.start_seconds < same[0].start_seconds:
-                raise cell.error(f"an end not before its start at {same[0].start_seconds} s")
-            self.found.add(clock.path, replace(same[0], end_seconds=event.start_seconds))
+            same = next((item for item in begun if item.modifiers == event.modifiers), begun[0])
+            begun.remove(same)
+            if event.start_seconds < same.start_seconds:
+                raise cell.error(f"an end not before its start at {same.start_seconds} s")
+            self.found.add(clock.path, replace(same, end_seconds=event.start_seconds))
         else:
             self.found.counts["ends of states that nobody began, which are left out"] += 1
             self.found.unclear[clock.path].add(event.label)

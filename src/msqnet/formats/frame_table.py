@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 _ADVICE = "name the columns: --option columns=label:A|B,time:NAME,unit:frames"
 _UNKNOWN = -1
-_STATES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": _UNKNOWN, "": _UNKNOWN}
+_STATES = {"1": 1, "true": 1, "0": 0, "false": 0, "-1": _UNKNOWN, "": _UNKNOWN}
 _NO_LABEL = re.compile(r"_(x|y|p|likelihood)$|^probability_|^low_prob|^unnamed", re.IGNORECASE)
 _FRAME_NAMES = ("frame", "framenumber", "frameindex", "frameno", "framenum")
 
@@ -179,6 +179,8 @@ def _states(
     found: dict[str, NDArray[np.int8]] = {}
     for name in names:
         column, values = table[name], _binary(table[name])
+        if column.isna().all():
+            continue
         if values is not None and tool.is_sign:
             label = clean_label(path.stem.removeprefix("scores_"))
             found[label] = np.choose(values + 1, [0, _UNKNOWN, 1]).astype(np.int8)
@@ -200,13 +202,13 @@ def _states(
 
 def _binary(column: pd.Series[Any]) -> NDArray[np.int8] | None:
     """(rows,) of 1, 0 or `_UNKNOWN`; None for a column of anything else, or of nothing."""
-    if column.dtype.kind in "if" and not column.dropna().isin((0, 1, -1)).all():
+    if column.isna().all():
         return None
-    texts = column.astype(object).where(column.notna(), "").astype(str).str.strip().str.lower()
-    values = texts.map(_STATES)
-    if values.isna().any() or column.isna().all():
-        return None
-    return np.asarray(values, dtype=np.int8)
+    if column.dtype.kind in "if":
+        numbers = column.fillna(_UNKNOWN)
+        return numbers.to_numpy(np.int8) if numbers.isin((0, 1, _UNKNOWN)).all() else None
+    values = column.astype(object).fillna("").astype(str).str.strip().str.lower().map(_STATES)
+    return None if values.isna().any() else np.asarray(values, dtype=np.int8)
 
 
 class _Times:

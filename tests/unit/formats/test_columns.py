@@ -170,6 +170,13 @@ def test_starts_and_ends_in_rows_of_their_own_are_joined(
     assert "states without an end: 1" in found.notes
 
 
+def test_an_end_before_its_start_is_refused(read: Callable[..., Annotations]) -> None:
+    table = "video,label,modifier,Event_Type,time\na.mp4,b,x,start,2\na.mp4,b,y,stop,1\n"
+
+    with pytest.raises(DatasetError, match=r"line 3, Event_Type: .* not before its start at 2"):
+        read("log.csv", table, "noldus")
+
+
 ELAN_ROWS = (
     "gaze\tAda\t00:00:00.500\t0.5\t500\t00:00:01.000\t1.0\t1000\t00:00:00.500\t0.5\t500\t1\n"
     "walk\t\t00:00:01.000\t1.0\t1000\t00:00:02.500\t2.5\t2500\t00:00:01.500\t1.5\t1500\t\n"

@@ -109,11 +109,13 @@ def test_names_in_cells_are_labels_and_empty_cells_unknown(
     assert video.checked == {"left", "right"}
 
 
+@pytest.mark.parametrize("unknown", ["-1", "", "NaN"])
 def test_unknown_is_not_absent(
-    read: Callable[..., Annotations], write_video: Callable[..., Path]
+    read: Callable[..., Annotations], write_video: Callable[..., Path], unknown: str
 ) -> None:
     write_video("clip.mp4", 6)
-    rows = [(n, *((-1, -1) if n > 3 else (1, -1) if n == 3 else (0, 1))) for n in range(6)]
+    last = (-1, unknown), (unknown, unknown)
+    rows = [(n, *((1, unknown) if n == 3 else last[n - 4] if n > 3 else (0, 1))) for n in range(6)]
 
     found = read("clip.csv", (",groom,walk", rows), "frame_table")
 
