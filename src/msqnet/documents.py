@@ -17,6 +17,7 @@ import io
 import itertools
 import json
 import math
+import os
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -163,6 +164,12 @@ class JsonValue(Value):
         return self.value
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file; the name, from whatever a file holds, may have any letters."""
+    # `Path.exists` raises for names that are too long, or have a zero in them.
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def read_json(path: Path, advice: str) -> JsonValue:
     """The document in a file; ``.gz`` is unpacked. `DatasetError` if too large or not JSON."""
     content = read_bytes(path, advice, MAX_JSON_BYTES)
@@ -307,6 +314,29 @@ def _grids(
     allow_long_cells(text)
     for delimiter in delimiters:
         yield delimiter, _csv_lines(path, text, delimiter, advice)
+
+
+def read_csv_rows(path: Path, advice: str, column: str) -> tuple[list[list[str]], str]:
+    """Rows of a CSV file as a spreadsheet numbers them, the header first, and their delimiter.
+
+    It is the one with which there is a column of that name. `DatasetError` if it is no CSV file.
+    """
+    text = read_text(path, advice)
+    allow_long_cells(text)
+    first_line = text.splitlines()[:1]
+    headers = {mark: next(csv.reader(first_line, delimiter=mark), []) for mark in (",", ";", "\t")}
+    fitting = [m for m, h in headers.items() if len(h) > 1 and column in map(_lower, h)]
+    delimiter = (*fitting, ",")[0]
+    try:
+        # One record is one spreadsheet row, even where a quoted cell holds line breaks.
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
+    return rows, delimiter
+
+
+def _lower(cell: str) -> str:
+    return cell.strip().lower()
 
 
 def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:

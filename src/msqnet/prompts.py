@@ -7,13 +7,11 @@ A style is ``none`` (the name alone, as in the paper), ``templates`` (`TEMPLATES
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.documents import read_text
+from msqnet.documents import read_csv_rows
 from msqnet.errors import DatasetError, check
 from msqnet.labels import SEPARATOR, as_words, plain_text, split_labels
 
@@ -42,7 +40,6 @@ TEMPLATES = (
 """Sentences that fit any actor, human or animal; the paper's method names none."""
 
 _COLUMNS = ("name", "description", "synonyms")
-_DELIMITERS = (",", ";", "\t")
 _NUM_NAMED_IN_ERRORS = 8
 
 
@@ -107,12 +104,7 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     table is a `DatasetError`, which names the row: the header is row 1.
     """
     path = Path(path)
-    content = read_text(path, "save the table as 'CSV UTF-8'")
-    delimiter = max(_DELIMITERS, key=content.partition("\n")[0].count)
-    try:
-        rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
+    rows, _ = read_csv_rows(path, "save the table as 'CSV UTF-8'", "name")
     header = [cell.strip().lower() for cell in (rows or [[]])[0]]
     if "name" not in header:
         raise DatasetError(

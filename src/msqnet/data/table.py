@@ -19,7 +19,6 @@ checked for every clip. A clip of several labels lies in a folder named with all
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.data.records import ClipTable, Problem, Record
-from msqnet.documents import allow_long_cells, decimal_point
+from msqnet.documents import decimal_point, read_csv_rows
 from msqnet.errors import DatasetError
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
 from msqnet.predictions import replacing
@@ -50,7 +49,6 @@ _WRITTEN_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*_WRITTEN_DELIMITERS, *_PARQUET_SUFFIXES)
 _NUM_ROWS_IN_ERRORS = 20
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_table(path: str | Path) -> ClipTable:
@@ -159,25 +157,7 @@ class _Sheet(NamedTuple):
 
 
 def _read_csv(path: Path) -> _Sheet:
-    content = path.read_bytes()
-    encoding = "utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: byte {error.start} is not {encoding.upper()} text; save the table as "
-            "'CSV UTF-8'"
-        ) from error
-    allow_long_cells(text)
-    first_line = text.splitlines()[:1]
-    headers = {mark: next(csv.reader(first_line, delimiter=mark), []) for mark in (",", ";", "\t")}
-    fitting = [m for m, h in headers.items() if len(h) > 1 and "path" in _normalize_header(h)]
-    delimiter = (*fitting, ",")[0]
-    try:
-        # One record is one spreadsheet row, even where a quoted cell holds line breaks.
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
+    rows, delimiter = read_csv_rows(path, "save the table as 'CSV UTF-8'", "path")
     if not rows:
         raise DatasetError(f"{path}: the file is empty; expected a header and one row per clip")
     filled = ((n, row) for n, row in enumerate(rows[1:], start=2) if any(map(str.strip, row)))

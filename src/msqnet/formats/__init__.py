@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
+from msqnet.documents import exists
 from msqnet.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Reading:
         direct = (self.videos / name).absolute()
         by_name = (self.videos / name.rsplit("/", maxsplit=1)[-1]).absolute()
         has_drive = bool(PureWindowsPath(written).drive)
-        # `os.path.exists` takes names of any length and character, from whatever a file holds.
-        if os.path.exists(direct) or not (has_drive or os.path.exists(by_name)):  # noqa: PTH110
+        if exists(direct) or not (has_drive or exists(by_name)):
             return direct
         return by_name
 
@@ -79,7 +79,7 @@ class Reading:
 
         written = written or self.options.get("video", "")
         direct = self.video_path(written or file.stem)
-        if os.path.exists(direct) and not direct.is_dir():  # noqa: PTH110
+        if exists(direct) and not direct.is_dir():
             return direct
 
         def is_meant(stem: str) -> bool:

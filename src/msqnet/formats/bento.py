@@ -8,11 +8,10 @@ frame rate. From the start to the stop of the annotation, a label is absent wher
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from typing import TYPE_CHECKING
 
-from msqnet.documents import Value, read_text
+from msqnet.documents import Value, exists, read_text
 from msqnet.errors import DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
@@ -79,8 +78,7 @@ def _video(path: Path, reading: Reading, line: str) -> Path:
     """The first movie that is there, or the video of the file's name."""
     names = [] if "video" in reading.options else _MOVIE.findall(line.partition(":")[2])
     found = (reading.find_video(name.strip(), path) for name in names)
-    # `os.path.exists` takes names of any length and character, from whatever a file holds.
-    return next((v for v in found if os.path.exists(v)), reading.find_video("", path))  # noqa: PTH110
+    return next((v for v in found if exists(v)), reading.find_video("", path))
 
 
 def _listed(lines: Sequence[str], title: str) -> list[str]:

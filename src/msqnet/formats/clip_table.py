@@ -36,6 +36,7 @@ from msqnet.data.table import (
     write_label_table,
     write_table,
 )
+from msqnet.documents import exists
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import (
@@ -365,8 +366,7 @@ def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:
     for record in records:
         if record.path not in places:
             place = record.path
-            # `os.path.exists` takes names of any length and character, from whatever a file holds.
-            if not os.path.exists(place):  # noqa: PTH110
+            if not exists(place):
                 place = Path(os.path.normpath(home.video_path(record.relative_path)))
             other = owners.setdefault(place, record)
             if other.path != record.path:

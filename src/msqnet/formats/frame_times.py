@@ -7,7 +7,6 @@ missing, with a note.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msqnet.documents import exists
 from msqnet.errors import ConfigError, DatasetError, VideoError
 from msqnet.video.frame_sources import content_state
 from msqnet.video.reader import open_video
@@ -82,8 +82,7 @@ class FrameTimes:
 
 def read_frame_times(path: Path) -> FrameTimes | None:
     """The time stamps of a video; None where it is missing. `VideoError` if it is no video."""
-    # `os.path.exists` takes names of any length and character, from whatever a file holds.
-    if not os.path.exists(path):  # noqa: PTH110
+    if not exists(path):
         return None
     return _frame_times(path, content_state(path))
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msqnet.documents import exists
 from msqnet.errors import DatasetError, MsqnetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
@@ -31,8 +32,7 @@ def annotations_of(results: Iterable[VideoPredictions], videos: Path | None = No
     annotated, models, notes = [], [], list[str]()
     for result in found:
         path = Path(result.path).absolute()
-        # `os.path.exists` takes names of any length and character, from whatever a file holds.
-        if videos is not None and not os.path.exists(path):  # noqa: PTH110
+        if videos is not None and not exists(path):
             path = Reading(videos).video_path(result.path)
         result = on_file_clock(result, path)
         notes += [f"{Path(result.path).name}: {note}" for note in result.notes]

@@ -7,7 +7,6 @@ looked for, and ``looked-for``, the videos in which not all of them were.
 from __future__ import annotations
 
 import math
-import os
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -17,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from msqnet.documents import JsonValue, opened_archive, read_json
+from msqnet.documents import JsonValue, exists, opened_archive, read_json
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import (
     ANY_LABEL,
@@ -200,9 +199,8 @@ def _place(row: TableRow, reading: Reading) -> Path:
     name = row["fileName"] or written
     ways = (f"{row['deploymentID']}/{name}", name) if is_address else (written, name)
     places = [reading.video_path(way) for way in ways]
-    # `os.path.exists` takes names of any length and character, from whatever a file holds.
     missing = reading.videos.absolute() / name if is_address else places[0]
-    return next((place for place in places if os.path.exists(place)), missing)  # noqa: PTH110
+    return next((place for place in places if exists(place)), missing)
 
 
 def _read_ethogram(resource: JsonValue | None) -> dict[str, bool] | None:
