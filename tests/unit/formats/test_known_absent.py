@@ -338,6 +338,25 @@ def test_what_a_reader_leaves_out_is_never_absent(
     assert rows_that_deny(annotations, found.label) == []
 
 
+@pytest.mark.parametrize("name", sorted(name for name, cases in CASES.items() if cases))
+def test_files_of_a_folder_are_read_together(
+    tmp_path: Path, write_video: Callable[..., Path], name: str
+) -> None:
+    found = CASES[name][0]
+    write_video("clip.mp4", SECONDS * RATE, rate=RATE)
+    for folder in ("a", "b"):
+        (tmp_path / "coded" / folder).mkdir(parents=True)
+        files_of(tmp_path / "coded" / folder, found, name)
+    (tmp_path / "coded" / "Thumbs.db").touch()
+
+    both = read_as(name, tmp_path / "coded", tmp_path, **found.options)
+
+    # Nothing is known of the video of the package: its only row is unclassified.
+    files = () if name == "camtrap_dp" else (f"a/{found.file}", f"b/{found.file}")
+    assert {video.group for video in both.videos} == set(files)
+    assert rows_that_deny(both, found.label) == []
+
+
 OPTIONS = {"camtrap_dp": NEEDED | RECORDED}
 
 
