@@ -324,9 +324,9 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
     times = record.start_seconds, record.end_seconds
     values = (
         place.relative_to(folder).as_posix() if is_inside else str(place),
-        join_labels(record.labels),
+        join_labels(map(plain_text, record.labels)),
         *("" if seconds is None else repr(float(seconds)) for seconds in times),
-        ALL_LABELS if known is None else join_labels(sorted(known)),
+        ALL_LABELS if known is None else join_labels(map(plain_text, sorted(known))),
         *(record.split, record.group, record.actor, record.source),
         "" if record.fps is None else repr(float(record.fps)),
     )
@@ -346,11 +346,10 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
                 "rename it"
             ) from error
     for name in (*record.labels, *(known or ())):
-        if SEPARATOR in name or name in ("", ALL_LABELS) or name != plain_text(name):
+        if SEPARATOR in name or plain_text(name) in ("", ALL_LABELS) or name != name.strip():
             raise DatasetError(
-                f"{table}: {name!r} cannot be written as a label: it is empty, or has white space "
-                f"that is no single space between letters, or is {ALL_LABELS!r}, or holds "
-                f"{SEPARATOR!r}, or is not in the composed form of Unicode (NFC)"
+                f"{table}: {name!r} cannot be written as a label: it is empty, or begins or ends "
+                f"with a space, or is {ALL_LABELS!r}, or holds {SEPARATOR!r}"
             )
     return cells
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msqnet.cli.main import main
 from msqnet.data.records import UNKNOWN
-from msqnet.data.table import read_table
+from msqnet.data.table import read_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import (
     ANY_LABEL,
@@ -189,6 +190,10 @@ def test_labels_that_look_the_same_are_one(tmp_path: Path) -> None:
 
     assert table.label_names() == (SPELLINGS[0],)
     assert {record.annotated for record in table.records} == {frozenset(SPELLINGS[:1])}
+    # Rows of other sources may have any spelling.
+    again = tmp_path / "again.csv"
+    write_table([replace(table.records[0], labels=(SPELLINGS[1],))], again)
+    assert read_table(again).label_names() == (SPELLINGS[0],)
     # A model may have been trained with another spelling.
     for name in SPELLINGS:
         assert table.targets(LabelSet((name, "other"))).tolist() == [[1.0, UNKNOWN]] * 3

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
     from msqnet.formats import Reading
+    from msqnet.intervals import Interval
 
 _ADVICE = "open the file in ELAN and save it again"
 _BY_VALUES = "by their values"
@@ -155,11 +156,12 @@ class _File:
                     f"{self._path}: no tier {name!r}, which an option names; it has: "
                     f"{', '.join(tiers)}"
                 )
-        observed = None
+        observed: tuple[Interval, ...] | None = None
         for tier in list(tiers.values()):
-            if tier.name == coded or (tier.kind == OBSERVED and not coded):
-                times = [self._times(item) for item in tiers.pop(tier.name).annotations]
-                observed = tuple(sorted((max(0.0, a), max(0.0, b)) for a, b in times))
+            if tier.name == coded or tier.kind == OBSERVED:
+                times = map(self._times, tiers.pop(tier.name).annotations)
+                seen = ((max(0.0, start), max(0.0, end)) for start, end in times)
+                observed = tuple(sorted((*(observed or ()), *seen)))
         for tier in self._with_notes(tiers):
             self._read_tier(tier)
         properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
