@@ -11,6 +11,7 @@ import pytest
 from msqnet.batch.runners import ResultsFolder
 from msqnet.cli.console import show_skipped
 from msqnet.inference.results import IndexRow, find_videos, read_index, skipped_note
+from msqnet.video.reader import open_video
 
 
 def touch(path: Path) -> None:
@@ -109,3 +110,14 @@ def test_skipped_files_are_counted_in_a_line_and_listed_in_the_index(
     assert read_index(tmp_path / "index.csv") == [
         IndexRow(path, "", "skipped", "", "no video") for path in ("in/a.txt", "in/b.txt", "in/c")
     ]
+
+
+def test_tiff_pictures_are_frames(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels = np.full((48, 64, 3), number * 100, np.uint8)
+        av.VideoFrame.from_ndarray(pixels, "rgb24").to_image().save(tmp_path / f"{number}.tif")
+
+    with open_video(tmp_path) as video:
+        frames = video.frames_by_index([0, 1, 2]).pixels
+
+    assert frames.mean(axis=(1, 2, 3)).round().tolist() == [0, 100, 200]
