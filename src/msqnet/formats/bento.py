@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ADVICE = "save the annotations in Bento again"
 _HEADER = "Bento annotation file"
 _BACKGROUND = "other"
+_USUAL_RATE = 30.0
 _SETTING = re.compile(r"Annotation (start|stop|framerate)( time)?[^:]*:\s*(\S+)", re.IGNORECASE)
 _MOVIE = re.compile(r"[^\\/]+?(?=\.\w{2,4}(?:\s|$))")
 """The name of a movie without its folder and ending; names stand one behind the other."""
@@ -37,7 +38,10 @@ def _read(path: Path, reading: Reading) -> Annotations:
         raise DatasetError(f"{path}: found no {_HEADER!r} on its first line; {_ADVICE}")
     said = {m[1].lower(): m for m in map(_SETTING.match, lines) if m}
     numbers = {name: Value(m[3], f"{path}: {m[0]!r}", _ADVICE).number() for name, m in said.items()}
-    rate = numbers.get("framerate") or 30.0
+    rate = numbers.get("framerate") or _USUAL_RATE
+    notes = video_note(reading, path)
+    if not numbers.get("framerate"):
+        notes.append(f"no frame rate in the file; {_USUAL_RATE:g}, as Bento takes it then")
     bouts = _bouts(path, lines)
     video = _video(path, reading, next((line for line in lines if line.startswith("Movie")), ""))
     clock = VideoClock(video, str(path))
@@ -71,7 +75,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
     labels |= dict.fromkeys(event.label for event in events)
     labels.pop(_BACKGROUND, None)
     found = AnnotatedVideo(video, tuple(events), length, None, None if is_whole else observed)
-    return Annotations.of_files([found], tuple(labels), video_note(reading, path))
+    return Annotations.of_files([found], tuple(labels), notes)
 
 
 def _video(path: Path, reading: Reading, line: str) -> Path:
