@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -139,9 +139,9 @@ def _read(path: Path, reading: Reading) -> Annotations:
         checked = None if is_all else frozenset(split_labels(looked_for or ""))
         observed = None if notes.observed is None else tuple(notes.observed)
         events, length = tuple(notes.events), duration_seconds(place)
+        known, lost = (checked, observed), frozenset(notes.left_out)
         where = notes.of_file.get(_SPLIT, ""), notes.of_file.get(_GROUP, "")
-        video = AnnotatedVideo(place, events, length, checked, observed, *where)
-        videos.append(replace(video, left_out=frozenset(notes.left_out)))
+        videos.append(AnnotatedVideo(place, events, length, *known, *where, left_out=lost))
     lines = count_notes(counts)
     if not names:
         lines += (

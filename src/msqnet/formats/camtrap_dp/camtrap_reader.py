@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -138,8 +138,9 @@ def _read_package(path: Path, reading: Reading) -> Annotations:
         listed = None if is_complete else frozenset(event.label for event in video.events)
         notes = looked_for.get(name, (listed, None))
         events, length = tuple(video.events), video.duration_seconds
-        found = AnnotatedVideo(video.path, events, length, *notes, group=video.deployment)
-        videos.append(replace(found, left_out=frozenset(video.left_out)))
+        where = "", video.deployment
+        lost = frozenset(video.left_out)
+        videos.append(AnnotatedVideo(video.path, events, length, *notes, *where, left_out=lost))
     counts["videos without an observation, which are left out"] = num_silent
     points = frozenset(label for label, is_point in (ethogram or {}).items() if is_point)
     return Annotations(tuple(videos), labels, points, count_notes(counts))

@@ -19,7 +19,7 @@ import os
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -167,9 +167,8 @@ class _File:
         properties = {item.get("NAME"): item.text for item in header.iter("PROPERTY")}
         split, group = properties.get("split", ""), properties.get("group", "")
         events, length = tuple(self._events), duration_seconds(video)
-        known = frozenset(self.labels), observed
-        found = AnnotatedVideo(video, events, length, *known, split, group)
-        return replace(found, left_out=frozenset(self._left_out))
+        known, lost = (frozenset(self.labels), observed), frozenset(self._left_out)
+        return AnnotatedVideo(video, events, length, *known, split, group, left_out=lost)
 
     def _with_notes(self, tiers: Mapping[str, _Tier]) -> list[_Tier]:
         """Tiers of events, with times; the annotations of others become notes on theirs."""

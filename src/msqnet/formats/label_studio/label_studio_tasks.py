@@ -158,8 +158,8 @@ def _video(task: JsonValue, project: _Project) -> AnnotatedVideo | None:
         project.lost.update(labels if name not in chosen_with else ())
     length = None if times is None else times.duration_seconds
     where = _text(data, "split"), _text(data, "group")
-    found = AnnotatedVideo(path, tuple(events), length, *_looked_for(data), *where)
-    return replace(found, left_out=frozenset(project.lost))
+    known, lost = _looked_for(data), frozenset(project.lost)
+    return AnnotatedVideo(path, tuple(events), length, *known, *where, left_out=lost)
 
 
 def _named(region: JsonValue) -> set[str]:
