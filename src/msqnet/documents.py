@@ -43,6 +43,8 @@ SMALLER = "split it, for instance by exporting fewer videos at a time"
 
 _MAX_TEXT_BYTES = 1024 * 1024 * 1024
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_FIRST_DATE = datetime.datetime(1900, 3, 1)
+"""Earlier dates of spreadsheets are lengths of time."""
 _MAX_DIGITS = 18
 _NUM_CHARACTERS_SHOWN = 60
 _NUM_NAMES_SHOWN = 8
@@ -380,6 +382,9 @@ def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, list[list
 
 def _cell_text(cell: object) -> str:
     """Whole numbers without decimals, lengths of time as seconds."""
+    # What is shown as 24:10:00 comes as ten minutes past midnight of the first day.
+    if isinstance(cell, datetime.datetime) and cell < _FIRST_DATE:
+        cell -= datetime.datetime(1899, 12, 31)
     if isinstance(cell, datetime.timedelta):
         cell = cell.total_seconds()
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -237,6 +237,9 @@ def test_spreadsheets_are_tables_too(read: Callable[..., Annotations], tmp_path:
     sheet = book.create_sheet("data")
     for row in (["Video", "Behavior", "Start", "Stop"], ["a.mp4", "groom", 1, 2.5]):
         sheet.append(row)
+    sheet.append(["a.mp4", "rest", 23.5 / 24, (24 + 1 / 6) / 24])
+    for column in (3, 4):
+        sheet.cell(3, column).number_format = "h:mm:ss"
     book.save(tmp_path / "t.xlsx")
     text = "<t:p>{}</t:p>".format
     cells = [*("Video", "Behavior", "Start", "Stop"), "a.mp4", "groom"]
@@ -261,7 +264,10 @@ def test_spreadsheets_are_tables_too(read: Callable[..., Annotations], tmp_path:
         )
         packed.writestr("META-INF/manifest.xml", "")
 
-    assert events(read_as("columns", tmp_path / "t.xlsx")) == [("a.mp4", "groom", 1.0, 2.5)]
+    assert events(read_as("columns", tmp_path / "t.xlsx")) == [
+        ("a.mp4", "groom", 1.0, 2.5),
+        ("a.mp4", "rest", 84600.0, 87000.0),
+    ]
     assert events(read_as("columns", tmp_path / "t.ods")) == [("a.mp4", "groom", 1.0, 2.5)]
     with pytest.raises(DatasetError, match="no sheet 'more'; found Sheet, data"):
         read_as("columns", tmp_path / "t.xlsx", sheet="more")
