@@ -17,6 +17,7 @@ import io
 import itertools
 import json
 import math
+import re
 import os
 import zipfile
 import zlib
@@ -45,6 +46,8 @@ _MAX_TEXT_BYTES = 1024 * 1024 * 1024
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _FIRST_DATE = datetime.datetime(1900, 3, 1)
 """Earlier dates of spreadsheets are lengths of time."""
+_LENGTH = re.compile(r"^PT(\d+)H(\d+)M([\d.]+)S$")
+"""How .ods has a length of time of a day and more."""
 _MAX_DIGITS = 18
 _NUM_CHARACTERS_SHOWN = 60
 _NUM_NAMES_SHOWN = 8
@@ -387,6 +390,8 @@ def _cell_text(cell: object) -> str:
         cell -= datetime.datetime(1899, 12, 31)
     if isinstance(cell, datetime.timedelta):
         cell = cell.total_seconds()
+    if isinstance(cell, str):
+        return _LENGTH.sub(r"\1:\2:\3", cell)
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 

@@ -39,6 +39,36 @@ def read(tmp_path: Path) -> Callable[..., Annotations]:
     return read
 
 
+def write_ods(path: Path, rows: list[tuple[object, ...]]) -> None:
+    """A spreadsheet of text, numbers and lengths of time, which begin with PT."""
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "table", "text")
+    )
+
+    def cell(value: object) -> str:
+        kind = "string" if isinstance(value, str) else "float"
+        about = "" if kind == "string" else f' office:value="{value}"'
+        if str(value).startswith("PT"):
+            kind, about = "time", f' office:time-value="{value}"'
+        return (
+            f'<table:table-cell office:value-type="{kind}"{about}><text:p>{value}</text:p>'
+            "</table:table-cell>"
+        )
+
+    lines = ("".join(map(cell, row)) for row in rows)
+    content = "".join(f"<table:table-row>{line}</table:table-row>" for line in lines)
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        packed.writestr(
+            "content.xml",
+            f'<?xml version="1.0"?><office:document-content {spaces}><office:body>'
+            f'<office:spreadsheet><table:table table:name="one">{content}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+        packed.writestr("META-INF/manifest.xml", "")
+
+
 def said(event: Event) -> tuple[object, ...]:
     return event.label, event.start_seconds, event.end_seconds
 
@@ -241,34 +271,16 @@ def test_spreadsheets_are_tables_too(read: Callable[..., Annotations], tmp_path:
     for column in (3, 4):
         sheet.cell(3, column).number_format = "h:mm:ss"
     book.save(tmp_path / "t.xlsx")
-    text = "<t:p>{}</t:p>".format
-    cells = [*("Video", "Behavior", "Start", "Stop"), "a.mp4", "groom"]
-    names = [f"<t:table-cell o:value-type='string'>{text(cell)}</t:table-cell>" for cell in cells]
-    numbers = "".join(f"<t:table-cell o:value-type='float' o:value='{n}'/>" for n in (1, 2.5))
-    namespace = "urn:oasis:names:tc:opendocument:xmlns:{}:1.0"
-    kind = "application/vnd.oasis.opendocument.spreadsheet"
-    content = (
-        f"<o:document-content xmlns:o='{namespace.format('office')}' "
-        f"xmlns:t='{namespace.format('table')}' xmlns:x='{namespace.format('text')}'><o:body>"
-        f"<o:spreadsheet><t:table t:name='one'><t:table-row>{''.join(names[:4])}</t:table-row>"
-        f"<t:table-row>{''.join(names[4:])}{numbers}</t:table-row></t:table></o:spreadsheet>"
-        "</o:body></o:document-content>"
+    write_ods(
+        tmp_path / "t.ods",
+        [("Video", "Behavior", "Start", "Stop"), ("a.mp4", "groom", 1, "PT24H10M00S")],
     )
-    content = content.replace("t:p>", "x:p>")
-    with zipfile.ZipFile(tmp_path / "t.ods", "w") as packed:
-        packed.writestr("mimetype", kind)
-        packed.writestr(
-            "content.xml",
-            "<?xml version='1.0'?>"
-            + content.replace("o:", "office:").replace("t:", "table:").replace("x:", "text:"),
-        )
-        packed.writestr("META-INF/manifest.xml", "")
 
     assert events(read_as("columns", tmp_path / "t.xlsx")) == [
         ("a.mp4", "groom", 1.0, 2.5),
         ("a.mp4", "rest", 84600.0, 87000.0),
     ]
-    assert events(read_as("columns", tmp_path / "t.ods")) == [("a.mp4", "groom", 1.0, 2.5)]
+    assert events(read_as("columns", tmp_path / "t.ods")) == [("a.mp4", "groom", 1.0, 87000.0)]
     with pytest.raises(DatasetError, match="no sheet 'more'; found Sheet, data"):
         read_as("columns", tmp_path / "t.xlsx", sheet="more")
     (tmp_path / "bad.xlsx").write_text("no workbook")
