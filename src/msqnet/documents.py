@@ -17,8 +17,8 @@ import io
 import itertools
 import json
 import math
-import re
 import os
+import re
 import zipfile
 import zlib
 from contextlib import contextmanager
