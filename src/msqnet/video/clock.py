@@ -27,7 +27,7 @@ _FORMATS_WITH_ZERO = frozenset({"mov", "matroska", "webm", "avi"})
 _LATEST_START = Fraction(24 * 60 * 60)
 """Files that start later, such as fragments by the time of day, count from their start."""
 
-_RESTART_SECONDS = 0.5
+_RESTART_SECONDS = 0.1
 """A step back by more is another recording; by less, pictures of which some came out of order."""
 
 _JUMP_SECONDS, _JUMP_INTERVALS, _LOSS_INTERVALS = 1.0, 5.0, 1.5
@@ -133,6 +133,8 @@ def num_avi_chunks(path: Path, stream_index: int) -> int:
     with path.open("rb") as file:
         while len(header := file.read(8)) == 8:
             tag, num_bytes = struct.unpack("<4sI", header)
+            if not tag.strip().isalnum():
+                break  # what follows is no chunk
             if tag in (b"RIFF", b"LIST"):
                 place += 12  # what it holds comes next
             else:
