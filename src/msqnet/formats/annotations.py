@@ -112,7 +112,12 @@ class AnnotatedVideo:
 
     def is_checked(self, label: str) -> bool:
         """Whether somebody looked for a label of the ethogram in this video."""
-        return self.checked is None or label in self.checked
+        return label in self.known_of((label,))
+
+    def known_of(self, ethogram: Iterable[str]) -> frozenset[str]:
+        """Labels that somebody looked for, and of which nothing was left out."""
+        checked = frozenset(ethogram) if self.checked is None else self.checked
+        return frozenset() if ANY_LABEL in self.left_out else checked - self.left_out
 
 
 @dataclass(frozen=True)
@@ -205,13 +210,13 @@ def settled(annotations: Annotations) -> Annotations:
         late += [f"{e.label} in {name}" for e in video.events if not e.begins_before(length)]
         limit = length + END_TOLERANCE_SECONDS
         long += [f"{e.label} in {name}" for e in events if (e.end_seconds or 0.0) > limit]
-        unknown = video.left_out | {event.label for event in set(video.events) - set(events)}
-        unknown |= _unseen_by(video, by_path[video.path])
-        known = frozenset(annotations.labels) if video.checked is None else video.checked
-        lost = known if ANY_LABEL in unknown else known & unknown
+        left_out = video.left_out | {event.label for event in set(video.events) - set(events)}
+        left_out |= _unseen_by(video, by_path[video.path])
+        known = replace(video, left_out=left_out).known_of(annotations.labels)
+        lost = replace(video, left_out=frozenset()).known_of(annotations.labels) - known
         if lost:
             known_where_seen.append(f"{', '.join(sorted(lost))} in {name}")
-        checked = known - lost if lost else video.checked
+        checked = known if lost else video.checked
         videos.append(replace(video, events=events, checked=checked, left_out=frozenset()))
     named = {
         "events that begin after the end of their video, which are left out": late,

@@ -155,7 +155,7 @@ def rows_of(
         point_seconds: length of the interval that a point event stands for.
         window_seconds: length of a window.
     """
-    checked = ethogram if video.checked is None else video.checked
+    checked = video.known_of(ethogram)
     end_of_video = math.inf if video.duration_seconds is None else video.duration_seconds
     spans = [_span(event, end_of_video, point_seconds) for event in video.events]
     everything = [(0.0, math.inf)]

@@ -44,6 +44,8 @@ def test_labels_of_what_was_left_out_are_unknown(tmp_path: Path) -> None:
 
     assert known(path, video) == [{"groom", "jump"}]
     assert known(path, AnnotatedVideo(path, (), 4.0, left_out=every)) == [set()]
+    [row] = rows_from(Annotations((video,), LABELS), {}).records
+    assert row.annotated == {"groom", "jump"}
     assert known(path, AnnotatedVideo(path, (), 4.0, frozenset({"jump"}), left_out=some)) == [
         {"jump"}
     ]
