@@ -52,9 +52,63 @@ VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"}
     | {".mts", ".ogv", ".ts", ".webm", ".wmv", ".y4m", ".m2ts", ".m2t", ".mxf", ".vob", ".dv"}
     | {".dav", ".h264", ".h265", ".hevc", ".3g2", ".divx", ".rm", ".rmvb", ".f4v", ".m2v", ".ogm"}
+    | {".mjpeg", ".mjpg"}
 )
 """Suffixes (lower case) of videos; what other files are, `is_video_file` looks up in them."""
 
+_OTHER_SUFFIXES = frozenset(
+    [
+        ".7z",
+        ".bz2",
+        ".csv",
+        ".db",
+        ".dll",
+        ".docx",
+        ".exe",
+        ".flac",
+        ".gz",
+        ".h5",
+        ".hdf5",
+        ".html",
+        ".json",
+        ".log",
+        ".mat",
+        ".md",
+        ".mp3",
+        ".npy",
+        ".npz",
+        ".ods",
+        ".odt",
+        ".onnx",
+        ".parquet",
+        ".pdf",
+        ".pickle",
+        ".pkl",
+        ".pptx",
+        ".pt",
+        ".pth",
+        ".py",
+        ".pyc",
+        ".rar",
+        ".safetensors",
+        ".so",
+        ".sqlite",
+        ".svg",
+        ".tar",
+        ".tgz",
+        ".tsv",
+        ".txt",
+        ".wav",
+        ".xls",
+        ".xlsx",
+        ".xml",
+        ".xz",
+        ".yaml",
+        ".zip",
+        ".zst",
+    ]
+)
+"""Suffixes of files that are looked into no further: there may be many, and a look takes 0.1 s."""
 _PICTURE_FORMATS = frozenset({"image2", "ico", "apng"})
 _PICTURE_BRANDS = ("avif", "mif1", "heic", "heix", "heim", "heis")
 _NUM_BYTES_LOOKED_AT = 512
@@ -76,7 +130,7 @@ def is_video_file(path: Path) -> bool:
     Pictures, text and playlists are none, nor is what cannot be read.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES or not path.is_file():
+    if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES | _OTHER_SUFFIXES or not path.is_file():
         return suffix in VIDEO_SUFFIXES
     try:
         with path.open("rb") as file:
