@@ -7,6 +7,7 @@ missing, with a note.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -96,22 +97,21 @@ def _frame_times(path: Path, _state: str) -> FrameTimes:
         return FrameTimes(video.pts_seconds, *ends, tuple(shown))
 
 
+def readable_times(path: Path) -> FrameTimes | None:
+    """As `read_frame_times`; None also where the video cannot be read."""
+    with suppress(VideoError):
+        return read_frame_times(path)
+    return None
+
+
 def shown_intervals(path: Path) -> tuple[Interval, ...] | None:
     """Where a video has pictures; None where that is not known."""
-    try:
-        times = read_frame_times(path)
-    except VideoError:
-        return None
-    return None if times is None else times.shown
+    return times.shown if (times := readable_times(path)) else None
 
 
 def duration_seconds(path: Path, written: float | None = None) -> float | None:
     """Length of a video: its own where it is there and can be read, else what a file says of it."""
-    try:
-        times = read_frame_times(path)
-    except VideoError:
-        times = None
-    return written if times is None else times.duration_seconds
+    return times.duration_seconds if (times := readable_times(path)) else written
 
 
 class VideoClock:
@@ -133,10 +133,7 @@ class VideoClock:
         self, path: Path, place: str, fps: float | None = None, length_seconds: float | None = None
     ) -> None:
         self.path, self._place, self.fps = path, place, fps
-        try:
-            self.times = read_frame_times(path)
-        except VideoError:
-            self.times = None
+        self.times = readable_times(path)
         self.duration_seconds = length_seconds
         if self.times is None:
             return
