@@ -56,57 +56,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes (lower case) of videos; what other files are, `is_video_file` looks up in them."""
 
-_OTHER_SUFFIXES = frozenset(
-    [
-        ".7z",
-        ".bz2",
-        ".csv",
-        ".db",
-        ".dll",
-        ".docx",
-        ".exe",
-        ".flac",
-        ".gz",
-        ".h5",
-        ".hdf5",
-        ".html",
-        ".json",
-        ".log",
-        ".mat",
-        ".md",
-        ".mp3",
-        ".npy",
-        ".npz",
-        ".ods",
-        ".odt",
-        ".onnx",
-        ".parquet",
-        ".pdf",
-        ".pickle",
-        ".pkl",
-        ".pptx",
-        ".pt",
-        ".pth",
-        ".py",
-        ".pyc",
-        ".rar",
-        ".safetensors",
-        ".so",
-        ".sqlite",
-        ".svg",
-        ".tar",
-        ".tgz",
-        ".tsv",
-        ".txt",
-        ".wav",
-        ".xls",
-        ".xlsx",
-        ".xml",
-        ".xz",
-        ".yaml",
-        ".zip",
-        ".zst",
-    ]
+_OTHER_SUFFIXES = (
+    ".7z .bz2 .csv .db .dll .docx .exe .flac .gz .h5 .hdf5 .html .json .log .mat .md .mp3 .npy .npz"
+    " .ods .odt .onnx .parquet .pdf .pickle .pkl .pptx .pt .pth .py .pyc .rar .safetensors .so"
+    " .sqlite .svg .tar .tgz .tsv .txt .wav .xls .xlsx .xml .xz .yaml .zip .zst"
 )
 """Suffixes of files that are looked into no further: there may be many, and a look takes 0.1 s."""
 _PICTURE_FORMATS = frozenset({"image2", "ico", "apng"})
@@ -130,7 +83,8 @@ def is_video_file(path: Path) -> bool:
     Pictures, text and playlists are none, nor is what cannot be read.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES | _OTHER_SUFFIXES or not path.is_file():
+    others = IMAGE_SUFFIXES.union(_OTHER_SUFFIXES.split())
+    if suffix in VIDEO_SUFFIXES | others or not path.is_file():
         return suffix in VIDEO_SUFFIXES
     try:
         with path.open("rb") as file:
