@@ -6,8 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Byte code is written when a module is first imported; for all of torch at once it would take longer
-# than the installation.
+# Byte code of PyTorch and the developers' tools is written when a module is first imported; for all
+# of torch at once it would take longer than the installation.
 PIP_INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # The developed-on version first.
 PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
@@ -44,7 +44,7 @@ $(VENV)/.installed-torch: constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	@echo "installing msqnet and what the demo needs"
-	@$(PIP_INSTALL) --editable '.[demo]'
+	@$(PIP) install --quiet -c constraints.txt --editable '.[demo]'
 	@touch $@
 
 # Dependency groups need pip 25.1.

@@ -40,8 +40,9 @@ class Contender:
     is_busy: bool = False
     runs: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def run(self, clip: Path, out: Path) -> None:
-        """Predict the clip in a process of its own."""
+    def run(self, clip: Path, folder: Path) -> None:
+        """Predict the clip in a process of its own, into a new folder inside ``folder``."""
+        out = Path(tempfile.mkdtemp(dir=folder))
         environment = os.environ | {"PYTHONPATH": str(self.source / "src"), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "msqnet", "predict", str(clip), "--out", str(out)]
         busy = (
@@ -50,7 +51,7 @@ class Contender:
         try:
             started = time.perf_counter()
             process = subprocess.Popen(
-                [*command, "--overwrite", *self.options],
+                [*command, *self.options],
                 env=environment,
                 cwd=out,
                 stdout=subprocess.DEVNULL,
