@@ -15,8 +15,13 @@ import numpy as np
 
 from msqnet.clips import WHOLE_FRAME, Box, Frames
 from msqnet.errors import UnreadableVideo
-from msqnet.inference.backends import features_of_clips
-from msqnet.video.transforms import box_of_motion, grey_levels, motion_crop, whole_view
+from msqnet.video.transforms import (
+    box_of_motion,
+    grey_levels,
+    is_whole_view,
+    motion_crop,
+    whole_view,
+)
 from msqnet.video.window_grid import WindowGrid
 
 if TYPE_CHECKING:
@@ -166,11 +171,16 @@ def preprocessed_windows(
                 levels[frame] = grey_levels(frame.pixels[None]) if known is None else known
         motion_crops, box = None, WHOLE_FRAME
         if config.closeup:
-            pixels = [frame.pixels for frame in window.frames]
             of_frames = np.concatenate([levels[frame] for frame in window.frames])
-            _, height, width = pixels[0].shape
+            _, height, width = window.frames[0].pixels.shape
             box = box_of_motion(of_frames, height, width, config.motion)
-            motion_crops = np.concatenate([motion_crop(one[None], config, box) for one in pixels])
+            crops = {
+                frame: done[frame].pixels
+                if is_whole_view(box, config)
+                else motion_crop(frame.pixels[None], config, box)[0]
+                for frame in levels
+            }
+            motion_crops = np.stack([crops[frame] for frame in window.frames])
         frames = tuple(done[frame] for frame in window.frames)
         start_seconds, end_seconds, _ = window
         yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box)
@@ -219,11 +229,7 @@ class SharedFrames:
             }
         places = np.array([[self._place[frame] for frame in window.frames] for window in windows])
         frames = {name: values[places] for name, values in self._held.items()}  # (B, T, ...)
-        motion_crops: Arrays | None = None
-        crops = [window.motion_crops for window in windows if window.motion_crops is not None]
-        if crops:
-            motion_crops = features_of_clips(self._backend, np.stack(crops), is_motion_crop=True)
-        found = self._backend.clip_outputs(frames, motion_crops)
+        found = self._backend.clip_outputs(frames, self._motion_crops(windows, places))
         # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds
         kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
@@ -231,6 +237,33 @@ class SharedFrames:
         self._held = {name: values[places] for name, values in self._held.items()}
         self._place = {frame: place for place, frame in enumerate(kept)}
         return found
+
+    def _motion_crops(
+        self, windows: Sequence[PreprocessedWindow], places: NDArray[np.int64]
+    ) -> Arrays | None:
+        """Features (B, T, ...) of motion crops, by places (B, T); None where there are no crops.
+
+        Each is computed once: a frame may stand twice in a window, and where a crop shows all of
+        the frame, it is what the encoders have seen already.
+        """
+        config, places = self._backend.clip_config, places.copy()
+        new: list[Pixels] = []
+        for row, window in enumerate(windows):
+            if window.motion_crops is None:
+                return None
+            if is_whole_view(window.motion_box, config):
+                continue
+            place_of: dict[DecodedFrame, int] = {}
+            for column, frame in enumerate(window.frames):
+                if frame not in place_of:
+                    place_of[frame] = len(self._place) + len(new)
+                    new.append(window.motion_crops[column])
+                places[row, column] = place_of[frame]
+        found = self._held
+        if new:
+            features = self._backend.frame_features(np.stack(new), is_motion_crop=True)
+            found = {name: _joined(found[name], values) for name, values in features.items()}
+        return {name: values[places] for name, values in found.items()}
 
 
 def _joined(first: Any, second: Any) -> Any:

@@ -87,6 +87,11 @@ def whole_view(pixels: Pixels, config: ClipConfig) -> Pixels:
     return np.ascontiguousarray(pixels[..., top : top + side, left : left + side])
 
 
+def is_whole_view(box: Box, config: ClipConfig) -> bool:
+    """Whether the motion crop of a box shows what `whole_view` shows, to the bit."""
+    return box == WHOLE_FRAME and config.resize == "stretch"
+
+
 def motion_crop(pixels: Pixels, config: ClipConfig, box: Box) -> Pixels:
     """The inside of a box at the model's size: (T, 3, H, W) uint8 -> (T, 3, S, S)."""
     size = config.size_pixels

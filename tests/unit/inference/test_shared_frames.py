@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -154,3 +155,27 @@ def test_folded_weights_are_forgotten_in_training_and_when_others_are_loaded() -
     assert layer.fused_weight is None
     model.prepare_for_inference().train()
     assert layer.fused_weight is None
+
+
+def test_crops_are_computed_once_and_none_of_windows_in_which_nothing_moves(
+    tmp_path: Path, moving: Path
+) -> None:
+    still = write_video(tmp_path / "still.mov", [90] * 40, size=(64, 48))
+    shares: list[float] = []
+    # In windows of two frames each of them stands twice.
+    for video, seconds in ((still, 1.0), (moving, 0.08), (moving, 1.0)):
+        backend = TorchBackend(model_of("lite"), "cpu")
+        of_frames, num_crops = backend.frame_features, Counter[bool]()
+
+        def counting(frames: Any, *, is_motion_crop: bool = False) -> Any:
+            num_crops[is_motion_crop] += len(frames)  # noqa: B023 - called in this round only
+            return of_frames(frames, is_motion_crop=is_motion_crop)  # noqa: B023
+
+        backend.frame_features = counting  # type: ignore[method-assign]
+        predictor = Predictor(backend, WindowConfig(window_seconds=seconds, stride_seconds=seconds))
+        result = predictor(video)
+        cropped = [item for item in result.windows if item.motion_box != (0, 0, 1, 1)]
+        shares.append(num_crops[True] / max(1, NUM_FRAMES * len(cropped)))
+        found = np.stack([item.scores for item in result.windows])
+        np.testing.assert_allclose(found, plain_scores(predictor, video), atol=1e-5, rtol=0)
+    assert shares == [0, 0.5, 1]
