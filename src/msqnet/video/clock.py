@@ -31,6 +31,7 @@ _RESTART_SECONDS = 0.1
 """A step back by more is another recording; by less, pictures of which some came out of order."""
 
 _JUMP_SECONDS, _JUMP_INTERVALS, _LOSS_INTERVALS = 1.0, 5.0, 1.5
+_JITTER_SECONDS, _EVEN_SHARE = 2e-3, 0.9
 _SMALL_LOSS_SECONDS = 0.25
 """Pictures that an open group of pictures loses at the start of a recording are no damage."""
 
@@ -89,7 +90,8 @@ def jumps(
 
     In a damaged file, pictures are lost wherever they are farther apart than usual, unless another
     recording begins there. A container with a clock of its own stores how long a picture is shown,
-    so that one that is shown for long is no jump.
+    so that one that is shown for long is no jump; but FFmpeg passes over damaged parts of Matroska
+    without a word, so a long gap between pictures that come evenly is a loss.
 
     Args:
         pts_seconds: (N,) of all pictures.
@@ -103,7 +105,11 @@ def jumps(
     is_lost = np.zeros(len(intervals), dtype=bool)
     if is_key is not None:
         is_lost = (intervals > _LOSS_INTERVALS * usual) & ~(is_long & np.array(is_key)[1:])
-    if _FORMATS_WITH_ZERO & format_names(stream):
+    formats = format_names(stream)
+    is_even = np.mean(np.abs(intervals - usual) <= _JITTER_SECONDS) > _EVEN_SHARE
+    if "matroska" in formats and is_even:
+        is_lost |= is_long
+    if _FORMATS_WITH_ZERO & formats:
         is_long[:] = False
 
     def found(places: NDArray[np.bool_]) -> tuple[Interval, ...]:
@@ -122,8 +128,9 @@ def leading_loss(first_seconds: float, start_seconds: float) -> tuple[Interval, 
         first_seconds: time of the first packet.
         start_seconds: time of the first picture.
     """
+    first_seconds = max(0.0, first_seconds)
     is_loss = start_seconds - first_seconds > _SMALL_LOSS_SECONDS
-    return ((max(0.0, first_seconds), start_seconds),) if is_loss else ()
+    return ((first_seconds, start_seconds),) if is_loss else ()
 
 
 def num_avi_chunks(path: Path, stream_index: int) -> int:

@@ -163,8 +163,9 @@ class FileSource:
         """Replace the index by one from decoding everything."""
         _logger.info("%s: timestamps are not reliable (%s); reading in order", self.path, reason)
         num_announced = len(self.index)
-        first_pts = int(self.index.pts[0]) if self.index.is_from_packets else None
-        self.index = index_by_decoding(self.path, replace(self.index.facts, first_pts=first_pts))
+        facts = self.index.facts
+        facts = replace(facts, problem=facts.problem or self.index.suspicion)
+        self.index = index_by_decoding(self.path, facts)
         if len(self.index) < num_announced:
             self._warn_of_damage(str(reason), num_announced)
 

@@ -151,6 +151,20 @@ def test_a_hole_in_the_middle_never_gives_a_wrong_frame(write_video: WriteVideo)
     assert frames.pts_seconds[30:].tolist() == pytest.approx([n / 10 for n in range(30, 60)])
 
 
+@pytest.mark.parametrize("name", ["hole.mp4", "hole.mkv", "hole.avi"])
+def test_loss_in_the_middle_is_damage_with_its_seconds(write_video: WriteVideo, name: str) -> None:
+    settings = {"codec": "mjpeg", "pix_fmt": "yuvj420p"} if name.endswith("avi") else {}
+    path = write_video(name, num_frames=60, **(settings or {"options": SHORT_GROUPS}))
+    overwrite_packets(path, 24, 30)
+    with open_video(path) as video:
+        assert len(list(video)) < 60
+        assert video.is_damaged
+        assert "pictures are lost at 2.400 to " in video.notes[0]
+        (before, after) = video.shown_intervals
+        assert before == pytest.approx((0, 2.4))
+        assert after[1] == pytest.approx(6)
+
+
 def test_file_whose_packets_all_fail_is_unreadable(write_video: WriteVideo) -> None:
     path = write_video("noise.mp4", num_frames=10, options=SHORT_GROUPS)
     overwrite_packets(path, 0, 10)
