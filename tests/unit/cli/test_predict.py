@@ -345,6 +345,7 @@ def test_options_reach_the_predictor(
         "ood": "report",
         "runtime": "torch",
         "precision": "bf16",
+        "fps": "30.0",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     assert main(["predict", str(path), "--out", str(tmp_path / "out"), *arguments]) == 0
