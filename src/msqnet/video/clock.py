@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from msqnet.intervals import Interval
 
 _FORMATS_WITH_ZERO = frozenset({"mov", "matroska", "webm", "avi"})
+_BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "dhav"})
 _LATEST_START = Fraction(24 * 60 * 60)
 """Files that start later, such as fragments by the time of day, count from their start."""
 
@@ -89,9 +90,9 @@ def jumps(
     """Where pictures are lost between others, and where the clock jumps without any.
 
     In a damaged file, pictures are lost wherever they are farther apart than usual, unless another
-    recording begins there. A container with a clock of its own stores how long a picture is shown,
-    so that one that is shown for long is no jump; but FFmpeg passes over damaged parts of Matroska
-    without a word, so a long gap between pictures that come evenly is a loss.
+    recording begins there. Only recordings of broadcasts and cameras jump; elsewhere, a picture may
+    be shown for long. But FFmpeg passes over damaged parts of Matroska without a word, so a long
+    gap between pictures that come evenly is a loss.
 
     Args:
         pts_seconds: (N,) of all pictures.
@@ -109,7 +110,7 @@ def jumps(
     is_even = np.mean(np.abs(intervals - usual) <= _JITTER_SECONDS) > _EVEN_SHARE
     if "matroska" in formats and is_even:
         is_lost |= is_long
-    if _FORMATS_WITH_ZERO & formats:
+    if not _BROADCAST_FORMATS & formats:
         is_long[:] = False
 
     def found(places: NDArray[np.bool_]) -> tuple[Interval, ...]:
