@@ -120,6 +120,18 @@ def test_a_page_can_play_it_while_it_loads(tmp_path: Path) -> None:
     assert 0 < content.index(b"moov") < content.index(b"mdat")
 
 
+def test_a_picture_that_comes_late_is_late_in_every_player(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, width=64, height=48) as writer:
+        writer.write(grey(200), 1.5)
+        writer.close(2.0)
+    with open_video(path) as video:
+        assert video.pts_seconds.tolist() == pytest.approx([0, 1.5])  # a black one first
+        levels = [float(np.asarray(pixels).mean()) for _, pixels in video]
+        assert video.duration_seconds == pytest.approx(2.0)
+    assert levels == pytest.approx([0, 200], abs=3)
+
+
 def test_every_two_seconds_there_is_a_frame_to_jump_to(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with VideoWriter(path, width=64, height=48) as writer:

@@ -10,9 +10,12 @@ import av
 import pytest
 from PIL import Image
 
-from msqnet.errors import ConfigError
+from msqnet.config import WindowConfig
+from msqnet.errors import ConfigError, UnreadableVideo
+from msqnet.inference.predictor import Predictor
 from msqnet.video.reader import open_video
 from tests.fixtures.videos import HEIGHT, WIDTH, encode, encode_late, number_image, read_number
+from tests.unit.inference.brightness import BrightnessBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,8 +224,23 @@ def test_rate_that_nothing_states_is_an_option_or_assumed_with_a_note(
     with open_video(path) as video:
         assert video.duration_seconds == 0.4
         assert "25 assumed; --fps" in video.notes[0]
+    result = Predictor(BrightnessBackend(), WindowConfig(fps=2.0))(path)
+    assert (result.duration_seconds, result.fps) == (5.0, 2.0)
     with pytest.raises(ConfigError, match="fps 0"):
         open_video(path, fps=0)
+
+
+def test_error_of_a_library_that_nobody_foresaw_names_the_file(
+    write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("99 is not a valid Type")
+
+    monkeypatch.setattr(av, "open", fail)
+    with pytest.raises(UnreadableVideo, match=r"clip\.mp4: unexpected ValueError: 99 .*\.log"):
+        open_video(path)
 
 
 def test_animated_avif_is_read_as_a_film(write_video: WriteVideo) -> None:
