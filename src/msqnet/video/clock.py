@@ -58,7 +58,7 @@ def is_without_clock(stream: VideoStream) -> bool:
     """Whether a file holds no time at all: a raw stream, or one image."""
     container = cast("InputContainer", stream.container)
     starts: list[int | None] = [container.start_time, stream.start_time]
-    return starts == [None, None]
+    return starts == [None, None] and container.format.name != "apng"
 
 
 def continued(

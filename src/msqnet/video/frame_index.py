@@ -77,7 +77,7 @@ class FileFacts:
     Attributes:
         zero_seconds: time stamp that players show as 0.
         sound_end_seconds: end of the sound, on the players' clock; 0 without sound.
-        first_pts: time of the first picture, which may not decode; None if unknown.
+        first_pts: time of the first picture shown, which may not decode; None if unknown.
         last_dts: time of decoding of the last picture.
         goes_back: whether the times of decoding, which rise in one recording, fall somewhere.
         end_pts: the last picture is shown at least until then.
@@ -222,7 +222,8 @@ class _Packets:
     def facts(self, path: Path, stream: VideoStream) -> FileFacts:
         """What they say about the whole file."""
         zero = clock_zero(stream)
-        known = [time for time in self.pts if time is not None]
+        pairs = zip(self.pts, self.is_shown, strict=True)
+        known = [time for time, is_shown in pairs if is_shown and time is not None]
         num_lost = end_pts = 0
         if "mov" in format_names(stream) and self.problem:
             # The header also promises frames that an edit list hides.

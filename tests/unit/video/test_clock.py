@@ -250,3 +250,13 @@ def test_animated_avif_is_read_as_a_film(write_video: WriteVideo) -> None:
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 2
     assert shown(path)[1] == list(range(12))
+
+
+def test_animated_png_keeps_its_own_rate(tmp_path: Path) -> None:
+    images = [Image.fromarray(number_image(number)) for number in range(6)]
+    path = tmp_path / "a.apng"
+    images[0].save(path, "PNG", save_all=True, append_images=images[1:], duration=200)
+    assert shown(path) == (pytest.approx([number / 5 for number in range(6)]), list(range(6)))
+    with open_video(path) as video:
+        assert video.duration_seconds == pytest.approx(1.2)
+        assert video.notes == ()

@@ -244,10 +244,10 @@ def test_frames_beyond_the_size_limit_are_refused(tmp_path: Path, size: tuple[in
         open_video(path)
 
 
-def test_edit_list_that_hides_the_first_frames_is_honoured(tmp_path: Path) -> None:
-    path = encode(
-        tmp_path / "edited.mp4", [number_image(n) for n in range(24)], options={"bf": "0"}, gop=6
-    )
+@pytest.mark.parametrize("gop", [6, 24])
+def test_edit_list_that_hides_the_first_frames_is_honoured(tmp_path: Path, gop: int) -> None:
+    images = [number_image(n) for n in range(24)]
+    path = encode(tmp_path / "edited.mp4", images, options={"bf": "0"}, gop=gop)
     content = path.read_bytes()
     place = content.index(b"elst") + 12  # version, flags and count, then duration, media time
     with av.open(str(path)) as container:
@@ -258,6 +258,7 @@ def test_edit_list_that_hides_the_first_frames_is_honoured(tmp_path: Path) -> No
         assert [read_number(pixels) for _, pixels in video] == list(range(8, 24))
         assert read_number(video.frames_at([1.0]).pixels[0]) == 18
         assert not video.is_damaged
+        assert video.notes == ()
 
 
 def test_stream_joined_in_the_middle_of_a_group_starts_where_it_decodes(
