@@ -203,7 +203,9 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
     return {
         "name": printable(video.name),
         "duration_seconds": duration,
-        "unknown_seconds": predictions.timeline.unknown_share * duration,
+        "unknown_seconds": sum(
+            end - start for start, end in predictions.timeline.unknown_intervals
+        ),
         "num_segments": len(predictions.segments),
         "labels": labels,
         "columns": {label: predictions.labels.index(label) for label in labels},
