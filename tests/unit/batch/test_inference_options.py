@@ -30,6 +30,7 @@ OPTIONS = InferenceOptions(
     window_seconds=2.0,
     stride_seconds=0.5,
     batch_size=3,
+    fps=12.5,
     threshold=0.7,
     min_duration_seconds=0.25,
     max_gap_seconds=1.5,
@@ -65,6 +66,7 @@ def test_options_reach_the_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[InferenceOptions] = []
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # given back after the test
     monkeypatch.setattr(
         Predictor, "from_pretrained", lambda *, options: seen.append(options) or None
     )
