@@ -285,6 +285,7 @@ def read_delimited(
         header: describes the header in the error about a file without one.
         delimiters: between cells; the first with which there is a header is taken.
         is_strict: whether each column has a name of its own, and each row a cell for each.
+            Otherwise cells may be missing; one without a column is an error all the same.
         is_lower: whether names of columns are taken in lower case.
         sheet: of a spreadsheet; the first with a header if not given.
         is_row: whether cells are the first row of a table without a header. Its columns have
@@ -404,7 +405,7 @@ def _rows(lines: _Lines, table: Table, *, is_strict: bool) -> Iterator[TableRow]
     for number, cells in lines:
         if not any(cells):
             continue
-        if is_strict and len(cells) != len(header):
+        if any(cells[len(header) :]) or (is_strict and len(cells) != len(header)):
             raise DatasetError(
                 f"{table.path}, line {number}: found {len(cells)} cells, expected "
                 f"{len(header)}, one for each column; {table.advice}"

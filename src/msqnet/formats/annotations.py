@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
+from msqnet.formats.frame_times import shown_intervals
 from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS, intersect
 from msqnet.labels import SEPARATOR, LabelSet, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from msqnet.intervals import Interval
 
 ANY_LABEL = SEPARATOR
 """Stands for every label where nothing says which one was left out; no label has this name."""
@@ -32,7 +35,7 @@ class Event:
     """One note: something was seen from one time to another.
 
     Attributes:
-        start_seconds: counted from the video's first frame.
+        start_seconds: on the clock of the file, as players show it.
         end_seconds: not part of the event; the start for a point event, which has no length; None
             for a state without an end.
         subject: who did it; may be empty.
@@ -197,12 +200,12 @@ def settled(annotations: Annotations) -> Annotations:
     In a video, labels are known only where they are seen if the reader left out something of theirs
     (`AnnotatedVideo.left_out`), if an event of theirs begins after the end of the video, which is
     left out here, or if another observation of the same time has them for a subject for which this
-    one never has them. Notes name them.
+    one never has them. Notes name them, and events that lie where there is no picture.
     """
     by_path: dict[Path, list[Event]] = {}
     for video in annotations.videos:
         by_path.setdefault(video.path, []).extend(video.events)
-    videos, late, long, known_where_seen = [], [], [], []
+    videos, late, long, unseen, known_where_seen = [], [], [], [], []
     for video in annotations.videos:
         name, length = video.path.name, video.duration_seconds
         length = math.inf if length is None else length
@@ -210,6 +213,8 @@ def settled(annotations: Annotations) -> Annotations:
         late += [f"{e.label} in {name}" for e in video.events if not e.begins_before(length)]
         limit = length + END_TOLERANCE_SECONDS
         long += [f"{e.label} in {name}" for e in events if (e.end_seconds or 0.0) > limit]
+        shown = shown_intervals(video.path) or [(0.0, math.inf)]
+        unseen += [f"{e.label} in {name}" for e in events if not intersect(shown, [_time(e)])]
         left_out = video.left_out | {event.label for event in set(video.events) - set(events)}
         left_out |= _unseen_by(video, by_path[video.path])
         known = replace(video, left_out=left_out).known_of(annotations.labels)
@@ -221,6 +226,7 @@ def settled(annotations: Annotations) -> Annotations:
     named = {
         "events that begin after the end of their video, which are left out": late,
         "events that go on after the end of their video, which end there in a table": long,
+        "events while there is no picture, which no row of a table covers": unseen,
         "videos with labels that are known only where they were seen": known_where_seen,
     }
     notes = count_notes({f"{text} ({_first(names)})": len(names) for text, names in named.items()})
@@ -233,11 +239,16 @@ def _unseen_by(video: AnnotatedVideo, events: Iterable[Event]) -> set[str]:
     found = set()
     for event in events:
         if (event.subject, event.label) not in own:
-            end = math.inf if event.end_seconds is None else event.end_seconds
-            time = event.start_seconds, max(end, event.start_seconds + 2 * SAME_TIME_SECONDS)
-            if intersect([(0.0, math.inf)] if video.observed is None else video.observed, [time]):
+            observed = [(0.0, math.inf)] if video.observed is None else video.observed
+            if intersect(observed, [_time(event)]):
                 found.add(event.label)
     return found
+
+
+def _time(event: Event) -> Interval:
+    """When it is seen, in seconds: never empty, and without an end where it has none."""
+    end = math.inf if event.end_seconds is None else event.end_seconds
+    return event.start_seconds, max(end, event.start_seconds + 2 * SAME_TIME_SECONDS)
 
 
 def _first(names: Sequence[str]) -> str:

@@ -51,13 +51,16 @@ def _read(path: Path, reading: Reading) -> Annotations:
     def seconds(frame: float) -> float:
         return clock.seconds_of(round(frame)) if is_own else frame / rate
 
-    # Bento takes them for seconds if any of them is no whole number.
-    unit = rate if any(time % 1 for *_, start, stop in bouts for time in (start, stop)) else 1.0
+    # Bento takes them for seconds if any of them has a decimal point.
+    unit = rate if any("." in str(time.value) for bout in bouts for time in bout[2:]) else 1.0
     channels = _listed(lines, "List of channels:")
     events = []
     try:
         for channel, label, start, stop in bouts:
-            span = seconds(round(start * unit) - 1), seconds(round(stop * unit))
+            span = (
+                seconds(round(start.number() * unit) - 1),
+                seconds(round(stop.number() * unit)),
+            )
             events.append(Event(label, *span, channel if len(channels) > 1 else ""))
     except DatasetError as error:
         raise DatasetError(
@@ -92,7 +95,7 @@ def _listed(lines: Sequence[str], title: str) -> list[str]:
     return list(itertools.takewhile(bool, lines[place:]))
 
 
-def _bouts(path: Path, lines: Sequence[str]) -> list[tuple[str, str, float, float]]:
+def _bouts(path: Path, lines: Sequence[str]) -> list[tuple[str, str, Value, Value]]:
     """Channel, label, start and stop as written."""
     found = []
     channel = label = ""
@@ -105,7 +108,7 @@ def _bouts(path: Path, lines: Sequence[str]) -> list[tuple[str, str, float, floa
             cells = [Value(text, f"{path}, line {number}", _ADVICE) for text in line.split()]
             if len(cells) < 2:
                 raise cells[0].error("a start and a stop")
-            found.append((channel, label, cells[0].number(), cells[1].number()))
+            found.append((channel, label, cells[0], cells[1]))
     return found
 
 

@@ -30,7 +30,7 @@ def choose(options: Mapping[str, str], name: str, values: Sequence[str]) -> str:
     """The value of an option, the first of `values` if not given; `ConfigError` for any other."""
     value = options.get(name, values[0])
     if value not in values:
-        raise ConfigError(f"option {name}={value}: expected {' or '.join(values)}")
+        raise ConfigError(f"option {name}={value}: expected {' or '.join(filter(None, values))}")
     return value
 
 

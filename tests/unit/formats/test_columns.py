@@ -314,7 +314,7 @@ def test_the_video_of_a_file_is_the_one_of_its_name(
     [
         ("label:a", "expected parts ROLE:COLUMN, label and start or time"),
         ("what:a,start:b", "expected parts ROLE:COLUMN"),
-        ("label:a,start:b,unit:days", "unit=days: expected"),
+        ("label:a,start:b,unit:days", "unit=days: expected seconds or"),
         ("label:a,start:b,counted_from:2", "counted_from=2: expected 0 or 1"),
     ],
 )
@@ -331,6 +331,7 @@ def test_unfit_columns_are_refused(
         ("video,label,start,end\na.mp4,groom,soon,2\n", "line 2, start: found 'soon', expected a"),
         ("video,label,start,end\na.mp4,groom,3,2\n", r"line 2: 'groom' from 3.0 to 2.0 s"),
         ('video,label,start,end\na.mp4,groom,"1,5",2\n', "found '1,5', expected a time"),
+        ("video,label,start,end\na.mp4,groom,1.5,2,5\n", "line 2: found 5 cells, expected 4"),
         ("name,when\na.mp4,2\n", "no table in it; expected a header with columns of labels"),
         ("video,label,status,time\na.mp4,groom,maybe,2\n", "found 'maybe', expected start, stop"),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.data.table import read_table
-from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
+from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, settled
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.prediction_files import annotations_of
 from msqnet.inference.predictor import Predictor
@@ -124,3 +124,15 @@ def test_results_of_earlier_versions_are_moved_to_the_clock_of_the_file(video: P
     gone = on_file_clock(old, video.with_name("gone.mp4"))
     assert gone.timeline == old.timeline
     assert "count from the first frame" in gone.notes[-1]
+
+
+def test_events_without_pictures_are_named(video: Path) -> None:
+    events = Event("walking", 1.0, 2.5), Event("walking", 2.0, 4.0), Event("eating", 8.5, 8.5)
+    found = settled(
+        Annotations((AnnotatedVideo(video, events, 9.0),), LabelSet(("walking", "eating")))
+    )
+    assert found.videos[0].events == events
+    assert found.notes == (
+        "events while there is no picture, which no row of a table covers (walking in late.mp4; "
+        "eating in late.mp4): 2",
+    )

@@ -148,6 +148,13 @@ def test_bouts_of_bento_are_frames_counted_from_1(
     assert (found.videos[0].checked, found.videos[0].observed) == (None, ((0.0, 1.0),))
 
 
+def test_whole_numbers_with_a_decimal_point_are_seconds_in_bento(tmp_path: Path) -> None:
+    text = ANNOT.replace("frame: 10", "frame: 40").format(first="1.0\t2.0\t1.0", more="")
+    (tmp_path / "clip.annot").write_text(text)
+
+    assert said(read_as("bento", tmp_path / "clip.annot")) == [("attack", 0.9, 2.0, "")]
+
+
 def test_annotations_of_bento_may_have_a_rate_of_their_own(
     tmp_path: Path, write_video: Callable[..., Path]
 ) -> None:
