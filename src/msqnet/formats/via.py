@@ -125,7 +125,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
     names = [name for name in names if name]
     # VIA takes typed values beside the options, and gives its own first attribute the option
     # Default. What was typed counts as an option, unless files say what was looked for in them.
-    if names and all(item.name != _LOOKED_FOR for item in attributes.values()):
+    if names and not _has_looked_for(attributes):
         names += seen
     empty = choose(reading.options, "empty", ("left_out", "looked_at"))
     videos = []
@@ -149,6 +149,10 @@ def _read(path: Path, reading: Reading) -> Annotations:
             "taken are those that occur",
         )
     return Annotations(tuple(videos), LabelSet(tuple(dict.fromkeys(names or seen))), notes=lines)
+
+
+def _has_looked_for(attributes: Mapping[str, _Attribute]) -> bool:
+    return any(item.name == _LOOKED_FOR for item in attributes.values())
 
 
 def _label_attribute(
@@ -237,7 +241,7 @@ def _note(
         interval = [(times[0], times[-1])] if times[-1] > times[0] else []
         notes.observed = [*(notes.observed or []), *interval]
     elif names:
-        if len(times) == 2 and times[0] == times[1]:
+        if len(times) == 2 and times[0] == times[1] and not _has_looked_for(attributes):
             # VIA shows a mark there. Whoever made it may have meant the file as a whole.
             text = "segments without a length, which are moments here, as VIA shows them"
             counts[f"{text}; their labels are unknown elsewhere"] += 1
@@ -357,15 +361,17 @@ def _entries(
         for start, end in video.observed or [(0.0, 0.0)]:
             yield [start, end], values({_OBSERVED: "yes"})
     for event in video.events:
-        times = [event.start_seconds]
-        if event.end_seconds is not None and not event.is_point:
-            times.append(event.end_seconds)
+        # VIA shows a segment without a length as a mark, but nothing where there is one time only.
+        end = event.start_seconds if event.end_seconds is None else event.end_seconds
         texts = {
             _SUBJECT: event.subject,
             _MODIFIERS: join_labels(text.replace(SEPARATOR, "/") for text in event.modifiers),
             _COMMENT: comment_with_score(event),
         }
-        yield times, {_LABEL_KEY: option_keys.get(event.label, event.label)} | values(texts)
+        yield (
+            [event.start_seconds, end],
+            {_LABEL_KEY: option_keys.get(event.label, event.label)} | values(texts),
+        )
 
 
 FORMAT = Format(

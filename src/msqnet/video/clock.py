@@ -33,6 +33,7 @@ _RESTART_SECONDS = 0.1
 
 _JUMP_SECONDS, _JUMP_INTERVALS, _LOSS_INTERVALS = 1.0, 5.0, 1.5
 _JITTER_SECONDS, _EVEN_SHARE = 2e-3, 0.9
+_STILL_SECONDS = 0.5
 _SMALL_LOSS_SECONDS = 0.25
 """Pictures that an open group of pictures loses at the start of a recording are no damage."""
 
@@ -107,8 +108,7 @@ def jumps(
     if is_key is not None:
         is_lost = (intervals > _LOSS_INTERVALS * usual) & ~(is_long & np.array(is_key)[1:])
     formats = format_names(stream)
-    is_even = np.mean(np.abs(intervals - usual) <= _JITTER_SECONDS) > _EVEN_SHARE
-    if "matroska" in formats and is_even:
+    if "matroska" in formats and _are_even(intervals):
         is_lost |= is_long
     if not _BROADCAST_FORMATS & formats:
         is_long[:] = False
@@ -120,6 +120,21 @@ def jumps(
         return tuple((float(start), float(end)) for start, end in ends)
 
     return found(is_lost), found(is_long & ~is_lost)
+
+
+def _are_even(intervals: NDArray[np.float64]) -> bool:
+    is_usual = np.abs(intervals - np.median(intervals)) <= _JITTER_SECONDS
+    return bool(np.mean(is_usual) > _EVEN_SHARE)
+
+
+def still_intervals(pts_seconds: NDArray[np.float64]) -> list[Interval]:
+    """Where one picture stands for long among pictures that come evenly, as after a loss."""
+    intervals = np.diff(pts_seconds)
+    if not len(intervals) or not _are_even(intervals):
+        return []
+    is_long = intervals > max(_STILL_SECONDS, _JUMP_INTERVALS * float(np.median(intervals)))
+    places = is_long.nonzero()[0]
+    return [(float(pts_seconds[place]), float(pts_seconds[place + 1])) for place in places]
 
 
 def leading_loss(first_seconds: float, start_seconds: float) -> tuple[Interval, ...]:

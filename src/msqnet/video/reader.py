@@ -25,7 +25,8 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from msqnet.clips import Frames, Pixels
 from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, VideoError, check, unexpected
-from msqnet.intervals import Interval, subtract
+from msqnet.intervals import Interval, intersect, subtract
+from msqnet.video.clock import still_intervals
 from msqnet.video.decoding import FALLBACK_FPS, OversizedFrames, open_stream
 from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
 from msqnet.video.hdr import TRANSFERS, to_screen
@@ -216,6 +217,9 @@ class Video(AbstractContextManager["Video"]):
             found.append(f"the file is damaged: pictures are lost {_listed(index.lost)}")
         if index.jumps:
             found.append(f"the clock of the file jumps, without pictures {_listed(index.jumps)}")
+        gaps = [*index.lost, *index.jumps]
+        if stills := [s for s in still_intervals(index.pts_seconds) if not intersect([s], gaps)]:
+            found.append(f"no new picture comes for long {_listed(stills)}")
         if index.restarts_seconds:
             places = ", ".join(f"{seconds:.3f}" for seconds in index.restarts_seconds[:_MAX_LISTED])
             found.append(

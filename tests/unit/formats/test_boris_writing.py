@@ -97,7 +97,7 @@ def test_what_alternating_starts_and_ends_cannot_say_is_said(tmp_path: Path) -> 
 def test_project_has_what_boris_asks_for(tmp_path: Path) -> None:
     annotations = annotated(
         tmp_path,
-        Event("groom", 1.0, 2.0, "Ada", ("face", "left,right")),
+        Event("groom", 1.0, 2.0, "Ada", ("face", "left, right")),
         Event("groom", 3.0, 4.0, "Ada"),
     )
     written(annotations, tmp_path / "project.boris")
@@ -106,7 +106,7 @@ def test_project_has_what_boris_asks_for(tmp_path: Path) -> None:
 
     [observation] = document["observations"].values()
     assert observation["file"]["1"] == ["Käfig 1.mp4"]
-    assert [row[3] for row in observation["events"]] == ["face|left,right"] * 2 + ["None|None"] * 2
+    assert [row[3] for row in observation["events"]] == ["face|left, right"] * 2 + ["None|None"] * 2
     assert observation["media_info"]["length"] == {"Käfig 1.mp4": 60.0}
     groom, jump, run = document["behaviors_conf"].values()
     assert [item["type"] for item in (groom, jump, run)] == [

@@ -254,7 +254,7 @@ def test_a_project_is_as_via_keeps_it(tmp_path: Path) -> None:
     segments = [item for item in store["metadata"].values() if item["z"]]
     assert segments == [
         {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {"1": "0"}},
-        {"vid": "1", "flg": 0, "z": [3], "xy": [], "av": {"1": "2"}},
+        {"vid": "1", "flg": 0, "z": [3, 3], "xy": [], "av": {"1": "2"}},
     ]
     assert notes == ()
 

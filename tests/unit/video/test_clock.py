@@ -260,3 +260,15 @@ def test_animated_png_keeps_its_own_rate(tmp_path: Path) -> None:
     with open_video(path) as video:
         assert video.duration_seconds == pytest.approx(1.2)
         assert video.notes == ()
+
+
+def test_a_long_wait_for_the_next_picture_is_noted(tmp_path: Path) -> None:
+    pts = [*range(30), *range(40, 70)]
+    images = [number_image(number) for number in range(60)]
+    path = encode(tmp_path / "a.flv", images, pts=pts, options={"bf": "0"})
+    with open_video(path) as video:
+        assert video.notes == ("no new picture comes for long at 2.900 to 4.000 s (1.100 s)",)
+        assert not video.is_damaged
+    path = encode(tmp_path / "b.flv", images, pts=[2 * n + n % 2 for n in range(60)])
+    with open_video(path) as video:
+        assert video.notes == ()

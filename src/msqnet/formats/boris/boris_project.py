@@ -447,7 +447,8 @@ def _modifier_sets(annotations: Annotations) -> dict[str, list[dict[str, object]
                 "type": int(any(_SEVERAL in part for part in found)),
                 "ask at stop": False,
                 "values": sorted(
-                    {name for part in found for name in part.split(_SEVERAL)} - {"", NO_MODIFIER}
+                    {name.strip() for part in found for name in part.split(_SEVERAL)}
+                    - {"", NO_MODIFIER}
                 ),
             }
             for found in sets
