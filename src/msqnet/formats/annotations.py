@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError
 from msqnet.formats.frame_times import shown_intervals
-from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS, intersect
+from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS, Interval, intersect
 from msqnet.labels import SEPARATOR, LabelSet, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from msqnet.intervals import Interval
 
 ANY_LABEL = SEPARATOR
 """Stands for every label where nothing says which one was left out; no label has this name."""
@@ -236,13 +234,9 @@ def settled(annotations: Annotations) -> Annotations:
 def _unseen_by(video: AnnotatedVideo, events: Iterable[Event]) -> set[str]:
     """Labels that others saw in the time of an observation, of a subject that it has none for."""
     own = {(event.subject, event.label) for event in video.events}
-    found = set()
-    for event in events:
-        if (event.subject, event.label) not in own:
-            observed = [(0.0, math.inf)] if video.observed is None else video.observed
-            if intersect(observed, [_time(event)]):
-                found.add(event.label)
-    return found
+    observed = [(0.0, math.inf)] if video.observed is None else video.observed
+    others = (event for event in events if (event.subject, event.label) not in own)
+    return {event.label for event in others if intersect(observed, [_time(event)])}
 
 
 def _time(event: Event) -> Interval:

@@ -57,10 +57,8 @@ def _read(path: Path, reading: Reading) -> Annotations:
     events = []
     try:
         for channel, label, start, stop in bouts:
-            span = (
-                seconds(round(start.number() * unit) - 1),
-                seconds(round(stop.number() * unit)),
-            )
+            first, last = (round(time.number() * unit) for time in (start, stop))
+            span = seconds(first - 1), seconds(last)
             events.append(Event(label, *span, channel if len(channels) > 1 else ""))
     except DatasetError as error:
         raise DatasetError(

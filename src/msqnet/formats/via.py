@@ -125,7 +125,7 @@ def _read(path: Path, reading: Reading) -> Annotations:
     names = [name for name in names if name]
     # VIA takes typed values beside the options, and gives its own first attribute the option
     # Default. What was typed counts as an option, unless files say what was looked for in them.
-    if names and not _has_looked_for(attributes):
+    if names and _LOOKED_FOR not in {item.name for item in attributes.values()}:
         names += seen
     empty = choose(reading.options, "empty", ("left_out", "looked_at"))
     videos = []
@@ -149,10 +149,6 @@ def _read(path: Path, reading: Reading) -> Annotations:
             "taken are those that occur",
         )
     return Annotations(tuple(videos), LabelSet(tuple(dict.fromkeys(names or seen))), notes=lines)
-
-
-def _has_looked_for(attributes: Mapping[str, _Attribute]) -> bool:
-    return any(item.name == _LOOKED_FOR for item in attributes.values())
 
 
 def _label_attribute(
@@ -241,7 +237,8 @@ def _note(
         interval = [(times[0], times[-1])] if times[-1] > times[0] else []
         notes.observed = [*(notes.observed or []), *interval]
     elif names:
-        if len(times) == 2 and times[0] == times[1] and not _has_looked_for(attributes):
+        is_told = _LOOKED_FOR in {item.name for item in attributes.values()}
+        if times[1:] == times[:1] and not is_told:
             # VIA shows a mark there. Whoever made it may have meant the file as a whole.
             text = "segments without a length, which are moments here, as VIA shows them"
             counts[f"{text}; their labels are unknown elsewhere"] += 1

@@ -32,8 +32,7 @@ _RESTART_SECONDS = 0.1
 """A step back by more is another recording; by less, pictures of which some came out of order."""
 
 _JUMP_SECONDS, _JUMP_INTERVALS, _LOSS_INTERVALS = 1.0, 5.0, 1.5
-_JITTER_SECONDS, _EVEN_SHARE = 2e-3, 0.9
-_STILL_SECONDS = 0.5
+_JITTER_SECONDS, _EVEN_SHARE, _STILL_SECONDS = 2e-3, 0.9, 0.5
 _SMALL_LOSS_SECONDS = 0.25
 """Pictures that an open group of pictures loses at the start of a recording are no damage."""
 
@@ -107,10 +106,9 @@ def jumps(
     is_lost = np.zeros(len(intervals), dtype=bool)
     if is_key is not None:
         is_lost = (intervals > _LOSS_INTERVALS * usual) & ~(is_long & np.array(is_key)[1:])
-    formats = format_names(stream)
-    if "matroska" in formats and _are_even(intervals):
+    if "matroska" in format_names(stream) and _are_even(intervals):
         is_lost |= is_long
-    if not _BROADCAST_FORMATS & formats:
+    if not _BROADCAST_FORMATS & format_names(stream):
         is_long[:] = False
 
     def found(places: NDArray[np.bool_]) -> tuple[Interval, ...]:
@@ -133,8 +131,8 @@ def still_intervals(pts_seconds: NDArray[np.float64]) -> list[Interval]:
     if not len(intervals) or not _are_even(intervals):
         return []
     is_long = intervals > max(_STILL_SECONDS, _JUMP_INTERVALS * float(np.median(intervals)))
-    places = is_long.nonzero()[0]
-    return [(float(pts_seconds[place]), float(pts_seconds[place + 1])) for place in places]
+    starts, ends = pts_seconds[:-1][is_long], pts_seconds[1:][is_long]
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def leading_loss(first_seconds: float, start_seconds: float) -> tuple[Interval, ...]:
