@@ -116,7 +116,7 @@ def _openvino_graph(path: Path) -> Graph:
 
 
 # What a few frames need stays in the processor's cache.
-_FRAMES_AT_A_TIME = 4
+_FRAMES_AT_A_TIME = 2
 # OpenVINO 2026.4 gives wrong scores of two and more clips at once of TimeSformer models, also where
 # the number is fixed beforehand; those of single clips are right.
 _CLIPS_AT_A_TIME: Mapping[RuntimeName, int] = {"openvino": 1}
