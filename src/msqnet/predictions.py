@@ -398,8 +398,19 @@ class VideoPredictions:
         edges, scores = self.timeline.edges_seconds, self.timeline.scores
         flags = self.timeline.is_unknown
         columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
-        arrays = [pa.array(column) for column in columns]
-        arrays.append(pa.nulls(len(scores), pa.bool_()) if flags is None else pa.array(flags))
+        # Not by `pa.array`, which imports pandas where that is installed: it takes a second.
+        arrays = [
+            pa.Array.from_buffers(
+                pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)]
+            )
+            for column in columns
+        ]
+        bits = None if flags is None else pa.py_buffer(np.packbits(flags, bitorder="little"))
+        arrays.append(
+            pa.nulls(len(scores), pa.bool_())
+            if bits is None
+            else pa.Array.from_buffers(pa.bool_(), len(scores), [None, bits])
+        )
         table = pa.Table.from_arrays(
             arrays, names=["start_seconds", "end_seconds", *self.labels, "is_unknown"]
         )
