@@ -14,6 +14,9 @@ PYTHON_CANDIDATES := $(PYTHON) python3.11 python3 python3.12 python3.13
 DEMO_OUT := demo-results
 # One process a core and one thread in each: threads of several processes would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+# One browser at a time: two have stopped answering at once, in a way that no time limit inside the
+# tests could end.
+BROWSER_TESTS := OMP_NUM_THREADS=1 timeout -k 10 900 $(BIN)/pytest tests/browser --cov --cov-append --cov-report=term
 # mkdocs speaks of its own future at every start unless told not to.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 STRICTLY_COVERED := src/msqnet/video/*,src/msqnet/metrics/*,src/msqnet/inference/*,src/msqnet/predictions.py
@@ -90,7 +93,8 @@ check: $(VENV)/.installed-dev ## formatting, lint, types, import layers, spellin
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage (overall and of the strictly covered parts)
-	$(PYTEST) -m 'not slow' --cov --cov-report=term
+	$(PYTEST) -m 'not slow' --ignore=tests/browser --cov --cov-report=
+	$(BROWSER_TESTS) || { [[ $$? -eq 124 || $$? -eq 137 ]] && echo "the browser hung: once more" && $(BROWSER_TESTS); }
 	@$(MAKE) --no-print-directory strict-coverage
 
 .PHONY: strict-coverage
