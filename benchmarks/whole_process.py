@@ -7,8 +7,8 @@ this source tree as it comes, the same in PyTorch, and with ``--before`` the sou
 earlier commit, in the same environment. With ``--busy`` each contender also runs beside a process
 that keeps one core busy. Printed are medians, and ratios as medians over the rounds.
 
-The clip is read as it is; of ``--seconds 10 2`` copies are cut from it first, 720p at 30 frames a
-second, so that figures of several machines are of the same work.
+Predicted are copies of the clip, by default of 10 and of 2 s, at 720p and 30 frames a second, so
+that figures of several machines are of the same work.
 """
 
 from __future__ import annotations

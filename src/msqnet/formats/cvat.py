@@ -455,8 +455,10 @@ def _values(number: int, event: Event) -> Iterator[tuple[str, str]]:
     if comment:
         yield _COMMENT, comment
     for place, modifier in enumerate(event.modifiers, start=1):
-        name, colon, value = modifier.partition(":")
-        if not colon or not name.strip() or not value.strip() or name in taken:
+        name, _, value = modifier.partition(":")
+        # CVAT takes spaces off both ends of names and values.
+        is_plain = all(text and text == text.strip() for text in (name, value))
+        if not is_plain or name in taken:
             name, value = f"modifier {place}", modifier
         taken.add(name)
         yield name, value

@@ -156,6 +156,7 @@ class ExportedBackend(ScoreColumns):
         self.training_reference = training_reference
         self.clip_config = ClipConfig.from_dict(manifest.clip)
         self.single_label = manifest.single_label
+        self.is_open = manifest.is_open
         self.window_seconds = float(manifest.window_seconds)
         self.provenance: dict[str, Any] = {
             **manifest.provenance,

@@ -20,7 +20,7 @@ from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowCo
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, check, needs_extra
 from msqnet.inference.backends import PREFIX
 from msqnet.inference.exported import ExportedBackend
-from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
+from msqnet.inference.manifest import has_graphs, is_exported
 from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.labels import LabelSet
@@ -293,17 +293,18 @@ def _backend_of_graphs(
     if options.runtime == "torch" or (not is_asked_for and _suits_pytorch(options)):
         return None
     try:
-        manifest = read_manifest(folder)
-        if manifest.is_open or (labels and not set(labels) <= set(manifest.labels)):
-            return None
-        return ExportedBackend.from_pretrained(
-            folder, options.device, labels, runtime=options.runtime
-        )
+        found = ExportedBackend.from_pretrained(folder, options.device, runtime=options.runtime)
     except (CheckpointError, MissingExtra) as error:
         if is_asked_for:
             raise
         _logger.warning("computing in PyTorch, which is slower: %s", error)
         return None
+    if labels is None:
+        return found
+    if found.is_open or not set(labels) <= set(found.labels):
+        return None  # texts are embedded in PyTorch, and it says best which labels are unknown
+    found.keep_labels(labels)
+    return found
 
 
 def _suits_pytorch(options: ModelOptions) -> bool:

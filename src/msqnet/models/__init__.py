@@ -109,7 +109,7 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
 def model_folder(name: str | Path | None = None) -> Path:
     """Like `resolve_model`, but a model of the Hub is fetched into its cache first.
 
-    Only settings, weights in the safetensors format and the card are fetched, never code.
+    Only settings, weights in the safetensors format and the card are fetched: no code, no graphs.
     """
     found = resolve_model(name)
     if isinstance(found, Path):
@@ -120,7 +120,9 @@ def model_folder(name: str | Path | None = None) -> Path:
     _logger.warning("fetching %s from the Hugging Face Hub, unless it is in the cache", found)
     patterns = ["*.json", "*.safetensors", CARD_FILE]
     try:
-        folder = Path(snapshot_download(found, allow_patterns=patterns))
+        folder = Path(
+            snapshot_download(found, allow_patterns=patterns, ignore_patterns=[MANIFEST_FILE])
+        )
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +43,8 @@ def test_model_that_is_not_loaded_in_time_is_not_the_videos_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("msqnet.batch.runners._START_SECONDS", 0.001)
-    worker = VideoWorker(job_settings(tmp_path / "out"), load)
+    never_loaded: Any = partial(time.sleep, 600)
+    worker = VideoWorker(job_settings(tmp_path / "out"), never_loaded)
     with pytest.raises(ChildDied, match="the worker was not ready in 0"):
         worker.child.start()
     worker.child.kill()

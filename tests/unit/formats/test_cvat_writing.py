@@ -23,7 +23,7 @@ EVENTS = (
     Event("grooming", 0.5, 1.0, "Ada", ("side:left", "slow"), comment="a\nb"),
     Event("grooming", 1.0, 1.5, "Ada", ("side:left", "slow"), comment="a\nb"),
     Event("Größe <1> & mehr", 0.0, 2.0, "Björn", score=0.75),
-    Event("climbing", 1.0, 1.1),
+    Event("climbing", 1.0, 1.1, modifiers=("side: left",)),
 )
 
 
