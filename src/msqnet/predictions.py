@@ -44,7 +44,8 @@ SecondsArray = NDArray[np.float64]
 
 
 def _checked_scores(scores: Any, name: str, num_dims: int) -> FloatArray:
-    array = np.asarray(scores, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        array = np.asarray(scores, dtype=np.float32)
     if array.ndim != num_dims:
         raise ShapeError(f"{name}: found shape {array.shape}, expected {num_dims} dimension(s)")
     if array.size and not bool(((array >= 0) & (array <= 1)).all()):
