@@ -281,7 +281,7 @@ def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, Any]) -> 
 @pytest.mark.parametrize("scores", [[1.5], [-0.1], [1e39], [float("nan")], [[0.5]]])
 def test_scores_that_are_not_scores_are_refused(scores: Any) -> None:
     with pytest.raises(ShapeError, match=r"WindowScores\.scores"):
-        WindowScores(0.0, 1.0, np.array(scores, dtype=np.float32))
+        WindowScores(0.0, 1.0, np.array(scores))
 
 
 @pytest.mark.parametrize(
