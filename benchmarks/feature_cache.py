@@ -31,7 +31,7 @@ from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import stored_features
 from msqnet.training.fitted_parts import fit_query_head, normalize_query
-from msqnet.training.trainer import freeze, part_logits, run_trainer
+from msqnet.training.trainer import DataWait, freeze, part_logits, run_trainer
 from msqnet.training.training_run import Run, trainable_labels
 
 if TYPE_CHECKING:
@@ -56,6 +56,20 @@ class Measured:
     whole_seconds: float
     wait: str
     score: float
+
+
+class EpochTimes(DataWait):
+    """The wait for data, and the seconds of each epoch's steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch_seconds: list[float] = []
+
+    def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Add the epoch."""
+        before = self.training_seconds
+        super().on_epoch_end(*args, **kwargs)
+        self.epoch_seconds.append(self.training_seconds - before)
 
 
 def new_run(options: argparse.Namespace) -> Run:
@@ -118,15 +132,16 @@ def measure(
     data = data_of(run, store, kind, train_rows, augmented=True)
     set_seed(run.train.seed)
     with TemporaryDirectory() as folder:
-        trainer = run_trainer(model, data, None, run.train, Path(folder), targets)
+        times = EpochTimes()
+        trainer = run_trainer(model, data, None, run.train, Path(folder), targets, wait=times)
     whole = next(e["train_runtime"] for e in trainer.state.log_history if "train_runtime" in e)
     scored = data_of(run, store, kind, held_out, augmented=False)
     # Half of each part: a share chosen on these rows would count what they say twice.
     logits = part_logits(model, scored, run.train.batch_size).mean(axis=0)
     return Measured(
-        [epoch.training_seconds for epoch in trainer.watch.epochs],
+        times.epoch_seconds,
         whole / run.train.epochs,
-        str(trainer.watch.total),
+        str(times),
         macro_map(average_precision(logits, run.targets[held_out])),
     )
 

@@ -171,6 +171,8 @@ def cell_precisions(
     cells: list[Cell], scores: np.ndarray, targets: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average precision of the cells: (C,) of all rows and (R, C) of the resamples."""
+    if not cells:
+        raise SystemExit("no kind of actor has test rows with and without a label of the others")
     values, samples = [], []
     for cell in cells:
         ranked = known_cells(scores[cell.rows], targets[cell.rows]).ranked(cell.column)

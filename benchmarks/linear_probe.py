@@ -106,6 +106,11 @@ def macro_map_difference(
     }
 
 
+def shown(value: float | None) -> str:
+    """Three digits, or that no label had enough rows."""
+    return "undefined (no such label)" if value is None else f"{value:.3f}"
+
+
 def main() -> None:
     """Print and, where asked, write the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -142,10 +147,8 @@ def main() -> None:
             "well_supported_macro_map": metrics["well_supported_macro_map"],
             "macro_map_interval": metrics["intervals"]["macro_map"],
         }
-        print(
-            f"{name:>20}: macro mAP {metrics['macro_map']:.3f}, "
-            f"well supported {metrics['well_supported_macro_map']:.3f}"
-        )
+        macro, well = metrics["macro_map"], metrics["well_supported_macro_map"]
+        print(f"{name:>20}: macro mAP {shown(macro)}, well supported {shown(well)}")
     for name in ("probe", "probe with close-up"):
         found = macro_map_difference(scores["model"], scores[name], targets, test.clip_ids())
         figures[f"model minus {name}"] = found

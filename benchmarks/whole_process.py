@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--busy", action="store_true", help="also beside a busy process")
     chosen = parser.parse_args()
+    ways: list[tuple[str, Path, tuple[str, ...]]]
     ways = [("now", ROOT, ()), ("now, in PyTorch", ROOT, ("--runtime", "torch"))]
     if chosen.before:
         ways.insert(0, ("before", chosen.before, ()))
@@ -119,9 +120,14 @@ def main() -> None:
             clip = out / f"{seconds:g}s.mp4"
             cut(chosen.clip, clip, seconds)
             contenders = [
-                Contender(f"{name}{', beside a busy process' if is_busy else ''}", *way, is_busy)
+                Contender(
+                    f"{name}{', beside a busy process' if is_busy else ''}",
+                    source,
+                    options,
+                    is_busy,
+                )
                 for is_busy in (False, True)[: 1 + chosen.busy]
-                for name, *way in ways
+                for name, source, options in ways
             ]
             for _ in range(chosen.rounds):
                 for item in contenders:

@@ -95,7 +95,7 @@ def main() -> None:
         results = {name: [] for name in names}
         for run, test, split in members:
             for name in names:
-                found = run_split(run, test, split, name, lambda line: None)
+                found = run_split(run, test, split, name)
                 results[name].append(found)
                 print(f"{split.name} {name}: unseen {found['unseen']:.3f}", flush=True)
         print(f"\n{title}: macro mAP, mean +- sd over {len(members)}")

@@ -130,7 +130,7 @@ def run_rounds(
     Raises:
         ValueError: nothing to run, names that occur twice, or a part without its contender.
     """
-    names = [item.name for item in (*contenders, *parts)]
+    names = [item.name for item in contenders] + [item.name for item in parts]
     known = {contender.name for contender in contenders}
     if not contenders or num_rounds < 1 or len(set(names)) < len(names):
         raise ValueError(f"contenders {names} in {num_rounds} rounds: expected different names")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SEPARATOR = "|"
+UNKNOWN = -100
+"""Target of a label that was not annotated; it counts neither in the loss nor in a metric."""
 _NUM_NAMED_IN_ERRORS = 8
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200e\u200f\u2060\ufeff"))
 """Soft hyphen, zero width space, marks of direction, word joiner, mark of byte order."""

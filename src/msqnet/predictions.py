@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from msqnet.errors import DatasetError, ShapeError, VocabularyError
+from msqnet.errors import DatasetError, ShapeError, VocabularyError, needs_extra
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pandas import DataFrame
 
 # Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
@@ -424,6 +426,14 @@ class VideoPredictions:
             with replacing(scores_path) as scores_part, scores_part.open("wb") as file:
                 pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), file)
         return paths
+
+    def to_dataframe(self) -> DataFrame:
+        """The segments in pandas, with `SEGMENT_COLUMNS`; without it a `MissingExtra`."""
+        with needs_extra("VideoPredictions.to_dataframe", extra="pandas"):
+            import pandas as pd
+        rows = [(self.path, *astuple(item)) for item in self.segments]
+        numbers = dict.fromkeys(SEGMENT_COLUMNS[2:], "float64")  # also where there is no row
+        return pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)).astype(numbers)
 
     def segments_csv(self) -> str:
         """The segments as CSV, with the columns `SEGMENT_COLUMNS`."""

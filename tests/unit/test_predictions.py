@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import pickle
 import stat
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msqnet.errors import DatasetError, ShapeError
+from msqnet.errors import DatasetError, MissingExtra, ShapeError
 from msqnet.labels import LabelSet
 from msqnet.predictions import (
     SCHEMA_VERSION,
@@ -295,3 +296,20 @@ def test_scores_that_are_not_scores_are_refused(scores: Any) -> None:
 def test_timeline_with_wrong_edges_is_refused(edges: Any, scores: Any) -> None:
     with pytest.raises(ShapeError, match="rising"):
         Timeline(np.array(edges), np.array(scores, dtype=np.float32))
+
+
+@pytest.mark.parametrize("num_segments", [0, 1])
+def test_data_frame_holds_what_the_csv_holds(num_segments: int) -> None:
+    result = predictions()
+    result = replace(result, segments=result.segments[:num_segments])
+    frame = result.to_dataframe()
+    names, *rows = csv.reader(io.StringIO(result.segments_csv()))
+    assert list(frame.columns) == names
+    assert [list(map(str, row)) for row in frame.to_numpy().tolist()] == rows
+    assert set(frame.dtypes[2:]) == {np.dtype("float64")}
+
+
+def test_data_frame_without_pandas_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtra, match=r"to_dataframe needs .*'msqnet\[pandas\]'"):
+        predictions().to_dataframe()

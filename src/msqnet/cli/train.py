@@ -155,9 +155,9 @@ def prepare(
 
     from msqnet.labels import LabelSet
     from msqnet.model.builder import clip_settings, licences_of
+    from msqnet.model.losses import ActionLoss, LabelCounts
     from msqnet.model.registry import check_encoder_settings, encoder_spec
     from msqnet.models import model_folder
-    from msqnet.training.losses import ActionLoss, LabelCounts
     from msqnet.training.training_run import (
         Run,
         check_single_label,

@@ -10,7 +10,7 @@ from msqnet.errors import check, check_numbers
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss that training minimises; `msqnet.training.losses` has all losses and options.
+    """The loss that training minimises; `msqnet.model.losses` has all losses and options.
 
     Attributes:
         name: `cross_entropy`, as in the paper (binary for multi_label); `focal` counts what is

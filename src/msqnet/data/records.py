@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from msqnet.errors import DatasetError
+from msqnet.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from msqnet.intervals import Interval
     from msqnet.labels import LabelSet
-
-UNKNOWN = -100
-"""Target of a label that was not annotated; it counts neither in the loss nor in a metric."""
 
 
 @dataclass(frozen=True)

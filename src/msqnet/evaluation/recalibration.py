@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError
+from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import FloatArray, known_cells
 from msqnet.metrics.calibration import (
     PlattScaling,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError, ShapeError
+from msqnet.labels import UNKNOWN
 from msqnet.predictions import replacing
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from msqnet.data.records import UNKNOWN, ClipTable
 from msqnet.errors import DatasetError, UnreadableVideo
 from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_clips
 from msqnet.intervals import intersect, union
+from msqnet.labels import UNKNOWN
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from msqnet.clips import Clip
-    from msqnet.data.records import Record
+    from msqnet.data.records import ClipTable, Record
     from msqnet.inference.backends import Backend
     from msqnet.inference.predictor import Predictor
     from msqnet.labels import LabelSet

@@ -31,7 +31,7 @@ from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from msqnet.config import ModelOptions
     from msqnet.inference.backends import Backend
@@ -136,7 +136,7 @@ class Predictor:
 
     def __call__(
         self,
-        path: str | Path,
+        path: str | Path | Iterable[Any],
         progress: Callable[[float], None] | None = None,
         embeddings: list[FloatArray] | None = None,
         fps: float | None = None,
@@ -147,14 +147,17 @@ class Predictor:
         its ``duration_seconds`` is up to where the file decodes, and ``notes`` says what is lost.
 
         Args:
-            path: a video file, or a folder of frame images.
+            path: a video file, a folder of frame images; or frames in memory, (T, H, W, 3) uint8
+                RGB or a list of (H, W, 3), with their ``fps``.
             progress: called with the share of the video that is done, rising to 1.
             embeddings: takes the embeddings of batches of windows, (B, D) float32 each, if the
                 backend computes them.
-            fps: in place of that of the windows' settings.
+            fps: frames a second, see `open_video`; in place of that of the windows' settings.
 
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
+            ConfigError: frames in memory without their rate.
+            ShapeError: frames in memory of another form; a file object.
         """
         backend = self.backend
         short_side = backend.clip_config.decode_short_side_pixels
@@ -175,7 +178,7 @@ class Predictor:
                 unproven=unproven,
             )
             return VideoPredictions(
-                path=str(path),
+                path=str(path if isinstance(path, str) else video.path),
                 labels=backend.labels,
                 duration_seconds=float(video.duration_seconds),
                 width=int(video.width),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
+from msqnet.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import ShapeError
 from msqnet.intervals import covered_seconds
+from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import (
     FloatArray,
     RankedCells,

@@ -145,7 +145,27 @@ class MSQNetConfig(PreTrainedConfig):
         self.calibration_bias = self.calibration_bias or [0.0] * num_labels
         self.provenance = self.provenance or {}
         self._check()
+        self.problem_type = None  # there one label alone is refused as a problem
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._name_labels()
+
+    def _name_labels(self) -> None:
+        """Say in the words of `transformers`, too, what `labels` and `task` say."""
+        self.id2label = dict(enumerate(self.labels or ()))
+        self.label2id = {name: column for column, name in enumerate(self.labels or ())}
+        is_single = self.task == "single_label"
+        self.problem_type = (
+            "single_label_classification" if is_single else "multi_label_classification"
+        )
+
+    def check_labels(self) -> None:
+        """Refuse, with a `ConfigError`, ``num_labels`` or ``id2label`` other than `labels`."""
+        expected = dict(enumerate(self.labels or ()))
+        check(
+            self.id2label == expected,
+            f"num_labels or id2label: found {self.id2label}, but the labels of this model are "
+            f"{expected}; for other labels build a new one with MSQNet.from_encoders",
+        )
 
     def _check(self) -> None:
         for name, choices in _CHOICES.items():
@@ -175,6 +195,7 @@ class MSQNetConfig(PreTrainedConfig):
         usual = sorted(known.values())[len(known) // 2]
         scale, bias = (self.calibration_scale or [1.0])[0], (self.calibration_bias or [0.0])[0]
         self.labels = list(names)
+        self._name_labels()
         self.thresholds = [known.get(name, usual) for name in names]
         self.calibration_scale = [scale] * len(names)
         self.calibration_bias = [bias] * len(names)

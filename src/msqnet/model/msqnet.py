@@ -35,6 +35,7 @@ class MSQNetOutput(ModelOutput):
     """The outputs of a model.
 
     Attributes:
+        loss: () float32, where labels were given.
         logits: (B, K) float; `MSQNet.scores` turns them into scores.
         decoder_logits: (B, K) float, the part that came through the decoder.
         query_logits: (B, K) float, the part straight from the video query, or None; with it,
@@ -44,6 +45,7 @@ class MSQNetOutput(ModelOutput):
         video_query: (B, D'') float, or None.
     """
 
+    loss: Tensor | None = None
     logits: Tensor | None = None
     decoder_logits: Tensor | None = None
     query_logits: Tensor | None = None
@@ -102,7 +104,9 @@ class MSQNetModel(nn.Module):
         logits = decoder_logits
         if query_logits is not None:  # the direct path, not in the paper
             logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)
-        return MSQNetOutput(logits, decoder_logits, query_logits, decoded, memory, video_query)
+        return MSQNetOutput(
+            None, logits, decoder_logits, query_logits, decoded, memory, video_query
+        )
 
     def video_query(self, features: FrameFeatures) -> Tensor | None:
         """What the queries know of the clips, (B, D'') not yet normalized; None for nothing."""

@@ -16,8 +16,10 @@ from msqnet.model.checkpoints import align, check_loaded, check_report, loading_
 from msqnet.model.computing import Fusable
 from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
 from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
+from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
+from msqnet.models import resolve_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +49,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
 
     def __init__(self, config: MSQNetConfig):
         check_attention(config._attn_implementation)
+        config.check_labels()
         PreTrainedModel.__init__(self, config)
         MSQNetModel.__init__(self, config)
         self._hand_down_attention()
@@ -99,16 +102,21 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         self._hand_down_attention()
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> MSQNet:
-        """Load a model folder or hub id; see `transformers.PreTrainedModel.from_pretrained`.
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
+    ) -> MSQNet:
+        """Load a model, see `resolve_model`; or as `transformers.PreTrainedModel.from_pretrained`.
 
         A tensor that is missing, unexpected, without values or not finite is a `CheckpointError`.
         """
         check_attention(kwargs.get("attn_implementation"))
-        origin = str(args[0] if args else kwargs.get("pretrained_model_name_or_path"))
+        name = pretrained_model_name_or_path
+        if name is not None and "subfolder" not in kwargs:
+            name = resolve_model(name)
+        origin = str(name)
         kwargs.setdefault("dtype", torch.float32)
         with loading_from(origin):
-            loaded: Any = super().from_pretrained(*args, **kwargs, output_loading_info=True)
+            loaded: Any = super().from_pretrained(name, *args, **kwargs, output_loading_info=True)
         model: MSQNet = loaded[0]
         check_report(loaded[1], origin)
         check_loaded(model, origin)
@@ -236,20 +244,24 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             motion_crops: (B, T, 3, H, W) uint8 RGB motion crops, where the model takes them.
             label_embeddings: (K, D_t) float, texts to score instead of the model's own labels;
                 open vocabularies only.
-            labels: ignored; accepted because data collators of `transformers` pass it along.
+            labels: (B, K) of 1, 0 and -100 for unknown; of single-label models also (B,) int64,
+                the column of each clip's label. With them the output holds the loss of
+                `plain_loss`, which `transformers.Trainer` minimises.
             features: in place of pixels: what `encode` made of them, by name; or ``frame_memory``
                 (B, M, D'), what the video encoder's `memory` gives, with ``video_query`` (B, D'').
 
         Raises:
-            ShapeError: no clips, or clips of another form.
+            ShapeError: no clips, or clips or labels of another form.
             VocabularyError: label embeddings for a model whose head is bound to its labels.
         """
-        del labels
         if pixels is not None:
             features = self.encode(pixels, motion_crops)
         elif not features:
             raise ShapeError("neither pixels nor what the encoders made of them was given")
-        return self._score_clips(features, label_embeddings)
+        outputs = self._score_clips(features, label_embeddings)
+        if labels is None:
+            return outputs
+        return MSQNetOutput(loss=plain_loss(self.config.task, outputs, labels), **outputs)
 
     def _score_clips(
         self, features: FrameFeatures, label_embeddings: Tensor | None

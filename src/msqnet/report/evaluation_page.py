@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.data.records import UNKNOWN
 from msqnet.evaluation.protocols import METRIC_TITLES, PROTOCOL_TITLES, shown_metrics
+from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import precision_recall_curve
 from msqnet.report.media import clip_thumbnail
 

@@ -26,6 +26,7 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.decoder import VideoQueryHead
+from msqnet.model.losses import ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
 from msqnet.predictions import write_json
 from msqnet.training.features import FeatureDataset, FeatureStore
@@ -40,7 +41,6 @@ from msqnet.training.fitted_parts import (
     scorable_targets,
     training_reference,
 )
-from msqnet.training.losses import ActionLoss, LabelCounts
 from msqnet.training.processes import Processes, lost_processes_named
 from msqnet.training.trainer import (
     DataWait,

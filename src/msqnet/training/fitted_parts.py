@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msqnet.data.records import UNKNOWN
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.errors import ConfigError, ShapeError
+from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
 from msqnet.metrics.evidence import MIN_PRECISION, label_evidence

@@ -21,8 +21,8 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.utils.data import Dataset, Sampler
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import ConfigError, DatasetError, TrainingError
+from msqnet.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,8 @@ from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import known_cells, label_average_precisions, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
+from msqnet.model.losses import ActionLoss, LabelCounts, label_columns
 from msqnet.training.features import FeatureDataset, collate
-from msqnet.training.losses import ActionLoss, LabelCounts, label_columns
 from msqnet.training.processes import (
     ClassAwareSampler,
     FewRowsSampler,
@@ -400,6 +400,7 @@ def batch_outputs(
     model.train(mode=False)
     loader = DataLoader(data, batch_size, num_workers=num_workers, collate_fn=collate)
     for batch in loader:
+        batch.pop("labels", None)  # a loss of other rows is asked for nowhere
         with torch.inference_mode():
             outputs = model(**{name: value.to(model.device) for name, value in batch.items()})
         yield outputs

@@ -1,4 +1,4 @@
-"""Sources of frames by number: a video file or a folder of images; and digests of their content."""
+"""Sources of frames by number: a video file, a folder of images, arrays; digests of content."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import hashlib
 import logging
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
-from msqnet.errors import EmptyVideo, UnreadableVideo
+from msqnet.errors import EmptyVideo, ShapeError, UnreadableVideo, check
 from msqnet.video.decoding import FALLBACK_FPS, NUM_THREADS, FrameDecoder, frame_rate
 from msqnet.video.frame_index import FrameIndex, build_index, index_by_decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from fractions import Fraction
-    from pathlib import Path
-
-    from av.video.frame import VideoFrame
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+ARRAY_NAME = "frames"
+"""What stands for the path of a video that is no file."""
 _logger = logging.getLogger(__name__)
 
 
@@ -193,15 +195,15 @@ def frame_image_paths(folder: Path) -> list[Path]:
     return sorted(paths, key=natural_key)
 
 
-class ImageFolderSource:
-    """Frames stored as one image each, at a constant rate: 25 frames a second by default."""
+class _StillsSource:
+    """Frames that each stand alone, at a constant rate; `_load` gives one by its number."""
 
-    def __init__(self, folder: Path, fps: Fraction | None = None) -> None:
-        rate = fps or FALLBACK_FPS
-        self.path = folder
+    def __init__(
+        self, path: Path, num_frames: int, rate: Fraction, *, is_rate_assumed: bool = False
+    ) -> None:
+        self.path = path
         self.average_fps: Fraction | None = rate
-        self._paths = frame_image_paths(folder)
-        numbers = np.arange(len(self._paths), dtype=np.int64)
+        numbers = np.arange(num_frames, dtype=np.int64)
         self.index = FrameIndex(
             pts=numbers,
             end_pts=len(numbers),
@@ -209,28 +211,72 @@ class ImageFolderSource:
             start_packets=numbers,
             start_frames=numbers,
             is_from_packets=True,
-            is_rate_assumed=fps is None and len(numbers) > 1,
+            is_rate_assumed=is_rate_assumed,
         )
         self._last: tuple[int, VideoFrame] | None = None
 
+    def _load(self, number: int) -> VideoFrame:
+        raise NotImplementedError
+
     def close(self) -> None:
-        """Let go of the last image."""
+        """Let go of the last frame."""
         self._last = None
 
     def frame(self, locate: Callable[[FrameIndex], int]) -> tuple[int, VideoFrame]:
-        """The number and the frame of one image; an `UnreadableVideo` names one that is damaged."""
+        """The number and the frame; an `UnreadableVideo` names an image that is damaged."""
         wanted = locate(self.index)
         if self._last is None or wanted != self._last[0]:
-            path = self._paths[wanted]
-            with FrameDecoder(path) as decoder:
-                frame, problem = decoder.next_frame(), decoder.problem
-            if frame is None:
-                raise UnreadableVideo(
-                    f"{path}: the image does not decode ({problem or 'no data'}); "
-                    "write it again or take it out of the folder"
-                )
-            self._last = wanted, frame
+            self._last = wanted, self._load(wanted)
         return self._last
+
+
+class ImageFolderSource(_StillsSource):
+    """Frames stored as one image each, at a constant rate: 25 frames a second by default."""
+
+    def __init__(self, folder: Path, fps: Fraction | None = None) -> None:
+        self._paths = frame_image_paths(folder)
+        num_frames = len(self._paths)
+        is_assumed = fps is None and num_frames > 1
+        super().__init__(folder, num_frames, fps or FALLBACK_FPS, is_rate_assumed=is_assumed)
+
+    def _load(self, number: int) -> VideoFrame:
+        path = self._paths[number]
+        with FrameDecoder(path) as decoder:
+            frame, problem = decoder.next_frame(), decoder.problem
+        if frame is None:
+            raise UnreadableVideo(
+                f"{path}: the image does not decode ({problem or 'no data'}); "
+                "write it again or take it out of the folder"
+            )
+        return frame
+
+
+class ArraySource(_StillsSource):
+    """Frames in memory: (T, H, W, 3) uint8 RGB, or a sequence of T that are alike.
+
+    None is an `EmptyVideo`, another form a `ShapeError`, no rate a `ConfigError`.
+    """
+
+    def __init__(self, frames: Iterable[Any], fps: Fraction | None) -> None:
+        self._frames = [np.asarray(frame) for frame in frames]
+        if not self._frames:
+            raise EmptyVideo("frames: found none; expected at least one of (H, W, 3) uint8 RGB")
+        first = self._frames[0].shape
+        for number, frame in enumerate(self._frames):
+            is_picture = frame.ndim == 3 and frame.shape[2] == 3 and frame.size
+            if frame.dtype != np.uint8 or not is_picture or frame.shape != first:
+                raise ShapeError(
+                    f"frames: found {frame.dtype} of shape {frame.shape} as number {number} and "
+                    f"{first} first; expected uint8 RGB of (H, W, 3), alike in all"
+                )
+        check(fps is not None, "frames in memory carry no times; give their rate with fps=25, say")
+        super().__init__(Path(ARRAY_NAME), len(self._frames), cast("Fraction", fps))
+
+    def _load(self, number: int) -> VideoFrame:
+        pixels = np.ascontiguousarray(self._frames[number])
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame.color_range = ColorRange.JPEG
+        return frame
 
 
 def _content(video: Path, describe: Callable[[Path], str]) -> str:

@@ -11,6 +11,7 @@ Times behind the part that decodes raise `UnreadableVideo`; nothing is ever fill
 from __future__ import annotations
 
 import math
+import os
 import struct
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
@@ -28,7 +29,7 @@ from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, VideoError, 
 from msqnet.intervals import Interval, intersect, subtract
 from msqnet.video.clock import still_intervals
 from msqnet.video.decoding import FALLBACK_FPS, OversizedFrames, open_stream
-from msqnet.video.frame_sources import IMAGE_SUFFIXES, FileSource, ImageFolderSource
+from msqnet.video.frame_sources import IMAGE_SUFFIXES, ArraySource, FileSource, ImageFolderSource
 from msqnet.video.hdr import TRANSFERS, to_screen
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ _PICTURE_FORMATS = frozenset({"image2", "ico", "apng"})
 _PICTURE_BRANDS = ("avif", "mif1", "heic", "heix", "heim", "heis")
 _NUM_BYTES_LOOKED_AT = 512
 
+_Source = FileSource | ImageFolderSource | ArraySource
 _TIME_TOLERANCE_SECONDS = 5e-7
 _MAX_DENOMINATOR = 1_000_000
 _MAX_LISTED = 5
@@ -104,42 +106,54 @@ def is_video_file(path: Path) -> bool:
 
 
 def open_video(
-    path: str | Path,
+    path: str | Path | Iterable[Any],
     *,
     short_side_pixels: int | None = None,
     fps: Fraction | float | None = None,
 ) -> Video:
-    """Open a video file or a folder of frame images.
+    """Open a video file, a folder of frame images, or frames in memory.
 
     Args:
+        path: of the file or folder; or (T, H, W, 3) uint8 RGB, or a list of (H, W, 3), with their
+            ``fps``.
         short_side_pixels: frames are scaled down to this short side while decoding (aspect kept,
             never scaled up); None keeps their size.
         fps: frames a second of a folder of images, or of a raw stream that states no rate; 25 by
-            default, which the notes say. Other files carry their own times.
+            default, which the notes say; and of frames in memory. Other files carry their times.
 
     Raises:
         UnreadableVideo: missing, not a video, or no frame decodes.
         EmptyVideo: no video stream, or a folder without images.
-        ConfigError: a size below 1 or a rate not above 0.
+        ConfigError: a size below 1, a rate not above 0 or missing.
+        ShapeError: frames of another form; a file object is none.
     """
     check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
     try:
-        return _opened(Path(path), short_side_pixels, fps)
+        return Video(_source(path, fps), short_side_pixels)
     except (MsqnetError, OSError):
         raise
     except Exception as error:  # of PyAV and FFmpeg, which meet files that nobody foresaw
         raise UnreadableVideo(unexpected(error, path)) from error
 
 
-def _opened(path: Path, short_side_pixels: int | None, fps: Fraction | float | None) -> Video:
+def _source(path: Any, fps: Fraction | float | None) -> _Source:
     rate = None if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
+    if not isinstance(path, str | os.PathLike):
+        is_content = hasattr(path, "read") or isinstance(path, bytes | bytearray | memoryview)
+        if is_content or not hasattr(path, "__iter__"):
+            raise ShapeError(
+                f"a video as {type(path).__name__}: expected a path, or frames in memory as (T, H, "
+                "W, 3) uint8; write the content to a file first"
+            )
+        return ArraySource(path, rate)
+    path = Path(path)
     if path.is_dir():
-        return Video(ImageFolderSource(path, rate), short_side_pixels)
+        return ImageFolderSource(path, rate)
     if not path.is_file():
         raise UnreadableVideo(f"{path}: no such file or folder; check the path")
     if path.stat().st_size == 0:
         raise UnreadableVideo(f"{path}: the file holds 0 bytes; copy it again or drop it")
-    return Video(FileSource(path, rate), short_side_pixels)
+    return FileSource(path, rate)
 
 
 class Video(AbstractContextManager["Video"]):
@@ -148,9 +162,7 @@ class Video(AbstractContextManager["Video"]):
     `width` and `height` are pixels of the upright source frame, rotation metadata applied.
     """
 
-    def __init__(
-        self, source: FileSource | ImageFolderSource, short_side_pixels: int | None
-    ) -> None:
+    def __init__(self, source: _Source, short_side_pixels: int | None) -> None:
         self.path = source.path
         self._source = source
         _, first_frame = source.frame(lambda index: 0)

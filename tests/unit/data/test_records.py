@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN, ClipTable, Record
+from msqnet.data.records import ClipTable, Record
 from msqnet.errors import DatasetError
-from msqnet.labels import LabelSet
+from msqnet.labels import UNKNOWN, LabelSet
 
 
 def make_record(row: int, name: str = "a.mp4", labels: str = "", **values: str) -> Record:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msqnet.data.records import UNKNOWN, Record
+from msqnet.data.records import Record
 from msqnet.data.table import COLUMNS, read_table, scan_table, write_table
 from msqnet.errors import DatasetError
-from msqnet.labels import LabelSet, join_labels, plain_text
+from msqnet.labels import UNKNOWN, LabelSet, join_labels, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

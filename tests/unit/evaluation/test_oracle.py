@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError
 from msqnet.evaluation.whole_videos import (
     annotated_spans,
     oracle_times,
     score_oracle,
 )
+from msqnet.labels import UNKNOWN
 from tests.unit.inference.brightness import (
     BLACK,
     WHITE,

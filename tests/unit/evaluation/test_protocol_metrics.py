@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN, ClipTable
+from msqnet.data.records import ClipTable
 from msqnet.evaluation.scored_rows import rows_by_video
 from msqnet.evaluation.whole_videos import point_times, row_times, targets_at
+from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import (
     average_precision,
     charades_classify_map,

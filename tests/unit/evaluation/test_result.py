@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN, ClipTable, Record
+from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ShapeError
 from msqnet.evaluation.row_metrics import DEFINITIONS, REFERENCE_BATCH_SIZE, evaluate_rows, plain
 from msqnet.evaluation.scored_rows import EvaluationRows
-from msqnet.labels import LabelSet, split_labels
+from msqnet.labels import UNKNOWN, LabelSet, split_labels
 from msqnet.metrics.average_precision import (
     average_precision,
     micro_average_precision,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from msqnet.data.records import UNKNOWN, ClipTable, Record
+from msqnet.data.records import ClipTable, Record
 from msqnet.errors import DatasetError
 from msqnet.evaluation.scored_rows import (
     EvaluationRows,
     read_score_tables,
     write_score_tables,
 )
-from msqnet.labels import LabelSet
+from msqnet.labels import UNKNOWN, LabelSet
 
 if TYPE_CHECKING:
     from pathlib import Path

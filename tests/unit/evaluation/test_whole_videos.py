@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from msqnet.config import WindowConfig
-from msqnet.data.records import UNKNOWN
 from msqnet.errors import DatasetError, UnreadableVideo
 from msqnet.evaluation.whole_videos import (
     joined_targets,
@@ -18,6 +17,7 @@ from msqnet.evaluation.whole_videos import (
     targets_at,
 )
 from msqnet.inference.predictor import Predictor
+from msqnet.labels import UNKNOWN
 from tests.unit.inference.brightness import (
     BLACK,
     LABELS,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.cli.main import main
-from msqnet.data.records import UNKNOWN
 from msqnet.data.table import read_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.formats.annotations import (
@@ -22,7 +21,7 @@ from msqnet.formats.annotations import (
     settled,
 )
 from msqnet.formats.clip_table import rows_from
-from msqnet.labels import LabelSet
+from msqnet.labels import UNKNOWN, LabelSet
 from tests.fixtures.annotation_formats import read_as, write_as
 
 if TYPE_CHECKING:

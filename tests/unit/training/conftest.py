@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msqnet.training.losses import LOSSES, register
+from msqnet.model.losses import LOSSES, register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from msqnet.training.losses import LabelCounts
+    from msqnet.model.losses import LabelCounts
 
 
 @pytest.fixture

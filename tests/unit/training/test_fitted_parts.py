@@ -9,13 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from msqnet.errors import ShapeError
+from msqnet.labels import UNKNOWN
 from msqnet.training.fitted_parts import (
     balanced_weights,
     fit_linear,
     fit_query_head,
     normalize_query,
 )
-from msqnet.training.losses import UNKNOWN
 from tests.fixtures.models import LABELS, random_inputs, tiny_model
 
 NUM_ROWS, NUM_FEATURES, NUM_LABELS = 60, 20, 3

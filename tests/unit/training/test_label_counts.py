@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from msqnet.training.losses import LabelCounts
+from msqnet.model.losses import LabelCounts
 from tests.unit.training.test_losses import counts_of
 
 TARGETS = np.array([[1, 0, 0, -100]] + [[0, 1, 0, -100]] * 3 + [[0, 1, -100, 0]] * 9, np.float32)

@@ -7,7 +7,8 @@ import torch
 
 from msqnet.config import LossConfig, TrainConfig
 from msqnet.errors import ConfigError
-from msqnet.training.losses import LOSSES, UNKNOWN, loss_options, register
+from msqnet.labels import UNKNOWN
+from msqnet.model.losses import LOSSES, loss_options, register
 from tests.unit.training.test_losses import counts_of, loss_of
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from msqnet.config import LossConfig
 from msqnet.errors import ShapeError
-from msqnet.training.losses import (
+from msqnet.labels import UNKNOWN
+from msqnet.model.losses import (
     LOSSES,
-    UNKNOWN,
     ActionLoss,
     LabelCounts,
     label_columns,

@@ -14,8 +14,8 @@ from transformers import EvalPrediction, set_seed
 from msqnet.config import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
+from msqnet.model.losses import LOSSES, ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
-from msqnet.training.losses import LOSSES, ActionLoss, LabelCounts
 from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msqnet.data.records import UNKNOWN
+from msqnet.config import LossConfig
 from msqnet.errors import ConfigError, ShapeError, check
+from msqnet.labels import UNKNOWN
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from msqnet.config import LossConfig
     from msqnet.model.msqnet import MSQNetOutput
 
 # A count of 0 stands for this many rows under a logarithm.
@@ -171,6 +171,35 @@ class ActionLoss:
         if "query_logits" in outputs:  # a model output holds what is not None
             parts.append(outputs["query_logits"])
         return torch.stack([self.mean(part, labels, num_items_in_batch) for part in parts]).mean()
+
+
+def plain_loss(task: str, outputs: MSQNetOutput, labels: Tensor) -> Tensor:
+    """Cross-entropy over what is known, as `ActionLoss` with its defaults; () float32.
+
+    Labels are (B, K) of 1, 0 and -100 for unknown; of single-label models also (B,) integers, the
+    column of each clip's label or -100. Others are a `ShapeError`: -1 would pass for "absent".
+    """
+    logits = outputs["logits"]
+    labels, num_labels = labels.to(logits.device), logits.shape[1]
+    if labels.ndim == 1 and task == "single_label":
+        columns = torch.arange(num_labels, device=logits.device)
+        is_known = labels != UNKNOWN
+        if not (is_known.logical_not() | ((labels >= 0) & (labels < num_labels))).all():
+            raise ShapeError(
+                f"labels: found columns {labels.tolist()}, expected 0 to {num_labels - 1}, or "
+                f"{UNKNOWN} for unknown"
+            )
+        matches = (labels[:, None] == columns).float()  # (B,) -> (B, K)
+        labels = torch.where(is_known[:, None], matches, float(UNKNOWN))
+    if labels.shape != logits.shape:
+        raise ShapeError(f"labels: found {tuple(labels.shape)}, expected {tuple(logits.shape)}")
+    if not ((labels == 1) | (labels == 0) | (labels == UNKNOWN)).all():
+        raise ShapeError(
+            f"labels: found {sorted(set(labels.flatten().tolist()))[:5]}, expected 1 for present, "
+            f"0 for absent and {UNKNOWN} for unknown"
+        )
+    nothing = torch.zeros(num_labels, dtype=torch.float64)
+    return ActionLoss(task, LossConfig(), LabelCounts(nothing, nothing))(outputs, labels)
 
 
 def _chosen_loss(task: str, config: LossConfig) -> LossFunction:
