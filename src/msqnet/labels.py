@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,11 @@ def split_labels(text: str) -> tuple[str, ...]:
     """Names in a ``|``-joined cell, as `plain_text`, in order, without repeats; () if empty."""
     names = map(plain_text, text.split(SEPARATOR))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def folded(name: str) -> str:
+    """A name without what is easily typed otherwise: case, spaces, underscores and hyphens."""
+    return re.sub(r"[\s_-]", "", unicodedata.normalize("NFKC", plain_text(name)).casefold())
 
 
 def as_words(name: str) -> str:
@@ -84,11 +91,21 @@ class LabelSet:
         names = list(names)
         missing = [name for name in names if name not in self]
         if missing:
+            shown, own = missing[:_NUM_NAMED_IN_ERRORS], {folded(name): name for name in self.names}
+            near = [own[key] for name in shown for key in get_close_matches(folded(name), own)]
             raise VocabularyError(
-                f"unknown label(s) {', '.join(missing[:_NUM_NAMED_IN_ERRORS])}; "
-                f"known are {', '.join(self.names)}"
+                f"unknown label(s) {', '.join(shown)}; "
+                + (f"nearest are {', '.join(dict.fromkeys(near))}; " if near else "")
+                + f"known are {', '.join(self.names)}"
             )
         return [self._index_of[plain_text(name)] for name in names]
+
+    def as_spelled(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Names typed as `folded` forgives, where one is meant; `VocabularyError` for others."""
+        own = [folded(name) for name in self.names]
+        alone = {key: self.names[own.index(key)] for key in own if own.count(key) == 1}
+        meant = [name if name in self else alone.get(folded(name), name) for name in names]
+        return tuple(dict.fromkeys(self.names[index] for index in self.indices(meant)))
 
     @property
     def prompts(self) -> tuple[str, ...]:

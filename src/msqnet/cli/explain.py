@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msqnet.cli.console import progress_bar, say
-from msqnet.config import WindowConfig
+from msqnet.config import ModelOptions, WindowConfig
 from msqnet.errors import ConfigError, check
-from msqnet.labels import split_labels
+from msqnet.models import closed_labels, model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,6 @@ def explain(
     """
     from rich.console import Console
 
-    from msqnet.explain.explainer import Explainer
     from msqnet.predictions import UNKNOWN_TEXT
 
     kinds = ("png", "npz", "mp4") if heat_video else ("png", "npz")
@@ -80,7 +79,11 @@ def explain(
     for path in files.values():
         check(overwrite or not path.exists(), f"{path} exists; --overwrite replaces it")
     names: list[str | None] = [*model] if model else [None]
-    named = split_labels(labels or "") or None
+    named = ModelOptions(labels=labels).label_names
+    for own in map(closed_labels, map(model_folder, names if named else ())):
+        named = named if own is None else own.as_spelled(named or ())
+    from msqnet.explain.explainer import Explainer  # slowly: it needs torch
+
     explainers = [
         Explainer.from_pretrained(name, device, paths=paths, labels=named) for name in names
     ]

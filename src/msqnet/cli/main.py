@@ -17,7 +17,7 @@ import os
 import pkgutil
 import re
 import sys
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
@@ -264,6 +264,8 @@ def command_parser(name: str) -> ArgumentParser:
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
+    from msqnet.cli.typed_values import ValueAsTyped
+
     class Parser(ArgumentParser):
         """Shows options as ``--kebab-case``; reads config files with renamed keys."""
 
@@ -286,6 +288,7 @@ def command_parser(name: str) -> ArgumentParser:
         description=(function.__doc__ or "").strip().partition("\n")[0],
         epilog=f"example: {command.example}" if command.example else None,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     hints = get_type_hints(function)
     texts = {item.arg_name: item.description for item in parse(function.__doc__ or "").params}
@@ -309,6 +312,9 @@ def command_parser(name: str) -> ArgumentParser:
     parser.add_function_arguments(function, as_group=False, skip=skip)
     parser.add_argument("--config", action="config", help="A YAML file with these settings.")
     parser.add_argument("--verbose", action="store_true", help="Say what is being done.")
+    for action in parser._actions:
+        if hasattr(action, "_typehint"):
+            action.__class__ = ValueAsTyped
     return parser
 
 
@@ -323,13 +329,18 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
     """
     from jsonargparse import ArgumentError
 
+    from msqnet.cli.typed_values import check_texts
+
     command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
-    argv = _as_declared(argv, _boolean_options(function), command)
+    hints = {f"--{item.dest}": getattr(item, "_typehint", None) for item in parser._actions}
+    argv = _as_declared(argv, hints, command)
     try:
         if command.defaults is not None:
             parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
-        settings: dict[str, Any] = dict(vars(parser.instantiate(parser.parse_args(argv))))
+        found = parser.parse_args(argv)
+        check_texts(parser, found)
+        settings: dict[str, Any] = dict(vars(parser.instantiate(found)))
         settings.pop("config", None)
         hint = get_type_hints(function).get(FLAT_PARAMETER)
         if hint is not None:
@@ -353,20 +364,7 @@ def in_kebab_case(text: str) -> str:
     return _OPTION.sub(lambda found: found[0].replace("_", "-"), text)
 
 
-def _boolean_options(function: Callable[..., Any], prefix: str = "--") -> set[str]:
-    """Options that hold a bool, or none yet, those inside of dataclass parameters included."""
-    options: set[str] = set()
-    for name, hint in get_type_hints(function).items():
-        if hint in (bool, bool | None):
-            options.add(f"{prefix}{name}")
-        elif isinstance(hint, type) and is_dataclass(hint):
-            options |= _boolean_options(
-                hint, prefix if name == FLAT_PARAMETER else f"{prefix}{name}."
-            )
-    return options
-
-
-def _as_declared(argv: Sequence[str], booleans: set[str], command: Command) -> list[str]:
+def _as_declared(argv: Sequence[str], hints: Mapping[str, Any], command: Command) -> list[str]:
     """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads."""
     declared = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=False):
@@ -375,7 +373,8 @@ def _as_declared(argv: Sequence[str], booleans: set[str], command: Command) -> l
             name = option[2:].replace("-", "_")
             name = command.new_name(name) if name in command.renamed else name
             argument = f"--{name}{equals}{value}"
-        is_switch = argument in booleans and following.lower() not in _BOOLEANS
+        is_bool = hints.get(argument) in (bool, bool | None)
+        is_switch = is_bool and following.lower() not in _BOOLEANS
         declared.append(f"{argument}=true" if is_switch else argument)
     return declared
 

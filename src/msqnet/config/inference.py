@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from msqnet.config.windows import SegmentConfig, WindowConfig
+from msqnet.errors import check
 from msqnet.labels import split_labels
 
 RuntimeName = Literal["auto", "torch", "onnxruntime", "openvino"]
@@ -48,8 +49,10 @@ class ModelOptions:
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
-        """The labels one by one; None for all labels of the model."""
-        return split_labels(self.labels) if isinstance(self.labels, str) else self.labels
+        """The labels one by one; None for all labels of the model. None at all is no choice."""
+        names = split_labels(self.labels) if isinstance(self.labels, str) else self.labels
+        check(names != (), f"labels {self.labels!r}: found no label; name some, joined by '|'")
+        return names
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ another row of a time around it),
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.data.table import label_table_path, scan_table
 from msqnet.errors import DatasetError, EmptyVideo, VideoError
 from msqnet.intervals import END_TOLERANCE_SECONDS, SAME_TIME_SECONDS
+from msqnet.labels import folded
 from msqnet.prompts import read_label_table
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _find_labelling(table: ClipTable) -> Iterator[Problem]:
     num_rows = Counter(name for names in names_of for name in names)
     # Letters that look alike, such as full-width ones, are the same in the form NFKC.
     alike = {name: unicodedata.normalize("NFKC", name) for name in num_rows}
-    without_spelling = {n: re.sub(r"[\s_-]", "", text.casefold()) for n, text in alike.items()}
+    without_spelling = {name: folded(name) for name in num_rows}
     # The most frequent spelling is taken for the right one; of equals, the first in the table.
     right: dict[str, str] = {}
     for name, _ in num_rows.most_common():

@@ -208,27 +208,25 @@ class ExportedBackend(ScoreColumns):
             embeddings,
             TrainingReference.load(folder) if REFERENCE_FILE in manifest.files else None,
         )
-        if labels is not None and manifest.is_open:
+        if labels is not None:
             backend.ask_for(labels, texts)
-        elif labels is not None:
-            backend.keep_labels(labels)
         return backend
 
     def ask_for(self, labels: LabelSet, texts: Mapping[str, LabelText] | None = None) -> None:
-        """Score any labels from now on, of an open vocabulary.
+        """Score these labels from now on, any of an open vocabulary.
 
         `CheckpointError` if the text encoder is not there, or is another than in training;
         `ConfigError` for a text that cannot be read, or descriptions that are missing.
         """
-        import torch
-
-        from msqnet.model.vocabulary import embeddings_as_trained
-
         manifest = self._manifest
         own_embeddings = self._own_embeddings
         if own_embeddings is None or manifest.text_encoder is None:
             self.keep_labels(labels)
             return
+        import torch
+
+        from msqnet.model.vocabulary import embeddings_as_trained
+
         own = manifest.labels[0], torch.from_numpy(own_embeddings[0])
         self._embeddings = embeddings_as_trained(
             manifest.text_encoder, manifest.prompts, own, labels, texts

@@ -25,7 +25,7 @@ from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
-from msqnet.models import model_folder
+from msqnet.models import closed_labels, model_folder
 from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
 from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
@@ -257,17 +257,19 @@ def load_backend(options: ModelOptions) -> Backend:
     texts = None if table is None else read_label_table(table)
     runtimes = get_args(RuntimeName)
     check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
-    if model is not None and is_exported(model):
+    is_graphs_alone, is_zero_shot = is_exported(model), (model or "").startswith(PREFIX)
+    folder = Path(model or "") if is_graphs_alone or is_zero_shot else model_folder(model)
+    if labels is not None and not is_zero_shot and (own := closed_labels(folder)) is not None:
+        labels = LabelSet(own.as_spelled(labels))  # a wrong one stops here, before weights are read
+    if is_graphs_alone:
         if precision != "fp32":
             raise ConfigError(
                 f"precision {precision!r}: {model} is an exported model and keeps the numbers it "
                 "was exported with; give the model that was exported, or export with --int8"
             )
-        return ExportedBackend.from_pretrained(Path(model), options.device, labels, texts, runtime)
-    is_zero_shot = (model or "").startswith(PREFIX)
+        return ExportedBackend.from_pretrained(folder, options.device, labels, texts, runtime)
     if is_zero_shot and runtime not in ("auto", "torch"):
         raise ConfigError(f"runtime {runtime!r}: {model} runs in PyTorch; give auto or torch")
-    folder = Path() if is_zero_shot else model_folder(model)
     if not is_zero_shot and (found := _backend_of_graphs(folder, options, labels)) is not None:
         return found
     with needs_extra(f"{model or 'this'} in PyTorch", extra="train"):
@@ -304,8 +306,8 @@ def _backend_of_graphs(
         return None
     if labels is None:
         return found
-    if found.is_open or not set(labels) <= set(found.labels):
-        return None  # texts are embedded in PyTorch, and it says best which labels are unknown
+    if found.is_open:
+        return None  # texts are embedded in PyTorch
     found.keep_labels(labels)
     return found
 

@@ -93,9 +93,7 @@ class TorchBackend(ScoreColumns):
 
         source = {"name": folder.name, "weights_digest": weights_digest(folder)}
         model = MSQNet.from_pretrained(folder)
-        own = model.config.label_set
-        is_known = labels is not None and all(name in own for name in labels)
-        if labels is not None and (model.config.is_open or not is_known):
+        if labels is not None and model.config.is_open:
             ask_for(model, tuple(labels), texts)
         backend = cls(model, device, source, TrainingReference.load(folder), precision)
         if labels is not None and not model.config.is_open:

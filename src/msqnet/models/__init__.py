@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import CheckpointError, check, needs_extra
+from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,15 +135,27 @@ def model_folder(name: str | Path | None = None) -> Path:
     return folder
 
 
-def _describe(folder: Path) -> ModelInfo:
-    card, settings = folder / CARD_FILE, folder / CONFIG_FILE
+def closed_labels(folder: Path) -> LabelSet | None:
+    """The labels of a model that scores no others, as its folder tells; None if it scores any."""
+    is_whole = (folder / CONFIG_FILE).is_file()
+    told = _told(folder / (CONFIG_FILE if is_whole else MANIFEST_FILE))
+    is_open = told.get("is_open", told.get("head", "group_wise") != "group_wise")
+    return None if is_open else LabelSet(told["labels"])
+
+
+def _told(settings: Path) -> dict[str, Any]:
+    """What a model's settings tell without loading it, ``labels`` among them."""
     try:
-        labels = json.loads(settings.read_text(encoding="utf-8"))["labels"]
-        names = tuple(str(name) for name in labels)
+        told: dict[str, Any] = json.loads(settings.read_text(encoding="utf-8"))
+        return told | {"labels": tuple(str(name) for name in told["labels"])}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{settings}: found no list 'labels' ({error}); copy or install the model again"
         ) from error
+
+
+def _describe(folder: Path) -> ModelInfo:
+    card, names = folder / CARD_FILE, _told(folder / CONFIG_FILE)["labels"]
     # The card's front matter is the block between two lines of ``---``.
     parts = card.read_text(encoding="utf-8").split("---", maxsplit=2) if card.is_file() else []
     is_framed = len(parts) == 3 and not parts[0].strip()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.child_process import answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import CheckpointError, ConfigError, VocabularyError
+from msqnet.errors import ConfigError, VocabularyError
 from msqnet.process import keep_freed_memory
 from msqnet.serving.request_errors import RequestError
 from msqnet.serving.schemas import ModelBody, PredictionOptions
@@ -139,7 +139,7 @@ class Worker:
     def _is_open(self) -> bool:
         """Whether the model scores any text."""
         from msqnet.inference.manifest import is_exported
-        from msqnet.models import CONFIG_FILE, model_folder
+        from msqnet.models import closed_labels, model_folder
 
         model = self._settings.model
         if model is not None and is_exported(model):
@@ -149,11 +149,7 @@ class Worker:
             )
         if self._is_clip:
             return True
-        path = model_folder(model) / CONFIG_FILE
-        try:
-            return bool(json.loads(path.read_text(encoding="utf-8")).get("head") != "group_wise")
-        except (OSError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path}: no settings of a model ({error})") from error
+        return closed_labels(model_folder(model)) is None
 
     def _predict(self, request: WorkerRequest, report: Report) -> None:
         from msqnet.inference.predictor import Predictor

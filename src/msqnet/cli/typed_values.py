@@ -1,0 +1,48 @@
+"""Values of options as they were typed. As YAML, `null`, `~`, `#1` and `&a` would be nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from jsonargparse._typehints import ActionTypeHint
+
+from msqnet.errors import check
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+class ValueAsTyped(ActionTypeHint):
+    """An option whose text stays as it is, and whose number or switch is never lost unsaid."""
+
+    def _check_type(self, value: Any, append: Any = None, cfg: Any = None, mode: Any = None) -> Any:
+        if _is_text(self._typehint):
+            takes_several = any(get_origin(kind) is tuple for kind in get_args(self._typehint))
+            return tuple(value) if takes_several and isinstance(value, list) else value
+        found = super()._check_type(value, append, cfg)  # type: ignore[no-untyped-call]
+        if found is None and value not in (None, "null"):
+            raise TypeError(f"--{self.dest}: found {value!r}, expected a value, or null for none")
+        return found
+
+
+def check_texts(parser: ArgumentParser, found: Namespace) -> None:
+    """Raise a `ConfigError` for an option for text that holds something else or an empty one."""
+    for action in parser._actions:
+        value, hint = found.get(action.dest), getattr(action, "_typehint", action.type)
+        if not _is_text(hint) or (value is None and not action.required):
+            continue
+        name = f"--{action.dest}" if action.option_strings else action.dest
+        is_list = isinstance(value, list)
+        check(is_list or not action.nargs, f"{name}: found {value!r}, expected a list of texts")
+        way = "give one" if action.required else f"leave {name} out for its default"
+        for item in (value if action.nargs or isinstance(value, tuple) else [value]) or [""]:
+            check(
+                isinstance(item, str) and bool(item.strip()),
+                f"{name}: found {item!r}, expected text, in quotes in a config file; {way}, or see "
+                "whether a shell variable in it is set",
+            )
+
+
+def _is_text(hint: Any) -> bool:
+    """Whether an option holds any text, alone or among others; a choice of texts is none."""
+    return hint is str or (get_origin(hint) is not dict and str in get_args(hint))
