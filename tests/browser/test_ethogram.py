@@ -32,12 +32,19 @@ def predictions(
     *,
     single_label: bool = False,
     unproven: Sequence[str] = (),
+    reach_seconds: float = 0.0,
 ) -> VideoPredictions:
-    """A result as `msqnet predict` makes it of a timeline."""
+    """A result as `msqnet predict` makes it of a timeline; without reach, as earlier versions."""
     start, end = timeline.edges_seconds[[0, -1]].tolist()
     segments = segments_from_timeline(
-        timeline, labels, thresholds, config, single_label=single_label, unproven=unproven
+        *(timeline, labels, thresholds, config),
+        reach_seconds=reach_seconds,
+        single_label=single_label,
+        unproven=unproven,
     )
+    settings: dict[str, Any] = {"segments": asdict(config)}
+    if reach_seconds:
+        settings["border_reach_seconds"] = reach_seconds
     return VideoPredictions(
         path="clip.mp4",
         labels=labels,
@@ -51,7 +58,7 @@ def predictions(
         segments=tuple(segments),
         thresholds=tuple(thresholds.tolist()),
         single_label=single_label,
-        provenance={"settings": {"segments": asdict(config)}},
+        provenance={"settings": settings},
         unproven=dict.fromkeys(unproven, "a reason"),
     )
 
@@ -85,6 +92,7 @@ def random_case(random: np.random.Generator) -> VideoPredictions:
         config,
         single_label=bool(random.random() < 0.4),
         unproven=[f"label {k}" for k in range(num_labels) if random.random() < 0.2],
+        reach_seconds=float(random.choice([0.0, 0.5, 1.5, 4.0])),
     )
 
 
@@ -121,6 +129,7 @@ def test_segments_equal_those_of_python(page: Page) -> None:
                         case.labels,
                         np.asarray(case.thresholds, dtype=np.float32),
                         config if threshold is None else replace(config, threshold=threshold),
+                        reach_seconds=case.provenance["settings"].get("border_reach_seconds", 0.0),
                         single_label=case.single_label,
                         unproven=case.unproven,
                     )

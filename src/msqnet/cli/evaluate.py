@@ -193,6 +193,7 @@ def _evaluate_timeline(
         f"{segments['num_masked']} left out where nothing was annotated",
         *(f"  mAP at tIoU {overlap}: {shown(ap)}" for overlap, ap in segments["map_at"].items()),
         *(f"  F1@{overlap}: {shown(f1)}" for overlap, f1 in segments["f1_at"].items()),
+        *_border_lines(segments["borders"]),
         *(f"not scored: {label}: {reason}" for label, reason in metrics["not_scored"].items()),
     ]
     for line in lines:
@@ -203,3 +204,17 @@ def _evaluate_timeline(
         for number, result in enumerate(results):
             result.write(folder / "videos" / f"{number:04d}-{Path(result.path).name}")
         say(console, f"written: {folder}")
+
+
+def _border_lines(borders: dict[str, Any]) -> list[str]:
+    """Errors of borders and counts of segments without a partner of their own, as text."""
+    errors = (
+        f"  error of {kind}s: median {shown(borders[kind]['median'])} s, 90th percentile "
+        f"{shown(borders[kind]['percentile_90'])} s ({borders[kind]['number']} borders)"
+        for kind in ("start", "end")
+    )
+    return [
+        *errors,
+        f"  {borders['num_missed']} true segments missed, {borders['num_joined']} joined to another; "
+        f"{borders['num_spurious']} predicted without a true one, {borders['num_split']} split off",
+    ]

@@ -218,12 +218,13 @@ def evaluate_timelines(
     counts = predictor.backend.train_positive_windows or [1] * len(labels)
     trained = [name for name, count in zip(labels, counts, strict=True) if count]
     scores, targets, results = [], [], []
+    ends: dict[str, float] = {}
     predicted: list[TimedLabel] = []
     truths: list[TimedLabel] = []
     unknown: list[TimedLabel] = []
     for number, (name, rows) in enumerate(by_name.items(), start=1):
         result = predictor(rows.records[0].path, fps=rows.records[0].fps)
-        end = result.shown[-1][1]
+        end = ends[name] = result.shown[-1][1]
         true, masked = video_truth(name, rows.records, labels, result.shown, scored=trained)
         num_seconds = math.ceil(end - SAME_TIME_SECONDS)
         timeline = result.timeline
@@ -250,6 +251,8 @@ def evaluate_timelines(
         "window_seconds": predictor.window_seconds,
         "stride_seconds": predictor.stride_seconds,
         "per_second": seconds | {"label_ap": dict(zip(labels, seconds["label_ap"], strict=True))},
-        "segments": segment_metrics(predicted, truths, unknown, num_labels=len(labels)),
+        "segments": segment_metrics(
+            predicted, truths, unknown, num_labels=len(labels), end_seconds=ends
+        ),
     }
     return plain(metrics), results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -85,6 +86,7 @@ def segments_from_timeline(
     thresholds: FloatArray,
     config: SegmentConfig,
     *,
+    reach_seconds: float = 0.0,
     single_label: bool = False,
     unproven: Collection[str] = (),
 ) -> list[Segment]:
@@ -94,14 +96,21 @@ def segments_from_timeline(
     must also be the highest one. Unknown steps show no label unless ``config.ood`` says otherwise;
     ``unproven`` labels make no segment unless ``config.include_weak`` asks for them. Gaps of up to
     ``config.max_gap_seconds`` are closed first (with ``single_label`` only those in which no other
-    label is present; never one with an unknown step), then segments shorter than
-    ``config.min_duration_seconds`` are dropped. The score of a segment is the mean over its time,
-    closed gaps included.
+    label is present; never one with an unknown step). Each border is then placed between two steps:
+    where the score, drawn as a line from the middle of one step to the middle of the next, passes
+    half of the way from its lowest value outside, at most ``reach_seconds`` from the border, to its
+    highest inside. A window that lies half over a border shows half of the action, whereas a low
+    threshold is reached too early. A border at an end of the video or at an unknown step stays
+    there; with ``single_label`` all stay at edges of steps, so that one label begins where another
+    one ends. Last, segments shorter than ``config.min_duration_seconds`` are dropped. The score of
+    a segment is the mean over the steps in which it is present, closed gaps included.
 
     Args:
         timeline: N steps of K scores.
         labels: K names.
         thresholds: (K,); ``config.threshold`` replaces all of them where it is set.
+        reach_seconds: how far around a border scores bear on it; 0 leaves borders at the edges of
+            steps.
         single_label: whether labels exclude each other.
         unproven: names of labels that the model was not shown to recognise.
 
@@ -120,29 +129,116 @@ def segments_from_timeline(
             f"{np.shape(thresholds)}; expected {num_labels} of each"
         )
     # Both are float32, so that a score of 0.7 reaches a threshold of 0.7.
-    active = np.asarray(timeline.scores >= np.asarray(thresholds, dtype=np.float32))  # (N, K)
+    thresholds = np.asarray(thresholds, dtype=np.float32)
+    active = np.asarray(timeline.scores >= thresholds)  # (N, K)
     if single_label:
         active &= np.arange(num_labels) == timeline.scores.argmax(axis=1)[:, None]
+        reach_seconds = 0.0
     if unproven and not config.include_weak:
         active &= np.array([name not in unproven for name in labels])
     taken = np.asarray((active & single_label).any(axis=1))
+    is_hidden = np.zeros(len(active), dtype=np.bool_)
     if timeline.is_unknown is not None and config.ood == "hide":
-        active &= ~timeline.is_unknown[:, None]
-        taken = taken | timeline.is_unknown
+        is_hidden = timeline.is_unknown
+    active &= ~is_hidden[:, None]
     edges, found = timeline.edges_seconds, []
     for column in range(num_labels):
-        for first, last in _runs(active[:, column], taken, edges, config):
-            scores = timeline.scores[first:last, column].astype(np.float64)
-            mean = np.average(scores, weights=np.diff(edges[first : last + 1]))
-            score = float(np.clip(mean, scores.min(), scores.max()))  # equal ones give that one
-            found.append((float(edges[first]), float(edges[last]), column, score))
+        scores = timeline.scores[:, column].astype(np.float64)
+        borders = _Borders(edges, scores, is_hidden, reach_seconds)
+        runs = _runs(active[:, column], taken | is_hidden, edges, config)
+        for (first, last), (start, end) in zip(runs, borders.of(runs), strict=True):
+            if end - start < config.min_duration_seconds - _SAME_TIME_SECONDS:
+                continue
+            inside = scores[first:last]
+            mean = np.average(inside, weights=np.diff(edges[first : last + 1]))
+            score = float(np.clip(mean, inside.min(), inside.max()))  # equal ones give that one
+            found.append((start, end, column, score))
     return [Segment(labels.names[k], start, end, score) for start, end, k, score in sorted(found)]
+
+
+@dataclass(frozen=True)
+class _Borders:
+    """Places the borders of the runs of one label between the steps of a timeline.
+
+    Args:
+        edges: (N + 1,) rising.
+        scores: (N,) of the label.
+        is_hidden: (N,) steps without a verdict.
+        reach_seconds: how far from a border scores count.
+    """
+
+    edges: SecondsArray
+    scores: SecondsArray
+    is_hidden: NDArray[np.bool_]
+    reach_seconds: float
+
+    def of(self, runs: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+        """Start and end of each run; they neither overlap nor vanish."""
+        num_steps = len(self.scores)
+        # The runs before and after each one; the first and the last reach to the timeline's ends.
+        ends = [0, *(last for _, last in runs)]
+        starts = [*(first for first, _ in runs), num_steps]
+        return [
+            (
+                self._start(first, last, ends[number]),
+                self._end(first, last, starts[number + 1]),
+            )
+            for number, (first, last) in enumerate(runs)
+        ]
+
+    def _start(self, first: int, last: int, lowest: int) -> float:
+        """Border between the steps before ``first``, from ``lowest`` on, and those up to ``last``.
+
+        Of equal scores the nearest to each other count: two runs that share the steps between
+        them cannot overlap, and no run vanishes.
+        """
+        outside = self._near(first, range(first - 1, lowest - 1, -1))
+        inside = self._near(first, range(first, last))
+        return self._crossing(outside, inside, self.edges[first])
+
+    def _end(self, first: int, last: int, highest: int) -> float:
+        """As `_start`, between the steps up to ``last`` and those behind it, up to ``highest``."""
+        outside = self._near(last, range(last, highest))
+        inside = self._near(last, range(last - 1, first - 1, -1))
+        return self._crossing(outside, inside, self.edges[last])
+
+    def _near(self, border: int, steps: range) -> list[int]:
+        """Those of the steps, from the border outwards, that are in reach and have a verdict."""
+        near = []
+        for step in steps:
+            centre = (self.edges[step] + self.edges[step + 1]) / 2
+            if self.is_hidden[step] or abs(centre - self.edges[border]) > self.reach_seconds:
+                break
+            near.append(step)
+        return near
+
+    def _crossing(self, outside: list[int], inside: list[int], border: float) -> float:
+        """Where the line of scores passes half way from the lowest outside to the highest inside.
+
+        The border itself where a side has no step or no side is higher.
+        """
+        if not outside or not inside:
+            return float(border)
+        low = min(outside, key=lambda step: self.scores[step])
+        high = max(inside, key=lambda step: self.scores[step])
+        level = (self.scores[low] + self.scores[high]) / 2
+        if not self.scores[low] < level < self.scores[high]:
+            return float(border)
+        towards = 1 if high > low else -1
+        step = low
+        while self.scores[step + towards] < level:
+            step += towards
+        here, there = (
+            (self.edges[place] + self.edges[place + 1]) / 2 for place in (step, step + towards)
+        )
+        rise = self.scores[step + towards] - self.scores[step]
+        return float(here + (level - self.scores[step]) / rise * (there - here))
 
 
 def _runs(
     active: NDArray[np.bool_], taken: NDArray[np.bool_], edges: SecondsArray, config: SegmentConfig
 ) -> list[tuple[int, int]]:
-    """Runs of True in ``active`` (N,) as [first, last) steps, gaps closed, short ones dropped.
+    """Runs of True in ``active`` (N,) as [first, last) steps, gaps closed.
 
     No gap covers a step that is ``taken`` (N,).
     """
@@ -156,5 +252,4 @@ def _runs(
             runs[-1] = (runs[-1][0], last)
         else:
             runs.append((first, last))
-    shortest = config.min_duration_seconds - _SAME_TIME_SECONDS
-    return [run for run in runs if edges[run[1]] - edges[run[0]] >= shortest]
+    return runs

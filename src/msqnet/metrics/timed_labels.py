@@ -29,7 +29,7 @@ from msqnet.metrics.average_precision import (
 from msqnet.metrics.classification import confusion_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -42,6 +42,7 @@ SEGMENTAL_F1_OVERLAPS = (0.1, 0.25, 0.5)
 _MASKED_SHARE = 0.5
 # Overlaps are quotients of differences of times: one that misses its bound by this meets it.
 _OVERLAP_TOLERANCE = 1e-9
+_SAME_TIME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -290,20 +291,88 @@ def segmental_f1(
     return float(2 * num_hits.sum() / total.sum()) if truths else float("nan"), per_label
 
 
+def boundary_errors(
+    predictions: Iterable[TimedLabel],
+    truths: Sequence[TimedLabel],
+    unknown: Iterable[TimedLabel] = (),
+    end_seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """How far the borders of predicted segments lie from the true ones, and what has no partner.
+
+    Pairs are taken by falling overlap, each segment once, one of the same video and label that
+    overlap at all. A border where the annotation begins or ends, because the label is unknown
+    beyond or because the video ends (at 0 and at ``end_seconds`` of a video), is no true border and
+    has no error.
+
+    Returns:
+        ``start`` and ``end``: each the ``median`` and ``percentile_90`` of |predicted - true| in
+        seconds, NaN without a pair, and their ``number``; ``num_missed``, true segments that no
+        prediction overlaps; ``num_spurious``, predictions that overlap no true segment;
+        ``num_split``, predictions that overlap a true segment beside another one that overlaps it
+        more; ``num_joined``, true segments that share their prediction with another one.
+    """
+    pairs, missed, spurious, split, joined = [], 0, 0, 0, 0
+    predictions_at, truths_at = by_place(predictions), by_place(truths)
+    for place in sorted({*predictions_at, *truths_at}):
+        found, true = predictions_at.get(place, []), truths_at.get(place, [])
+        shares = np.array([[a.overlap_share(b) for b in true] for a in found])
+        shares = shares.reshape(len(found), len(true))  # (predictions, truths)
+        missed += int((shares <= 0).all(axis=0).sum())
+        spurious += int((shares <= 0).all(axis=1).sum())
+        split += int(np.maximum((shares > 0).sum(axis=0) - 1, 0).sum())
+        joined += int(np.maximum((shares > 0).sum(axis=1) - 1, 0).sum())
+        while shares.size and shares.max() > 0:
+            row, column = np.unravel_index(shares.argmax(), shares.shape)
+            pairs.append((found[row], true[column]))
+            shares[row, :] = shares[:, column] = 0
+    rims: dict[tuple[str, int], set[float]] = defaultdict(set)
+    for span in unknown:
+        rims[span.place].update(span.interval)
+    starts, ends = [], []
+    for prediction, truth in pairs:
+        rim = {0.0, (end_seconds or {}).get(truth.video, np.inf), *rims[truth.place]}
+        if not _is_near(truth.start_seconds, rim):
+            starts.append(abs(prediction.start_seconds - truth.start_seconds))
+        if not _is_near(truth.end_seconds, rim):
+            ends.append(abs(prediction.end_seconds - truth.end_seconds))
+    return {
+        "start": _error_summary(starts),
+        "end": _error_summary(ends),
+        "both": _error_summary(starts + ends),
+        "num_missed": missed,
+        "num_spurious": spurious,
+        "num_split": split,
+        "num_joined": joined,
+    }
+
+
+def _is_near(seconds: float, others: Iterable[float]) -> bool:
+    """Whether one of the others is the same time."""
+    return any(abs(seconds - other) <= _SAME_TIME_SECONDS for other in others)
+
+
+def _error_summary(errors: Sequence[float]) -> dict[str, float]:
+    """Median and 90th percentile, NaN of none, and the number."""
+    median, high = np.percentile(errors, (50, 90)) if errors else (np.nan, np.nan)
+    return {"median": float(median), "percentile_90": float(high), "number": len(errors)}
+
+
 def segment_metrics(
     predictions: Sequence[TimedLabel],
     truths: Sequence[TimedLabel],
-    unknown: Iterable[TimedLabel] = (),
+    unknown: Sequence[TimedLabel] = (),
     *,
     num_labels: int,
+    end_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Segment mAP at overlaps 0.1 to 0.7 and segmental F1@10/25/50.
+    """Segment mAP at overlaps 0.1 to 0.7, segmental F1@10/25/50 and errors of borders.
 
     Returns:
         ``map_at``, macro mAP over labels that have a true segment, by overlap, and ``mean_map``
         over these; ``f1_at``, micro segmental F1, by overlap in percent; the numbers of true
         segments, of predicted ones that count and of those left out (``num_masked``), and
-        ``num_labels_scored`` that have a true segment. NaN where there is no true segment at all.
+        ``num_labels_scored`` that have a true segment; ``borders``, see `boundary_errors`, which
+        takes ``end_seconds``. NaN where there is no true segment at all.
     """
     kept = without_masked(predictions, unknown)
     map_at = {
@@ -326,4 +395,5 @@ def segment_metrics(
         "num_predictions": len(kept),
         "num_masked": len(predictions) - len(kept),
         "num_labels_scored": len({truth.label_index for truth in truths}),
+        "borders": boundary_errors(kept, truths, unknown, end_seconds),
     }

@@ -425,7 +425,8 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
             (windows, "windows"),
         ],
         "counts": f"{segments['num_truths']} true segments, {segments['num_predictions']} "
-        f"predicted, {segments['num_masked']} left out where nothing was annotated.",
+        f"predicted, {segments['num_masked']} left out where nothing was annotated."
+        + _borders(segments.get("borders")),
         "map_at": segments["map_at"],
         "f1_at": segments["f1_at"],
         "label_ap": sorted(
@@ -433,3 +434,14 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
         ),
         "not_scored": timeline["not_scored"],
     }
+
+
+def _borders(borders: Mapping[str, Any] | None) -> str:
+    """Errors of borders in a sentence; empty for evaluations of earlier versions."""
+    if borders is None or not borders["both"]["number"]:
+        return ""
+    both = borders["both"]
+    return (
+        f" Borders are off by {shown(both['median'])} s (median) and "
+        f"{shown(both['percentile_90'])} s (90th percentile)."
+    )

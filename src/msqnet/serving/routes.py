@@ -361,13 +361,15 @@ def segments_csv(result: FilePath, threshold: float | None) -> str:
     except FileNotFoundError as error:
         raise RequestError("not_found", "the result was removed") from error
     if threshold is not None:
-        chosen = predictions.provenance["settings"]["segments"]
+        settings = predictions.provenance["settings"]
         segments = segments_from_timeline(
             predictions.timeline,
             predictions.labels,
             np.asarray(predictions.thresholds, dtype=np.float32),
-            SegmentConfig(**{**chosen, "threshold": threshold}),
+            SegmentConfig(**{**settings["segments"], "threshold": threshold}),
+            reach_seconds=settings.get("border_reach_seconds", 0.0),
             single_label=predictions.single_label,
+            unproven=predictions.unproven,
         )
         predictions = replace(predictions, segments=tuple(segments))
     return predictions.segments_csv()

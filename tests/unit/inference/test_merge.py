@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -264,3 +265,104 @@ def test_distances_are_merged_as_scores_are() -> None:
     assert merged.unknown_intervals == [(1.0, 3.0)]
     assert merged.unknown_share == pytest.approx(2 / 3)
     assert merge_windows([near, far]).is_unknown is None
+
+
+def with_borders(
+    scores: list[list[float]],
+    *,
+    threshold: float = 0.5,
+    reach_seconds: float = 3.0,
+    single_label: bool = False,
+    flags: list[bool] | None = None,
+) -> list[tuple[str, float, float]]:
+    is_unknown = None if flags is None else np.array(flags)
+    steps = replace(timeline(scores), is_unknown=is_unknown)
+    names = tuple("abcdef"[: len(scores[0])])
+    found = segments_from_timeline(
+        steps,
+        LabelSet(names),
+        np.full(len(names), threshold, dtype=np.float32),
+        NO_CLOSING,
+        reach_seconds=reach_seconds,
+        single_label=single_label,
+    )
+    return [(s.label, s.start_seconds, s.end_seconds) for s in found]
+
+
+@pytest.mark.parametrize("border", [2.3, 4.0, 5.55])
+@pytest.mark.parametrize("threshold", [0.06, 0.5, 0.94])
+@pytest.mark.parametrize("is_end", [False, True])
+def test_border_seen_by_overlapping_windows_is_found_whatever_the_threshold(
+    border: float, threshold: float, is_end: bool
+) -> None:
+    starts = np.arange(0, 6.01, 0.25)
+    shares = np.clip(starts + 2 - border, 0, 2) / 2  # of each window that lies behind the border
+    shares = 1 - shares if is_end else shares
+    windows = [window(s, s + 2, share) for s, share in zip(starts, shares.tolist(), strict=True)]
+    (found,) = segments_from_timeline(
+        merge_windows(windows),
+        LabelSet(("a",)),
+        np.array([threshold], np.float32),
+        NO_CLOSING,
+        reach_seconds=3.0,
+    )
+    expected = (0.0, border) if is_end else (border, 8.0)
+    assert (found.start_seconds, found.end_seconds) == pytest.approx(expected, abs=0.02)
+
+
+def test_border_lies_half_way_between_the_levels_of_both_sides() -> None:
+    # 0.2 to 0.6 to 1.0: half way is in the middle of the third step, whatever the threshold.
+    scores = [[0.2], [0.2], [0.6], [1.0], [1.0]]
+    for threshold in (0.3, 0.9):
+        assert with_borders(scores, threshold=threshold) == [("a", pytest.approx(2.5), 5.0)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "flags", "expected"),
+    [
+        ([[0.9], [0.9]], None, [("a", 0.0, 2.0)]),
+        ([[0.1], [0.9], [0.1]], [True, False, False], [("a", 1.0, 2.0)]),
+        ([[0.1], [0.9], [0.1]], [False, False, True], [("a", 1.0, 2.0)]),
+    ],
+)
+def test_borders_stay_at_ends_of_the_video_and_at_unknown_time(
+    scores: list[list[float]], flags: list[bool] | None, expected: list[tuple[str, float, float]]
+) -> None:
+    assert with_borders(scores, flags=flags) == expected
+
+
+def test_levels_out_of_reach_move_no_border() -> None:
+    scores = [[0.4], [0.4], [0.4], [0.6], [0.6], [1.0]]
+    assert with_borders(scores, reach_seconds=1.0) == [("a", 3.0, 6.0)]
+    assert with_borders(scores, reach_seconds=3.0) == [("a", pytest.approx(4.75), 6.0)]
+
+
+def test_labels_that_exclude_each_other_share_the_edge_of_a_step() -> None:
+    scores = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+    found = with_borders(scores, threshold=0.3, single_label=True)
+    assert found == [("a", 0.0, 2.0), ("b", 2.0, 3.0)]
+
+
+@settings(max_examples=200)
+@given(
+    scores=st.lists(
+        st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.6, 1.0]), min_size=2, max_size=2),
+        min_size=1,
+        max_size=14,
+    ),
+    reach=st.floats(0, 6),
+    single=st.booleans(),
+)
+def test_moved_borders_keep_number_and_order_of_segments(
+    scores: list[list[float]], reach: float, single: bool
+) -> None:
+    before = with_borders(scores, reach_seconds=0, single_label=single)
+    after = with_borders(scores, reach_seconds=reach, single_label=single)
+    assert len(before) == len(after)
+    for label in "ab":
+        own = [(start, end) for name, start, end in after if name == label]
+        assert all(start < end for start, end in own)
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(own))
+    if single:
+        bounds = sorted((start, end) for _, start, end in after)
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(bounds))

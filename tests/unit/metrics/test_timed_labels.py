@@ -9,6 +9,7 @@ from msqnet.errors import ShapeError
 from msqnet.metrics.timed_labels import (
     SEGMENT_MAP_OVERLAPS,
     TimedLabel,
+    boundary_errors,
     per_second_metrics,
     per_second_scores,
     per_second_targets,
@@ -245,3 +246,39 @@ def test_per_second_metrics_of_a_known_event():
     assert result["macro_map"] == 1
     assert result["macro_f1"] == pytest.approx((0.8 + 1) / 2)
     assert (result["num_known_seconds"], result["num_labels_scored"]) == (5, 2)
+
+
+def test_errors_of_borders_start_and_end_apart():
+    truths = [timed(10, 20), timed(30, 40), timed(10, 20, label=1)]
+    predictions = [timed(9, 20.5), timed(33, 40), timed(10, 20, label=1)]
+    result = boundary_errors(predictions, truths)
+    assert result["start"] == {"median": 1.0, "percentile_90": pytest.approx(2.6), "number": 3}
+    assert result["end"] == {"median": 0.0, "percentile_90": pytest.approx(0.4), "number": 3}
+    assert result["both"]["number"] == 6
+    assert [result[f"num_{name}"] for name in ("missed", "spurious", "split", "joined")] == [0] * 4
+
+
+def test_borders_of_the_video_and_of_the_annotation_have_no_error():
+    truths = [timed(0, 8), timed(20, 30)]
+    predictions = [timed(1, 9), timed(21, 28)]
+    result = boundary_errors(predictions, truths, [timed(8, 20)], {"v": 30})
+    assert result["both"]["number"] == 0
+    assert np.isnan(result["both"]["median"])
+    other = boundary_errors(predictions, truths, [timed(8, 20, label=1)], {"w": 30})
+    assert (other["start"]["number"], other["end"]["number"]) == (1, 2)
+
+
+def test_segments_without_a_partner_of_their_own_are_counted():
+    truths = [timed(0, 10), timed(20, 30), timed(40, 44), timed(45, 50)]
+    predictions = [timed(1, 4), timed(5, 9), timed(12, 14), timed(40, 50), timed(0, 9, video="w")]
+    result = boundary_errors(predictions, truths)
+    assert (result["num_missed"], result["num_spurious"]) == (1, 2)
+    assert (result["num_split"], result["num_joined"]) == (1, 1)
+    # The larger overlap of each makes the pair: 5 to 9 with 0 to 10, 40 to 50 with 45 to 50.
+    assert result["end"]["median"] == pytest.approx(0.5)
+
+
+def test_errors_of_borders_need_no_truth_and_no_prediction():
+    assert boundary_errors([], [timed(0, 1)])["num_missed"] == 1
+    assert boundary_errors([timed(0, 1)], [])["num_spurious"] == 1
+    assert boundary_errors([], [])["both"]["number"] == 0

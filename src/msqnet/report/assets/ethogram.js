@@ -77,7 +77,7 @@
     });
   }
 
-  /** Runs of presence of one label as [first, last) steps: gaps closed, short runs dropped. */
+  /** Runs of presence of one label as [first, last) steps, gaps closed. */
   function runsOf(column, present, isTaken, edges, settings) {
     const runs = [];
     for (let n = 0; n < present.length; n++) {
@@ -92,8 +92,52 @@
       if (closes) before[1] = end;
       else runs.push([n, end]);
     }
-    const shortest = settings.min_duration_seconds - SAME_TIME_SECONDS;
-    return runs.filter(([first, last]) => edges[last] - edges[first] >= shortest);
+    return runs;
+  }
+
+  /** Where the line of scores passes half way from the lowest outside to the highest inside. */
+  function crossing(outside, inside, border, scores, centre) {
+    if (!outside.length || !inside.length) return border;
+    const low = outside.reduce((best, n) => (scores[n] < scores[best] ? n : best));
+    const high = inside.reduce((best, n) => (scores[n] > scores[best] ? n : best));
+    const level = (scores[low] + scores[high]) / 2;
+    if (!(scores[low] < level && level < scores[high])) return border;
+    const towards = high > low ? 1 : -1;
+    let step = low;
+    while (scores[step + towards] < level) step += towards;
+    const rise = scores[step + towards] - scores[step];
+    return (
+      centre(step) +
+      ((level - scores[step]) / rise) * (centre(step + towards) - centre(step))
+    );
+  }
+
+  /** Start and end of each run of one label, between the steps of the timeline. */
+  function bordersOf(runs, predictions, scores, isHidden) {
+    const { edges_seconds: edges } = predictions.timeline;
+    // Results of earlier versions have their borders on steps.
+    const stored = predictions.provenance?.settings?.border_reach_seconds ?? 0;
+    const reach = predictions.single_label ? 0 : stored;
+    const centre = (n) => (edges[n] + edges[n + 1]) / 2;
+    const near = (border, step, towards, stop) => {
+      const steps = [];
+      for (let n = step; n !== stop; n += towards) {
+        const distance = Math.abs(centre(n) - edges[border]);
+        if (isHidden[n] || distance > reach) break;
+        steps.push(n);
+      }
+      return steps;
+    };
+    return runs.map(([first, last], number) => {
+      const lowest = number ? runs[number - 1][1] : 0;
+      const highest = number + 1 < runs.length ? runs[number + 1][0] : scores.length;
+      const before = near(first, first - 1, -1, lowest - 1);
+      const after = near(last, last, 1, highest);
+      return [
+        crossing(before, near(first, first, 1, last), edges[first], scores, centre),
+        crossing(after, near(last, last - 1, -1, first - 1), edges[last], scores, centre),
+      ];
+    });
   }
 
   /** The thresholds in use: one number for every label, or null for those of the model. */
@@ -119,15 +163,20 @@
     const isTaken = present.map(
       (row, n) => isHidden[n] || (Boolean(predictions.single_label) && row.some(Boolean)),
     );
-    const found = labels.flatMap((label, column) =>
-      runsOf(column, present, isTaken, edges, settings).map(([first, last]) => ({
-        column,
-        label,
-        start_seconds: edges[first],
-        end_seconds: edges[last],
-        score: meanScore(timeline, column, first, last),
-      })),
-    );
+    const shortest = settings.min_duration_seconds - SAME_TIME_SECONDS;
+    const found = labels.flatMap((label, column) => {
+      const runs = runsOf(column, present, isTaken, edges, settings);
+      const own = timeline.scores.map((row) => Math.fround(row[column]));
+      return bordersOf(runs, predictions, own, isHidden)
+        .map(([start, end], number) => ({
+          column,
+          label,
+          start_seconds: start,
+          end_seconds: end,
+          score: meanScore(timeline, column, ...runs[number]),
+        }))
+        .filter((segment) => segment.end_seconds - segment.start_seconds >= shortest);
+    });
     found.sort(
       (a, b) =>
         a.start_seconds - b.start_seconds || a.end_seconds - b.end_seconds || a.column - b.column,
