@@ -215,6 +215,6 @@ def _border_lines(borders: dict[str, Any]) -> list[str]:
     )
     return [
         *errors,
-        f"  {borders['num_missed']} true segments missed, {borders['num_joined']} joined to another; "
-        f"{borders['num_spurious']} predicted without a true one, {borders['num_split']} split off",
+        f"  {borders['num_missed']} true segments missed, {borders['num_joined']} joined to "
+        f"another; {borders['num_spurious']} predicted without a true one, {borders['num_split']} split off",
     ]

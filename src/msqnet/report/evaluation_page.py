@@ -413,6 +413,13 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
     seconds, segments = timeline["per_second"], timeline["segments"]
     windows = f"{timeline['window_seconds']:g} s every {timeline['stride_seconds']:g} s"
     label_ap = seconds.get("label_ap", {})
+    borders = ""
+    if "borders" in segments:  # not in evaluations of earlier versions
+        error = segments["borders"]["both"]
+        borders = (
+            f" Borders are off by {shown(error['median'])} s (median) and "
+            f"{shown(error['percentile_90'])} s (90th percentile)."
+        )
     return {
         "subject": _subject(timeline),
         "definition": (timeline.get("protocol") or {}).get("definition", ""),
@@ -425,8 +432,7 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
             (windows, "windows"),
         ],
         "counts": f"{segments['num_truths']} true segments, {segments['num_predictions']} "
-        f"predicted, {segments['num_masked']} left out where nothing was annotated."
-        + _borders(segments.get("borders")),
+        f"predicted, {segments['num_masked']} left out where nothing was annotated." + borders,
         "map_at": segments["map_at"],
         "f1_at": segments["f1_at"],
         "label_ap": sorted(
@@ -434,14 +440,3 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
         ),
         "not_scored": timeline["not_scored"],
     }
-
-
-def _borders(borders: Mapping[str, Any] | None) -> str:
-    """Errors of borders in a sentence; empty for evaluations of earlier versions."""
-    if borders is None or not borders["both"]["number"]:
-        return ""
-    both = borders["both"]
-    return (
-        f" Borders are off by {shown(both['median'])} s (median) and "
-        f"{shown(both['percentile_90'])} s (90th percentile)."
-    )
