@@ -213,8 +213,9 @@ def _border_lines(borders: dict[str, Any]) -> list[str]:
         f"{shown(borders[kind]['percentile_90'])} s ({borders[kind]['number']} borders)"
         for kind in ("start", "end")
     )
+    counts = {name: borders[f"num_{name}"] for name in ("missed", "joined", "spurious", "split")}
     return [
         *errors,
-        f"  {borders['num_missed']} true segments missed, {borders['num_joined']} joined to "
-        f"another; {borders['num_spurious']} predicted without a true one, {borders['num_split']} split off",
+        "  true segments: {missed} missed, {joined} joined to another".format(**counts),
+        "  predicted segments: {spurious} without a true one, {split} split off".format(**counts),
     ]
