@@ -85,7 +85,7 @@ def test_full_disk_loses_nothing_that_was_finished(place: Path) -> None:
     if mounted.returncode:
         pytest.skip(f"mounting is not allowed here: {mounted.stderr.strip()}")
     try:
-        (out / "ballast").write_bytes(bytes(40_000))
+        (out / "ballast").write_bytes(bytes(36_000))
         exit_code, output = predict(place, out)
         assert exit_code == 1
         assert "No space left on device" in output

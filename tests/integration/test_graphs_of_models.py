@@ -51,7 +51,7 @@ def test_the_way_to_an_answer_needs_no_pytorch(tmp_path: Path) -> None:
     ):
         done = run(*arguments)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-    refused = run("explain", clip, "--label", "grooming", "--out", str(tmp_path / "maps"))
+    refused = run("explain", clip, "--labels", "grooming", "--out", str(tmp_path / "maps"))
     assert refused.returncode == 1
     assert "pip install 'msqnet[train]'" in refused.stderr
 

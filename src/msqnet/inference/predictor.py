@@ -17,7 +17,15 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
-from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, check, needs_extra
+from msqnet.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingExtra,
+    ShapeError,
+    VocabularyError,
+    check,
+    needs_extra,
+)
 from msqnet.inference.backends import PREFIX
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import has_graphs, is_exported
@@ -25,7 +33,7 @@ from msqnet.inference.merge import merge_windows, segments_from_timeline
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
-from msqnet.models import closed_labels, model_folder
+from msqnet.models import OPEN_ADVICE, closed_labels, model_folder
 from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
 from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
@@ -272,7 +280,10 @@ def load_backend(options: ModelOptions) -> Backend:
     is_graphs_alone, is_zero_shot = is_exported(model), (model or "").startswith(PREFIX)
     folder = Path(model or "") if is_graphs_alone or is_zero_shot else model_folder(model)
     if labels is not None and not is_zero_shot and (own := closed_labels(folder)) is not None:
-        labels = LabelSet(own.as_spelled(labels))  # a wrong one stops here, before weights are read
+        try:  # a wrong one stops here, before weights are read
+            labels = LabelSet(own.as_spelled(labels))
+        except VocabularyError as error:
+            raise VocabularyError(f"{error}; for other labels {OPEN_ADVICE}") from None
     if is_graphs_alone:
         if precision != "fp32":
             raise ConfigError(

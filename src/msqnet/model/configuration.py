@@ -23,11 +23,6 @@ _CHOICES = {
     "memory_positions": ("keys", "input"),
     "head": ("group_wise", "shared", "cosine"),
 }
-OPEN_ADVICE = (
-    "train one with --arch.head cosine --arch.direct-path false --arch.learn-label-queries false "
-    "--arch.query-attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
-)
-"""What to do about a label that a closed-set model does not have."""
 
 
 def _as_config(value: Any) -> PreTrainedConfig | None:

@@ -14,12 +14,12 @@ from msqnet.model.attention import check_attention, set_attention
 from msqnet.model.builder import model_from_encoders, resized
 from msqnet.model.checkpoints import align, check_loaded, check_report, loading_from
 from msqnet.model.computing import Fusable
-from msqnet.model.configuration import OPEN_ADVICE, MSQNetConfig
+from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
 from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
-from msqnet.models import resolve_model
+from msqnet.models import OPEN_ADVICE, resolve_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import CheckpointError, VocabularyError
 from msqnet.labels import LabelSet
-from msqnet.model.configuration import OPEN_ADVICE
 from msqnet.model.text_encoders import embed_labels, load_text_encoder_of
+from msqnet.models import OPEN_ADVICE
 from msqnet.prompts import DESCRIPTIONS, LabelText, prompts_of
 
 if TYPE_CHECKING:

@@ -107,6 +107,13 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
     )
 
 
+OPEN_ADVICE = (
+    "train one with --arch.head cosine --arch.direct-path false --arch.learn-label-queries false "
+    "--arch.query-attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
+)
+"""What to do about a label that a closed-set model does not have."""
+
+
 def model_folder(name: str | Path | None = None) -> Path:
     """Like `resolve_model`, but a model of the Hub is fetched into its cache first.
 
