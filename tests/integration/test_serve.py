@@ -179,11 +179,14 @@ def test_upload_that_is_broken_off_leaves_nothing(
             content=half(),
             headers={"content-type": "multipart/form-data; boundary=x"},
         )
+
+    def state() -> tuple[object, float]:
+        return server.upload_folders(), server.metric("uploads_arriving")
+
     deadline = time.monotonic() + 30
-    while server.upload_folders() != before and time.monotonic() < deadline:
+    while state() != (before, 0) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert server.upload_folders() == before
-    assert server.metric("uploads_arriving") == 0
+    assert state() == (before, 0)
 
 
 @pytest.mark.slow
