@@ -333,7 +333,7 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
 
     command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
-    hints = {f"--{item.dest}": getattr(item, "_typehint", None) for item in parser._actions}
+    hints = {f"--{item.dest}": getattr(item, "_typehint", item.type) for item in parser._actions}
     argv = _as_declared(argv, hints, command)
     try:
         if command.defaults is not None:
@@ -365,16 +365,22 @@ def in_kebab_case(text: str) -> str:
 
 
 def _as_declared(argv: Sequence[str], hints: Mapping[str, Any], command: Command) -> list[str]:
-    """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads."""
+    """Options with underscores, and ``--flag`` as ``--flag=true``, as the settings parser reads.
+
+    A value that is blank is a `ConfigError`.
+    """
+    from msqnet.cli.typed_values import check_not_blank
+
     declared = []
-    for argument, following in zip(argv, [*argv[1:], ""], strict=False):
+    for argument, following in zip(argv, [*argv[1:], None], strict=False):
         if argument.startswith("--"):
             option, equals, value = argument.partition("=")
             name = option[2:].replace("-", "_")
             name = command.new_name(name) if name in command.renamed else name
             argument = f"--{name}{equals}{value}"
+            check_not_blank(f"--{name}", value if equals else following, hints)
         is_bool = hints.get(argument) in (bool, bool | None)
-        is_switch = is_bool and following.lower() not in _BOOLEANS
+        is_switch = is_bool and (following or "").lower() not in _BOOLEANS
         declared.append(f"{argument}=true" if is_switch else argument)
     return declared
 

@@ -9,6 +9,8 @@ from jsonargparse._typehints import ActionTypeHint
 from msqnet.errors import check
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jsonargparse import ArgumentParser, Namespace
 
 
@@ -41,6 +43,26 @@ def check_texts(parser: ArgumentParser, found: Namespace) -> None:
                 f"{name}: found {item!r}, expected text, in quotes in a config file; {way}, or see "
                 "whether a shell variable in it is set",
             )
+
+
+def check_not_blank(option: str, value: str | None, hints: Mapping[str, Any]) -> None:
+    """Raise a `ConfigError` for a number, switch, choice or config file that is given as blank.
+
+    Args:
+        option: with two dashes.
+        value: what stands after it; None if nothing does.
+        hints: the types of options; None for options without one.
+    """
+    is_file = option == "--config"
+    if option not in hints or (_is_text(hints[option]) and not is_file):
+        return
+    is_missing = value is None and is_file
+    what = "the name of a YAML file" if is_file else "a value"
+    check(
+        not is_missing and (value is None or bool(value.strip())),
+        f"{option}: found {'nothing' if value is None else repr(value)}, expected {what}; leave "
+        f"{option} out for its default, or see whether a shell variable after it is set",
+    )
 
 
 def _is_text(hint: Any) -> bool:

@@ -124,6 +124,34 @@ def test_number_or_choice_is_not_lost(argv: list[str]) -> None:
         parse_settings("predict", ["a.mp4", *argv])
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize(
+    ("name", "option", "expected"),
+    [
+        ("train", "--config", "the name of a YAML file"),
+        ("predict", "--config", "the name of a YAML file"),
+        ("train", "--resume", "a value"),
+        ("predict", "--verbose", "a value"),
+        ("predict", "--threshold", "a value"),
+        ("predict", "--runtime", "a value"),
+        ("train", "--train.epochs", "a value"),
+    ],
+)
+def test_blank_value_is_an_error_that_names_its_option(
+    name: str, option: str, expected: str, blank: str
+) -> None:
+    rest = ["--data", "d", "--out", "o"] if name == "train" else ["a.mp4"]
+    for words in ([option, blank], [f"{option}={blank}"]):
+        with pytest.raises(ConfigError, match="shell variable") as info:
+            parse_settings(name, [*rest, *words])
+        assert f"{option}: found {blank!r}, expected {expected}; leave" in str(info.value)
+
+
+def test_config_file_that_is_not_named_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="--config: found nothing, expected the name of a YAML"):
+        parse_settings("train", ["--data", "d", "--out", "o", "--config"])
+
+
 def test_number_is_none_where_null_is_typed() -> None:
     _, settings = parse_settings("predict", ["a.mp4", "--threshold", "null"])
     assert settings["options"].threshold is None
