@@ -15,10 +15,18 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msqnet.batch.data_set import provenance_digest, stored_digest, table_names, write_data_set
-from msqnet.batch.locations import LocalOutput, Refused, local_copy, local_path, source_state
+from msqnet.batch.locations import (
+    LocalCopy,
+    LocalOutput,
+    Refused,
+    local_copy,
+    local_path,
+    source_state,
+)
+from msqnet.config.differences import differences
 from msqnet.errors import (
     ConfigError,
     DatasetError,
@@ -35,7 +43,7 @@ from msqnet.predictions import VideoPredictions, result_names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from msqnet.batch.locations import LocalCopy, Output
+    from msqnet.batch.locations import Output
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import Cause, Status, VideoJob
 
@@ -233,22 +241,15 @@ class _Work:
             predictions = replace(predictions, path=job.source)
             if output is not None:
                 self._publish(predictions, output, folder, is_new=stored is None)
-        outcome = replace(
-            self.so_far,
-            status="partial" if predictions.is_partial else "ok",
-            cause="damaged" if predictions.is_partial else "",
-            message="; ".join(predictions.warnings),
-            duration_seconds=predictions.duration_seconds,
-            output_state=output.state(self.names) if output and settings.with_data_set else "",
-            existed=existed,
-        )
+        state = output.state(self.names) if output and settings.with_data_set else ""
+        outcome = replace(outcome_of(predictions, self.so_far), output_state=state, existed=existed)
         return outcome, None if existed else predictions
 
     def _stored(self, copy: LocalCopy) -> VideoPredictions | None:
         """Results of this video, model and settings, if they exist.
 
-        Results that are in no data set count if they are not older than the video; what they lack
-        of the data set is then made of them. Other results that are to be kept raise `GaveUp`.
+        What such results lack of the data set is then made of them. Other results that are to be
+        kept raise `GaveUp`.
         """
         output, names = self.output, result_names(self.job.name)
         if output is None or self.settings.recompute:
@@ -256,37 +257,20 @@ class _Work:
         present = [name for name in names if output.file_state(name)]
         if not present:
             return None
-        content = output.read(self.names[-1])
-        record = output.read(table_names(self.job.name)[-1])
-        stored = None
-        with suppress(DatasetError, ShapeError, ValueError):  # damaged
-            stored = content and VideoPredictions.from_json(content.decode("ascii"))
-        if stored is None and record is not None:
+        stored = read_stored(self.job.name, output)
+        if stored is None and output.read(table_names(self.job.name)[-1]) is not None:
             return None  # publishing was interrupted, or the machine stopped before all was on disk
-        if stored and stored.provenance == self.predictor.provenance:
-            digest = None if record is None else stored_digest(record)
-            if digest is None:
-                is_same = self._is_not_older(stored, output)
-            else:
-                is_same = digest == (self.so_far.digest or copy.digest())
-            if is_same:
-                return stored
+        provenance = self.predictor.provenance
+        if stored and _is_of(stored, self.job, provenance, output, self.so_far.digest, copy):
+            return stored
         if self.settings.overwrite:
             return None
+        place = f"{output.location}/{present[0]}"
         raise GaveUp(
             "other_results",
-            f"{output.location}/{present[0]} exists and is not of this video, model and settings; "
-            "--overwrite replaces it",
+            f"{place} exists and is not of this video, model and settings"
+            f"{_why_other(stored, provenance)}; --overwrite replaces it",
         )
-
-    def _is_not_older(self, stored: VideoPredictions, output: Output) -> bool:
-        """Whether a local video was not changed after results that carry no digest were written."""
-        video = local_path(self.job.source)
-        if video is None or not isinstance(output, LocalOutput):
-            return False
-        written = output.folder / self.names[-1]
-        is_same_path = Path(stored.path).absolute() == Path(video).absolute()
-        return is_same_path and Path(video).stat().st_mtime <= written.stat().st_mtime
 
     def _publish(
         self, predictions: VideoPredictions, output: Output, folder: Path, *, is_new: bool
@@ -307,3 +291,71 @@ class _Work:
         )
         for published, path in zip(self.names, paths, strict=True):
             retried("writing", partial(output.publish, published, path))
+
+
+def outcome_of(predictions: VideoPredictions, so_far: Outcome) -> Outcome:
+    """The outcome of a video that was predicted, wholly or in part."""
+    return replace(
+        so_far,
+        status="partial" if predictions.is_partial else "ok",
+        cause="damaged" if predictions.is_partial else "",
+        message="; ".join(predictions.warnings),
+        duration_seconds=predictions.duration_seconds,
+    )
+
+
+def has_results(job: VideoJob, provenance: dict[str, Any], output: Output) -> bool:
+    """Whether results of a local video, by this model and these settings, exist already.
+
+    False too where only fetching the video, or reading what is damaged, could tell.
+    """
+    path = local_path(job.source)
+    if path is None:
+        return False
+    with suppress(MsqnetError, OSError):
+        stored = read_stored(job.name, output)
+        copy = LocalCopy(Path(path), "", 0)
+        return stored is not None and _is_of(stored, job, provenance, output, "", copy)
+    return False
+
+
+def read_stored(name: str, output: Output) -> VideoPredictions | None:
+    """The results of that name; None where there are none, or they are damaged."""
+    content = output.read(result_names(name)[0])
+    with suppress(DatasetError, ShapeError, ValueError):
+        return VideoPredictions.from_json(content.decode("ascii")) if content else None
+    return None
+
+
+def _is_of(
+    stored: VideoPredictions,
+    job: VideoJob,
+    provenance: dict[str, Any],
+    output: Output,
+    digest: str,
+    copy: LocalCopy,
+) -> bool:
+    """Whether results are of this video, by this model and these settings.
+
+    ``digest`` is that of the content of ``copy``, empty if it was not computed. Results that are in
+    no data set carry none, and count if they are not older than a local video.
+    """
+    if stored.provenance != provenance:
+        return False
+    record = output.read(table_names(job.name)[-1])
+    if record is not None and (known := stored_digest(record)) is not None:
+        return known == (digest or copy.digest())
+    video = local_path(job.source)
+    if video is None or not isinstance(output, LocalOutput):
+        return False
+    written = output.folder / result_names(job.name)[0]
+    is_same_path = Path(stored.path).absolute() == Path(video).absolute()
+    return is_same_path and Path(video).stat().st_mtime <= written.stat().st_mtime
+
+
+def _why_other(stored: VideoPredictions | None, provenance: dict[str, Any]) -> str:
+    """What differs, in brackets; digests of what is named itself are left out."""
+    if stored is None:
+        return " (it is damaged or not complete)"
+    found = differences(stored.provenance, provenance, frozenset({"config_digest"}))
+    return f" ({found})" if found else " (of another video, or the video was changed since)"

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.locations import LocalOutput, cannot_write, open_output
-from msqnet.batch.one_video import JobSettings, process_video
+from msqnet.batch.one_video import JobSettings, has_results, outcome_of, process_video
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
 from msqnet.errors import DatasetError
 from msqnet.inference.results import (
@@ -25,7 +25,7 @@ from msqnet.inference.results import (
     read_index,
     write_index,
 )
-from msqnet.predictions import VideoPredictions, csv_writer
+from msqnet.predictions import VideoPredictions, csv_writer, result_names
 from msqnet.process import keep_freed_memory, limit_threads
 
 if TYPE_CHECKING:
@@ -220,6 +220,28 @@ class ResultsFolder:
         write_index(self.index_path, self._rows.values())
         self._is_appended = True
 
+    def has_all(
+        self, jobs: Sequence[VideoJob], known_provenance: Callable[[], dict[str, Any] | None]
+    ) -> bool:
+        """Whether the results of all videos, by this model and these settings, are there.
+
+        ``known_provenance`` tells model and settings; it is asked only if there may be all.
+        """
+        names = [result_names(job.name)[0] for job in jobs]
+        if self.overwrite or not all(map(self.output.file_state, names)):
+            return False
+        found = known_provenance()
+        return found is not None and all(has_results(job, found, self.output) for job in jobs)
+
+    def record_outcome(self, job: VideoJob, outcome: Outcome | None = None) -> IndexRow:
+        """The row of a video in the index, by default that of results which exist."""
+        if outcome is None:
+            known = Outcome(job.name, job.source, "ok", existed=True)
+            outcome = outcome_of(self.read(job), known)
+        row = index_row(outcome, self.drawn(job) if outcome.existed else ())
+        self.record(row)
+        return row
+
     def read(self, job: VideoJob) -> VideoPredictions:
         """The results that exist of a video; raises `DatasetError` if they are not complete."""
         content = self.output.read(f"{job.name}.json")
@@ -269,7 +291,4 @@ def predict_into(
     )
     output = results.output if results else None
     outcome, predictions = process_video(job, predictor, output, settings, progress)
-    row = index_row(outcome, results.drawn(job) if results and outcome.existed else ())
-    if results:
-        results.record(row)
-    return row, predictions
+    return results.record_outcome(job, outcome) if results else index_row(outcome), predictions

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msqnet.cli.console import progress_bar, say, show_skipped
 from msqnet.config import InferenceOptions
@@ -59,6 +59,7 @@ def predict(
 
     from msqnet.batch.runners import ResultsFolder
     from msqnet.batch.work_list import find_jobs
+    from msqnet.inference.model_facts import known_provenance
     from msqnet.inference.predictor import Predictor
 
     skipped: list[str] = []
@@ -67,7 +68,9 @@ def predict(
         _check_can_draw(out, jobs)
     check(bool(out) or not list_skipped, "--list-skipped needs the folder of the index: --out")
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
-    predictor = Predictor.from_pretrained(options=options)
+    predictor = None
+    if results is None or not results.has_all(jobs, partial(known_provenance, options)):
+        predictor = Predictor.from_pretrained(options=options)
     show_skipped(skipped, results if list_skipped else None)
     return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), overlay=overlay)
 
@@ -86,13 +89,14 @@ def _check_can_draw(out: str | None, jobs: Sequence[VideoJob]) -> None:
 
 def _predict_all(
     jobs: Sequence[VideoJob],
-    predictor: Predictor,
+    predictor: Predictor | None,
     results: ResultsFolder | None,
     console: Console,
     errors: Console,
     *,
     overlay: bool = False,
 ) -> int:
+    """Predict videos, and show what was found; None for a predictor where all have results."""
     from msqnet.batch.runners import predict_into
 
     counts: Counter[str] = Counter()
@@ -101,7 +105,10 @@ def _predict_all(
         started = time.perf_counter()
         with progress_bar(f"{number}/{len(jobs)} {job.name}", errors) as progress:
             show = partial(progress, total=1.0)
-            row, predictions = predict_into(results, job, predictor, show)
+            if predictor is not None:
+                row, predictions = predict_into(results, job, predictor, show)
+            else:
+                row, predictions = cast("ResultsFolder", results).record_outcome(job), None
         if predictions is not None:
             video_seconds += predictions.duration_seconds
             taken_seconds += time.perf_counter() - started

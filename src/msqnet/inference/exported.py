@@ -24,6 +24,7 @@ from msqnet.inference.manifest import (
 )
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import REFERENCE_FILE, TrainingReference
+from msqnet.models import thresholds_of
 from msqnet.process import num_threads, signal_stack_kept
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeNam
         + (", or give the model that was exported" if runtime == "torch" else ""),
     )
     return able[0] if runtime == "auto" else runtime
+
+
+def exported_provenance(manifest: Manifest, runtime: RuntimeName) -> dict[str, Any]:
+    """Which exported model computed scores, and by what: plain values."""
+    exported = {
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "runtime": runtime,
+        "digest": manifest.digest,
+    }
+    return {**manifest.provenance, "exported": exported}
 
 
 def load_graph(path: Path, runtime: RuntimeName) -> Graph:
@@ -158,15 +170,7 @@ class ExportedBackend(ScoreColumns):
         self.single_label = manifest.single_label
         self.is_open = manifest.is_open
         self.window_seconds = float(manifest.window_seconds)
-        self.provenance: dict[str, Any] = {
-            **manifest.provenance,
-            "exported": {
-                "format": manifest.format,
-                "precision": manifest.precision,
-                "runtime": runtime,
-                "digest": manifest.digest,
-            },
-        }
+        self.provenance = exported_provenance(manifest, runtime)
 
     @classmethod
     def from_pretrained(
@@ -232,9 +236,7 @@ class ExportedBackend(ScoreColumns):
             manifest.text_encoder, manifest.prompts, own, labels, texts
         ).numpy()
         known = dict(zip(manifest.labels, manifest.thresholds, strict=True))
-        usual = sorted(known.values())[len(known) // 2]
-        thresholds = [known.get(name, usual) for name in labels]
-        ScoreColumns.__init__(self, labels, thresholds, None, None)
+        ScoreColumns.__init__(self, labels, thresholds_of(labels, known), None, None)
 
     def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         """See `Backend.frame_features`; motion crops pass through the same weights."""

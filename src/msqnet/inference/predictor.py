@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, fields, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from msqnet import __version__
 from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
 from msqnet.errors import (
     CheckpointError,
     ConfigError,
     MissingExtra,
     ShapeError,
-    VocabularyError,
     check,
     needs_extra,
 )
 from msqnet.inference.backends import PREFIX
 from msqnet.inference.exported import ExportedBackend
-from msqnet.inference.manifest import has_graphs, is_exported
+from msqnet.inference.manifest import has_graphs
 from msqnet.inference.merge import merge_windows, segments_from_timeline
+from msqnet.inference.model_facts import (
+    BORDER_REACH_WINDOWS,
+    locate_model,
+    provenance_of,
+    takes_graphs,
+    thresholds_in_use,
+)
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
-from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
-from msqnet.models import OPEN_ADVICE, closed_labels, model_folder
-from msqnet.predictions import SCHEMA_VERSION, Novelty, VideoPredictions, WindowScores
+from msqnet.predictions import Novelty, VideoPredictions, WindowScores
 from msqnet.prompts import read_label_table
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from msqnet.config import ModelOptions
     from msqnet.inference.backends import Backend
+    from msqnet.labels import LabelSet
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.predictions import FloatArray
     from msqnet.video.reader import Video
 
 _logger = logging.getLogger(__name__)
-
-# The mean of windows climbs from one level to the next within a window on either side of a border;
-# half a window more holds a step of the level itself. Of 0.5, 1 and 1.5 windows, 1.5 had the
-# smallest errors on films of joined training clips (`benchmarks/joined_clips.py`).
-_BORDER_REACH_WINDOWS = 1.5
 
 
 class Predictor:
@@ -89,9 +85,7 @@ class Predictor:
         self.window_seconds, self.stride_seconds = window_lengths(
             self._window, backend.window_seconds, backend.clip_config.num_frames
         )
-        self.thresholds = backend.thresholds
-        if self._segments.threshold is not None:
-            self.thresholds = np.full_like(backend.thresholds, self._segments.threshold)
+        self.thresholds = thresholds_in_use(backend, self._segments)
 
     @classmethod
     def from_pretrained(
@@ -128,25 +122,7 @@ class Predictor:
 
         `config_digest` identifies all settings that change scores or segments.
         """
-        names = [item.name for item in fields(SegmentConfig)]
-        settings = {
-            "clip": asdict(self.backend.clip_config),
-            "window_seconds": self.window_seconds,
-            "stride_seconds": self.stride_seconds,
-            "fps": self._window.fps,
-            "border_reach_seconds": self._border_reach_seconds,
-            "thresholds": [float(value) for value in self.thresholds],
-            "segments": {name: getattr(self._segments, name) for name in names},
-        }
-        text = json.dumps(settings, sort_keys=True)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "msqnet_version": __version__,
-            "model": self.backend.provenance,
-            "labels_digest": self.backend.labels.digest,
-            "config_digest": hashlib.sha256(text.encode()).hexdigest()[:16],
-            "settings": settings,
-        }
+        return provenance_of(self.backend, self._window, self._segments)
 
     def __call__(
         self,
@@ -217,7 +193,7 @@ class Predictor:
     @property
     def _border_reach_seconds(self) -> float:
         """How far around a border scores tell where it is."""
-        return _BORDER_REACH_WINDOWS * self.window_seconds
+        return BORDER_REACH_WINDOWS * self.window_seconds
 
     @property
     def _reference(self) -> TrainingReference | None:
@@ -272,19 +248,13 @@ def load_backend(options: ModelOptions) -> Backend:
     Exported models run on the CPU and keep the precision that they were exported with.
     """
     model, runtime, precision = options.model, options.runtime, options.precision
-    names, table = options.label_names, options.label_table
-    labels = None if names is None else LabelSet(tuple(names))
+    table = options.label_table
     texts = None if table is None else read_label_table(table)
     runtimes = get_args(RuntimeName)
     check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
-    is_graphs_alone, is_zero_shot = is_exported(model), (model or "").startswith(PREFIX)
-    folder = Path(model or "") if is_graphs_alone or is_zero_shot else model_folder(model)
-    if labels is not None and not is_zero_shot and (own := closed_labels(folder)) is not None:
-        try:  # a wrong one stops here, before weights are read
-            labels = LabelSet(own.as_spelled(labels))
-        except VocabularyError as error:
-            raise VocabularyError(f"{error}; for other labels {OPEN_ADVICE}") from None
-    if is_graphs_alone:
+    place = locate_model(options)
+    folder, labels, is_zero_shot = place.folder, place.labels, place.is_zero_shot
+    if place.is_graphs_alone:
         if precision != "fp32":
             raise ConfigError(
                 f"precision {precision!r}: {model} is an exported model and keeps the numbers it "
@@ -318,7 +288,7 @@ def _backend_of_graphs(
             f"them first: msqnet export --model {folder}",
         )
         return None
-    if options.runtime == "torch" or (not is_asked_for and _suits_pytorch(options)):
+    if not takes_graphs(folder, options):
         return None
     try:
         found = ExportedBackend.from_pretrained(folder, options.device, runtime=options.runtime)
@@ -333,11 +303,3 @@ def _backend_of_graphs(
         return None  # texts are embedded in PyTorch
     found.keep_labels(labels)
     return found
-
-
-def _suits_pytorch(options: ModelOptions) -> bool:
-    """Whether something is asked for that graphs on the CPU do not do, or a GPU is there."""
-    if options.precision != "fp32" or options.device not in ("auto", "cpu"):
-        return True
-    has_gpu = options.device == "auto" and Path("/dev/nvidiactl").exists()
-    return has_gpu and find_spec("torch") is not None

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from msqnet.config import ClipConfig
 from msqnet.errors import ConfigError
-from msqnet.inference.backends import PREFIX, ClipOutputs, ScoreColumns, weights_digest
+from msqnet.inference.backends import ClipOutputs, ScoreColumns, weights_digest
+from msqnet.inference.model_facts import dual_facts, torch_provenance
 from msqnet.model.computing import Computing
 from msqnet.model.dual_encoders import DualEncoder, load_dual_encoder
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
@@ -63,11 +63,9 @@ class TorchBackend(ScoreColumns):
         self.single_label = config.task == "single_label"
         self.window_seconds = float(config.window_seconds)
         self.training_reference = training_reference
-        self.provenance: dict[str, Any] = {**(source or {}), **(config.provenance or {})}
-        if training_reference is not None:
-            self.provenance["novelty_digest"] = training_reference.digest
-        if precision != "fp32":  # gives other scores; unnamed before there was a choice
-            self.provenance["precision"] = precision
+        self.provenance = torch_provenance(
+            source or {}, config.provenance, training_reference, precision
+        )
 
     @classmethod
     def from_pretrained(
@@ -118,12 +116,6 @@ class TorchBackend(ScoreColumns):
         return ClipOutputs(kept, clip_embeddings(model, output).cpu().numpy())
 
 
-_NUM_FRAMES = 8
-_WINDOW_SECONDS = 2.0
-# SigLIP's own probability that text and image belong together; a share of CLIP's softmax.
-_THRESHOLD = 0.5
-
-
 class ClipZeroShotBackend(ScoreColumns):
     """Scores any labels without training: frame-text similarity, averaged over the window.
 
@@ -164,24 +156,11 @@ class ClipZeroShotBackend(ScoreColumns):
             dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
         ).to(self._computing.device)
         size = int(dual.image_encoder.config.image_size)
-        super().__init__(labels, [_THRESHOLD] * len(labels), None, None)
-        self.clip_config = ClipConfig(
-            num_frames=_NUM_FRAMES,
-            size_pixels=size,
-            resize="stretch",
-            short_side_pixels=size,
-            decode_short_side_pixels=size,
-        )
-        self.window_seconds = _WINDOW_SECONDS
+        facts = dual_facts(name, labels, dual.kind, size, precision)
+        super().__init__(labels, facts.thresholds.tolist(), None, None)
+        self.clip_config, self.window_seconds = facts.clip_config, facts.window_seconds
         self.training_reference: TrainingReference | None = None
-        self.provenance: dict[str, Any] = {
-            "name": f"{PREFIX}{name}",
-            "protocol": f"{dual.kind}, training-free: mean frame-text similarity of a window",
-            "prompts": TEMPLATE_ENSEMBLE,
-            "pretrained_licences": [dual.image_encoder.licence],
-        }
-        if precision != "fp32":  # gives other scores; unnamed before there was a choice
-            self.provenance["precision"] = precision
+        self.provenance = facts.provenance
 
     @classmethod
     def from_pretrained(

@@ -12,6 +12,7 @@ from msqnet.config.architecture import check_method
 from msqnet.errors import ConfigError, check
 from msqnet.labels import LabelSet
 from msqnet.model.registry import encoder_spec, spec_of_model_type
+from msqnet.models import DEFAULT_THRESHOLD, DEFAULT_WINDOW_SECONDS, thresholds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ class MSQNetConfig(PreTrainedConfig):
     head: str = ArchConfig.head
 
     clip: dict[str, Any] | None = None
-    window_seconds: float = 2.0
+    window_seconds: float = DEFAULT_WINDOW_SECONDS
     thresholds: list[float] | None = None
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
@@ -135,7 +136,7 @@ class MSQNetConfig(PreTrainedConfig):
         self.labels = list(self.labels or ["action"])
         num_labels = len(self.labels)
         self.clip = self.clip or asdict(ClipConfig())
-        self.thresholds = self.thresholds or [0.5] * num_labels
+        self.thresholds = self.thresholds or [DEFAULT_THRESHOLD] * num_labels
         self.calibration_scale = self.calibration_scale or [1.0] * num_labels
         self.calibration_bias = self.calibration_bias or [0.0] * num_labels
         self.provenance = self.provenance or {}
@@ -187,11 +188,10 @@ class MSQNetConfig(PreTrainedConfig):
     def set_labels(self, names: Sequence[str]) -> None:
         """Other labels of an open vocabulary; new ones get the median of the thresholds."""
         known = dict(zip(self.labels or (), self.thresholds or (), strict=True))
-        usual = sorted(known.values())[len(known) // 2]
         scale, bias = (self.calibration_scale or [1.0])[0], (self.calibration_bias or [0.0])[0]
         self.labels = list(names)
         self._name_labels()
-        self.thresholds = [known.get(name, usual) for name in names]
+        self.thresholds = thresholds_of(names, known)
         self.calibration_scale = [scale] * len(names)
         self.calibration_bias = [bias] * len(names)
         self.evidence = self.train_positive_windows = self.train_negative_windows = None

@@ -24,13 +24,12 @@ from msqnet.model.checkpoints import (
     model_type_of,
 )
 from msqnet.model.image_encoders import (
-    CLIP_LICENCE,
-    SIGLIP_LICENCE,
     ClipImageEncoder,
     SiglipImageEncoder,
     load_clip,
     load_clip_half,
 )
+from msqnet.model.registry import CLIP_LICENCE, SIGLIP_LICENCE
 from msqnet.model.text_encoders import TextEncoder
 
 if TYPE_CHECKING:

@@ -39,6 +39,7 @@ from msqnet.errors import CheckpointError, check
 from msqnet.model.attention import EAGER, attention_weights
 from msqnet.model.checkpoints import filled, load_backbone, model_type_of
 from msqnet.model.computing import chunks_of
+from msqnet.model.registry import CLIP_LICENCE, SIGLIP_LICENCE
 from msqnet.model.video_encoders.encoder import (
     CLIP_STATISTICS,
     HALF_STATISTICS,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
 
     from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
 
-CLIP_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
-SIGLIP_LICENCE = "SigLIP weights: Apache-2.0"
 _FRAMES_AT_A_TIME = 4
 
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _HERE = "msqnet.model.video_encoders"
 _CLIP_B16 = "openai/clip-vit-base-patch16"
 
+CLIP_LICENCE = "CLIP weights: MIT (OpenAI's; see the card of others)"
+SIGLIP_LICENCE = "SigLIP weights: Apache-2.0"
+DUAL_LICENCES = {"clip": CLIP_LICENCE, "siglip": SIGLIP_LICENCE}
+"""Of encoders of images and texts, by their kind."""
+
 # Settings that not every encoder has, and the values that ask for nothing.
 _NEUTRAL: dict[str, Any] = {
     "closeup": False,

@@ -20,7 +20,7 @@ from msqnet.errors import CheckpointError, check, needs_extra
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 SHIPPED_MODEL = "mixed-actors-lite"
 """What every command uses where no model is named."""
@@ -32,6 +32,11 @@ MANIFEST_FILE = "manifest.json"
 """Of the graphs in a model's folder, or of an exported model."""
 BEST_FOLDER = "best"
 """Where a run folder of training holds its finished model."""
+
+DEFAULT_THRESHOLD = 0.5
+"""Of a label, where a model states none."""
+DEFAULT_WINDOW_SECONDS = 2.0
+"""Of a model that does not state how long the windows were that it was trained on."""
 
 _LICENCE_LINE = re.compile(r"^license:\s*(\S.*?)\s*$", re.MULTILINE)
 _logger = logging.getLogger(__name__)
@@ -148,6 +153,12 @@ def closed_labels(folder: Path) -> LabelSet | None:
     told = _told(folder / (CONFIG_FILE if is_whole else MANIFEST_FILE))
     is_open = told.get("is_open", told.get("head", "group_wise") != "group_wise")
     return None if is_open else LabelSet(told["labels"])
+
+
+def thresholds_of(names: Iterable[str], known: Mapping[str, float]) -> list[float]:
+    """Thresholds of labels; of those that are not known, the median of the others."""
+    usual = sorted(known.values())[len(known) // 2]
+    return [known.get(name, usual) for name in names]
 
 
 def _told(settings: Path) -> dict[str, Any]:

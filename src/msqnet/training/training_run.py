@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from msqnet.config.differences import differences
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.predictions import replacing
 
@@ -106,7 +107,11 @@ def claim_folder(run: Run, *, resume: bool) -> None:
                 f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
             )
         if path.read_text(encoding="utf-8") != settings:
-            raise ConfigError(f"{path} has other settings or rows than this call; repeat that call")
+            found = differences(*map(yaml.safe_load, (path.read_text(encoding="utf-8"), settings)))
+            raise ConfigError(
+                f"{path} has other settings or rows than this call ({found}); repeat that call, or "
+                "choose another --out"
+            )
         return
     run.folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:

@@ -126,7 +126,9 @@ def test_resuming_with_other_rows_is_refused(
 
 def test_resuming_with_other_settings_is_refused(table: ClipTable, tmp_path: Path) -> None:
     claim_folder(run_of(table, tmp_path / "run"), resume=False)
-    with pytest.raises(ConfigError, match="other settings or rows"):
+    with pytest.raises(
+        ConfigError, match=r"other settings or rows .*\(train.seed: 0 there, 1 here"
+    ):
         claim_folder(run_of(table, tmp_path / "run", seed=1), resume=True)
 
 

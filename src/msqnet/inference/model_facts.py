@@ -1,0 +1,260 @@
+"""What a model's own files tell of it, without PyTorch and before any weights are read.
+
+It is enough to tell whether results that exist are those of this model and of these settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from msqnet import __version__
+from msqnet.config import ClipConfig, SegmentConfig
+from msqnet.errors import MsqnetError, VocabularyError, needs_extra
+from msqnet.inference.backends import PREFIX, weights_digest
+from msqnet.inference.exported import exported_provenance, runtime_for
+from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
+from msqnet.inference.windows import window_lengths
+from msqnet.labels import LabelSet
+from msqnet.model.out_of_distribution import TrainingReference
+from msqnet.model.registry import DUAL_LICENCES
+from msqnet.models import (
+    CONFIG_FILE,
+    DEFAULT_THRESHOLD,
+    DEFAULT_WINDOW_SECONDS,
+    OPEN_ADVICE,
+    closed_labels,
+    model_folder,
+    thresholds_of,
+)
+from msqnet.predictions import SCHEMA_VERSION
+from msqnet.prompts import TEMPLATE_ENSEMBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msqnet.config import InferenceOptions, ModelOptions, WindowConfig
+    from msqnet.predictions import FloatArray
+
+# The mean of windows climbs from one level to the next within a window on either side of a border;
+# half a window more holds a step of the level itself. Of 0.5, 1 and 1.5 windows, 1.5 had the
+# smallest errors on films of joined training clips (`benchmarks/joined_clips.py`).
+BORDER_REACH_WINDOWS = 1.5
+_NUM_DUAL_FRAMES = 8
+_DUAL_IMAGE_PIXELS = 224
+
+
+class Described(Protocol):
+    """A backend, or what is known of one, as far as results name it; see `Backend`."""
+
+    labels: LabelSet
+    clip_config: ClipConfig
+    thresholds: FloatArray
+    window_seconds: float
+    provenance: dict[str, Any]
+
+
+@dataclass
+class ModelFacts:
+    """A model that was not loaded; the fields are those of `Backend`."""
+
+    labels: LabelSet
+    clip_config: ClipConfig
+    thresholds: FloatArray
+    window_seconds: float
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where the model of some options is, and which of its labels are asked for.
+
+    Attributes:
+        folder: that of the model; of a CLIP or SigLIP without training, its id or folder.
+        labels: as the model spells them; None for all.
+        is_graphs_alone: it is an exported model without the model that it was made of.
+        is_zero_shot: it is a CLIP or SigLIP without training.
+    """
+
+    folder: Path
+    labels: LabelSet | None
+    is_graphs_alone: bool
+    is_zero_shot: bool
+
+
+def locate_model(options: ModelOptions) -> ModelPlace:
+    """Find a model and check its labels; raises the errors of `Predictor.from_pretrained`."""
+    model, names = options.model, options.label_names
+    labels = None if names is None else LabelSet(tuple(names))
+    if (model or "").startswith(PREFIX):
+        return ModelPlace(Path(str(model).removeprefix(PREFIX)), labels, False, True)
+    is_graphs_alone = is_exported(model)
+    folder = Path(model or "") if is_graphs_alone else model_folder(model)
+    if labels is not None and (own := closed_labels(folder)) is not None:
+        try:  # a wrong one stops here, before weights are read
+            labels = LabelSet(own.as_spelled(labels))
+        except VocabularyError as error:
+            raise VocabularyError(f"{error}; for other labels {OPEN_ADVICE}") from None
+    return ModelPlace(folder, labels, is_graphs_alone, False)
+
+
+def takes_graphs(folder: Path, options: ModelOptions) -> bool:
+    """Whether the graphs in a model's folder are to compute, not PyTorch, if there are some.
+
+    They do not do what some options ask for, and a GPU is faster.
+    """
+    if options.runtime != "auto":
+        return options.runtime != "torch"
+    if options.precision != "fp32" or options.device not in ("auto", "cpu"):
+        return False
+    has_gpu = options.device == "auto" and Path("/dev/nvidiactl").exists()
+    return has_graphs(folder) and not (has_gpu and find_spec("torch") is not None)
+
+
+def known_provenance(options: InferenceOptions) -> dict[str, Any] | None:
+    """The provenance of results by a model that is not loaded; None if only loading tells."""
+    try:
+        return provenance_of(read_facts(options), options, options)
+    except (MsqnetError, OSError, ValueError, KeyError, TypeError):
+        return None  # loading says what is wrong
+
+
+def read_facts(options: ModelOptions) -> ModelFacts:
+    """What is known of a model. Raises what damaged files do: they are checked by loading."""
+    place = locate_model(options)
+    if place.is_zero_shot:
+        return _facts_of_dual(options, place)
+    folder = place.folder
+    if place.is_graphs_alone or (has_graphs(folder) and takes_graphs(folder, options)):
+        manifest = read_manifest(folder)
+        if place.is_graphs_alone or place.labels is None or not manifest.is_open:
+            runtime = runtime_for(manifest.format, options.runtime)
+            told = asdict(manifest)
+            return _facts(told, place, exported_provenance(manifest, runtime), manifest.is_open)
+    told = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    provenance = torch_provenance(
+        {"name": folder.name, "weights_digest": weights_digest(folder)},
+        told.get("provenance"),
+        TrainingReference.load(folder),
+        options.precision,
+    )
+    return _facts(told, place, provenance, closed_labels(folder) is None)
+
+
+def torch_provenance(
+    source: Mapping[str, Any],
+    of_training: Mapping[str, Any] | None,
+    reference: TrainingReference | None,
+    precision: str,
+) -> dict[str, Any]:
+    """Which model in PyTorch computed scores; ``source`` and ``of_training`` are plain values."""
+    found = {**source, **(of_training or {})}
+    if reference is not None:
+        found["novelty_digest"] = reference.digest
+    if precision != "fp32":  # gives other scores; unnamed before there was a choice
+        found["precision"] = precision
+    return found
+
+
+def _facts(
+    told: Mapping[str, Any], place: ModelPlace, provenance: dict[str, Any], is_open: bool
+) -> ModelFacts:
+    """The facts of a `config.json`, which leaves defaults out, or of a `manifest.json`."""
+    own = tuple(str(name) for name in told["labels"])
+    limits = told.get("thresholds") or [DEFAULT_THRESHOLD] * len(own)
+    labels = place.labels or LabelSet(own)
+    if not is_open:
+        LabelSet(own).indices(labels)
+    return ModelFacts(
+        labels,
+        ClipConfig.from_dict(told.get("clip") or {}),
+        np.asarray(thresholds_of(labels, dict(zip(own, limits, strict=True))), dtype=np.float32),
+        float(told.get("window_seconds", DEFAULT_WINDOW_SECONDS)),
+        provenance,
+    )
+
+
+def _facts_of_dual(options: ModelOptions, place: ModelPlace) -> ModelFacts:
+    """Of a CLIP or SigLIP without training."""
+    path, name = place.folder / CONFIG_FILE, str(options.model).removeprefix(PREFIX)
+    if not path.is_file():
+        with needs_extra("a model of the Hugging Face Hub", extra="train"):
+            from huggingface_hub import hf_hub_download
+        path = Path(hf_hub_download(name, CONFIG_FILE, local_files_only=True))
+    told = json.loads(path.read_text(encoding="utf-8"))
+    size = told.get("vision_config", {}).get("image_size", _DUAL_IMAGE_PIXELS)
+    if place.labels is None:
+        raise VocabularyError(f"{name}: was trained on no labels")
+    return dual_facts(name, place.labels, told["model_type"], size, options.precision)
+
+
+def dual_facts(
+    name: str, labels: LabelSet, kind: str, image_pixels: int, precision: str
+) -> ModelFacts:
+    """How a CLIP or SigLIP predicts without training.
+
+    Args:
+        kind: ``clip`` or ``siglip``.
+        image_pixels: side of the images that it was trained on.
+    """
+    provenance = {
+        "name": f"{PREFIX}{name}",
+        "protocol": f"{kind}, training-free: mean frame-text similarity of a window",
+        "prompts": TEMPLATE_ENSEMBLE,
+        "pretrained_licences": [DUAL_LICENCES[kind]],
+    }
+    if precision != "fp32":  # gives other scores; unnamed before there was a choice
+        provenance["precision"] = precision
+    clip = ClipConfig(
+        num_frames=_NUM_DUAL_FRAMES,
+        size_pixels=image_pixels,
+        resize="stretch",
+        short_side_pixels=image_pixels,
+        decode_short_side_pixels=image_pixels,
+    )
+    # 0.5 is SigLIP's own probability that text and image belong together; a share of CLIP's softmax
+    thresholds = np.full(len(labels), DEFAULT_THRESHOLD, dtype=np.float32)
+    return ModelFacts(labels, clip, thresholds, DEFAULT_WINDOW_SECONDS, provenance)
+
+
+def provenance_of(
+    model: Described, window: WindowConfig, segments: SegmentConfig
+) -> dict[str, Any]:
+    """The model and settings behind results: JSON values only; see `Predictor.provenance`.
+
+    A stride that is longer than the window is a `ConfigError`.
+    """
+    window_seconds, stride_seconds = window_lengths(
+        window, model.window_seconds, model.clip_config.num_frames
+    )
+    settings = {
+        "clip": asdict(model.clip_config),
+        "window_seconds": window_seconds,
+        "stride_seconds": stride_seconds,
+        "fps": window.fps,
+        "border_reach_seconds": BORDER_REACH_WINDOWS * window_seconds,
+        "thresholds": [float(value) for value in thresholds_in_use(model, segments)],
+        "segments": {item.name: getattr(segments, item.name) for item in fields(SegmentConfig)},
+    }
+    text = json.dumps(settings, sort_keys=True)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "msqnet_version": __version__,
+        "model": model.provenance,
+        "labels_digest": model.labels.digest,
+        "config_digest": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "settings": settings,
+    }
+
+
+def thresholds_in_use(model: Described, segments: SegmentConfig) -> FloatArray:
+    """(K,) float32, one for all labels where the settings say so."""
+    if segments.threshold is None:
+        return model.thresholds
+    return np.full_like(model.thresholds, segments.threshold)
