@@ -133,6 +133,7 @@ def test_csv_files_have_the_documented_columns(written: Path) -> None:
     for path, section in (
         ("results/a.mov.csv", "Segments"),
         ("results/index.csv", "Index"),
+        ("results/time_budget.csv", "Time budget"),
         ("rows/per_label.csv", "Labels"),
     ):
         assert columns_of(written / path) == list(documented(section)), path

@@ -24,6 +24,7 @@ from msqnet.batch.locations import STATE_FOLDER, LocalOutput, cannot_write, open
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.inference.results import (
     INDEX_FILE,
+    TIME_BUDGET_FILE,
     Outcome,
     index_row,
     open_index,
@@ -104,6 +105,8 @@ class _State:
         stack.callback(self._close_journal)
         # Refuses a folder that holds another index before anything is computed.
         write_tables(output, self.journal.outcomes.values())
+        if output.file_state(TIME_BUDGET_FILE):  # of `msqnet predict`, and soon out of date
+            output.remove(TIME_BUDGET_FILE)
 
     def _lock(self, stack: ExitStack, folder: Path) -> None:
         """Hold a lock that ends with this process, however that ends."""

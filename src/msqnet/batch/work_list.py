@@ -19,6 +19,7 @@ from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
+    TIME_BUDGET_FILE,
     VideoJob,
     add_job,
     find_videos,
@@ -64,7 +65,8 @@ def find_jobs(
         is_of_run = first == STATE_FOLDER or (
             with_data_set and first == FOLDER and second in TABLES
         )
-        if is_outside or is_of_run or {INDEX_FILE, ERRORS_FILE} & set(result_names(job.name)):
+        taken = {INDEX_FILE, ERRORS_FILE, TIME_BUDGET_FILE}
+        if is_outside or is_of_run or taken & set(result_names(job.name)):
             raise ConfigError(
                 f"{job.source}: its results cannot be named {job.name!r}, which is outside of the "
                 "results folder or a file of the run itself; rename it, or give it another name in "

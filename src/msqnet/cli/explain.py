@@ -51,7 +51,8 @@ def explain(
         video: A video file, or a folder of frame images.
         out: Folder for CLIP.heat.png, CLIP.heat.mp4 and CLIP.heat.npz.
         labels: Labels to explain, `walking|eating`, any text for an open-vocabulary model; by
-            default the three with the highest scores.
+            default the three with the highest scores of those that the model was shown to
+            recognise, then others.
         model: Finished models: folders, Hugging Face Hub ids, names that `msqnet models` lists. By
             default the model that comes with msqnet. With several, the sheet has a row per label
             and model; the window and the video are those of the first.

@@ -41,7 +41,8 @@ def predict(
         videos: Video files (whatever their suffix), folders of videos (searched recursively),
             folders of frame images, and what else `msqnet batch run --inputs` takes.
         out: Folder for the results: for each video a .json with everything, a .csv with the
-            segments and a .scores.parquet with every label over time, and index.csv for all.
+            segments and a .scores.parquet with every label over time, and for all of them
+            index.csv and time_budget.csv, the seconds of every label.
             Results of an earlier run with the same model and settings are kept and not computed
             again. Without it, tables are printed and nothing is written.
         options: Which model, and how it predicts.
@@ -117,6 +118,8 @@ def _predict_all(
         if overlay and results and row.status != "error":
             is_drawn = _draw(job, row, predictions, results, console, errors)
             counts["not drawn"] += not is_drawn
+    if results:
+        _write_time_budget(results.folder)
     if len(jobs) > 1 or results:
         summary = ", ".join(f"{counts[name]} {name}" for name in sorted(+counts))
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
@@ -126,6 +129,20 @@ def _predict_all(
         taken = f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s"
         say(console, f"{taken}: {rate:.{1 if rate < 10 else 0}f} x real time")
     return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
+
+
+def _write_time_budget(folder: Path) -> None:
+    """Of all results that are there, those of earlier runs too."""
+    from msqnet.inference.results import TIME_BUDGET_FILE
+    from msqnet.report.results_reader import read_videos
+    from msqnet.report.time_budget import write_time_budget
+
+    videos, _ = read_videos(folder)
+    path = folder / TIME_BUDGET_FILE
+    if videos:
+        write_time_budget((video.predictions for video in videos), path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _draw(

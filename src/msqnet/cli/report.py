@@ -12,7 +12,8 @@ def report(results: str, out: str | None = None, preview_megabytes: float = 50.0
 
     The file opens in any browser, without a network. For each video it holds a player, the
     ethogram, the segments with pictures and the time budget; for an evaluation the metrics with
-    their definitions, curves, confusions and the worst clips.
+    their definitions, curves, confusions and the worst clips. The time budget of all videos is
+    written beside it as a table, time_budget.csv.
 
     Args:
         results: The folder that `msqnet predict --out` or `msqnet evaluate --out` wrote, or both.
@@ -26,8 +27,10 @@ def report(results: str, out: str | None = None, preview_megabytes: float = 50.0
     from rich.console import Console
 
     from msqnet.errors import check
+    from msqnet.inference.results import TIME_BUDGET_FILE
     from msqnet.report.html import write_report
     from msqnet.report.results_reader import read_results
+    from msqnet.report.time_budget import write_time_budget
 
     check(preview_megabytes >= 0, f"preview_megabytes {preview_megabytes}: expected 0 or more")
     folder = Path(results)
@@ -41,7 +44,12 @@ def report(results: str, out: str | None = None, preview_megabytes: float = 50.0
             preview_megabytes=preview_megabytes,
             progress=lambda name, done, total: step(done, total, name),
         )
+    table = path.with_name(TIME_BUDGET_FILE)
+    if found.videos:
+        write_time_budget((video.predictions for video in found.videos), table)
     for note in notes:
         say(Console(stderr=True), f"msqnet: {note}")
     say(Console(), f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if found.videos:
+        say(Console(), f"written: {table} (seconds of every label in every video)")
     return 0

@@ -227,7 +227,8 @@ class Explainer:
     ) -> tuple[str, ...]:
         """At most `count` labels with the highest scores in any window, best first.
 
-        Windows and errors are those of `explain_windows`; none if there is no window.
+        Those that the model was not shown to recognise come after all others. Windows and errors
+        are those of `explain_windows`; none if there is no window.
         """
         backend = TorchBackend(self._model, str(self._device))
         windows = self._windows(path, window, start_seconds, end_seconds)
@@ -235,8 +236,9 @@ class Explainer:
         rows = [clip_scores(backend, ClipBatch.stack([clip]))[0] for clip in clips]
         if not rows:
             return ()
-        order = np.argsort(-np.max(rows, axis=0), kind="stable")[:count]
-        return tuple(self.labels.names[column] for column in order)
+        best, names = np.max(rows, axis=0), self.labels.names
+        order = sorted(range(len(names)), key=lambda k: (names[k] in backend.unproven, -best[k]))
+        return tuple(names[column] for column in order[:count])
 
     def _windows(
         self, path: str | Path, window: WindowConfig, start_seconds: float, end_seconds: float

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from msqnet.predictions import VideoPredictions
 
 INDEX_FILE = "index.csv"
+TIME_BUDGET_FILE = "time_budget.csv"
 OUTPUT_SEPARATOR = "|"
 DRAWN_SUFFIXES = (".timeline.png", ".overlay.mp4", ".overlay.gif")
 """Of what `msqnet predict --overlay` draws beside the results of a video."""

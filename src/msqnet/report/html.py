@@ -23,13 +23,13 @@ from msqnet.predictions import PLAIN_FIELDS, replacing
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
 from msqnet.report.media import PreviewWriter, collect_media
 from msqnet.report.style import format_length, printable
+from msqnet.report.time_budget import time_budget, unknown_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from jinja2 import Environment
 
-    from msqnet.predictions import VideoPredictions
     from msqnet.report.media import Progress, VideoMedia
     from msqnet.report.results_reader import PredictedVideo, Results
 
@@ -37,37 +37,6 @@ _STYLES = ("theme.css", "ethogram.css", "report.css")
 _SCRIPTS = ("elements.js", "ethogram.js", "report.js")
 # What can end a script element, or begin a comment in one, as JSON strings may write it too.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
-
-
-def time_budget(videos: Iterable[VideoPredictions]) -> list[dict[str, Any]]:
-    """The time of every label that has a segment, over one or more videos, the longest first.
-
-    `share` is that of its segments in the length of the videos, and `mean_score` the mean over
-    their time. Segments of one label never overlap, those of different labels may: shares need not
-    add up to 1.
-    """
-    bouts: dict[str, list[tuple[int, float, float]]] = {}
-    duration = 0.0
-    for number, video in enumerate(videos):
-        duration += video.duration_seconds
-        for segment in video.segments:
-            seconds = segment.end_seconds - segment.start_seconds
-            bouts.setdefault(segment.label, []).append((number, seconds, segment.score))
-    budget = []
-    for label, own in bouts.items():
-        total = sum(seconds for _, seconds, _ in own)
-        budget.append(
-            {
-                "label": label,
-                "total_seconds": total,
-                "share": total / duration,
-                "num_bouts": len(own),
-                "mean_bout_seconds": total / len(own),
-                "mean_score": sum(score * seconds for _, seconds, score in own) / total,
-                "num_videos": len({number for number, _, _ in own}),
-            }
-        )
-    return sorted(budget, key=lambda row: (-row["total_seconds"], row["label"]))
 
 
 def write_report(
@@ -203,9 +172,7 @@ def _video_row(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
     return {
         "name": printable(video.name),
         "duration_seconds": duration,
-        "unknown_seconds": sum(
-            end - start for start, end in predictions.timeline.unknown_intervals
-        ),
+        "unknown_seconds": unknown_seconds(predictions),
         "num_segments": len(predictions.segments),
         "labels": labels,
         "columns": {label: predictions.labels.index(label) for label in labels},

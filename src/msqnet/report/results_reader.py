@@ -81,7 +81,7 @@ def read_results(folder: Path, progress: Callable[[int, int], None] | None = Non
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; give the one that --out named")
-    videos, failures = _read_videos(folder, progress)
+    videos, failures = read_videos(folder, progress)
     evaluation = _read_evaluation(folder)
     timeline: dict[str, Any] | None = None
     if (folder / TIMELINE_FILE).exists():
@@ -95,9 +95,10 @@ def read_results(folder: Path, progress: Callable[[int, int], None] | None = Non
     return Results(folder, videos, failures, evaluation, timeline)
 
 
-def _read_videos(
-    folder: Path, progress: Callable[[int, int], None] | None
+def read_videos(
+    folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> tuple[tuple[PredictedVideo, ...], tuple[Failure, ...]]:
+    """The results of `msqnet predict` in a folder, and the failures; see `read_results`."""
     rows = read_index(folder / INDEX_FILE)
     failed = [Failure(row.input, row.error) for row in rows if row.status == "error"]
     found = [(path, str(row.status)) for row in rows for path in _json_of(folder, row)]

@@ -133,6 +133,18 @@ def test_windows_are_those_whose_middle_lies_in_the_stretch(video: Path) -> None
     assert explainer.highest(video, window, 1, 9.0, 12.0) == ()
 
 
+def test_labels_without_evidence_are_chosen_after_all_others(tmp_path: Path) -> None:
+    video, window = write_video(tmp_path / "clip.mov", [40, 90, 140, 190] * 5), WindowConfig()
+    best, second, last = Explainer(tiny_model("lite")).highest(video, window, 3)
+    evidence = [
+        {"status": "unproven" if name == best else "reliable", "reason": "no held-out rows"}
+        for name in LABELS
+    ]
+    explainer = Explainer(tiny_model("lite", evidence=evidence))
+    assert explainer.highest(video, window, 2) == (second, last)
+    assert explainer.highest(video, window, 3) == (second, last, best)
+
+
 def test_what_cannot_be_explained_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
     explainer = Explainer(tiny_model("lite"), "cpu")
     with pytest.raises(VocabularyError, match="unknown label"):
