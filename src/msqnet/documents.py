@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import codecs
 import csv
-import datetime
 import gzip
 import io
 import itertools
 import json
 import math
 import os
-import re
 import zipfile
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from msqnet.errors import DatasetError, needs_extra
+from msqnet.errors import DatasetError
+from msqnet.workbooks import SMALLER, SPREADSHEET_SUFFIXES, read_sheets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,21 +32,10 @@ if TYPE_CHECKING:
 
     _Lines = Iterator[tuple[int, Sequence[str]]]
 
-SPREADSHEET_SUFFIXES = (".xlsx", ".ods", ".xlsm", ".xlsb", ".xls")
-MAX_SHEET_BYTES = 512 * 1024 * 1024
-"""Larger spreadsheets are refused; this is their size unpacked."""
-
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """Larger JSON files are refused; a quarter of a million coded events fit."""
-SMALLER = "split it, for instance by exporting fewer videos at a time"
-"""What to do about a file that is too large."""
-
 _MAX_TEXT_BYTES = 1024 * 1024 * 1024
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-_FIRST_DATE = datetime.datetime(1900, 3, 1)
-"""Earlier dates of spreadsheets are lengths of time."""
-_LENGTH = re.compile(r"^PT(\d+)H(\d+)M([\d.]+)S$")
-"""How .ods has a length of time of a day and more."""
 _MAX_DIGITS = 18
 _NUM_CHARACTERS_SHOWN = 60
 _NUM_NAMES_SHOWN = 8
@@ -322,27 +310,67 @@ def _grids(
         yield delimiter, _csv_lines(path, text, delimiter, advice)
 
 
-def read_csv_rows(path: Path, advice: str, column: str) -> tuple[list[list[str]], str]:
-    """Rows of a CSV file as a spreadsheet numbers them, the header first, and their delimiter.
+class CsvRows(NamedTuple):
+    """Rows of a CSV file as a spreadsheet numbers them, with the text between their cells.
 
-    It is the one with which there is a column of that name. `DatasetError` if it is no CSV file.
+    ``note`` says which encoding was assumed, and shows a line where it matters; it may be empty.
     """
-    text = read_text(path, advice)
+
+    rows: list[list[str]]
+    delimiter: str
+    note: str
+
+
+def read_csv_rows(path: Path, advice: str, is_header: Callable[[Sequence[str]], bool]) -> CsvRows:
+    """The rows of a CSV file, with the delimiter that gives a header; without one, most cells.
+
+    Besides Unicode, text is read in the encodings that spreadsheets save CSV in. `DatasetError` if
+    it is no CSV file.
+    """
+    text, note = _table_text(path, read_bytes(path, advice, _MAX_TEXT_BYTES), advice)
     allow_long_cells(text)
-    first_line = text.splitlines()[:1]
-    headers = {mark: next(csv.reader(first_line, delimiter=mark), []) for mark in (",", ";", "\t")}
-    fitting = [m for m, h in headers.items() if len(h) > 1 and column in map(_lower, h)]
-    delimiter = (*fitting, ",")[0]
+    first, _, rest = text.partition("\n")
+    # Excel hides this line, which tells it the delimiter.
+    told = first.strip().removeprefix("sep=") if first.startswith("sep=") else ""
+    text = rest if len(told) == 1 else text
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in (",", ";", "\t")}
+    fitting = [mark for mark, cells in headers.items() if len(cells) > 1 and is_header(cells)]
+    most = max(headers, key=lambda mark: len(headers[mark]))
+    delimiter = told if len(told) == 1 else (*fitting, most)[0]
     try:
         # One record is one spreadsheet row, even where a quoted cell holds line breaks.
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise DatasetError(f"{path}: not a well-formed CSV table ({error})") from error
-    return rows, delimiter
+    return CsvRows(rows, delimiter, note)
 
 
-def _lower(cell: str) -> str:
-    return cell.strip().lower()
+def _table_text(path: Path, content: bytes, advice: str) -> tuple[str, str]:
+    """Text in UTF-8 or UTF-16, or else in Windows-1252 or Mac Roman and a note on that."""
+    try:
+        return _decoded(path, content, advice), ""
+    except DatasetError:
+        is_mixed = not content.decode("utf-8", "ignore").isascii()
+        if is_mixed or b"\0" in content:
+            raise
+    text, name = content.decode("mac_roman"), "Mac Roman"
+    with suppress(UnicodeDecodeError):
+        windows = content.decode("cp1252")
+        # Common letters of western Europe are capitals, or no letters at all, in the wrong one.
+        if _num_small(windows) >= _num_small(text):
+            text, name = windows, "Windows-1252"
+    number, line = next(
+        (number, line) for number, line in enumerate(text.split("\n"), 1) if not line.isascii()
+    )
+    return text, (
+        f"{path}: not UTF-8 text, so it was read as {name}; line {number} reads "
+        f"{_shown(line.strip())}: if that is wrong, {advice}"
+    )
+
+
+def _num_small(text: str) -> int:
+    return sum("\xdf" <= letter <= "\xff" and letter.isalpha() for letter in text)
 
 
 def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:
@@ -354,46 +382,6 @@ def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:
         raise DatasetError(
             f"{path}, line {lines.line_num}: not a row of a table: {error}; {advice}"
         ) from error
-
-
-def read_sheets(path: Path, advice: str, sheet: str = "") -> dict[str, list[list[str]]]:
-    """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
-
-    `DatasetError` if there is no such sheet, or the file cannot be read or is too large;
-    `MissingExtra` without python-calamine.
-    """
-    with needs_extra(f"{path.name}: reading a spreadsheet", extra="formats"):
-        from python_calamine import CalamineError, CalamineWorkbook
-    # Older workbooks, `.xls`, are not packed.
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            size = sum(item.file_size for item in packed.infolist())
-        if size > MAX_SHEET_BYTES:
-            raise DatasetError(
-                f"{path}: found {size // 1024**2} MiB unpacked, expected at most "
-                f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
-            )
-    try:
-        book = CalamineWorkbook.from_path(path)
-        found = {name: book.get_sheet_by_name(name).to_python(False) for name in book.sheet_names}
-    except (CalamineError, OSError) as error:
-        raise DatasetError(f"{path}: not a readable spreadsheet ({error}); {advice}") from error
-    if sheet and sheet not in found:
-        raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(found)}; {advice}")
-    chosen = [sheet] if sheet else found
-    return {name: [[_cell_text(cell) for cell in row] for row in found[name]] for name in chosen}
-
-
-def _cell_text(cell: object) -> str:
-    """Whole numbers without decimals, lengths of time as seconds."""
-    # What is shown as 24:10:00 comes as ten minutes past midnight of the first day.
-    if isinstance(cell, datetime.datetime) and cell < _FIRST_DATE:
-        cell -= datetime.datetime(1899, 12, 31)
-    if isinstance(cell, datetime.timedelta):
-        cell = cell.total_seconds()
-    if isinstance(cell, str):
-        return _LENGTH.sub(r"\1:\2:\3", cell)
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _rows(lines: _Lines, table: Table, *, is_strict: bool) -> Iterator[TableRow]:
@@ -462,9 +450,13 @@ def opened_archive(path: Path, advice: str, is_member: Callable[[str], bool]) ->
 
 
 def _decoded(path: Path, content: bytes, advice: str) -> str:
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0" != content[:1]:
+        encoding = "utf-16-le"
     try:
-        return content.decode("utf-16" if is_wide else "utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; {advice}") from error
 

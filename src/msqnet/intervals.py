@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,6 +23,27 @@ equal times differ by up to one of them after rounding."""
 
 END_TOLERANCE_SECONDS = 0.5
 """How far a time may reach beyond its video: annotators round, and so do containers."""
+
+_CLOCK = re.compile(r"(?:(?P<hours>\d+):(?=\d\d:))?(?P<minutes>\d+):(?P<seconds>\d\d(?:[.]\d*)?)")
+
+
+def parse_clock(text: str, *, has_comma: bool = True) -> float:
+    """Seconds of a number, of ``m:ss`` or of ``h:mm:ss``, at least 0; `ValueError` for other text.
+
+    With `has_comma` a comma is taken for the sign of decimals; behind minutes it is one always.
+    """
+    text = text.strip()
+    found = _CLOCK.fullmatch(text.replace(",", "."))
+    if found is None:
+        seconds = float(text.replace(",", ".") if has_comma else text)
+    else:
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        if seconds >= 60 or (found["hours"] and minutes >= 60):
+            raise ValueError(text)
+        seconds += 60 * minutes + 3600 * hours
+    if not 0 <= seconds < math.inf:
+        raise ValueError(text)
+    return seconds
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:

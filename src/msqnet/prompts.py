@@ -7,6 +7,7 @@ A style is ``none`` (the name alone, as in the paper), ``templates`` (`TEMPLATES
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from msqnet.labels import LabelSet
 
+_logger = logging.getLogger(__name__)
 NAME_ONLY = "none"
 TEMPLATE_ENSEMBLE = "templates"
 DESCRIPTIONS = "descriptions"
@@ -104,7 +106,9 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     table is a `DatasetError`, which names the row: the header is row 1.
     """
     path = Path(path)
-    rows, _ = read_csv_rows(path, "save the table as 'CSV UTF-8'", "name")
+    rows, _, note = read_csv_rows(path, "save the table as 'CSV UTF-8'", _has_names)
+    if note:
+        _logger.warning(note)
     header = [cell.strip().lower() for cell in (rows or [[]])[0]]
     if "name" not in header:
         raise DatasetError(
@@ -129,6 +133,10 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     if not texts:
         raise DatasetError(f"{path}: no label in it; expected a header and one row for each label")
     return texts
+
+
+def _has_names(header: Sequence[str]) -> bool:
+    return "name" in [cell.strip().lower() for cell in header]
 
 
 def _parse_row(place: str, header: Sequence[str], cells: Sequence[str]) -> LabelText:

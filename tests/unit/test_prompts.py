@@ -140,10 +140,12 @@ def test_malformed_table_is_refused_by_file_and_row(
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_table_in_another_encoding_is_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path, "name\nfüttern\n", encoding="latin-1")
-    with pytest.raises(DatasetError, match="byte 6 is not UTF-8 text; save the table as"):
-        read_label_table(path)
+    assert list(read_label_table(path)) == ["füttern"]
+    assert "read as Windows-1252; line 2 reads 'füttern'" in caplog.text
 
 
 def test_absent_table_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.config import CalibrationConfig
+from msqnet.cli.tables import read_clips
+from msqnet.config import CalibrationConfig, TableOptions
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ _COLUMNS = (
 
 
 def calibrate(
-    data: str | None = None,
+    data: list[str] | None = None,
     out: str | None = None,
     model: str | None = None,
     split: str | None = None,
     options: CalibrationConfig = CalibrationConfig(),  # noqa: B008 - frozen
-    training_data: str | None = None,
+    training_data: list[str] | None = None,
     training_split: str | None = None,
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
     batch_size: int = 8,
     device: str = "auto",
@@ -48,22 +50,22 @@ def calibrate(
     groups of rows that were not fitted on. Use rows that the model was not trained on.
 
     Args:
-        data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
+        data: Tables of clips, or folders per label; see `msqnet check`.
         out: Folder for the changed model; by default the model's own, with `--overwrite`.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
             `msqnet models`. By default the model that comes with msqnet.
         split: Rows to fit on, for instance `val`; by default all.
         options: How scores and thresholds are fitted.
-        training_data: Table of the rows that the model was trained on. Their statistics are stored,
-            so that predictions know time that is unlike them. `msqnet train` does so too.
-        training_split: Rows of that table to take, for instance `train`; by default all.
+        training_data: Tables of the rows that the model was trained on. Their statistics are
+            stored, so that predictions know time that is unlike them. `msqnet train` does so too.
+        training_split: Rows of these tables to take, for instance `train`; by default all.
+        reading: How all tables are read.
         overwrite: Replace the model in `--out`.
         batch_size: Clips scored at a time; changes no metric.
         device: auto, cpu, cuda, cuda:1, mps, ...
     """
     from rich.console import Console
 
-    from msqnet.data.table import read_table
     from msqnet.model.pretrained import MSQNet
     from msqnet.models import changed_model, check_target
 
@@ -71,8 +73,10 @@ def calibrate(
     source = _changeable_folder(model)
     target = _target(model, out, source)
     check_target(source, target, overwrite=overwrite)
-    table = None if data is None else read_table(data).select(split)
-    training = None if training_data is None else read_table(training_data).select(training_split)
+    table, training = (
+        None if tables is None else read_clips(tables, reading, part)
+        for tables, part in ((data, split), (training_data, training_split))
+    )
     loaded = MSQNet.from_pretrained(source)
     console = Console()
 
@@ -119,7 +123,10 @@ def _changeable_folder(model: str | None) -> Path:
 
 
 def _check_tables(
-    data: str | None, split: str | None, training_data: str | None, training_split: str | None
+    data: list[str] | None,
+    split: str | None,
+    training_data: list[str] | None,
+    training_split: str | None,
 ) -> None:
     if data is None and training_data is None:
         raise ConfigError(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.config import EmbeddingMapConfig
+from msqnet.cli.tables import read_clips
+from msqnet.config import EmbeddingMapConfig, TableOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def embed(
-    data: str,
+    data: list[str],
     out: str,
     model: str | None = None,
     text_model: str | None = None,
     split: str | None = None,
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
     map: EmbeddingMapConfig = EmbeddingMapConfig(),  # noqa: B008 - frozen
     num_named: int | None = None,
     format: Literal["png", "pdf", "svg"] = "png",
@@ -33,7 +35,7 @@ def embed(
     have the same labels, and the silhouette.
 
     Args:
-        data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
+        data: Tables of clips, or folders per label; see `msqnet check`.
         out: Folder for the figure, embedding_map.json with the metrics and their definitions, and
             embeddings.parquet with the rows, their places in the maps and their embeddings.
         model: A finished model: a folder, a Hugging Face Hub id, or a name listed by
@@ -41,6 +43,7 @@ def embed(
         text_model: A model without a video query, trained with `--arch.video_query none
             --arch.direct_path false`; by default its panel is left out.
         split: Rows to map, for instance `test`; by default all.
+        reading: How tables are read.
         map: How maps and metrics are computed.
         num_named: Labels with a colour and a mark of their own, by default as many as colours can
             be told apart; the others share one.
@@ -50,12 +53,11 @@ def embed(
     """
     from rich.console import Console
 
-    from msqnet.data.table import read_table
     from msqnet.explain.embedding_maps import MappedRows
     from msqnet.explain.embeddings import VideoEmbedder, make_panels
     from msqnet.report.figures import embedding_figure, named_labels, save_figure
 
-    table = read_table(data).select(split)
+    table = read_clips(data, reading, split)
     # Quick failures come before slow work.
     named_labels(MappedRows.of(table).shown_labels, num_named)
     embedder = VideoEmbedder.from_pretrained(model, device=device)

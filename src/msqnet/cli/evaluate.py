@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.config import InferenceOptions, ModelOptions, ViewChoice, WindowConfig
+from msqnet.cli.tables import read_clips
+from msqnet.config import InferenceOptions, ModelOptions, TableOptions, ViewChoice, WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    data: str,
+    data: list[str],
     options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
     split: str | None = None,
     protocol: ProtocolName | None = None,
     views: ViewChoice = ViewChoice(),  # noqa: B008 - frozen
@@ -40,8 +42,9 @@ def evaluate(
     the model does not have are listed as not scored.
 
     Args:
-        data: Table of clips (.csv, .tsv, .parquet) or folder per label; see `msqnet check`.
+        data: Tables of clips, or folders per label; see `msqnet check`.
         options: Which model, for which labels: `--labels table` asks for those of the table.
+        reading: How tables are read.
         split: Rows to evaluate on, for instance `test`; by default all.
         protocol: How to evaluate. `standard` scores one view of every row; `timeline` is the same
             as `--timeline`. Data sets have protocols of their own: `charades_video`,
@@ -60,14 +63,13 @@ def evaluate(
     """
     from rich.console import Console
 
-    from msqnet.data.table import read_table
     from msqnet.inference.predictor import Predictor
 
     if timeline and protocol not in (None, "timeline"):
         raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
     chosen = PROTOCOLS["timeline" if timeline else protocol or "standard"]
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
-    table = read_table(data).select(split)
+    table = read_clips(data, reading, split)
     predictor = Predictor.from_pretrained(
         options=InferenceOptions(
             **asdict(replace(options, labels=_asked_labels(options.labels, table))),

@@ -4,8 +4,9 @@ Exit codes: 0 done, 1 data or run failed, 2 wrong usage or settings, 130 interru
 module of the chosen command is imported, so that help is fast and needs no torch.
 
 The parameters of a command's function are its options, and its docstring is their help. Beyond
-that: a parameter ``options`` holds a dataclass whose fields are options themselves; a list of texts
-takes one or more values and may be repeated; a trailing underscore (``from_``) is not typed.
+that: parameters ``options`` and ``reading`` hold dataclasses whose fields are options themselves; a
+list of texts takes one or more values and may be repeated, and in a config file it may be one text;
+those of the command line replace those of a file; a trailing underscore (``from_``) is not typed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from msqnet.errors import ConfigError, MsqnetError, VocabularyError, unexpected
 from msqnet.process import keep_freed_memory, stop_spinning_soon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from jsonargparse import ArgumentParser
 
@@ -33,7 +34,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-FLAT_PARAMETER = "options"
+FLAT_PARAMETERS = ("options", "reading")
 _BOOLEANS = ("true", "false", "null")
 _OPTION = re.compile(r"(?<![\w./-])--[a-z][\w.]*_[\w.]*")
 _REQUIRED = re.compile(r"(?<=arguments are required: ).+")
@@ -297,14 +298,13 @@ def command_parser(name: str) -> ArgumentParser:
         key, hint = parameter.name.rstrip("_"), hints[parameter.name]
         is_list = list[str] in (hint, *get_args(hint))
         shape: dict[str, Any] = {"type": str, "nargs": "+"} if is_list else {"type": hint}
-        if parameter.name == FLAT_PARAMETER:
+        if parameter.name in FLAT_PARAMETERS:
             parser.add_class_arguments(hint, as_group=False, instantiate=False)
         elif parameter.name == command.positional:
             parser.add_argument(key, help=texts[key], **shape)
         elif is_list or key != parameter.name:
             is_required = parameter.default is parameter.empty
             shape |= {"required": True} if is_required else {"default": parameter.default}
-            shape |= {"action": "extend"} if is_list else {}
             parser.add_argument(f"--{key}", help=texts[parameter.name], **shape)
         else:
             continue
@@ -334,18 +334,23 @@ def parse_settings(name: str, argv: Sequence[str]) -> tuple[Callable[..., int], 
     command = RUNNABLE_COMMANDS[name]
     function, parser = command.load(), command_parser(name)
     hints = {f"--{item.dest}": getattr(item, "_typehint", item.type) for item in parser._actions}
-    argv = _as_declared(argv, hints, command)
+    lists = [item for item in parser._actions if item.nargs == "+"]
+    argv = _joined(_as_declared(argv, hints, command), {f"--{item.dest}" for item in lists})
     try:
         if command.defaults is not None:
             parser.set_defaults(pkgutil.resolve_name(command.defaults)(argv))
         found = parser.parse_args(argv)
+        for item in lists:
+            if isinstance(found.get(item.dest), str):
+                found[item.dest] = [found[item.dest]]
         check_texts(parser, found)
         settings: dict[str, Any] = dict(vars(parser.instantiate(found)))
         settings.pop("config", None)
-        hint = get_type_hints(function).get(FLAT_PARAMETER)
-        if hint is not None:
-            values = {item.name: settings.pop(item.name) for item in fields(hint)}
-            settings[FLAT_PARAMETER] = hint(**values)
+        for flat in FLAT_PARAMETERS:
+            hint = get_type_hints(function).get(flat)
+            if hint is not None:
+                values = {item.name: settings.pop(item.name) for item in fields(hint)}
+                settings[flat] = hint(**values)
     except (ArgumentError, ValueError) as error:
         message = " ".join(str(error).split())
         if (listed := _REQUIRED.search(message)) is not None:
@@ -383,6 +388,27 @@ def _as_declared(argv: Sequence[str], hints: Mapping[str, Any], command: Command
         is_switch = is_bool and (following or "").lower() not in _BOOLEANS
         declared.append(f"{argument}=true" if is_switch else argument)
     return declared
+
+
+def _joined(argv: Sequence[str], lists: Collection[str]) -> list[str]:
+    """The arguments with all values of an option in one place, for options that take several."""
+    parts: list[list[str]] = [[]]
+    values_of: dict[str, list[str]] = {}
+    taking: list[str] | None = None
+    for argument in argv:
+        option, equals, value = argument.partition("=")
+        if option in lists:
+            if option not in values_of:
+                values_of[option] = [option]
+                parts += [values_of[option], []]
+            values_of[option] += [value] if equals else []
+            taking = None if equals else values_of[option]
+        elif taking is not None and not argument.startswith("-"):
+            taking.append(argument)
+        else:
+            taking = None
+            parts[-1].append(argument)
+    return [argument for part in parts for argument in part]
 
 
 def _configure_logging(*, is_verbose: bool) -> None:

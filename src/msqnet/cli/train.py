@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 import re
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.cli.console import progress_bar, say
-from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
+from msqnet.cli.tables import say_notes
+from msqnet.config import ArchConfig, AugmentationConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from msqnet.data.overview import Task
     from msqnet.data.records import ClipTable
     from msqnet.model.registry import Recipe
     from msqnet.training.training_run import Run
@@ -32,15 +35,23 @@ _RENAMED = {
     r"augmentation\.(?:brightness|contrast|saturation|hue)": "augmentation.colour_strength",
 }
 """New names of options, by patterns of the old ones."""
+_AS_IS = TableOptions()
+_OF_TASK = {
+    "multi_label": "",
+    "single_label": ": videos will have at most one label at a time. Where several can be seen at "
+    "once, or rows without a label are to be added, say --task multi_label",
+}
+"""What follows from a task that nobody asked for."""
 
 
 def train(
-    data: str,
+    data: list[str],
     out: str,
     arch: ArchConfig = ArchConfig(),  # noqa: B008 - frozen
     train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     augmentation: AugmentationConfig = AugmentationConfig(),  # noqa: B008 - frozen
-    task: Literal["multi_label", "single_label"] = "multi_label",
+    task: Literal["auto", "multi_label", "single_label"] = "auto",
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
     split: str | None = None,
     init_from: str | None = None,
     features: str | None = None,
@@ -54,12 +65,14 @@ def train(
     run folder.
 
     Args:
-        data: Table (.csv, .tsv, .parquet) with the columns path, labels and, where they are known,
-            start, end, annotated, split, group; or a folder per label.
+        data: Table (.csv, .tsv, .xlsx, .ods, .parquet) with the columns path, labels and, where
+            they are known, start, end, annotated, split, group; or a folder per label; or several.
         out: Run folder; the finished model is in its `best/`, and `--model OUT` finds it.
         arch: Architecture of a new model.
         train: How the model is trained.
-        task: `multi_label` (several actions at once) or `single_label` (exactly one).
+        task: `multi_label` (several actions at once) or `single_label` (exactly one); `auto` takes
+            the one that the rows show, and says so.
+        reading: How the table is read.
         augmentation: Random changes to training clips.
         split: Rows to train on; by default those of split `train` where the table has one.
         init_from: Finished model to start from; weights of labels of the same name are kept.
@@ -74,10 +87,11 @@ def train(
     console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
     run = prepare(
         console,
-        Path(data),
+        data,
         arch,
         train,
         augmentation,
+        reading=_remembered(reading, Path(out)) if resume else reading,
         split=split,
         skip_errors=skip_errors,
         task=task,
@@ -135,11 +149,12 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def prepare(
     console: Console,
-    data: Path,
+    data: Path | Sequence[str],
     arch: ArchConfig,
     train: TrainConfig,
     augmentation: AugmentationConfig,
     *,
+    reading: TableOptions = _AS_IS,
     split: str | None,
     skip_errors: bool,
     task: str,
@@ -168,17 +183,22 @@ def prepare(
     check_encoder_settings(arch)
     recipe = encoder_spec(arch.video_encoder).recipe()
     # Wrong options of a loss are refused before thousands of videos are opened.
-    ActionLoss(task, train.loss, LabelCounts.of(np.zeros((1, 1))))
-    table = readable_rows(console, data, split, skip_errors)
+    no_rows = LabelCounts.of(np.zeros((1, 1)))
+    ActionLoss("multi_label" if task == "auto" else task, train.loss, no_rows)
+    table = readable_rows(console, data, split, skip_errors, reading)
     labels = LabelSet(trainable_labels(table))
+    init_from = None if init_from is None else str(model_folder(init_from))
+    if task == "auto":
+        task, reason = _fitting_task(table, arch, train, folder, init_from)
+        say(console, f"task: {task}, as {reason}{_OF_TASK[task]}")
     if task == "single_label":
         check_single_label(table)
+    ActionLoss(task, train.loss, no_rows)
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     for line in licences_of(arch):
         say(console, f"weights this starts from: {line}")
     for name, value in {**asdict(arch), **asdict(train)}.items():
         say(console, f"  {name}: {value}")
-    init_from = None if init_from is None else str(model_folder(init_from))
     return Run(
         table=table,
         labels=labels,
@@ -192,6 +212,50 @@ def prepare(
         init_from=init_from,
         provenance=_provenance(table, recipe, arch, train, init_from),
     )
+
+
+def _remembered(reading: TableOptions, folder: Path) -> TableOptions:
+    """How a run that goes on read its table, where that is not said anew."""
+    import yaml
+
+    path = folder / "run.yaml"
+    if not path.is_file():
+        return reading
+    settings = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+    told = _mapping(_mapping(settings.get("provenance")).get("reading"))
+    columns = told.get("columns")
+    if isinstance(columns, dict):
+        texts = [f"{role}={name}" for role, name in columns.items() if isinstance(name, str)]
+        told = {**told, "columns": ",".join(texts) or None}
+    names = [name for name, value in asdict(reading).items() if value is None]
+    return replace(reading, **{name: told[name] for name in names if name in told})
+
+
+def _fitting_task(
+    table: ClipTable, arch: ArchConfig, train: TrainConfig, folder: Path, init_from: str | None
+) -> Task:
+    """The task that the rows show, unless other settings decide it."""
+    import yaml
+
+    from msqnet.data.overview import MULTI_LABEL, SINGLE_LABEL, Task, seen_task
+    from msqnet.model.losses import LOSSES
+
+    begun = folder / "run.yaml"
+    if begun.is_file():
+        settings = _mapping(yaml.safe_load(begun.read_text(encoding="utf-8")))
+        return Task(str(settings.get("task", MULTI_LABEL)), f"this run began so in {folder}")
+    seen = seen_task(table)
+    if seen.name != SINGLE_LABEL:
+        return seen
+    if arch.head != "group_wise":
+        return Task(MULTI_LABEL, f"the head {arch.head} scores each label without the others")
+    if (SINGLE_LABEL, train.loss.name) not in LOSSES:
+        return Task(MULTI_LABEL, f"the loss {train.loss.name} is for that task only")
+    if init_from is not None:
+        config = json.loads((Path(init_from) / "config.json").read_text(encoding="utf-8"))
+        if config.get("task") != SINGLE_LABEL:
+            return Task(MULTI_LABEL, f"{init_from}, from which it starts, is a model of that task")
+    return seen
 
 
 def _provenance(
@@ -211,6 +275,7 @@ def _provenance(
     return {
         "data": table.path.name,
         "num_rows": len(table),
+        **({"reading": dict(table.origin)} if table.origin else {}),
         "sources": sorted({record.source for record in table.records if record.source}),
         "recipe": recipe.name,
         "init_from": base,
@@ -222,7 +287,13 @@ def _provenance(
     }
 
 
-def readable_rows(console: Console, data: Path, split: str | None, skip_errors: bool) -> ClipTable:
+def readable_rows(
+    console: Console,
+    data: Path | Sequence[str],
+    split: str | None,
+    skip_errors: bool,
+    reading: TableOptions = _AS_IS,
+) -> ClipTable:
     """The rows of a split; stops, or leaves rows out, where `msqnet check` finds errors.
 
     Without a split the rows are those of `train` where the table has splits, else all. Rows with
@@ -232,21 +303,28 @@ def readable_rows(console: Console, data: Path, split: str | None, skip_errors: 
     from msqnet.data.table_check import check_table
     from msqnet.errors import DatasetError
 
-    table, malformed = scan_table(data)
+    table, found = scan_table(data, reading)
+    say_notes(console, table.notes)
     if split is None and table.split_names():
         split = "train"
     table = table.select(split)
     with progress_bar("checking videos", console) as progress:
-        problems = (*malformed, *check_table(table, progress=progress).problems)
+        problems = (*found, *check_table(table, progress=progress).problems)
     errors = [item for item in problems if item.severity == "error"]
+    advice = f"`msqnet check {' '.join(map(str, table.files or [table.path]))}` lists them"
+    say_notes(console, [item.message for item in found if item.severity == "warning"])
+    kinds = Counter(i.kind for i in problems[len(found) :] if i.severity == "warning")
+    if kinds:
+        counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+        say_notes(console, [f"{kinds.total()} warning(s) ({counts}); {advice}"])
     if not errors:
         return table
-    shown = "; ".join(f"row {item.row or '-'}: {item.message}" for item in errors[:3])
+    shown = "; ".join(f"{item.place or '-'}: {item.message}" for item in errors[:3])
     if not skip_errors:
         raise DatasetError(
-            f"{data}: {len(errors)} errors ({shown} ...); `msqnet check {data}` lists them, "
+            f"{table.path}: {len(errors)} errors ({shown} ...); {advice}, "
             "--skip-errors leaves these rows out"
         )
-    rows = {item.row for item in errors if item.row is not None}
+    rows = {(item.table, item.row) for item in errors if item.row is not None}
     console.print(f"left out for {len(errors)} errors: {len(rows)} rows ({shown} ...)")
-    return table.without_rows(rows)
+    return table.without(errors)

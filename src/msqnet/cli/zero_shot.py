@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.cli.console import number_table, say
+from msqnet.config import TableOptions
 from msqnet.errors import ConfigError
 from msqnet.labels import split_labels
 
@@ -25,7 +26,7 @@ _SHOWN = (
 
 
 def zero_shot(
-    data: str,
+    data: list[str],
     out: str = "runs/zero-shot",
     settings: str | None = None,
     seen: float = 0.5,
@@ -35,6 +36,7 @@ def zero_shot(
     task: Literal["multi_label", "single_label"] | None = None,
     seed: int = 0,
     features: str | None = None,
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
     skip_errors: bool = False,
 ) -> int:
     """Train on some labels of a data set, and ask for the others.
@@ -44,7 +46,7 @@ def zero_shot(
     repeated: the same call continues where it stopped.
 
     Args:
-        data: Table with splits `train` and `test`; see `msqnet train`.
+        data: Tables with splits `train` and `test`; see `msqnet train`.
         out: Folder for the splits, the runs and the results.
         settings: YAML file with training settings, under the same keys as `msqnet train --config`
             (`arch`, `train`, `augmentation`): those of the full model, from which variants take
@@ -57,9 +59,11 @@ def zero_shot(
             `text_init`, `full` (the paper's three, closed-set heads), `open_text`, `open_full`
             (head and queries are functions of text), `open_full_shuffled` (its control: every label
             under the name of another one).
-        task: `multi_label` (macro mAP) or `single_label` (top-1); by default that of the settings.
+        task: `multi_label` (macro mAP) or `single_label` (top-1); by default that of the settings,
+            or else `multi_label`.
         seed: Seed of the splits.
         features: Folder for the features of frozen encoders; by default in the output folder.
+        reading: How tables are read.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
     """
     from rich.console import Console
@@ -82,15 +86,17 @@ def zero_shot(
     chosen = _training_settings(settings, data, out)
     run = prepare(
         console,
-        Path(data),
+        data,
         *(chosen["arch"], chosen["train"], chosen["augmentation"]),
+        reading=reading,
         split="train",
         skip_errors=skip_errors,
-        task=task or chosen["task"],
+        # What rows show of the seen labels says nothing of the unseen ones.
+        task=task or ("multi_label" if chosen["task"] == "auto" else chosen["task"]),
         folder=folder,
         features=Path(features) if features else folder / "features",
     )
-    test = readable_rows(console, Path(data), "test", skip_errors)
+    test = readable_rows(console, data, "test", skip_errors, reading)
     if split_lists is None:
         labels = run.table.label_names()
         named = random_splits(labels, seen_share=seen, num_splits=splits, seed=seed)
@@ -107,7 +113,7 @@ def zero_shot(
     return 0
 
 
-def _training_settings(path: str | None, data: str, out: str) -> dict[str, Any]:
+def _training_settings(path: str | None, data: list[str], out: str) -> dict[str, Any]:
     """Settings of `msqnet train` from a file over those of the recipe.
 
     Every row is trained on, unless the file says otherwise: no unseen label may choose an epoch. A
@@ -120,9 +126,10 @@ def _training_settings(path: str | None, data: str, out: str) -> dict[str, Any]:
         if not Path(path).is_file():
             raise ConfigError(f"--settings {path}: no such file")
         argv += ["--config", path]
-    argv += ["--data", data, "--out", out]
+    argv += ["--data", *data, "--out", out]
     _, settings = parse_settings("train", argv)
     given = [name for name in ("split", "init_from") if settings[name] is not None]
+    given += [f"{name} of its own (give --{name})" for name in settings["reading"].changes]
     if given:
         raise ConfigError(f"--settings {path}: zero-shot has no {' and no '.join(given)}")
     return settings

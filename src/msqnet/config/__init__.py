@@ -10,6 +10,7 @@ from msqnet.config.architecture import ArchConfig
 from msqnet.config.inference import InferenceOptions, ModelOptions, Precision, RuntimeName
 from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
+from msqnet.config.tables import TableOptions
 from msqnet.config.training import AugmentationConfig, LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
@@ -29,6 +30,7 @@ __all__ = [
     "ServerLimits",
     "ServerSettings",
     "ServingLimits",
+    "TableOptions",
     "TrainConfig",
     "ViewChoice",
     "ViewConfig",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from msqnet.errors import DatasetError
 from msqnet.labels import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class Record:
         actor: such as human or mouse.
         source: the data set that the row comes from.
         fps: frames a second of a folder of images or a raw stream that states none.
+        table: the table that the row is in, where several were read together.
     """
 
     row: int
@@ -56,6 +57,12 @@ class Record:
     actor: str = ""
     source: str = ""
     fps: float | None = None
+    table: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is written, for messages."""
+        return f"{self.table}, row {self.row}" if self.table else f"row {self.row}"
 
     @property
     def interval(self) -> Interval:
@@ -83,6 +90,7 @@ class Problem:
         message: what was found and what to do.
         severity: rows with an `error` cannot be used; a `warning` is worth a look.
         path: the video as the table names it; empty where no single video is meant.
+        table: the table that is meant, where several were read together.
     """
 
     row: int | None
@@ -90,14 +98,32 @@ class Problem:
     message: str
     severity: Literal["error", "warning"]
     path: str = ""
+    table: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages; empty for a table as a whole."""
+        row = "" if self.row is None else f"row {self.row}"
+        return ", ".join(filter(None, (self.table, row)))
 
 
 @dataclass(frozen=True)
 class ClipTable:
-    """A table of labelled clips: its file (or the folder per label), and its rows in order."""
+    """A table of labelled clips, or several that were read together: rows in order.
+
+    Attributes:
+        path: its file, or the folder per label; of several tables, their names in the folder of the
+            first.
+        notes: what a user should know: which columns were guessed, what was assumed.
+        origin: how the files were read where that is not the default, as plain values.
+        files: of several tables.
+    """
 
     path: Path
     records: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -118,10 +144,10 @@ class ClipTable:
         """The rows at these positions (counted from 0), in that order."""
         return replace(self, records=tuple(self.records[int(index)] for index in indices))
 
-    def without_rows(self, rows: Collection[int]) -> ClipTable:
-        """The table without the rows of these spreadsheet numbers, such as those with errors."""
-        left_out = frozenset(rows)
-        kept = tuple(record for record in self.records if record.row not in left_out)
+    def without(self, problems: Iterable[Problem]) -> ClipTable:
+        """The table without the rows of some problems."""
+        left_out = {(problem.table, problem.row) for problem in problems}
+        kept = tuple(item for item in self.records if (item.table, item.row) not in left_out)
         return replace(self, records=kept)
 
     def split_names(self) -> tuple[str, ...]:

@@ -21,81 +21,113 @@ from __future__ import annotations
 import csv
 import math
 import os
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from msqnet.config.tables import COLUMNS, TableOptions
+from msqnet.data.columns import SPLIT_NAMES, ColumnMap, find_columns
+from msqnet.data.joined_tables import Part, join_tables
+from msqnet.data.label_spelling import separator_notes
 from msqnet.data.records import ClipTable, Problem, Record
-from msqnet.documents import decimal_point, read_csv_rows
-from msqnet.errors import DatasetError
+from msqnet.data.table_files import Sheet, read_sheet
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.intervals import parse_clock
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
 from msqnet.predictions import replacing
+from msqnet.workbooks import CELL_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from msqnet.labels import LabelSet
 
-REQUIRED_COLUMNS = ("path", "labels")
-OPTIONAL_COLUMNS = ("start", "end", "annotated", "split", "group", "actor", "source", "fps")
-COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
-ALL_LABELS = "*"
-SPLIT_FOLDERS = frozenset(
-    {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-)
+_DEFAULTS = TableOptions()
 
+ALL_LABELS = "*"
 _WRITTEN_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*_WRITTEN_DELIMITERS, *_PARQUET_SUFFIXES)
 _NUM_ROWS_IN_ERRORS = 20
 
 
-def read_table(path: str | Path) -> ClipTable:
-    """Read a table of labelled clips, or a folder per label; the videos are not opened.
+def read_table(
+    path: str | Path | Sequence[str | Path], options: TableOptions = _DEFAULTS
+) -> ClipTable:
+    """Read a table of labelled clips, a folder per label, or several; no video is opened.
 
     No such file, a missing column, no rows, or malformed rows are a `DatasetError`. It counts all
-    malformed rows and names the first ones, one a line.
+    malformed rows and names the first ones, one a line. The notes of the table hold all warnings.
     """
-    table, problems = scan_table(path)
+    table, problems = scan_table(path, options)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         is_folder = any(problem.row is None for problem in errors)
         what = "clip(s) in the wrong place" if is_folder else "malformed row(s)"
-        lines = [f"{path}: {len(errors)} {what}:"]
+        lines = [f"{table.path}: {len(errors)} {what}:"]
         for error in errors[:_NUM_ROWS_IN_ERRORS]:
-            lines.append(f"  {'' if error.row is None else f'row {error.row}: '}{error.message};")
+            lines.append(f"  {error.place}{': ' if error.place else ''}{error.message};")
         if len(errors) > _NUM_ROWS_IN_ERRORS:
             lines.append(f"  ... and {len(errors) - _NUM_ROWS_IN_ERRORS} more;")
         lines.append("correct them and try again ('msqnet check' lists everything that is wrong)")
         raise DatasetError("\n".join(lines))
     if not table.records:
         raise DatasetError(f"{table.path}: no clip in it; a table needs at least one row")
-    return table
+    return replace(table, notes=(*table.notes, *(problem.message for problem in problems)))
 
 
-def scan_table(path: str | Path) -> tuple[ClipTable, tuple[Problem, ...]]:
+def scan_table(
+    path: str | Path | Sequence[str | Path], options: TableOptions = _DEFAULTS
+) -> tuple[ClipTable, tuple[Problem, ...]]:
     """Read the well-formed rows of a table as `read_table` does, and list problems of the others.
 
-    `DatasetError` if there is no such file, it is no table, or a required column is missing.
+    `DatasetError` if there is no such file, it is no table, or a required column is missing;
+    `ConfigError` if options do not fit it.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _scan_folder(path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    if options.root is not None and not Path(options.root).is_dir():
+        raise ConfigError(f"root {options.root}: no such folder; expected that of the videos")
+    if len(paths) == 1:
+        part, problems = _scan(paths[0], options)
+        return part.table, problems
+    twice = [one for one, number in Counter(one.resolve() for one in paths).items() if number > 1]
+    if twice or not paths:
+        raise ConfigError(
+            f"tables: found {twice[0] if twice else 'none'} twice, expected each once"
+        )
+    parts, found = [], []
+    for one in paths:
+        part, problems = _scan(one, options)
+        parts.append(part)
+        found += [replace(problem, table=part.name) for problem in problems]
+    return join_tables(parts, options), tuple(found)
+
+
+def _scan(path: Path, options: TableOptions) -> tuple[Part, tuple[Problem, ...]]:
     if not path.exists():
         raise DatasetError(
             f"{path}: no such file or folder; give a CSV or Parquet table, or a folder per label"
         )
-    suffix = path.suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
-        raise DatasetError(
-            f"{path}: found {suffix or 'no suffix'}, expected .csv, .tsv or .parquet; "
-            "a spreadsheet can be saved as CSV"
+    if path.is_dir():
+        given = [name for name in ("columns", "root") if name in options.changes]
+        if given:
+            raise ConfigError(f"{path}: a folder per label has no {given[0]}; leave that out")
+        table, problems = _scan_folder(path, options)
+        says_annotated = False
+    else:
+        sheet = read_sheet(path, options.told_columns)
+        columns = find_columns(
+            path, sheet.header, [row for _, row in sheet.rows], options.told_columns
         )
-    return _parse_sheet(path, (_read_csv if suffix in _WRITTEN_DELIMITERS else _read_parquet)(path))
+        table, problems = _parse_sheet(path, sheet, columns, options)
+        says_annotated = "annotated" in columns.position
+    notes = (*table.notes, *separator_notes(table.records))
+    return Part(replace(table, notes=notes), str(path), says_annotated), problems
 
 
-def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
+def _scan_folder(folder: Path, options: TableOptions) -> tuple[ClipTable, tuple[Problem, ...]]:
     """The clips of a folder per label, in order of their paths; a folder of images is one clip.
 
     Clips outside of the label folders are errors, label folders without a clip warnings.
@@ -106,12 +138,12 @@ def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
     for place in _find_clips(root, problems):
         written = place.relative_to(root).as_posix()
         *folders, name = place.relative_to(root).parts
-        split = folders.pop(0) if folders and folders[0].lower() in SPLIT_FOLDERS else ""
+        split = folders.pop(0) if folders and folders[0].lower() in SPLIT_NAMES else ""
         if not folders:
             message = f"{written} lies outside of the label folders; expected <label>/{name}"
             problems.append(Problem(None, "outside", message, "error", written))
             continue
-        labels = split_labels(folders[0])
+        labels = split_labels(_with_bars(folders[0], options))
         records.append(Record(len(records) + 2, place, written, labels, split=split))
     splits = {record.split for record in records if record.split}
     outside = next((record for record in records if not record.split), None)
@@ -121,7 +153,7 @@ def _scan_folder(folder: Path) -> tuple[ClipTable, tuple[Problem, ...]]:
             f"{min(splits)}; expected <split>/<label>/<clip> for all clips or for none"
         )
         problems.append(Problem(None, "mixed_layout", message, "error", outside.relative_path))
-    return ClipTable(folder, tuple(records)), tuple(problems)
+    return ClipTable(folder, tuple(records), origin=options.changes), tuple(problems)
 
 
 def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
@@ -148,67 +180,26 @@ def _find_clips(root: Path, problems: list[Problem]) -> Iterator[Path]:
         problems.append(Problem(None, "skipped_files", message, "warning"))
 
 
-class _Sheet(NamedTuple):
-    """Cells as text: the column names, and the rows by spreadsheet number."""
-
-    header: tuple[str, ...]
-    rows: Iterable[tuple[int, Sequence[str]]]
-    has_commas: bool = False
-
-
-def _read_csv(path: Path) -> _Sheet:
-    rows, delimiter = read_csv_rows(path, "save the table as 'CSV UTF-8'", "path")
-    if not rows:
-        raise DatasetError(f"{path}: the file is empty; expected a header and one row per clip")
-    filled = ((n, row) for n, row in enumerate(rows[1:], start=2) if any(map(str.strip, row)))
-    return _Sheet(_normalize_header(rows[0]), filled, has_commas=delimiter != ",")
-
-
-def _normalize_header(cells: Iterable[str]) -> tuple[str, ...]:
-    return tuple(cell.strip().lower() for cell in cells)
-
-
-def _read_parquet(path: Path) -> _Sheet:
-    import pandas as pd  # takes half a second, and CSV tables do without
-
-    try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path}: not a readable Parquet table ({error})") from error
-    cells = frame.astype(object).map(str).where(frame.notna(), "")
-    rows = enumerate(cells.itertuples(index=False, name=None), start=2)
-    return _Sheet(_normalize_header(map(str, frame.columns)), rows)
-
-
-def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, ...]]:
-    header = sheet.header
-    missing = [name for name in REQUIRED_COLUMNS if name not in header]
-    if missing:
-        raise DatasetError(
-            f"{path}: no column {' and no column '.join(map(repr, missing))}; "
-            f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
-            f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}"
-        )
-    repeated = sorted({name for name in header if header.count(name) > 1 and name in COLUMNS})
-    if repeated:
-        raise DatasetError(f"{path}: column {', '.join(map(repr, repeated))} is there twice")
-    problems: list[Problem] = []
-    absent = [name for name in OPTIONAL_COLUMNS if name not in header]
-    for name in header:
-        similar = get_close_matches(name.partition("_")[0], absent, n=1, cutoff=0.8)
-        if name not in COLUMNS and similar:
-            message = f"column {name!r} is ignored; if it means {similar[0]!r}, rename it"
-            problems.append(Problem(1, "ignored_column", message, "warning"))
-    folder = path.parent.resolve()
+def _parse_sheet(
+    path: Path, sheet: Sheet, columns: ColumnMap, options: TableOptions
+) -> tuple[ClipTable, tuple[Problem, ...]]:
+    width = len(sheet.header)
+    if sheet.is_workbook:
+        _check_typed_times(path, sheet, columns)
+    problems = [
+        Problem(sheet.rows[0][0] - 1 if sheet.rows else 1, "ignored_column", message, "warning")
+        for message in columns.ignored
+    ]
+    folder = (path.parent if options.root is None else Path(options.root)).resolve()
     records: list[Record] = []
     for number, values in sheet.rows:
         # Excel drops the delimiters of empty cells at the end of a row: such cells are empty.
-        padded = [*values, *[""] * len(header)]
-        cells = {name: cell.strip() for name, cell in zip(header, padded, strict=False)}
-        row = _Row(cells, sheet.has_commas)
-        if any(value.strip() for value in values[len(header) :]):
+        padded = [*values, *[""] * width]
+        cells = {name: padded[place].strip() for name, place in columns.position.items()}
+        row = _Row(cells, sheet, options)
+        if any(value.strip() for value in values[width:]):
             row.messages.append(
-                f"has {len(values)} cells, the header {len(header)}: "
+                f"has {len(values)} cells, the header {width}: "
                 "quote a cell that holds the delimiter"
             )
         record = row.to_record(number, folder)
@@ -217,7 +208,30 @@ def _parse_sheet(path: Path, sheet: _Sheet) -> tuple[ClipTable, tuple[Problem, .
             problems.append(Problem(number, "malformed", message, "error", cells["path"]))
         else:
             records.append(record)
-    return ClipTable(path, tuple(records)), tuple(problems)
+    notes = (*sheet.notes, columns.note) if columns.note else sheet.notes
+    without = {role: "" for role, name in options.told_columns.items() if not name}
+    named = {"columns": {**columns.renamed, **without}} if columns.renamed or without else {}
+    origin = {**options.changes, **named}
+    return ClipTable(path, tuple(records), notes, origin), tuple(problems)
+
+
+def _check_typed_times(path: Path, sheet: Sheet, columns: ColumnMap) -> None:
+    """Refuse times of whole minutes alone: a spreadsheet takes 0:05 for five minutes."""
+    places = [columns.position[role] for role in ("start", "end") if role in columns.position]
+    times = {
+        row[place].strip(): number
+        for number, row in reversed(sheet.rows)
+        for place in reversed(places)
+        if place < len(row) and row[place].count(":") == 2
+    }
+    lengths = [text for text in reversed(times) if text.strip("0:")]
+    if lengths and all(text.endswith(":00") for text in times):
+        hours, minutes, _ = lengths[0].split(":")
+        raise DatasetError(
+            f"{path}: row {times[lengths[0]]}: {lengths[0]} is hours and minutes to the "
+            f"spreadsheet, as are all times here; was {int(hours)}:{minutes} typed for minutes and "
+            "seconds? Write seconds as numbers, such as 12.5"
+        )
 
 
 @dataclass
@@ -225,19 +239,30 @@ class _Row:
     """Turns the cells of one row into a record, and notes everything that is wrong."""
 
     cells: Mapping[str, str]
-    has_commas: bool
+    sheet: Sheet
+    options: TableOptions
     messages: list[str] = field(default_factory=list)
 
     def to_record(self, number: int, folder: Path) -> Record:
         written = self.cells["path"]
         if not written:
             self.messages.append("path is empty")
+        self.messages += [
+            f"{column} holds {cell}, an error of the spreadsheet"
+            for column, cell in self.cells.items()
+            if cell in CELL_ERRORS
+        ]
         labels = self._names("labels")
         start, end, fps = (self._number(name) for name in ("start", "end", "fps"))
         if fps == 0:
             self.messages.append("fps 0 is not more than 0")
         if end is not None and end <= (start or 0.0):
             self.messages.append(f"end {end:g} is not after start {start or 0.0:g}")
+        elif end is not None and self.sheet.is_workbook and end < (start or 0.0) + 1e-3:
+            self.messages.append(
+                f"start {start or 0.0:g} and end {end:g} are less than 1 ms apart; if they are "
+                "parts of a day, as spreadsheets hold times, write seconds"
+            )
         annotated = None
         if self.cells.get("annotated", ALL_LABELS) != ALL_LABELS:
             annotated = frozenset(self._names("annotated")) | frozenset(labels)
@@ -252,25 +277,25 @@ class _Row:
 
     def _number(self, column: str) -> float | None:
         text = self.cells.get(column, "")
-        if not text:
+        if not text or text in CELL_ERRORS:
             return None
-        try:
-            value = float(decimal_point(text, self.has_commas))
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value) and value >= 0:
-            return value
-        problem = "lies before the video's start, which is 0"
-        if not math.isfinite(value) or column == "fps":
-            problem = (
-                f"is not a number of {'frames' if column == 'fps' else 'seconds'} such as 12.5"
-            )
+        has_comma, is_rate = self.sheet.has_commas and text.count(",") == 1, column == "fps"
+        with suppress(ValueError):
+            if is_rate:
+                return _rate(text.replace(",", ".") if has_comma else text)
+            return parse_clock(text, has_comma=has_comma)
+        problem = "is not a number of seconds such as 12.5, or a time such as 1:05 or 0:01:05.5"
+        with suppress(ValueError):
+            if -math.inf < float(text) < 0 and not is_rate:
+                problem = "lies before the video's start, which is 0"
+        if is_rate:
+            problem = "is not a number of frames such as 12.5"
         self.messages.append(f"{column} {text!r} {problem}")
         return None
 
     def _names(self, column: str) -> tuple[str, ...]:
         text = self.cells[column]
-        names = split_labels(text)
+        names = split_labels(_with_bars(text, self.options))
         if text and not all(part.strip() for part in text.split(SEPARATOR)):
             self.messages.append(f"{column} {text!r} has an empty name beside a '{SEPARATOR}'")
         if ALL_LABELS in names:
@@ -279,6 +304,18 @@ class _Row:
                 "'annotated'"
             )
         return names
+
+
+def _with_bars(text: str, options: TableOptions) -> str:
+    """Labels joined by `|` in place of the separator that was told."""
+    return text.replace(options.label_separator or SEPARATOR, SEPARATOR)
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < math.inf:
+        raise ValueError(text)
+    return rate
 
 
 def write_table(records: Iterable[Record], path: str | Path) -> None:

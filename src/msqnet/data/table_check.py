@@ -4,8 +4,8 @@ Errors (rows that cannot be used): ``malformed``, ``missing``, ``unreadable``, `
 no picture), ``outside`` (the window starts after the video's end), ``duplicate``.
 
 Warnings (worth a look): ``outside`` (the window ends after the video's end), ``mislabelled``
-(spellings of one label, or a wrong separator), ``unknown`` (no label of the row is known, or a
-label of the table of labels in no row), ``contradiction`` (a label that a row has is absent in
+(spellings of one label, or names that are nearly equal), ``unknown`` (no label of the row is known,
+or a label of the table of labels in no row), ``contradiction`` (a label that a row has is absent in
 another row of a time around it),
 ``split_leak`` (a group on both sides of a split), ``untrained`` (a label that training never sees),
 ``ignored_column``.
@@ -17,9 +17,11 @@ import os
 import unicodedata
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from msqnet.config.tables import TableOptions
+from msqnet.data.label_spelling import near_duplicates
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.data.table import label_table_path, scan_table
 from msqnet.errors import DatasetError, EmptyVideo, VideoError
@@ -39,23 +41,28 @@ TRAIN_SPLIT = "train"
 _PROBE_SHORT_SIDE_PIXELS = 64
 _BEFORE_END_SECONDS = 1e-3
 _NUM_THREADS = 2
-_WRONG_SEPARATORS = (",", ";")
 
 
 @dataclass(frozen=True)
 class CheckReport:
     """Problems of a table in order of their rows; those of the table as a whole come last.
 
-    ``num_rows`` includes malformed rows, ``num_files`` are the distinct videos among them.
+    ``num_rows`` includes malformed rows, ``num_files`` are the distinct videos among them;
+    ``table`` has the others.
     """
 
     problems: tuple[Problem, ...]
     num_rows: int
     num_files: int
+    table: ClipTable | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        rows = sorted(self.problems, key=lambda problem: (problem.row is None, problem.row or 0))
-        object.__setattr__(self, "problems", tuple(rows))
+        tables = list(dict.fromkeys(problem.table for problem in self.problems))
+
+        def order(problem: Problem) -> tuple[bool, int, int]:
+            return problem.row is None, tables.index(problem.table), problem.row or 0
+
+        object.__setattr__(self, "problems", tuple(sorted(self.problems, key=order)))
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -69,19 +76,23 @@ class CheckReport:
 
 
 def check_path(
-    path: str | Path, *, decode: bool = True, progress: Progress | None = None
+    path: str | Path | Sequence[str | Path],
+    options: TableOptions | None = None,
+    *,
+    decode: bool = True,
+    progress: Progress | None = None,
 ) -> CheckReport:
-    """Check a table from its file or folder, malformed rows included, as `check_table` does.
+    """Check tables from their files or folders, malformed rows included, as `check_table` does.
 
-    `DatasetError` if there is no such file, it is no table, or a required column is missing.
+    Errors are those of `scan_table`.
     """
-    table, problems = scan_table(path)
+    table, problems = scan_table(path, options or TableOptions())
     report = check_table(table, decode=decode, progress=progress)
-    malformed = {problem.row for problem in problems if problem.kind == "malformed"}
+    malformed = {(item.table, item.row) for item in problems if item.kind == "malformed"}
     num_rows = report.num_rows + len(malformed)
     if num_rows == 0:
         problems += (Problem(None, "empty", "there is no clip in it", "error"),)
-    return CheckReport((*problems, *report.problems), num_rows, report.num_files)
+    return CheckReport((*problems, *report.problems), num_rows, report.num_files, table)
 
 
 def check_table(
@@ -109,13 +120,14 @@ def check_table(
     for find in (
         _find_duplicates,
         _find_labelling,
+        _find_near_duplicates,
         _find_contradictions,
         _find_unknown,
         _find_split_leaks,
         _find_untrained,
     ):
         problems.extend(find(table))
-    return CheckReport(tuple(problems), len(table), len(records_of))
+    return CheckReport(tuple(problems), len(table), len(records_of), table)
 
 
 class _FileState(NamedTuple):
@@ -189,7 +201,7 @@ def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
 def _problem(
     record: Record, kind: str, message: str, severity: Literal["error", "warning"]
 ) -> Problem:
-    return Problem(record.row, kind, message, severity, record.relative_path)
+    return Problem(record.row, kind, message, severity, record.relative_path, record.table)
 
 
 def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
@@ -200,9 +212,9 @@ def _find_duplicates(table: ClipTable) -> Iterator[Problem]:
         if earlier is record:
             continue
         if set(earlier.labels) == set(record.labels):
-            message = f"repeats row {earlier.row}: drop one of the two"
+            message = f"repeats {earlier.place}: drop one of the two"
         else:
-            message = f"same video and time as row {earlier.row}: join the labels in one row by '|'"
+            message = f"same video and time as {earlier.place}: join the labels in one row by '|'"
         yield _problem(record, "duplicate", message, "error")
 
 
@@ -222,7 +234,7 @@ def _find_contradictions(table: ClipTable) -> Iterator[Problem]:
                     continue
                 for name in filter(other.is_absent, record.labels):
                     message = (
-                        f"label {name!r} is absent in row {other.row}, whose time is around this "
+                        f"label {name!r} is absent in {other.place}, whose time is around this "
                         "one's: correct one of them, or do not list it as annotated there"
                     )
                     yield _problem(record, "contradiction", message, "warning")
@@ -231,18 +243,19 @@ def _find_contradictions(table: ClipTable) -> Iterator[Problem]:
 
 def _find_unknown(table: ClipTable) -> Iterator[Problem]:
     """Labels of the table of labels of which no row knows anything."""
-    path = label_table_path(table.path)
-    if not path.is_file() or any(record.annotated is None for record in table.records):
+    if any(record.annotated is None for record in table.records):
         return
     known = {name for record in table.records for name in record.annotated or ()}
-    try:
-        unknown = [name for name in read_label_table(path) if name not in known]
-    except DatasetError as error:
-        yield Problem(None, "malformed", str(error), "warning")
-        return
-    for name in unknown:
-        message = f"label {name!r} of {path.name} is known in no row: it cannot be learned"
-        yield Problem(None, "unknown", message, "warning")
+    for path in map(label_table_path, table.files or (table.path,)):
+        try:
+            names = list(read_label_table(path)) if path.is_file() else []
+        except DatasetError as error:
+            yield Problem(None, "malformed", str(error), "warning")
+            continue
+        for name in names:
+            if name not in known:
+                message = f"label {name!r} of {path.name} is known in no row: it cannot be learned"
+                yield Problem(None, "unknown", message, "warning")
 
 
 def _find_labelling(table: ClipTable) -> Iterator[Problem]:
@@ -264,16 +277,25 @@ def _find_labelling(table: ClipTable) -> Iterator[Problem]:
                 show = ascii if alike[name] == alike[usual] else repr
                 message = f"label {show(name)} is written {show(usual)} in {num_rows[usual]} row(s)"
                 yield _problem(record, "mislabelled", message, "warning")
-            found = [mark for mark in _WRONG_SEPARATORS if mark in name]
-            if found:
-                message = f"label {name!r} holds {found[0]!r}; several labels are joined by '|'"
-                yield _problem(record, "mislabelled", message, "warning")
         if not record.has_known_labels:
             message = (
                 "no label is known, so the row teaches nothing; list what was checked in "
                 "'annotated', or '*' for all labels"
             )
             yield _problem(record, "unknown", message, "warning")
+
+
+def _find_near_duplicates(table: ClipTable) -> Iterator[Problem]:
+    rows_of: dict[str, list[Record]] = defaultdict(list)
+    for record in table.records:
+        for name in record.labels:
+            rows_of[name].append(record)
+    for rare, usual in near_duplicates({name: len(rows) for name, rows in rows_of.items()}):
+        message = (
+            f"label {rare!r} ({len(rows_of[rare])} row(s), first {rows_of[rare][0].place}) is "
+            f"nearly {usual!r} ({len(rows_of[usual])}): if one of them is misspelt, correct it"
+        )
+        yield Problem(None, "mislabelled", message, "warning")
 
 
 def _find_split_leaks(table: ClipTable) -> Iterator[Problem]:
@@ -287,7 +309,7 @@ def _find_split_leaks(table: ClipTable) -> Iterator[Problem]:
             is_reported.add((group, record.split))
             message = (
                 f"group {group!r} is in split {record.split!r} here and in {earlier.split!r} in "
-                f"row {earlier.row}: scores on it will be too high"
+                f"{earlier.place}: scores on it will be too high"
             )
             yield _problem(record, "split_leak", message, "warning")
 

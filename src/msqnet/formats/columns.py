@@ -20,12 +20,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msqnet.documents import SPREADSHEET_SUFFIXES, read_delimited
+from msqnet.data.columns import UNITS, bare_name, unit_of, unit_rank, words_of
+from msqnet.documents import read_delimited
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.frame_times import VideoClock, duration_seconds, parse_rate
-from msqnet.formats.options import UNLISTED, choose, is_absent_if_unlisted, parse_clock
+from msqnet.formats.options import UNLISTED, choose, is_absent_if_unlisted
+from msqnet.intervals import parse_clock
+from msqnet.workbooks import SPREADSHEET_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,16 +36,7 @@ if TYPE_CHECKING:
 
     from msqnet.documents import Table, TableRow, Value
 
-_UNITS = {
-    "seconds": "sf s sec secs second seconds ss hmsf hms hh h tc",
-    "milliseconds": "ms msec msecs millisecond milliseconds",
-    "minutes": "min mins minute minutes",
-    "frames": "frame frames frm idx index number num no",
-}
-"""Units of time by words in names of columns, the most exact words first: ``hms`` of The Observer
-are whole seconds, and frames need the video."""
 SECONDS = {"seconds": 1.0, "milliseconds": 1e-3, "minutes": 60.0}
-_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 _NAMES = {
     "video": "video videofile videoname media mediafile mediafilename mediafilepath file filename "
     "filepath path clip movie recording observation observationid",
@@ -102,7 +96,7 @@ class Columns:
                 f"option columns={text}: expected parts ROLE:COLUMN, label and start or time among "
                 f"them; roles are {', '.join((*_NAMES, *_SETTINGS))}"
             )
-        unit = choose(told, "unit", ("", *_UNITS))
+        unit = choose(told, "unit", ("", *UNITS))
         units = {role: unit or unit_of(of[role][0]) for role in _TIMES if role in of}
         return cls(of, units, fps, int(choose(told, "counted_from", ("0", "1"))))
 
@@ -123,27 +117,6 @@ class Columns:
         return ",".join([*parts, *(f"unit:{unit}" for unit in units)])
 
 
-def _words(name: str) -> list[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[^\W_]+", spaced.lower())
-
-
-def _unit_word(name: str) -> str:
-    return next((word for word in _words(name) if word in _UNIT_OF), "s")
-
-
-def unit_of(name: str) -> str:
-    """The unit that the name of a column of times says, seconds if it says none."""
-    return _UNIT_OF[_unit_word(name)]
-
-
-def bare_name(name: str) -> str:
-    """A name without units, numbers, signs and capitals; what it has only of these stays."""
-    words = _words(name)
-    kept = [word for word in words if word not in (*_UNIT_OF, "mm") and not word.isdecimal()]
-    return "".join(kept or words)
-
-
 def guess_roles(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Columns by what their names say that they are."""
     bare = {name: bare_name(name) for name in names if name}
@@ -152,7 +125,7 @@ def guess_roles(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         taken = {name for found in of.values() for name in found}
         fitting = [n for word in known.split() for n in bare if bare[n] == word and n not in taken]
         if role in _TIMES:
-            fitting.sort(key=lambda name: [*_UNIT_OF].index(_unit_word(name)))
+            fitting.sort(key=lambda name: unit_rank(name))
         if fitting:
             of[role] = tuple(fitting) if role == "modifiers" else (fitting[0],)
     return of
@@ -220,7 +193,7 @@ class _Rows:
             raise DatasetError(
                 f"{self._path}, line {row.line}: found {label!r} at {start:g} s, but "
                 f"{clock.path.name} has {length:g} s; expected times of that video; "
-                f"{_ADVICE},unit:{' or '.join(_UNITS)}"
+                f"{_ADVICE},unit:{' or '.join(UNITS)}"
             )
         if "status" in self._of:
             self._turn(row, event, clock)
@@ -230,7 +203,7 @@ class _Rows:
     def _turn(self, row: TableRow, event: Event, clock: VideoClock) -> None:
         """Take a start, an end or a moment, as the status says."""
         cell = self._value(row, "status")
-        turns = [_TURNS[word] for word in _words(cell.text()) if word in _TURNS]
+        turns = [_TURNS[word] for word in words_of(cell.text()) if word in _TURNS]
         begun = self._begun[clock, event.label, event.subject]
         if "point" in turns:
             self.found.add(clock.path, event)

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.documents import SPREADSHEET_SUFFIXES, read_sheets, read_text
+from msqnet.data.columns import bare_name, unit_of
+from msqnet.documents import read_text
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.formats import Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
@@ -36,14 +37,13 @@ from msqnet.formats.columns import (
     OPTIONS,
     SECONDS,
     Columns,
-    bare_name,
     guess_roles,
-    unit_of,
     video_note,
 )
 from msqnet.formats.frame_times import VideoClock, parse_rate
-from msqnet.formats.options import is_absent_if_unlisted, parse_clock
-from msqnet.intervals import Interval, covers, union
+from msqnet.formats.options import is_absent_if_unlisted
+from msqnet.intervals import Interval, covers, parse_clock, union
+from msqnet.workbooks import SPREADSHEET_SUFFIXES, read_sheets
 
 if TYPE_CHECKING:
     from pathlib import Path

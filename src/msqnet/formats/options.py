@@ -54,17 +54,6 @@ def parse_seconds(text: str) -> float:
     return value
 
 
-def parse_clock(text: str, *, has_comma: bool = True) -> float:
-    """Seconds of a number or of ``h:mm:ss``, at least 0; `ValueError` for other text.
-
-    With `has_comma` a comma is taken for the sign of decimals.
-    """
-    parts = (text.replace(",", ".") if has_comma else text).split(":")
-    if len(parts) > 3:
-        raise ValueError(text)
-    return parse_seconds(str(sum(float(part) * 60**n for n, part in enumerate(reversed(parts)))))
-
-
 def video_address(video: Path, file: Path, options: Mapping[str, str]) -> str:
     """How a file that is written names a video: under ``base_url`` if given, else by its path.
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from msqnet.documents import SMALLER, Value, read_bytes
+from msqnet.documents import Value, read_bytes
 from msqnet.errors import DatasetError
+from msqnet.workbooks import SMALLER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

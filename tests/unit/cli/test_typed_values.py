@@ -106,16 +106,26 @@ def test_what_is_no_text_in_a_config_file_is_an_error(
         parse_settings("evaluate", ["--config", str(config)])
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [("videos: a.mp4", "videos: found 'a.mp4', expected a list"), ("videos: [null]", "found None")],
-)
-def test_list_of_texts_is_one_in_a_config_file(content: str, words: str, tmp_path: Path) -> None:
+def test_list_of_texts_may_be_one_text_in_a_config_file(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text(content)
+    config.write_text("videos: a.mp4")
+    _, found = parse_settings("predict", ["--config", str(config)])
+    assert found["videos"] == ["a.mp4"]
 
-    with pytest.raises(ConfigError, match=words):
+    config.write_text("videos: [null]")
+    with pytest.raises(ConfigError, match="found None"):
         parse_settings("predict", ["--config", str(config)])
+
+
+def test_list_of_the_command_line_replaces_that_of_a_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("data: [a.csv, b.csv]\nout: o\n")
+    for argv, expected in (
+        ([], ["a.csv", "b.csv"]),
+        (["--data", "c.csv", "--split", "x", "--data=d.csv"], ["c.csv", "d.csv"]),
+    ):
+        _, found = parse_settings("evaluate", ["--config", str(config), *argv])
+        assert found["data"] == expected
 
 
 @pytest.mark.parametrize("argv", [["--threshold", "#1"], ["--fps", "~"], ["--ood", "&a"]])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msqnet.data.records import ClipTable, Record
+from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.errors import DatasetError
 from msqnet.labels import UNKNOWN, LabelSet
 
@@ -60,7 +60,13 @@ def test_rows_are_taken_by_position_and_left_out_by_number() -> None:
     table = make_table(*(make_record(row) for row in (2, 3, 5)))
 
     assert [record.row for record in table.take(np.array([2, 0])).records] == [5, 2]
-    assert [record.row for record in table.without_rows({3, 4}).records] == [2, 5]
+    problems = [
+        Problem(3, "missing", "gone", "error"),
+        Problem(4, "missing", "gone", "error"),
+        Problem(None, "empty", "nothing", "error"),
+        Problem(5, "missing", "in another table", "error", table="b.csv"),
+    ]
+    assert [record.row for record in table.without(problems).records] == [2, 5]
 
 
 def test_labels_are_those_seen_at_least_once() -> None:

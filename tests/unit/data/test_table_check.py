@@ -186,18 +186,15 @@ def test_spellings_of_one_label_are_warnings(tmp_path: Path) -> None:
     assert check_without_videos(tmp_path, text) == [
         (3, "mislabelled", "warning"),
         (5, "mislabelled", "warning"),
-        (6, "mislabelled", "warning"),
-        (7, "mislabelled", "warning"),
         (8, "mislabelled", "warning"),
     ]
     report = check_table(read_table(tmp_path / "clips.csv"), decode=False)
     assert report.problems[-1].message == (
         r"label '\uff4aumping_jack' is written 'jumping_jack' in 2 row(s)"
     )
-    assert [item.message for item in report.problems[:3:2]] == [
-        "label 'Jumping Jack' is written 'jumping_jack' in 2 row(s)",
-        "label 'walking, eating' holds ','; several labels are joined by '|'",
-    ]
+    assert report.problems[0].message == (
+        "label 'Jumping Jack' is written 'jumping_jack' in 2 row(s)"
+    )
 
 
 def test_row_of_which_nothing_is_known_is_a_warning(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msqnet.documents import SPREADSHEET_SUFFIXES
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.boris.boris_events import read_events
 from msqnet.formats.boris.boris_project import OPTIONS, read_project, write_project
+from msqnet.workbooks import SPREADSHEET_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

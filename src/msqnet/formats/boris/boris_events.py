@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from msqnet.documents import SPREADSHEET_SUFFIXES, decimal_point, read_delimited
+from msqnet.documents import decimal_point, read_delimited
 from msqnet.errors import DatasetError
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
@@ -45,6 +45,7 @@ from msqnet.formats.frame_times import duration_seconds
 from msqnet.intervals import END_TOLERANCE_SECONDS
 from msqnet.labels import LabelSet
 from msqnet.predictions import replacing
+from msqnet.workbooks import SPREADSHEET_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,9 +10,9 @@ import pytest
 
 from msqnet.data.records import ClipTable
 from msqnet.data.table_check import check_table
-from msqnet.documents import read_sheets
 from msqnet.errors import ConfigError, DatasetError, MissingExtra
 from msqnet.formats.data_sets.list_files import official_labels
+from msqnet.workbooks import read_sheets
 from tests.fixtures.data_sets import ANIMAL_KINGDOM
 
 if TYPE_CHECKING:

@@ -1,0 +1,159 @@
+"""Cells of spreadsheets as text. A cell without a value that can be trusted says so.
+
+A formula that was never computed, as scripts write them, and one that failed come from the reader
+as empty cells, which mean something else in a table.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import zipfile
+from typing import TYPE_CHECKING
+
+from msqnet.errors import DatasetError, needs_extra
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPREADSHEET_SUFFIXES = (".xlsx", ".ods", ".xlsm", ".xlsb", ".xls")
+MAX_SHEET_BYTES = 512 * 1024 * 1024
+"""Larger spreadsheets are refused; this is their size unpacked."""
+SMALLER = "split it, for instance by exporting fewer videos at a time"
+"""What to do about a file that is too large."""
+NOT_COMPUTED = "#FORMULA!"
+"""Text of a cell whose formula has no value."""
+CELL_ERRORS = frozenset(
+    {NOT_COMPUTED, *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!")}
+)
+"""Texts of cells that have no value."""
+
+_FIRST_DATE = datetime.datetime(1900, 3, 1)
+"""Earlier dates of spreadsheets are lengths of time."""
+_LENGTH = re.compile(r"^PT(\d+)H(\d+)M([\d.]+)S$")
+"""How .ods has a length of time of a day and more."""
+_CELL = re.compile(
+    rb"<(?:\w+:)?c\b([^>]*)>\s*(?:<(?:\w+:)?f\b[^>]*?(/>|>[^<]*</(?:\w+:)?f>))?"
+    rb"\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>([^<]*)</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
+)
+"""A cell of .xlsx with its attributes, formula and value (ECMA-376, 18.3.1.4)."""
+_PLACE = re.compile(rb'\br="([A-Z]+)(\d+)"')
+_SHEET = re.compile(r"<(?:\w+:)?sheet\b[^>]*>")
+_RELATION = re.compile(r"<(?:\w+:)?Relationship\b[^>]*>")
+_NO_VALUE = re.compile(
+    rb"<table:table-cell\b(?=[^>]*\btable:formula=)"
+    rb'(?:(?![^>]*\boffice:value-type=)|(?=[^>]*\bcalcext:value-type="error"))[^>]*>'
+)
+"""A cell of .ods whose formula has no value, or failed."""
+
+
+def read_sheets(
+    path: Path, advice: str, sheet: str = "", *, extra: str = "formats"
+) -> dict[str, list[list[str]]]:
+    """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
+
+    Cells without a value hold one of `CELL_ERRORS` in .xlsx; in .ods they are a `DatasetError`.
+    Another is that there is no such sheet, or the file cannot be read or is too large;
+    `MissingExtra` (``extra``) without python-calamine.
+    """
+    with needs_extra(f"{path.name}: reading a spreadsheet", extra=extra):
+        from python_calamine import CalamineError, CalamineWorkbook
+    failed: dict[str, dict[tuple[int, int], str]] = {}
+    # Older workbooks, `.xls`, are not packed.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = sum(item.file_size for item in packed.infolist())
+            if size > MAX_SHEET_BYTES:
+                raise DatasetError(
+                    f"{path}: found {size // 1024**2} MiB unpacked, expected at most "
+                    f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
+                )
+            failed = _failed_cells(path, packed)
+    try:
+        book = CalamineWorkbook.from_path(path)
+        found = {name: book.get_sheet_by_name(name).to_python(False) for name in book.sheet_names}
+    except (CalamineError, OSError) as error:
+        raise DatasetError(f"{path}: not a readable spreadsheet ({error}); {advice}") from error
+    if sheet and sheet not in found:
+        raise DatasetError(f"{path}: no sheet {sheet!r}; found {', '.join(found)}; {advice}")
+    texts: dict[str, list[list[str]]] = {}
+    for name in [sheet] if sheet else found:
+        texts[name] = [[_cell_text(cell) for cell in row] for row in found[name]]
+        for (row, column), text in failed.get(name, {}).items():
+            if row < len(texts[name]) and column < len(texts[name][row]):
+                texts[name][row][column] = text
+    return texts
+
+
+def _failed_cells(path: Path, packed: zipfile.ZipFile) -> dict[str, dict[tuple[int, int], str]]:
+    """Errors of cells without a value, by sheet, and by row and column from 0."""
+    names = set(packed.namelist())
+    try:
+        if "content.xml" in names and _NO_VALUE.search(packed.read("content.xml")):
+            raise DatasetError(
+                f"{path}: a formula in it has no value or failed; open it in LibreOffice, correct "
+                "it and save it again"
+            )
+        files = _sheet_files(packed) if "xl/workbook.xml" in names else {}
+        return {
+            sheet: dict(_failed_in(packed.read(file)))
+            for sheet, file in files.items()
+            if file in names
+        }
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise DatasetError(f"{path}: not a readable spreadsheet ({error})") from error
+
+
+def _failed_in(content: bytes) -> list[tuple[tuple[int, int], str]]:
+    failed = []
+    for found in _CELL.finditer(content):
+        attributes, formula, value = found.groups()
+        place = _PLACE.search(attributes)
+        # A formula whose result is an empty text has the type of a text.
+        is_lacking = formula and not value and b't="str"' not in attributes
+        if place is None or not (is_lacking or b't="e"' in attributes):
+            continue
+        column = 0
+        for letter in place[1]:
+            column = column * 26 + letter - ord("A") + 1
+        text = NOT_COMPUTED if is_lacking else (value or b"#N/A").decode("utf-8", "replace")
+        failed.append(((int(place[2]) - 1, column - 1), text))
+    return failed
+
+
+def _sheet_files(packed: zipfile.ZipFile) -> dict[str, str]:
+    """Names of the files of sheets in the archive, by the names of the sheets."""
+    from html import unescape
+
+    def attribute(tag: str, name: str) -> str:
+        found = re.search(rf'(?<![\w]){name}="([^"]*)"', tag)
+        return unescape(found[1]) if found else ""
+
+    book = packed.read("xl/workbook.xml").decode("utf-8", "replace")
+    relations = packed.read("xl/_rels/workbook.xml.rels").decode("utf-8", "replace")
+    target_of = {
+        attribute(tag, "Id"): attribute(tag, "Target") for tag in _RELATION.findall(relations)
+    }
+    files = {}
+    for tag in _SHEET.findall(book):
+        target = target_of.get(attribute(tag, r"\w+:id"), "")
+        files[attribute(tag, "name")] = target[1:] if target[:1] == "/" else f"xl/{target}"
+    return files
+
+
+def _cell_text(cell: object) -> str:
+    """Whole numbers without decimals, lengths of time as seconds."""
+    # What is shown as 24:10:00 comes as ten minutes past midnight of the first day.
+    if isinstance(cell, datetime.datetime) and cell < _FIRST_DATE:
+        cell -= datetime.datetime(1899, 12, 31)
+    if isinstance(cell, datetime.timedelta):
+        cell = cell.total_seconds()
+    if isinstance(cell, str):
+        found = _LENGTH.match(cell)
+        return cell if found is None else f"{found[1]}:{found[2]:0>2}:{_two_digits(found[3])}"
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _two_digits(seconds: str) -> str:
+    whole, point, rest = seconds.partition(".")
+    return f"{whole:0>2}{point}{rest}"

@@ -1,0 +1,358 @@
+"""Tables as people have them: their own columns, times, encodings and files."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from msqnet.config import TableOptions
+from msqnet.data.table import read_table, scan_table
+from msqnet.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from msqnet.data.records import ClipTable
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def read(folder: Path, text: str, **options: str) -> ClipTable:
+    return read_table(write(folder / "clips.csv", text), TableOptions(**options))
+
+
+def rows_of(table: ClipTable) -> list[tuple[object, ...]]:
+    return [
+        (row.relative_path, row.labels, row.start_seconds, row.end_seconds) for row in table.records
+    ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Video;Behaviour;Start;Stop",
+        "filename;label;from;to",
+        "Clip Path;Actions;start_time;end_time",
+        "video_path;class;onset;offset",
+        "file;tag;Start (s);End [mm:ss]",
+        "FileName;Activity;begin;until",
+        "Media file;Behavior;startTime;endTime",
+    ],
+)
+def test_columns_of_other_names_are_guessed_and_said(header: str, tmp_path: Path) -> None:
+    table = read(tmp_path, f"{header}\na.mp4;walking;1,5;0:03\n")
+
+    assert rows_of(table) == [("a.mp4", ("walking",), 1.5, 3.0)]
+    [note] = table.notes
+    names = header.split(";")
+    roles = ("path", "labels", "start", "end")
+    renamed = [pair for pair in zip(roles, names, strict=True) if pair[0] != pair[1].lower()]
+    for role, name in renamed:
+        assert f"{role} from {name!r}" in note
+    assert table.origin == {"columns": dict(renamed)}
+
+
+def test_told_columns_are_taken_and_others_left(tmp_path: Path) -> None:
+    text = "Name,What,path,from\na.mp4,walking,elsewhere,studio\n"
+    told = "path=name,labels=What,start="
+
+    table = read(tmp_path, text, columns=told)
+    assert rows_of(table) == [("a.mp4", ("walking",), None, None)]
+    assert table.notes == ("columns: path from 'Name', labels from 'What'",)
+    assert table.origin["columns"] == {"path": "Name", "labels": "What", "start": ""}
+
+
+@pytest.mark.parametrize(
+    ("header", "told", "error", "words"),
+    [
+        (
+            "path,label,action",
+            None,
+            ConfigError,
+            "'label' and 'action' may both be 'labels'.*--col",
+        ),
+        ("Video,File,labels", None, ConfigError, "'Video' and 'File' may both be 'path'"),
+        ("path,labels,animal,session", None, ConfigError, "both be 'group'.*or group= for none"),
+        ("path,labels", "path=Film", ConfigError, "no column 'Film'.*found path, labels"),
+        ("path,labels", "video=path", ConfigError, "found 'video', expected some of path, labels"),
+        ("path,labels", "label=path", ConfigError, "did you mean 'labels'"),
+        ("path,labels", "path", ConfigError, "expected parts such as path=Video"),
+        ("path,labels", "path=", ConfigError, "expected parts such as path=Video"),
+        ("path,labels,start_frame", None, DatasetError, "'start_frame' holds frames.*start= to do"),
+        ("path,labels,End (ms)", None, DatasetError, r"'End \(ms\)' holds milliseconds"),
+        ("path,Path,labels", None, DatasetError, "column 'path' is there twice"),
+        (
+            "path,what",
+            None,
+            DatasetError,
+            "no column 'labels'; found path, what.*--columns labels=",
+        ),
+    ],
+)
+def test_no_column_is_taken_by_chance(
+    header: str, told: str | None, error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    rows = "a.mp4,x,1,2\nb.mp4,y,3,4\n"
+    with pytest.raises(error, match=words):
+        read(tmp_path, f"{header}\n{rows}", **({"columns": told} if told else {}))
+
+
+def test_time_in_seconds_is_taken_where_frames_stand_beside_it(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,labels,Start (frame),Start (s)\na.mp4,x,30,1.5\n")
+    assert table.records[0].start_seconds == 1.5
+
+
+def test_individuals_are_groups_where_there_are_several(tmp_path: Path) -> None:
+    several = read(tmp_path, "path,labels,Animal ID\na.mp4,x,r1\nb.mp4,x,r2\n")
+    assert [row.group for row in several.records] == ["r1", "r2"]
+    one = read(tmp_path, "path,labels,Animal ID\na.mp4,x,r1\nb.mp4,x,r1\n")
+    assert [row.group for row in one.records] == ["", ""]
+
+
+def test_column_of_sets_is_the_split(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,labels,set\na.mp4,x,Train\nb.mp4,x,test\n")
+    assert table.split_names() == ("Train", "test")
+    table = read(tmp_path, "path,labels,set\na.mp4,x,7\nb.mp4,x,8\n")
+    assert table.split_names() == ()
+
+
+def test_lengths_without_ends_are_said(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,labels,start,duration\na.mp4,x,1,2\n")
+    assert "'duration' is ignored, and rows go to the end of their video" in table.notes[0]
+
+
+def test_paths_are_relative_to_a_root(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    text = "path,labels\nday/a.mp4,x\n"
+    [row] = read(tmp_path, text, root=str(tmp_path / "videos")).records
+    assert row.path == tmp_path.resolve() / "videos" / "day" / "a.mp4"
+    assert row.relative_path == "day/a.mp4"
+    with pytest.raises(ConfigError, match=r"root .*none: no such folder"):
+        read(tmp_path, text, root=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12.5", 12.5),
+        ("0:05", 5.0),
+        ("0:05,5", 5.5),
+        ("1:02:03", 3723.0),
+        ("00:01:05.25", 65.25),
+        ("90:00", 5400.0),
+        ("100:00:00", 360000.0),
+    ],
+)
+def test_times_of_the_clock_are_seconds(text: str, seconds: float, tmp_path: Path) -> None:
+    assert read(tmp_path, f'path,labels,start\na,x,"{text}"\n').records[0].start_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["1:75", "1:60:00", "0:5", "1:2:03", "1:02:03:04", "-0:05", "12:00 PM", "1:", ":05"]
+)
+def test_impossible_times_cost_their_row(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "clips.csv", f"path,labels,end\na.mp4,x,1:05\nb.mp4,x,{text}\n")
+    table, [problem] = scan_table(path)
+    assert [row.end_seconds for row in table.records] == [65.0]
+    assert problem.row == 3
+    assert f"end '{text}'" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp1252", "Windows-1252"), ("mac_roman", "Mac Roman")]
+)
+def test_encodings_of_spreadsheets_are_read_with_a_note(
+    encoding: str, name: str, tmp_path: Path
+) -> None:
+    text = "path;labels\na.mp4;gehen\nKäfig é.mp4;füttern\n"
+    table = read_table(write(tmp_path / "clips.csv", text, encoding))
+
+    assert table.records[1].relative_path == "Käfig é.mp4"
+    [note] = table.notes
+    assert f"read as {name}; line 3 reads 'Käfig é.mp4;füttern'" in note
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+def test_unicode_text_of_spreadsheets_needs_no_note(encoding: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "clips.txt", "path\tlabels\tstart\nä.mp4\tx\t1,5\n", encoding)
+    table = read_table(path)
+    assert rows_of(table) == [("ä.mp4", ("x",), 1.5, None)]
+    assert table.notes == ()
+
+
+def test_text_that_is_mostly_utf_8_is_not_taken_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_bytes("path,labels\nä.mp4,x\n".encode() + b"\xe4.mp4,y\n")
+    with pytest.raises(DatasetError, match="is not UTF-8 text"):
+        read_table(path)
+
+
+def test_line_that_tells_excel_the_delimiter_is_no_row(tmp_path: Path) -> None:
+    table = read(tmp_path, "sep=;\npath;labels\na.mp4;x\n")
+    assert [row.row for row in table.records] == [2]
+
+
+def write_book(path: Path, *rows: Sequence[Any], title: str = "Clips", formats: str = "") -> Path:
+    openpyxl = pytest.importorskip("openpyxl")
+    pytest.importorskip("python_calamine", reason="needs the extra 'train'")
+    book = openpyxl.Workbook()
+    book.active.title = "About"
+    book.active.append(["Recorded in May"])
+    sheet = book.create_sheet(title)
+    for row in rows:
+        sheet.append(row)
+    if formats:
+        for cells in sheet.iter_rows(min_row=2, min_col=3):
+            for cell in cells:
+                cell.number_format = formats
+    book.save(path)
+    return path
+
+
+def test_workbooks_are_tables(tmp_path: Path) -> None:
+    path = write_book(
+        tmp_path / "clips.xlsx",
+        ["Video", "Behaviour", "Start", "Stop", None],
+        ["a.mp4", "walking", datetime.time(0, 1, 5, 500000), datetime.timedelta(seconds=70)],
+        [None, None, None, None],
+        ["b.mp4", 7, "0:05", "12,5"],
+        ["c.mp4", "", 1, 2.5],
+    )
+    table = read_table(path)
+
+    assert rows_of(table) == [
+        ("a.mp4", ("walking",), 65.5, 70.0),
+        ("b.mp4", ("7",), 5.0, 12.5),
+        ("c.mp4", (), 1.0, 2.5),
+    ]
+    assert [row.row for row in table.records] == [2, 4, 5]
+
+
+def test_minutes_that_a_workbook_takes_for_hours_are_refused(tmp_path: Path) -> None:
+    path = write_book(
+        tmp_path / "clips.xlsx",
+        ["path", "labels", "start", "end"],
+        ["a.mp4", "walking", datetime.time(0, 0), datetime.time(0, 5)],
+        ["a.mp4", "eating", datetime.time(0, 5), datetime.time(1, 10)],
+    )
+    with pytest.raises(DatasetError, match=r"row 2: 00:05:00 is hours.*was 0:05 typed for minutes"):
+        read_table(path)
+
+
+def test_parts_of_a_day_are_no_seconds(tmp_path: Path) -> None:
+    path = write_book(
+        tmp_path / "clips.xlsx",
+        ["path", "labels", "start", "end"],
+        ["a.mp4", "walking", 5 / 86400, 9 / 86400],
+        ["a.mp4", "walking", 0, 0.5],
+    )
+    table, [problem] = scan_table(path)
+    assert len(table) == 1
+    assert "parts of a day" in problem.message
+
+
+def test_formulas_without_values_and_errors_cost_their_rows(tmp_path: Path) -> None:
+    path = write_book(
+        tmp_path / "clips.xlsx",
+        ["path", "labels", "start", "note"],
+        ["a.mp4", "walking", "=C3+1", None],
+        ["b.mp4", "walking", 2, "=A1"],
+        ["c.mp4", "#N/A", 2, None],
+    )
+    table, problems = scan_table(path)
+
+    assert [row.relative_path for row in table.records] == ["b.mp4"]
+    assert [(p.row, p.message.partition(",")[0]) for p in problems] == [
+        (2, "start holds #FORMULA!"),
+        (4, "labels holds #N/A"),
+    ]
+
+
+def test_second_sheet_with_clips_is_said(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    path = write_book(tmp_path / "clips.xlsx", ["path", "labels"], ["a.mp4", "x"], title="rat 1")
+    book = openpyxl.load_workbook(path)
+    sheet = book.create_sheet("rat 2")
+    sheet.append(["path", "labels"])
+    book.save(path)
+
+    assert "sheet 'rat 1' is read, and 'rat 2' not" in read_table(path).notes[0]
+
+
+def test_label_that_one_table_never_names_is_unknown_in_it(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "path,labels\na.mp4,walking\nb.mp4,\n")
+    (tmp_path / "more").mkdir()
+    two = write(
+        tmp_path / "more" / "two.csv", "path,labels,annotated\na.mp4,eating,*\nb.mp4,,walking\n"
+    )
+    table = read_table([one, two])
+
+    assert [row.place for row in table.records] == [
+        f"{path}, row {row}" for path in (one, two) for row in (2, 3)
+    ]
+    assert [row.annotated for row in table.records] == [
+        {"walking"},
+        {"walking"},
+        None,
+        {"walking"},
+    ]
+    assert table.notes == (
+        f"{one} never names 'eating': unknown in its 2 row(s), not absent; if they were looked "
+        "for, write '*' in a column 'annotated'",
+    )
+    # Videos of one name in two folders are two videos.
+    assert table.clip_ids() == ["a.mp4", "b.mp4", "more/a.mp4", "more/b.mp4"]
+    assert table.path == tmp_path / "one.csv + two.csv"
+
+
+def test_tables_of_the_same_labels_stay_complete(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "path,labels\na.mp4,x\nb.mp4,y\n")
+    two = write(tmp_path / "two.csv", "file,class\nc.mp4,y\nd.mp4,x\n")
+    table = read_table([one, two])
+    assert {row.annotated for row in table.records} == {None}
+    assert table.origin["columns"] == {str(two): {"path": "file", "labels": "class"}}
+    with pytest.raises(ConfigError, match=r"one\.csv twice"):
+        read_table([one, tmp_path / "." / "one.csv"])
+
+
+def test_malformed_row_of_several_tables_names_its_table(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "path,labels\na.mp4,x\n")
+    two = write(tmp_path / "two.csv", "path,labels,end\nb.mp4,x,?\n")
+    with pytest.raises(DatasetError, match=r"two\.csv, row 2: end '\?' is not"):
+        read_table([one, two])
+
+
+def test_signs_between_labels_are_noticed_and_split_when_told(tmp_path: Path) -> None:
+    text = "path,labels\na.mp4,walking;eating\nb.mp4,eating; sleeping\nc.mp4,eating|sleeping\n"
+    table = read(tmp_path, text)
+    [note] = table.notes
+    assert note.startswith("2 row(s) have a label that holds ';' (row 2: 'walking;eating')")
+    assert "--label-separator ';'" in note
+
+    table = read(tmp_path, text, label_separator=";")
+    assert [row.labels for row in table.records] == [
+        ("walking", "eating"),
+        ("eating", "sleeping"),
+        ("eating", "sleeping"),
+    ]
+    assert table.notes == ()
+
+
+def test_slash_is_noticed_where_its_parts_are_labels(tmp_path: Path) -> None:
+    assert read(tmp_path, "path,labels\na,carry/hold\nb,eat\n").notes == ()
+    assert "'/'" in read(tmp_path, "path,labels\na,carry/hold\nb,hold\n").notes[0]
+
+
+def test_separator_is_for_folders_too(tmp_path: Path) -> None:
+    (tmp_path / "walking;eating").mkdir()
+    (tmp_path / "walking;eating" / "a.mp4").touch()
+    [row] = read_table(tmp_path, TableOptions(label_separator=";")).records
+    assert row.labels == ("walking", "eating")
+    with pytest.raises(ConfigError, match="a folder per label has no columns"):
+        read_table(tmp_path, TableOptions(columns="path=x"))
