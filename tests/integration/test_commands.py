@@ -69,6 +69,33 @@ def test_training_leaves_a_model_and_all_settings(trained: tuple[Path, Path, lis
     assert predictor.backend.train_positive_windows == [NUM_TRAIN // 2, NUM_TRAIN // 2]
 
 
+def test_models_of_one_label_at_a_time_work_to_the_end(
+    trained: tuple[Path, Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run, _ = trained
+    assert yaml.safe_load((run / "run.yaml").read_text())["task"] == "single_label"
+    # Dark, then bright: labels that never hold at the same time.
+    write_video(tmp_path / "both.mov", [40] * 20 + [210] * 20)
+    predict = ["predict", str(tmp_path / "both.mov"), "--model", str(run), "--include_weak"]
+    assert main([*predict, "--out", str(tmp_path / "results")]) == 0
+    [found] = (tmp_path / "results").rglob("*.json")
+    content = json.loads(found.read_text())
+    assert content["single_label"] is True
+    assert content["segments"]
+    times = sorted((item["start_seconds"], item["end_seconds"]) for item in content["segments"])
+    assert all(end <= start for (_, end), (start, _) in zip(times, times[1:], strict=False))
+    assert main(["report", str(tmp_path / "results")]) == 0
+    capsys.readouterr()
+
+
+def test_task_that_was_seen_is_said_and_remembered(
+    trained: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run, arguments = trained
+    assert main([*arguments, "--resume"]) == 0
+    assert f"task: single_label, as this run began so in {run}" in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(
     trained: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +161,7 @@ def test_training_refuses_tables_it_cannot_use(
     table, _, arguments = trained
     wrong = table.with_name("wrong.csv")
     wrong.write_text(text)
-    assert main([*arguments, "--data", str(wrong), "--out", str(tmp_path / "run")]) == 1
+    changed = [str(wrong) if argument == str(table) else argument for argument in arguments]
+    assert main([*changed, "--out", str(tmp_path / "run")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -39,7 +39,7 @@ def join_tables(parts: Sequence[Part], options: TableOptions) -> ClipTable:
     every = frozenset[str]().union(*(part.labels for part in parts))
     home = _folder(parts[0].table)
     records: list[Record] = []
-    notes: list[str] = []
+    notes = [f"tables: {', '.join(f'{p.name} ({len(p.table)} rows)' for p in parts)}"]
     for part in parts:
         # The file's name stands in its own notes, or makes them clear.
         notes += [n if part.name in n else f"{part.name}: {n}" for n in part.table.notes]

@@ -303,6 +303,7 @@ def test_label_that_one_table_never_names_is_unknown_in_it(tmp_path: Path) -> No
         {"walking"},
     ]
     assert table.notes == (
+        f"tables: {one} (2 rows), {two} (2 rows)",
         f"{one} never names 'eating': unknown in its 2 row(s), not absent; if they were looked "
         "for, write '*' in a column 'annotated'",
     )
