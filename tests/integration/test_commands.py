@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,7 +84,7 @@ def test_models_of_one_label_at_a_time_work_to_the_end(
     assert content["single_label"] is True
     assert content["segments"]
     times = sorted((item["start_seconds"], item["end_seconds"]) for item in content["segments"])
-    assert all(end <= start for (_, end), (start, _) in zip(times, times[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(times))
     assert main(["report", str(tmp_path / "results")]) == 0
     capsys.readouterr()
 
