@@ -363,9 +363,11 @@ def _table_text(path: Path, content: bytes, advice: str) -> tuple[str, str]:
     number, line = next(
         (number, line) for number, line in enumerate(text.split("\n"), 1) if not line.isascii()
     )
+    first = next(place for place, letter in enumerate(line) if not letter.isascii())
+    shown = line[max(0, first - _NUM_CHARACTERS_SHOWN // 2) :].strip()
     return text, (
         f"{path}: not UTF-8 text, so it was read as {name}; line {number} reads "
-        f"{_shown(line.strip())}: if that is wrong, {advice}"
+        f"{_shown(shown)}: if that is wrong, {advice}"
     )
 
 

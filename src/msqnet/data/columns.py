@@ -98,6 +98,8 @@ class ColumnMap:
             return ""
         pairs = ", ".join(f"{role} from {name!r}" for role, name in self.renamed.items())
         how = f"; --columns {self.guessed[0]}=NAME changes a guess" if self.guessed else ""
+        extra = [role for role in self.guessed if role not in REQUIRED_COLUMNS]
+        how += f", {extra[0]}= drops one" if extra else ""
         return f"columns: {pairs}{how}"
 
 

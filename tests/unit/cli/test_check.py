@@ -84,3 +84,73 @@ def test_sound_table_is_said_to_be_so_without_decoding(
 def test_what_is_no_table_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.csv")]) == 1
     assert "none.csv: no such file or folder" in capsys.readouterr().err
+
+
+def test_labels_and_what_training_does_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clips.csv"
+    rows = [("a", "rearing", "r1"), ("b", "rearin", "r1"), ("c", "rearing", "r2")]
+    path.write_text(
+        "Video;Behaviour;Animal;Start;Stop\n"
+        + "".join(f"{v}.mp4;{label};{rat};0:01;0:03,5\n" for v, label, rat in rows)
+    )
+    for video, _, _ in rows:
+        (tmp_path / f"{video}.mp4").write_text("not opened")
+
+    assert main(["check", str(path), "--decode", "false"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "note: columns: path from 'Video', labels from 'Behaviour', end from 'Stop', group from "
+        "'Animal'; --columns path=NAME changes a guess, end= drops one\n"
+    ) in shown
+    assert re.findall(r"(\w+) +│ +(\d) │ +(\d)", shown) == [
+        ("rearing", "2", "2"),
+        ("rearin", "1", "1"),
+    ]
+    assert "label 'rearin' (1 row(s), first row 3) is nearly 'rearing' (2)" in " ".join(
+        shown.split()
+    )
+    for line in (
+        "msqnet train would use 3 row(s):",
+        "  task: single_label, as each of 3 rows has exactly one of 2 labels",
+        "  window: 2.5 s, the median length of 3 row(s) with an end",
+        "  folds: 2 folds, each with whole groups held out; there are 2 groups",
+        "  not testable, as one group alone shows them: rearin",
+        "  time: about 1 min on two cores without a GPU, by an estimate",
+    ):
+        assert f"{line}\n" in shown
+
+
+def test_plan_is_for_the_rows_that_training_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clips.csv"
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.mp4").write_text("not opened")
+    text = "path,labels,split\na.mp4,x,train\nb.mp4,y,train\nc.mp4,x|y,test\ngone.mp4,,train\n"
+    path.write_text(text)
+    assert main(["check", str(path), "--decode", "false"]) == 1
+    shown = capsys.readouterr().out
+    assert "would use 2 row(s)" in shown
+    assert "task: single_label" in shown
+    assert "window: 2 s, as rows are whole videos" in shown
+
+    path.write_text(text.replace("train", "fold1"))
+    main(["check", str(path), "--decode", "false"])
+    assert "training: no row has split 'train'; say --split" in capsys.readouterr().out
+
+
+def test_problems_of_several_tables_name_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_text("not opened")
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("path,labels\na.mp4,x\n")
+    two.write_text("file,label\ngone.mp4,x\n")
+    out = tmp_path / "problems.csv"
+    arguments = ["check", str(one), str(two), "--decode", "false", "--out", str(out)]
+    assert main(arguments) == 1
+    with out.open(encoding="utf-8", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["row"], row["kind"], row["table"]) == ("2", "missing", str(two))

@@ -186,6 +186,12 @@ def test_unicode_text_of_spreadsheets_needs_no_note(encoding: str, tmp_path: Pat
     assert table.notes == ()
 
 
+def test_note_on_an_encoding_shows_where_it_matters(tmp_path: Path) -> None:
+    text = f"path,labels,note\n{'a' * 90}.mp4,x,Käfig\n"
+    [note] = read_table(write(tmp_path / "clips.csv", text, "cp1252")).notes
+    assert "Käfig'" in note
+
+
 def test_text_that_is_mostly_utf_8_is_not_taken_for_another(tmp_path: Path) -> None:
     path = tmp_path / "clips.csv"
     path.write_bytes("path,labels\nä.mp4,x\n".encode() + b"\xe4.mp4,y\n")

@@ -1,0 +1,135 @@
+"""Rows and their task as `msqnet train` takes them, up to where training would begin."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from msqnet.cli import train as command
+from msqnet.cli.main import parse_settings
+from msqnet.cli.train import prepare
+from msqnet.config import ArchConfig, AugmentationConfig, LossConfig, TableOptions, TrainConfig
+from msqnet.errors import ConfigError, DatasetError
+from msqnet.training.training_run import settings_of, variant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from msqnet.training.training_run import Run
+
+ONE_EACH = "path,labels\na.mp4,x\nb.mp4,y\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_video: Callable[..., Path]) -> Path:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(name, 3)
+    return tmp_path
+
+
+def prepared(folder: Path, text: str = ONE_EACH, **changes: Any) -> Run:
+    (folder / "clips.csv").write_text(text)
+    settings: dict[str, Any] = {"arch": ArchConfig(), "train": TrainConfig(), "task": "auto"}
+    settings |= {"split": None, "skip_errors": False, "folder": folder / "run"} | changes
+    console = Console(stderr=True, width=300)
+    data = [str(folder / "clips.csv")]
+    return prepare(console, data, augmentation=AugmentationConfig(), **settings)
+
+
+def test_task_is_seen_from_the_rows_and_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepared(folder).task == "single_label"
+    said = capsys.readouterr().err
+    assert "task: single_label, as each of 2 rows has exactly one of 2 labels: videos will" in said
+    assert "say --task multi_label" in said
+
+    assert prepared(folder, task="multi_label").task == "multi_label"
+    assert prepared(folder, ONE_EACH.replace("y", "x|y")).task == "multi_label"
+    assert "task: multi_label, as row 3 has 2 labels\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"arch": variant(ArchConfig(), "open_full")}, "the head cosine scores each label"),
+        (
+            {"train": TrainConfig(loss=LossConfig("asymmetric"), class_balance="none")},
+            "the loss asymmetric is for that task only",
+        ),
+    ],
+)
+def test_settings_for_many_labels_decide_the_task(
+    changes: dict[str, Any], reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepared(folder, **changes).task == "multi_label"
+    assert f"task: multi_label, as {reason}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["multi_label", "single_label"])
+def test_model_to_start_from_keeps_its_task(task: str, folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps({"task": task}))
+    assert prepared(folder, init_from=str(folder / "model")).task == task
+    several = ONE_EACH.replace("y", "x|y")
+    assert prepared(folder, several, init_from=str(folder / "model")).task == "multi_label"
+
+
+def test_run_that_goes_on_keeps_its_task_and_columns(folder: Path) -> None:
+    run = prepared(
+        folder,
+        "Film,Was\na.mp4,x\nb.mp4,y\n",
+        task="multi_label",
+        reading=TableOptions(columns="path=Film,labels=Was"),
+    )
+    run.folder.mkdir()
+    (run.folder / "run.yaml").write_text(yaml.safe_dump(settings_of(run), sort_keys=False))
+    assert run.provenance["reading"] == {"columns": {"path": "Film", "labels": "Was"}}
+
+    reading = command._remembered(TableOptions(), run.folder)
+    assert reading == TableOptions(columns="path=Film,labels=Was")
+    again = prepared(folder, "Film,Was,label\na.mp4,x,7\nb.mp4,y,8\n", reading=reading)
+    assert again.task == "multi_label"
+    assert settings_of(again) == settings_of(run)
+
+
+def test_what_was_assumed_is_said_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(folder, "Video,Class,groups_of\na.mp4,x;y,1\nb.mp4,y,1\n")
+    said = capsys.readouterr().err
+    assert "note: columns: path from 'Video', labels from 'Class'; --columns path=NAME" in said
+    assert "holds ';' (row 2: 'x;y')" in said
+    assert "task: multi_label, as row 2 has a label that holds ';'" in said
+    run = prepared(
+        folder, "path,labels\na.mp4,x;y\nb.mp4,y\n", reading=TableOptions(label_separator=";")
+    )
+    assert tuple(run.labels) == ("x", "y")
+
+
+def test_skipped_rows_are_those_of_the_table_with_the_error(folder: Path) -> None:
+    (folder / "more.csv").write_text("path,labels\ngone.mp4,y\n")
+    (folder / "clips.csv").write_text(ONE_EACH)
+    data = [str(folder / "clips.csv"), str(folder / "more.csv")]
+    console = Console(stderr=True)
+    with pytest.raises(DatasetError, match=r"more\.csv, row 2.*msqnet check .*clips\.csv .*more"):
+        command.readable_rows(console, data, None, False)
+    rows = command.readable_rows(console, data, None, True)
+    assert [row.relative_path for row in rows.records] == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "calibrate", "embed", "zero-shot", "check"])
+def test_every_command_that_reads_tables_takes_the_same_options(name: str) -> None:
+    data = ["a.csv", "b.csv"] if name == "check" else ["--data", "a.csv", "b.csv"]
+    out = [] if name == "check" else ["--out", "o"]
+    more = ["--columns", "path=Video,labels=#1", "--root", "r", "--label-separator", ";"]
+    _, found = parse_settings(name, [*data, *out, *more])
+    assert found["table" if name == "check" else "data"] == ["a.csv", "b.csv"]
+    assert found["reading"] == TableOptions("path=Video,labels=#1", "r", ";")
+    with pytest.raises(ConfigError, match="expected some of path, labels"):
+        parse_settings(name, [*data, *out, "--columns", "video=Video"])
