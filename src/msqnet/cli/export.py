@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msqnet.config import TableOptions
 from msqnet.errors import check
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def export(
     int8: bool = False,
     calibrate_on: str | None = None,
     calibration_split: str | None = None,
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
 ) -> int:
     """Export a model to ONNX or OpenVINO, and compare the scores on real clips.
 
@@ -41,6 +43,7 @@ def export(
         calibrate_on: With `--int8`, clips that show the usual range of values: a table of clips, a
             video or a folder of videos, similar to those to be predicted; by default `--videos`.
         calibration_split: Split of that table to use, for instance `train`; by default all.
+        reading: How that table is read.
     """
     from msqnet.data.dataset import iter_clips
     from msqnet.demo import demo_clips
@@ -55,8 +58,8 @@ def export(
     from msqnet.models import model_folder
 
     check(
-        int8 or not (calibrate_on or calibration_split),
-        "--calibrate-on is for --int8; give both or neither",
+        int8 or not (calibrate_on or calibration_split or reading.changes),
+        "--calibrate-on and its options are for --int8; give both or neither",
     )
     check(
         not calibration_split or bool(calibrate_on),
@@ -84,7 +87,7 @@ def export(
     clips = list(iter_clips(records, config.clip_config))
     calibration = clips if int8 else None
     if calibrate_on:
-        rows = windows_for(Path(calibrate_on), calibration_split, config.window_seconds)
+        rows = windows_for(Path(calibrate_on), calibration_split, config.window_seconds, reading)
         calibration = list(iter_clips(spread(rows, _MAX_CALIBRATION_CLIPS), config.clip_config))
     num_videos = len({record.path for record in records})
     if out is None:

@@ -40,7 +40,7 @@ def read_window(
         end = min(end, video.end_seconds)
         if start >= end:
             raise DatasetError(
-                f"row {record.row}: there is no picture in it: {record.path} has some from "
+                f"{record.place}: there is no picture in it: {record.path} has some from "
                 f"{video.start_seconds:g} to {video.end_seconds:g} s; correct the row or drop it"
             )
         times = segment_times(start, end, config.num_frames, offsets)

@@ -151,10 +151,10 @@ def _score(
     if protocol.unit == "windows":
         return score_windows(table, predictor, views.merge, progress)
     if protocol.unit == "videos":
-        timed = [r.row for r in table.records if (r.start_seconds, r.end_seconds) != (None, None)]
+        timed = [r.place for r in table.records if (r.start_seconds, r.end_seconds) != (None, None)]
         if timed:
             raise DatasetError(
-                f"{table.path}: row {timed[0]} has start or end, and so have {len(timed)} rows in "
+                f"{table.path}: {timed[0]} has start or end, and so have {len(timed)} rows in "
                 f"all; protocol {protocol.name} scores whole videos, for instance from "
                 "'msqnet convert ... --option level=videos'"
             )

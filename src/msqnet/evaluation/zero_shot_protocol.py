@@ -233,7 +233,7 @@ def check_no_leakage(train: ClipTable, test: ClipTable, split: LabelSplit) -> No
         known = unseen & (set(record.labels) | set(record.annotated or unseen))
         if known:
             raise DatasetError(
-                f"leakage in split {split.name}: row {record.row} of the training part "
+                f"leakage in split {split.name}: {record.place} of the training part "
                 f"({record.relative_path}) tells of the unseen label {sorted(known)[0]}"
             )
     for what, of_train, of_test in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +14,10 @@ import numpy as np
 from safetensors.torch import save_file
 
 from msqnet.clips import ClipBatch
+from msqnet.config import TableOptions
 from msqnet.data.records import Record
 from msqnet.data.table import read_table
+from msqnet.data.table_files import READABLE_SUFFIXES
 from msqnet.errors import ConfigError, ExportError, needs_extra
 from msqnet.export.graphs import (
     ClipGraph,
@@ -57,8 +60,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 """Scores of float32 graphs differ by no more: about a hundred times what rounding makes of them."""
 
+_logger = logging.getLogger(__name__)
+_DEFAULT_READING = TableOptions()
 _BATCH_SIZE = 4
-_TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _WINDOWS_PER_VIDEO = 3
 
 
@@ -288,15 +292,26 @@ def windows_of_videos(videos: Sequence[Path], window_seconds: float) -> list[Rec
     return records
 
 
-def windows_for(source: Path, split: str | None, window_seconds: float) -> list[Record]:
-    """Windows of a table (.csv, .tsv, .parquet) or a split of it, or of a video or a folder.
+def windows_for(
+    source: Path,
+    split: str | None,
+    window_seconds: float,
+    reading: TableOptions = _DEFAULT_READING,
+) -> list[Record]:
+    """Windows of a table or a split of it, or of a video or a folder.
 
-    A split of what is no table is a `ConfigError`, a table that cannot be used a `DatasetError`.
+    A split, or options, of what is no table are a `ConfigError`, a table that cannot be used is a
+    `DatasetError`.
     """
-    if source.suffix.lower() in _TABLE_SUFFIXES:
-        return list(read_table(source).select(split).records)
+    if source.suffix.lower() in READABLE_SUFFIXES:
+        table = read_table(source, reading)
+        for note in table.notes:
+            _logger.warning(note)
+        return list(table.select(split).records)
     if split is not None:
         raise ConfigError(f"{source}: split {split!r} needs a table of clips, found another file")
+    if reading.changes:
+        raise ConfigError(f"{source}: {next(iter(reading.changes))} needs a table of clips")
     return windows_of_videos([source], window_seconds)
 
 

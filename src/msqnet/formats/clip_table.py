@@ -339,7 +339,8 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
-    records = _placed(read_table(path).records, reading)
+    table = read_table(path)
+    records = _placed(table.records, reading)
     named = {name for row in records for name in (*row.labels, *(row.annotated or ()))}
     labels: tuple[str, ...] = ()
     labels_path = label_table_path(path)
@@ -350,7 +351,8 @@ def _read(path: Path, reading: Reading) -> Annotations:
         except VocabularyError as error:
             raise DatasetError(f"{labels_path}: {error}; correct the row") from error
     labels += tuple(sorted(named - set(labels)))
-    return ClipRows(tuple(records), LabelSet(labels)).annotations()
+    found = ClipRows(tuple(records), LabelSet(labels)).annotations()
+    return replace(found, notes=(*found.notes, *table.notes))
 
 
 def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:

@@ -73,11 +73,11 @@ def trainable_labels(table: ClipTable) -> tuple[str, ...]:
 
 def check_single_label(table: ClipTable) -> None:
     """Refuse rows that do not have exactly one label, with a `DatasetError` that names them."""
-    wrong = [record.row for record in table.records if len(record.labels) != 1]
+    wrong = [record.place for record in table.records if len(record.labels) != 1]
     if wrong:
-        named = ", ".join(map(str, wrong[:10]))
+        named = ", ".join(wrong[:10])
         raise DatasetError(
-            f"{table.path}: {len(wrong)} rows have no label or several (row {named} ...); "
+            f"{table.path}: {len(wrong)} rows have no label or several ({named} ...); "
             "single_label needs exactly one in each, multi_label takes any number"
         )
 

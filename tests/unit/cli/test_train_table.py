@@ -123,13 +123,18 @@ def test_skipped_rows_are_those_of_the_table_with_the_error(folder: Path) -> Non
     assert [row.relative_path for row in rows.records] == ["a.mp4", "b.mp4"]
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "calibrate", "embed", "zero-shot", "check"])
+@pytest.mark.parametrize(
+    "name", ["train", "evaluate", "calibrate", "embed", "zero-shot", "check", "export"]
+)
 def test_every_command_that_reads_tables_takes_the_same_options(name: str) -> None:
     data = ["a.csv", "b.csv"] if name == "check" else ["--data", "a.csv", "b.csv"]
+    if name == "export":
+        data = ["--int8", "--calibrate-on", "a.csv"]
     out = [] if name == "check" else ["--out", "o"]
     more = ["--columns", "path=Video,labels=#1", "--root", "r", "--label-separator", ";"]
     _, found = parse_settings(name, [*data, *out, *more])
-    assert found["table" if name == "check" else "data"] == ["a.csv", "b.csv"]
+    key = {"check": "table", "export": "calibrate_on"}.get(name, "data")
+    assert found[key] == ("a.csv" if name == "export" else ["a.csv", "b.csv"])
     assert found["reading"] == TableOptions("path=Video,labels=#1", "r", ";")
     with pytest.raises(ConfigError, match="expected some of path, labels"):
         parse_settings(name, [*data, *out, "--columns", "video=Video"])
