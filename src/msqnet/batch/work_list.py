@@ -7,14 +7,17 @@ folder.
 from __future__ import annotations
 
 import glob
-import io
+import logging
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from msqnet.batch.data_set import FOLDER, TABLES
 from msqnet.batch.locations import STATE_FOLDER, as_os_errors, file_system, join, local_path
 from msqnet.batch.run import ERRORS_FILE
+from msqnet.data.columns import path_column
+from msqnet.data.table_files import read_sheet
 from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
@@ -30,7 +33,8 @@ from msqnet.video.reader import VIDEO_SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+_logger = logging.getLogger(__name__)
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".xlsx", ".ods"})
 _PATTERN = frozenset("*?[")
 
 
@@ -41,8 +45,8 @@ def find_jobs(
 
     A local folder is walked, see `find_videos`. A remote folder is listed for files with a video
     suffix, hidden ones left out. A pattern (``*``, ``?``, ``[]``, ``**``) stands for the files it
-    matches. A manifest (CSV, TSV, Parquet) has a column ``path`` of paths or URLs, relative to the
-    manifest, and maybe a column ``name`` for the results.
+    matches. A manifest (CSV, TSV, spreadsheet, Parquet) has a column ``path`` of paths or URLs,
+    relative to the manifest, and maybe a column ``name`` for the results.
 
     Args:
         with_data_set: whether names are refused that the data set of all results takes.
@@ -132,8 +136,7 @@ def _videos(paths: Iterable[str]) -> list[str]:
 def _manifest_jobs(location: str) -> Iterator[VideoJob]:
     rows = _manifest_rows(location)
     folder = location.rpartition("/")[0]
-    for number, row in enumerate(rows, start=1):
-        given = str(row.get("path") or "").strip()
+    for number, given, name in rows:
         if not given:
             raise DatasetError(f"{location}: row {number} has no path")
         path = local_path(given)
@@ -141,7 +144,6 @@ def _manifest_jobs(location: str) -> Iterator[VideoJob]:
         source = given if path is None else path
         if is_below and folder:
             source = join(folder, given) if local_path(location) is None else f"{folder}/{given}"
-        name = str(row.get("name") or "").strip()
         if not name:
             parts = PurePosixPath(given)
             name = _remote_name(given) if path is None else parts.name
@@ -149,33 +151,33 @@ def _manifest_jobs(location: str) -> Iterator[VideoJob]:
         yield VideoJob(name, source if local_path(source) is None else str(Path(source)))
 
 
-def _manifest_rows(location: str) -> list[dict[str, Any]]:
-    import pandas as pd
-
+def _manifest_rows(location: str) -> Iterator[tuple[int, str, str]]:
+    """Numbers, paths and names of rows; an empty name where none is given."""
     path = local_path(location)
     if path is not None:
-        content = Path(path).read_bytes()
-    else:
-        system, remote_path = file_system(location)
-        with as_os_errors(location):
-            content = bytes(system.cat_file(remote_path))
-    suffix = PurePosixPath(location.partition("?")[0]).suffix.lower()
-    try:
-        if suffix == ".parquet":
-            table = pd.read_parquet(io.BytesIO(content))
-        else:
-            separator = "\t" if suffix == ".tsv" else ","
-            table = pd.read_csv(
-                io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False
-            )
-    except ValueError as error:  # what pandas and pyarrow raise for damaged files derives from it
-        raise DatasetError(f"{location}: cannot be read as a table: {error}") from error
-    if "path" not in table.columns:
-        raise DatasetError(
-            f"{location}: found columns {list(table.columns)}, expected `path` and maybe `name`"
-        )
-    if table.empty:
-        raise DatasetError(f"{location}: a manifest without rows")
-    columns = [name for name in ("path", "name") if name in table.columns]
-    filled = table[columns].astype(object).where(table[columns].notna(), "")
-    return [dict(zip(columns, row, strict=True)) for row in filled.itertuples(index=False)]
+        yield from _rows_of(Path(path))
+        return
+    system, remote_path = file_system(location)
+    with as_os_errors(location):
+        content = bytes(system.cat_file(remote_path))
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / _remote_name(location)
+        copy.write_bytes(content)
+        try:
+            yield from _rows_of(copy)
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(str(copy), location)) from error
+
+
+def _rows_of(path: Path) -> Iterator[tuple[int, str, str]]:
+    sheet = read_sheet(path, {})
+    place, note = path_column(path, sheet.header)
+    for line in filter(None, (*sheet.notes, note)):
+        _logger.warning(line)
+    if not sheet.rows:
+        raise DatasetError(f"{path}: a manifest without rows")
+    lower = [name.lower() for name in sheet.header]
+    named = lower.index("name") if "name" in lower else None
+    for number, cells in sheet.rows:
+        padded = [cell.strip() for cell in (*cells, *[""] * len(lower))]
+        yield number, padded[place], "" if named is None else padded[named]

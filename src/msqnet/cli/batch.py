@@ -51,8 +51,8 @@ def run(
         out: Folder or URL (s3://, gs://, ...) of the results: for each video the files of
             `msqnet predict`, and for all `dataset/` (Parquet), index.csv and errors.csv.
         inputs: Folders (searched recursively), videos, patterns such as 'in/*.mp4', or manifests
-            (.csv, .tsv, .parquet) with a column path and maybe a column name; local or by URL
-            (s3://, gs://, http://, ...).
+            (.csv, .tsv, .xlsx, .ods, .parquet) with a column path and maybe a column name; local or
+            by URL (s3://, gs://, http://, ...).
         options: Which model, and how it predicts.
         processes: Processes that work at the same time; each holds the model. 0 works in this
             process, where a video that hangs cannot be stopped. With --ray the most actors.

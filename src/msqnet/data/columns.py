@@ -29,16 +29,16 @@ UNITS = {
 are whole seconds, and frames need the video."""
 _UNIT_OF = {word: unit for unit, words in UNITS.items() for word in words.split()}
 _OTHER_NAMES = {
-    "path": "video videopath videofile videofilename videoname file filename filepath clip "
+    "path": "path video videopath videofile videofilename videoname file filename filepath clip "
     "clippath clipfile clipname movie media mediafile mediafilename mediafilepath footage",
-    "labels": "label behavior behaviors behaviour behaviours action actions activity activities "
-    "class classes classname tag tags category event events annotation annotations",
-    "start": "start starttime starttimes timestart tstart from begin begintime onset",
-    "end": "end endtime endtimes timeend tend stop stoptime timestop tstop to until offset",
-    "annotated": "annotatedlabels labelsannotated checkedlabels labelschecked",
-    "split": "splits set subset partition",
-    "group": "groups groupid subject subjectid animal animalid individual individualid participant "
-    "participantid person personid session sessionid recording recordingid",
+    "labels": "labels label behavior behaviors behaviour behaviours action actions activity "
+    "activities class classes classname tag tags category event events annotation annotations",
+    "start": "start starttime timestart tstart timein from begin begintime onset",
+    "end": "end endtime timeend tend timeout stop stoptime timestop tstop to until offset",
+    "annotated": "annotated annotatedlabels labelsannotated checkedlabels labelschecked",
+    "split": "split splits set subset partition",
+    "group": "group groups groupid subject subjectid animal animalid individual individualid "
+    "participant participantid person personid session sessionid recording recordingid",
 }
 """Names that a missing column may have, as `words_of` joins them."""
 _TIMES = ("start", "end")
@@ -71,7 +71,7 @@ def unit_rank(name: str) -> int:
 def bare_name(name: str) -> str:
     """A name without units, numbers, signs and capitals; what it has only of these stays."""
     words = words_of(name)
-    kept = [word for word in words if word not in (*_UNIT_OF, "mm") and not word.isdecimal()]
+    kept = [word for word in words if word not in (*_UNIT_OF, "m", "mm") and not word.isdecimal()]
     return "".join(kept or words)
 
 
@@ -103,13 +103,34 @@ class ColumnMap:
         return f"columns: {pairs}{how}"
 
 
-def is_header(cells: Sequence[str], told: Mapping[str, str]) -> bool:
-    """Whether there is a column of videos among names of columns, or all that were told."""
+def path_column(path: Path, header: Sequence[str]) -> tuple[int, str]:
+    """Place of the column of videos in a list of videos, and a note if it has another name.
+
+    `DatasetError` if there is none, or several may be it.
+    """
+    lower = [name.lower() for name in header]
+    if "path" in lower:
+        return lower.index("path"), ""
+    found = _candidates("path", header)
+    if len(found) != 1:
+        names = ", ".join(map(repr, found or header))
+        raise DatasetError(
+            f"{path}: no column 'path'; found {names}; name the column of videos 'path'"
+        )
+    return header.index(found[0]), f"{path}: videos are named by column {found[0]!r}"
+
+
+def is_header(cells: Sequence[str], told: Mapping[str, str], *, wholly: bool = False) -> bool:
+    """Whether there is a column of videos among names of columns, or all that were told.
+
+    Of labels too if it is to be one `wholly`.
+    """
     names = [cell.strip() for cell in cells]
     lower = [name.lower() for name in names]
     if any(told.values()):
         return all(name in names or name.lower() in lower for name in told.values() if name)
-    return "path" in lower or bool(_candidates("path", names))
+    roles = REQUIRED_COLUMNS if wholly else ("path",)
+    return all(role in lower or _candidates(role, names) for role in roles)
 
 
 def find_columns(

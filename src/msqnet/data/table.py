@@ -375,6 +375,11 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
                 f"{table}: {column} {text!r} begins or ends with white space, which a table cannot "
                 "hold; rename it"
             )
+        if text in CELL_ERRORS:
+            raise DatasetError(
+                f"{table}: {column} {text!r} is what spreadsheets show for an error, which a table "
+                "cannot hold; rename it"
+            )
         try:
             text.encode()
         except UnicodeEncodeError as error:

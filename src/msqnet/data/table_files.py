@@ -40,6 +40,9 @@ class Sheet(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+_MAX_ROWS_ABOVE = 20
+
+
 def read_sheet(path: Path, told: Mapping[str, str]) -> Sheet:
     """The cells of a table; `told` are names of columns that it is known by.
 
@@ -55,15 +58,21 @@ def read_sheet(path: Path, told: Mapping[str, str]) -> Sheet:
     if suffix in _SHEET_SUFFIXES:
         return _read_workbook(path, told)
     rows, delimiter, note = read_csv_rows(path, _ADVICE, lambda cells: is_header(cells, told))
-    numbered = _filled(rows)
+    numbered = _filled(rows, told)
     if not numbered:
         raise DatasetError(f"{path}: the file is empty; expected a header and one row per clip")
     notes = (note,) if note else ()
     return Sheet(_header(numbered[0][1]), numbered[1:], delimiter != ",", notes=notes)
 
 
-def _filled(rows: Sequence[Sequence[str]]) -> Rows:
-    return [(number, row) for number, row in enumerate(rows, 1) if any(map(str.strip, row))]
+def _filled(rows: Sequence[Sequence[str]], told: Mapping[str, str]) -> Rows:
+    """Rows with any cells and their numbers, from the header on: a title may stand above it."""
+    filled = [(number, row) for number, row in enumerate(rows, 1) if any(map(str.strip, row))]
+    if filled and not is_header(filled[0][1], told):
+        for place, (_, row) in enumerate(filled[:_MAX_ROWS_ABOVE]):
+            if is_header(row, told, wholly=True):
+                return filled[place:]
+    return filled
 
 
 def _header(cells: Sequence[str]) -> tuple[str, ...]:
@@ -85,7 +94,7 @@ def _read_parquet(path: Path) -> Sheet:
 def _read_workbook(path: Path, told: Mapping[str, str]) -> Sheet:
     """The first sheet that has the columns, or else the first one with any cells."""
     sheets = read_sheets(path, "save it as .xlsx or .csv", extra="train")
-    filled = {name: rows for name, cells in sheets.items() if (rows := _filled(cells))}
+    filled = {name: rows for name, cells in sheets.items() if (rows := _filled(cells, told))}
     if not filled:
         raise DatasetError(f"{path}: no sheet has cells; expected a header and one row per clip")
     fitting = [name for name, rows in filled.items() if is_header(rows[0][1], told)]

@@ -95,13 +95,24 @@ def test_table_of_clips_with_several_rows_a_video_is_a_manifest(tmp_path: Path) 
     assert list(listed(table)) == ["a.mp4"]
 
 
+def test_manifest_may_have_another_column_and_encoding(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_bytes("Video;Ort\nKäfig.mp4;1\n".encode("cp1252"))
+    assert list(listed(manifest)) == ["Käfig.mp4"]
+    assert "read as Windows-1252" in caplog.text
+    assert "videos are named by column 'Video'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("file,name\na.mp4,a\n", r"found columns \['file', 'name'\], expected `path`"),
+        ("film,name\na.mp4,a\n", r"no column 'path'; found 'film', 'name'"),
+        ("file,video\na.mp4,a\n", r"no column 'path'; found 'file', 'video'"),
         ("path\n", "without rows"),
-        ("path,name\n,a\n", "row 1 has no path"),
-        ("", "cannot be read as a table"),
+        ("path,name\n,a\n", "row 2 has no path"),
+        ("", "the file is empty"),
     ],
 )
 def test_unfit_manifest_is_refused(tmp_path: Path, text: str, problem: str) -> None:

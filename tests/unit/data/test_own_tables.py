@@ -58,6 +58,12 @@ def test_columns_of_other_names_are_guessed_and_said(header: str, tmp_path: Path
     assert table.origin == {"columns": dict(renamed)}
 
 
+def test_title_above_the_header_is_passed_over(tmp_path: Path) -> None:
+    table = read(tmp_path, "Rats 2024,,\n\nVideo,Behaviour,Start (m:ss)\na.mp4,walking,1:05\n")
+    assert rows_of(table) == [("a.mp4", ("walking",), 65.0, None)]
+    assert table.records[0].row == 4
+
+
 def test_told_columns_are_taken_and_others_left(tmp_path: Path) -> None:
     text = "Name,What,path,from\na.mp4,walking,elsewhere,studio\n"
     told = "path=name,labels=What,start="

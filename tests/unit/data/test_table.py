@@ -17,6 +17,7 @@ from msqnet.data.records import Record
 from msqnet.data.table import COLUMNS, read_table, scan_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.labels import UNKNOWN, LabelSet, join_labels, plain_text
+from msqnet.workbooks import CELL_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ words = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x2FFF, exclude_characters="|*\\/\x7f"),
     min_size=1,
     max_size=8,
-).filter(lambda text: text == text.strip() and text not in (".", ".."))
+).filter(lambda text: text == text.strip() and text not in (".", "..", *CELL_ERRORS))
 seconds = st.floats(0, 1e6, allow_nan=False)
 
 

@@ -12,12 +12,13 @@ from msqnet.data.records import Record
 from msqnet.data.table import label_table_path, read_table, write_label_table, write_table
 from msqnet.errors import DatasetError
 from msqnet.labels import LabelSet, plain_text
+from msqnet.workbooks import CELL_ERRORS
 
 NAMES = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="|*\\/\x7f"),
     min_size=1,
     max_size=8,
-).filter(lambda text: text == text.strip() and text not in (".", ".."))
+).filter(lambda text: text == text.strip() and text not in (".", "..", *CELL_ERRORS))
 LABELS = NAMES.map(plain_text).filter(bool)
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 
@@ -109,6 +110,7 @@ def test_table_in_a_linked_folder_names_its_videos_by_relative_paths(tmp_path: P
         (Record(0, Path("/a.mp4"), "", ("x", " y", "z")), "' y' cannot be written as a label"),
         (Record(0, Path("/a.mp4"), "", (), frozenset({"x|y"})), "cannot be written as a label"),
         (Record(0, Path("/a.mp4"), "", (), split="a "), "split 'a ' begins or ends"),
+        (Record(0, Path("/a.mp4"), "", ("#N/A",)), "labels '#N/A' is what spreadsheets show"),
     ],
 )
 def test_what_a_table_cannot_hold_is_an_error_and_nothing_is_written(
