@@ -19,7 +19,7 @@ import math
 import os
 import zipfile
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -36,6 +36,8 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 """Larger JSON files are refused; a quarter of a million coded events fit."""
 _MAX_TEXT_BYTES = 1024 * 1024 * 1024
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_COMMON_LETTERS = "\xe4\xf6\xfc\xdf\xe9\xe8\xea\xe0\xe7\xe5\xf8\xe6\xe1\xe2"
+"""Of western Europe; those that are dashes, dots or quotes in another encoding are left out."""
 _MAX_DIGITS = 18
 _NUM_CHARACTERS_SHOWN = 60
 _NUM_NAMES_SHOWN = 8
@@ -350,16 +352,20 @@ def _table_text(path: Path, content: bytes, advice: str) -> tuple[str, str]:
     """Text in UTF-8 or UTF-16, or else in Windows-1252 or Mac Roman and a note on that."""
     try:
         return _decoded(path, content, advice), ""
-    except DatasetError:
+    except DatasetError as error:
+        unknown = error
         is_mixed = not content.decode("utf-8", "ignore").isascii()
         if is_mixed or b"\0" in content:
             raise
     text, name = content.decode("mac_roman"), "Mac Roman"
-    with suppress(UnicodeDecodeError):
+    try:
         windows = content.decode("cp1252")
-        # Common letters of western Europe are capitals, or no letters at all, in the wrong one.
-        if _num_small(windows) >= _num_small(text):
+        # In the wrong one, common letters are other signs.
+        if _num_common(windows) >= _num_common(text):
             text, name = windows, "Windows-1252"
+    except UnicodeDecodeError:
+        if not _num_common(text):
+            raise unknown from None
     number, line = next(
         (number, line) for number, line in enumerate(text.split("\n"), 1) if not line.isascii()
     )
@@ -371,8 +377,8 @@ def _table_text(path: Path, content: bytes, advice: str) -> tuple[str, str]:
     )
 
 
-def _num_small(text: str) -> int:
-    return sum("\xdf" <= letter <= "\xff" and letter.isalpha() for letter in text)
+def _num_common(text: str) -> int:
+    return sum(map(text.count, _COMMON_LETTERS))
 
 
 def _csv_lines(path: Path, text: str, delimiter: str, advice: str) -> _Lines:

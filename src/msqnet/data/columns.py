@@ -220,6 +220,8 @@ def _chosen(path: Path, role: str, found: list[str]) -> str | None:
                 "msqnet convert --from columns"
             )
         found = in_seconds
+    if len(set(found)) < len(found):
+        raise DatasetError(f"{path}: column {found[0]!r} is there twice")
     if len(found) > 1:
         without = "" if role in REQUIRED_COLUMNS else f", or {role}= for none"
         raise ConfigError(
@@ -254,6 +256,11 @@ def _ignored(
             messages.append(
                 f"column {name!r} is ignored; if it means {near[0]!r}, say --columns "
                 f"{near[0]}={name}"
+            )
+        elif "start" in absent and bare_name(name) in ("time", "timestamp"):
+            messages.append(
+                f"column {name!r} is ignored, and rows begin where their video does; if it holds "
+                f"their starts, say --columns start={name}"
             )
         elif "end" in absent and "start" in place and bare_name(name) in ("duration", "length"):
             messages.append(

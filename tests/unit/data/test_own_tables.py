@@ -92,6 +92,7 @@ def test_told_columns_are_taken_and_others_left(tmp_path: Path) -> None:
         ("path,labels", "path=", ConfigError, "expected parts such as path=Video"),
         ("path,labels,start_frame", None, DatasetError, "'start_frame' holds frames.*start= to do"),
         ("path,labels,End (ms)", None, DatasetError, r"'End \(ms\)' holds milliseconds"),
+        ("path,label,label", None, DatasetError, "column 'label' is there twice"),
         ("path,Path,labels", None, DatasetError, "column 'path' is there twice"),
         (
             "path,what",
@@ -131,6 +132,8 @@ def test_column_of_sets_is_the_split(tmp_path: Path) -> None:
 def test_lengths_without_ends_are_said(tmp_path: Path) -> None:
     table = read(tmp_path, "path,labels,start,duration\na.mp4,x,1,2\n")
     assert "'duration' is ignored, and rows go to the end of their video" in table.notes[0]
+    table = read(tmp_path, "path,labels,Time (s)\na.mp4,x,1\n")
+    assert "'Time (s)' is ignored, and rows begin where their video does" in table.notes[0]
 
 
 def test_paths_are_relative_to_a_root(tmp_path: Path) -> None:
@@ -182,6 +185,24 @@ def test_encodings_of_spreadsheets_are_read_with_a_note(
     assert table.records[1].relative_path == "Käfig é.mp4"
     [note] = table.notes
     assert f"read as {name}; line 3 reads 'Käfig é.mp4;füttern'" in note
+
+
+@pytest.mark.parametrize("text", ["“walk”", "rat\u2019s \u2013 nest", "œil", "žirafa", "mäh"])
+def test_text_of_windows_is_not_taken_for_that_of_a_mac(text: str, tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / "clips.csv", f"path,labels\na.mp4,{text}\n", "cp1252"))
+    assert table.label_names() == (text,)
+
+
+@pytest.mark.parametrize("text", ["Löwe", "grün", "café", "forêt"])
+def test_text_of_a_mac_is_known_by_its_letters(text: str, tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / "clips.csv", f"path,labels\na.mp4,{text}\n", "mac_roman"))
+    assert table.label_names() == (text,)
+
+
+def test_text_that_is_of_neither_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "clips.csv", "path,labels\na.mp4,食べる\n", "shift_jis")
+    with pytest.raises(DatasetError, match="is not UTF-8 text"):
+        read_table(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
