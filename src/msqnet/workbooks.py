@@ -1,7 +1,8 @@
 """Cells of spreadsheets as text. A cell without a value that can be trusted says so.
 
-A formula that was never computed, as scripts write them, and one that failed come from the reader
-as empty cells, which mean something else in a table.
+Who types 0:05 for five seconds gets five minutes, in a format without seconds. A formula that was
+never computed, as scripts write them, and one that failed come from the reader as empty cells,
+which mean something else in a table.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from msqnet.errors import DatasetError, needs_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SPREADSHEET_SUFFIXES = (".xlsx", ".ods", ".xlsm", ".xlsb", ".xls")
@@ -28,6 +30,10 @@ CELL_ERRORS = frozenset(
 )
 """Texts of cells that have no value."""
 
+HOURS_AND_MINUTES = " (h:mm)"
+"""End of the text of a cell that is shown without seconds, as 0:05 is, if that is asked for."""
+
+_DAMAGED = (NotImplementedError, RuntimeError, ValueError)
 _FIRST_DATE = datetime.datetime(1900, 3, 1)
 """Earlier dates of spreadsheets are lengths of time."""
 _LENGTH = re.compile(r"^PT(\d+)H(\d+)M([\d.]+)S$")
@@ -37,6 +43,12 @@ _CELL = re.compile(
     rb"\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>([^<]*)</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
 )
 """A cell of .xlsx with its attributes, formula and value (ECMA-376, 18.3.1.4)."""
+_STYLE = re.compile(rb'\bs="(\d+)"')
+_FORMATS = re.compile(rb"<(?:\w+:)?cellXfs\b.*?</(?:\w+:)?cellXfs>", re.DOTALL)
+_FORMAT = re.compile(rb'<(?:\w+:)?xf\b(?:[^>]*?\bnumFmtId="(\d+)")?')
+_OWN_FORMAT = re.compile(rb"<(?:\w+:)?numFmt\b[^>]*>")
+_BUILT_IN_HOURS = {b"18", b"20"}
+"""Formats of .xlsx that show hours and minutes, without seconds (ECMA-376, 18.8.30)."""
 _PLACE = re.compile(rb'\br="([A-Z]+)(\d+)"')
 _SHEET = re.compile(r"<(?:\w+:)?sheet\b[^>]*>")
 _RELATION = re.compile(r"<(?:\w+:)?Relationship\b[^>]*>")
@@ -48,12 +60,18 @@ _NO_VALUE = re.compile(
 
 
 def read_sheets(
-    path: Path, advice: str, sheet: str = "", *, extra: str = "formats"
+    path: Path,
+    advice: str,
+    sheet: str = "",
+    *,
+    extra: str = "formats",
+    marks_hours: bool = False,
 ) -> dict[str, list[list[str]]]:
     """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
 
     Cells without a value hold one of `CELL_ERRORS` in .xlsx; in .ods they are a `DatasetError`.
-    Another is that there is no such sheet, or the file cannot be read or is too large;
+    With `marks_hours`, times in .xlsx that are shown without seconds end in `HOURS_AND_MINUTES`.
+    Another error is that there is no such sheet, or the file cannot be read or is too large;
     `MissingExtra` (``extra``) without python-calamine.
     """
     with needs_extra(f"{path.name}: reading a spreadsheet", extra=extra):
@@ -68,7 +86,7 @@ def read_sheets(
                     f"{path}: found {size // 1024**2} MiB unpacked, expected at most "
                     f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
                 )
-            failed = _failed_cells(path, packed)
+            failed = _unsure_cells(path, packed, marks_hours=marks_hours)
     try:
         book = CalamineWorkbook.from_path(path)
         found = {name: book.get_sheet_by_name(name).to_python(False) for name in book.sheet_names}
@@ -85,8 +103,10 @@ def read_sheets(
     return texts
 
 
-def _failed_cells(path: Path, packed: zipfile.ZipFile) -> dict[str, dict[tuple[int, int], str]]:
-    """Errors of cells without a value, by sheet, and by row and column from 0."""
+def _unsure_cells(
+    path: Path, packed: zipfile.ZipFile, *, marks_hours: bool
+) -> dict[str, dict[tuple[int, int], str]]:
+    """Texts of cells whose value cannot be trusted, by sheet, and by row and column from 0."""
     names = set(packed.namelist())
     try:
         if "content.xml" in names and _NO_VALUE.search(packed.read("content.xml")):
@@ -95,30 +115,55 @@ def _failed_cells(path: Path, packed: zipfile.ZipFile) -> dict[str, dict[tuple[i
                 "it and save it again"
             )
         files = _sheet_files(packed) if "xl/workbook.xml" in names else {}
+        has_styles = marks_hours and "xl/styles.xml" in names
+        hours = _styles_of_hours(packed.read("xl/styles.xml")) if has_styles else frozenset()
         return {
-            sheet: dict(_failed_in(packed.read(file)))
+            sheet: dict(_unsure_in(packed.read(file), hours))
             for sheet, file in files.items()
             if file in names
         }
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, KeyError, OSError, *_DAMAGED) as error:
         raise DatasetError(f"{path}: not a readable spreadsheet ({error})") from error
 
 
-def _failed_in(content: bytes) -> list[tuple[tuple[int, int], str]]:
-    failed = []
+def _styles_of_hours(content: bytes) -> frozenset[bytes]:
+    """Numbers of the styles that show hours and minutes, without seconds."""
+    hours = set(_BUILT_IN_HOURS)
+    for tag in _OWN_FORMAT.findall(content):
+        number = re.search(rb'\bnumFmtId="(\d+)"', tag)
+        code = re.search(rb'\bformatCode="([^"]*)"', tag)
+        # Without quoted text, and without colours and the like in brackets, but those of [h].
+        shown = re.sub(
+            rb"&quot;.*?&quot;|\\.|\[(?!h+\])[^]]*\]", b"", code[1].lower() if code else b""
+        )
+        if number and b"h" in shown and b"s" not in shown and b"y" not in shown:
+            hours.add(number[1])
+    found = _FORMATS.search(content)
+    formats = _FORMAT.findall(found[0]) if found else []
+    return frozenset(str(n).encode() for n, number in enumerate(formats) if number in hours)
+
+
+def _unsure_in(content: bytes, hours: frozenset[bytes]) -> Iterator[tuple[tuple[int, int], str]]:
     for found in _CELL.finditer(content):
         attributes, formula, value = found.groups()
-        place = _PLACE.search(attributes)
+        place, style = _PLACE.search(attributes), _STYLE.search(attributes)
         # A formula whose result is an empty text has the type of a text.
-        is_lacking = formula and not value and b't="str"' not in attributes
-        if place is None or not (is_lacking or b't="e"' in attributes):
+        if formula and not value and b't="str"' not in attributes:
+            text = NOT_COMPUTED
+        elif b't="e"' in attributes:
+            text = (value or b"#N/A").decode("utf-8", "replace")
+        elif (
+            style and value and style[1] in hours and b"t=" not in attributes.replace(b't="n"', b"")
+        ):
+            minutes = round(float(value) * 24 * 60)
+            text = f"{minutes // 60}:{minutes % 60:02}{HOURS_AND_MINUTES}"
+        else:
             continue
-        column = 0
-        for letter in place[1]:
-            column = column * 26 + letter - ord("A") + 1
-        text = NOT_COMPUTED if is_lacking else (value or b"#N/A").decode("utf-8", "replace")
-        failed.append(((int(place[2]) - 1, column - 1), text))
-    return failed
+        if place is not None:
+            column = 0
+            for letter in place[1]:
+                column = column * 26 + letter - ord("A") + 1
+            yield (int(place[2]) - 1, column - 1), text
 
 
 def _sheet_files(packed: zipfile.ZipFile) -> dict[str, str]:

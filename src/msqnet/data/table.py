@@ -37,7 +37,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.intervals import parse_clock
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
 from msqnet.predictions import replacing
-from msqnet.workbooks import CELL_ERRORS
+from msqnet.workbooks import CELL_ERRORS, HOURS_AND_MINUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -184,7 +184,7 @@ def _parse_sheet(
     path: Path, sheet: Sheet, columns: ColumnMap, options: TableOptions
 ) -> tuple[ClipTable, tuple[Problem, ...]]:
     width = len(sheet.header)
-    if sheet.is_workbook:
+    if path.suffix.lower() == ".ods":
         _check_typed_times(path, sheet, columns)
     problems = [
         Problem(sheet.rows[0][0] - 1 if sheet.rows else 1, "ignored_column", message, "warning")
@@ -216,7 +216,10 @@ def _parse_sheet(
 
 
 def _check_typed_times(path: Path, sheet: Sheet, columns: ColumnMap) -> None:
-    """Refuse times of whole minutes alone: a spreadsheet takes 0:05 for five minutes."""
+    """Refuse times of whole minutes alone: a spreadsheet takes 0:05 for five minutes.
+
+    In .xlsx, the formats of cells tell them apart.
+    """
     places = [columns.position[role] for role in ("start", "end") if role in columns.position]
     times = {
         row[place].strip(): number
@@ -278,6 +281,12 @@ class _Row:
     def _number(self, column: str) -> float | None:
         text = self.cells.get(column, "")
         if not text or text in CELL_ERRORS:
+            return None
+        if text.endswith(HOURS_AND_MINUTES):
+            self.messages.append(
+                f"{column} {text} is hours and minutes to the spreadsheet; if minutes and seconds "
+                "were meant, write seconds as a number, or else give the cell a format with seconds"
+            )
             return None
         has_comma, is_rate = self.sheet.has_commas and text.count(",") == 1, column == "fps"
         with suppress(ValueError):

@@ -10,6 +10,7 @@ import pytest
 from msqnet.config import TableOptions
 from msqnet.data.table import read_table, scan_table
 from msqnet.errors import ConfigError, DatasetError
+from tests.unit.formats.test_columns import write_ods
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -267,15 +268,38 @@ def test_workbooks_are_tables(tmp_path: Path) -> None:
     assert [row.row for row in table.records] == [2, 4, 5]
 
 
-def test_minutes_that_a_workbook_takes_for_hours_are_refused(tmp_path: Path) -> None:
-    path = write_book(
-        tmp_path / "clips.xlsx",
+@pytest.mark.parametrize(
+    "shown", ["h:mm", "hh:mm", "[h]:mm", "h:mm AM/PM", "hh\\:mm", '[Red]h"s":mm']
+)
+def test_minutes_that_a_workbook_takes_for_hours_cost_their_row(shown: str, tmp_path: Path) -> None:
+    rows = (
         ["path", "labels", "start", "end"],
-        ["a.mp4", "walking", datetime.time(0, 0), datetime.time(0, 5)],
-        ["a.mp4", "eating", datetime.time(0, 5), datetime.time(1, 10)],
+        ["a.mp4", "walking", None, datetime.time(0, 5)],
+        ["b.mp4", "eating", "0:01", None],
     )
+    table, [problem] = scan_table(write_book(tmp_path / "clips.xlsx", *rows, formats=shown))
+    assert [row.start_seconds for row in table.records] == [1.0]
+    assert problem.row == 2
+    assert "end 0:05 (h:mm) is hours and minutes to the spreadsheet" in problem.message
+
+
+@pytest.mark.parametrize("shown", ["h:mm:ss", "[mm]:ss", "mm:ss.0", "[hh]:mm:ss"])
+def test_times_that_are_shown_with_seconds_are_whole(shown: str, tmp_path: Path) -> None:
+    rows = (["path", "labels", "start"], ["a.mp4", "walking", datetime.time(0, 5)])
+    [row] = read_table(write_book(tmp_path / "clips.xlsx", *rows, formats=shown)).records
+    assert row.start_seconds == 300.0
+
+
+def test_times_of_whole_minutes_alone_are_refused_without_formats(tmp_path: Path) -> None:
+    write_ods(tmp_path / "clips.ods", [("path", "labels", "end"), ("a.mp4", "x", "PT00H05M00S")])
     with pytest.raises(DatasetError, match=r"row 2: 00:05:00 is hours.*was 0:05 typed for minutes"):
-        read_table(path)
+        read_table(tmp_path / "clips.ods")
+    write_ods(
+        tmp_path / "clips.ods",
+        [("path", "labels", "end"), ("a.mp4", "x", "PT00H05M00S"), ("b", "y", "PT00H01M02.5S")],
+    )
+    ends = [row.end_seconds for row in read_table(tmp_path / "clips.ods").records]
+    assert ends == [300.0, 62.5]
 
 
 def test_parts_of_a_day_are_no_seconds(tmp_path: Path) -> None:
