@@ -36,9 +36,13 @@ def seen_task(table: ClipTable) -> Task:
         if len(record.labels) != 1:
             found = f"{len(record.labels)} labels" if record.labels else "no label"
             return Task(MULTI_LABEL, f"{record.place} has {found}")
-        unknown = [n for n in names if n not in record.labels and not record.is_absent(n)]
+        unknown = (
+            set() if record.annotated is None else {*names} - {*record.labels} - record.annotated
+        )
         if unknown:
-            return Task(MULTI_LABEL, f"{record.place} leaves open whether it shows {unknown[0]!r}")
+            return Task(
+                MULTI_LABEL, f"{record.place} leaves open whether it shows {min(unknown)!r}"
+            )
     for mark, rows in separators(table.records).items():
         return Task(MULTI_LABEL, f"{rows[0].place} has a label that holds {mark!r}")
     overlap = _overlap(table)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msqnet.config import TableOptions
 from msqnet.data.records import Record
 from msqnet.data.table import (
     TABLE_SUFFIXES,
@@ -68,6 +69,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _LEVELS = ("pieces", "events", "windows", "videos")
+_READING = {
+    "columns": "when reading: which column is which, such as path=Video,labels=Behaviour; guessed "
+    "from their names otherwise",
+    "label_separator": "when reading: text between labels in a cell, beside |",
+}
 _OPEN = SEPARATOR
 """Before a label where it is open whether it still holds; no label has it in its name."""
 
@@ -339,7 +345,8 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _read(path: Path, reading: Reading) -> Annotations:
-    table = read_table(path)
+    told = {name: reading.options[name] for name in _READING if name in reading.options}
+    table = read_table(path, TableOptions(**told))
     records = _placed(table.records, reading)
     named = {name for row in records for name in (*row.labels, *(row.annotated or ()))}
     labels: tuple[str, ...] = ()
@@ -397,6 +404,7 @@ FORMAT = Format(
         "point_seconds": "length of the interval that an event without a length stands for; 1",
         "window_seconds": "with level=windows: their length; 2",
         "subject": "take the events of this subject only",
+        **_READING,
         "modifiers": "true: a label with its modifiers is a label of its own, `groom (face)`",
     },
     files=_files,

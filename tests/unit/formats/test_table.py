@@ -355,3 +355,19 @@ def test_two_videos_of_a_table_never_become_one(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match=r"row 3: found .*a\.mp4 for two/a\.mp4, which is the"):
         FORMAT.read(tmp_path / "clips.csv", Reading(tmp_path))
+
+
+def test_table_of_other_columns_is_read_and_what_was_assumed_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("Film,Behaviour,end\na.mp4,groom;rest,0:02\n")
+    options = {"columns": "path=Film", "label_separator": ";"}
+
+    found = FORMAT.read(path, Reading(tmp_path, options))
+
+    assert sorted((e.label, e.end_seconds) for e in found.events()) == [
+        ("groom", 2.0),
+        ("rest", 2.0),
+    ]
+    assert any("labels from 'Behaviour'" in note for note in found.notes)
+    with pytest.raises(ConfigError, match="no column 'Video'"):
+        FORMAT.read(path, Reading(tmp_path, {"columns": "path=Video"}))
