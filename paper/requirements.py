@@ -6,13 +6,15 @@ run takes seconds whatever the size. Encoders count with the sizes of their publ
 
 from __future__ import annotations
 
+import http.client
 import os
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig
@@ -48,6 +50,12 @@ MEMORY_FORMULA = (
 NO_TIMES = "needs --times, a table of the test videos whose rows have start and end"
 _TEXT_WIDTHS = {"minilm": 384, "bert": 768}
 _GIB = 2**30
+_HUB_SECONDS = 10
+_WEIGHT_FILES = tuple(
+    f"{stem}{suffix}"
+    for stem in ("model.safetensors", "pytorch_model.bin")
+    for suffix in ("", ".index.json")
+)
 
 Line = tuple[bool, str]
 """Whether a run could start in spite of it, and the text to print."""
@@ -103,7 +111,7 @@ def _plan_of_data(job: Job, labels: Sequence[str]) -> Iterator[Line]:
     if not job.data:
         yield True, f"data: not given, not checked; {data_set.convert}"
     for path in job.data:
-        yield from data_lines(path, data_set)
+        yield from data_lines(path, data_set, skip_errors=job.skip_errors)
     if job.experiment.is_zero_shot:
         if job.data:
             yield from split_lines(read_table(job.data[0]), job.label_splits(labels))
@@ -119,8 +127,10 @@ def paper_line(experiment: Experiment) -> str:
     return f"the paper: {experiment.paper:.2f} ({experiment.paper_metric}: {experiment.means})"
 
 
-def data_lines(path: Path, data_set: PaperDataSet) -> Iterator[Line]:
+def data_lines(path: Path, data_set: PaperDataSet, *, skip_errors: bool = False) -> Iterator[Line]:
     """Whether a table is that of a data set; its videos are not opened.
+
+    A missing one stops a run, unless rows with errors are skipped and others are left.
 
     Raises:
         DatasetError: not a table, a column is missing, or malformed rows.
@@ -154,8 +164,9 @@ def data_lines(path: Path, data_set: PaperDataSet) -> Iterator[Line]:
             yield False, f"  ERROR: {error}"
     videos = list(dict.fromkeys(record.path for record in table.records))
     missing = [video for video in videos if not video.is_file()]
-    example = f"; missing, for instance: {missing[0]}" if missing else ""
-    yield True, f"  {len(videos) - len(missing)} of {len(videos)} videos exist{example}"
+    example = f"; MISSING, for instance: {missing[0]}" if missing else ""
+    is_fine = not missing or (skip_errors and len(missing) < len(videos))
+    yield is_fine, f"  {len(videos) - len(missing)} of {len(videos)} videos exist{example}"
 
 
 def split_lines(table: ClipTable, splits: Sequence[LabelSplit]) -> Iterator[Line]:
@@ -186,6 +197,8 @@ def split_lines(table: ClipTable, splits: Sequence[LabelSplit]) -> Iterator[Line
 def weight_lines(arch: ArchConfig) -> Iterator[Line]:
     """Pretrained weights that a model starts from, and whether they are at hand; none is fetched.
 
+    The hub is asked for those that are not, unless HF_HUB_OFFLINE says not to.
+
     Args:
         arch: of the model that is trained.
     """
@@ -209,11 +222,36 @@ def _state(name: str) -> Line:
     if Path(name).exists():
         return True, "at hand"
     is_hub_id = name.count("/") == 1 and not name.startswith(("/", ".")) and not Path(name).suffix
-    if is_hub_id and isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if not is_hub_id or constants.HF_HUB_OFFLINE:
+        is_cached = is_hub_id and _is_cached(name)
+        missing = "NOT AT HAND; no such file or folder, and not in the hub's cache"
+        return is_cached, "in the hub's cache, at hand" if is_cached else missing
+    if _is_cached(name):
         return True, "in the hub's cache, at hand"
-    if is_hub_id and not constants.HF_HUB_OFFLINE:
-        return True, "not at hand; fetched from the hub when the run starts"
-    return False, "NOT AT HAND; no such file or folder, and not in the hub's cache"
+    reason = _hub_refusal(name)
+    if reason:
+        return False, f"NOT AT HAND; not in the hub's cache, and the hub does not give it: {reason}"
+    return True, "not at hand; the hub has it, and it is fetched when the run starts"
+
+
+def _is_cached(name: str) -> bool:
+    """Whether settings and weights of a model of the hub were fetched before."""
+    files = [try_to_load_from_cache(name, file) for file in ("config.json", *_WEIGHT_FILES)]
+    is_there = [isinstance(path, str) for path in files]
+    return is_there[0] and any(is_there[1:])
+
+
+def _hub_refusal(name: str) -> str:
+    """Why the hub does not give a model's settings; empty if it does. They are not fetched."""
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = hf_hub_url(name, "config.json")
+    request = urllib.request.Request(url, headers=headers, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):
+            return ""
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {str(error) or type(error).__name__}"
 
 
 def empty_model(settings: ExperimentSettings, labels: LabelSet, task: str) -> MSQNet:

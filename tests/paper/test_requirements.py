@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+import run
 from experiments import data_sets, find_experiment, resolve
 from msqnet.data.table import read_table, write_table
 from msqnet.evaluation.zero_shot_protocol import LabelSplit
@@ -123,6 +127,68 @@ def test_weights_are_found_where_they_are(tmp_path: Path) -> None:
     assert len(weights(settings("table3/thumos14_50_vanilla"))) == 1
 
 
+class Hub(BaseHTTPRequestHandler):
+    """Has settings of every model of ``openai``, and no others."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path.startswith("/openai/") else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def ask_hub_at(patch: pytest.MonkeyPatch, port: int) -> str:
+    """Let this process be online, with a hub of its own; returns the hub's address."""
+    address = f"http://127.0.0.1:{port}"
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    return address
+
+
+def test_hub_is_asked_for_weights_that_are_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = settings("table1/charades_timesformer_mmq")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = ask_hub_at(monkeypatch, server.server_port)
+        lines = [item for item in weight_lines(full.trained_arch) if "weights of the" in item[1]]
+        server.shutdown()
+    assert [is_fine for is_fine, _ in lines] == [False, True, True]
+    assert "NOT AT HAND; not in the hub's cache, and the hub does not give it" in lines[0][1]
+    assert f"{address}/facebook/timesformer" in lines[0][1]
+    assert "404" in lines[0][1]
+    assert lines[1][1].endswith(
+        "not at hand; the hub has it, and it is fetched when the run starts"
+    )
+
+
+def test_run_whose_hub_is_out_of_reach_could_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:  # a port that nothing listens on
+        closed.bind(("127.0.0.1", 0))
+        ask_hub_at(monkeypatch, closed.getsockname()[1])
+        assert run.main(["table1/charades_timesformer_mmq", "--dry-run"]) == 2
+    shown = capsys.readouterr().out
+    assert shown.count("NOT AT HAND") == 3
+    assert "Connection refused" in shown
+    assert shown.endswith("this run could NOT start, see above\n")
+
+
+def test_settings_without_weights_in_the_cache_are_not_at_hand(tmp_path: Path) -> None:
+    folder = tmp_path / "models--openai--clip-vit-base-patch16"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    (snapshot / "config.json").write_text("{}")
+    full = settings("table1/charades_timesformer_mmq")
+    assert "NOT AT HAND" in weights(full)[1]
+    (snapshot / "model.safetensors").touch()
+    assert weights(full)[1].endswith("in the hub's cache, at hand")
+
+
 def test_data_that_are_not_the_official_ones_are_warned_of(tmp_path: Path) -> None:
     path = write_split_table(tmp_path / "clips.csv", num_train=4, num_test=2)
     lines = list(data_lines(path, data_sets()["animal_kingdom"]))
@@ -138,10 +204,12 @@ def test_videos_are_counted_once_each_and_a_missing_one_is_named(tmp_path: Path)
     records = list(read_table(path).records)
     write_table(records * 2, path)
     (tmp_path / "grey3.mov").unlink()
-    *_, (is_fine, line) = data_lines(path, data_sets()["animal_kingdom"])
-    assert is_fine
-    assert line.startswith("  5 of 6 videos exist; missing")
+    data_set = data_sets()["animal_kingdom"]
+    *_, (is_fine, line) = data_lines(path, data_set)
+    assert not is_fine
+    assert line.startswith("  5 of 6 videos exist; MISSING")
     assert line.endswith("grey3.mov")
+    assert all(is_fine for is_fine, _ in data_lines(path, data_set, skip_errors=True))
 
 
 def test_data_that_cannot_be_used_are_errors(tmp_path: Path) -> None:

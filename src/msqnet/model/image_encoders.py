@@ -20,9 +20,12 @@ Axes: B clips, T frames, N images, M tokens of an image, D width, D'' of an embe
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -49,8 +52,6 @@ from msqnet.model.video_encoders.encoder import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
 
 _FRAMES_AT_A_TIME = 4
@@ -297,9 +298,13 @@ def load_image_encoder(name_or_folder: str | Path, *, projected: bool) -> ImageE
 
 
 def image_encoder_licence(name_or_folder: str) -> str:
-    """Licence of published weights, as far as it can be told without loading them."""
-    try:
-        kind = model_type_of(name_or_folder)
-    except CheckpointError:
-        kind = name_or_folder.lower()
+    """Licence of published weights, as far as it can be told without fetching anything."""
+    kind = name_or_folder.lower()
+    is_at_hand = Path(name_or_folder).is_dir() or (
+        kind.count("/") == 1
+        and isinstance(try_to_load_from_cache(name_or_folder, "config.json"), str)
+    )
+    if is_at_hand:
+        with suppress(CheckpointError):
+            kind = model_type_of(name_or_folder)
     return SIGLIP_LICENCE if "siglip" in kind else CLIP_LICENCE
