@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msqnet.cli.main import exit_code_of
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.table import read_table
 from msqnet.evaluation.row_metrics import evaluate_rows
@@ -171,4 +173,4 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -35,6 +35,7 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from benchmarks.short_videos import cut_videos
+from msqnet.cli.main import exit_code_of
 from msqnet.predictions import VideoPredictions
 
 if TYPE_CHECKING:
@@ -330,4 +331,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

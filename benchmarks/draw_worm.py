@@ -7,11 +7,14 @@ A wave runs along a body that moves forward on a dark ground. No camera was ther
 
 from __future__ import annotations
 
+import argparse
 import sys
 from fractions import Fraction
 
 import av
 import numpy as np
+
+from msqnet.cli.main import exit_code_of
 
 WIDTH, HEIGHT, FPS, SECONDS = 256, 192, 25, 10
 LENGTH, THICKNESS = 110.0, 4.5
@@ -35,7 +38,9 @@ def frame_at(seconds: float) -> np.ndarray:
 
 def main() -> None:
     """Write the clip that the command line names."""
-    with av.open(sys.argv[1], "w") as container:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("clip", help="file to write, such as worm.mp4")
+    with av.open(parser.parse_args().clip, "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = Fraction(1, FPS)
@@ -48,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

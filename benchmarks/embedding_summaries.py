@@ -12,6 +12,7 @@ of split `test` are not touched.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from msqnet.cli.main import exit_code_of
 from msqnet.config import ArchConfig, AugmentationConfig, EmbeddingMapConfig, TrainConfig
 from msqnet.data.splits import grouped_folds
 from msqnet.data.table import read_table
@@ -174,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 
 import torch
 from transformers import CLIPVisionConfig, TimesformerConfig
 
+from msqnet.cli.main import exit_code_of
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import VIDEO_ENCODERS, encoder_spec
@@ -62,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

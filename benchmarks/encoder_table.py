@@ -7,10 +7,12 @@ Built on the meta device: nothing is downloaded, no weight exists.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 
+from msqnet.cli.main import exit_code_of
 from msqnet.model.registry import VIDEO_ENCODERS, encoder_spec
 from msqnet.model.video_encoders.encoder import time_positions
 
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -26,6 +26,7 @@ where it was. Axes: T frames, F shares of the area, h w cells of a map.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from msqnet.cli.main import exit_code_of
 from msqnet.clips import Clip, ClipBatch, Frames
 from msqnet.data.dataset import read_window
 from msqnet.data.table import read_table
@@ -252,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

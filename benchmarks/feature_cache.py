@@ -9,6 +9,7 @@ Macro mAP, of the mean of both, is that of whole groups of the same split, held 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from msqnet.cli.main import exit_code_of
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.data.splits import grouped_folds
@@ -204,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -26,6 +26,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from msqnet.cli.main import exit_code_of
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["COLUMNS"] = "120"
@@ -422,4 +424,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

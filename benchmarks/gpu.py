@@ -32,6 +32,7 @@ from benchmarks.speed.harness import MIN_ROUNDS, Contender, StageClock, Summary,
 from benchmarks.speed.limits import count_flops
 from benchmarks.speed.models import HuggingFaceParts, paper_model
 from benchmarks.speed.settings import PAPER, TINY, Settings
+from msqnet.cli.main import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,4 +340,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -13,6 +13,7 @@ OMP_NUM_THREADS sets the threads of all of them.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed.harness import Contender, StageClock, run_rounds
+from msqnet.cli.main import exit_code_of
 from msqnet.clips import ClipBatch
 from msqnet.data.dataset import iter_clips
 from msqnet.data.table import read_table
@@ -145,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,6 +24,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from msqnet.cli.main import exit_code_of
 from msqnet.data.table import read_table, write_table
 from msqnet.video.reader import open_video
 
@@ -138,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
+
+from msqnet.cli.main import exit_code_of
 
 HEADLINES = {
     "macro_map": "macro mAP (headline)",
@@ -59,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

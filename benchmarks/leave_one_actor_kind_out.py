@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ import torch
 from transformers import set_seed
 
 from benchmarks.linear_probe import probe_features, probe_scores
+from msqnet.cli.main import exit_code_of
 from msqnet.config import AugmentationConfig
 from msqnet.data.table import read_table
 from msqnet.labels import LabelSet
@@ -328,4 +330,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

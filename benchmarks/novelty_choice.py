@@ -17,6 +17,7 @@ Embeddings that lie in OUT are not computed again.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 from transformers import set_seed
 
+from msqnet.cli.main import exit_code_of
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.table import read_table
 from msqnet.labels import LabelSet
@@ -204,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

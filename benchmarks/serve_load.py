@@ -29,6 +29,8 @@ import av
 import httpx
 import numpy as np
 
+from msqnet.cli.main import exit_code_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -292,4 +294,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

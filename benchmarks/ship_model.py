@@ -8,11 +8,13 @@ Prints the size of the weights and how far the scores of some rows move by it.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 import msqnet.models
+from msqnet.cli.main import exit_code_of
 from msqnet.data.table import read_table
 from msqnet.evaluation.views import score_rows
 from msqnet.inference.torch_backends import TorchBackend
@@ -48,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

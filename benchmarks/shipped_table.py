@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
+from msqnet.cli.main import exit_code_of
 from msqnet.video.reader import open_video
 
 ROW_SECONDS = 2
@@ -55,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

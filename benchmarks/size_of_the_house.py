@@ -21,6 +21,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from msqnet.cli.main import exit_code_of
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "msqnet"
 # Counted by this script at commit 67bcf8a. The target for a prediction was set for a count that had
@@ -143,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

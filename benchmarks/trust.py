@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from msqnet import Predictor
+from msqnet.cli.main import exit_code_of
 from msqnet.errors import VideoError
 
 if TYPE_CHECKING:
@@ -241,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

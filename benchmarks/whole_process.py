@@ -26,6 +26,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from msqnet.cli.main import exit_code_of
+
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, RATE = 1280, 720, 30
 
@@ -138,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation import add_settings, new_run
 
+from msqnet.cli.main import exit_code_of
 from msqnet.data.table import read_table
 from msqnet.evaluation.zero_shot_protocol import (
     CLOSED_SET_NOTE,
@@ -124,4 +126,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -10,8 +10,10 @@ chooses the format: .png, .svg or .pdf.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from msqnet.cli.main import exit_code_of
 from msqnet.data.table import read_table
 from msqnet.predictions import VideoPredictions
 from msqnet.report.figures import save_figure, timeline_figure
@@ -45,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

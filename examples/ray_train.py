@@ -15,6 +15,8 @@ import ray
 from ray.train import ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from msqnet.cli.main import exit_code_of
+
 
 def train(settings: dict) -> None:
     """One worker; Ray has told it which one it is, and joined it with the others."""
@@ -57,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

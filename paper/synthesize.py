@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from msqnet.cli.main import exit_code_of
 from msqnet.errors import DatasetError, MsqnetError
 from synthetic.benchmark import BenchmarkSettings, generate
 
@@ -70,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

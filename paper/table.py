@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import TABLES, experiments, table_title
+from msqnet.cli.main import exit_code_of
 from msqnet.errors import CheckpointError, MsqnetError
 
 if TYPE_CHECKING:
@@ -186,4 +187,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(main))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from benchmarks.speed.contenders import BOTH, Field, build
 from benchmarks.speed.harness import Cost, Costs, Summary, cost_summaries, ratios, run_rounds
 from benchmarks.speed.settings import PRESETS
 from benchmarks.speed.videos import FOLDER, source_clip
+from msqnet.cli.main import exit_code_of
 
 if TYPE_CHECKING:
     from benchmarks.speed.settings import Settings
@@ -170,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

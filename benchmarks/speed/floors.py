@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed.harness import Summary
+from msqnet.cli.main import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -24,6 +24,7 @@ from benchmarks.speed import machine
 from benchmarks.speed.harness import cost_summaries, fitted_exponent
 from benchmarks.speed.tables import growth_tables
 from benchmarks.speed.videos import FOLDER, looped, repeated, source_clip
+from msqnet.cli.main import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

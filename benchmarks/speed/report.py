@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed import tables
+from msqnet.cli.main import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -192,8 +192,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help or a version was asked for, or the command's name is wrong.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return exit_code_of(lambda: _run(arguments))
+
+
+def exit_code_of(action: Callable[[], int | None]) -> int:
+    """Do what a program does, and say what goes wrong in one line; no result stands for 0.
+
+    Raises:
+        SystemExit: as the action raises it.
+    """
     try:
-        exit_code = _run(list(sys.argv[1:] if argv is None else argv))
+        exit_code = action() or 0
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader is gone; the interpreter's own flush at exit must not fail on it again.
