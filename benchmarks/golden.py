@@ -27,6 +27,7 @@ import zipfile
 from pathlib import Path
 
 from msqnet.cli.main import exit_code_of
+from msqnet.errors import DatasetError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -418,6 +419,10 @@ def main() -> int:
     if arguments.task == "make":
         run_all(folder, arguments.only, with_slow=arguments.slow)
         return 0
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder}: no such folder; give one that 'make' wrote before the change"
+        )
     now = Path(tempfile.mkdtemp(prefix="golden-now-"))
     run_all(now, arguments.only, with_slow=arguments.slow)
     return 1 if compare(folder, now, arguments.only) else 0

@@ -34,7 +34,7 @@ from sklearn.metrics import roc_auc_score
 
 from msqnet import Predictor
 from msqnet.cli.main import exit_code_of
-from msqnet.errors import VideoError
+from msqnet.errors import DatasetError, VideoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,10 +54,17 @@ class Clip:
 
 
 def read_clips(table: Path, split: str, kind: str = "") -> list[Clip]:
-    """The clips of a split; ``kind`` where the table has no such column."""
+    """The clips of a split; ``kind`` where the table has no such column.
+
+    Raises:
+        DatasetError: another column is missing.
+    """
     clips: dict[str, Clip] = {}
     with table.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        if lacking := _COLUMNS - set(rows.fieldnames or ()):
+            raise DatasetError(f"{table}: found no column {', '.join(sorted(lacking))}; add it")
+        for row in rows:
             if row["split"] != split:
                 continue
             clip = clips.setdefault(row["path"], Clip(row["path"], row.get("kind") or kind))
@@ -67,6 +74,7 @@ def read_clips(table: Path, split: str, kind: str = "") -> list[Clip]:
     return list(clips.values())
 
 
+_COLUMNS = {"path", "split", "labels", "annotated"}
 _BOUNDS = (("start", 0.0), ("end", np.inf))
 
 

@@ -20,13 +20,15 @@ import yaml
 import msqnet.config
 from msqnet import errors
 from msqnet.cli.main import RUNNABLE_COMMANDS, command_parser
+from msqnet.models import CARD_FILE, SHIPPED_MODEL
 from tests.fixtures.documents import (
     ROOT,
     Block,
+    Scene,
     check_command,
     command_lines,
     find_blocks,
-    run_block,
+    inline_commands,
 )
 
 if TYPE_CHECKING:
@@ -59,11 +61,19 @@ def pages_of(nav: Any) -> Iterator[str]:
 
 
 PAGES = list(pages_of(SETTINGS["nav"]))
-BLOCKS = {page: find_blocks((DOCS / page).read_text(encoding="utf-8")) for page in PAGES}
+CARD = f"src/msqnet/models/{SHIPPED_MODEL}/{CARD_FILE}"
+TEXTS = {page: (DOCS / page).read_text(encoding="utf-8") for page in PAGES}
+TEXTS[CARD] = (ROOT / CARD).read_text(encoding="utf-8")
+BLOCKS = {page: find_blocks(text) for page, text in TEXTS.items()}
 COMMAND_LINES = [
     pytest.param(command, id=f"{page}-{command}")
     for page, blocks in BLOCKS.items()
     for command in dict.fromkeys(command_lines(blocks))
+]
+INLINE_COMMANDS = [
+    pytest.param(command, id=f"{page}-{command}")
+    for page, text in TEXTS.items()
+    for command in dict.fromkeys(inline_commands(text))
 ]
 RUN_BLOCKS = [
     pytest.param(
@@ -97,9 +107,19 @@ def test_command_of_the_docs_exists_with_its_options(command: str) -> None:
     check_command(command)
 
 
+@pytest.mark.parametrize("command", INLINE_COMMANDS)
+def test_command_in_a_sentence_exists_with_its_options(command: str) -> None:
+    check_command(command, is_whole=False)
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_every_block_is_run_or_says_why_not(page: str) -> None:
+    assert not [block for block in BLOCKS[page] if block.needs_mark]
+
+
 @pytest.mark.parametrize("block", RUN_BLOCKS)
-def test_marked_block_of_the_docs_runs(block: Block, scene: Path) -> None:
-    run_block(block, scene)
+def test_marked_block_of_the_docs_runs(block: Block, scene: Scene) -> None:
+    scene.run(block)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from msqnet.inference.predictor import Predictor
 from msqnet.report.style import INK
+from tests.fixtures.document_scene import set_scene
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
 ROOT = Path(__file__).parents[2]
+FAST = ("benchmarks/linear_probe.py", "benchmarks/speed/report.py")
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -66,6 +69,136 @@ def test_weights_that_cannot_be_fetched_are_said_in_a_line(tmp_path: Path) -> No
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("not checked: ")
     assert "Traceback" not in done.stderr
+
+
+RUNNABLE = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("benchmarks", "benchmarks/speed", "examples", "paper")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
+WITHOUT_OPTIONS = ("benchmarks/encoder_table.py", "benchmarks/size_of_the_house.py")
+
+
+def run_module(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script as it can be run: as a module if it imports what lies beside its folder."""
+    if not re.search(r"^from benchmarks\b", (ROOT / script).read_text(encoding="utf-8"), re.M):
+        return run(script, *arguments)
+    module = script.removesuffix("/__main__.py").removesuffix(".py").replace("/", ".")
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [name for name in RUNNABLE if name not in WITHOUT_OPTIONS])
+def test_help_of_every_script_is_printed(script: str) -> None:
+    done = run_module(script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+
+
+WITHOUT_INPUT: dict[str, list[str]] = {
+    "benchmarks/ablation.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/embedding_summaries.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/explanation_check.py": ["--data", "{missing}"],
+    "benchmarks/feature_cache.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/int8.py": ["--data", "{missing}"],
+    "benchmarks/joined_clips.py": ["{missing}", "--out", "{out}"],
+    "benchmarks/label_table.py": ["{missing}"],
+    "benchmarks/leave_one_actor_kind_out.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/linear_probe.py": ["--data", "{missing}"],
+    "benchmarks/novelty.py": ["--data", "{missing}", "--misc", "{missing}", "--out", "{out}"],
+    "benchmarks/novelty_choice.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/ship_model.py": ["{missing}", "new-model", "--data", "{missing}"],
+    "benchmarks/shipped_table.py": ["{missing}", "{out}"],
+    "benchmarks/trust.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/whole_process.py": ["{missing}"],
+    "benchmarks/zero_shot_tables.py": ["--data", "{missing}", "--out", "{out}"],
+    "benchmarks/golden.py": ["compare", "{missing}"],
+    "benchmarks/speed/report.py": ["{missing}"],
+    "benchmarks/speed/floors.py": ["{missing}"],
+    "examples/plot_timeline.py": ["{missing}"],
+    "paper/run.py": ["table1/charades_timesformer_mmq", "--data", "{missing}", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+        for name in WITHOUT_INPUT
+    ],
+)
+def test_missing_input_of_a_script_is_said_in_one_line(script: str, tmp_path: Path) -> None:
+    missing, out = tmp_path / "missing.csv", tmp_path / "out"
+    arguments = [item.format(missing=missing, out=out) for item in WITHOUT_INPUT[script]]
+    done = run_module(script, *arguments)
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert lines[-1].startswith(("msqnet: error: ", "error: ")), done.stderr
+    assert "missing.csv" in lines[-1]
+    assert "Traceback" not in done.stderr
+    assert "unexpected" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that documents speak of."""
+    folder = tmp_path_factory.mktemp("documented")
+    set_scene(folder)
+    return folder
+
+
+SMALL_RUNS = {
+    "encoder_memory": ["lite"],
+    "encoder_table": [],
+    "joined_clips": ["mixed_actors.csv", "--split", "test", "--films", "1", "--out", "films"],
+    "explanation_check": ["--data", "mixed_actors.csv", "--split", "test", "--clips", "1"],
+    "embedding_summaries": ["--data", "mixed_actors.csv", "--out", "runs/map", "--epochs", "1"],
+    "ablation": [
+        *("--data", "many_actors.csv", "--out", "runs/many", "--closeup", "--seeds", "1"),
+        *("--epochs", "1", "--variants", "vanilla|full"),
+    ],
+    "zero_shot_tables": [
+        *("--data", "many_actors.csv", "--out", "runs/unseen", "--splits", "1", "--epochs", "1"),
+        *("--variants", "open_full"),
+    ],
+    "novelty": [
+        *("--data", "mixed_actors.csv", "--misc", "folder/", "--singles", "videos/"),
+        *("--out", "runs/novelty"),
+    ],
+    "whole_process": ["folder/person.mp4", "--rounds", "1", "--seconds", "1"],
+    "linear_probe": ["--data", "clips.csv", "--model", "runs/mine"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.parametrize("name", SMALL_RUNS)
+def test_documented_script_runs_on_a_small_table(name: str, documented: Path) -> None:
+    script = ROOT / "benchmarks" / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, script, *SMALL_RUNS[name]],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=documented,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_every_script_says_errors_in_one_line() -> None:
+    # The one that is left out is measured itself, with all that it imports.
+    others = [name for name in RUNNABLE if name != "benchmarks/speed/memory.py"]
+    for name in others:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.search(r"exit_code_of\(main\)|except \(?(?:\w+, )?MsqnetError", text), name
 
 
 @pytest.mark.slow
