@@ -36,12 +36,11 @@ _RENAMED = {
 }
 """New names of options, by patterns of the old ones."""
 _AS_IS = TableOptions()
-_OF_TASK = {
-    "multi_label": "",
-    "single_label": ": videos will have at most one label at a time. Where several can be seen at "
-    "once, or rows without a label are to be added, say --task multi_label",
-}
-"""What follows from a task that nobody asked for."""
+_SINGLE_LABEL = (
+    ": videos will have at most one label at a time. Where several can be seen at "
+    "once, or rows without a label are to be added, say --task multi_label"
+)
+"""What follows from that task, where nobody asked for it."""
 
 
 def train(
@@ -189,8 +188,7 @@ def prepare(
     labels = LabelSet(trainable_labels(table))
     init_from = None if init_from is None else str(model_folder(init_from))
     if task == "auto":
-        task, reason = _fitting_task(table, arch, train, folder, init_from)
-        say(console, f"task: {task}, as {reason}{_OF_TASK[task]}")
+        task = _said_task(console, _fitting_task(table, arch, train, folder, init_from))
     if task == "single_label":
         check_single_label(table)
     ActionLoss(task, train.loss, no_rows)
@@ -229,6 +227,12 @@ def _remembered(reading: TableOptions, folder: Path) -> TableOptions:
         told = {**told, "columns": ",".join(texts) or None}
     names = [name for name, value in asdict(reading).items() if value is None]
     return replace(reading, **{name: told[name] for name in names if name in told})
+
+
+def _said_task(console: Console, task: Task) -> str:
+    follows = _SINGLE_LABEL if task.name == "single_label" else ""
+    say(console, f"task: {task.name}, as {task.reason}{follows}")
+    return task.name
 
 
 def _fitting_task(
@@ -307,6 +311,10 @@ def readable_rows(
     say_notes(console, table.notes)
     if split is None and table.split_names():
         split = "train"
+        others = [record for record in table.records if not record.split]
+        if others:
+            note = f"{len(others)} row(s) have no split and are left out, first {others[0].place}"
+            say_notes(console, [note])
     table = table.select(split)
     with progress_bar("checking videos", console) as progress:
         problems = (*found, *check_table(table, progress=progress).problems)

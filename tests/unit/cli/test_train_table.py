@@ -112,6 +112,17 @@ def test_what_was_assumed_is_said_before_training(
     assert tuple(run.labels) == ("x", "y")
 
 
+def test_rows_without_a_split_are_not_left_out_in_silence(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "more.csv").write_text("path,labels\nb.mp4,y\n")
+    (folder / "clips.csv").write_text("path,labels,split\na.mp4,y,train\n")
+    data = [str(folder / "clips.csv"), str(folder / "more.csv")]
+    command.readable_rows(Console(stderr=True, width=300), data, None, False)
+    said = capsys.readouterr().err
+    assert f"1 row(s) have no split and are left out, first {folder / 'more.csv'}, row 2" in said
+
+
 def test_skipped_rows_are_those_of_the_table_with_the_error(folder: Path) -> None:
     (folder / "more.csv").write_text("path,labels\ngone.mp4,y\n")
     (folder / "clips.csv").write_text(ONE_EACH)
