@@ -78,7 +78,7 @@ def _is_misspelt(word: str, other: str, *, is_rare: bool) -> bool:
     their own so often that the word must be rare too. A first letter makes another word.
     """
     short, long = sorted((word, other), key=len)
-    if len(short) < _MIN_LETTERS or not (short + long).isalpha():
+    if len(long if is_rare else short) < _MIN_LETTERS or not (short + long).isalpha():
         return False
     pairs = enumerate(zip(short, long, strict=False))
     place = next((n for n, (a, b) in pairs if a != b), len(short))

@@ -73,6 +73,8 @@ def test_folders_of_labels_are_one_label_each(tmp_path: Path) -> None:
         ("groomimg", "grooming", (5, 9), False),
         ("reading", "rearing", (10, 78), False),
         ("talking", "walking", (1, 90), False),
+        ("grom", "groom", (1, 9), True),
+        ("walk", "walks", (5, 9), False),
         ("sit", "hit", (1, 90), False),
         ("walk", "wlak", (1, 90), False),
         ("left turn", "right turn", (1, 90), False),
