@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Problems of each kind that are printed.
 _MAX_SHOWN = 20
-_SECONDS_PER_CLIP = 4.6
-"""Of training `lite` with its recipe: 591 clips took 45 minutes on two cores of a shared server."""
+_SECONDS_OF_FEATURES, _SECONDS_OF_DECODER = 0.9, 2.1
+"""Per clip, of training `lite` with its recipe on two cores of a shared server."""
 
 
 def check(
@@ -66,7 +66,7 @@ def check(
     _show(report, " + ".join(table), console)
     if report.table is not None and report.table.records:
         _show_labels(console, report.table)
-        _show_plan(console, report.table.without(report.errors))
+        _show_plan(console, report.table.without(report.errors), opens=decode)
     return 1 if report.errors else 0
 
 
@@ -131,7 +131,7 @@ def _show_labels(console: Console, table: ClipTable) -> None:
     console.print(shown)
 
 
-def _show_plan(console: Console, table: ClipTable) -> None:
+def _show_plan(console: Console, table: ClipTable, *, opens: bool) -> None:
     """What training does with the rows that can be used."""
     from msqnet.data.overview import count_labels, seen_task
     from msqnet.data.table_check import TRAIN_SPLIT
@@ -146,17 +146,21 @@ def _show_plan(console: Console, table: ClipTable) -> None:
         say(console, "training: no row that can be used has a label")
         return
     name, reason = seen_task(rows)
-    ends = sum(record.end_seconds is not None for record in rows.records)
-    why = f"the median length of {ends} row(s) with an end" if ends else "as rows are whole videos"
     num_groups, most = len(set(rows.group_ids())), TrainConfig.folds
     folds = f"{min(most, num_groups)} folds, each with whole groups held out; there are"
     if num_groups < 2:
         folds = "no cross-validation, which needs at least 2 groups; there is"
     unit = "group" if any(record.group for record in rows.records) else "video"
-    minutes = max(1, round(_SECONDS_PER_CLIP * len(rows) / 60))
+    has_decoder = len(rows) >= TrainConfig.decoder_rows
+    per_clip = _SECONDS_OF_FEATURES + (_SECONDS_OF_DECODER if has_decoder else 0.0)
+    minutes = max(1, round(per_clip * len(rows) / 60))
+    window = "as long as the videos of rows without an end, but at most 2 s"
+    if opens or all(record.end_seconds is not None for record in rows.records):
+        seconds, why = typical_window(rows)
+        window = f"{seconds:g} s, {why}"
     say(console, f"msqnet train would use {len(rows)} row(s):")
     say(console, f"  task: {name}, as {reason}")
-    say(console, f"  window: {typical_window(rows):g} s, {why}")
+    say(console, f"  window: {window}")
     say(console, f"  folds: {folds} {num_groups} {unit}{'' if num_groups == 1 else 's'}")
     lone = [row.name for row in count_labels(rows)[1] if row.name and sum(row.num_groups) == 1]
     if lone:

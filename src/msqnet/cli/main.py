@@ -427,6 +427,7 @@ def _configure_logging(*, is_verbose: bool) -> None:
         raise ConfigError(f"MSQNET_LOG is {level!r}; expected DEBUG, INFO, WARNING or ERROR")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("msqnet: %(levelname)s: %(message)s"))
+    handler.setLevel(level)
     _logger.handlers = [handler]
     _logger.setLevel(level)
     if not is_verbose:

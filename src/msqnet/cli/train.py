@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 from collections import Counter
-from dataclasses import asdict, replace
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.cli.console import progress_bar, say
 from msqnet.cli.tables import say_notes
+from msqnet.cli.training_summary import show_summary
 from msqnet.config import ArchConfig, AugmentationConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -55,13 +57,14 @@ def train(
     init_from: str | None = None,
     features: str | None = None,
     resume: bool = False,
+    keep: Literal["result", "all"] = "result",
     skip_errors: bool = False,
 ) -> int:
     """Train a model on a table of labelled clips.
 
     Settings that you leave out come from the recipe of the video encoder
-    (`--arch.video_encoder`). The command prints all settings and writes them to `run.yaml` in the
-    run folder.
+    (`--arch.video_encoder`). The command prints those that differ, and writes all to `run.yaml` in
+    the run folder.
 
     Args:
         data: Table (.csv, .tsv, .xlsx, .ods, .parquet) with the columns path, labels and, where
@@ -78,6 +81,7 @@ def train(
         features: Folder that keeps the features of frozen encoders for other runs on the same
             clips, also simultaneous ones; by default they are removed at the end.
         resume: Continue a run that was stopped or killed; the result is the same.
+        keep: What stays in the run folder: the `result`, or `all`, with checkpoints and folds.
         skip_errors: Leave out rows whose video is missing or unreadable instead of stopping.
     """
     from rich.console import Console
@@ -98,19 +102,67 @@ def train(
         init_from=init_from,
         features=None if features is None else Path(features),
     )
-    from rich.progress import Progress
+    from transformers.utils.logging import disable_progress_bar
 
     from msqnet.training.fit import fit
+    from msqnet.training.training_run import remove_leftovers
 
-    with Progress(console=console, transient=True) as bars:
-        bar = bars.add_task("features", total=None, visible=False)
+    disable_progress_bar()  # of every file that it writes
+    with _run_log(run.folder) as log, progress_bar("preparing", console) as show:
 
-        def progress(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total, visible=done < total)
+        def report(line: str) -> None:
+            say(console, line)
+            log.line(line)
 
-        folder = fit(run, report=partial(say, console), progress=progress, resume=resume)
-    say(console, f"finished: {folder}")
+        fit(
+            run,
+            report=report,
+            progress=lambda what, done, total: show(done, total, what),
+            resume=resume,
+        )
+    if not console.quiet:
+        if keep == "result":
+            remove_leftovers(run.folder)
+        show_summary(console, run.table, run.folder)
     return 0
+
+
+class _RunLog(logging.Handler):
+    """Lines for `train.log` in a run folder; what training logs goes there too.
+
+    The file is made once the folder is claimed, that is when its settings were found right.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self.folder = folder.absolute()
+        self.waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or keep it until there is a folder."""
+        self.waiting.append(f"{self.format(record)}\n")
+        if (self.folder / "run.yaml").exists():
+            with (self.folder / "train.log").open("a", encoding="utf-8") as file:
+                file.writelines(self.waiting)
+            self.waiting.clear()
+
+    def line(self, text: str) -> None:
+        """Write a line that nobody has logged."""
+        self.handle(logging.makeLogRecord({"msg": text}))
+
+
+@contextmanager
+def _run_log(folder: Path) -> Iterator[_RunLog]:
+    log, logger = _RunLog(folder), logging.getLogger("msqnet.training")
+    level = logger.level
+    logger.addHandler(log)
+    logger.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(log)
+        logger.setLevel(level)
 
 
 def defaults(argv: Sequence[str]) -> dict[str, Any]:
@@ -195,8 +247,12 @@ def prepare(
     console.print(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
     for line in licences_of(arch):
         say(console, f"weights this starts from: {line}")
-    for name, value in {**asdict(arch), **asdict(train)}.items():
-        say(console, f"  {name}: {value}")
+    for part, given, usual in (("arch", arch, recipe.arch), ("train", train, recipe.train)):
+        for name, value in asdict(given).items():
+            if value != getattr(usual, name) and not is_dataclass(getattr(usual, name)):
+                say(console, f"  --{part}.{name} {value} (the recipe has {getattr(usual, name)})")
+    if train.loss != recipe.train.loss:
+        say(console, f"  loss: {train.loss}")
     return Run(
         table=table,
         labels=labels,

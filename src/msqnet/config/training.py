@@ -67,6 +67,11 @@ class TrainConfig:
         probe_strength: Inverse regularisation of the linear fit that initializes the path from the
             video query to the scores; 0 starts it at zero and trains it with the rest. A run that
             starts from another model keeps that model's path.
+        scene_weight: Weight of what the whole frames show in that fit, that of the motion crop
+            being 1: below 1, scenes that belong to the training rows alone count less. In (0, 1].
+        decoder_rows: Fewest rows with which anything but that fit is trained. With fewer, and in
+            folds that show no gain from the rest of the model, the path from the video query alone
+            gives the scores. For runs on stored features with `folds`; 0 trains all of the model.
         max_gradient_norm: Longer gradients are scaled down to this norm; 0 leaves them.
         seed: Seed of every random choice; a run on a CPU repeats exactly.
         num_workers: Processes that decode videos.
@@ -91,14 +96,19 @@ class TrainConfig:
     validation_share: float = 0.2
     folds: int = 5
     early_stopping_patience: int = 0
-    cached_views: int = 3
+    cached_views: int = 1
     probe_strength: float = 0.01
+    scene_weight: float = 0.5
+    decoder_rows: int = 100
     max_gradient_norm: float = 1.0
     seed: int = 0
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0)
+        check_numbers(
+            self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0, decoder_rows=0
+        )
+        check(0 < self.scene_weight <= 1, f"scene_weight {self.scene_weight}: expected (0, 1]")
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",

@@ -128,6 +128,8 @@ def paper_recipe(
         early_stopping_patience=0,
         cached_views=0,
         probe_strength=0.0,
+        scene_weight=1.0,
+        decoder_rows=0,
         max_gradient_norm=0.0,
         seed=0,
         num_workers=2,

@@ -28,8 +28,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError, UnreadableVideo
-from msqnet.model.video_encoders.encoder import FRAME_MEMORY, POOLED, VIDEO_QUERY
+from msqnet.model.computing import Fusable
+from msqnet.model.video_encoders.encoder import FRAME_MEMORY, POOLED, VIDEO_QUERY, of_clips
 from msqnet.predictions import replacing
+from msqnet.training.backbone_graph import backbone_graph
 from msqnet.training.feature_files import FeatureFiles, VideoDigests
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from msqnet.training.feature_files import Entry
 
 # Raise it where the code computes something else from the same weights and pixels.
-_VERSION = 1
+_VERSION = 2
 _NO_INFLUENCE = {"transformers_version", "dtype", "torch_dtype", "architectures"}
 _KEY_LENGTH = 32
 # A killed run loses what it has not written: whichever of the two is reached first.
@@ -81,6 +83,15 @@ class FrozenPart:
             self.has_own_query and not self.after_trunk
         )
         self.names = (*names, VIDEO_QUERY) if has_query else tuple(names)
+        self._graph: Callable[[Tensor], dict[str, Tensor]] | None = None
+
+    def prepare(self) -> None:
+        """Make ready what computes faster; the weights must then stay as they are."""
+        self.model.train(mode=False)
+        for module in self.model.modules():
+            if isinstance(module, Fusable):
+                module.fuse()
+        self._graph = backbone_graph(self.model) if self.after_trunk else None
 
     def digest(self) -> str:
         """Identifies all weights and settings that the features depend on: 64 hex digits."""
@@ -113,7 +124,7 @@ class FrozenPart:
 
         (B, ...) float16 by name, on the CPU; a value out of that range is a `ConfigError`.
         """
-        found = self.model.encode(pixels, motion_crops)
+        found = self._encoded(pixels, motion_crops)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:
@@ -127,6 +138,15 @@ class FrozenPart:
                     "precision cannot keep; set cached_views to 0"
                 )
         return halves
+
+    def _encoded(self, pixels: Tensor, motion_crops: Tensor | None) -> dict[str, Tensor]:
+        if self._graph is None:
+            return self.model.encode(pixels, motion_crops)
+        views = [pixels] if motion_crops is None else [pixels, motion_crops]
+        for view in views:
+            self.model.video_encoder.check_clips(view)
+        features = [of_clips(self._graph, view) for view in views]
+        return dict(self.model.video_encoder.join_views(features))
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -191,7 +211,7 @@ class FeatureStore:
             "kept": self.names,
             "clip": asdict(dataset.config),
             # What decodes and resizes may give other pixels from release to release.
-            "libraries": {name: version(name) for name in ("av", "kornia")},
+            "libraries": {name: version(name) for name in ("av", "kornia", "pillow")},
         }
         text = json.dumps(settings, sort_keys=True, indent=2)
         self._settings_digest = hashlib.sha256(text.encode()).hexdigest()
@@ -261,9 +281,9 @@ class FeatureStore:
         (clips done, clips in all). A row that cannot be read is a `VideoError`, a folder that
         cannot be written a `ConfigError`.
         """
-        self.frozen.model.train(mode=False)
         # Again, where what another process wrote meanwhile turns out to be damaged.
         while todo := self.missing(rows, augmented=augmented):
+            self.frozen.prepare()
             self._compute(todo, num_workers, progress)
 
     def _compute(

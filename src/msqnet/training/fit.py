@@ -36,6 +36,7 @@ from msqnet.training.fitted_parts import (
     calibrate_and_describe,
     describe_training,
     fit_query_head,
+    gain_over_direct,
     normalize_query,
     partition,
     scorable_targets,
@@ -49,7 +50,7 @@ from msqnet.training.trainer import (
     part_logits,
     run_trainer,
 )
-from msqnet.training.training_run import Run, claim_folder, save_model
+from msqnet.training.training_run import Run, claim_folder, is_finished, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,14 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import ClipTable
 
+    Progress = Callable[[str, int, int], None]
+
 # Of the augmented views that are kept: the same for all runs, so that they can share them.
 _VIEW_SEED = 0
+# The decoder is trained on so many folds before it is judged; below the gain in macro mAP it costs
+# more than it brings, and the gain is of the best of several shares.
+_FOLDS_TO_JUDGE = 2
+_MIN_GAIN = 0.005
 
 
 def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
@@ -87,14 +94,14 @@ def fit(
     run: Run,
     *,
     report: Callable[[str], None],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     resume: bool = False,
 ) -> Path:
     """Train, calibrate and save; returns the finished model's folder.
 
-    ``report`` is called with lines for the user, ``progress`` with (clips done, clips in all) while
-    features are computed. With ``resume`` a run goes on in the folder that it was started in;
-    finished parts are not done again.
+    ``report`` is called with lines for the user, ``progress`` with what takes time, how much of it
+    is done, and how much there is. With ``resume`` a run goes on in the folder that it was
+    started in; finished parts are not done again, and a finished run is left as it is.
 
     Settings that do not fit together, or a folder that holds a run, are a `ConfigError`, rows that
     cannot be split a `DatasetError`, those that cannot be read a `VideoError`.
@@ -110,10 +117,18 @@ def fit(
         if processes.is_first:
             claim_folder(run, resume=resume)
         processes.wait()
+        if resume and is_finished(run.folder):
+            report("the run is finished; nothing is left to do")
+            return run.folder / "best"
         data = _TrainingData(run, model, progress, processes)
         if run.train.folds:
             held_out = _cross_validated(run, parts, data, report)
-            best, *_ = _train_once(run, data, np.arange(len(run.table)), None, run.folder)
+            every = np.arange(len(run.table))
+            if held_out.direct_alone:
+                best = _with_direct_path(run, data, every)
+            else:
+                report("training on all rows")
+                best, *_ = _train_once(run, data, every, None, run.folder)
             last = best
         else:
             train_rows, rows = parts[0]
@@ -165,10 +180,11 @@ class _TrainingData:
         self,
         run: Run,
         model: MSQNet,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
         processes: Processes,
     ):
         self.run = run
+        self.progress = progress
         self.processes = processes
         self.wait = DataWait()
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -176,7 +192,8 @@ class _TrainingData:
         self.targets = torch.from_numpy(run.targets)  # (V, K)
         self.store: FeatureStore | None = None
         if run.train.cached_views:
-            self.store = stored_features(model, run, run.table, augmented=True, progress=progress)
+            told = None if progress is None else partial(progress, "features")
+            self.store = stored_features(model, run, run.table, augmented=True, progress=told)
             processes.wait()
 
     def fresh_model(self) -> MSQNet:
@@ -278,9 +295,14 @@ def _train_once(
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
-    targets = run.targets[train_rows]
+    told = None
+    if data.progress is not None:
+        told = partial(data.progress, "training" if folder == run.folder else folder.name)
     run_trainer(
-        model, train_data, validation_data, run.train, folder, targets, data.processes, data.wait
+        *(model, train_data, validation_data, run.train, folder, run.targets[train_rows]),
+        processes=data.processes,
+        wait=data.wait,
+        progress=told,
     )
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
@@ -299,19 +321,73 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
     if model.config.video_query != "trunk" and model.query_head is None:
         return
     queries, targets, num_views = data.video_queries(train_rows)
-    normalize_query(model, queries)
+    normalize_query(model, queries, run.train.scene_weight)
     if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
+
+
+def _with_direct_path(run: Run, data: _TrainingData, rows: np.ndarray) -> MSQNet:
+    """The model with the path from the video query to the scores fitted to some rows."""
+    model = data.fresh_model()
+    _prepare_query(run, model, data, rows)
+    model.train(mode=False)
+    return model
+
+
+def _direct_logits(run: Run, folds: list[Part], data: _TrainingData) -> np.ndarray | None:
+    """(V, K) logits of every row by a direct path that saw no row of its group.
+
+    None where the path is trained together with the rest, or the features are not stored.
+    """
+    if not isinstance(data.model.query_head, VideoQueryHead) or not run.train.probe_strength:
+        return None
+    if run.init_from is not None or data.store is None or not run.train.decoder_rows:
+        return None
+    logits = np.zeros((len(run.table), len(run.labels)), np.float32)
+    for train_rows, held_out in folds:
+        model = _with_direct_path(run, data, train_rows)
+        queries = data.store.video_queries(held_out, 0).to(model.device)
+        head: Any = model.query_head
+        with torch.inference_mode():
+            found = head(model.normalized(queries), None)
+        logits[held_out] = found.float().cpu().numpy()
+    return logits
 
 
 def _cross_validated(
     run: Run, folds: list[Part], data: _TrainingData, report: Callable[[str], None]
 ) -> HeldOut:
-    """Logits of every row from a model that saw no row of its group."""
-    logits = np.zeros((2, len(run.table), len(run.labels)), np.float32)
+    """Logits of every row from a model that saw no row of its group.
+
+    First those of the direct path, which is fitted in seconds. The rest of the model is trained
+    where the rows are many, and for as long as folds show that it helps.
+    """
     targets = run.targets.copy()
-    for fold, (train_rows, held_out) in enumerate(folds):
+    for train_rows, held_out in folds:
         targets[held_out] = scorable_targets(run, train_rows, held_out)
+    every = np.arange(len(run.table))
+    direct = _direct_logits(run, folds, data)
+    alone: HeldOut | None = None
+    if direct is not None:
+        alone = HeldOut(every, np.stack([direct, direct]), targets, direct_alone=True)
+        report(f"direct path alone: macro mAP {alone.macro_map(1):.3f} on held-out rows")
+        if len(every) < run.train.decoder_rows:
+            report(
+                f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "
+                "rest of the model is not trained (--train.decoder_rows 0 trains it)"
+            )
+            return alone
+    logits = np.zeros((2, len(every), len(run.labels)), np.float32)
+    for fold, (train_rows, held_out) in enumerate(folds):
+        if alone is not None and fold >= _FOLDS_TO_JUDGE:
+            done = np.concatenate([rows for _, rows in folds[:fold]])
+            gain = gain_over_direct(HeldOut(done, logits[:, done], targets[done]))
+            if gain < _MIN_GAIN:
+                report(
+                    f"after {fold} folds the decoder adds {gain:.3f} to the macro mAP of the "
+                    "direct path, which therefore gives all scores"
+                )
+                return alone
         folder = run.folder / f"fold-{fold}"
         stored = folder / "logits.npy"
         if stored.exists():

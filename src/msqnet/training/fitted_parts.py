@@ -9,6 +9,7 @@ thresholds on held-out rows, and the reference of the out-of-distribution score.
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.model.pretrained import MSQNet
@@ -105,19 +106,37 @@ def fit_linear(
         value.backward()
         return value
 
-    optimiser.step(objective)
+    with _one_thread():
+        optimiser.step(objective)
     return weight.detach(), bias.detach()
 
 
-def normalize_query(model: MSQNet, queries: Tensor) -> None:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of products of small matrices: threads would wait for each other most of the time.
+
+    Where another program wants the cores too, two threads took up to a hundred times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def normalize_query(model: MSQNet, queries: Tensor, scene_weight: float = 1.0) -> None:
     """Set the statistics with which the model normalizes its video query.
 
     ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them; constant
-    features are divided by 1.
+    features are divided by 1. Those of the encoder's ``scene`` get the deviation ``scene_weight``.
     """
     deviation = queries.double().std(dim=0, correction=0)
+    deviation = torch.where(deviation > 1e-6, deviation, 1.0)
+    if model.video_encoder.scene is not None:
+        deviation[model.video_encoder.scene] /= scene_weight
     model.query_mean.copy_(queries.double().mean(dim=0))
-    model.query_std.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+    model.query_std.copy_(deviation)
 
 
 def fit_query_head(
@@ -169,11 +188,23 @@ class HeldOut:
         rows: (V,) positions in the table.
         parts: (2, V, K) logits, see `part_logits`.
         targets: (V, K) of 1, 0 and -100, see `scorable_targets`.
+        direct_alone: whether the path from the video query is all that is trained.
     """
 
     rows: np.ndarray
     parts: np.ndarray
     targets: np.ndarray
+    direct_alone: bool = False
+
+    def macro_map(self, share: float) -> float:
+        """With this share of the direct path, 0 where it is not defined."""
+        found = macro_map(average_precision(joined_logits(self.parts, share), self.targets))
+        return float(np.nan_to_num(found))
+
+
+def gain_over_direct(held_out: HeldOut) -> float:
+    """What the decoder adds to the direct path's macro mAP on held-out rows, at its best share."""
+    return max(map(held_out.macro_map, _QUERY_SHARES)) - held_out.macro_map(1.0)
 
 
 def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -200,7 +231,7 @@ def describe_training(run: Run, model: MSQNet) -> None:
     known = run.targets
     config.train_positive_windows = (known == 1).sum(axis=0).tolist()
     config.train_negative_windows = (known == 0).sum(axis=0).tolist()
-    config.window_seconds = typical_window(run.table)
+    config.window_seconds, _ = typical_window(run.table)
     config.provenance = run.provenance
     has_appearance = model.video_encoder.appearance is not None
     config.compares_appearance = has_appearance and config.video_query == "trunk"
@@ -234,12 +265,11 @@ def calibrate_and_describe(
     parts, targets = held_out.parts, held_out.targets
     config = model.config
     describe_training(run, model)
-    if model.query_head is not None:  # the share that ranks held-out rows best
-        values = {
-            share: macro_map(average_precision(joined_logits(parts, share), targets))
-            for share in _QUERY_SHARES
-        }
-        config.query_share = max(values, key=lambda share: np.nan_to_num(values[share]))
+    if held_out.direct_alone:
+        config.query_share = 1.0
+    elif model.query_head is not None:  # the share that ranks held-out rows best
+        values = {share: held_out.macro_map(share) for share in _QUERY_SHARES}
+        config.query_share = max(values, key=lambda share: values[share])
         shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
         report(f"macro mAP by share of the direct path: {shown}")
     logits = joined_logits(parts, config.query_share)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -38,7 +39,7 @@ from msqnet.training.processes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch.utils.data import Dataset, Sampler
@@ -117,6 +118,30 @@ class _EpochOfData(TrainerCallback):
     ) -> None:
         for item in self.drawing:
             item.epoch = int((state.epoch or 0.0) + 1e-6)
+
+
+class _Told(TrainerCallback):
+    """Says after each step how far training is, and logs what is measured after each epoch."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None):
+        self.progress = progress
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.progress is not None:
+            self.progress(state.global_step, state.max_steps)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if state.is_world_process_zero:
+            _logger.info("%s", ", ".join(f"{name} {value}" for name, value in (logs or {}).items()))
 
 
 class ActionTrainer(Trainer):
@@ -282,6 +307,7 @@ def training_arguments(
         greater_is_better=True if validates else None,
         logging_strategy="epoch",
         report_to=reports,
+        disable_tqdm=True,
         seed=config.seed,
         data_seed=config.seed,
         dataloader_num_workers=num_workers,
@@ -333,6 +359,7 @@ def run_trainer(
     targets: np.ndarray,
     processes: Processes = Processes(),  # noqa: B008 - frozen
     wait: DataWait | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ActionTrainer:
     """Train in place, from the last whole checkpoint in ``folder`` where there is one.
 
@@ -343,6 +370,7 @@ def run_trainer(
         targets: (V, K) of 1, 0 and -100, the labels of ``train_data``.
         processes: those that train together; each takes ``config.batch_size`` rows of a batch.
         wait: adds up how long training waits for data.
+        progress: called with (steps done, steps in all).
 
     Raises:
         ConfigError: settings that do not fit the task or the device.
@@ -360,7 +388,7 @@ def run_trainer(
         # The order of the Trainer's own shuffling.
         sampler = SeedableRandomSampler(range(len(targets)), data_seed=config.seed)
     drawing = [train_data] if sampler is None else [train_data, sampler]
-    callbacks: list[TrainerCallback] = [_EpochOfData(*drawing)]
+    callbacks: list[TrainerCallback] = [_EpochOfData(*drawing), _Told(progress)]
     if processes.count > 1:
         multiple = processes.count * config.batch_size
         sampler = PaddedSampler(sampler, len(targets), multiple)
@@ -388,6 +416,7 @@ def run_trainer(
         train_sampler=sampler,
         wait=wait or DataWait(),
     )
+    trainer.remove_callback(PrinterCallback)
     checkpoint = last_whole_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer

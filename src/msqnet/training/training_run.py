@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ import yaml
 from msqnet.config.differences import differences
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.predictions import replacing
+from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.model.pretrained import MSQNet
 
+_MAX_WINDOW_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 _SIDED_WORDS = {
     *("left", "right", "leftward", "rightward", "leftwards", "rightwards"),
@@ -118,6 +121,24 @@ def claim_folder(run: Run, *, resume: bool) -> None:
         part.write_text(settings, encoding="utf-8")
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a run has its model, and nothing more to resume it from."""
+    has_model = (folder / "best" / "config.json").is_file()
+    return has_model and not any((folder / "checkpoints").glob("checkpoint-*"))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what only a run that goes on needs: checkpoints, folds, a second copy of the model.
+
+    The model of the last epoch stays where another epoch was chosen, and so do TensorBoard's files.
+    """
+    for path in [*folder.glob("fold-*"), *(folder / "checkpoints").glob("checkpoint-*")]:
+        shutil.rmtree(path, ignore_errors=True)
+    best, last = (folder / name / "model.safetensors" for name in ("best", "last"))
+    if best.is_file() and last.is_file() and filecmp.cmp(best, last, shallow=False):
+        shutil.rmtree(folder / "last", ignore_errors=True)
+
+
 def settings_of(run: Run) -> dict[str, Any]:
     """Everything that decides the result, as plain values for ``run.yaml``."""
     return {
@@ -158,14 +179,30 @@ def save_model(model: MSQNet, folder: Path, reference: TrainingReference | None 
     partial.replace(folder)
 
 
-def typical_window(table: ClipTable) -> float:
-    """Median length of the training windows in seconds; 2 where rows are whole videos."""
-    lengths = [
-        record.end_seconds - (record.start_seconds or 0.0)
-        for record in table.records
-        if record.end_seconds is not None
-    ]
-    return round(float(np.median(lengths)), 3) if lengths else 2.0
+def typical_window(table: ClipTable) -> tuple[float, str]:
+    """Length in seconds of the windows that a model of these rows predicts on, and why.
+
+    The median length of the rows, where a row without an end lasts as long as its video, which is
+    opened for that; but at most 2 s. Rows of many seconds say that an action is somewhere in them,
+    and windows as long as they are tell worse when it was.
+
+    A video that cannot be read is a `VideoError`.
+    """
+    ends: dict[Path, float] = {}
+    lengths = []
+    for record in table.records:
+        end = record.end_seconds
+        if end is None:
+            if record.path not in ends:
+                with open_video(record.path, fps=record.fps) as video:
+                    ends[record.path] = video.duration_seconds
+            end = ends[record.path]
+        lengths.append(end - (record.start_seconds or 0.0))
+    median = round(float(np.median(lengths)), 3)
+    if median > _MAX_WINDOW_SECONDS:
+        reason = f"the longest that tells well when something was; rows are longer ({median:g} s)"
+        return _MAX_WINDOW_SECONDS, reason
+    return median, f"the median length of the {len(table)} row(s)"
 
 
 _PAPER: dict[str, Any] = {"head": "group_wise", "direct_path": False}

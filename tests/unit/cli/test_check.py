@@ -114,7 +114,7 @@ def test_labels_and_what_training_does_are_shown(
     for line in (
         "msqnet train would use 3 row(s):",
         "  task: single_label, as each of 3 rows has exactly one of 2 labels",
-        "  window: 2.5 s, the median length of 3 row(s) with an end",
+        "  window: 2 s, the longest that tells well when something was; rows are longer (2.5 s)",
         "  folds: 2 folds, each with whole groups held out; there are 2 groups",
         "  not testable, as one group alone shows them: rearin",
         "  time: about 1 min on two cores without a GPU, by an estimate",
@@ -134,7 +134,7 @@ def test_plan_is_for_the_rows_that_training_takes(
     shown = capsys.readouterr().out
     assert "would use 2 row(s)" in shown
     assert "task: single_label" in shown
-    assert "window: 2 s, as rows are whole videos" in shown
+    assert "window: as long as the videos of rows without an end, but at most 2 s" in shown
 
     path.write_text(text.replace("train", "fold1"))
     main(["check", str(path), "--decode", "false"])

@@ -21,8 +21,10 @@ from msqnet.labels import LabelSet
 from msqnet.model.builder import new_model
 from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.model.pretrained import MSQNet
-from msqnet.training.fit import build_model, fit
+from msqnet.training import fit as fit_module
+from msqnet.training.fit import _prepare_query, _TrainingData, build_model, fit
 from msqnet.training.fitted_parts import fit_linear, partition, scorable_targets
+from msqnet.training.processes import Processes
 from msqnet.training.trainer import part_logits
 from msqnet.training.training_run import Run, save_model
 from tests.fixtures.models import fill_with_noise, tiny_clip_settings, write_clip_folder
@@ -141,7 +143,7 @@ def test_model_carries_what_it_was_trained_on(finished: tuple[Run, list[str]]) -
     assert config.train_negative_windows == [3, 4]
     assert config.provenance == {"recipe": "test"}
     assert config.clip_config == finished[0].clip
-    assert config.window_seconds == 2.0
+    assert config.window_seconds == 0.8  # the rows are whole videos
 
 
 def test_every_row_is_validated_by_a_model_that_did_not_see_it(
@@ -335,3 +337,44 @@ def test_answers_do_not_depend_on_the_batch(
     together = part_logits(model, data, batch_size=3)
     # Sums in another order.
     np.testing.assert_allclose(part_logits(model, data, batch_size=1), together, atol=1e-4)
+
+
+def test_few_rows_get_the_direct_path_alone(tmp_path: Path, table: ClipTable) -> None:
+    run = lite_run(table, tmp_path, decoder_rows=NUM_VIDEOS + 1)
+    lines: list[str] = []
+    fit(run, report=lines.append)
+    assert lines[0].startswith("direct path alone: macro mAP ")
+    assert lines[1].startswith(f"fewer than {NUM_VIDEOS + 1} rows: the direct path gives all")
+    assert not (tmp_path / "checkpoints").exists()
+    model = MSQNet.from_pretrained(tmp_path / "best")
+    assert model.config.query_share == 1.0
+    stored = np.load(tmp_path / "validation.npz")["parts"]
+    np.testing.assert_array_equal(stored[0], stored[1])
+    # What a fold's own fit says of a row that it did not see.
+    train_rows, held_out = partition(run)[0]
+    with_folds = lite_run(table, tmp_path / "fold", folds=0, epochs=1, validation_share=0.0)
+    data = _TrainingData(with_folds, build_model(with_folds, lines.append), None, Processes())
+    _prepare_query(with_folds, data.fresh_model(), data, train_rows)
+    logits = part_logits(data.model, data.rows(held_out, augmented=False), 4)[1]
+    np.testing.assert_allclose(stored[1][held_out], logits, atol=1e-4)
+
+    fit(run, report=lines.append, resume=True)
+    assert lines[-1] == "the run is finished; nothing is left to do"
+
+
+@pytest.mark.parametrize("wanted", [-1.0, 2.0])
+def test_decoder_is_given_up_where_two_folds_show_no_gain(
+    wanted: float, tmp_path: Path, table: ClipTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "_MIN_GAIN", wanted)
+    run = lite_run(table, tmp_path, decoder_rows=1, folds=4, epochs=1)
+    lines: list[str] = []
+    fit(run, report=lines.append)
+    is_given_up = wanted > 1
+    said = [line for line in lines if line.startswith("after 2 folds the decoder adds")]
+    assert bool(said) == is_given_up
+    assert (tmp_path / "fold-2").exists() == (not is_given_up)
+    stored = np.load(tmp_path / "validation.npz")["parts"]
+    assert np.array_equal(stored[0], stored[1]) == is_given_up
+    share = MSQNet.from_pretrained(tmp_path / "best").config.query_share
+    assert share == 1.0 or not is_given_up

@@ -11,9 +11,11 @@ from torch import Tensor
 from msqnet.errors import ShapeError
 from msqnet.labels import UNKNOWN
 from msqnet.training.fitted_parts import (
+    HeldOut,
     balanced_weights,
     fit_linear,
     fit_query_head,
+    gain_over_direct,
     normalize_query,
 )
 from tests.fixtures.models import LABELS, random_inputs, tiny_model
@@ -84,6 +86,32 @@ def test_constant_features_are_not_divided_by_zero() -> None:
     normalize_query(model, queries)
     assert model.query_mean[:2].tolist() == [2.0, 7.0]
     assert model.query_std[:2].tolist() == [1.0, 1.0]
+
+
+def test_scene_counts_by_its_weight_beside_the_motion_crop() -> None:
+    model = tiny_model("lite")
+    scene = model.video_encoder.scene
+    queries = torch.randn(5, 7680)
+    normalize_query(model, queries)
+    plain = model.normalized(queries)
+    normalize_query(model, queries, scene_weight=0.25)
+    weighted = model.normalized(queries)
+    assert plain is not None
+    assert weighted is not None
+    torch.testing.assert_close(weighted[:, scene], 0.25 * plain[:, scene])
+    assert torch.equal(weighted[:, scene.stop :], plain[:, scene.stop :])
+    assert scene == slice(0, 3840)
+
+
+def test_gain_is_what_the_best_share_adds() -> None:
+    targets = np.array([[1], [0], [1], [0]], np.float32)
+    right, wrong = np.array([[2], [0], [2], [0]]), np.array([[0], [2], [0], [1]])
+    rows = np.arange(4)
+    assert gain_over_direct(HeldOut(rows, np.stack([right, right]), targets)) == 0
+    assert gain_over_direct(HeldOut(rows, np.stack([wrong, right]), targets)) == 0
+    direct = HeldOut(rows, np.stack([right, wrong]), targets)
+    assert gain_over_direct(direct) == pytest.approx(1 - direct.macro_map(1.0))
+    assert direct.macro_map(1.0) < 0.5
 
 
 def test_rows_that_do_not_fit_are_refused() -> None:

@@ -18,14 +18,17 @@ from msqnet.training.training_run import (
     Run,
     check_single_label,
     claim_folder,
+    is_finished,
+    remove_leftovers,
     save_model,
     settings_of,
     trainable_labels,
     typical_window,
     without_flip_where_sides_matter,
 )
+from msqnet.video.reader import open_video
 from tests.fixtures.models import SIZE_PIXELS, tiny_clip_settings, tiny_model
-from tests.fixtures.tables import BRIGHT_AND_DARK
+from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +144,28 @@ def test_single_label_needs_one_label_in_each_row(
         check_single_label(changed(table, labels=labels))
 
 
-def test_typical_window_is_the_median_of_rows_with_an_end(table: ClipTable) -> None:
-    assert typical_window(table) == 2.0
-    assert typical_window(changed(table, start_seconds=1.0, end_seconds=1.5)) == 0.5
+def test_typical_window_is_the_median_length_of_rows_up_to_two_seconds(tmp_path: Path) -> None:
+    table = write_brightness_table(tmp_path, 3)
+    with open_video(table.records[0].path) as video:
+        whole = round(video.duration_seconds, 3)
+    assert typical_window(table) == (whole, "the median length of the 3 row(s)")
+    for end, expected in ((0.5, 0.5), (7.0, 2.0)):
+        rows = tuple(replace(record, end_seconds=end) for record in table.records)
+        assert typical_window(ClipTable(table.path, rows))[0] == expected
+        one = (*table.records[:2], replace(table.records[2], end_seconds=end))
+        assert typical_window(ClipTable(table.path, one))[0] == whole
+
+
+def test_what_only_a_resumed_run_needs_is_removed_and_the_last_epoch_kept(tmp_path: Path) -> None:
+    for folder in ("best", "last", "checkpoints/checkpoint-3", "checkpoints/runs", "fold-0"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.safetensors").write_bytes(folder[:1].encode())
+    (tmp_path / "best" / "config.json").write_text("{}")
+    assert not is_finished(tmp_path)
+    remove_leftovers(tmp_path)
+    assert is_finished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "checkpoints", "last"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["runs"]
+    (tmp_path / "last" / "model.safetensors").write_bytes(b"b")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "checkpoints"]

@@ -142,6 +142,7 @@ class VideoEncoder(PixelEncoder, ABC):
         num_views: G, of each clip.
         query_width: D'' of the encoder's own video query; 0 where it has none.
         appearance: the part of that query that tells what was there, apart from its motion.
+        scene: the part that is of whole frames, where another is of the motion crop.
     """
 
     config_class: ClassVar[Any]
@@ -152,6 +153,7 @@ class VideoEncoder(PixelEncoder, ABC):
     num_views: int = 1
     query_width: int = 0
     appearance: slice | None = None
+    scene: slice | None = None
 
     # How an encoder is made.
 

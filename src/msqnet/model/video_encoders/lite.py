@@ -62,7 +62,8 @@ _STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-_FRAMES_AT_A_TIME = 4
+# What a few frames need stays in the processor's cache.
+_FRAMES_AT_A_TIME = 2
 
 
 class LiteConfig(PreTrainedConfig):
@@ -350,6 +351,7 @@ class LiteVideoEncoder(VideoEncoder):
         # The mean of the last view, the motion crop where there is one; see `video_statistics`.
         start = (config.num_views - 1) * 3 * FEATURE_WIDTH
         self.appearance = slice(start, start + FEATURE_WIDTH)
+        self.scene = slice(0, start) if start else None
         num_cells = grid**2
         self.map_shape = (num_cells, MAP_WIDTH)
         self.trunk: LiteBackbone = LiteBackbone(config.grid_size)
@@ -396,12 +398,17 @@ class LiteVideoEncoder(VideoEncoder):
         return encoder
 
     def load_published(self, weights: str) -> None:
-        """Put published weights into the backbone; see `from_pretrained`."""
+        """Put published weights into the backbone, kernels to half precision."""
         check(
             weights == "imagenet",
             f"weights {weights!r} of the lite encoder: expected 'imagenet' or {RANDOM!r}",
         )
         load_published_state_dict(self.trunk.network, pretrained_state_dict())
+        # As models are shipped, so that those with the same backbone can share its graph.
+        with torch.no_grad():
+            for parameter in self.trunk.parameters():
+                if parameter.ndim > 1:
+                    parameter.copy_(parameter.half())
 
     def memory_spans(self, num_frames: int) -> MemorySpans:
         """The whole clip, then each frame of the first view, then of the second."""

@@ -1,0 +1,72 @@
+"""What `msqnet train` says at its end: what each label can be told by, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from msqnet.cli.console import say, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from msqnet.data.records import ClipTable
+
+_BYTES_A_MEGABYTE = 1_000_000
+
+
+def show_summary(console: Console, table: ClipTable, folder: Path) -> None:
+    """Print the table of labels, the window, the size of the folder and the next command.
+
+    ``folder`` is that of the run, which is finished; ``table`` holds the rows of training.
+    """
+    from msqnet.training.training_run import typical_window
+
+    config = json.loads((folder / "best" / "config.json").read_text(encoding="utf-8"))
+    path = folder / "validation.json"
+    validation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    console.print(_labels(config, validation, table))
+    if validation:
+        say(console, f"macro mAP {shown(validation['macro_map'])}: {validation['what']}")
+    seconds, reason = typical_window(table)
+    say(console, f"window: {seconds:g} s, {reason}")
+    num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    say(
+        console, f"{folder}: {num_bytes / _BYTES_A_MEGABYTE:.0f} MB, the model in {folder / 'best'}"
+    )
+    say(console, f"next: msqnet predict VIDEO --model {shlex.quote(str(folder))} --out results")
+
+
+def _labels(config: dict[str, Any], validation: dict[str, Any], table: ClipTable) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    clips: dict[str, set[str]] = {name: set() for name in config["labels"]}
+    for record, clip in zip(table.records, table.clip_ids(), strict=True):
+        for name in record.labels:
+            clips.get(name, set()).add(clip)
+    found = Table(
+        caption="AP: average precision on held-out rows, with the low end of its 95 % "
+        "interval over groups"
+    )
+    found.add_column("label", overflow="fold")
+    for heading in ("clips", "AP", "low", "threshold"):
+        found.add_column(heading, justify="right")
+    found.add_column("status")
+    evidence = config.get("evidence") or [{} for _ in clips]
+    columns = zip(clips, config["thresholds"], evidence, strict=True)
+    for name, threshold, item in columns:
+        ap = item.get("ap", validation.get("label_ap", {}).get(name))
+        status = item.get("status", "")
+        found.add_row(
+            Text(name),
+            str(len(clips[name])),
+            shown(ap, 2),
+            shown(item.get("ap_low"), 2),
+            "-" if config["task"] == "single_label" else shown(threshold, 2),
+            Text(status, style="" if status == "reliable" else "yellow"),
+        )
+    return found
