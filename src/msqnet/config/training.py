@@ -63,12 +63,14 @@ class TrainConfig:
             0 never stops it. Needs `folds` 0.
         cached_views: Augmented views of each row, beside the unchanged one, whose features are kept
             on disk: of the backbone with `finetune` `after_trunk`, of the whole video encoder with
-            `decoder`. 0 decodes and augments anew in every epoch.
+            `decoder`. 0 decodes and augments anew in every epoch. By default 3, 1 for rows that
+            are too few for the decoder, and 0 with `finetune` `full`.
         probe_strength: Inverse regularisation of the linear fit that initializes the path from the
             video query to the scores; 0 starts it at zero and trains it with the rest. A run that
             starts from another model keeps that model's path.
         scene_weight: Weight of what the whole frames show in that fit, that of the motion crop
-            being 1: below 1, scenes that belong to the training rows alone count less. In (0, 1].
+            being 1: below 1, scenes that belong to the training rows alone count less. In (0, 1];
+            by default 1, and 0.5 for rows that are too few for the decoder.
         decoder_rows: Fewest rows with which anything but that fit is trained. With fewer, and in
             folds that show no gain from the rest of the model, the path from the video query alone
             gives the scores. For runs on stored features with `folds`; 0 trains all of the model.
@@ -96,19 +98,19 @@ class TrainConfig:
     validation_share: float = 0.2
     folds: int = 5
     early_stopping_patience: int = 0
-    cached_views: int = 1
+    cached_views: int | None = None
     probe_strength: float = 0.01
-    scene_weight: float = 0.5
+    scene_weight: float | None = None
     decoder_rows: int = 100
     max_gradient_norm: float = 1.0
     seed: int = 0
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self, epochs=1, batch_size=1, restart_epochs=0, cached_views=0, decoder_rows=0
-        )
-        check(0 < self.scene_weight <= 1, f"scene_weight {self.scene_weight}: expected (0, 1]")
+        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0, decoder_rows=0)
+        views, weight = self.cached_views, self.scene_weight
+        check(views is None or views >= 0, f"cached_views {views}: expected 0 or more")
+        check(weight is None or 0 < weight <= 1, f"scene_weight {weight}: expected (0, 1]")
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",

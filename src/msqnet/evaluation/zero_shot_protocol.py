@@ -354,9 +354,9 @@ def _write_other_names(path: Path, labels: LabelSet) -> None:
 def table_scores(model: MSQNet, run: Run, table: ClipTable) -> NDArray[np.float32]:
     """Scores (V, K) of the rows of a table, through stored features where the run keeps them.
 
-    With ``run.train.cached_views`` the frozen part of the model must still be as it was.
+    With ``run.cached_views`` the frozen part of the model must still be as it was.
     """
-    if not run.train.cached_views:
+    if not run.cached_views:
         return score_rows(table, TorchBackend(model)).astype(np.float32)
     store = stored_features(model, run, table, augmented=False)
     data = FeatureDataset(store, np.arange(len(table)), torch.zeros(len(table), 0))

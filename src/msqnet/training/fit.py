@@ -191,7 +191,7 @@ class _TrainingData:
         self.model = model
         self.targets = torch.from_numpy(run.targets)  # (V, K)
         self.store: FeatureStore | None = None
-        if run.train.cached_views:
+        if run.cached_views:
             told = None if progress is None else partial(progress, "features")
             self.store = stored_features(model, run, run.table, augmented=True, progress=told)
             processes.wait()
@@ -265,7 +265,7 @@ def stored_features(
         table, run.labels, run.clip, augmentation=run.augmentation, seed=_VIEW_SEED
     )
     folder = run.features or run.folder / "features"
-    store = FeatureStore(folder, model, dataset, run.train.cached_views, run.train.finetune)
+    store = FeatureStore(folder, model, dataset, run.cached_views, run.train.finetune)
     store.fill(
         np.arange(len(table)),
         augmented=augmented,
@@ -321,7 +321,7 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
     if model.config.video_query != "trunk" and model.query_head is None:
         return
     queries, targets, num_views = data.video_queries(train_rows)
-    normalize_query(model, queries, run.train.scene_weight)
+    normalize_query(model, queries, run.scene_weight)
     if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
 
@@ -371,7 +371,7 @@ def _cross_validated(
     if direct is not None:
         alone = HeldOut(every, np.stack([direct, direct]), targets, direct_alone=True)
         report(f"direct path alone: macro mAP {alone.macro_map(1):.3f} on held-out rows")
-        if len(every) < run.train.decoder_rows:
+        if run.has_few_rows:
             report(
                 f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "
                 "rest of the model is not trained (--train.decoder_rows 0 trains it)"

@@ -61,6 +61,26 @@ class Run:
     features: Path | None = None
 
     @property
+    def has_few_rows(self) -> bool:
+        """Whether the rows are too few for the decoder; see `TrainConfig.decoder_rows`."""
+        return bool(self.train.folds) and len(self.table) < self.train.decoder_rows
+
+    @property
+    def cached_views(self) -> int:
+        """Augmented views whose features are kept."""
+        if self.train.cached_views is not None:
+            return self.train.cached_views
+        usual = 1 if self.has_few_rows else 3
+        return 0 if self.train.finetune == "full" else usual
+
+    @property
+    def scene_weight(self) -> float:
+        """Weight of whole frames in the direct path."""
+        if self.train.scene_weight is not None:
+            return self.train.scene_weight
+        return 0.5 if self.has_few_rows else 1.0
+
+    @property
     def targets(self) -> np.ndarray:
         """(V, K) float32 of 1, 0 and -100."""
         return self.table.targets(self.labels)
@@ -151,7 +171,11 @@ def settings_of(run: Run) -> dict[str, Any]:
         "arch": asdict(run.arch),
         "clip": asdict(run.clip),
         "augmentation": asdict(run.augmentation),
-        "train": asdict(run.train),
+        "train": {
+            **asdict(run.train),
+            "cached_views": run.cached_views,
+            "scene_weight": run.scene_weight,
+        },
         "provenance": run.provenance,
     }
 
