@@ -67,12 +67,19 @@ def balanced_weights(targets: Tensor) -> Tensor:
 
 
 def fit_linear(
-    queries: Tensor, targets: Tensor, strength: float, num_views: int = 1
+    queries: Tensor,
+    targets: Tensor,
+    strength: float,
+    num_views: int = 1,
+    *,
+    one_label: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One balanced logistic regression per label, over the rows where it is known.
 
     Minimises |U_k|^2 / 2 + (strength / num_views) * sum of weighted log losses for every label k.
-    Labels without a positive or a negative keep U_k = 0 and c_k = 0.
+    Labels without a positive or a negative keep U_k = 0 and c_k = 0. With ``one_label``, which
+    every row then has, it is one softmax regression, in which the rows of each label weigh the same
+    together.
 
     Args:
         queries: (N, D'') float32, normalized; other numbers of rows than of ``targets``, or none,
@@ -86,8 +93,13 @@ def fit_linear(
     """
     if len(queries) != len(targets) or not len(queries):
         raise ShapeError(f"{len(queries)} queries for {len(targets)} rows of targets")
-    weights = balanced_weights(targets) * (strength / num_views)
     wanted = targets.clamp(min=0).float()
+    if one_label:
+        num_rows = wanted.sum(dim=0)
+        balance = len(wanted) / ((num_rows > 0).sum() * num_rows.clamp(min=1))  # (K,)
+        weights = (wanted @ balance) * (strength / num_views)  # (N,)
+    else:
+        weights = balanced_weights(targets) * (strength / num_views)
     weight = torch.zeros(targets.shape[1], queries.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -101,7 +113,10 @@ def fit_linear(
     def objective() -> Tensor:
         optimiser.zero_grad()
         logits = F.linear(queries, weight, bias)
-        terms = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
+        if one_label:
+            terms = (F.cross_entropy(logits, wanted, reduction="none") * weights).sum()
+        else:
+            terms = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="sum")
         value = terms + weight.square().sum() / 2
         value.backward()
         return value
@@ -153,7 +168,8 @@ def fit_query_head(
     if not isinstance(model.query_head, VideoQueryHead):
         raise ConfigError("there is no path from the video query to the scores to fit")
     normalized = (queries - model.query_mean.cpu()) / model.query_std.cpu()
-    weight, bias = fit_linear(normalized, targets, strength, num_views)
+    one_label = model.config.task == "single_label"
+    weight, bias = fit_linear(normalized, targets, strength, num_views, one_label=one_label)
     with torch.no_grad():
         model.query_head.weight.copy_(weight)
         model.query_head.bias.copy_(bias)

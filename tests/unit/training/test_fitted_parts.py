@@ -54,6 +54,23 @@ def test_fit_equals_balanced_logistic_regression_on_known_rows(
         assert np.array_equal(ours.argsort(), theirs.argsort())
 
 
+def test_fit_of_one_label_a_row_equals_balanced_softmax_regression(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    queries, slopes = data[0], data[0][:NUM_LABELS]
+    names = (queries @ slopes.T + torch.tensor([0.0, -2.0, -9.0])).argmax(dim=1)
+    targets = torch.nn.functional.one_hot(names, NUM_LABELS + 1).float()  # the last is never there
+    weight, bias = fit_linear(queries, targets, STRENGTH, one_label=True)
+    reference = LogisticRegression(
+        C=STRENGTH, class_weight="balanced", tol=1e-8, max_iter=2000
+    ).fit(queries.double().numpy(), names.numpy())
+    assert reference.coef_.shape == (NUM_LABELS, NUM_FEATURES)
+    found = torch.nn.functional.linear(queries, weight, bias).softmax(dim=1).numpy()
+    expected = reference.predict_proba(queries.double().numpy())
+    np.testing.assert_allclose(found[:, :NUM_LABELS], expected, atol=5e-3)
+    assert found[:, NUM_LABELS].max() < 5e-3
+
+
 def test_views_of_the_same_rows_change_nothing(data: tuple[Tensor, Tensor]) -> None:
     queries, targets = data
     once = fit_linear(queries, targets, STRENGTH)
