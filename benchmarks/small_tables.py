@@ -26,7 +26,7 @@ import numpy as np
 
 from msqnet.data.records import ClipTable, Record
 from msqnet.data.table import read_table, write_table
-from msqnet.labels import LabelSet
+from msqnet.labels import UNKNOWN, LabelSet
 from msqnet.metrics.average_precision import average_precision, macro_map
 
 SOURCES = {
@@ -154,8 +154,9 @@ def train_and_score(path: Path, out: Path, root: Path) -> dict[str, float]:
         pd.read_parquet(out / "evaluation" / f"{name}.parquet") for name in ("scores", "targets")
     )
     labels = read_table(path).select("train").label_names()
-    figures = [frame[list(labels)].to_numpy(np.float64) for frame in (scores, targets)]
-    return {"macro_map": _macro_map(*figures), "cpu_seconds": seconds}
+    found, known = (frame[list(labels)].to_numpy(np.float64) for frame in (scores, targets))
+    known[np.isnan(known)] = UNKNOWN
+    return {"macro_map": _macro_map(found, known), "cpu_seconds": seconds}
 
 
 def main() -> None:

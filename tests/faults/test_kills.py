@@ -80,6 +80,7 @@ def check_train(num_kills: int, folder: Path) -> None:
 
     def command(out: Path, *more: str) -> list[object]:
         settings = ("--train.epochs", 2, "--train.folds", 2, "--train.cached_views", 1)
+        settings += ("--train.decoder_rows", 0, "--keep", "all")
         encoders = ("--arch.video_weights", "random", "--arch.text_encoder", "random")
         sizes = ("--train.num_workers", 0, "--train.batch_size", 4)
         data = ("--data", folder / "clips.csv", "--out", out)

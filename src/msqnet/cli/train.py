@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msqnet.cli.console import progress_bar, say
 from msqnet.cli.tables import say_notes
-from msqnet.cli.training_summary import show_summary
 from msqnet.config import ArchConfig, AugmentationConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError
 
@@ -104,6 +103,7 @@ def train(
     )
     from transformers.utils.logging import disable_progress_bar
 
+    from msqnet.cli.training_summary import show_summary
     from msqnet.training.fit import fit
     from msqnet.training.training_run import remove_leftovers
 
