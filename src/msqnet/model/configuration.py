@@ -149,9 +149,8 @@ class MSQNetConfig(PreTrainedConfig):
         """Say in the words of `transformers`, too, what `labels` and `task` say."""
         self.id2label = dict(enumerate(self.labels or ()))
         self.label2id = {name: column for column, name in enumerate(self.labels or ())}
-        is_single = self.task == "single_label"
         self.problem_type = (
-            "single_label_classification" if is_single else "multi_label_classification"
+            "single_label_classification" if self.has_softmax else "multi_label_classification"
         )
 
     def check_labels(self) -> None:
@@ -200,6 +199,19 @@ class MSQNetConfig(PreTrainedConfig):
     def is_open(self) -> bool:
         """Whether the model scores labels that it was not trained on."""
         return self.head != "group_wise"
+
+    @property
+    def has_softmax(self) -> bool:
+        """Whether scores are shares of one softmax, not each of its own sigmoid.
+
+        With an open vocabulary it would make the score of a label depend on those asked for.
+        """
+        return self.task == "single_label" and not self.is_open
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a clip, under the name that pipelines of `transformers` ask for."""
+        return self.clip_config.num_frames
 
     @property
     def label_set(self) -> LabelSet:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForVideoClassification,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 from msqnet.errors import ShapeError, VocabularyError
 from msqnet.model.attention import check_attention, set_attention
@@ -18,6 +28,7 @@ from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
 from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
+from msqnet.model.processing import MSQNetVideoProcessor, write_processor_file
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
 from msqnet.models import OPEN_ADVICE, resolve_model
 
@@ -29,6 +40,10 @@ if TYPE_CHECKING:
     from msqnet.model.image_encoders import ImageEncoder
     from msqnet.model.text_encoders import Embedding, TextEncoder
     from msqnet.model.video_encoders.encoder import FrameFeatures
+
+_SIGMOID_SINCE = (5, 23)
+"""Version of `transformers` whose pipeline follows the model's ``problem_type``."""
+_logger = logging.getLogger(__name__)
 
 
 class MSQNet(MSQNetModel, PreTrainedModel):
@@ -126,6 +141,13 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         # Loading makes every parameter trainable again.
         model.query_encoder.label_embeddings.requires_grad_(model.config.learn_label_queries)
         return model
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save a folder that `from_pretrained` loads; see `transformers.PreTrainedModel`."""
+        write_processor_file(save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_encoders(
@@ -307,15 +329,42 @@ class MSQNet(MSQNetModel, PreTrainedModel):
 
         Sigmoid of scale * logit + bias; softmax for single-label models with a closed vocabulary.
         """
+        calibrated = self.calibrated(logits)
+        if self.config.has_softmax:
+            return calibrated.softmax(dim=-1)
+        return calibrated.sigmoid()
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Scale * logit + bias, (B, K) float -> (B, K) float32."""
         scale = logits.new_tensor(self.config.calibration_scale, dtype=torch.float32)
         bias = logits.new_tensor(self.config.calibration_bias, dtype=torch.float32)
         if self.config.is_open:  # one calibration for all labels, whichever they are
             scale, bias = scale[:1], bias[:1]
-        calibrated = logits.float() * scale + bias
-        # A softmax would make the score of a label depend on the others.
-        if self.config.task == "single_label" and not self.config.is_open:
-            return calibrated.softmax(dim=-1)
-        return calibrated.sigmoid()
+        return logits.float() * scale + bias
+
+
+class MSQNetForVideoClassification(MSQNet):
+    """The same model with calibrated logits, as the video classification pipeline needs them.
+
+    Their sigmoid, or softmax where the config's ``problem_type`` is for one label, are the scores
+    of `MSQNet.scores`. It is what `AutoModelForVideoClassification` loads; train an `MSQNet`.
+    """
+
+    def __init__(self, config: MSQNetConfig):
+        super().__init__(config)
+        version = tuple(map(int, transformers.__version__.split(".")[:2]))
+        if version < _SIGMOID_SINCE and not config.has_softmax:
+            _logger.warning(
+                "pipelines of transformers %s apply a softmax, and this model needs a sigmoid: "
+                'say pipeline(..., function_to_apply="sigmoid")',
+                transformers.__version__,
+            )
+
+    def forward(self, *args: Any, **kwargs: Any) -> MSQNetOutput:
+        """As `MSQNet.forward`, but for the calibration."""
+        outputs: Any = super().forward(*args, **kwargs)
+        outputs["logits"] = self.calibrated(outputs.logits)
+        return cast("MSQNetOutput", outputs)
 
 
 def save_in_half(model: MSQNet, folder: str | Path) -> None:
@@ -334,3 +383,6 @@ def save_in_half(model: MSQNet, folder: str | Path) -> None:
 
 AutoConfig.register("msqnet", MSQNetConfig)
 AutoModel.register(MSQNetConfig, MSQNet)
+AutoModelForVideoClassification.register(MSQNetConfig, MSQNetForVideoClassification)
+AutoProcessor.register(MSQNetConfig, MSQNetVideoProcessor)
+AutoVideoProcessor.register(MSQNetConfig, MSQNetVideoProcessor)
