@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -147,6 +148,7 @@ def train_and_score(path: Path, out: Path, root: Path) -> dict[str, float]:
     """CPU seconds of `msqnet train` as a new user calls it, and macro mAP on split `test`."""
     import pandas as pd
 
+    shutil.rmtree(out, ignore_errors=True)  # of a benchmark that was stopped
     seconds = _run(["msqnet", "train", "--data", str(path), "--out", str(out)], root)
     scored = ["--data", str(path), "--split", "test", "--out", str(out / "evaluation")]
     _run(["msqnet", "evaluate", "--model", str(out), *scored], root)
