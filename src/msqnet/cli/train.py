@@ -227,7 +227,9 @@ def prepare(
     from msqnet.training.training_run import (
         Run,
         check_single_label,
+        cut_into_windows,
         trainable_labels,
+        typical_window,
         without_flip_where_sides_matter,
     )
 
@@ -238,6 +240,14 @@ def prepare(
     ActionLoss("multi_label" if task == "auto" else task, train.loss, no_rows)
     table = readable_rows(console, data, split, skip_errors, reading)
     labels = LabelSet(trainable_labels(table))
+    window_seconds, _ = typical_window(table)
+    num_rows, table = len(table), cut_into_windows(table, window_seconds)
+    if len(table) > num_rows:
+        say(
+            console,
+            f"rows whose labels hold throughout are cut into windows of {window_seconds:g} s, as "
+            f"the model will predict: {num_rows} rows, {len(table)} windows",
+        )
     init_from = None if init_from is None else str(model_folder(init_from))
     if task == "auto":
         task = _said_task(console, _fitting_task(table, arch, train, folder, init_from))

@@ -9,7 +9,17 @@ from difflib import get_close_matches
 from msqnet.errors import ConfigError, check
 
 REQUIRED_COLUMNS = ("path", "labels")
-OPTIONAL_COLUMNS = ("start", "end", "annotated", "split", "group", "actor", "source", "fps")
+OPTIONAL_COLUMNS = (
+    "start",
+    "end",
+    "annotated",
+    "split",
+    "group",
+    "actor",
+    "source",
+    "fps",
+    "extent",
+)
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 _PART = re.compile(r"(?:^|,)\s*(\w+)\s*=")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
 
 
+_LONG = 1.5
+
+
 @dataclass(frozen=True)
 class Record:
     """One row of a table: one labelled window of one video.
@@ -42,6 +45,8 @@ class Record:
         actor: such as human or mouse.
         source: the data set that the row comes from.
         fps: frames a second of a folder of images or a raw stream that states none.
+        holds_throughout: whether labels are in all of the window, or known to be in none of it,
+            rather than somewhere in it.
         table: the table that the row is in, where several were read together.
     """
 
@@ -57,6 +62,7 @@ class Record:
     actor: str = ""
     source: str = ""
     fps: float | None = None
+    holds_throughout: bool = False
     table: str = ""
 
     @property
@@ -69,6 +75,24 @@ class Record:
         """Its start and end in seconds; infinity for the end of the video."""
         end = math.inf if self.end_seconds is None else self.end_seconds
         return self.start_seconds or 0.0, end
+
+    def windows(self, seconds: float, max_windows: int) -> tuple[Record, ...]:
+        """Windows of a long row whose labels hold throughout; itself for any other row.
+
+        A row of more than one and a half windows is cut into at most ``max_windows`` parts of equal
+        length. Of each the window of ``seconds`` in its middle is taken.
+        """
+        start, end = self.interval
+        length = end - start
+        if not self.holds_throughout or math.isinf(end) or length <= _LONG * seconds:
+            return (self,)
+        num_parts = max(1, min(max_windows, round(length / seconds)))
+        found = []
+        for part in range(num_parts):
+            first = start + (part + 0.5) * length / num_parts - seconds / 2
+            times = round(first, 6), round(first + seconds, 6)
+            found.append(replace(self, start_seconds=times[0], end_seconds=times[1]))
+        return tuple(found)
 
     def is_absent(self, label: str) -> bool:
         """Whether a label is known not to be in the window."""

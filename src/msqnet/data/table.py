@@ -1,15 +1,19 @@
 """Tables of labelled clips as files: CSV, TSV or Parquet, or a folder per label.
 
-Columns: ``path,labels[,start,end,annotated,split,group,actor,source,fps]``; others are ignored.
-Paths are relative to the table, times are seconds, labels are joined by ``|``. Labels that differ
-in their Unicode form or in white space only are one. Between cells stand commas; or semicolons or
-tabs, and then times may have decimal commas. The column ``annotated`` says which labels were
-checked:
+Columns: ``path,labels[,start,end,annotated,split,group,actor,source,fps,extent]``; others are
+ignored. Paths are relative to the table, times are seconds, labels are joined by ``|``. Labels that
+differ in their Unicode form or in white space only are one. Between cells stand commas; or
+semicolons or tabs, and then times may have decimal commas. The column ``annotated`` says which
+labels were checked:
 
 - no such column, or ``*``: every label was checked, so a label that is not listed is absent;
 - names: these labels were checked; the row's own labels count as checked too;
 - an empty cell where the column exists: only the row's own labels are known. Nothing says that
   somebody looked for the others, and unknown is not negative.
+
+The column ``extent`` says where in the row its labels are: ``whole`` where they hold in all of it
+(and checked labels that are not listed in none of it), ``somewhere`` or empty where nobody timed
+them inside. Training cuts long rows that hold throughout into windows.
 
 A folder per label holds ``<label>/clip.mp4`` or ``<split>/<label>/clip.mp4``. Every label was
 checked for every clip. A clip of several labels lies in a folder named with all of them,
@@ -47,6 +51,9 @@ if TYPE_CHECKING:
 _DEFAULTS = TableOptions()
 
 ALL_LABELS = "*"
+EXTENTS = ("whole", "somewhere")
+"""Whether the labels of a row hold in all of it, or are seen somewhere in it."""
+_LEFT_OUT_WHERE_EMPTY = ("fps", "extent")
 _WRITTEN_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 TABLE_SUFFIXES = (*_WRITTEN_DELIMITERS, *_PARQUET_SUFFIXES)
@@ -276,7 +283,26 @@ class _Row:
         # One file has one path however the table spells it. Not resolve(): that would ask the disk,
         # often a network drive, once for every row.
         place = Path(os.path.normpath(place))
-        return Record(number, place, written, labels, annotated, start, end, **others, fps=fps)
+        return Record(
+            number,
+            place,
+            written,
+            labels,
+            annotated,
+            start,
+            end,
+            **others,
+            fps=fps,
+            holds_throughout=self._holds_throughout(),
+        )
+
+    def _holds_throughout(self) -> bool:
+        text = self.cells.get("extent", "")
+        if text not in (*EXTENTS, ""):
+            self.messages.append(
+                f"extent {text!r}: expected {' or '.join(EXTENTS)}, or an empty cell for somewhere"
+            )
+        return text == EXTENTS[0]
 
     def _number(self, column: str) -> float | None:
         text = self.cells.get(column, "")
@@ -340,8 +366,9 @@ def write_table(records: Iterable[Record], path: str | Path) -> None:
     rows = [_cells(record, folder, path) for record in records]
     if not rows:
         raise DatasetError(f"{path}: there is no row to write; a table needs at least one")
-    if not any(row["fps"] for row in rows):
-        rows = [{name: row[name] for name in COLUMNS if name != "fps"} for row in rows]
+    for column in _LEFT_OUT_WHERE_EMPTY:
+        if not any(row[column] for row in rows):
+            rows = [{name: row[name] for name in row if name != column} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         delimiter = _WRITTEN_DELIMITERS.get(path.suffix.lower())
@@ -375,6 +402,7 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
         ALL_LABELS if known is None else join_labels(map(plain_text, sorted(known))),
         *(record.split, record.group, record.actor, record.source),
         "" if record.fps is None else repr(float(record.fps)),
+        EXTENTS[0] if record.holds_throughout else "",
     )
     cells = dict(zip(COLUMNS, values, strict=True))
     # Reading strips cells and takes UTF-8 only, so other text would change.

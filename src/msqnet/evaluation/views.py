@@ -97,7 +97,8 @@ def score_rows(
 ) -> FloatArray:
     """Scores of every row, from the same clips and the same backend as prediction.
 
-    By default each row has one view: T frames at the centres of T equal segments. The batch size
+    By default each row has one view: T frames at the centres of T equal segments, of the window in
+    its middle where it is long and its labels hold throughout. The batch size
     changes no score. ``progress`` is called with (rows done, rows in all).
 
     Returns:
@@ -120,7 +121,9 @@ def score_rows(
     clips = (
         clip
         for record in table.records
-        for frames in read_views(record, config, views.num_clips)
+        for frames in read_views(
+            record.windows(backend.window_seconds, 1)[0], config, views.num_clips
+        )
         for clip in view_clips(frames, config, views.crops)
     )
     scores = score_clips(clips, backend, batch_size=batch_size, progress=clips_done)

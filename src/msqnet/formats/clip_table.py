@@ -173,9 +173,11 @@ def rows_of(
     ) -> Record:
         labels = frozenset(name for name in held if not name.startswith(_OPEN))
         known = checked - {name.removeprefix(_OPEN) for name in seen} | labels
-        names = tuple(sorted(labels))
-        place, split, group = video.path, video.split, video.group
-        return Record(0, place, str(place), names, known, start, end, split, group)
+        return Record(
+            *(0, video.path, str(video.path), tuple(sorted(labels)), known, start, end),
+            *(video.split, video.group),
+            holds_throughout=level in ("pieces", "events"),
+        )
 
     if level == "videos":
         labels = frozenset(span.label.removeprefix(_OPEN) for span in spans)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import itertools
 import json
 import logging
 import re
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
 
 _MAX_WINDOW_SECONDS = 2.0
+_MAX_WINDOWS = 8
 _logger = logging.getLogger(__name__)
 _SIDED_WORDS = {
     *("left", "right", "leftward", "rightward", "leftwards", "rightwards"),
@@ -110,7 +112,7 @@ def rows_digest(table: ClipTable) -> str:
     rows = [
         (
             *(r.relative_path, r.start_seconds, r.end_seconds),
-            *(r.labels, sorted(r.annotated or "*"), r.group),
+            *(r.labels, sorted(r.annotated or "*"), r.group, r.holds_throughout),
         )
         for r in table.records
     ]
@@ -227,6 +229,15 @@ def typical_window(table: ClipTable) -> tuple[float, str]:
         reason = f"the longest that tells well when something was; rows are longer ({median:g} s)"
         return _MAX_WINDOW_SECONDS, reason
     return median, f"the median length of the {len(table)} row(s)"
+
+
+def cut_into_windows(table: ClipTable, seconds: float) -> ClipTable:
+    """The table with windows in place of long rows whose labels hold throughout.
+
+    So a model learns at the time scale on which it predicts; see `Record.windows`.
+    """
+    windows = (record.windows(seconds, _MAX_WINDOWS) for record in table.records)
+    return replace(table, records=tuple(itertools.chain.from_iterable(windows)))
 
 
 _PAPER: dict[str, Any] = {"head": "group_wise", "direct_path": False}
