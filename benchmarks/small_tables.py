@@ -157,7 +157,7 @@ def train_and_score(path: Path, out: Path, root: Path) -> dict[str, float]:
     )
     labels = read_table(path).select("train").label_names()
     found, known = (frame[list(labels)].to_numpy(np.float64) for frame in (scores, targets))
-    known[np.isnan(known)] = UNKNOWN
+    known = np.where(np.isnan(known), UNKNOWN, known)
     return {"macro_map": _macro_map(found, known), "cpu_seconds": seconds}
 
 

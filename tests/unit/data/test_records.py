@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,18 @@ def test_groups_that_share_a_file_are_one() -> None:
     )
 
     assert table.group_ids() == ["monday", "monday", "wednesday", "monday", "wednesday"]
+
+
+def test_long_rows_that_hold_throughout_are_cut_into_windows() -> None:
+    row = Record(2, Path("a.mp4"), "a.mp4", ("x",), None, 10.0, 70.0, holds_throughout=True)
+    windows = row.windows(2.0, 4)
+    assert [w.interval for w in windows] == [(16.5, 18.5), (31.5, 33.5), (46.5, 48.5), (61.5, 63.5)]
+    assert {w.labels for w in windows} == {("x",)}
+    assert row.windows(2.0, 1)[0].interval == (39.0, 41.0)
+    assert len(row.windows(2.0, 100)) == 30
+    for other in (
+        replace(row, holds_throughout=False),
+        replace(row, end_seconds=None),
+        replace(row, end_seconds=13.0),
+    ):
+        assert other.windows(2.0, 4) == (other,)

@@ -236,7 +236,7 @@ def test_long_lists_of_malformed_rows_are_cut(write: Callable[[str], Path]) -> N
     [
         ("", "the file is empty"),
         ("path,labels\n", "no clip in it"),
-        ("path,lable\na,b\n", "no column 'labels'; found path, lable"),
+        ("path,labls\na,b\n", "no column 'labels'; found path, labls"),
         ("a.mp4,x\nb.mp4,y\n", "no column 'path' and no column 'labels'; found a.mp4, x"),
         ("path,labels,start,start\na,b,1,2\n", "column 'start' is there twice"),
         ('path,labels\n"a.mp4,x\n', "not a well-formed CSV table"),
@@ -364,3 +364,19 @@ def test_larger_benchmark_is_read(real_data: Path) -> None:
     assert table.split_names() == ("test", "train")
     assert not set(table.select("train").group_ids()) & set(table.select("test").group_ids())
     assert all(record.path.is_file() for record in table.records)
+
+
+def test_extent_says_whether_labels_hold_throughout(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("path,labels,extent\na.mp4,x,whole\nb.mp4,x,somewhere\nc.mp4,x,\n")
+    rows = read_table(path).records
+    assert [row.holds_throughout for row in rows] == [True, False, False]
+    write_table(rows, tmp_path / "again.csv")
+    assert [row.holds_throughout for row in read_table(tmp_path / "again.csv").records] == [
+        *(True, False, False)
+    ]
+    write_table(rows[1:], tmp_path / "without.csv")
+    assert "extent" not in (tmp_path / "without.csv").read_text()
+    path.write_text("path,labels,extent\na.mp4,x,all\n")
+    with pytest.raises(DatasetError, match="extent 'all': expected whole or somewhere"):
+        read_table(path)

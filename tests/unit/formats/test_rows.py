@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,15 @@ def rows(
 def row(
     start: float | None, end: float | None, labels: str = "", known: str = "call groom rear"
 ) -> Record:
-    names = tuple(labels.split())
-    return Record(0, PATH, str(PATH), names, frozenset(known.split()), start, end)
+    """Of pieces and events, whose labels hold throughout; or of whole videos, without times."""
+    names, holds = tuple(labels.split()), start is not None
+    known_names = frozenset(known.split())
+    return Record(0, PATH, str(PATH), names, known_names, start, end, holds_throughout=holds)
+
+
+def window(start: float, end: float, *labels_and_known: str) -> Record:
+    """A label that covers half of it counts as there, so that it need not hold throughout."""
+    return replace(row(start, end, *labels_and_known), holds_throughout=False)
 
 
 def test_pieces_are_cut_wherever_a_label_begins_or_ends() -> None:
@@ -107,7 +115,7 @@ def test_time_that_nobody_looked_at_has_no_row() -> None:
         row(5, 6, "groom"),
         row(6, 9),
     ]
-    assert rows([Event("groom", 2, 6)], "windows", observed=observed) == [row(6, 8)]
+    assert rows([Event("groom", 2, 6)], "windows", observed=observed) == [window(6, 8)]
     assert rows([Event("groom", 6, 7), Event("rear", 2, 4)], "events", observed=observed) == [
         row(6, 7, "groom")
     ]
@@ -156,14 +164,14 @@ def test_a_window_has_labels_that_cover_half_of_it() -> None:
     events = [Event("groom", 1, 2.5), Event("rear", 2.4, 2.9), Event("rear", 3.2, 3.7)]
 
     assert rows(events, "windows", duration=6.5) == [
-        row(0, 2, "groom"),
-        row(2, 4, "rear", "call rear"),
-        row(4, 6),
+        window(0, 2, "groom"),
+        window(2, 4, "rear", "call rear"),
+        window(4, 6),
     ]
 
 
 def test_a_short_video_is_one_window() -> None:
-    assert rows([], "windows", duration=1.5) == [row(0, 1.5)]
+    assert rows([], "windows", duration=1.5) == [window(0, 1.5)]
 
 
 def test_windows_need_the_length_of_the_video() -> None:
