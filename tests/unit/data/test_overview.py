@@ -67,7 +67,7 @@ def test_folders_of_labels_are_one_label_each(tmp_path: Path) -> None:
     [
         ("rearin", "rearing", (5, 5), True),
         ("wlaking", "walking", (5, 5), True),
-        ("rnning", "running", (5, 5), True),
+        ("siting", "sitting", (5, 5), True),
         ("face wahsing", "face_washing", (5, 5), True),
         ("groomimg", "grooming", (1, 9), True),
         ("groomimg", "grooming", (5, 9), False),
