@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from experiments import (
     resolve,
     table_title,
 )
-from msqnet.cli.train import prepare, readable_rows
+from msqnet.cli.console import say
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig, WindowConfig
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.evaluation.by_protocol import evaluate_protocol
@@ -48,6 +49,7 @@ from msqnet.inference.predictor import Predictor
 from msqnet.model.builder import licences_of
 from msqnet.predictions import replacing
 from msqnet.training.fit import fit
+from msqnet.training.table_training import prepare, readable_rows
 from msqnet.training.training_run import VARIANTS, settings_of
 from requirements import NO_TIMES, paper_line, plan
 from table import RESULT_FILE, RESULT_KIND, remarks
@@ -178,7 +180,6 @@ def _prepared(job: Job, console: Console, data: Path, folder: Path) -> tuple[Run
     """The run on one table and its test rows; all videos are checked."""
     settings = job.settings
     run = prepare(
-        console,
         data,
         settings.arch,
         settings.train,
@@ -188,17 +189,20 @@ def _prepared(job: Job, console: Console, data: Path, folder: Path) -> tuple[Run
         task=job.experiment.data_set.task,
         folder=folder,
         features=folder / "features" if job.experiment.is_zero_shot else None,
+        report=partial(say, console),
     )
     named = {"experiment": job.experiment.name, "preset": job.preset, "modified": job.modified}
     run = replace(run, provenance={**run.provenance, **named})
-    return run, readable_rows(console, data, "test", job.skip_errors)
+    return run, readable_rows(data, "test", job.skip_errors, report=partial(say, console))
 
 
 def _run_supervised(
     job: Job, console: Console
 ) -> tuple[list[tuple[Run, ClipTable]], list[Measured]]:
     """Train on each official split, and take every measure on its test rows."""
-    timed = job.times and readable_rows(console, job.times, "test", job.skip_errors)
+    timed = job.times and readable_rows(
+        job.times, "test", job.skip_errors, report=partial(say, console)
+    )
     parts = [
         _prepared(job, console, path, job.out / f"part-{number}")
         for number, path in enumerate(job.data, start=1)

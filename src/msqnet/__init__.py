@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
     from msqnet.models import available_models, resolve_model
     from msqnet.predictions import Segment, VideoPredictions, WindowScores
+    from msqnet.training.table_training import train
     from msqnet.video.reader import open_video
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "available_models",
     "open_video",
     "resolve_model",
+    "train",
 ]
 
 _MODULE_OF = {
@@ -66,6 +68,7 @@ _MODULE_OF = {
     "available_models": "models",
     "open_video": "video.reader",
     "resolve_model": "models",
+    "train": "training.table_training",
 }
 
 

@@ -8,10 +8,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 import yaml
 
-from msqnet.cli.main import main
+import msqnet
+from msqnet.cli.main import main, parse_settings
+from msqnet.data.table import read_table
+from msqnet.errors import ConfigError
 from msqnet.inference.predictor import Predictor
+from msqnet.model.pretrained import MSQNet
 from tests.fixtures.models import write_timesformer_folder
 from tests.unit.inference.brightness import write_video
 
@@ -166,3 +171,32 @@ def test_training_refuses_tables_it_cannot_use(
     assert main([*changed, "--out", str(tmp_path / "run")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_training_from_python_is_that_of_the_command(
+    trained: tuple[Path, Path, list[str]], tmp_path: Path
+) -> None:
+    table, run, _ = trained
+    arch = parse_settings("train", train_arguments(table, table.parent / "weights", run)[1:])[1]
+    said: list[str] = []
+    found = msqnet.train(
+        read_table(table),
+        tmp_path / "run",
+        arch=arch["arch"],
+        train=arch["train"],
+        report=said.append,
+    )
+    assert said[0].startswith("task: ")
+    assert len(found.table) == NUM_TRAIN
+    assert (
+        found.validation["macro_map"]
+        == json.loads((run / "validation.json").read_text(encoding="utf-8"))["macro_map"]
+    )
+    expected, weights = (MSQNet.from_pretrained(folder) for folder in (run, found.folder))
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(weights.state_dict()[name], tensor)
+    assert (found.model_folder / "config.json").is_file()
+    assert not list((found.folder / "checkpoints").glob("checkpoint-*"))
+    assert "rows to train on" in (found.folder / "train.log").read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds a run"):
+        msqnet.train(table, tmp_path / "run", arch=arch["arch"], train=arch["train"])

@@ -105,7 +105,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "train": Command(
         "train a model on a table of labelled clips",
-        "msqnet.cli.train:train",
+        "msqnet.cli.train:train_command",
         defaults="msqnet.cli.train:defaults",
     ),
     "evaluate": Command(

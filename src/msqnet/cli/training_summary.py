@@ -9,33 +9,29 @@ from typing import TYPE_CHECKING, Any
 from msqnet.cli.console import say, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from msqnet.data.records import ClipTable
+    from msqnet.training.table_training import TrainedModel
 
 _BYTES_A_MEGABYTE = 1_000_000
 
 
-def show_summary(console: Console, table: ClipTable, folder: Path) -> None:
-    """Print the table of labels, the window, the size of the folder and the next command.
-
-    ``folder`` is that of the run, which is finished; ``table`` holds the rows of training.
-    """
+def show_summary(console: Console, trained: TrainedModel) -> None:
+    """Print the table of labels, the window, the size of the folder and the next command."""
     from msqnet.training.training_run import typical_window
 
-    config = json.loads((folder / "best" / "config.json").read_text(encoding="utf-8"))
-    path = folder / "validation.json"
-    validation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    console.print(_labels(config, validation, table))
+    folder, validation = trained.folder, trained.validation
+    config = json.loads((trained.model_folder / "config.json").read_text(encoding="utf-8"))
+    console.print(_labels(config, validation, trained.table))
     if validation:
         say(console, f"macro mAP {shown(validation['macro_map'])}: {validation['what']}")
-    seconds, reason = typical_window(table)
+    seconds, reason = typical_window(trained.table)
     say(console, f"window: {seconds:g} s, {reason}")
     num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     say(
-        console, f"{folder}: {num_bytes / _BYTES_A_MEGABYTE:.0f} MB, the model in {folder / 'best'}"
+        console,
+        f"{folder}: {num_bytes / _BYTES_A_MEGABYTE:.0f} MB, the model in {trained.model_folder}",
     )
     say(console, f"next: msqnet predict VIDEO --model {shlex.quote(str(folder))} --out results")
 

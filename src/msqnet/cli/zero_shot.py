@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +69,6 @@ def zero_shot(
     """
     from rich.console import Console
 
-    from msqnet.cli.train import prepare, readable_rows
     from msqnet.evaluation.zero_shot_protocol import (
         check_labels,
         random_splits,
@@ -76,6 +76,7 @@ def zero_shot(
         run_split,
         write_splits,
     )
+    from msqnet.training.table_training import prepare, readable_rows
 
     console = Console(stderr=True)
     folder = Path(out)
@@ -84,8 +85,8 @@ def zero_shot(
     if unknown or not names:
         raise ConfigError(f"--variants {'|'.join(unknown)}: expected some of {', '.join(known)}")
     chosen = _training_settings(settings, data, out)
+    report = partial(say, console)
     run = prepare(
-        console,
         data,
         *(chosen["arch"], chosen["train"], chosen["augmentation"]),
         reading=reading,
@@ -95,8 +96,9 @@ def zero_shot(
         task=task or ("multi_label" if chosen["task"] == "auto" else chosen["task"]),
         folder=folder,
         features=Path(features) if features else folder / "features",
+        report=report,
     )
-    test = readable_rows(console, data, "test", skip_errors, reading)
+    test = readable_rows(data, "test", skip_errors, reading, report=report)
     if split_lists is None:
         labels = run.table.label_names()
         named = random_splits(labels, seen_share=seen, num_splits=splits, seed=seed)

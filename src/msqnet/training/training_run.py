@@ -143,6 +143,13 @@ def claim_folder(run: Run, *, resume: bool) -> None:
         part.write_text(settings, encoding="utf-8")
 
 
+def settings_in(folder: Path) -> dict[str, Any]:
+    """Settings of the run in a folder, as `settings_of` gives them; empty where there is none."""
+    path = folder / "run.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found if isinstance(found, dict) else {}
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a run has its model, and nothing more to resume it from."""
     has_model = (folder / "best" / "config.json").is_file()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from rich.console import Console
 
-from msqnet.cli import train as command
 from msqnet.cli.main import parse_settings
-from msqnet.cli.train import prepare
 from msqnet.config import ArchConfig, AugmentationConfig, LossConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.training import table_training
+from msqnet.training.table_training import prepare, readable_rows
 from msqnet.training.training_run import settings_of, variant
 
 if TYPE_CHECKING:
@@ -36,18 +36,23 @@ def prepared(folder: Path, text: str = ONE_EACH, **changes: Any) -> Run:
     (folder / "clips.csv").write_text(text)
     settings: dict[str, Any] = {"arch": ArchConfig(), "train": TrainConfig(), "task": "auto"}
     settings |= {"split": None, "skip_errors": False, "folder": folder / "run"} | changes
-    console = Console(stderr=True, width=300)
     data = [str(folder / "clips.csv")]
-    return prepare(console, data, augmentation=AugmentationConfig(), **settings)
+    return prepare(data, augmentation=AugmentationConfig(), report=said, **settings)
+
+
+def said(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def test_task_is_seen_from_the_rows_and_said(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepared(folder).task == "single_label"
-    said = capsys.readouterr().err
-    assert "task: single_label, as each of 2 rows has exactly one of 2 labels: videos will" in said
-    assert "say --task multi_label" in said
+    printed = capsys.readouterr().err
+    assert (
+        "task: single_label, as each of 2 rows has exactly one of 2 labels: videos will" in printed
+    )
+    assert "say --task multi_label" in printed
 
     assert prepared(folder, task="multi_label").task == "multi_label"
     assert prepared(folder, ONE_EACH.replace("y", "x|y")).task == "multi_label"
@@ -91,7 +96,7 @@ def test_run_that_goes_on_keeps_its_task_and_columns(folder: Path) -> None:
     (run.folder / "run.yaml").write_text(yaml.safe_dump(settings_of(run), sort_keys=False))
     assert run.provenance["reading"] == {"columns": {"path": "Film", "labels": "Was"}}
 
-    reading = command._remembered(TableOptions(), run.folder)
+    reading = table_training._remembered(TableOptions(), run.folder)
     assert reading == TableOptions(columns="path=Film,labels=Was")
     again = prepared(folder, "Film,Was,label\na.mp4,x,7\nb.mp4,y,8\n", reading=reading)
     assert again.task == "multi_label"
@@ -102,10 +107,10 @@ def test_what_was_assumed_is_said_before_training(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepared(folder, "Video,Class,groups_of\na.mp4,x;y,1\nb.mp4,y,1\n")
-    said = capsys.readouterr().err
-    assert "note: columns: path from 'Video', labels from 'Class'; --columns path=NAME" in said
-    assert "holds ';' (row 2: 'x;y')" in said
-    assert "task: multi_label, as row 2 has a label that holds ';'" in said
+    printed = capsys.readouterr().err
+    assert "note: columns: path from 'Video', labels from 'Class'; --columns path=NAME" in printed
+    assert "holds ';' (row 2: 'x;y')" in printed
+    assert "task: multi_label, as row 2 has a label that holds ';'" in printed
     run = prepared(
         folder, "path,labels\na.mp4,x;y\nb.mp4,y\n", reading=TableOptions(label_separator=";")
     )
@@ -118,19 +123,18 @@ def test_rows_without_a_split_are_not_left_out_in_silence(
     (folder / "more.csv").write_text("path,labels\nb.mp4,y\n")
     (folder / "clips.csv").write_text("path,labels,split\na.mp4,y,train\n")
     data = [str(folder / "clips.csv"), str(folder / "more.csv")]
-    command.readable_rows(Console(stderr=True, width=300), data, None, False)
-    said = capsys.readouterr().err
-    assert f"1 row(s) have no split and are left out, first {folder / 'more.csv'}, row 2" in said
+    readable_rows(data, None, False, report=said)
+    printed = capsys.readouterr().err
+    assert f"1 row(s) have no split and are left out, first {folder / 'more.csv'}, row 2" in printed
 
 
 def test_skipped_rows_are_those_of_the_table_with_the_error(folder: Path) -> None:
     (folder / "more.csv").write_text("path,labels\ngone.mp4,y\n")
     (folder / "clips.csv").write_text(ONE_EACH)
     data = [str(folder / "clips.csv"), str(folder / "more.csv")]
-    console = Console(stderr=True)
     with pytest.raises(DatasetError, match=r"more\.csv, row 2.*msqnet check .*clips\.csv .*more"):
-        command.readable_rows(console, data, None, False)
-    rows = command.readable_rows(console, data, None, True)
+        readable_rows(data, None, False, report=said)
+    rows = readable_rows(data, None, True, report=said)
     assert [row.relative_path for row in rows.records] == ["a.mp4", "b.mp4"]
 
 
