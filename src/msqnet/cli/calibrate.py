@@ -212,6 +212,8 @@ def _write_novelty(
 
 
 def _show(console: Console, result: CalibrationResult) -> None:
+    from rich.text import Text
+
     summary = result.summary
     table = number_table(
         f"{summary['num_windows']} windows of {summary['num_groups']} groups; "
@@ -223,7 +225,9 @@ def _show(console: Console, result: CalibrationResult) -> None:
     for item in result.per_label:
         if item["is_fitted"]:
             counts = [str(item[f"{sign}_windows"]) for sign in ("positive", "negative")]
-            table.add_row(item["label"], *counts, *(shown(item[name], 2) for name in _COLUMNS))
+            table.add_row(
+                Text(item["label"]), *counts, *(shown(item[name], 2) for name in _COLUMNS)
+            )
     console.print(table)
     titles = {
         "expected_calibration_error": "calibration error (ECE)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from msqnet.batch.runners import ResultsFolder
+
+_SECONDS_A_LINE = 60
 
 
 def say(console: Console, text: str) -> None:
@@ -40,11 +43,11 @@ def shown(value: float | None, digits: int = 3) -> str:
 
 
 def number_table(title: str, name: str, *headings: str) -> Table:
-    """A table whose first column holds names and whose others hold numbers."""
+    """A table whose first column holds names, shown in full, and whose others hold numbers."""
     from rich.table import Table
 
     table = Table(title=title)
-    table.add_column(name)
+    table.add_column(name, overflow="fold")
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
@@ -52,22 +55,25 @@ def number_table(title: str, name: str, *headings: str) -> Table:
 
 @contextmanager
 def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable[..., None]]:
-    """A bar on stderr, or another console, if that is a terminal, until the block ends.
+    """A bar on stderr, or another console, until the block ends.
 
-    The block calls what it gets with the amount that is done, the total, and the name of a step if
-    a new one begins.
+    Where that is no terminal but a file or a pipe, a line says once a minute how far it is. The
+    block calls what it gets with the amount that is done, the total, and the name of a step if a
+    new one begins.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_each_minute(name, console)
+        return
     bars = Progress(
         *(TextColumn("{task.description}", markup=False), BarColumn()),
         *(TaskProgressColumn(), Remaining()),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
         redirect_stdout=False,  # tables may go to another stream
         redirect_stderr=False,
     )
@@ -76,3 +82,16 @@ def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable
         yield lambda done, total, name=None: bars.update(
             bar, completed=done, total=total, description=name and printable(name)
         )
+
+
+def _line_each_minute(name: str, console: Console) -> Callable[..., None]:
+    """Progress in few lines, none of them for what takes less than a minute."""
+    said = time.monotonic()
+
+    def show(done: float, total: float, step: str | None = None) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _SECONDS_A_LINE and total:
+            said = time.monotonic()
+            say(console, f"{step or name}: {done / total:.0%}")
+
+    return show

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.cli.tables import read_clips
+from msqnet.cli.tables import read_clips, say_notes
 from msqnet.config import EmbeddingMapConfig, TableOptions
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def embed(
     text_embedder = (
         None if text_model is None else VideoEmbedder.from_pretrained(text_model, device=device)
     )
+    if embedder.decoder_is_unused:
+        note = (
+            f"the direct path gives all scores of {embedder.name}; its decoder does not take part, "
+            "and the map after the decoder says nothing about them"
+        )
+        say_notes(Console(stderr=True), [note])
     with progress_bar("clips") as progress:
         panels = make_panels(
             table, embedder, text_embedder, map, batch_size=batch_size, progress=progress

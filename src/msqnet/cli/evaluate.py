@@ -131,16 +131,18 @@ _COUNTS = ("positive_windows", "positive_clips", "known_windows", "train_positiv
 
 
 def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
+    from rich.text import Text
+
     metrics = result.metrics
     per_label = number_table(
         f"{metrics['num_windows']} windows of {metrics['num_clips']} clips",
         "label",
-        *("AP", "F1", "positive windows", "clips", "known windows", "train windows"),
+        *("AP", "F1", "positive", "clips", "known", "train"),
     )
-    per_label.add_column("well supported")
+    per_label.add_column("supported")
     for row in result.per_label:
         per_label.add_row(
-            row["label"],
+            Text(row["label"]),
             shown(row["ap"]),
             shown(row["f1"]),
             *(str(row[name]) for name in _COUNTS),

@@ -45,11 +45,11 @@ def _labels(config: dict[str, Any], validation: dict[str, Any], table: ClipTable
         for name in record.labels:
             clips.get(name, set()).add(clip)
     found = Table(
-        caption="AP: average precision on held-out rows, with the low end of its 95 % "
-        "interval over groups"
+        caption="AP: average precision on held-out rows; low: the low end of its 95 % interval "
+        "over groups; chance: AP of guesses. Labels that are not reliable make no segments."
     )
     found.add_column("label", overflow="fold")
-    for heading in ("clips", "AP", "low", "threshold"):
+    for heading in ("clips", "AP", "low", "chance", "threshold"):
         found.add_column(heading, justify="right")
     found.add_column("status")
     evidence = config.get("evidence") or [{} for _ in clips]
@@ -61,7 +61,7 @@ def _labels(config: dict[str, Any], validation: dict[str, Any], table: ClipTable
             Text(name),
             str(len(clips[name])),
             shown(ap, 2),
-            shown(item.get("ap_low"), 2),
+            *(shown(item.get(part), 2) for part in ("ap_low", "chance")),
             "-" if config["task"] == "single_label" else shown(threshold, 2),
             Text(status, style="" if status == "reliable" else "yellow"),
         )

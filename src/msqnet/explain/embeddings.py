@@ -77,6 +77,7 @@ class VideoEmbedder:
         self.clip_config: ClipConfig = model.config.clip_config
         self.single_label: bool = model.config.task == "single_label"
         self.has_video_query: bool = model.config.video_query != "none"
+        self.decoder_is_unused: bool = model.config.decoder_is_unused
         self.provenance = provenance or {}
 
     @property

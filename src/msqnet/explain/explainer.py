@@ -118,6 +118,11 @@ class Explainer:
         check_has_rollout(model.video_encoder)
         if paths not in ("all", "decoder"):
             raise ConfigError(f"paths {paths!r}: expected 'all' or 'decoder'")
+        if paths == "decoder" and model.config.decoder_is_unused:
+            raise ConfigError(
+                "paths 'decoder': the direct path gives all scores of this model, so that its "
+                "decoder explains none; choose 'all'"
+            )
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
         self._paths = paths

@@ -196,6 +196,11 @@ class MSQNetConfig(PreTrainedConfig):
         self.evidence = self.train_positive_windows = self.train_negative_windows = None
 
     @property
+    def decoder_is_unused(self) -> bool:
+        """Whether the direct path gives all scores; mostly, the decoder is not even trained."""
+        return self.direct_path and self.query_share == 1
+
+    @property
     def is_open(self) -> bool:
         """Whether the model scores labels that it was not trained on."""
         return self.head != "group_wise"

@@ -370,7 +370,8 @@ def _cross_validated(
     alone: HeldOut | None = None
     if direct is not None:
         alone = HeldOut(every, np.stack([direct, direct]), targets, direct_alone=True)
-        report(f"direct path alone: macro mAP {alone.macro_map(1):.3f} on held-out rows")
+        if alone.is_scorable:
+            report(f"direct path alone: macro mAP {alone.macro_map(1):.3f} on held-out rows")
         if run.has_few_rows:
             report(
                 f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from msqnet.data.splits import grouped_folds, grouped_validation_split
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.errors import ConfigError, DatasetError, ShapeError
 from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
@@ -37,13 +37,18 @@ from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.model.pretrained import MSQNet
     from msqnet.training.training_run import Run
 
 _logger = logging.getLogger(__name__)
+NOT_SCORABLE = (
+    "each label is in one group only, or in every row: add recordings, and name them in 'group'"
+)
+"""Why held-out rows give no average precision of any label, and what helps."""
+
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -184,6 +189,12 @@ def partition(run: Run) -> list[Part]:
         share, seed = run.train.validation_share, run.train.seed
         return [grouped_validation_split(run.table, run.labels, share=share, seed=seed)]
     num_groups = len(set(run.table.group_ids()))
+    if num_groups < 2:
+        raise DatasetError(
+            f"{run.table.path}: all {len(run.table)} row(s) are of one group, so that none can be "
+            "held out from it; name recordings, subjects or scenes in the column 'group', or train "
+            "without a test of the scores: --train.folds 0 --train.validation-share 0"
+        )
     num_folds = max(2, min(run.train.folds, num_groups))
     if num_folds < run.train.folds:
         _logger.warning(
@@ -211,6 +222,11 @@ class HeldOut:
     parts: np.ndarray
     targets: np.ndarray
     direct_alone: bool = False
+
+    @property
+    def is_scorable(self) -> bool:
+        """Whether there is a label with rows that show it and rows that lack it."""
+        return bool(((self.targets == 1).any(axis=0) & (self.targets == 0).any(axis=0)).any())
 
     def macro_map(self, share: float) -> float:
         """With this share of the direct path, 0 where it is not defined."""
@@ -253,12 +269,11 @@ def describe_training(run: Run, model: MSQNet) -> None:
     config.compares_appearance = has_appearance and config.video_query == "trunk"
 
 
-def _calibrate(
-    config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray, groups: Sequence[str]
-) -> None:
-    """Platt scaling, thresholds and evidence; one scaling for all labels of an open vocabulary.
+def _calibrated(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(V, K) scores; Platt scaling and thresholds go into the configuration.
 
-    A label that is asked for later has no held-out rows, so it must do with what holds for all.
+    There is one scaling for all labels of an open vocabulary: a label that is asked for later has
+    no held-out rows, so it must do with what holds for all.
     """
     if config.is_open:
         shared = fit_platt(logits.reshape(-1, 1), targets.reshape(-1, 1))
@@ -266,12 +281,12 @@ def _calibrate(
     else:
         each = fit_platt(logits, targets)
         scale, bias = each.scale, each.bias
-    scores = PlattScaling(scale, bias).apply(logits)
+    scores: np.ndarray = PlattScaling(scale, bias).apply(logits)
     config.calibration_scale, config.calibration_bias = scale.tolist(), bias.tolist()
     # Without a bound, the best F1 of a label that cannot be told is reached by flagging everything.
     found = best_thresholds(scores, targets, min_precision=MIN_PRECISION)
     config.thresholds = np.nan_to_num(found, nan=0.5).tolist()
-    config.evidence = [asdict(item) for item in label_evidence(scores, targets, groups)]
+    return scores
 
 
 def calibrate_and_describe(
@@ -289,12 +304,17 @@ def calibrate_and_describe(
         shown = ", ".join(f"{share:g}: {value:.3f}" for share, value in values.items())
         report(f"macro mAP by share of the direct path: {shown}")
     logits = joined_logits(parts, config.query_share)
-    if run.task == "multi_label" or config.is_open:
-        groups = run.table.group_ids()
-        _calibrate(config, logits, targets, [groups[row] for row in held_out.rows])
-        for name, found in zip(run.labels, config.evidence or (), strict=True):
-            if found["status"] != "reliable":
-                report(f"{name}: {found['status']}, in no segment by default: {found['reason']}")
+    is_calibrated = run.task == "multi_label" or config.is_open
+    if is_calibrated:
+        scores = _calibrated(config, logits, targets)
+    else:
+        scores = torch.from_numpy(logits).softmax(dim=1).numpy()
+    groups = run.table.group_ids()
+    evidence = label_evidence(scores, targets, [groups[row] for row in held_out.rows])
+    config.evidence = [asdict(item) for item in evidence]
+    for name, item in zip(run.labels, evidence, strict=True):
+        if item.status != "reliable":
+            report(f"{name}: {item.status}, in no segment by default: {item.reason}")
     precision = average_precision(logits, targets)
     not_calibrated = [
         name
@@ -315,10 +335,14 @@ def calibrate_and_describe(
     }
     np.savez(run.folder / "validation.npz", rows=held_out.rows, parts=parts, targets=targets)
     write_json(run.folder / "validation.json", summary)
-    report(f"macro mAP {summary['macro_map']} on {len(held_out.rows)} rows ({summary['what']})")
-    if not_calibrated:
+    of_rows = f"on {len(held_out.rows)} rows ({summary['what']})"
+    if summary["macro_map"] is None:
+        report(f"macro mAP: none {of_rows}; {NOT_SCORABLE}")
+    else:
+        report(f"macro mAP {summary['macro_map']} {of_rows}")
+    if not_calibrated and is_calibrated:
         names = ", ".join(not_calibrated)
-        report(f"not calibrated, threshold 0.5 (seen in one group only): {names}")
+        report(f"not calibrated, threshold 0.5 (held-out rows do not tell): {names}")
 
 
 def _or_none(value: float) -> float | None:

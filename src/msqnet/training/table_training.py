@@ -201,7 +201,12 @@ def prepare(
     if task == "single_label":
         check_single_label(table)
     ActionLoss(task, train.loss, no_rows)
-    report(f"recipe {recipe.name}; {len(table)} rows, {len(labels)} labels")
+    report(f"recipe {recipe.name}; {len(table)} row(s), {len(labels)} label(s)")
+    in_every_row = [name for name in labels if all(name in row.labels for row in table.records)]
+    _report_notes(
+        report,
+        [f"every row shows {n!r}: add rows that lack it, of empty labels" for n in in_every_row],
+    )
     for line in licences_of(arch):
         report(f"weights this starts from: {line}")
     for part, given, usual in (("arch", arch, recipe.arch), ("train", train, recipe.train)):

@@ -30,6 +30,16 @@ def models(tmp_path: Path) -> tuple[str, str]:
     return str(full), str(text)
 
 
+def test_decoder_that_has_no_part_in_the_scores_is_said(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model("lite", query_share=1.0).save_pretrained(tmp_path / "direct")
+    argv = ["embed", "--data", str(table), "--model", str(tmp_path / "direct"), "--split", "test"]
+    assert cli.main([*argv, "--map.num_neighbours", "1", "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "note: the direct path gives all scores of direct; its decoder does not take" in said
+
+
 def test_two_models_and_a_table_become_three_panels(
     table: Path, models: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,17 @@ def test_sheet_video_and_arrays_are_written(
     assert main([*arguments, "--overwrite"]) == 0
 
 
+def test_decoder_that_has_no_part_in_the_scores_explains_none(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model("lite", query_share=1.0).save_pretrained(tmp_path / "direct")
+    arguments = ["explain", str(scene / "clip.mov"), "--model", str(tmp_path / "direct")]
+    arguments += ["--labels", "walk", "--heat_video", "false", "--out", str(tmp_path / "maps")]
+    assert main([*arguments, "--paths", "decoder"]) == 2
+    assert "the direct path gives all scores" in " ".join(capsys.readouterr().err.split())
+    assert main(arguments) == 0
+
+
 def test_several_models_have_a_row_each_and_see_the_same_frames(
     scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,3 +153,12 @@ def test_every_command_that_reads_tables_takes_the_same_options(name: str) -> No
     assert found["reading"] == TableOptions("path=Video,labels=#1", "r", ";")
     with pytest.raises(ConfigError, match="expected some of path, labels"):
         parse_settings(name, [*data, *out, "--columns", "video=Video"])
+
+
+def test_label_that_every_row_shows_is_said_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(folder, "path,labels\na.mp4,x\nb.mp4,x|y\n")
+    assert "note: every row shows 'x': add rows that lack it" in capsys.readouterr().err
+    prepared(folder)
+    assert "every row shows" not in capsys.readouterr().err

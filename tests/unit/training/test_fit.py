@@ -14,7 +14,7 @@ import torch
 from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, DatasetError
 from msqnet.evaluation.views import row_outputs, score_rows
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
@@ -23,7 +23,13 @@ from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.model.pretrained import MSQNet
 from msqnet.training import fit as fit_module
 from msqnet.training.fit import _prepare_query, _TrainingData, build_model, fit
-from msqnet.training.fitted_parts import fit_linear, partition, scorable_targets
+from msqnet.training.fitted_parts import (
+    HeldOut,
+    calibrate_and_describe,
+    fit_linear,
+    partition,
+    scorable_targets,
+)
 from msqnet.training.processes import Processes
 from msqnet.training.trainer import part_logits
 from msqnet.training.training_run import Run, save_model
@@ -247,6 +253,51 @@ def test_new_labels_keep_the_rest_of_the_model(
     # What the video query is standardised with belongs to the weights that were kept.
     source = MSQNet.from_pretrained(finished[0].folder / "best")
     assert torch.equal(model.query_std, source.query_std)
+
+
+def test_rows_of_one_group_are_refused_with_what_helps(table: ClipTable, tmp_path: Path) -> None:
+    records = tuple(replace(record, group="only") for record in table.records)
+    run = lite_run(ClipTable(table.path, records), tmp_path)
+    with pytest.raises(DatasetError, match=r"all 8 row.s. are of one group.*--train\.folds 0"):
+        fit(run, report=lambda _line: None)
+    assert not list(tmp_path.iterdir())
+
+
+def described(
+    table: ClipTable, folder: Path, logits: np.ndarray, targets: np.ndarray
+) -> tuple[Any, list[str]]:
+    """The configuration and the lines after a single-label run with these held-out rows."""
+    run = replace(lite_run(table, folder), task="single_label")
+    model = build_model(run, lambda _line: None)
+    held_out = HeldOut(np.arange(NUM_VIDEOS), np.stack([logits, logits]), targets, True)
+    lines: list[str] = []
+    calibrate_and_describe(run, model, held_out, lines.append)
+    return model.config, lines
+
+
+def test_single_label_run_tells_which_labels_held_out_rows_do_not_prove(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    one_hot = np.eye(2, dtype=np.float32)[np.arange(NUM_VIDEOS) % 2]
+    config, lines = described(table, tmp_path, 8 * one_hot - 4, one_hot)
+    assert [item["status"] for item in config.evidence] == ["reliable", "reliable"]
+    assert config.calibration_scale == [1.0, 1.0]
+    assert not [line for line in lines if "in no segment" in line]
+    config, lines = described(table, tmp_path, 4 - 8 * one_hot, one_hot)
+    assert [item["status"] for item in config.evidence] == ["weak", "weak"]
+    assert [line for line in lines if line.startswith("bright: weak, in no segment by default")]
+
+
+def test_result_that_no_row_can_tell_is_not_given_as_a_number(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    targets = np.tile(np.array([1.0, -100.0], np.float32), (NUM_VIDEOS, 1))
+    logits = np.zeros((NUM_VIDEOS, 2), np.float32)
+    assert not HeldOut(np.arange(NUM_VIDEOS), np.stack([logits, logits]), targets).is_scorable
+    config, lines = described(table, tmp_path, logits, targets)
+    assert [item["status"] for item in config.evidence] == ["untested", "untested"]
+    assert [line for line in lines if line.startswith("macro mAP: none on 8 rows")]
+    assert not [line for line in lines if "None" in line]
 
 
 def test_run_on_pixels_with_one_label_per_clip_and_a_validation_part(
