@@ -211,7 +211,10 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     for start, end, item in shown:
         label, score = (Text(item.label), f"{item.score:.2f}") if item else ("[dim]unknown[/]", "-")
         table.add_row(label, format_time(start), format_time(end), score)
-    actors = "".join(f", {name} {share:.0%}" for name, share in predictions.actors.items())
+    unknown_seconds = sum(end - start for start, end in predictions.timeline.unknown_intervals)
+    actors = ""
+    if 2 * unknown_seconds <= predictions.duration_seconds:  # else they are those of few windows
+        actors = "".join(f", {name} {share:.0%}" for name, share in predictions.actors.items())
     say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)}{actors})")
     console.print(table)
     limits = dict(zip(predictions.labels, predictions.thresholds, strict=True))

@@ -29,7 +29,7 @@ from msqnet.export.graphs import (
     write_clip_graph,
     write_frame_graph,
 )
-from msqnet.inference.backends import clip_scores, weights_digest
+from msqnet.inference.backends import clip_scores, source_of
 from msqnet.inference.exported import RUNTIMES, ExportedBackend
 from msqnet.inference.manifest import (
     CLIP_GRAPH,
@@ -94,7 +94,7 @@ def export_model(
     if out.exists():
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     model = MSQNet.from_pretrained(folder)
-    source = {"name": folder.name, "weights_digest": weights_digest(folder)}
+    source = source_of(folder)
     training = TrainingReference.load(folder)
     reference = TorchBackend(model, "cpu", source, training)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def add_graphs(folder: Path, clips: Sequence[Clip], tolerance: float = TOLERANCE
     """
     from msqnet.model.pretrained import MSQNet
 
-    source = {"name": folder.name, "weights_digest": weights_digest(folder)}
+    source = source_of(folder)
     training = TrainingReference.load(folder)
     reference = TorchBackend(MSQNet.from_pretrained(folder), "cpu", source, training)
     with changed_model(folder, folder, overwrite=True) as draft:

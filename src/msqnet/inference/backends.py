@@ -137,6 +137,13 @@ class ScoreColumns:
         self.train_negative_windows = negatives and [negatives[index] for index in columns]
 
 
+def source_of(folder: Path) -> dict[str, str]:
+    """The name and the digest of a model's folder; the best model of a run has the run's name."""
+    of_run = folder.name == "best" and (folder.parent / "run.yaml").is_file()
+    name = folder.resolve().parent.name if of_run else folder.name
+    return {"name": name, "weights_digest": weights_digest(folder)}
+
+
 def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the weight files."""
     digest = hashlib.sha256()

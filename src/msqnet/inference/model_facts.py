@@ -17,7 +17,7 @@ import numpy as np
 from msqnet import __version__
 from msqnet.config import ClipConfig, SegmentConfig
 from msqnet.errors import MsqnetError, VocabularyError, needs_extra
-from msqnet.inference.backends import PREFIX, weights_digest
+from msqnet.inference.backends import PREFIX, source_of
 from msqnet.inference.exported import exported_provenance, runtime_for
 from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
 from msqnet.inference.windows import window_lengths
@@ -139,7 +139,7 @@ def read_facts(options: ModelOptions) -> ModelFacts:
             return _facts(told, place, exported_provenance(manifest, runtime), manifest.is_open)
     told = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     provenance = torch_provenance(
-        {"name": folder.name, "weights_digest": weights_digest(folder)},
+        source_of(folder),
         told.get("provenance"),
         TrainingReference.load(folder),
         options.precision,

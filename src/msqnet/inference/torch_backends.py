@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from msqnet.errors import ConfigError
-from msqnet.inference.backends import ClipOutputs, ScoreColumns, weights_digest
+from msqnet.inference.backends import ClipOutputs, ScoreColumns, source_of
 from msqnet.inference.model_facts import dual_facts, torch_provenance
 from msqnet.model.computing import Computing
 from msqnet.model.dual_encoders import DualEncoder, load_dual_encoder
@@ -89,7 +89,7 @@ class TorchBackend(ScoreColumns):
         from msqnet.model.pretrained import MSQNet
         from msqnet.model.vocabulary import ask_for
 
-        source = {"name": folder.name, "weights_digest": weights_digest(folder)}
+        source = source_of(folder)
         model = MSQNet.from_pretrained(folder)
         if labels is not None and model.config.is_open:
             ask_for(model, tuple(labels), texts)

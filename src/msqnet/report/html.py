@@ -203,7 +203,9 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "labels": list(predictions.labels),
         **{name: getattr(predictions, name) for name in PLAIN_FIELDS},
         "thresholds": list(predictions.thresholds),
-        "provenance": {"settings": {"segments": settings.get("segments")}},
+        "provenance": {
+            "settings": {name: settings.get(name) for name in ("segments", "border_reach_seconds")}
+        },
         "edges_seconds": predictions.timeline.edges_seconds.tolist(),
         "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
         "is_unknown": None

@@ -297,7 +297,9 @@ def _train_once(
     set_seed(run.train.seed)
     told = None
     if data.progress is not None:
-        told = partial(data.progress, "training" if folder == run.folder else folder.name)
+        number = folder.name.removeprefix("fold-")
+        what = "training" if folder == run.folder else f"fold {int(number) + 1}"
+        told = partial(data.progress, what)
     run_trainer(
         *(model, train_data, validation_data, run.train, folder, run.targets[train_rows]),
         processes=data.processes,

@@ -4,16 +4,17 @@ import csv
 import io
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from msqnet.batch.runners import ResultsFolder
 from msqnet.cli.main import main
-from msqnet.cli.predict import _predict_all
+from msqnet.cli.predict import _predict_all, _show_segments
 from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.results import find_videos
@@ -118,6 +119,16 @@ def test_label_that_is_not_reported_is_named_where_it_reaches_its_threshold(
     assert "not reported without --include-weak: bright (1.00)" in shown
     assert "no other label reaches its threshold" in shown
     assert shown.index("dark") < shown.index("bright")
+
+
+def test_kinds_of_actors_are_shown_only_where_most_of_a_video_is_known(tmp_path: Path) -> None:
+    found = Predictor(BrightnessBackend())(write_video(tmp_path / "a.mov", EVENT))
+    num_steps = len(found.timeline.scores)
+    for num_unknown, shown in ((num_steps, False), (1, True)):
+        timeline = replace(found.timeline, is_unknown=np.arange(num_steps) < num_unknown)
+        console = Console(file=io.StringIO(), width=100)
+        _show_segments(replace(found, timeline=timeline, actors={"rat": 1.0}), console)
+        assert ("rat 100%" in console.file.getvalue()) is shown  # type: ignore[attr-defined]
 
 
 def test_label_and_name_with_markup_are_shown_as_they_are(

@@ -10,7 +10,7 @@ import torch
 from msqnet.clips import ClipBatch
 from msqnet.config import ClipConfig
 from msqnet.errors import CheckpointError
-from msqnet.inference.backends import clip_scores
+from msqnet.inference.backends import clip_scores, source_of
 from msqnet.inference.predictor import Predictor
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.computing import Precision, has_fast_bf16
@@ -131,6 +131,14 @@ def test_other_weights_have_another_digest(model: MSQNet, tmp_path: Path) -> Non
         backend = TorchBackend.from_pretrained(tmp_path / str(number), "cpu")
         digests.add(backend.provenance["weights_digest"])
     assert len(digests) == 2
+
+
+def test_best_model_of_a_run_has_the_name_of_the_run(tmp_path: Path) -> None:
+    for folder in ("rats/best", "alone/best"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "rats" / "run.yaml").touch()
+    assert source_of(tmp_path / "rats" / "best")["name"] == "rats"
+    assert source_of(tmp_path / "alone" / "best")["name"] == "best"
 
 
 def test_model_that_is_not_there_is_named() -> None:

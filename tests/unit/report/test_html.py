@@ -60,7 +60,10 @@ def test_data_of_a_video_is_what_was_predicted(predicted: Path) -> None:
     assert data["edges_seconds"] == video.timeline.edges_seconds.tolist()
     scores = np.frombuffer(base64.b64decode(data["scores"]), dtype="<f4")
     np.testing.assert_array_equal(scores, video.timeline.scores.ravel())
-    assert data["provenance"]["settings"]["segments"]["max_gap_seconds"] == 0
+    settings = data["provenance"]["settings"]
+    assert settings["segments"]["max_gap_seconds"] == 0
+    # Without it the page would place borders elsewhere than the files.
+    assert settings["border_reach_seconds"] == video.provenance["settings"]["border_reach_seconds"]
     middles = [thumbnail["seconds"] for thumbnail in data["thumbnails"]]
     assert middles == pytest.approx([1.5, 9])
     for thumbnail in data["thumbnails"]:

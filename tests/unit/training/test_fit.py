@@ -245,7 +245,9 @@ def test_new_labels_keep_the_rest_of_the_model(
         init_from=str(finished[0].folder / "best"),
     )
     lines: list[str] = []
-    fit(run, report=lines.append)
+    steps: list[str] = []
+    fit(run, report=lines.append, progress=lambda what, _done, _total: steps.append(what))
+    assert {"fold 1", "fold 2", "training"} <= set(steps)  # as the lines about folds count them
     assert any("kept bright" in line for line in lines)
     assert "new labels: black" in lines
     model = MSQNet.from_pretrained(tmp_path / "best")
