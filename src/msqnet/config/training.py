@@ -77,6 +77,10 @@ class TrainConfig:
         max_gradient_norm: Longer gradients are scaled down to this norm; 0 leaves them.
         seed: Seed of every random choice; a run on a CPU repeats exactly.
         num_workers: Processes that decode videos.
+        report_to: Where the loss and the validation of each epoch go, by the names of
+            `transformers`: `tensorboard`, `wandb`, `mlflow` or `none`; `auto` writes files for
+            TensorBoard where that is installed. The direct path is fitted at once and has no
+            epochs, so that runs on few rows report nothing.
     """
 
     epochs: int = 8
@@ -105,6 +109,7 @@ class TrainConfig:
     max_gradient_norm: float = 1.0
     seed: int = 0
     num_workers: int = 1
+    report_to: Literal["auto", "none", "tensorboard", "wandb", "mlflow"] = "auto"
 
     def __post_init__(self) -> None:
         check_numbers(self, epochs=1, batch_size=1, restart_epochs=0, decoder_rows=0)

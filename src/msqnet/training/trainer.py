@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +22,9 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, check
 from msqnet.metrics.average_precision import known_cells, label_average_precisions, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
@@ -260,6 +260,23 @@ def _device_has_bf16() -> bool:
     return device.type == "cuda" and has_fast_bf16(device)
 
 
+def reporters(config: TrainConfig) -> list[str]:
+    """What the Trainer reports to; a `ConfigError` for what is not installed."""
+    name, found = config.report_to, get_available_reporting_integrations()
+    if name == "auto":
+        if "tensorboard" in found:
+            return ["tensorboard"]
+        _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")
+    if name in ("auto", "none"):
+        return []
+    package = "'msqnet[train]'" if name == "tensorboard" else name
+    check(
+        name in found,
+        f"report_to {name!r}: {name} is not installed; pip install {package}, or say none",
+    )
+    return [name]
+
+
 def training_arguments(
     config: TrainConfig,
     folder: Path,
@@ -282,9 +299,6 @@ def training_arguments(
     restarts = {}
     if config.restart_epochs:
         restarts["num_cycles"] = max(1, round(config.epochs / config.restart_epochs))
-    reports = ["tensorboard"] if find_spec("tensorboard") else []
-    if not reports:
-        _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=config.epochs,
@@ -306,7 +320,7 @@ def training_arguments(
         metric_for_best_model=best_by,
         greater_is_better=True if validates else None,
         logging_strategy="epoch",
-        report_to=reports,
+        report_to=reporters(config),
         disable_tqdm=True,
         seed=config.seed,
         data_seed=config.seed,
