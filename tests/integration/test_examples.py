@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -216,3 +217,38 @@ def test_linear_probe_prints_figures_of_a_small_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("well supported undefined (no such label)") == 3
     assert "probe: macro mAP 1.000" in done.stdout
+
+
+def walk(data: Path, out: Path, walks: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", ROOT / "examples/first_hour.sh", data, out],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "WALKS": walks, "VIDEOS_OF": "misc", "CLIPS_OF": "clips"},
+    )
+
+
+def test_walk_of_new_users_stops_at_the_first_failure(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    row = "clips/gone.mp4,0,1,walking,test,a"
+    (data / "many_actors.csv").write_text(f"path,start,end,labels,split,group\n{row}\n")
+    done = walk(data, tmp_path / "out", "1")
+    assert done.returncode == 1
+    assert "gone.mp4" in done.stderr
+    assert "All commands ended" not in done.stdout
+    again = walk(data, tmp_path / "out", "1")
+    assert again.returncode == 2
+    assert "is not empty" in again.stdout
+
+
+@pytest.mark.slow
+def test_walk_with_a_folder_of_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "misc"
+    folder.mkdir(parents=True)
+    write_video(folder / "one.mov", [BLACK] * 20 + [WHITE] * 20)
+    done = walk(tmp_path / "data", tmp_path / "out", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 error, 1 exists" in done.stdout
+    assert "All commands ended as they should." in done.stdout
