@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from msqnet.cli.main import exit_code_of
 from msqnet.data.records import ClipTable, Record
 from msqnet.data.table import read_table, write_table
 from msqnet.labels import UNKNOWN, LabelSet
@@ -220,4 +221,4 @@ def _show(found: dict[str, dict[str, list[dict[str, float]]]], names: list[str])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))
