@@ -225,7 +225,13 @@ def walk(data: Path, out: Path, walks: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "WALKS": walks, "VIDEOS_OF": "misc", "CLIPS_OF": "clips"},
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "WALKS": walks,
+            "VIDEOS_OF": "misc",
+            "CLIPS_OF": "clips",
+        },
     )
 
 
