@@ -14,6 +14,7 @@ Where `--before` names a folder with an earlier version, its command runs on the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -82,7 +83,11 @@ def draw_table(table: ClipTable, source: str, seed: int, *, tune: bool) -> ClipT
 
 
 def fit_baseline(path: Path, out: Path) -> None:
-    """Write the plain baseline's scores of the rows of split `test`, and its CPU seconds before."""
+    """Write the plain baseline's figure on split `test`, and its CPU seconds up to the scoring.
+
+    Features of the rows of split `test` are the same for every seed and are kept in ``out``'s
+    parent's parent.
+    """
     import torch
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -120,13 +125,24 @@ def fit_baseline(path: Path, out: Path) -> None:
         probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
         probes.append(probe.fit(x[known], column[known]) if len(set(column[known])) > 1 else None)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    rows = scaler.transform(features(test))
+    kept = out.parents[1] / f"{out.parent.name.rpartition('-')[0]}-{_rows_hash(test)}.npy"
+    if not kept.exists():
+        np.save(kept, features(test))
+    rows = scaler.transform(np.load(kept))
     scores = np.zeros((len(test), len(labels)))
     for column, probe in enumerate(probes):
         if probe is not None:
             scores[:, column] = probe.predict_proba(rows)[:, 1]
     figures = {"macro_map": _macro_map(scores, test.targets(labels))}
     out.write_text(json.dumps({**figures, "cpu_seconds": used.ru_utime + used.ru_stime}))
+
+
+def _rows_hash(table: ClipTable) -> str:
+    """Short name of the rows of ``table``, which differ with `--tune`."""
+    rows = "\n".join(
+        f"{record.path} {record.start_seconds} {record.end_seconds}" for record in table.records
+    )
+    return hashlib.sha256(rows.encode()).hexdigest()[:12]
 
 
 def _macro_map(scores: np.ndarray, targets: np.ndarray) -> float:

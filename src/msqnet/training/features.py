@@ -145,7 +145,10 @@ class FrozenPart:
         views = [pixels] if motion_crops is None else [pixels, motion_crops]
         for view in views:
             self.model.video_encoder.check_clips(view)
-        features = [of_clips(self._graph, view) for view in views]
+        features = [of_clips(self._graph, pixels)] * len(views)
+        # Where nothing or everything moves, the motion crop is the whole frame.
+        if motion_crops is not None and not torch.equal(pixels, motion_crops):
+            features[1] = of_clips(self._graph, motion_crops)
         return dict(self.model.video_encoder.join_views(features))
 
 

@@ -6,7 +6,8 @@ The run folder::
     features/         features of frozen encoders (removed at the end)
     fold-*/           one per fold: its held-out logits
     checkpoints/      the Trainer's own, for resuming
-    best/  last/      finished model folders
+    best/             the finished model folder
+    last/             that of the last epoch, where another one is the best
     training_time.json  how long the last call trained, and waited for data
     validation.json   macro mAP and label APs on rows the scored model had not seen
 """
@@ -146,19 +147,21 @@ def _finish(
     run: Run,
     data: _TrainingData,
     held_out: HeldOut,
-    models: tuple[MSQNet, MSQNet],
+    best_and_last: tuple[MSQNet, MSQNet],
     report: Callable[[str], None],
 ) -> None:
-    """Calibrate and write; ``models`` are the best and the last."""
-    best, last = models
+    """Calibrate and write; the best and the last model can be the same."""
+    best, last = best_and_last
     if len(held_out.rows):
         calibrate_and_describe(run, best, held_out, report)
     else:
         describe_training(run, best)
         report("no rows kept aside: not calibrated, thresholds 0.5")
-    for name, model in (("last", last), ("best", best)):
-        if model is not best:
-            model.config = best.config
+    models = {"best": best}
+    if last is not best:
+        last.config = best.config
+        models = {"last": last, **models}  # the best comes last: it says that the run is finished
+    for name, model in models.items():
         reference = training_reference(run, model, partial(data.rows, augmented=False))
         save_model(model, run.folder / name, reference)
     data.remove()

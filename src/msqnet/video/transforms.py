@@ -103,13 +103,14 @@ def grey_levels(pixels: Pixels) -> NDArray[np.float32]:
     grey = pixels.sum(axis=1, dtype=np.int32)  # exact, and a tenth of the time of floats
     scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[1:]))
     num_summed = 3
-    for axis in (1, 2):
+    for axis in (2, 1):  # first along rows, which lie together in memory
         side = grey.shape[axis]
         small = max(1, round(side * scale))
-        # Sums over areas, as differences of running sums; neighbouring areas may share a row.
+        # Sums over areas, as differences of running sums; neighbouring areas may share a row. Such
+        # a difference is right even where a running sum of 32 bits has wrapped around.
         starts = np.arange(small) * side // small
         ends = -(-np.arange(1, small + 1) * side // small)
-        running = np.insert(grey.cumsum(axis=axis), 0, 0, axis=axis)
+        running = np.insert(grey.cumsum(axis=axis, dtype=np.int32), 0, 0, axis=axis)
         grey = running.take(ends, axis) - running.take(starts, axis)
         num_summed = num_summed * (ends - starts).reshape(-1, *[1] * (2 - axis))
     return np.asarray(grey / num_summed, np.float32)

@@ -37,11 +37,13 @@ def test_features_are_those_of_pytorch(shipped: MSQNet) -> None:
     clips = frames.repeat(1, 6, 1, 1)[:, : 3 * 6].unflatten(1, (6, 3))[:1].repeat(1, 3, 1, 1, 1)
     clips = clips[:, : shipped.config.clip_config.num_frames]
     frozen = FrozenPart(shipped, "after_trunk")
-    without = frozen(clips, clips)
+    crops = (clips, 255 - clips)  # the whole frame, and something else
+    without = [frozen(clips, crop) for crop in crops]
     frozen.prepare()
-    with_graph = frozen(clips, clips)
-    for name, values in without.items():
-        torch.testing.assert_close(with_graph[name], values, atol=1e-2, rtol=1e-2)
+    for expected, crop in zip(without, crops, strict=True):
+        with_graph = frozen(clips, crop)
+        for name, values in expected.items():
+            torch.testing.assert_close(with_graph[name], values, atol=1e-2, rtol=1e-2)
 
 
 def test_any_other_weight_has_no_graph(shipped: MSQNet) -> None:
