@@ -18,7 +18,8 @@ from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import is_exported
 from msqnet.inference.predictor import Predictor, load_backend
 from msqnet.inference.torch_backends import TorchBackend
-from msqnet.models import change_config, changed_model, model_folder
+from msqnet.models import changed_model, model_folder
+from msqnet.models.card import change_config
 from msqnet.video.reader import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:

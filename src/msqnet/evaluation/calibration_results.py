@@ -34,7 +34,7 @@ from msqnet.metrics.calibration import (
 )
 from msqnet.metrics.classification import confusion_counts
 from msqnet.metrics.evidence import LabelEvidence, label_evidence
-from msqnet.models import change_config
+from msqnet.models.card import change_config
 from msqnet.predictions import write_json
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -31,10 +32,10 @@ from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 from msqnet.model.processing import MSQNetVideoProcessor, write_processor_file
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
 from msqnet.models import OPEN_ADVICE, resolve_model
+from msqnet.models.card import write_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from msqnet.config import ClipConfig
     from msqnet.model.image_encoders import ImageEncoder
@@ -145,9 +146,13 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, *args: Any, **kwargs: Any
     ) -> None:
-        """Save a folder that `from_pretrained` loads; see `transformers.PreTrainedModel`."""
+        """Save a folder that `from_pretrained` loads, with a card; see `PreTrainedModel`.
+
+        A card that somebody else wrote, `README.md`, stays as it is.
+        """
         write_processor_file(save_directory)
         super().save_pretrained(save_directory, *args, **kwargs)
+        write_card(Path(save_directory))
 
     @classmethod
     def from_encoders(

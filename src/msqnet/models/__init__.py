@@ -228,11 +228,3 @@ def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]
     finally:
         if out.exists() or not (work / "earlier").exists():
             shutil.rmtree(work, ignore_errors=True)
-
-
-def change_config(folder: Path, values: dict[str, Any]) -> None:
-    """Set some settings, JSON values by name, of a model that is not in use; others stay."""
-    path = folder / CONFIG_FILE
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    text = json.dumps({**settings, **values}, indent=2, sort_keys=True) + "\n"
-    path.write_text(text, encoding="utf-8")

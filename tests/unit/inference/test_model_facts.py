@@ -15,7 +15,7 @@ from msqnet.config import InferenceOptions
 from msqnet.inference.model_facts import known_provenance
 from msqnet.inference.predictor import Predictor
 from msqnet.model.out_of_distribution import TrainingReference
-from msqnet.models import change_config
+from msqnet.models.card import change_config
 from tests.fixtures.exports import write_brightness_export
 from tests.fixtures.models import tiny_model, write_clip_folder
 from tests.unit.inference.brightness import BLACK, WHITE, write_video

@@ -65,6 +65,15 @@ def test_configuration_follows_other_labels_of_an_open_vocabulary() -> None:
     assert model.config.label2id == {"dig": 0}
 
 
+def test_saved_model_has_a_card_and_keeps_one_that_somebody_wrote(tmp_path: Path) -> None:
+    model, card = tiny_model("timesformer"), tmp_path / "README.md"
+    model.save_pretrained(tmp_path)
+    assert all(f"| {name} |" in card.read_text(encoding="utf-8") for name in LABELS)
+    card.write_text("my own words", encoding="utf-8")
+    model.save_pretrained(tmp_path)
+    assert card.read_text(encoding="utf-8") == "my own words"
+
+
 @pytest.mark.parametrize("changes", [{"num_labels": 5}, {"id2label": {0: "x"}}])
 @pytest.mark.parametrize("loader", [MSQNet, AutoModel])
 def test_other_labels_than_those_of_the_weights_are_refused(

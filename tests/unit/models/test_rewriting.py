@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from msqnet.errors import ConfigError
-from msqnet.models import change_config, changed_model
+from msqnet.models import changed_model
+from msqnet.models.card import change_config
 
 
 @pytest.fixture
