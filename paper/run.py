@@ -45,9 +45,9 @@ from msqnet.evaluation.zero_shot_protocol import (
     run_split,
     write_splits,
 )
+from msqnet.files import replacing
 from msqnet.inference.predictor import Predictor
 from msqnet.model.builder import licences_of
-from msqnet.predictions import replacing
 from msqnet.training.fit import fit
 from msqnet.training.table_training import prepare, readable_rows
 from msqnet.training.training_run import VARIANTS, settings_of

@@ -7,22 +7,21 @@ exactly. Files of one video share a stem (`clip.mp4` gives `clip.mp4.json`, `cli
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import io
 import json
-import os
 from dataclasses import asdict, astuple, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msqnet.errors import DatasetError, ShapeError, VocabularyError, needs_extra
+from msqnet.ethogram import ethogram_html
+from msqnet.files import csv_writer, replacing
 from msqnet.labels import LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pandas import DataFrame
@@ -435,6 +434,17 @@ class VideoPredictions:
         numbers = dict.fromkeys(SEGMENT_COLUMNS[2:], "float64")  # also where there is no row
         return pd.DataFrame(rows, columns=list(SEGMENT_COLUMNS)).astype(numbers)
 
+    def _repr_html_(self) -> str:
+        """The picture that notebooks show of it: see `ethogram_html`."""
+        return ethogram_html(
+            PurePath(self.path).name,
+            self.duration_seconds,
+            self.labels,
+            [astuple(item) for item in self.segments],
+            self.timeline.unknown_intervals,
+            self.warnings,
+        )
+
     def segments_csv(self) -> str:
         """The segments as CSV, with the columns `SEGMENT_COLUMNS`."""
         text = io.StringIO()
@@ -470,30 +480,3 @@ def _parsed(text: str) -> dict[str, Any]:
 def result_names(name: str) -> tuple[str, ...]:
     """Names of the result files of a video, in the order of `RESULT_SUFFIXES`."""
     return tuple(name + suffix for suffix in RESULT_SUFFIXES)
-
-
-def csv_writer(file: TextIO, odd: str = "") -> Any:
-    """A writer of rows that end in a line feed; ``odd`` is text in them that may need quotes."""
-    # Python's writer does not quote a carriage return where lines end in a line feed alone.
-    quoting: Any = csv.QUOTE_ALL if "\r" in odd else csv.QUOTE_MINIMAL
-    return csv.writer(file, lineterminator="\n", quoting=quoting)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; it replaces ``path`` at once when the block ends without an error."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(
-    path: Path, value: Any, *, ensure_ascii: bool = True, allow_nan: bool = True
-) -> None:
-    """Write indented JSON, replaced at once."""
-    text = json.dumps(value, indent=2, ensure_ascii=ensure_ascii, allow_nan=allow_nan)
-    with replacing(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")

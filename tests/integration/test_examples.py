@@ -12,7 +12,7 @@ import av
 import pytest
 
 from msqnet.inference.predictor import Predictor
-from msqnet.report.style import INK
+from msqnet.style import INK
 from tests.fixtures.document_scene import set_scene
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video

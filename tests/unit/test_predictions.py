@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msqnet.errors import DatasetError, MissingExtra, ShapeError
+from msqnet.files import replacing
 from msqnet.labels import LabelSet
 from msqnet.predictions import (
     SCHEMA_VERSION,
@@ -26,7 +27,6 @@ from msqnet.predictions import (
     Timeline,
     VideoPredictions,
     WindowScores,
-    replacing,
     result_names,
 )
 

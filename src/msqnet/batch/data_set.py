@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msqnet.report.style import printable
+from msqnet.style import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from msqnet.batch.locations import STATE_FOLDER, LocalOutput, cannot_write, open_output
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.files import replacing
 from msqnet.inference.results import (
     INDEX_FILE,
     TIME_BUDGET_FILE,
@@ -31,7 +32,6 @@ from msqnet.inference.results import (
     read_index,
     write_index,
 )
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Sequence

@@ -14,6 +14,7 @@ from msqnet.batch.locations import LocalOutput, cannot_write, open_output
 from msqnet.batch.one_video import JobSettings, has_results, outcome_of, process_video
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
 from msqnet.errors import DatasetError
+from msqnet.files import csv_writer
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
@@ -25,7 +26,7 @@ from msqnet.inference.results import (
     read_index,
     write_index,
 )
-from msqnet.predictions import VideoPredictions, csv_writer, result_names
+from msqnet.predictions import VideoPredictions, result_names
 from msqnet.process import keep_freed_memory, limit_threads
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from msqnet.cli.console import say, show_skipped
 from msqnet.config import InferenceOptions
 from msqnet.errors import check
 from msqnet.process import num_usable_cores
-from msqnet.report.style import format_time
+from msqnet.style import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from msqnet.report.style import printable
+from msqnet.style import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

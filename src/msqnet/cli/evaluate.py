@@ -181,7 +181,7 @@ def _evaluate_timeline(
     origin: dict[str, Any],
 ) -> None:
     from msqnet.evaluation.by_protocol import evaluate_timelines
-    from msqnet.predictions import write_json
+    from msqnet.files import write_json
 
     metrics, results = evaluate_timelines(
         table, predictor, strict_labels=strict_labels, progress=progress

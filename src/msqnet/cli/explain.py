@@ -156,7 +156,7 @@ def _write_sheet(
     """The sheet, and the arrays behind it: maps (M, K, T, h, w) of M models."""
     import numpy as np
 
-    from msqnet.predictions import replacing
+    from msqnet.files import replacing
     from msqnet.report.attribution_sheet import SheetRow, contact_sheet, sheet_frames
 
     rows = [
@@ -195,7 +195,7 @@ def _show(
     window: tuple[float, float],
     files: dict[str, Path],
 ) -> None:
-    from msqnet.report.style import format_time
+    from msqnet.style import format_time
 
     start, end = map(format_time, window)
     say(console, f"window {start} to {end}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from msqnet.cli.console import progress_bar, say, show_skipped
 from msqnet.config import InferenceOptions
 from msqnet.errors import ConfigError, MsqnetError, check, unexpected
-from msqnet.report.style import format_time
+from msqnet.style import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -147,7 +147,7 @@ def _write_and_show(
     from rich.console import Console
 
     from msqnet.evaluation.zero_shot_protocol import CLOSED_SET_NOTE, summary_rows
-    from msqnet.predictions import write_json
+    from msqnet.files import write_json
     from msqnet.training.training_run import VARIANTS
 
     metric = "top-1 accuracy" if task == "single_label" else "macro mAP"

@@ -38,9 +38,9 @@ from msqnet.data.label_spelling import separator_notes
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.data.table_files import Sheet, read_sheet
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.files import replacing
 from msqnet.intervals import parse_clock
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
-from msqnet.predictions import replacing
 from msqnet.workbooks import CELL_ERRORS, HOURS_AND_MINUTES
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from msqnet.evaluation.recalibration import (
     method_for,
 )
 from msqnet.evaluation.row_metrics import plain
+from msqnet.files import write_json
 from msqnet.metrics.average_precision import FloatArray, known_cells, mean_over_labels
 from msqnet.metrics.bootstrap import bootstrap
 from msqnet.metrics.calibration import (
@@ -35,7 +36,6 @@ from msqnet.metrics.calibration import (
 from msqnet.metrics.classification import confusion_counts
 from msqnet.metrics.evidence import LabelEvidence, label_evidence
 from msqnet.models.card import change_config
-from msqnet.predictions import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.errors import ShapeError
+from msqnet.files import replacing, write_json
 from msqnet.metrics.average_precision import (
     BoolArray,
     FloatArray,
@@ -31,7 +32,6 @@ from msqnet.metrics.classification import (
     subset_accuracy,
     top_k_accuracy,
 )
-from msqnet.predictions import replacing, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.errors import DatasetError, ShapeError
+from msqnet.files import replacing
 from msqnet.labels import UNKNOWN
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

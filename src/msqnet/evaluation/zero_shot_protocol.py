@@ -19,12 +19,12 @@ import torch
 
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.evaluation.views import score_rows
+from msqnet.files import replacing, write_json
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import LabelSet
 from msqnet.metrics.classification import zero_shot_metrics
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.vocabulary import text_embeddings
-from msqnet.predictions import replacing, write_json
 from msqnet.prompts import read_label_table
 from msqnet.training.features import FeatureDataset
 from msqnet.training.fit import fit, stored_features

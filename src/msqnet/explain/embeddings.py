@@ -32,12 +32,12 @@ from msqnet.explain.embedding_maps import (
     MappedRows,
     map_embeddings,
 )
+from msqnet.files import replacing, write_json
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import join_labels
 from msqnet.model.computing import resolve_device
 from msqnet.model.out_of_distribution import EMBEDDING_DEFINITION
 from msqnet.models import model_folder
-from msqnet.predictions import replacing, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -34,6 +34,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from msqnet.documents import opened_archive
 from msqnet.errors import ConfigError
+from msqnet.files import replacing
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
     AnnotatedVideo,
@@ -59,7 +60,6 @@ from msqnet.formats.frame_times import (
 from msqnet.formats.options import UNLISTED, is_absent_if_unlisted, video_address
 from msqnet.formats.xml_files import read_xml, xml_text
 from msqnet.intervals import covers, union
-from msqnet.predictions import replacing
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ import numpy as np
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
+from msqnet.files import replacing
 from msqnet.formats import ALL_FIELDS, Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label, count_notes
 from msqnet.formats.frame_times import FrameTimes, check_frame_count, rate_option, read_frame_times
 from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

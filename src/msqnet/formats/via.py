@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError
+from msqnet.files import replacing
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
     ANY_LABEL,
@@ -37,7 +38,6 @@ from msqnet.formats.annotations import (
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.formats.options import choose, video_address
 from msqnet.labels import SEPARATOR, LabelSet, join_labels, split_labels
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from msqnet.errors import ConfigError, DatasetError, VideoError, check
-from msqnet.predictions import csv_writer, replacing, result_names
+from msqnet.files import csv_writer, replacing
+from msqnet.predictions import result_names
 from msqnet.video.reader import IMAGE_SUFFIXES, is_video_file, open_video
 
 if TYPE_CHECKING:

@@ -48,8 +48,7 @@ def _card(settings: dict[str, Any]) -> str:
     window = settings.get("window_seconds", DEFAULT_WINDOW_SECONDS)
     one = "one of them" if settings.get("task") == "single_label" else "any number of them at once"
     frames = (settings.get("clip") or {}).get("num_frames")
-    rows = [("label", "status", "AP, held out", "low end", "chance", "groups", "threshold")]
-    rows += _label_rows(settings)
+    columns = ("label", "status", "AP, held out", "low end", "chance", "groups", "threshold")
     parts = [
         "---\nlibrary_name: msqnet\npipeline_tag: video-classification\n"
         "tags:\n- action-recognition\n- msqnet\n---",
@@ -60,9 +59,9 @@ def _card(settings: dict[str, Any]) -> str:
         "## Use",
         "```console\n$ msqnet predict VIDEO --model THIS_FOLDER\n```",
         '```python\nimport msqnet\n\npredictor = msqnet.Predictor.from_pretrained("THIS_FOLDER")\n'
-        'print(predictor("VIDEO").to_dataframe())\n```',
+        'print(predictor("VIDEO").segments)\n```',
         "## Labels",
-        _table(rows),
+        _table([columns, *_label_rows(settings)]),
         "AP: average precision on training rows that were held out by group; low end: of its 95 % "
         "interval over groups; chance: AP of guesses. These rows are of the same kind as those "
         "that the model was trained on; other cameras and scenes can be harder.\n\n" + _STATUSES,

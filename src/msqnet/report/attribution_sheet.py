@@ -10,8 +10,8 @@ import numpy as np
 
 from msqnet.errors import needs_extra
 from msqnet.report.overlay import PANEL_COLOUR, PANEL_TEXT, load_font, shortened
-from msqnet.report.style import INK, MUTED_INK, shown_name
 from msqnet.report.video_writer import VideoWriter, resized, square_size
+from msqnet.style import INK, MUTED_INK, shown_name
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:

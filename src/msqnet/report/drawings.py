@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msqnet.files import replacing
 from msqnet.inference.results import DRAWN_SUFFIXES, drawn_paths
-from msqnet.predictions import replacing
 from msqnet.report.figures import save_figure, timeline_figure
 from msqnet.report.overlay import Overlay, write_overlay
 from msqnet.report.video_writer import square_size

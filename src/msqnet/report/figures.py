@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.errors import ConfigError, needs_extra
-from msqnet.predictions import replacing
-from msqnet.report.style import (
+from msqnet.files import replacing
+from msqnet.style import (
     INK,
     LABEL_COLOURS,
     MUTED_INK,

@@ -18,12 +18,13 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.errors import needs_extra
+from msqnet.files import replacing
 from msqnet.intervals import covered_seconds
-from msqnet.predictions import PLAIN_FIELDS, replacing
+from msqnet.predictions import PLAIN_FIELDS
 from msqnet.report.evaluation_page import evaluation_page, timeline_page
 from msqnet.report.media import PreviewWriter, collect_media
-from msqnet.report.style import format_length, printable
 from msqnet.report.time_budget import time_budget, unknown_seconds
+from msqnet.style import format_length, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,8 +10,8 @@ import numpy as np
 
 from msqnet.errors import needs_extra
 from msqnet.report.figures import NUM_SHOWN_LABELS
-from msqnet.report.style import LABEL_COLOURS, format_time, shown_name, tick_times
 from msqnet.report.video_writer import VideoWriter, resized, square_size
+from msqnet.style import LABEL_COLOURS, format_time, shown_name, tick_times
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:

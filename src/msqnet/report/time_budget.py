@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msqnet.files import csv_writer, replacing
 from msqnet.inference.results import open_index
-from msqnet.predictions import csv_writer, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

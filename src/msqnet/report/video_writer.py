@@ -12,7 +12,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from msqnet.errors import ShapeError
-from msqnet.predictions import replacing
+from msqnet.files import replacing
 from msqnet.report.sound import open_sound
 from msqnet.video.decoding import FrameDecoder
 

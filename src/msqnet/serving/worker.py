@@ -183,7 +183,7 @@ class Worker:
         """JSON of `HeatMapBody`: the attribution maps of all frames in the interval."""
         import numpy as np
 
-        from msqnet.predictions import replacing
+        from msqnet.files import replacing
 
         if self._is_clip:
             message = f"{self._settings.model} has no attribution maps; use an msqnet model"

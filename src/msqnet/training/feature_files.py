@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from msqnet.errors import ConfigError
-from msqnet.predictions import replacing
+from msqnet.files import replacing
 from msqnet.video.frame_sources import content_digest, content_state
 
 if TYPE_CHECKING:

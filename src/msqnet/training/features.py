@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError, UnreadableVideo
+from msqnet.files import replacing
 from msqnet.model.computing import Fusable
 from msqnet.model.video_encoders.encoder import FRAME_MEMORY, POOLED, VIDEO_QUERY, of_clips
-from msqnet.predictions import replacing
 from msqnet.training.backbone_graph import backbone_graph
 from msqnet.training.feature_files import FeatureFiles, VideoDigests
 

@@ -25,11 +25,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
+from msqnet.files import write_json
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.losses import ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
-from msqnet.predictions import write_json
 from msqnet.training.features import FeatureDataset, FeatureStore
 from msqnet.training.fitted_parts import (
     HeldOut,

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from msqnet.data.splits import grouped_folds, grouped_validation_split
 from msqnet.errors import ConfigError, DatasetError, ShapeError
+from msqnet.files import write_json
 from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.metrics.calibration import PlattScaling, best_thresholds, fit_platt
@@ -32,7 +33,6 @@ from msqnet.model.out_of_distribution import (
     rows_of_actors,
     spread_over_groups,
 )
-from msqnet.predictions import write_json
 from msqnet.training.trainer import batch_outputs
 from msqnet.training.training_run import typical_window
 

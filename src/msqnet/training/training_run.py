@@ -17,7 +17,7 @@ import yaml
 
 from msqnet.config.differences import differences
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.predictions import replacing
+from msqnet.files import replacing
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:

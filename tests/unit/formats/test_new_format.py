@@ -9,10 +9,10 @@ import pytest
 from msqnet.cli.main import main
 from msqnet.documents import read_delimited
 from msqnet.errors import DatasetError
+from msqnet.files import replacing
 from msqnet.formats import ALL_FIELDS, FORMATS, Format, Reading
 from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event, clean_label
 from msqnet.labels import LabelSet
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,7 @@ from msqnet.report.figures import (
     save_figure,
     timeline_figure,
 )
-from msqnet.report.style import INK, LABEL_COLOURS, OTHER_COLOUR
+from msqnet.style import INK, LABEL_COLOURS, OTHER_COLOUR
 from tests.unit.explain.test_embeddings import clustered_panels
 from tests.unit.report.made_up import predictions_of
 

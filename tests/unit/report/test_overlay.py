@@ -26,8 +26,8 @@ from msqnet.report.overlay import (
     text_size,
     write_overlay,
 )
-from msqnet.report.style import LABEL_COLOURS, shown_name
 from msqnet.report.video_writer import resized, square_size
+from msqnet.style import LABEL_COLOURS, shown_name
 from msqnet.video.reader import open_video
 from tests.fixtures.videos import encode, number_image, read_number
 from tests.unit.inference.brightness import WHITE, BrightnessBackend, write_truncated_video

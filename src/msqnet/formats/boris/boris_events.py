@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.documents import decimal_point, read_delimited
 from msqnet.errors import DatasetError
+from msqnet.files import replacing
 from msqnet.formats import Format
 from msqnet.formats.annotations import (
     AnnotatedVideo,
@@ -44,7 +45,6 @@ from msqnet.formats.boris.boris_observations import (
 from msqnet.formats.frame_times import duration_seconds
 from msqnet.intervals import END_TOLERANCE_SECONDS
 from msqnet.labels import LabelSet
-from msqnet.predictions import replacing
 from msqnet.workbooks import SPREADSHEET_SUFFIXES
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import DatasetError
+from msqnet.files import replacing
 from msqnet.formats.annotations import (
     AnnotatedVideo,
     Annotations,
@@ -52,7 +53,6 @@ from msqnet.formats.boris.boris_observations import (
 )
 from msqnet.formats.options import choose
 from msqnet.labels import LabelSet
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import DatasetError
+from msqnet.files import replacing
 from msqnet.formats.annotations import last_seconds
 from msqnet.formats.camtrap_dp.camtrap_metadata import OPTIONS as METADATA_OPTIONS
 from msqnet.formats.camtrap_dp.camtrap_metadata import (
@@ -33,7 +34,6 @@ from msqnet.formats.camtrap_dp.camtrap_tables import (
 )
 from msqnet.formats.options import choose
 from msqnet.labels import SEPARATOR, join_labels
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

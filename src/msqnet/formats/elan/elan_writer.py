@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from msqnet.files import replacing
 from msqnet.formats.annotations import count_notes, free_name, one_file_each
 from msqnet.formats.options import choose
 from msqnet.formats.xml_files import xml_text
 from msqnet.labels import SEPARATOR
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

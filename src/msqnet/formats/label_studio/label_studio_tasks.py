@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from msqnet.documents import JsonValue, read_json
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.files import replacing
 from msqnet.formats.annotations import (
     ANY_LABEL,
     AnnotatedVideo,
@@ -50,7 +51,6 @@ from msqnet.formats.label_studio.label_studio_config import (
 )
 from msqnet.formats.options import choose, video_address
 from msqnet.labels import LabelSet
-from msqnet.predictions import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msqnet.report.style import format_length, format_time, shown_name, tick_times
+from msqnet.style import format_length, format_time, shown_name, tick_times
 
 
 @pytest.mark.parametrize(
