@@ -77,10 +77,10 @@ class TrainConfig:
         max_gradient_norm: Longer gradients are scaled down to this norm; 0 leaves them.
         seed: Seed of every random choice; a run on a CPU repeats exactly.
         num_workers: Processes that decode videos.
-        report_to: Where the loss and the validation of each epoch go, by the names of
-            `transformers`: `tensorboard`, `wandb`, `mlflow` or `none`; `auto` writes files for
-            TensorBoard where that is installed. The direct path is fitted at once and has no
-            epochs, so that runs on few rows report nothing.
+        report_to: Experiment tracker that gets the settings, the metrics of each epoch and the
+            results on held-out rows: `tensorboard`, `wandb`, `mlflow` or `none`; `auto` writes
+            files for TensorBoard where that is installed. The direct path is fitted at once and
+            has no epochs: runs on few rows report settings and results.
     """
 
     epochs: int = 8

@@ -6,6 +6,8 @@ The run folder::
     features/         features of frozen encoders (removed at the end)
     fold-*/           one per fold: its held-out logits
     checkpoints/      the Trainer's own, for resuming
+    tensorboard/      events, where that is installed
+    tracker.json      the run of another tracker, to go on in it
     best/             the finished model folder
     last/             that of the last epoch, where another one is the best
     training_time.json  how long the last call trained, and waited for data
@@ -44,6 +46,7 @@ from msqnet.training.fitted_parts import (
     training_reference,
 )
 from msqnet.training.processes import Processes, lost_processes_named
+from msqnet.training.trackers import Reports, reports_of
 from msqnet.training.trainer import (
     DataWait,
     freeze,
@@ -51,7 +54,13 @@ from msqnet.training.trainer import (
     part_logits,
     run_trainer,
 )
-from msqnet.training.training_run import Run, claim_folder, is_finished, save_model
+from msqnet.training.training_run import (
+    Run,
+    check_folder,
+    claim_folder,
+    is_finished,
+    save_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,31 +125,41 @@ def fit(
         parts = partition(run)
         model = build_model(run, report)
         if processes.is_first:
-            claim_folder(run, resume=resume)
+            check_folder(run, resume=resume)
         processes.wait()
         if resume and is_finished(run.folder):
             report("the run is finished; nothing is left to do")
             return run.folder / "best"
-        data = _TrainingData(run, model, progress, processes)
-        if run.train.folds:
-            held_out = _cross_validated(run, parts, data, report)
-            every = np.arange(len(run.table))
-            if held_out.direct_alone:
-                best = _with_direct_path(run, data, every)
-            else:
-                report("training on all rows")
-                best, *_ = _train_once(run, data, every, None, run.folder)
-            last = best
-        else:
-            train_rows, rows = parts[0]
-            report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
-            validation_rows = rows if len(rows) else None
-            best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
-            held_out = HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
-        if processes.is_first:
-            _finish(run, data, held_out, (best, last), report)
-        processes.wait()
+        with reports_of(run, is_first=processes.is_first) as reports:
+            if processes.is_first:
+                claim_folder(run)
+            processes.wait()
+            data = _TrainingData(run, model, progress, processes, reports)
+            best_and_last, held_out = _trained(run, parts, data, report)
+            if processes.is_first:
+                _finish(run, data, held_out, best_and_last, report)
+            processes.wait()
     return run.folder / "best"
+
+
+def _trained(
+    run: Run, parts: list[Part], data: _TrainingData, report: Callable[[str], None]
+) -> tuple[tuple[MSQNet, MSQNet], HeldOut]:
+    """The models of the best and the last epoch, which can be the same, and held-out logits."""
+    if run.train.folds:
+        held_out = _cross_validated(run, parts, data, report)
+        every = np.arange(len(run.table))
+        if held_out.direct_alone:
+            best = _with_direct_path(run, data, every)
+        else:
+            report("training on all rows")
+            best, *_ = _train_once(run, data, every, None, run.folder)
+        return (best, best), held_out
+    train_rows, rows = parts[0]
+    report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
+    validation_rows = rows if len(rows) else None
+    best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
+    return (best, last), HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
 
 
 def _finish(
@@ -153,7 +172,7 @@ def _finish(
     """Calibrate and write; the best and the last model can be the same."""
     best, last = best_and_last
     if len(held_out.rows):
-        calibrate_and_describe(run, best, held_out, report)
+        data.reports.log("validation", calibrate_and_describe(run, best, held_out, report))
     else:
         describe_training(run, best)
         report("no rows kept aside: not calibrated, thresholds 0.5")
@@ -185,10 +204,12 @@ class _TrainingData:
         model: MSQNet,
         progress: Progress | None,
         processes: Processes,
+        reports: Reports,
     ):
         self.run = run
         self.progress = progress
         self.processes = processes
+        self.reports = reports
         self.wait = DataWait()
         self.initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.model = model
@@ -298,16 +319,16 @@ def _train_once(
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
-    told = None
-    if data.progress is not None:
-        number = folder.name.removeprefix("fold-")
-        what = "training" if folder == run.folder else f"fold {int(number) + 1}"
-        told = partial(data.progress, what)
+    what = "training"
+    if folder != run.folder:
+        what = f"fold {int(folder.name.removeprefix('fold-')) + 1}"
+    told = None if data.progress is None else partial(data.progress, what)
     run_trainer(
         *(model, train_data, validation_data, run.train, folder, run.targets[train_rows]),
         processes=data.processes,
         wait=data.wait,
         progress=told,
+        log=partial(data.reports.log, what.replace(" ", "-")),
     )
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:

@@ -291,8 +291,11 @@ def _calibrated(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -
 
 def calibrate_and_describe(
     run: Run, model: MSQNet, held_out: HeldOut, report: Callable[[str], None]
-) -> None:
-    """Weigh the parts, calibrate, set thresholds on held-out rows, and write the results."""
+) -> dict[str, Any]:
+    """Weigh the parts, calibrate, set thresholds on held-out rows, and write the results.
+
+    Returns what can be reported of them: metrics by name, None where they are not defined.
+    """
     parts, targets = held_out.parts, held_out.targets
     config = model.config
     describe_training(run, model)
@@ -321,7 +324,7 @@ def calibrate_and_describe(
         for name, column in zip(run.labels, targets.T, strict=True)
         if not (column == 1).any() or not (column == 0).any()
     ]
-    summary = {
+    summary: dict[str, Any] = {
         "what": "cross-validation by groups inside the training rows"
         if run.train.folds
         else "validation part of the training rows, kept apart by groups; chose the epoch",
@@ -343,6 +346,11 @@ def calibrate_and_describe(
     if not_calibrated and is_calibrated:
         names = ", ".join(not_calibrated)
         report(f"not calibrated, threshold 0.5 (held-out rows do not tell): {names}")
+    by_label = {f"ap/{name}": value for name, value in summary["label_ap"].items()}
+    return {
+        **{name: summary[name] for name in ("macro_map", "query_share", "num_rows")},
+        **by_label,
+    }
 
 
 def _or_none(value: float) -> float | None:

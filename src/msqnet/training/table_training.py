@@ -29,7 +29,7 @@ from msqnet.model.registry import check_encoder_settings, encoder_spec
 from msqnet.models import BEST_FOLDER, model_folder
 from msqnet.training.fit import fit
 from msqnet.training.processes import Processes
-from msqnet.training.trainer import reporters
+from msqnet.training.trackers import tracker_name
 from msqnet.training.training_run import (
     Run,
     check_single_label,
@@ -183,7 +183,7 @@ def prepare(
     Rows that cannot be used are a `DatasetError`, settings that do not fit a `ConfigError`.
     """
     check_encoder_settings(arch)
-    reporters(train)
+    tracker_name(train)  # one that is not installed is refused before videos are opened
     recipe = encoder_spec(arch.video_encoder).recipe()
     # Wrong options of a loss are refused before thousands of videos are opened.
     no_rows = LabelCounts.of(np.zeros((1, 1)))

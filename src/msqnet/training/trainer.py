@@ -22,9 +22,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from msqnet.errors import ConfigError, check
+from msqnet.errors import ConfigError
 from msqnet.metrics.average_precision import known_cells, label_average_precisions, macro_map
 from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
@@ -121,10 +120,18 @@ class _EpochOfData(TrainerCallback):
 
 
 class _Told(TrainerCallback):
-    """Says after each step how far training is, and logs what is measured after each epoch."""
+    """Says after each step how far training is, and logs what is measured after each epoch.
 
-    def __init__(self, progress: Callable[[int, int], None] | None):
+    ``log`` takes that too, with the number of the step.
+    """
+
+    def __init__(
+        self,
+        progress: Callable[[int, int], None] | None,
+        log: Callable[[dict[str, Any], int], None] | None,
+    ):
         self.progress = progress
+        self.log = log
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -140,8 +147,10 @@ class _Told(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if state.is_world_process_zero:
-            _logger.info("%s", ", ".join(f"{name} {value}" for name, value in (logs or {}).items()))
+        if state.is_world_process_zero and logs:
+            _logger.info("%s", ", ".join(f"{name} {value}" for name, value in logs.items()))
+            if self.log is not None:
+                self.log(logs, state.global_step)
 
 
 class ActionTrainer(Trainer):
@@ -260,23 +269,6 @@ def _device_has_bf16() -> bool:
     return device.type == "cuda" and has_fast_bf16(device)
 
 
-def reporters(config: TrainConfig) -> list[str]:
-    """What the Trainer reports to; a `ConfigError` for what is not installed."""
-    name, found = config.report_to, get_available_reporting_integrations()
-    if name == "auto":
-        if "tensorboard" in found:
-            return ["tensorboard"]
-        _logger.info("no TensorBoard events: pip install 'msqnet[train]' to have them")
-    if name in ("auto", "none"):
-        return []
-    package = "'msqnet[train]'" if name == "tensorboard" else name
-    check(
-        name in found,
-        f"report_to {name!r}: {name} is not installed; pip install {package}, or say none",
-    )
-    return [name]
-
-
 def training_arguments(
     config: TrainConfig,
     folder: Path,
@@ -287,7 +279,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """Translate our settings to those of the Trainer.
 
-    ``folder`` takes checkpoints and events; ``best_by`` is the metric of `validation_metrics` that
+    ``folder`` takes checkpoints; ``best_by`` is the metric of `validation_metrics` that
     chooses the best epoch, None without validation. ``is_joined`` says that this process has joined
     others that train the same model. A precision that the device lacks is a `ConfigError`.
     """
@@ -320,7 +312,7 @@ def training_arguments(
         metric_for_best_model=best_by,
         greater_is_better=True if validates else None,
         logging_strategy="epoch",
-        report_to=reporters(config),
+        report_to=[],
         disable_tqdm=True,
         seed=config.seed,
         data_seed=config.seed,
@@ -374,17 +366,19 @@ def run_trainer(
     processes: Processes = Processes(),  # noqa: B008 - frozen
     wait: DataWait | None = None,
     progress: Callable[[int, int], None] | None = None,
+    log: Callable[[dict[str, Any], int], None] | None = None,
 ) -> ActionTrainer:
     """Train in place, from the last whole checkpoint in ``folder`` where there is one.
 
     Args:
         model: with validation data it ends as its best epoch.
         train_data: has an ``epoch`` attribute that is set before each pass.
-        folder: checkpoints and events go there.
+        folder: checkpoints go there.
         targets: (V, K) of 1, 0 and -100, the labels of ``train_data``.
         processes: those that train together; each takes ``config.batch_size`` rows of a batch.
         wait: adds up how long training waits for data.
         progress: called with (steps done, steps in all).
+        log: called with what is measured after each epoch, and the number of the step.
 
     Raises:
         ConfigError: settings that do not fit the task or the device.
@@ -402,7 +396,7 @@ def run_trainer(
         # The order of the Trainer's own shuffling.
         sampler = SeedableRandomSampler(range(len(targets)), data_seed=config.seed)
     drawing = [train_data] if sampler is None else [train_data, sampler]
-    callbacks: list[TrainerCallback] = [_EpochOfData(*drawing), _Told(progress)]
+    callbacks: list[TrainerCallback] = [_EpochOfData(*drawing), _Told(progress, log)]
     if processes.count > 1:
         multiple = processes.count * config.batch_size
         sampler = PaddedSampler(sampler, len(targets), multiple)

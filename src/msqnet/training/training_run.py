@@ -119,28 +119,36 @@ def rows_digest(table: ClipTable) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def claim_folder(run: Run, *, resume: bool) -> None:
-    """Write ``run.yaml``.
+def check_folder(run: Run, *, resume: bool) -> None:
+    """Refuse a folder that holds a run where ``resume`` is off, or one of other settings.
 
-    A `ConfigError` where the folder holds a run and ``resume`` is off, or one of other settings.
+    Either is a `ConfigError`.
     """
     path = run.folder / "run.yaml"
-    settings = yaml.safe_dump(settings_of(run), sort_keys=False)
-    if path.exists():
-        if not resume:
-            raise ConfigError(
-                f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
-            )
-        if path.read_text(encoding="utf-8") != settings:
-            found = differences(*map(yaml.safe_load, (path.read_text(encoding="utf-8"), settings)))
-            raise ConfigError(
-                f"{path} has other settings or rows than this call ({found}); repeat that call, or "
-                "choose another --out"
-            )
+    if not path.exists():
         return
+    if not resume:
+        raise ConfigError(
+            f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
+        )
+    begun, settings = path.read_text(encoding="utf-8"), _as_yaml(run)
+    if begun != settings:
+        found = differences(*map(yaml.safe_load, (begun, settings)))
+        raise ConfigError(
+            f"{path} has other settings or rows than this call ({found}); repeat that call, or "
+            "choose another --out"
+        )
+
+
+def claim_folder(run: Run) -> None:
+    """Write ``run.yaml``, which `check_folder` has found absent or the same."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(settings, encoding="utf-8")
+    with replacing(run.folder / "run.yaml") as part:
+        part.write_text(_as_yaml(run), encoding="utf-8")
+
+
+def _as_yaml(run: Run) -> str:
+    return yaml.safe_dump(settings_of(run), sort_keys=False)
 
 
 def settings_in(folder: Path) -> dict[str, Any]:
@@ -159,9 +167,9 @@ def is_finished(folder: Path) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Delete what only a run that goes on needs: checkpoints, folds, a second copy of the model.
 
-    The model of the last epoch stays where another epoch was chosen, and so do TensorBoard's files.
+    The model of the last epoch stays where another epoch was chosen.
     """
-    for path in [*folder.glob("fold-*"), *(folder / "checkpoints").glob("checkpoint-*")]:
+    for path in [*folder.glob("fold-*"), folder / "checkpoints"]:
         shutil.rmtree(path, ignore_errors=True)
     best, last = (folder / name / "model.safetensors" for name in ("best", "last"))
     if best.is_file() and last.is_file() and filecmp.cmp(best, last, shallow=False):

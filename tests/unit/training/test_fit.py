@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from msqnet.config import ArchConfig, AugmentationConfig, TrainConfig
 from msqnet.data.dataset import ClipDataset
 from msqnet.data.records import ClipTable
 from msqnet.errors import ConfigError, DatasetError
@@ -31,53 +30,17 @@ from msqnet.training.fitted_parts import (
     scorable_targets,
 )
 from msqnet.training.processes import Processes
+from msqnet.training.trackers import Reports
 from msqnet.training.trainer import part_logits
 from msqnet.training.training_run import Run, save_model
-from tests.fixtures.models import fill_with_noise, tiny_clip_settings, write_clip_folder
-from tests.fixtures.tables import BRIGHT_AND_DARK, write_brightness_table
+from tests.fixtures.models import fill_with_noise, write_clip_folder
+from tests.fixtures.tables import write_brightness_table
+from tests.fixtures.training_runs import lite_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NUM_VIDEOS = 8
-# The smallest size whose 4 x 4 map has the cells that `lite` makes tokens of.
-SIZE_PIXELS = 128
-
-
-def lite_run(table: ClipTable, folder: Path, **changes: Any) -> Run:
-    """A small ``lite`` with random weights, two folds, one stored view."""
-    arch = ArchConfig(
-        video_weights="random",
-        text_encoder="random",
-        num_frames=2,
-        size_pixels=SIZE_PIXELS,
-        width=16,
-        decoder_layers=1,
-        decoder_heads=2,
-        decoder_feedforward=32,
-        closeup=False,
-    )
-    train = TrainConfig(
-        epochs=2, batch_size=4, folds=2, cached_views=1, num_workers=0, precision="fp32"
-    )
-    clip = tiny_clip_settings(
-        num_frames=2,
-        size_pixels=SIZE_PIXELS,
-        short_side_pixels=SIZE_PIXELS,
-        decode_short_side_pixels=SIZE_PIXELS,
-    )
-    return Run(
-        table=table,
-        labels=BRIGHT_AND_DARK,
-        arch=arch,
-        clip=clip,
-        augmentation=AugmentationConfig(),
-        train=replace(train, **changes),
-        task="multi_label",
-        folder=folder,
-        init_from=None,
-        provenance={"recipe": "test"},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -404,7 +367,9 @@ def test_few_rows_get_the_direct_path_alone(tmp_path: Path, table: ClipTable) ->
     # What a fold's own fit says of a row that it did not see.
     train_rows, held_out = partition(run)[0]
     with_folds = lite_run(table, tmp_path / "fold", folds=0, epochs=1, validation_share=0.0)
-    data = _TrainingData(with_folds, build_model(with_folds, lines.append), None, Processes())
+    data = _TrainingData(
+        with_folds, build_model(with_folds, lines.append), None, Processes(), Reports()
+    )
     _prepare_query(with_folds, data.fresh_model(), data, train_rows)
     logits = part_logits(data.model, data.rows(held_out, augmented=False), 4)[1]
     np.testing.assert_allclose(stored[1][held_out], logits, atol=1e-4)

@@ -16,14 +16,12 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.losses import LOSSES, ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
-from msqnet.training import trainer
 from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
     freeze,
     last_whole_checkpoint,
     parameter_groups,
     part_logits,
-    reporters,
     run_trainer,
     training_arguments,
     validation_metrics,
@@ -411,38 +409,3 @@ def test_part_logits_keep_the_order_of_the_data_whatever_the_batch() -> None:
         outputs = model(maps=item["maps"][None], pooled=item["pooled"][None])
     np.testing.assert_allclose(outputs.decoder_logits[0], expected[0, 5], atol=1e-5)
     np.testing.assert_allclose(outputs.query_logits[0], expected[1, 5], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("installed", "name", "expected"),
-    [
-        (["tensorboard", "wandb"], "auto", ["tensorboard"]),
-        (["wandb"], "auto", []),
-        (["tensorboard", "wandb"], "none", []),
-        (["tensorboard", "wandb"], "wandb", ["wandb"]),
-        (["mlflow"], "mlflow", ["mlflow"]),
-    ],
-)
-def test_epochs_are_reported_where_the_settings_say(
-    installed: list[str],
-    name: Any,
-    expected: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trainer, "get_available_reporting_integrations", lambda: installed)
-    config = TrainConfig(report_to=name, precision="fp32")
-    assert reporters(config) == expected
-    found = training_arguments(config, tmp_path, best_by=None, num_workers=0)
-    assert found.report_to == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "package"), [("wandb", "wandb"), ("tensorboard", r"'msqnet\[train\]'")]
-)
-def test_reporter_that_is_not_installed_is_named(
-    name: Any, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "get_available_reporting_integrations", list)
-    with pytest.raises(ConfigError, match=f"{name} is not installed; pip install {package}, or"):
-        reporters(TrainConfig(report_to=name))

@@ -16,6 +16,7 @@ from msqnet.labels import LabelSet
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.training_run import (
     Run,
+    check_folder,
     check_single_label,
     claim_folder,
     is_finished,
@@ -108,10 +109,11 @@ def test_folder_is_claimed_once_and_resumed_by_the_same_call(
     table: ClipTable, tmp_path: Path
 ) -> None:
     run = run_of(table, tmp_path / "run")
-    claim_folder(run, resume=False)
+    check_folder(run, resume=False)
+    claim_folder(run)
     with pytest.raises(ConfigError, match="holds a run; continue it with --resume true"):
-        claim_folder(run, resume=False)
-    claim_folder(run, resume=True)
+        check_folder(run, resume=False)
+    check_folder(run, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -122,17 +124,17 @@ def test_folder_is_claimed_once_and_resumed_by_the_same_call(
 def test_resuming_with_other_rows_is_refused(
     table: ClipTable, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    claim_folder(run_of(table, tmp_path / "run"), resume=False)
+    claim_folder(run_of(table, tmp_path / "run"))
     with pytest.raises(ConfigError, match="other settings or rows"):
-        claim_folder(run_of(changed(table, **change), tmp_path / "run"), resume=True)
+        check_folder(run_of(changed(table, **change), tmp_path / "run"), resume=True)
 
 
 def test_resuming_with_other_settings_is_refused(table: ClipTable, tmp_path: Path) -> None:
-    claim_folder(run_of(table, tmp_path / "run"), resume=False)
+    claim_folder(run_of(table, tmp_path / "run"))
     with pytest.raises(
         ConfigError, match=r"other settings or rows .*\(train.seed: 0 there, 1 here"
     ):
-        claim_folder(run_of(table, tmp_path / "run", seed=1), resume=True)
+        check_folder(run_of(table, tmp_path / "run", seed=1), resume=True)
 
 
 @pytest.mark.parametrize("labels", [(), ("bright", "dark")])
@@ -157,15 +159,14 @@ def test_typical_window_is_the_median_length_of_rows_up_to_two_seconds(tmp_path:
 
 
 def test_what_only_a_resumed_run_needs_is_removed_and_the_last_epoch_kept(tmp_path: Path) -> None:
-    for folder in ("best", "last", "checkpoints/checkpoint-3", "checkpoints/runs", "fold-0"):
+    for folder in ("best", "last", "checkpoints/checkpoint-3", "tensorboard", "fold-0"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "model.safetensors").write_bytes(folder[:1].encode())
     (tmp_path / "best" / "config.json").write_text("{}")
     assert not is_finished(tmp_path)
     remove_leftovers(tmp_path)
     assert is_finished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "checkpoints", "last"]
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["runs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last", "tensorboard"]
     (tmp_path / "last" / "model.safetensors").write_bytes(b"b")
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "checkpoints"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "tensorboard"]
