@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _KEPT_BYTES = 2**30
 
 
@@ -23,7 +24,8 @@ def keep_freed_memory() -> None:
     """Let glibc reuse freed memory instead of returning it after every operation.
 
     Activations of a layer take tens of megabytes. glibc maps and unmaps each of them, and the page
-    faults can cost as much time as the arithmetic. Programs that use msqnet as a library decide
+    faults can cost as much time as the arithmetic. All threads share one heap: what one has freed
+    then serves the others. Programs that use msqnet as a library decide
     themselves whether to call this.
     """
     if sys.platform != "linux":
@@ -31,6 +33,7 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 

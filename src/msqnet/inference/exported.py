@@ -129,9 +129,10 @@ def _openvino_graph(path: Path) -> Graph:
 
 # What a few frames need stays in the processor's cache.
 _FRAMES_AT_A_TIME = 2
+# Few clips at once take less memory and no more time (ONNX Runtime).
 # OpenVINO 2026.4 gives wrong scores of two and more clips at once of TimeSformer models, also where
 # the number is fixed beforehand; those of single clips are right.
-_CLIPS_AT_A_TIME: Mapping[RuntimeName, int] = {"openvino": 1}
+_CLIPS_AT_A_TIME: Mapping[RuntimeName, int] = {"openvino": 1, "onnxruntime": 2}
 
 
 class ExportedBackend(ScoreColumns):
