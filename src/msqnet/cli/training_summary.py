@@ -19,14 +19,10 @@ _BYTES_A_MEGABYTE = 1_000_000
 
 def show_summary(console: Console, trained: TrainedModel) -> None:
     """Print the table of labels, the window, the size of the folder and the next command."""
-    from msqnet.training.training_run import typical_window
-
     folder, validation = trained.folder, trained.validation
     config = json.loads((trained.model_folder / "config.json").read_text(encoding="utf-8"))
     console.print(_labels(config, validation, trained.table))
-    if validation:
-        say(console, f"macro mAP {shown(validation['macro_map'])}: {validation['what']}")
-    seconds, reason = typical_window(trained.table)
+    seconds, reason = trained.window
     say(console, f"window: {seconds:g} s, {reason}")
     num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     say(

@@ -34,7 +34,6 @@ from msqnet.model.out_of_distribution import (
     spread_over_groups,
 )
 from msqnet.training.trainer import batch_outputs
-from msqnet.training.training_run import typical_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,7 +262,7 @@ def describe_training(run: Run, model: MSQNet) -> None:
     known = run.targets
     config.train_positive_windows = (known == 1).sum(axis=0).tolist()
     config.train_negative_windows = (known == 0).sum(axis=0).tolist()
-    config.window_seconds, _ = typical_window(run.table)
+    config.window_seconds, _ = run.window
     config.provenance = run.provenance
     has_appearance = model.video_encoder.appearance is not None
     config.compares_appearance = has_appearance and config.video_query == "trunk"

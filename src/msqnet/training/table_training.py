@@ -66,10 +66,12 @@ class TrainedModel:
     Attributes:
         folder: of the run; it stands for its model wherever a model is named.
         table: the rows that it was trained on.
+        window: length in seconds of the windows that the model predicts on, and why.
     """
 
     folder: Path
     table: ClipTable
+    window: tuple[float, str]
 
     @property
     def model_folder(self) -> Path:
@@ -159,7 +161,7 @@ def train(
         fit(run, report=told, progress=progress, resume=resume)
     if is_first and keep == "result":
         remove_leftovers(folder)
-    return TrainedModel(folder, run.table)
+    return TrainedModel(folder, run.table, run.window)
 
 
 def prepare(
@@ -190,11 +192,11 @@ def prepare(
     ActionLoss("multi_label" if task == "auto" else task, train.loss, no_rows)
     table = readable_rows(data, split, skip_errors, reading, report=report, progress=progress)
     labels = LabelSet(trainable_labels(table))
-    window_seconds, _ = typical_window(table)
-    num_rows, table = len(table), cut_into_windows(table, window_seconds)
+    window = typical_window(table)
+    num_rows, table = len(table), cut_into_windows(table, window[0])
     if len(table) > num_rows:
         report(
-            f"rows whose labels hold throughout are cut into windows of {window_seconds:g} s, as "
+            f"rows whose labels hold throughout are cut into windows of {window[0]:g} s, as "
             f"the model will predict: {num_rows} rows, {len(table)} windows"
         )
     init_from = None if init_from is None else str(model_folder(init_from))
@@ -229,6 +231,7 @@ def prepare(
         features=features,
         init_from=init_from,
         provenance=_provenance(table, recipe, arch, train, init_from),
+        given_window=window,
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import re
 import shutil
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class Run:
         init_from: model folder to start from, or None.
         provenance: goes into the model's configuration.
         features: where features of frozen parts are kept; None: in the run folder, until its end.
+        given_window: as `window`; None: that of the rows.
     """
 
     table: ClipTable
@@ -61,6 +63,12 @@ class Run:
     init_from: str | None
     provenance: dict[str, Any]
     features: Path | None = None
+    given_window: tuple[float, str] | None = None
+
+    @cached_property
+    def window(self) -> tuple[float, str]:
+        """Length in seconds of the windows that the model predicts on, and why."""
+        return self.given_window or typical_window(self.table)
 
     @property
     def has_few_rows(self) -> bool:
