@@ -137,8 +137,8 @@ class Predictor:
         its ``duration_seconds`` is up to where the file decodes, and ``notes`` says what is lost.
 
         Args:
-            path: a video file, a folder of frame images; or frames in memory, (T, H, W, 3) uint8
-                RGB or a list of (H, W, 3), with their ``fps``.
+            path: a video file, a folder of frame images; bytes or a file object; or frames in
+                memory, (T, H, W, 3) uint8 RGB or a list of (H, W, 3), with their ``fps``.
             progress: called with the share of the video that is done, rising to 1.
             embeddings: takes the embeddings of batches of windows, (B, D) float32 each, if the
                 backend computes them.
@@ -147,7 +147,7 @@ class Predictor:
         Raises:
             VideoError: not a video, or no frame of it can be decoded.
             ConfigError: frames in memory without their rate.
-            ShapeError: frames in memory of another form; a file object.
+            ShapeError: frames in memory of another form; a file object of text.
         """
         backend = self.backend
         short_side = backend.clip_config.decode_short_side_pixels

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import struct
+import tempfile
+import weakref
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -114,8 +117,9 @@ def open_video(
     """Open a video file, a folder of frame images, or frames in memory.
 
     Args:
-        path: of the file or folder; or (T, H, W, 3) uint8 RGB, or a list of (H, W, 3), with their
-            ``fps``.
+        path: of the file or folder; what a file holds, as bytes or an object with ``read``, which
+            lies in a temporary file until the video is left or forgotten; or (T, H, W, 3) uint8
+            RGB, or a list of (H, W, 3), with their ``fps``.
         short_side_pixels: frames are scaled down to this short side while decoding (aspect kept,
             never scaled up); None keeps their size.
         fps: frames a second of a folder of images, or of a raw stream that states no rate; 25 by
@@ -125,9 +129,11 @@ def open_video(
         UnreadableVideo: missing, not a video, or no frame decodes.
         EmptyVideo: no video stream, or a folder without images.
         ConfigError: a size below 1, a rate not above 0 or missing.
-        ShapeError: frames of another form; a file object is none.
+        ShapeError: frames of another form; a file object of text.
     """
     check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
+    if hasattr(path, "read") or isinstance(path, bytes | bytearray | memoryview):
+        return _open_content(path, short_side_pixels, fps)
     try:
         return Video(_source(path, fps), short_side_pixels)
     except (MsqnetError, OSError):
@@ -136,14 +142,40 @@ def open_video(
         raise UnreadableVideo(unexpected(error, path)) from error
 
 
+def _open_content(
+    content: Any, short_side_pixels: int | None, fps: Fraction | float | None
+) -> Video:
+    """The video that bytes or a file object hold, under the object's name if it has one."""
+    told = getattr(content, "name", None)
+    name = PurePath(told).name.strip(".") if isinstance(told, str) else ""
+    folder = tempfile.mkdtemp(prefix="msqnet-")
+    try:
+        path = Path(folder, name or "video")
+        with path.open("wb") as file:
+            if hasattr(content, "read"):
+                shutil.copyfileobj(content, file)
+            else:
+                file.write(content)
+        video = open_video(path, short_side_pixels=short_side_pixels, fps=fps)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, TypeError):
+            raise ShapeError(
+                f"{name or type(content).__name__}: reading gives no bytes; open the file as 'rb'"
+            ) from error
+        raise
+    video.path = Path(path.name)
+    video.remove_content = weakref.finalize(video, shutil.rmtree, folder, ignore_errors=True)
+    return video
+
+
 def _source(path: Any, fps: Fraction | float | None) -> _Source:
     rate = None if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
     if not isinstance(path, str | os.PathLike):
-        is_content = hasattr(path, "read") or isinstance(path, bytes | bytearray | memoryview)
-        if is_content or not hasattr(path, "__iter__"):
+        if not hasattr(path, "__iter__"):
             raise ShapeError(
-                f"a video as {type(path).__name__}: expected a path, or frames in memory as (T, H, "
-                "W, 3) uint8; write the content to a file first"
+                f"a video as {type(path).__name__}: expected a path, bytes, a file object, or "
+                "frames in memory as (T, H, W, 3) uint8"
             )
         return ArraySource(path, rate)
     path = Path(path)
@@ -164,6 +196,7 @@ class Video(AbstractContextManager["Video"]):
 
     def __init__(self, source: _Source, short_side_pixels: int | None) -> None:
         self.path = source.path
+        self.remove_content: Callable[[], object] = lambda: None
         self._source = source
         _, first_frame = source.frame(lambda index: 0)
         self._convert = _PixelConverter(first_frame, short_side_pixels)
@@ -250,6 +283,7 @@ class Video(AbstractContextManager["Video"]):
 
     def __exit__(self, *_error: object) -> None:
         self._source.close()
+        self.remove_content()
 
     def close(self) -> None:
         """Close the file. Requesting frames afterwards opens it again."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import io
-from typing import Any
+import tempfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from msqnet.config import SegmentConfig, WindowConfig
-from msqnet.errors import ConfigError, EmptyVideo, MsqnetError, ShapeError
+from msqnet.errors import ConfigError, EmptyVideo, MsqnetError, ShapeError, UnreadableVideo
 from msqnet.inference.predictor import Predictor
 from msqnet.video.reader import open_video
-from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend
+from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
 
@@ -49,8 +55,9 @@ def test_frames_in_memory_are_predicted_on_their_clock() -> None:
         ([NOISE[0], NOISE[1][:20]], 10, ShapeError, r"\(20, 32, 3\) as number 1 and \(24, 32, 3\)"),
         (["a.jpg", "b.jpg"], 10, ShapeError, r"found <U5 of shape \(\)"),
         (NOISE[:0], 10, EmptyVideo, "found none"),
-        (io.BytesIO(b"video"), 10, ShapeError, "a video as BytesIO: expected a path"),
-        (b"video", 10, ShapeError, "a video as bytes: expected a path"),
+        (io.BytesIO(b"video"), 10, UnreadableVideo, "not a video"),
+        (b"", 10, UnreadableVideo, "holds 0 bytes"),
+        (io.StringIO("video"), 10, ShapeError, "StringIO: reading gives no bytes; open .* 'rb'"),
         (7, 10, ShapeError, "a video as int: expected a path"),
     ],
 )
@@ -60,3 +67,40 @@ def test_frames_of_another_form_are_refused_in_a_line(
     with pytest.raises(error, match=message) as found:
         open_video(frames, fps=fps)
     assert len(str(found.value)) < 250
+
+
+@pytest.mark.parametrize("kind", ["bytes", "BytesIO", "file"])
+def test_content_of_a_file_is_predicted_as_the_file_and_leaves_nothing_behind(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "clip.mov", [BLACK] * 10 + [WHITE] * 20)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    predictor = Predictor(BrightnessBackend(), WindowConfig(stride_seconds=1.0))
+    with path.open("rb") as file:
+        contents = {"bytes": path.read_bytes(), "BytesIO": io.BytesIO(path.read_bytes())}
+        found = predictor((contents | {"file": file})[kind])
+    expected = predictor(path)
+    assert found.path == ("clip.mov" if kind == "file" else "video")
+    assert replace(found, path="") == replace(expected, path="")
+    assert not list(spool.iterdir())
+
+
+def test_video_that_is_forgotten_or_unreadable_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "clip.mov", [BLACK] * 10)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    with pytest.raises(UnreadableVideo):
+        open_video(b"no video")
+    video = open_video(path.read_bytes())
+    video.close()
+    assert len(video.frames_at([0.0]).pixels) == 1  # opens it again
+    assert len(list(spool.iterdir())) == 1
+    video.close()
+    del video
+    gc.collect()
+    assert not list(spool.iterdir())
