@@ -114,6 +114,8 @@ class _MLflow:
             self._mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT))
             begun = self._mlflow.start_run(run_id=run_id, run_name=run.folder.resolve().name)
         self.run_id: str | None = begun.info.run_id
+        if self._is_own and run_id is not None:
+            return  # it has its settings, which MLflow does not let change
         params = [(name, _shortened(str(item))) for name, item in _flat(settings_of(run)).items()]
         for first in range(0, len(params), _PARAMS_AT_ONCE):
             self._mlflow.log_params(dict(params[first : first + _PARAMS_AT_ONCE]))

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _MAX_WINDOW_SECONDS = 2.0
 _MAX_WINDOWS = 8
 _logger = logging.getLogger(__name__)
+# What a run that goes on must have in common with its beginning, to the release.
+_RELEASES = ("msqnet", "torch", "transformers")
+_SETTINGS = ("arch", "clip", "augmentation", "train")
+# Settings of training that change neither the weights nor the scores.
+_WITHOUT_EFFECT = {"num_workers", "report_to"}
 _SIDED_WORDS = {
     *("left", "right", "leftward", "rightward", "leftwards", "rightwards"),
     *("clockwise", "anticlockwise", "counterclockwise"),
@@ -128,9 +133,9 @@ def rows_digest(table: ClipTable) -> str:
 
 
 def check_folder(run: Run, *, resume: bool) -> None:
-    """Refuse a folder that holds a run where ``resume`` is off, or one of other settings.
+    """Refuse a folder that holds a run where ``resume`` is off, or one with another result.
 
-    Either is a `ConfigError`.
+    Either is a `ConfigError`. Workers and the experiment tracker may change.
     """
     path = run.folder / "run.yaml"
     if not path.exists():
@@ -139,17 +144,59 @@ def check_folder(run: Run, *, resume: bool) -> None:
         raise ConfigError(
             f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
         )
-    begun, settings = path.read_text(encoding="utf-8"), _as_yaml(run)
-    if begun != settings:
-        found = differences(*map(yaml.safe_load, (begun, settings)))
+    begun = settings_in(run.folder)
+    here: dict[str, Any] = yaml.safe_load(_as_yaml(run))
+    _check_release(path, begun, here)
+    found = differences(_deciding(begun), _deciding(here), frozenset({"rows_digest"}))
+    if begun.get("rows_digest") != here["rows_digest"]:
+        of_rows = "the rows: their videos, times, labels or groups"
+        found = f"{found}; {of_rows}" if found else of_rows
+    if found:
         raise ConfigError(
             f"{path} has other settings or rows than this call ({found}); repeat that call, or "
             "choose another --out"
         )
 
 
+def _check_release(path: Path, begun: dict[str, Any], here: dict[str, Any]) -> None:
+    """Refuse a run of another release of what trains, whose settings or weights may differ."""
+    was, now = (
+        {name: str((settings.get("provenance") or {}).get(name)) for name in _RELEASES}
+        for settings in (begun, here)
+    )
+    names = [name for name in _RELEASES if was[name] != now[name]]
+    is_alike = all(_names(begun.get(group)) == _names(here[group]) for group in _SETTINGS)
+    if not names and is_alike:
+        return
+    if names:
+        of, with_ = (", ".join(f"{name} {known[name]}" for name in names) for known in (was, now))
+    else:
+        of, with_ = "other settings", f"msqnet {now['msqnet']} of today"
+    features = path.with_name("features")
+    kept = f" (--features {features} takes over what it has computed)" if features.is_dir() else ""
+    raise ConfigError(
+        f"{path}: the run began with {of} and cannot be resumed with {with_}, which may lead to "
+        f"other weights; install what it began with, or train anew with another --out{kept}"
+    )
+
+
+def _names(settings: Any) -> set[str]:
+    return set(settings) if isinstance(settings, dict) else set()
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide the result, each of them once."""
+    left_out = {"train": _WITHOUT_EFFECT, "provenance": {"data", "num_rows", "seed", *_RELEASES}}
+    parts = {
+        group: {name: value for name, value in settings[group].items() if name not in names}
+        for group, names in left_out.items()
+        if isinstance(settings.get(group), dict)
+    }
+    return {**settings, **parts}
+
+
 def claim_folder(run: Run) -> None:
-    """Write ``run.yaml``, which `check_folder` has found absent or the same."""
+    """Write ``run.yaml``, where `check_folder` has found none or one of the same result."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with replacing(run.folder / "run.yaml") as part:
         part.write_text(_as_yaml(run), encoding="utf-8")
@@ -160,9 +207,15 @@ def _as_yaml(run: Run) -> str:
 
 
 def settings_in(folder: Path) -> dict[str, Any]:
-    """Settings of the run in a folder, as `settings_of` gives them; empty where there is none."""
+    """Settings of the run in a folder, as `settings_of` gives them; empty where there is none.
+
+    A file that is no YAML is a `ConfigError`.
+    """
     path = folder / "run.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged; choose another --out ({error})") from error
     return found if isinstance(found, dict) else {}
 
 

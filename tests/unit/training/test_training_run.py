@@ -22,6 +22,7 @@ from msqnet.training.training_run import (
     is_finished,
     remove_leftovers,
     save_model,
+    settings_in,
     settings_of,
     trainable_labels,
     typical_window,
@@ -125,7 +126,7 @@ def test_resuming_with_other_rows_is_refused(
     table: ClipTable, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     claim_folder(run_of(table, tmp_path / "run"))
-    with pytest.raises(ConfigError, match="other settings or rows"):
+    with pytest.raises(ConfigError, match=r"\(the rows: their videos, times, labels or groups\)"):
         check_folder(run_of(changed(table, **change), tmp_path / "run"), resume=True)
 
 
@@ -135,6 +136,53 @@ def test_resuming_with_other_settings_is_refused(table: ClipTable, tmp_path: Pat
         ConfigError, match=r"other settings or rows .*\(train.seed: 0 there, 1 here"
     ):
         check_folder(run_of(table, tmp_path / "run", seed=1), resume=True)
+
+
+def begun_with(run: Run, **provenance: str) -> None:
+    """Claim the folder of a run as other releases do."""
+    claim_folder(replace(run, provenance=provenance))
+
+
+def test_run_of_another_release_is_refused_with_what_to_do(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    run = replace(
+        run_of(table, tmp_path / "run"), provenance={"msqnet": "0.2.0", "torch": "2.13.0"}
+    )
+    begun_with(run, msqnet="0.1.0", torch="2.13.0")
+    expected = r"began with msqnet 0.1.0 and cannot be resumed with msqnet 0.2.0, .* anew .* --out$"
+    with pytest.raises(ConfigError, match=expected):
+        check_folder(run, resume=True)
+    features = run.folder / "features"
+    features.mkdir()
+    with pytest.raises(ConfigError, match=rf"\(--features {features} takes over"):
+        check_folder(run, resume=True)
+
+
+def test_run_without_a_setting_of_today_is_one_of_another_release(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    run = run_of(table, tmp_path / "run")
+    claim_folder(run)
+    settings = yaml.safe_load((run.folder / "run.yaml").read_text())
+    del settings["train"]["scene_weight"]
+    (run.folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigError, match=r"cannot be resumed .* train anew with another --out"):
+        check_folder(run, resume=True)
+
+
+def test_workers_and_tracker_of_a_resumed_run_may_change(table: ClipTable, tmp_path: Path) -> None:
+    claim_folder(run_of(table, tmp_path / "run"))
+    run = run_of(table, tmp_path / "run", num_workers=0, report_to="none")
+    check_folder(run, resume=True)
+    claim_folder(run)
+    assert settings_in(run.folder)["train"]["num_workers"] == 0
+
+
+def test_damaged_settings_of_a_run_are_named(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("train: [")
+    with pytest.raises(ConfigError, match=r"run\.yaml is damaged; choose another --out"):
+        settings_in(tmp_path)
 
 
 @pytest.mark.parametrize("labels", [(), ("bright", "dark")])
