@@ -133,7 +133,7 @@ def _show_labels(console: Console, table: ClipTable) -> None:
 
 def _show_plan(console: Console, table: ClipTable, *, opens: bool) -> None:
     """What training does with the rows that can be used."""
-    from msqnet.data.overview import count_labels, seen_task
+    from msqnet.data.overview import count_labels, seen_task, ungrouped_note
     from msqnet.data.table_check import TRAIN_SPLIT
     from msqnet.training.training_run import typical_window
 
@@ -162,6 +162,9 @@ def _show_plan(console: Console, table: ClipTable, *, opens: bool) -> None:
     say(console, f"  task: {name}, as {reason}")
     say(console, f"  window: {window}")
     say(console, f"  folds: {folds} {num_groups} {unit}{'' if num_groups == 1 else 's'}")
+    ungrouped = ungrouped_note(rows)
+    if ungrouped:
+        say(console, f"  note: {ungrouped}")
     lone = [row.name for row in count_labels(rows)[1] if row.name and sum(row.num_groups) == 1]
     if lone:
         say(console, f"  not testable, as one {unit} alone shows them: {', '.join(lone)}")

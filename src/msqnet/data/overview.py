@@ -72,6 +72,17 @@ def _overlap(table: ClipTable) -> tuple[Record, Record] | None:
     return None
 
 
+def ungrouped_note(table: ClipTable) -> str | None:
+    """What follows where no row names its group; None where one does."""
+    if any(record.group for record in table.records):
+        return None
+    return (
+        f"no group is named: each of {len(set(table.group_ids()))} video(s) counts as a recording "
+        "of its own. If several are of one recording or animal, name it in the column 'group'; "
+        "results on held-out rows are too good without"
+    )
+
+
 class LabelRow(NamedTuple):
     """Clips and groups of a label in each split, in the order of `ClipTable.split_names`."""
 

@@ -266,6 +266,7 @@ def _find_labelling(table: ClipTable) -> Iterator[Problem]:
     # Letters that look alike, such as full-width ones, are the same in the form NFKC.
     alike = {name: unicodedata.normalize("NFKC", name) for name in num_rows}
     without_spelling = {name: folded(name) for name in num_rows}
+    shown = {without_spelling[name] for name in table.label_names() or num_rows}
     # The most frequent spelling is taken for the right one; of equals, the first in the table.
     right: dict[str, str] = {}
     for name, _ in num_rows.most_common():
@@ -277,12 +278,16 @@ def _find_labelling(table: ClipTable) -> Iterator[Problem]:
                 show = ascii if alike[name] == alike[usual] else repr
                 message = f"label {show(name)} is written {show(usual)} in {num_rows[usual]} row(s)"
                 yield _problem(record, "mislabelled", message, "warning")
-        if not record.has_known_labels:
-            message = (
-                "no label is known, so the row teaches nothing; list what was checked in "
-                "'annotated', or '*' for all labels"
-            )
-            yield _problem(record, "unknown", message, "warning")
+        if record.labels or record.annotated is None:
+            continue
+        if any(without_spelling[name] in shown for name in names):
+            continue
+        found = "no row shows what it lists as annotated" if names else "no label is known"
+        message = (
+            f"{found}, so the row teaches nothing; list what was checked in 'annotated', or '*' "
+            "for all labels"
+        )
+        yield _problem(record, "unknown", message, "warning")
 
 
 def _find_near_duplicates(table: ClipTable) -> Iterator[Problem]:

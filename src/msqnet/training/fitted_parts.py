@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 NOT_SCORABLE = (
-    "each label is in one group only, or in every row: add recordings, and name them in 'group'"
+    "each label is in one group only, or in every row that is known: add recordings, named in "
+    "'group', and rows that lack the label"
 )
 """Why held-out rows give no average precision of any label, and what helps."""
 

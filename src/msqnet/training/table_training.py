@@ -17,7 +17,7 @@ import transformers
 
 from msqnet import __version__
 from msqnet.config import ArchConfig, AugmentationConfig, TableOptions, TrainConfig
-from msqnet.data.overview import MULTI_LABEL, SINGLE_LABEL, Task, seen_task
+from msqnet.data.overview import MULTI_LABEL, SINGLE_LABEL, Task, seen_task, ungrouped_note
 from msqnet.data.records import ClipTable
 from msqnet.data.table import scan_table
 from msqnet.data.table_check import check_table
@@ -207,9 +207,16 @@ def prepare(
     ActionLoss(task, train.loss, no_rows)
     report(f"recipe {recipe.name}; {len(table)} row(s), {len(labels)} label(s)")
     in_every_row = [name for name in labels if all(name in row.labels for row in table.records)]
+    ungrouped = ungrouped_note(table)
     _report_notes(
         report,
-        [f"every row shows {n!r}: add rows that lack it, of empty labels" for n in in_every_row],
+        [
+            *(
+                f"every row shows {n!r}: add rows that lack it, of empty labels"
+                for n in in_every_row
+            ),
+            *([ungrouped] if ungrouped else []),
+        ],
     )
     for line in licences_of(arch):
         report(f"weights this starts from: {line}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from msqnet.cli.main import parse_settings
+from msqnet.cli.main import main, parse_settings
 from msqnet.config import ArchConfig, AugmentationConfig, LossConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.training import table_training
@@ -162,3 +162,15 @@ def test_label_that_every_row_shows_is_said_before_training(
     assert "note: every row shows 'x': add rows that lack it" in capsys.readouterr().err
     prepared(folder)
     assert "every row shows" not in capsys.readouterr().err
+
+
+def test_rows_without_a_group_are_said_to_be_recordings_of_their_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(folder)
+    expected = "note: no group is named: each of 2 video(s) counts as a recording of its own."
+    assert expected in capsys.readouterr().err
+    main(["check", str(folder / "clips.csv")])
+    assert expected in " ".join(capsys.readouterr().out.split())
+    prepared(folder, "path,labels,group\na.mp4,x,\nb.mp4,y,rat1\n")
+    assert "no group is named" not in capsys.readouterr().err

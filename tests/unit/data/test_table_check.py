@@ -198,9 +198,10 @@ def test_spellings_of_one_label_are_warnings(tmp_path: Path) -> None:
 
 
 def test_row_of_which_nothing_is_known_is_a_warning(tmp_path: Path) -> None:
-    text = "path,labels,annotated\na.mp4,,*\nb.mp4,,\nc.mp4,,x\nd.mp4,x,\n"
+    text = "path,labels,annotated\na.mp4,,*\nb.mp4,,\nc.mp4,,x\nd.mp4,x,\ne.mp4,,y\n"
 
-    assert check_without_videos(tmp_path, text) == [(3, "unknown", "warning")]
+    expected = [(3, "unknown", "warning"), (6, "unknown", "warning")]
+    assert check_without_videos(tmp_path, text) == expected
 
 
 def test_group_on_both_sides_of_a_split_is_a_warning(tmp_path: Path) -> None:
