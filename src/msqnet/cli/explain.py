@@ -108,6 +108,14 @@ def explain(
     _write_sheet(files, Path(video), found, titles, columns)
     console = Console()
     _show(console, found, titles, (start, end), files)
+    for number, explainer in enumerate(explainers):
+        if explainer.undrawn_share:
+            name = f"{titles[number]}: " if titles else ""
+            say(
+                console,
+                f"note: {name}{explainer.undrawn_share:.0%} of each logit come from an embedding "
+                "of whole frames, by the direct path; the maps show the rest",
+            )
     if explainers[0].is_unknown(video, start, end):
         say(console, f"note: this window is {UNKNOWN_TEXT}")
     return 0

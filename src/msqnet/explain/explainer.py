@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from msqnet.clips import WHOLE_FRAME, Box, ClipBatch
 from msqnet.errors import ConfigError, ShapeError
-from msqnet.explain.rollout import check_has_rollout, label_relevance
+from msqnet.explain.rollout import check_has_rollout, label_relevance, undrawn_share
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.inference.windows import iter_windows, window_lengths
@@ -102,6 +102,10 @@ class Explainer:
             direct path only; see `msqnet.explain.rollout`.
         reference: the model's training windows, for `is_unknown`.
 
+    Attributes:
+        undrawn_share: weight in the logits of what no map shows: a direct path from the embedding
+            of an image encoder. A model whose scores all come from there is a `ConfigError`.
+
     Example:
         >>> from msqnet.explain.explainer import Explainer  # doctest: +SKIP
         >>> maps = Explainer.from_pretrained().explain("clip.mp4", ["walking"])  # doctest: +SKIP
@@ -122,6 +126,12 @@ class Explainer:
             raise ConfigError(
                 "paths 'decoder': the direct path gives all scores of this model, so that its "
                 "decoder explains none; choose 'all'"
+            )
+        self.undrawn_share = undrawn_share(model)
+        if self.undrawn_share == 1:
+            raise ConfigError(
+                "the direct path gives all scores of this model, from an embedding of whole frames "
+                "of which no places are known: there is nothing to draw"
             )
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]

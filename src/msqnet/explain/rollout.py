@@ -90,6 +90,21 @@ def label_relevance(
     return paths, scores
 
 
+def undrawn_share(model: MSQNet) -> float:
+    """Weight in the logits of a direct path of which no cells are known; 0 if all can be drawn.
+
+    That is a path from the embedding of an image encoder, or of a video encoder that keeps no
+    cells.
+    """
+    if model.query_head is None:
+        return 0.0
+    keeps_cells = (
+        type(model.video_encoder).recorded_query_cells is not VideoEncoder.recorded_query_cells
+    )
+    is_drawn = model.config.video_query == "trunk" and keeps_cells
+    return 0.0 if is_drawn else float(model.config.query_share)
+
+
 def decoder_rollout(model: MSQNet, attention: AttentionRecord, columns: Sequence[int]) -> Tensor:
     """Relevance of the memory items for the queries of K labels: (K, M) float, rows add up to 1.
 

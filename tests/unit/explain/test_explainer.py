@@ -109,6 +109,20 @@ def test_rollout_alone_differs_from_all_paths_where_there_are_two() -> None:
         Explainer(model, "cpu", paths="some")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_direct_path_from_an_image_is_said_not_to_be_drawn(share: float) -> None:
+    model = tiny_model("timesformer", direct_path=True, query_share=share)
+    assert model.query_head is not None
+    assert model.config.video_query == "image"
+    if share < 1:
+        assert Explainer(model, "cpu").undrawn_share == share
+        assert Explainer(tiny_model("lite", query_share=share), "cpu").undrawn_share == 0
+        return
+    with pytest.raises(ConfigError, match=r"direct path gives all scores .* nothing to draw"):
+        Explainer(model, "cpu")
+    assert Explainer(tiny_model("lite", query_share=share), "cpu").undrawn_share == 0
+
+
 def test_scores_are_those_of_prediction(video: Path) -> None:
     model = tiny_model("lite")
     found = Explainer(model, "cpu").explain(video, ["walk", "sit"], 1.0, 3.0)
