@@ -28,6 +28,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.files import write_json
+from msqnet.labels import UNKNOWN
 from msqnet.model.builder import new_model, transfer
 from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.losses import ActionLoss, LabelCounts
@@ -43,6 +44,7 @@ from msqnet.training.fitted_parts import (
     normalize_query,
     partition,
     scorable_targets,
+    seen_before,
     training_reference,
 )
 from msqnet.training.processes import Processes, lost_processes_named
@@ -146,8 +148,10 @@ def _trained(
     run: Run, parts: list[Part], data: _TrainingData, report: Callable[[str], None]
 ) -> tuple[tuple[MSQNet, MSQNet], HeldOut]:
     """The models of the best and the last epoch, which can be the same, and held-out logits."""
+    unknown = _told_before(run, data, report)
     if run.train.folds:
         held_out = _cross_validated(run, parts, data, report)
+        held_out.targets[unknown] = UNKNOWN
         every = np.arange(len(run.table))
         if held_out.direct_alone:
             best = _with_direct_path(run, data, every)
@@ -159,7 +163,26 @@ def _trained(
     report(f"{len(train_rows)} rows to train on, {len(rows)} to validate")
     validation_rows = rows if len(rows) else None
     best, last, logits = _train_once(run, data, train_rows, validation_rows, run.folder)
-    return (best, last), HeldOut(rows, logits, scorable_targets(run, train_rows, rows))
+    targets = scorable_targets(run, train_rows, rows)
+    targets[unknown[rows]] = UNKNOWN
+    return (best, last), HeldOut(rows, logits, targets)
+
+
+def _told_before(run: Run, data: _TrainingData, report: Callable[[str], None]) -> np.ndarray:
+    """(V, K) bool: labels of rows that the model to start from was trained on.
+
+    Held out, such a row is no test of a label that this model knows already.
+    """
+    told = np.zeros((len(run.table), len(run.labels)), bool)
+    seen, columns = seen_before(run, data.fresh_model(), partial(data.rows, augmented=False))
+    told[np.ix_(seen, np.asarray(columns, int))] = True
+    if seen.any():
+        names = ", ".join(run.labels.names[column] for column in columns)
+        report(
+            f"{run.init_from} was trained on {seen.sum()} of these rows, which therefore do not "
+            f"test what it knows ({names})"
+        )
+    return told
 
 
 def _finish(

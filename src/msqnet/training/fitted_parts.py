@@ -8,9 +8,11 @@ thresholds on held-out rows, and the reference of the out-of-distribution score.
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +51,8 @@ NOT_SCORABLE = (
 )
 """Why held-out rows give no average precision of any label, and what helps."""
 
+# Cosine distance of the embeddings of one window, up to rounding; other recordings are above 0.1.
+_SAME_WINDOW = 1e-3
 _QUERY_SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -251,6 +255,27 @@ def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.n
     return targets
 
 
+def seen_before(
+    run: Run, model: MSQNet, rows_as_data: Callable[[np.ndarray], Any]
+) -> tuple[np.ndarray, list[int]]:
+    """What the model that a run starts from has seen: rows (V,) bool, and its labels' columns.
+
+    Rows are told by their embeddings, which the model at its start shares with that one; arguments
+    are those of `training_reference`. Without a reference there, none counts as seen.
+    """
+    seen, columns = np.zeros(len(run.table), bool), list[int]()
+    reference = None if run.init_from is None else TrainingReference.load(Path(run.init_from))
+    if run.init_from is None or reference is None:
+        return seen, columns
+    known = json.loads((Path(run.init_from) / "config.json").read_bytes())["labels"]
+    columns = [column for column, name in enumerate(run.labels) if name in known]
+    if columns:
+        model.config.compares_appearance = _compares_appearance(model)
+        embeddings = _embeddings(run, model, rows_as_data(np.arange(len(run.table))))
+        seen = reference.distance(embeddings) < _SAME_WINDOW
+    return seen, columns
+
+
 def joined_logits(parts: np.ndarray, share: float) -> np.ndarray:
     """(2, V, K) logits of the parts to (V, K), with the share of the direct path."""
     joined: np.ndarray = (1 - share) * parts[0] + share * parts[1]
@@ -265,8 +290,11 @@ def describe_training(run: Run, model: MSQNet) -> None:
     config.train_negative_windows = (known == 0).sum(axis=0).tolist()
     config.window_seconds, _ = run.window
     config.provenance = run.provenance
-    has_appearance = model.video_encoder.appearance is not None
-    config.compares_appearance = has_appearance and config.video_query == "trunk"
+    config.compares_appearance = _compares_appearance(model)
+
+
+def _compares_appearance(model: MSQNet) -> bool:
+    return model.video_encoder.appearance is not None and model.config.video_query == "trunk"
 
 
 def _calibrated(config: MSQNetConfig, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -372,15 +400,18 @@ def training_reference(
         return None
     chosen = spread_over_groups([groups[row] for row in own], _MAX_ROWS, run.train.seed)
     rows = np.asarray(own)[chosen]
-    outputs = batch_outputs(
-        model, rows_as_data(rows), run.train.batch_size, num_workers=run.train.num_workers
-    )
-    embeddings = [clip_embeddings(model, found).cpu().numpy() for found in outputs]
     return TrainingReference.fit(
-        np.concatenate(embeddings),
+        _embeddings(run, model, rows_as_data(rows)),
         [videos[row] for row in rows],
         [groups[row] for row in rows],
         is_centred=not model.config.compares_appearance,
         actors=[actors[row] for row in rows],
         label_actors=actors_of_labels(run.targets[own], [actors[row] for row in own], run.labels),
     )
+
+
+def _embeddings(run: Run, model: MSQNet, data: Any) -> np.ndarray:
+    outputs = batch_outputs(model, data, run.train.batch_size, num_workers=run.train.num_workers)
+    found = [clip_embeddings(model, item).cpu().numpy() for item in outputs]
+    joined: np.ndarray = np.concatenate(found)
+    return joined

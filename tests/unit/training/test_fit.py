@@ -211,6 +211,14 @@ def test_new_labels_keep_the_rest_of_the_model(
     assert {"fold 1", "fold 2", "training"} <= set(steps)  # as the lines about folds count them
     assert any("kept bright" in line for line in lines)
     assert "new labels: black" in lines
+    # That model was trained on these rows, so that they do not test what it says of them.
+    assert (
+        f"{run.init_from} was trained on 4 of these rows, which therefore do not test "
+        in "".join(lines)
+    )
+    targets = np.load(tmp_path / "validation.npz")["targets"]
+    assert (targets[:, 1] == -100).all()
+    assert (targets[:, 0] != -100).any()
     model = MSQNet.from_pretrained(tmp_path / "best")
     assert tuple(model.config.labels) == ("black", "bright")
     # What the video query is standardised with belongs to the weights that were kept.
