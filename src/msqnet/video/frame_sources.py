@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -195,7 +196,7 @@ def frame_image_paths(folder: Path) -> list[Path]:
     return sorted(paths, key=natural_key)
 
 
-class _StillsSource:
+class _StillsSource(ABC):
     """Frames that each stand alone, at a constant rate; `_load` gives one by its number."""
 
     def __init__(
@@ -215,8 +216,8 @@ class _StillsSource:
         )
         self._last: tuple[int, VideoFrame] | None = None
 
-    def _load(self, number: int) -> VideoFrame:
-        raise NotImplementedError
+    @abstractmethod
+    def _load(self, number: int) -> VideoFrame: ...
 
     def close(self) -> None:
         """Let go of the last frame."""
