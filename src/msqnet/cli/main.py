@@ -140,6 +140,12 @@ COMMANDS: Mapping[str, Command] = {
         example="msqnet convert --from charades --root Charades --out charades.csv",
         renamed={"source_format": "from", "target_format": "to", "options": "option"},
     ),
+    "agree": Command(
+        "say how well two annotations of the same videos agree, of people or of a model",
+        "msqnet.cli.agree:agree",
+        positional="annotations",
+        example="msqnet agree first.csv second.csv --out agreement/",
+    ),
     "zero-shot": Command(
         "train on some labels of a data set, ask for the others",
         "msqnet.cli.zero_shot:zero_shot",

@@ -6,18 +6,21 @@ import contextlib
 import math
 import warnings
 from collections import Counter
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from msqnet.errors import ConfigError, needs_extra
 from msqnet.files import replacing
+from msqnet.intervals import subtract
 from msqnet.style import (
     INK,
     LABEL_COLOURS,
     MUTED_INK,
     OTHER_COLOUR,
     format_time,
+    printable,
     shown_name,
     tick_times,
 )
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from msqnet.evaluation.agreement import Annotation
     from msqnet.evaluation.calibration_results import CalibrationResult
     from msqnet.explain.embeddings import EmbeddingPanels, Panel
     from msqnet.metrics.calibration import ReliabilityBins
@@ -51,7 +55,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "msqnet",
 }
 # Of the timeline.
-_ROW_INCHES, _AXIS_INCHES = 0.6, 0.75
+_ROW_INCHES, _PAIR_INCHES, _AXIS_INCHES = 0.6, 0.42, 0.75
 _MAX_TIMELINE_LETTERS = 28
 _ANNOTATED_BOTTOM, _ANNOTATED_TOP = 1.08, 1.24
 _UNKNOWN: dict[str, Any] = {
@@ -201,6 +205,53 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool, is_anywhere_unk
     if is_anywhere_unknown:
         handles.append(Patch(**_UNKNOWN, label="unknown"))
     style = _LEGEND | {"labelcolor": MUTED_INK, "handlelength": 1.6, "borderaxespad": 0.0}
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **style)
+
+
+def agreement_figure(first: Annotation, second: Annotation, labels: Sequence[str]) -> Figure:
+    """Two annotations of a video: for each label that one of them has, the first above the second.
+
+    Time that one does not know is hatched in its row.
+    """
+    sides = (first, second)
+    rows = [name for name in labels if any(side.present.get(name) for side in sides)]
+    end = max((b for side in sides for name in labels for _, b in side.knows(name)), default=1.0)
+    size = (_WIDTH_INCHES, _PAIR_INCHES * max(len(rows), 1) + _AXIS_INCHES)
+    with _styled("a figure") as figure_class:
+        figure = figure_class(figsize=size, layout="constrained", facecolor="white")
+        axes = figure.subplots()
+        for row, name in enumerate(rows):
+            for place, side in enumerate(sides):
+                at = (row + 0.08 + 0.42 * place, 0.38)
+                bars = [(start, stop - start) for start, stop in side.present[name]]
+                colour = LABEL_COLOURS[place]
+                axes.broken_barh(bars, at, color=colour, linewidth=0)
+                gaps = subtract([(0.0, end)], side.knows(name))
+                axes.broken_barh([(start, stop - start) for start, stop in gaps], at, **_UNKNOWN)
+        axes.set_xlim(0, end)
+        axes.set_ylim(max(len(rows), 1), 0)
+        axes.set_yticks(
+            [row + 0.5 for row in range(len(rows))],
+            [shown_name(name, _MAX_TIMELINE_LETTERS) for name in rows],
+        )
+        _quiet(axes)
+        axes.tick_params(axis="y", length=0, colors=INK, labelsize=8)
+        _draw_time_axis(axes, end)
+        _draw_agreement_legend(figure, first.path)
+    return figure
+
+
+def _draw_agreement_legend(figure: Figure, path: str) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=LABEL_COLOURS[0], linewidth=0, label="first"),
+        Patch(color=LABEL_COLOURS[1], linewidth=0, label="second"),
+        Patch(**_UNKNOWN, label="not known"),
+    ]
+    style = _LEGEND | {"labelcolor": MUTED_INK, "handlelength": 1.6, "borderaxespad": 0.0}
+    title = figure.suptitle(printable(PurePath(path).name), x=0.02, ha="left", fontsize=9)
+    title.set_parse_math(False)
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **style)
 
 
