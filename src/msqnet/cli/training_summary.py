@@ -40,19 +40,22 @@ def _labels(config: dict[str, Any], validation: dict[str, Any], table: ClipTable
     for record, clip in zip(table.records, table.clip_ids(), strict=True):
         for name in record.labels:
             clips.get(name, set()).add(clip)
+    evidence = config.get("evidence")
+    rule = "Labels that are not reliable make no segments."
+    if not evidence:
+        rule = "No row was held out to test the labels: all of them make segments."
     found = Table(
         caption="AP: average precision on held-out rows; low: the low end of its 95 % interval "
-        "over groups; chance: AP of guesses. Labels that are not reliable make no segments."
+        f"over groups; chance: AP of guesses. {rule}"
     )
     found.add_column("label", overflow="fold")
     for heading in ("clips", "AP", "low", "chance", "threshold"):
         found.add_column(heading, justify="right")
     found.add_column("status")
-    evidence = config.get("evidence") or [{} for _ in clips]
-    columns = zip(clips, config["thresholds"], evidence, strict=True)
+    columns = zip(clips, config["thresholds"], evidence or [{} for _ in clips], strict=True)
     for name, threshold, item in columns:
         ap = item.get("ap", validation.get("label_ap", {}).get(name))
-        status = item.get("status", "")
+        status = item.get("status", "not tested")
         found.add_row(
             Text(name),
             str(len(clips[name])),
