@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 import zipfile
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError, needs_extra
@@ -25,8 +26,14 @@ SMALLER = "split it, for instance by exporting fewer videos at a time"
 """What to do about a file that is too large."""
 NOT_COMPUTED = "#FORMULA!"
 """Text of a cell whose formula has no value."""
+MERGED = "#MERGED!"
+"""Text of a cell that is merged with one above or left of it, if that is asked for."""
 CELL_ERRORS = frozenset(
-    {NOT_COMPUTED, *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!")}
+    {
+        NOT_COMPUTED,
+        MERGED,
+        *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!"),
+    }
 )
 """Texts of cells that have no value."""
 
@@ -52,6 +59,7 @@ _BUILT_IN_HOURS = {b"18", b"20"}
 _PLACE = re.compile(rb'\br="([A-Z]+)(\d+)"')
 _SHEET = re.compile(r"<(?:\w+:)?sheet\b[^>]*>")
 _RELATION = re.compile(r"<(?:\w+:)?Relationship\b[^>]*>")
+_OVER_ROWS = re.compile(rb'\btable:number-rows-spanned="(?!1")')
 _NO_VALUE = re.compile(
     rb"<table:table-cell\b(?=[^>]*\btable:formula=)"
     rb'(?:(?![^>]*\boffice:value-type=)|(?=[^>]*\bcalcext:value-type="error"))[^>]*>'
@@ -65,12 +73,14 @@ def read_sheets(
     sheet: str = "",
     *,
     extra: str = "formats",
-    marks_hours: bool = False,
+    marks_unsure: bool = False,
 ) -> dict[str, list[list[str]]]:
     """Cells of a spreadsheet as text, by the names of its sheets, or those of one sheet.
 
     Cells without a value hold one of `CELL_ERRORS` in .xlsx; in .ods they are a `DatasetError`.
-    With `marks_hours`, times in .xlsx that are shown without seconds end in `HOURS_AND_MINUTES`.
+    With `marks_unsure`, times in .xlsx that are shown without seconds end in `HOURS_AND_MINUTES`,
+    and cells below and right of the first of merged ones hold `MERGED`; in .ods, cells that are
+    merged over rows are a `DatasetError`.
     Another error is that there is no such sheet, or the file cannot be read or is too large;
     `MissingExtra` (``extra``) without python-calamine.
     """
@@ -86,10 +96,11 @@ def read_sheets(
                     f"{path}: found {size // 1024**2} MiB unpacked, expected at most "
                     f"{MAX_SHEET_BYTES // 1024**2}; {SMALLER}"
                 )
-            failed = _unsure_cells(path, packed, marks_hours=marks_hours)
+            failed = _unsure_cells(path, packed, marks_unsure=marks_unsure)
     try:
         book = CalamineWorkbook.from_path(path)
-        found = {name: book.get_sheet_by_name(name).to_python(False) for name in book.sheet_names}
+        pages = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+        found = {name: page.to_python(False) for name, page in pages.items()}
     except (CalamineError, OSError) as error:
         raise DatasetError(f"{path}: not a readable spreadsheet ({error}); {advice}") from error
     if sheet and sheet not in found:
@@ -97,14 +108,20 @@ def read_sheets(
     texts: dict[str, list[list[str]]] = {}
     for name in [sheet] if sheet else found:
         texts[name] = [[_cell_text(cell) for cell in row] for row in found[name]]
-        for (row, column), text in failed.get(name, {}).items():
+        unsure = failed.get(name, {})
+        merged = (pages[name].merged_cell_ranges or ()) if marks_unsure else ()
+        for (top, left), (bottom, right) in merged:
+            if top < len(texts[name]) and any(texts[name][top][left : left + 1]):
+                area = product(range(top, bottom + 1), range(left, right + 1))
+                unsure |= dict.fromkeys(islice(area, 1, None), MERGED)
+        for (row, column), text in unsure.items():
             if row < len(texts[name]) and column < len(texts[name][row]):
                 texts[name][row][column] = text
     return texts
 
 
 def _unsure_cells(
-    path: Path, packed: zipfile.ZipFile, *, marks_hours: bool
+    path: Path, packed: zipfile.ZipFile, *, marks_unsure: bool
 ) -> dict[str, dict[tuple[int, int], str]]:
     """Texts of cells whose value cannot be trusted, by sheet, and by row and column from 0."""
     names = set(packed.namelist())
@@ -114,8 +131,17 @@ def _unsure_cells(
                 f"{path}: a formula in it has no value or failed; open it in LibreOffice, correct "
                 "it and save it again"
             )
+        if (
+            marks_unsure
+            and "content.xml" in names
+            and _OVER_ROWS.search(packed.read("content.xml"))
+        ):
+            raise DatasetError(
+                f"{path}: cells in it are merged over rows, of which only the first holds the "
+                "value; unmerge them and fill in every row"
+            )
         files = _sheet_files(packed) if "xl/workbook.xml" in names else {}
-        has_styles = marks_hours and "xl/styles.xml" in names
+        has_styles = marks_unsure and "xl/styles.xml" in names
         hours = _styles_of_hours(packed.read("xl/styles.xml")) if has_styles else frozenset()
         return {
             sheet: dict(_unsure_in(packed.read(file), hours))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from msqnet.config.tables import COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.intervals import parse_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 UNITS = {
@@ -46,6 +47,8 @@ SPLIT_NAMES = frozenset(
     {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 )
 _MIN_GROUPS = 2
+_NUM_NAMED = 8
+_YES_OR_NO = frozenset(["0", "1", "yes", "no", "y", "n", "true", "false", "x"])
 
 
 def words_of(name: str) -> list[str]:
@@ -84,23 +87,28 @@ class ColumnMap:
         renamed: names in the file, of columns that have another one there.
         guessed: those of `renamed` that nobody told.
         ignored: problems of columns that are not used though they may be meant.
+        unread: names of columns that are not used.
     """
 
     position: Mapping[str, int]
     renamed: Mapping[str, str]
     guessed: tuple[str, ...]
     ignored: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
-        """Says which columns have other names; empty if none has."""
+        """Says which columns have other names, and which are not read; empty if none has."""
         if not self.renamed:
             return ""
         pairs = ", ".join(f"{role} from {name!r}" for role, name in self.renamed.items())
         how = f"; --columns {self.guessed[0]}=NAME changes a guess" if self.guessed else ""
         extra = [role for role in self.guessed if role not in REQUIRED_COLUMNS]
         how += f", {extra[0]}= drops one" if extra else ""
-        return f"columns: {pairs}{how}"
+        others = ", ".join(map(repr, self.unread[:_NUM_NAMED]))
+        more = len(self.unread) - _NUM_NAMED
+        others += f" and {more} more" if more > 0 else ""
+        return f"columns: {pairs}{how}{'; not read: ' if others else ''}{others}"
 
 
 def path_column(path: Path, header: Sequence[str]) -> tuple[int, str]:
@@ -156,7 +164,6 @@ def find_columns(
                 raise DatasetError(f"{path}: column {role!r} is there twice")
             place[role] = lower.index(role)
     taken = {header[index] for index in place.values()}
-    ignored: list[str] = []
     guessed = []
     for role in _OTHER_NAMES:
         if role in place or role in told:
@@ -168,14 +175,19 @@ def find_columns(
             place[role] = header.index(chosen)
             taken.add(chosen)
             guessed.append(role)
-    _require(path, header, place)
-    ignored += _ignored(header, {header[index] for index in place.values()}, place, told)
+    unread = {
+        name: _cells(header, rows, name)
+        for name in header
+        if name and name not in taken and name.lower() not in COLUMNS
+    }
+    _require(path, header, place, unread)
+    ignored = (*_ignored(unread, place, told), *_ignored_times(unread, place, told))
     renamed = {
         role: header[place[role]]
         for role in COLUMNS
         if role in place and lower[place[role]] != role
     }
-    return ColumnMap(place, renamed, tuple(guessed), tuple(ignored))
+    return ColumnMap(place, renamed, tuple(guessed), ignored, tuple(unread))
 
 
 def _told_place(path: Path, header: Sequence[str], name: str) -> int:
@@ -231,27 +243,32 @@ def _chosen(path: Path, role: str, found: list[str]) -> str | None:
     return found[0] if found else None
 
 
-def _require(path: Path, header: Sequence[str], place: Mapping[str, int]) -> None:
+def _require(
+    path: Path, header: Sequence[str], place: Mapping[str, int], unread: Mapping[str, set[str]]
+) -> None:
     missing = [role for role in REQUIRED_COLUMNS if role not in place]
-    if missing:
-        raise DatasetError(
-            f"{path}: no column {' and no column '.join(map(repr, missing))}; "
-            f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
-            f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}; "
-            f"--columns {missing[0]}=NAME says which one it is"
+    if not missing:
+        return
+    how = f"--columns {missing[0]}=NAME says which one it is"
+    marks = [name for name, cells in unread.items() if {c.lower() for c in cells} <= _YES_OR_NO]
+    if missing == ["labels"] and len(marks) > 1:
+        how = (
+            f"{', '.join(map(repr, marks[:_NUM_NAMED]))} look like a column for each label: write "
+            "the names of those that are there into one column 'labels', joined by '|'"
         )
+    raise DatasetError(
+        f"{path}: no column {' and no column '.join(map(repr, missing))}; "
+        f"found {', '.join(header) or 'nothing'}; the first row must name the columns "
+        f"{','.join(REQUIRED_COLUMNS)} and may name {','.join(OPTIONAL_COLUMNS)}; {how}"
+    )
 
 
-def _ignored(
-    header: Sequence[str], used: set[str], place: Mapping[str, int], told: Mapping[str, str]
-) -> list[str]:
-    """What is to be said about columns that are not used."""
+def _ignored(unread: Iterable[str], place: Mapping[str, int], told: Mapping[str, str]) -> list[str]:
+    """What is to be said about columns that are not used, by their names."""
     absent = [role for role in OPTIONAL_COLUMNS if role not in place and role not in told]
     messages = []
-    for name in header:
+    for name in unread:
         near = get_close_matches(name.lower().partition("_")[0], absent, n=1, cutoff=0.8)
-        if name in used or name.lower() in COLUMNS:
-            continue
         if near:
             messages.append(
                 f"column {name!r} is ignored; if it means {near[0]!r}, say --columns "
@@ -268,3 +285,29 @@ def _ignored(
                 "their lengths, add a column 'end'"
             )
     return messages
+
+
+def _ignored_times(
+    unread: Mapping[str, set[str]], place: Mapping[str, int], told: Mapping[str, str]
+) -> list[str]:
+    """What is to be said about columns that are not used and may be times by their cells."""
+    absent = [role for role in _TIMES if role not in place and role not in told]
+    names = [name for name, cells in unread.items() if _may_be_times(cells)]
+    if not absent or not names:
+        return []
+    what = {"start": "begin where their video does", "end": "go to the end of their video"}
+    choice = ",".join(f"{role}=NAME" for role in absent)
+    return [
+        f"no column is {' or '.join(map(repr, absent))}, so that rows "
+        f"{' and '.join(what[role] for role in absent)}, and {', '.join(map(repr, names))} "
+        f"with numbers or times are ignored; if they are meant, say --columns {choice}, and if "
+        f"not, --columns {','.join(f'{role}=' for role in absent)}"
+    ]
+
+
+def _may_be_times(cells: set[str]) -> bool:
+    """Whether all cells are numbers or times, and not only 0 and 1, as marks are."""
+    try:
+        return {parse_clock(cell) for cell in cells} - {0.0, 1.0} != set()
+    except ValueError:
+        return False

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from msqnet.data.records import Record
 
-_SEPARATORS = (";", ",", "/")
+_SEPARATORS = (";", ",", "/", "+", "&")
+_ALSO_IN_NAMES = ("/", "+", "&")
+_NO_VALUES = frozenset(["na", "n/a", "#n/a", "nan", "none", "null", "nil", "-", "--", "?", "."])
 _MIN_LETTERS = 5
 """Shorter words that differ in a letter are mostly words of their own, such as sit and hit."""
 _RARER, _MAX_MISTAKES = 3, 3
@@ -24,20 +26,21 @@ most, if both may be words."""
 def separators(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Rows with a label that may be several, by the sign between them.
 
-    A slash counts where a part of the label is another row's, as in names it means "or".
+    Signs that names hold too, such as a slash for "or", count where a part of the label is part of
+    another one.
     """
     found: dict[str, dict[int, Record]] = defaultdict(dict)
     names: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         for name in record.labels:
             names[name].append(record)
-    parts_of = {name: {part.strip() for part in name.split("/")} for name in names}
-    shared = Counter(part for parts in parts_of.values() for part in parts)
-    for name, rows in names.items():
-        for mark in _SEPARATORS:
+    for mark in _SEPARATORS:
+        parts_of = {name: {part.strip() for part in name.split(mark)} for name in names}
+        shared = Counter(part for parts in parts_of.values() for part in parts)
+        for name, rows in names.items():
             if mark not in name:
                 continue
-            if mark != "/" or any(shared[part] > 1 for part in parts_of[name]):
+            if mark not in _ALSO_IN_NAMES or any(shared[part] > 1 for part in parts_of[name]):
                 found[mark].update((id(row), row) for row in rows)
     return {mark: list(rows.values()) for mark, rows in found.items()}
 
@@ -53,6 +56,20 @@ def separator_notes(records: Sequence[Record]) -> tuple[str, ...]:
             f"--label-separator {mark!r}"
         )
     return tuple(notes)
+
+
+def no_value_notes(records: Sequence[Record]) -> tuple[str, ...]:
+    """What to do about labels that mean no value where people write tables, a note for each."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        for name in record.labels:
+            if name.lower() in _NO_VALUES:
+                found[name].append(record)
+    return tuple(
+        f"{len(rows)} row(s) have the label {name!r} ({rows[0].place}), and it counts as a label; "
+        "leave the cell empty if no label is there, and leave the row out if nobody looked"
+        for name, rows in found.items()
+    )
 
 
 def near_duplicates(num_rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:

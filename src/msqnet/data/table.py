@@ -34,14 +34,14 @@ from typing import TYPE_CHECKING
 from msqnet.config.tables import COLUMNS, TableOptions
 from msqnet.data.columns import SPLIT_NAMES, ColumnMap, find_columns
 from msqnet.data.joined_tables import Part, join_tables
-from msqnet.data.label_spelling import separator_notes
+from msqnet.data.label_spelling import no_value_notes, separator_notes
 from msqnet.data.records import ClipTable, Problem, Record
-from msqnet.data.table_files import Sheet, read_sheet
+from msqnet.data.table_files import READABLE_SUFFIXES, Sheet, read_sheet
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.files import replacing
 from msqnet.intervals import parse_clock
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
-from msqnet.workbooks import CELL_ERRORS, HOURS_AND_MINUTES
+from msqnet.workbooks import CELL_ERRORS, HOURS_AND_MINUTES, MERGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,7 +115,8 @@ def scan_table(
 def _scan(path: Path, options: TableOptions) -> tuple[Part, tuple[Problem, ...]]:
     if not path.exists():
         raise DatasetError(
-            f"{path}: no such file or folder; give a CSV or Parquet table, or a folder per label"
+            f"{path}: no such file or folder; give a table ({', '.join(READABLE_SUFFIXES)}), "
+            "or a folder per label"
         )
     if path.is_dir():
         given = [name for name in ("columns", "root") if name in options.changes]
@@ -130,7 +131,7 @@ def _scan(path: Path, options: TableOptions) -> tuple[Part, tuple[Problem, ...]]
         )
         table, problems = _parse_sheet(path, sheet, columns, options)
         says_annotated = "annotated" in columns.position
-    notes = (*table.notes, *separator_notes(table.records))
+    notes = (*table.notes, *separator_notes(table.records), *no_value_notes(table.records))
     return Part(replace(table, notes=notes), str(path), says_annotated), problems
 
 
@@ -258,7 +259,10 @@ class _Row:
         if not written:
             self.messages.append("path is empty")
         self.messages += [
-            f"{column} holds {cell}, an error of the spreadsheet"
+            f"{column} is part of merged cells, of which only the first holds the value; unmerge "
+            "them and fill in every row"
+            if cell == MERGED
+            else f"{column} holds {cell}, an error of the spreadsheet"
             for column, cell in self.cells.items()
             if cell in CELL_ERRORS
         ]
@@ -331,6 +335,11 @@ class _Row:
     def _names(self, column: str) -> tuple[str, ...]:
         text = self.cells[column]
         names = split_labels(_with_bars(text, self.options))
+        if len(text.splitlines()) > 1:
+            self.messages.append(
+                f"{column} {text!r} has a line break; write '{SEPARATOR}' for it if it stands "
+                "between labels, or else a space"
+            )
         if text and not all(part.strip() for part in text.split(SEPARATOR)):
             self.messages.append(f"{column} {text!r} has an empty name beside a '{SEPARATOR}'")
         if ALL_LABELS in names:

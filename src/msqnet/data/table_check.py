@@ -18,6 +18,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msqnet.config.tables import TableOptions
@@ -178,8 +179,13 @@ def _probe(path: Path, records: Sequence[Record], *, decode: bool) -> _FileState
 
 
 def _find_file_problems(record: Record, state: _FileState) -> Iterator[Problem]:
-    _, kind, message, duration, first = state
+    path, kind, message, duration, first = state
     if kind is not None:
+        if kind == "missing" and not path.drive and PureWindowsPath(record.relative_path).drive:
+            message += (
+                "; the path begins with a drive of Windows, which is not here: write what follows "
+                "the folder of the videos, and name that folder with --root"
+            )
         yield _problem(record, kind, message, "error")
     if duration is None:
         return

@@ -93,7 +93,7 @@ def _read_parquet(path: Path) -> Sheet:
 
 def _read_workbook(path: Path, told: Mapping[str, str]) -> Sheet:
     """The first sheet that has the columns, or else the first one with any cells."""
-    sheets = read_sheets(path, "save it as .xlsx or .csv", extra="train", marks_hours=True)
+    sheets = read_sheets(path, "save it as .xlsx or .csv", extra="train", marks_unsure=True)
     filled = {name: rows for name, cells in sheets.items() if (rows := _filled(cells, told))}
     if not filled:
         raise DatasetError(f"{path}: no sheet has cells; expected a header and one row per clip")

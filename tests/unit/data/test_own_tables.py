@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_told_columns_are_taken_and_others_left(tmp_path: Path) -> None:
 
     table = read(tmp_path, text, columns=told)
     assert rows_of(table) == [("a.mp4", ("walking",), None, None)]
-    assert table.notes == ("columns: path from 'Name', labels from 'What'",)
+    assert table.notes == ("columns: path from 'Name', labels from 'What'; not read: 'from'",)
     assert table.origin["columns"] == {"path": "Name", "labels": "What", "start": ""}
 
 
@@ -135,6 +136,102 @@ def test_lengths_without_ends_are_said(tmp_path: Path) -> None:
     assert "'duration' is ignored, and rows go to the end of their video" in table.notes[0]
     table = read(tmp_path, "path,labels,Time (s)\na.mp4,x,1\n")
     assert "'Time (s)' is ignored, and rows begin where their video does" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "absent", "shown"),
+    [
+        ("Video;Label;von;bis", "a.mp4;x;1,5;3", "'start' or 'end'", "'von', 'bis'"),
+        ("Video;Label;Start;Fin", "a.mp4;x;1,5;0:03,2", "'end'", "'Fin'"),
+        ("path;labels;start;hasta", "a.mp4;x;1;2", "'end'", "'hasta'"),
+    ],
+)
+def test_columns_that_may_be_times_are_not_passed_over_in_silence(
+    header: str, row: str, absent: str, shown: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "clips.csv", f"{header}\n{row}\n")
+
+    [problem] = scan_table(path)[1]
+    assert problem.message.startswith(f"no column is {absent}, so that rows")
+    assert f"{shown} with numbers or times are ignored" in problem.message
+    assert scan_table(path, TableOptions(columns="end=,start="))[1] == ()
+
+
+@pytest.mark.parametrize("cells", ["1,0", "cage,male", ","])
+def test_marks_and_words_are_no_times(cells: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "clips.csv", f"path,labels,first,second\na.mp4,x,{cells}\n")
+    assert scan_table(path)[1] == ()
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    table = read(tmp_path, "Video,Category,rearing,grooming\na.mp4,rat,Yes,No\nb.mp4,rat,No,No\n")
+    assert table.notes[0].endswith("; not read: 'rearing', 'grooming'")
+
+
+def test_column_for_each_label_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    words = "'rearing', 'grooming' look like a column for each label: write the names.*joined"
+    with pytest.raises(DatasetError, match=words):
+        read(tmp_path, "Video,Rat,rearing,grooming\na.mp4,r1,Yes,No\nb.mp4,r2,No,1\n")
+
+
+def test_line_breaks_between_labels_are_not_taken_for_spaces(tmp_path: Path) -> None:
+    words = r"row 2: labels 'eating\\nsitting' has a line break; write '\|' for it"
+    with pytest.raises(DatasetError, match=words):
+        read(tmp_path, 'path,labels\na.mp4,"eating\nsitting"\n')
+
+
+def test_labels_that_mean_no_value_are_said(tmp_path: Path) -> None:
+    table = read(tmp_path, "path,labels\na.mp4,NA\nb.mp4,walking\nc.mp4,NA\nd.mp4,nap\n")
+    [note] = table.notes
+    assert note.startswith("2 row(s) have the label 'NA' (row 2), and it counts as a label; leave")
+
+
+@pytest.mark.parametrize("column", ["Video", "Behaviour", "Subject"])
+def test_merged_cells_are_refused(column: str, tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    rows = [("Rats of May", "", ""), ("Video", "Behaviour", "Subject")]
+    rows += [("a.mp4", "rearing", "r1"), ("b.mp4", "grooming", "r2"), ("c.mp4", "grooming", "r1")]
+    for cells in rows:
+        book.active.append(cells)
+    book.active.merge_cells("A1:C1")
+    book.save(tmp_path / "clips.xlsx")
+    assert len(read_table(tmp_path / "clips.xlsx")) == 3
+    letter = "ABC"[rows[1].index(column)]
+    book.active.merge_cells(f"{letter}4:{letter}5")
+    book.save(tmp_path / "clips.xlsx")
+
+    table, [problem] = scan_table(tmp_path / "clips.xlsx")
+    assert len(table) == 2
+    assert problem.row == 5
+    assert "is part of merged cells, of which only the first holds the value" in problem.message
+
+
+def test_merged_cells_of_ods_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "clips.ods"
+    write_ods(path, [("path", "labels"), ("a.mp4", "x"), ("b.mp4", "y")])
+    with zipfile.ZipFile(path) as packed:
+        files = {name: packed.read(name).decode() for name in packed.namelist()}
+    assert len(read_table(path)) == 2
+    spans = '<table:table-cell table:number-rows-spanned="%d" table:number-columns-spanned="2"'
+    for rows, is_refused in ((1, False), (2, True)):
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, text in files.items():
+                packed.writestr(name, text.replace("<table:table-cell", spans % rows, 1))
+        if is_refused:
+            with pytest.raises(DatasetError, match=r"clips.ods: cells in it are merged over rows"):
+                read_table(path)
+        else:
+            assert len(read_table(path)) == 2
+
+
+@pytest.mark.parametrize("mark", ["+", "&", "/"])
+def test_signs_between_labels_are_said_where_names_hold_them_too(mark: str, tmp_path: Path) -> None:
+    text = f"path,labels\na.mp4,reading {mark} sitting\nb.mp4,sitting\n"
+    [note] = read(tmp_path, text).notes
+    assert note.startswith(f"1 row(s) have a label that holds {mark!r} (row 2: ")
+    assert note.endswith(f"--label-separator {mark!r}")
+    assert read(tmp_path, text.replace("b.mp4,sitting", "b.mp4,lying")).notes == ()
 
 
 def test_paths_are_relative_to_a_root(tmp_path: Path) -> None:

@@ -278,6 +278,9 @@ def test_headers_may_be_capitalised_and_columns_unknown(write: Callable[[str], P
     assert table.records[0].labels == ("x",)
     assert [item.message for item in problems] == [
         "column 'group_of' is ignored; if it means 'group', say --columns group=group_of",
+        "no column is 'start' or 'end', so that rows begin where their video does and go to the "
+        "end of their video, and 'begin_at' with numbers or times are ignored; if they are meant, "
+        "say --columns start=NAME,end=NAME, and if not, --columns start=,end=",
     ]
     assert {item.severity for item in problems} == {"warning"}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -234,6 +235,17 @@ def test_label_that_training_never_sees_is_a_warning(tmp_path: Path) -> None:
     assert "label 'y' is seen in 2 row(s) of split 'test'" in report.problems[0].message
     # Without a split of that name, nothing can be said.
     assert check_without_videos(tmp_path, text.replace("train", "fold1")) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the drive may be one of its own")
+def test_path_with_a_drive_of_windows_says_what_to_do(tmp_path: Path) -> None:
+    path = write_table(tmp_path, "path,labels\nC:\\Rats\\a.mp4,x\nb.mp4,x\n")
+
+    report = check_path(path)
+    assert found_in(report) == [(2, "missing", "error"), (3, "missing", "error")]
+    assert "begins with a drive of Windows, which is not here" in report.problems[0].message
+    assert report.problems[0].message.endswith("with --root")
+    assert "Windows" not in report.problems[1].message
 
 
 def test_table_without_rows_is_an_error(tmp_path: Path) -> None:
