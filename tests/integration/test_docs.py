@@ -75,10 +75,10 @@ INLINE_COMMANDS = [
     for page, text in TEXTS.items()
     for command in dict.fromkeys(inline_commands(text))
 ]
+# Slow blocks train, several commands in one; on a machine that others share that takes minutes.
+SLOW_MARKS = (pytest.mark.slow, pytest.mark.timeout(1800))
 RUN_BLOCKS = [
-    pytest.param(
-        block, id=f"{page}-line{block.line}", marks=[pytest.mark.slow] if block.is_slow else []
-    )
+    pytest.param(block, id=f"{page}-line{block.line}", marks=SLOW_MARKS if block.is_slow else ())
     for page, blocks in BLOCKS.items()
     for block in blocks
     if block.is_run
