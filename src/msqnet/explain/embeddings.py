@@ -313,5 +313,5 @@ def _check_models(model: VideoEmbedder, text_model: VideoEmbedder | None) -> Non
     if model.single_label != text_model.single_label:
         raise ConfigError(
             f"model {model.name} and text_model {text_model.name}: one gives a single label a row, "
-            "the other any number; expected two models of one kind"
+            "the other any number; expected two that were trained with the same --task"
         )

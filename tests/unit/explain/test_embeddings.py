@@ -183,7 +183,7 @@ def test_model_beside_a_text_model_needs_a_video_query(panel_table: ClipTable) -
 
 
 def test_models_of_two_tasks_are_refused(panel_table: ClipTable) -> None:
-    with pytest.raises(ConfigError, match="two models of one kind"):
+    with pytest.raises(ConfigError, match="with the same --task"):
         make_panels(
             panel_table, with_video_query("single_label"), text_only(), CONFIG, batch_size=4
         )
