@@ -124,6 +124,7 @@ screenshots: $(VENV)/.installed-dev setup-browser ## make the pictures of the do
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## speed beside transformers and PyAV, with shares of the machine's limits (15 minutes)
 	@$(BIN)/python -m benchmarks.speed --preset bench
+	@$(BIN)/python -m benchmarks.peers --rounds 2 --seconds 5 --only X3D-XS MobileNetV3-Small-TSM
 
 .PHONY: bench-quick
 bench-quick: $(VENV)/.installed-dev ## the same, shorter; fails if a ratio falls below its floor (8 minutes)

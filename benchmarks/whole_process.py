@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -27,47 +26,69 @@ import av
 import numpy as np
 
 from msqnet.cli.main import exit_code_of
+from msqnet.errors import MsqnetError
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, RATE = 1280, 720, 30
+PREDICT = ("-m", "msqnet", "predict")
+
+# A process hands its own peak of memory on to those that it starts: this one stays small.
+_STARTER = """
+import os, sys, time
+silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+started = time.perf_counter()
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent)
+_, status, usage = os.wait4(process, 0)
+wall = time.perf_counter() - started
+code = os.waitstatus_to_exitcode(status)
+print(code, usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss)
+"""
 
 
 @dataclass
 class Contender:
-    """A way to predict, and what its runs took: CPU s, wall s, MB of memory at the peak."""
+    """A program that scores a video, and what its runs took: CPU s, wall s, MB at the peak.
+
+    Attributes:
+        name: in the table.
+        source: the tree that it is run from.
+        command: what follows the interpreter; the clip and ``--out FOLDER`` are added.
+        is_busy: whether another process keeps one core busy meanwhile.
+    """
 
     name: str
     source: Path
-    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = PREDICT
     is_busy: bool = False
     runs: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def run(self, clip: Path, folder: Path) -> None:
-        """Predict the clip in a process of its own, into a new folder inside ``folder``."""
+    def run(self, clip: Path, folder: Path) -> Path:
+        """Score the clip in a process of its own, into a new folder inside ``folder``."""
         out = Path(tempfile.mkdtemp(dir=folder))
-        environment = os.environ | {"PYTHONPATH": str(self.source / "src"), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "msqnet", "predict", str(clip), "--out", str(out)]
+        paths = f"{self.source / 'src'}{os.pathsep}{self.source}"
+        environment = os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, *self.command, str(clip), "--out", str(out)]
         busy = (
             subprocess.Popen([sys.executable, "-c", "while True: pass"]) if self.is_busy else None
         )
         try:
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                [*command, *self.options],
+            done = subprocess.run(
+                [sys.executable, "-IS", "-c", _STARTER, *command],
                 env=environment,
                 cwd=out,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
             )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.perf_counter() - started
         finally:
             if busy is not None:
                 busy.kill()
                 busy.wait()
+        status, cpu, wall, memory = (float(item) for item in done.stdout.split())
         if status:
-            raise SystemExit(f"{self.name}: failed with status {status}: {' '.join(command)}")
-        self.runs.append((usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1e3))
+            raise MsqnetError(f"{self.name}: failed with status {status:.0f}: {' '.join(command)}")
+        self.runs.append((cpu, wall, memory / 1e3))
+        return out
 
 
 def cut(source: Path, target: Path, seconds: float) -> None:
@@ -113,9 +134,9 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="also beside a busy process")
     chosen = parser.parse_args()
     ways: list[tuple[str, Path, tuple[str, ...]]]
-    ways = [("now", ROOT, ()), ("now, in PyTorch", ROOT, ("--runtime", "torch"))]
+    ways = [("now", ROOT, PREDICT), ("now, in PyTorch", ROOT, (*PREDICT, "--runtime", "torch"))]
     if chosen.before:
-        ways.insert(0, ("before", chosen.before, ()))
+        ways.insert(0, ("before", chosen.before, PREDICT))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for seconds in chosen.seconds:
@@ -125,11 +146,11 @@ def main() -> None:
                 Contender(
                     f"{name}{', beside a busy process' if is_busy else ''}",
                     source,
-                    options,
+                    command,
                     is_busy,
                 )
                 for is_busy in (False, True)[: 1 + chosen.busy]
-                for name, source, options in ways
+                for name, source, command in ways
             ]
             for _ in range(chosen.rounds):
                 for item in contenders:

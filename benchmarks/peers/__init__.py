@@ -1,0 +1,1 @@
+"""msqnet beside small video networks, as whole processes."""
