@@ -8,10 +8,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from msqnet.intervals import SAME_TIME_SECONDS
 from msqnet.style import LABEL_COLOURS, OTHER_COLOUR, format_time, printable, shown_name, tick_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _WIDTH, _NAMES_WIDTH, _ROW, _BAR, _MARGIN = 760, 170, 24, 14, 28  # pixels
 _MAX_TICKS = 8
@@ -31,20 +32,23 @@ def ethogram_html(
     segments: Sequence[tuple[str, float, float, float]],
     unknown: Sequence[tuple[float, float]],
     notes: Iterable[str],
+    withheld: Collection[str] = (),
 ) -> str:
     """A row of bars for each label that has a segment, over the time of the video.
 
     Args:
         labels: all that the model scored, in the order of the rows; those without a segment are
-            named below the picture.
+            named below the picture, unless all of the time is unknown.
         segments: label, start and end in seconds, score in [0, 1].
         unknown: (start, end) in seconds that are unlike the training videos; they are hatched.
         notes: sentences for readers, below the picture.
+        withheld: labels that make no segment whatever their scores, named below the picture too.
     """
     present = {label for label, *_ in segments}
     names = list(labels)
     rows = [name for name in names if name in present]
-    others = [shown_name(name) for name in names if name not in present]
+    is_known = sum(end - start for start, end in unknown) < duration_seconds - SAME_TIME_SECONDS
+    absent = [name for name in names if is_known and name not in (*present, *withheld)]
     bottom = max(len(rows), 1) * _ROW
     scale = (_WIDTH - _NAMES_WIDTH - _MARGIN) / duration_seconds
 
@@ -82,7 +86,7 @@ def ethogram_html(
         f'<svg role="img" viewBox="0 0 {_WIDTH} {bottom + 22}" width="100%" '
         'xmlns="http://www.w3.org/2000/svg" font-size="12">'
         f"<title>Ethogram of {escape(printable(title))}</title>{''.join(parts)}</svg>"
-        f"{_below(others, notes)}</div>"
+        f"{_below(absent, [name for name in names if name in withheld], notes)}</div>"
     )
 
 
@@ -112,9 +116,11 @@ def _axis(duration: float, scale: float, bottom: int) -> str:
     return "".join(parts)
 
 
-def _below(others: Sequence[str], notes: Iterable[str]) -> str:
-    lines = [printable(note) for note in notes]
-    if others:
-        more = f" and {len(others) - _MAX_OTHERS} more" if len(others) > _MAX_OTHERS else ""
-        lines.insert(0, f"no segment: {', '.join(others[:_MAX_OTHERS])}{more}")
+def _below(absent: Sequence[str], withheld: Sequence[str], notes: Iterable[str]) -> str:
+    lines = []
+    for what, names in (("no segment", absent), ("not reported", withheld)):
+        more = f" and {len(names) - _MAX_OTHERS} more" if len(names) > _MAX_OTHERS else ""
+        if names:
+            lines.append(f"{what}: {', '.join(map(shown_name, names[:_MAX_OTHERS]))}{more}")
+    lines += map(printable, notes)
     return "".join(f"<div>{escape(line)}</div>" for line in lines)

@@ -93,8 +93,11 @@ class LabelSet:
         if missing:
             shown, own = missing[:_NUM_NAMED_IN_ERRORS], {folded(name): name for name in self.names}
             near = [own[key] for name in shown for key in get_close_matches(folded(name), own)]
+            parts = [folded(part) for name in missing for part in re.split("[,;]", name)]
+            is_joined = len(parts) > len(missing) and {*parts} <= {*own}
             raise VocabularyError(
                 f"unknown label(s) {', '.join(shown)}; "
+                + (f"labels are joined by {SEPARATOR!r}; " if is_joined else "")
                 + (f"nearest are {', '.join(dict.fromkeys(near))}; " if near else "")
                 + f"known are {', '.join(self.names)}"
             )

@@ -443,6 +443,7 @@ class VideoPredictions:
             [astuple(item) for item in self.segments],
             self.timeline.unknown_intervals,
             self.warnings,
+            self.withheld,
         )
 
     def segments_csv(self) -> str:

@@ -19,9 +19,10 @@ def drawn(
     labels: tuple[str, ...] = LABELS,
     title: str = "a.mp4",
     notes: tuple[str, ...] = (),
+    withheld: tuple[str, ...] = (),
 ) -> ElementTree.Element:
     return ElementTree.fromstring(
-        ethogram_html(title, 10.0, labels, segments, unknown or [], notes)
+        ethogram_html(title, 10.0, labels, segments, unknown or [], notes, withheld)
     )
 
 
@@ -57,6 +58,14 @@ def test_bars_lie_where_the_axis_says() -> None:
 
 def test_labels_without_a_segment_are_named_below() -> None:
     assert "no segment: rear up, sit" in words(drawn([("dig", 1.0, 2.0, 0.5)]))
+
+
+def test_labels_that_nothing_is_said_about_are_not_said_to_be_absent() -> None:
+    told = words(drawn([("dig", 1.0, 2.0, 0.5)], withheld=("sit",)))
+    assert "no segment: rear up" in told
+    assert "no segment: rear up, sit" not in told
+    assert "not reported: sit" in told
+    assert "no segment" not in words(drawn([], [(0.0, 4.0), (4.0, 10.0)]))
 
 
 def test_nothing_found_is_said() -> None:

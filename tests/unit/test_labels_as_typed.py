@@ -37,6 +37,8 @@ def test_spelling_is_forgiven(typed: tuple[str, ...], meant: tuple[str, ...]) ->
         ("LIE", "LIE; nearest are .*ie; known are face_washing, walking, Lie, lie"),  # which one?
         ("wlking", "wlking; nearest are walking; known are face_washing"),
         ("xyz", "xyz; known are"),
+        ("walking, Face washing", "Face washing; labels are joined by '|'; "),
+        ("walking,xyz", "walking,xyz; (nearest are .*; )?known are"),
     ],
 )
 def test_unknown_label_gets_the_nearest_and_the_list(typed: str, words: str) -> None:
@@ -87,7 +89,7 @@ def _unexpected(*_: Any) -> None:
 
 @pytest.mark.parametrize("runtime", ["auto", "torch"])
 def test_choice_of_no_label_is_an_error(runtime: Any) -> None:
-    for labels in ("|", ()):
+    for labels in ("|", (), []):
         with pytest.raises(ConfigError, match="found no label"):
             Predictor.from_pretrained(options=InferenceOptions(labels=labels, runtime=runtime))
 

@@ -51,7 +51,10 @@ class ModelOptions:
     def label_names(self) -> tuple[str, ...] | None:
         """The labels one by one; None for all labels of the model. None at all is no choice."""
         names = split_labels(self.labels) if isinstance(self.labels, str) else self.labels
-        check(names != (), f"labels {self.labels!r}: found no label; name some, joined by '|'")
+        check(
+            names is None or len(names) > 0,
+            f"labels {self.labels!r}: found no label; name some, joined by '|'",
+        )
         return names
 
 

@@ -19,6 +19,7 @@ import weakref
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from functools import partial
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -32,7 +33,13 @@ from msqnet.errors import MsqnetError, ShapeError, UnreadableVideo, VideoError, 
 from msqnet.intervals import Interval, intersect, subtract
 from msqnet.video.clock import still_intervals
 from msqnet.video.decoding import FALLBACK_FPS, OversizedFrames, open_stream
-from msqnet.video.frame_sources import IMAGE_SUFFIXES, ArraySource, FileSource, ImageFolderSource
+from msqnet.video.frame_sources import (
+    ARRAY_NAME,
+    IMAGE_SUFFIXES,
+    ArraySource,
+    FileSource,
+    ImageFolderSource,
+)
 from msqnet.video.hdr import TRANSFERS, to_screen
 
 if TYPE_CHECKING:
@@ -131,7 +138,8 @@ def open_video(
         ConfigError: a size below 1, a rate not above 0 or missing.
         ShapeError: frames of another form; a file object of text.
     """
-    check(fps is None or fps > 0, f"fps {fps}: expected more than 0")
+    is_rate = fps is None or (isinstance(fps, Real) and fps > 0)
+    check(is_rate, f"fps {fps!r}: expected a number of more than 0")
     if hasattr(path, "read") or isinstance(path, bytes | bytearray | memoryview):
         return _open_content(path, short_side_pixels, fps)
     try:
@@ -139,7 +147,8 @@ def open_video(
     except (MsqnetError, OSError):
         raise
     except Exception as error:  # of PyAV and FFmpeg, which meet files that nobody foresaw
-        raise UnreadableVideo(unexpected(error, path)) from error
+        name = path if isinstance(path, str | os.PathLike) else ARRAY_NAME
+        raise UnreadableVideo(unexpected(error, name)) from error
 
 
 def _open_content(
@@ -156,10 +165,15 @@ def _open_content(
                 shutil.copyfileobj(content, file)
             else:
                 file.write(content)
+        if path.stat().st_size == 0:
+            raise UnreadableVideo(
+                f"{name or type(content).__name__}: reading gives no bytes; one that was read "
+                "before needs seek(0)"
+            )
         video = open_video(path, short_side_pixels=short_side_pixels, fps=fps)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, TypeError):
+        if isinstance(error, TypeError | UnicodeDecodeError):
             raise ShapeError(
                 f"{name or type(content).__name__}: reading gives no bytes; open the file as 'rb'"
             ) from error
@@ -170,7 +184,7 @@ def _open_content(
 
 
 def _source(path: Any, fps: Fraction | float | None) -> _Source:
-    rate = None if fps is None else Fraction(fps).limit_denominator(_MAX_DENOMINATOR)
+    rate = None if fps is None else Fraction(float(fps)).limit_denominator(_MAX_DENOMINATOR)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "__iter__"):
             raise ShapeError(

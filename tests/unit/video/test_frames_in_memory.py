@@ -6,6 +6,7 @@ import gc
 import io
 import tempfile
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
+READ_BEFORE = io.BytesIO(b"video")
+READ_BEFORE.seek(0, io.SEEK_END)
 
 
 @pytest.mark.parametrize("form", [np.asarray, list, np.asfortranarray, tuple])
@@ -56,7 +59,10 @@ def test_frames_in_memory_are_predicted_on_their_clock() -> None:
         (["a.jpg", "b.jpg"], 10, ShapeError, r"found <U5 of shape \(\)"),
         (NOISE[:0], 10, EmptyVideo, "found none"),
         (io.BytesIO(b"video"), 10, UnreadableVideo, "not a video"),
-        (b"", 10, UnreadableVideo, "holds 0 bytes"),
+        (NOISE, "10", ConfigError, "fps '10': expected a number of more than 0"),
+        (b"", 10, UnreadableVideo, "^bytes: reading gives no bytes"),
+        (READ_BEFORE, 10, UnreadableVideo, r"^BytesIO: .* that was read before needs seek\(0\)"),
+        (io.TextIOWrapper(io.BytesIO(b"\x87")), 10, ShapeError, "TextIOWrapper: .* as 'rb'"),
         (io.StringIO("video"), 10, ShapeError, "StringIO: reading gives no bytes; open .* 'rb'"),
         (7, 10, ShapeError, "a video as int: expected a path"),
     ],
@@ -67,6 +73,12 @@ def test_frames_of_another_form_are_refused_in_a_line(
     with pytest.raises(error, match=message) as found:
         open_video(frames, fps=fps)
     assert len(str(found.value)) < 250
+
+
+@pytest.mark.parametrize("fps", [np.float32(12.5), np.int64(10), Fraction(25, 2)])
+def test_rate_may_be_any_number(fps: Any) -> None:
+    with open_video(NOISE, fps=fps) as video:
+        assert video.duration_seconds == len(NOISE) / float(fps)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "BytesIO", "file"])
