@@ -8,7 +8,6 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from msqnet.intervals import SAME_TIME_SECONDS
 from msqnet.style import LABEL_COLOURS, OTHER_COLOUR, format_time, printable, shown_name, tick_times
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ _WIDTH, _NAMES_WIDTH, _ROW, _BAR, _MARGIN = 760, 170, 24, 14, 28  # pixels
 _MAX_TICKS = 8
 _MAX_NAME_LETTERS = 24
 _MAX_OTHERS = 12
+_SAME_TIME_SECONDS = 1e-3
 _HATCH = (
     '<pattern id="msqnet-unknown" width="6" height="6" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><rect width="2" height="6" fill="currentColor" '
@@ -47,7 +47,7 @@ def ethogram_html(
     present = {label for label, *_ in segments}
     names = list(labels)
     rows = [name for name in names if name in present]
-    is_known = sum(end - start for start, end in unknown) < duration_seconds - SAME_TIME_SECONDS
+    is_known = sum(end - start for start, end in unknown) < duration_seconds - _SAME_TIME_SECONDS
     absent = [name for name in names if is_known and name not in (*present, *withheld)]
     bottom = max(len(rows), 1) * _ROW
     scale = (_WIDTH - _NAMES_WIDTH - _MARGIN) / duration_seconds

@@ -121,7 +121,7 @@ def _show_labels(console: Console, table: ClipTable) -> None:
     splits, rows = count_labels(table)
     titles = [split or "no split" for split in splits] if splits != [""] else ["all"]
     shown = number_table(
-        "clips and groups of each label",
+        "rows and groups of each label",
         "label",
         *(heading for title in titles for heading in (title, "groups")),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -366,7 +367,10 @@ def readable_rows(
     told = None if progress is None else partial(progress, "checking videos")
     problems = (*found, *check_table(table, progress=told).problems)
     errors = [item for item in problems if item.severity == "error"]
-    advice = f"`msqnet check {' '.join(map(str, table.files or [table.path]))}` lists them"
+    words = [str(path) for path in table.files or [table.path]]
+    for name, value in reading.changes.items():
+        words += [f"--{name.replace('_', '-')}", value]
+    advice = f"`{shlex.join(['msqnet', 'check', *words])}` lists them"
     _report_notes(report, [item.message for item in found if item.severity == "warning"])
     kinds = Counter(i.kind for i in problems[len(found) :] if i.severity == "warning")
     if kinds:

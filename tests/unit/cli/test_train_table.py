@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,23 @@ def test_what_was_assumed_is_said_before_training(
         folder, "path,labels\na.mp4,x;y\nb.mp4,y\n", reading=TableOptions(label_separator=";")
     )
     assert tuple(run.labels) == ("x", "y")
+
+
+def test_check_that_is_advised_reads_the_table_as_training_did(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tables").mkdir()
+    table = folder / "tables" / "my rats.csv"
+    table.write_text("Film,Was\na.mp4,x+y\na.mp4,x+y\nb.mp4,y\n")
+    told = TableOptions("path=Film,labels=Was", str(folder), "+")
+    with pytest.raises(DatasetError, match="1 errors") as found:
+        readable_rows(table, None, False, told, report=said)
+
+    advised = shlex.split(str(found.value).split("`")[1])
+    assert advised[:2] == ["msqnet", "check"]
+    assert main(advised[1:]) == 1
+    printed = capsys.readouterr().out
+    assert "1 error(s), 0 warning(s) (1 duplicate)" in printed
 
 
 def test_rows_without_a_split_are_not_left_out_in_silence(
