@@ -126,6 +126,16 @@ def test_warm_up_notes_the_precision_and_wants_every_window(tmp_path: Path) -> N
         warm_up(entry, tmp_path / "clip.mp4", 5, tmp_path)
 
 
+def test_warm_up_says_in_how_many_windows_msqnet_has_motion_crops(tmp_path: Path) -> None:
+    boxes = [[0.0, 0.0, 1.0, 1.0], [0.1, 0.0, 0.6, 1.0]]
+    content = json.dumps({"windows": [{"motion_box": box} for box in boxes]})
+    code = f"import sys; open(sys.argv[-1] + '/clip.mp4.json', 'w').write({content!r})"
+    entry = Entry.of_msqnet()
+    entry.whole = Contender("msqnet", ROOT, ("-c", code))
+    warm_up(entry, tmp_path / "clip.mp4", 3, tmp_path)
+    assert entry.whole.name == "msqnet (motion crops in 1 of 2 windows)"
+
+
 def test_memory_of_a_run_is_not_that_of_the_process_which_starts_it(tmp_path: Path) -> None:
     mine = np.ones(64_000_000)  # 512 MB
     contender = Contender("nothing", ROOT, ("-S", "-c", "pass"))
