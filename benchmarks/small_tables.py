@@ -234,6 +234,9 @@ def _show(found: dict[str, dict[str, list[dict[str, float]]]], names: list[str])
     rows = [[means(name, source) for source in found] for name in names]
     averages = [np.mean(row, axis=0) for row in rows]
     print("| mean | " + " | ".join(f"{m:.3f}, {s:.1f}" for m, s in averages) + " |")
+    if "before" in names:
+        now, before = (np.array(rows[names.index(name)])[:, 1] for name in ("now", "before"))
+        print(f"\nCPU time of msqnet train, now / before: median {np.median(now / before):.2f}")
 
 
 if __name__ == "__main__":
