@@ -107,7 +107,9 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
 ) -> None:
     _, _, arguments = trained
     assert main(arguments) == 2
-    assert "holds a run; continue it with --resume true" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "holds a run; continue it with --resume true" in printed
+    assert "recipe" not in printed  # it is refused before the rows are read
     assert main([*arguments, "--resume", "--train.seed", "1"]) == 2
     assert "other settings" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.cli.tables import read_clips
+from msqnet.cli.tables import read_clips, say_notes
 from msqnet.config import InferenceOptions, ModelOptions, TableOptions, ViewChoice, WindowConfig
 from msqnet.errors import ConfigError
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
@@ -79,6 +79,13 @@ def evaluate(
     console = Console()
     folder = None if out is None else Path(out)
     provenance = predictor.backend.provenance
+    if split is None and provenance.get("data") == table.path.name:
+        note = (
+            f"the model was trained on rows of a table {table.path.name}, and --split names none: "
+            "figures on rows that it has seen say little of others; keep some back in a column "
+            "split, and name them with --split"
+        )
+        say_notes(Console(stderr=True), [note])
     origin = {"model": provenance, "data": str(table.path), "split": split}
     with progress_bar("clips" if chosen.unit == "rows" else "videos") as progress:
         if chosen.unit == "timeline":

@@ -35,6 +35,7 @@ from msqnet.training.training_run import (
     Run,
     check_single_label,
     cut_into_windows,
+    refuse_begun,
     remove_leftovers,
     settings_in,
     trainable_labels,
@@ -138,6 +139,8 @@ def train(
     folder, is_first = Path(out), Processes.current().is_first
     if not is_first:
         report, progress = (lambda _line: None), None
+    elif not resume:
+        refuse_begun(folder)  # before any video is opened
     run = prepare(
         data,
         arch,
@@ -375,7 +378,9 @@ def readable_rows(
     kinds = Counter(i.kind for i in problems[len(found) :] if i.severity == "warning")
     if kinds:
         counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
-        _report_notes(report, [f"{kinds.total()} warning(s) ({counts}); {advice}"])
+        first = next(i for i in problems[len(found) :] if i.severity == "warning")
+        shown = f"first {first.place or '-'}: {first.message}"
+        _report_notes(report, [f"{kinds.total()} warning(s) ({counts}; {shown}); {advice}"])
     if not errors:
         return table
     shown = "; ".join(f"{item.place or '-'}: {item.message}" for item in errors[:3])

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from msqnet.config.differences import differences
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.files import replacing
 from msqnet.video.reader import open_video
 
@@ -138,12 +138,10 @@ def check_folder(run: Run, *, resume: bool) -> None:
     Either is a `ConfigError`. Workers and the experiment tracker may change.
     """
     path = run.folder / "run.yaml"
+    if not resume:
+        refuse_begun(run.folder)
     if not path.exists():
         return
-    if not resume:
-        raise ConfigError(
-            f"{run.folder} holds a run; continue it with --resume true, or choose another --out"
-        )
     begun = settings_in(run.folder)
     here: dict[str, Any] = yaml.safe_load(_as_yaml(run))
     _check_release(path, begun, here)
@@ -156,6 +154,14 @@ def check_folder(run: Run, *, resume: bool) -> None:
             f"{path} has other settings or rows than this call ({found}); repeat that call, or "
             "choose another --out"
         )
+
+
+def refuse_begun(folder: Path) -> None:
+    """Refuse, with a `ConfigError`, a folder that holds a run."""
+    check(
+        not (folder / "run.yaml").exists(),
+        f"{folder} holds a run; continue it with --resume true, or choose another --out",
+    )
 
 
 def _check_release(path: Path, begun: dict[str, Any], here: dict[str, Any]) -> None:

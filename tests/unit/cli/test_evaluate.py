@@ -151,3 +151,24 @@ def test_settings_that_do_not_fit_are_usage_errors(
 ) -> None:
     assert run(table, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_rows_that_the_model_may_have_seen_are_said(
+    table: Path,
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warning = "was trained on rows of a table clips.csv, and --split names none"
+    assert run(table) == 0
+    assert warning not in capsys.readouterr().err
+    backend = TrainedBackend(provenance={"name": "bright", "data": "clips.csv"})
+    monkeypatch.setattr(
+        Predictor, "from_pretrained", lambda *, options: Predictor(backend, options)
+    )
+    assert run(table) == 0
+    assert warning in capsys.readouterr().err
+    text = table.read_text().replace("annotated", "annotated,split").replace("wave", "wave,test")
+    table.write_text(text)
+    assert run(table, "--split", "test") == 0
+    assert warning not in capsys.readouterr().err

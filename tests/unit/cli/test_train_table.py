@@ -135,6 +135,14 @@ def test_check_that_is_advised_reads_the_table_as_training_did(
     assert "1 error(s), 0 warning(s) (1 duplicate)" in printed
 
 
+def test_first_of_the_warnings_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = folder / "clips.csv"
+    table.write_text("path,labels\na.mp4,x\nb.mp4,X\nb.mp4,x|y\n")
+    readable_rows(table, None, True, report=said)
+    printed = capsys.readouterr().err
+    assert "1 mislabelled; first row 3: label 'X' is written 'x' in 2 row(s))" in printed
+
+
 def test_rows_without_a_split_are_not_left_out_in_silence(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
