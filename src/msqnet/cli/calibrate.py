@@ -67,14 +67,15 @@ def calibrate(
     from rich.console import Console
 
     from msqnet.model.pretrained import MSQNet
-    from msqnet.models import changed_model, check_target
+    from msqnet.models import changed_model, check_target, provenance_in
 
     _check_tables(data, split, training_data, training_split)
     source = _changeable_folder(model)
     target = _target(model, out, source)
     check_target(source, target, overwrite=overwrite)
+    provenance = provenance_in(source)
     table, training = (
-        None if tables is None else read_clips(tables, reading, part)
+        None if tables is None else read_clips(tables, reading, part, provenance)
         for tables, part in ((data, split), (training_data, training_split))
     )
     loaded = MSQNet.from_pretrained(source)

@@ -55,9 +55,10 @@ def embed(
 
     from msqnet.explain.embedding_maps import MappedRows
     from msqnet.explain.embeddings import VideoEmbedder, make_panels
+    from msqnet.models import provenance_in
     from msqnet.report.figures import embedding_figure, named_labels, save_figure
 
-    table = read_clips(data, reading, split)
+    table = read_clips(data, reading, split, provenance_in(model))
     # Quick failures come before slow work.
     named_labels(MappedRows.of(table).shown_labels, num_named)
     embedder = VideoEmbedder.from_pretrained(model, device=device)

@@ -64,12 +64,13 @@ def evaluate(
     from rich.console import Console
 
     from msqnet.inference.predictor import Predictor
+    from msqnet.models import provenance_in
 
     if timeline and protocol not in (None, "timeline"):
         raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
     chosen = PROTOCOLS["timeline" if timeline else protocol or "standard"]
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
-    table = read_clips(data, reading, split)
+    table = read_clips(data, reading, split, provenance_in(options.model))
     predictor = Predictor.from_pretrained(
         options=InferenceOptions(
             **asdict(replace(options, labels=_asked_labels(options.labels, table))),

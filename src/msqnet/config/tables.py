@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import ConfigError, check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REQUIRED_COLUMNS = ("path", "labels")
 OPTIONAL_COLUMNS = (
@@ -72,6 +76,16 @@ class TableOptions:
     def changes(self) -> dict[str, str]:
         """The settings that are not the defaults."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+    def completed(self, origin: Mapping[str, Any]) -> TableOptions:
+        """With the settings of `ClipTable.origin`, of an earlier reading, where it has none."""
+        told = dict(origin)
+        columns = told.get("columns")
+        if isinstance(columns, dict):
+            texts = [f"{role}={name}" for role, name in columns.items() if isinstance(name, str)]
+            told["columns"] = ",".join(texts) or None
+        names = [name for name, value in vars(self).items() if value is None]
+        return replace(self, **{name: told[name] for name in names if name in told})
 
 
 def _required(told: dict[str, str]) -> list[str]:

@@ -155,6 +155,17 @@ def closed_labels(folder: Path) -> LabelSet | None:
     return None if is_open else LabelSet(told["labels"])
 
 
+def provenance_in(name: str | Path | None) -> dict[str, Any]:
+    """What a model's folder tells of its training; empty where there is no such folder."""
+    folder = Path(__file__).parent / SHIPPED_MODEL if name is None else Path(name)
+    for place in (folder, folder / BEST_FOLDER):
+        for file in (CONFIG_FILE, MANIFEST_FILE):
+            if (place / file).is_file():
+                found = _told(place / file).get("provenance")
+                return found if isinstance(found, dict) else {}
+    return {}
+
+
 def thresholds_of(names: Iterable[str], known: Mapping[str, float]) -> list[float]:
     """Thresholds of labels; of those that are not known, the median of the others."""
     usual = sorted(known.values())[len(known) // 2]

@@ -7,7 +7,7 @@ import logging
 import shlex
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -287,12 +287,7 @@ def _run_log(folder: Path) -> Iterator[_RunLog]:
 def _remembered(reading: TableOptions, folder: Path) -> TableOptions:
     """How a run that goes on read its table, where that is not said anew."""
     told = (settings_in(folder).get("provenance") or {}).get("reading") or {}
-    columns = told.get("columns")
-    if isinstance(columns, dict):
-        texts = [f"{role}={name}" for role, name in columns.items() if isinstance(name, str)]
-        told = {**told, "columns": ",".join(texts) or None}
-    names = [name for name, value in asdict(reading).items() if value is None]
-    return replace(reading, **{name: told[name] for name in names if name in told})
+    return reading.completed(told)
 
 
 def _said_task(report: Report, task: Task) -> str:

@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from msqnet.cli.main import main, parse_settings
+from msqnet.cli.tables import read_clips
 from msqnet.config import ArchConfig, AugmentationConfig, LossConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.models import provenance_in
 from msqnet.training import table_training
 from msqnet.training.table_training import prepare, readable_rows
 from msqnet.training.training_run import settings_of, variant
@@ -200,3 +202,31 @@ def test_rows_without_a_group_are_said_to_be_recordings_of_their_own(
     assert expected in " ".join(capsys.readouterr().out.split())
     prepared(folder, "path,labels,group\na.mp4,x,\nb.mp4,y,rat1\n")
     assert "no group is named" not in capsys.readouterr().err
+
+
+def test_model_is_tried_on_its_table_as_it_was_read_in_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = folder / "clips.csv"
+    table.write_text("Film,Was\na.mp4,x+y\nb.mp4,y\n")
+    told = TableOptions("path=Film,labels=Was", None, "+")
+    run = prepared(folder, table.read_text(), reading=told)
+    model = {"labels": list(run.labels), "provenance": run.provenance}
+    (folder / "config.json").write_text(json.dumps(model))
+    provenance = provenance_in(folder)
+
+    rows = read_clips([str(table)], TableOptions(), None, provenance)
+    assert [row.labels for row in rows.records] == [("x", "y"), ("y",)]
+    printed = capsys.readouterr().err
+    assert "is read as in training: --columns path=Film,labels=Was --label-separator +" in printed
+    other = TableOptions(columns="path=Film,labels=Was", label_separator=";")
+    rows = read_clips([str(table)], other, None, provenance)
+    assert rows.records[0].labels == ("x+y",)
+    renamed = table.rename(folder / "others.csv")
+    rows = read_clips([str(renamed)], other, None, provenance)
+    assert "as in training" not in capsys.readouterr().err
+
+
+def test_nothing_is_told_by_what_is_no_model(tmp_path: Path) -> None:
+    assert provenance_in(tmp_path) == provenance_in("clip-zero-shot:owner/name") == {}
+    assert provenance_in(None)["recipe"] == "lite"
