@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -202,3 +203,14 @@ def test_site_is_built_strictly_and_takes_nothing_from_elsewhere(tmp_path: Path)
         assert not FOREIGN.findall(page.read_text(encoding="utf-8")), page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"url\(\W*(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_python_reference_can_be_read_without_building_the_site() -> None:
+    text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = re.findall(r"^::: (\S+)", text, re.MULTILINE)
+    assert names
+    for name in names:
+        module, _, item = name.rpartition(".")
+        said = inspect.getdoc(pkgutil.resolve_name(f"{module}:{item}")) or ""
+        summary = said.partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+        assert f"| `{item}` | {summary} | `{module}` |" in text
