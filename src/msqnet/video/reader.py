@@ -14,13 +14,12 @@ import math
 import os
 import shutil
 import struct
-import tempfile
 import weakref
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from functools import partial
 from numbers import Real
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -41,6 +40,7 @@ from msqnet.video.frame_sources import (
     ImageFolderSource,
 )
 from msqnet.video.hdr import TRANSFERS, to_screen
+from msqnet.video.stored_content import store_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -155,31 +155,14 @@ def _open_content(
     content: Any, short_side_pixels: int | None, fps: Fraction | float | None
 ) -> Video:
     """The video that bytes or a file object hold, under the object's name if it has one."""
-    told = getattr(content, "name", None)
-    name = PurePath(told).name.strip(".") if isinstance(told, str) else ""
-    folder = tempfile.mkdtemp(prefix="msqnet-")
+    path = store_content(content)
     try:
-        path = Path(folder, name or "video")
-        with path.open("wb") as file:
-            if hasattr(content, "read"):
-                shutil.copyfileobj(content, file)
-            else:
-                file.write(content)
-        if path.stat().st_size == 0:
-            raise UnreadableVideo(
-                f"{name or type(content).__name__}: reading gives no bytes; one that was read "
-                "before needs seek(0)"
-            )
         video = open_video(path, short_side_pixels=short_side_pixels, fps=fps)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, TypeError | UnicodeDecodeError):
-            raise ShapeError(
-                f"{name or type(content).__name__}: reading gives no bytes; open the file as 'rb'"
-            ) from error
+    except BaseException:
+        shutil.rmtree(path.parent, ignore_errors=True)
         raise
     video.path = Path(path.name)
-    video.remove_content = weakref.finalize(video, shutil.rmtree, folder, ignore_errors=True)
+    video.remove_content = weakref.finalize(video, shutil.rmtree, path.parent, True)
     return video
 
 
