@@ -146,7 +146,7 @@ def cases(work: Path, *, with_slow: bool) -> list[tuple[str, list[str]]]:
         ("predict-missing", ["predict", "nothing.mp4"]),
         ("predict-bad-label", ["predict", fight, "--labels", "flying"]),
         ("predict-bad-model", ["predict", fight, "--model", "no/such"]),
-        ("predict-overlay", ["predict", fight, "--out", "overlay", "--overlay"]),
+        ("predict-overlay", ["predict", fight, "--out", "overlay", "--overlay", "--figure"]),
         ("check", ["check", test]),
         ("evaluate", ["evaluate", "--data", test, "--out", "evaluate"]),
         ("calibrate", ["calibrate", "--data", test, "--split", "test", "--out", "calibrated"]),

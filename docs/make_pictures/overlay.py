@@ -1,7 +1,7 @@
 """Pictures of the annotated video: `python docs/make_pictures/overlay.py docs/pictures`.
 
-`msqnet predict --overlay` with the shipped model on a demo clip: a frame of the video, and the
-figure.
+`msqnet predict --overlay --figure` with the shipped model on a demo clip: a frame of the video, and
+the figure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     clip = FOLDER / "fall_at_home.mp4"
     with tempfile.TemporaryDirectory() as folder:
-        command = ["predict", str(clip), "--out", folder, "--overlay"]
+        command = ["predict", str(clip), "--out", folder, "--overlay", "--figure"]
         subprocess.run([sys.executable, "-m", "msqnet", *command], check=True)
         save_frame(Path(folder) / f"{clip.name}.overlay.mp4", out / "overlay.png")
         shutil.copy(Path(folder) / f"{clip.name}.timeline.png", out / "overlay-timeline.png")

@@ -20,11 +20,14 @@ from msqnet.errors import DatasetError, ShapeError, VocabularyError, needs_extra
 from msqnet.ethogram import ethogram_html
 from msqnet.files import csv_writer, replacing
 from msqnet.labels import LabelSet
+from msqnet.parquet import write_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pandas import DataFrame
+
+    from msqnet.parquet import Columns
 
 # Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
@@ -392,38 +395,23 @@ class VideoPredictions:
         All are written aside before any appears. The JSON comes last: where it is, all are.
         Folders are created.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         paths = tuple(stem.with_name(name) for name in result_names(stem.name))
         json_path, segments_path, scores_path = paths
         edges, scores = self.timeline.edges_seconds, self.timeline.scores
         flags = self.timeline.is_unknown
-        columns = [edges[:-1], edges[1:], *np.ascontiguousarray(scores.T)]
-        # Not by `pa.array`, which imports pandas where that is installed: it takes a second.
-        arrays = [
-            pa.Array.from_buffers(
-                pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)]
-            )
-            for column in columns
+        columns: Columns = [
+            ("start_seconds", "float64", edges[:-1]),
+            ("end_seconds", "float64", edges[1:]),
+            *((name, "float32", scores[:, k]) for k, name in enumerate(self.labels)),
+            ("is_unknown", "bool", [None] * len(scores) if flags is None else flags),
         ]
-        bits = None if flags is None else pa.py_buffer(np.packbits(flags, bitorder="little"))
-        arrays.append(
-            pa.nulls(len(scores), pa.bool_())
-            if bits is None
-            else pa.Array.from_buffers(pa.bool_(), len(scores), [None, bits])
-        )
-        table = pa.Table.from_arrays(
-            arrays, names=["start_seconds", "end_seconds", *self.labels, "is_unknown"]
-        )
         about = {"path": self.path, "provenance": self.provenance, "notes": list(self.notes)}
         stem.parent.mkdir(parents=True, exist_ok=True)
         with replacing(json_path) as json_part, replacing(segments_path) as segments_part:
             json_part.write_text(self.to_json(), encoding="ascii")
             segments_part.write_text(self.segments_csv(), "utf-8", "surrogateescape", newline="")
-            # An open file: pyarrow takes no path that is not Unicode.
-            with replacing(scores_path) as scores_part, scores_part.open("wb") as file:
-                pq.write_table(table.replace_schema_metadata({"msqnet": json.dumps(about)}), file)
+            with replacing(scores_path) as scores_part:
+                write_parquet(scores_part, columns, {"msqnet": json.dumps(about)})
         return paths
 
     def to_dataframe(self) -> DataFrame:

@@ -7,18 +7,19 @@ The files of a video are named by a digest of its name, so that predicting it ag
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msqnet.parquet import only_text, write_parquet
 from msqnet.style import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from msqnet.inference.results import Outcome
+    from msqnet.parquet import Columns
     from msqnet.predictions import VideoPredictions
 
 FOLDER = "dataset"
@@ -48,78 +49,60 @@ def write_data_set(
 
     ``outcome`` holds its name, and digest and bytes of its content.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    tables = [make(predictions, outcome) for make in (_segments, _scores, _video)]
     paths = tuple(folder / f"{table}.parquet" for table in TABLES)
-    for path, columns in zip(paths, tables, strict=True):
-        schema = pa.schema([(name, getattr(pa, kind)()) for name, (kind, _) in columns.items()])
-        table = pa.table({name: values for name, (_, values) in columns.items()}, schema=schema)
-        # An open file: pyarrow takes no path that is not Unicode.
-        with path.open("wb") as file:
-            pq.write_table(table, file)
+    for path, make in zip(paths, (_segments, _scores, _video), strict=True):
+        write_parquet(path, make(predictions, outcome))
     return paths
 
 
 def stored_digest(content: bytes) -> str | None:
     """SHA-256 of the video in a file of table `videos`; None if the file is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return str(pq.read_table(io.BytesIO(content)).to_pylist()[0]["digest"])
-    except (pa.ArrowInvalid, OSError, KeyError, IndexError):
-        return None
+    return only_text(content, "digest")
 
 
-_Columns = dict[str, tuple[str, Any]]
-"""By name, the Arrow type of a column and its values."""
-
-
-def _segments(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
+def _segments(predictions: VideoPredictions, outcome: Outcome) -> Columns:
     items = predictions.segments
-    return {
-        "name": ("string", [printable(outcome.name)] * len(items)),
-        "label": ("string", [item.label for item in items]),
-        "start_seconds": ("float64", [item.start_seconds for item in items]),
-        "end_seconds": ("float64", [item.end_seconds for item in items]),
-        "score": ("float64", [item.score for item in items]),
-    }
+    return [
+        ("name", "string", [printable(outcome.name)] * len(items)),
+        ("label", "string", [item.label for item in items]),
+        ("start_seconds", "float64", [item.start_seconds for item in items]),
+        ("end_seconds", "float64", [item.end_seconds for item in items]),
+        ("score", "float64", [item.score for item in items]),
+    ]
 
 
-def _scores(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
+def _scores(predictions: VideoPredictions, outcome: Outcome) -> Columns:
     """One line a step and label, steps in order."""
     edges, scores = predictions.timeline.edges_seconds, predictions.timeline.scores
     num_steps, num_labels = scores.shape
     flags = predictions.timeline.is_unknown
     unknown = [None] * scores.size if flags is None else np.repeat(flags, num_labels)
-    return {
-        "name": ("string", [printable(outcome.name)] * scores.size),
-        "label": ("string", list(predictions.labels) * num_steps),
-        "start_seconds": ("float64", np.repeat(edges[:-1], num_labels)),
-        "end_seconds": ("float64", np.repeat(edges[1:], num_labels)),
-        "score": ("float32", scores.reshape(-1)),  # (N, K) -> (N*K,)
-        "is_unknown": ("bool_", unknown),
-    }
+    return [
+        ("name", "string", [printable(outcome.name)] * scores.size),
+        ("label", "string", list(predictions.labels) * num_steps),
+        ("start_seconds", "float64", np.repeat(edges[:-1], num_labels)),
+        ("end_seconds", "float64", np.repeat(edges[1:], num_labels)),
+        ("score", "float32", scores.reshape(-1)),  # (N, K) -> (N*K,)
+        ("is_unknown", "bool", unknown),
+    ]
 
 
-def _video(predictions: VideoPredictions, outcome: Outcome) -> _Columns:
+def _video(predictions: VideoPredictions, outcome: Outcome) -> Columns:
     provenance, novelty = predictions.provenance, predictions.novelty
-    return {
-        "name": ("string", [printable(outcome.name)]),
-        "path": ("string", [printable(predictions.path)]),
-        "digest": ("string", [outcome.digest]),
-        "bytes": ("int64", [outcome.num_bytes]),
-        "status": ("string", ["partial" if predictions.is_partial else "ok"]),
-        "message": ("string", ["; ".join(predictions.warnings)]),
-        "duration_seconds": ("float64", [predictions.duration_seconds]),
-        "width": ("int64", [predictions.width]),
-        "height": ("int64", [predictions.height]),
-        "num_segments": ("int64", [len(predictions.segments)]),
-        "novelty_share": ("float64", [novelty and novelty.share]),
-        "unknown_share": ("float64", [novelty and predictions.timeline.unknown_share]),
-        "is_unlike_training": ("bool_", [novelty and novelty.is_unlike]),
-        "provenance_digest": ("string", [provenance_digest(provenance)]),
-        "provenance": ("string", [json.dumps(provenance)]),
-    }
+    return [
+        ("name", "string", [printable(outcome.name)]),
+        ("path", "string", [printable(predictions.path)]),
+        ("digest", "string", [outcome.digest]),
+        ("bytes", "int64", [outcome.num_bytes]),
+        ("status", "string", ["partial" if predictions.is_partial else "ok"]),
+        ("message", "string", ["; ".join(predictions.warnings)]),
+        ("duration_seconds", "float64", [predictions.duration_seconds]),
+        ("width", "int64", [predictions.width]),
+        ("height", "int64", [predictions.height]),
+        ("num_segments", "int64", [len(predictions.segments)]),
+        ("novelty_share", "float64", [novelty and novelty.share]),
+        ("unknown_share", "float64", [novelty and predictions.timeline.unknown_share]),
+        ("is_unlike_training", "bool", [novelty and novelty.is_unlike]),
+        ("provenance_digest", "string", [provenance_digest(provenance)]),
+        ("provenance", "string", [json.dumps(provenance)]),
+    ]

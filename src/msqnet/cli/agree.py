@@ -116,8 +116,9 @@ def _shown(value: float) -> str:
 
 def _write(found: Agreement, folder: Path) -> None:
     from msqnet.files import csv_writer, replacing
-    from msqnet.report.figures import agreement_figure, save_figure
+    from msqnet.report.figures import agreement_figure, check_can_draw_figures, save_figure
 
+    check_can_draw_figures()
     folder.mkdir(parents=True, exist_ok=True)
     rows = [asdict(item) for item in (*found.labels, found.total)]
     with replacing(folder / "agreement.csv") as part, part.open("w", encoding="utf-8") as file:

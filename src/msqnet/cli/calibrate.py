@@ -68,11 +68,14 @@ def calibrate(
 
     from msqnet.model.pretrained import MSQNet
     from msqnet.models import changed_model, check_target, provenance_in
+    from msqnet.report.figures import check_can_draw_figures
 
     _check_tables(data, split, training_data, training_split)
     source = _changeable_folder(model)
     target = _target(model, out, source)
     check_target(source, target, overwrite=overwrite)
+    if data is not None:
+        check_can_draw_figures()
     provenance = provenance_in(source)
     table, training = (
         None if tables is None else read_clips(tables, reading, part, provenance)

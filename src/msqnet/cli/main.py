@@ -182,7 +182,7 @@ _REMOVED: Mapping[str, str] = {
 }
 """Commands of earlier versions, with the way that replaces them."""
 
-_OF_TRAINING = ("torch", "transformers", "accelerate", "kornia", "scipy", "pandas")
+_OF_TRAINING = ("torch", "transformers", "accelerate", "kornia", "scipy", "pandas", "pyarrow")
 """Packages of the extra that models in PyTorch need; whatever imports them needs it too."""
 
 

@@ -32,6 +32,7 @@ def predict(
     out: str | None = None,
     options: InferenceOptions = InferenceOptions(),  # noqa: B008 - frozen
     overlay: bool = False,
+    figure: bool = False,
     overwrite: bool = False,
     list_skipped: bool = False,
 ) -> int:
@@ -47,8 +48,9 @@ def predict(
             again. Without it, tables are printed and nothing is written.
         options: Which model, and how it predicts.
         overlay: Draw beside the results, where it is not there yet: the video with its scores under
-            the picture (.overlay.mp4), a GIF of it or of its best 20 seconds (.overlay.gif), and a
-            figure of the scores over time (.timeline.png).
+            the picture (.overlay.mp4), and a GIF of it or of its best 20 seconds (.overlay.gif).
+        figure: Draw beside the results, where it is not there yet, a figure of the scores over time
+            (.timeline.png).
         overwrite: Replace existing results.
         list_skipped: List the files of folders that are no videos in index.csv.
 
@@ -62,30 +64,36 @@ def predict(
     from msqnet.batch.work_list import find_jobs
     from msqnet.inference.model_facts import known_provenance
     from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results import FIGURE_SUFFIX, OVERLAY_SUFFIXES
 
     skipped: list[str] = []
     jobs = find_jobs(videos, with_data_set=False, skipped=skipped)
-    if overlay:
-        _check_can_draw(out, jobs)
+    drawings = (FIGURE_SUFFIX,) * figure + OVERLAY_SUFFIXES * overlay
+    _check_can_draw(out, jobs, figure=figure, overlay=overlay)
     check(bool(out) or not list_skipped, "--list-skipped needs the folder of the index: --out")
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     predictor = None
     if results is None or not results.has_all(jobs, partial(known_provenance, options)):
         predictor = Predictor.from_pretrained(options=options)
     show_skipped(skipped, results if list_skipped else None)
-    return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), overlay=overlay)
+    return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), drawings)
 
 
-def _check_can_draw(out: str | None, jobs: Sequence[VideoJob]) -> None:
+def _check_can_draw(
+    out: str | None, jobs: Sequence[VideoJob], *, figure: bool, overlay: bool
+) -> None:
     from msqnet.batch.locations import local_path
-    from msqnet.report.overlay import load_font
 
-    if out is None:
-        raise ConfigError("--overlay draws files beside the results; name their folder with --out")
-    remote = [job.source for job in jobs if local_path(job.source) is None]
+    if out is None and (figure or overlay):
+        option = "--overlay" if overlay else "--figure"
+        raise ConfigError(f"{option} draws files beside the results; name their folder with --out")
+    remote = [job.source for job in jobs if overlay and local_path(job.source) is None]
     if remote:
         raise ConfigError(f"{remote[0]}: --overlay draws local videos only; fetch it first")
-    load_font(12)  # fails if the packages for drawing are missing
+    if figure:
+        from msqnet.report.figures import check_can_draw_figures
+
+        check_can_draw_figures()
 
 
 def _predict_all(
@@ -94,10 +102,12 @@ def _predict_all(
     results: ResultsFolder | None,
     console: Console,
     errors: Console,
-    *,
-    overlay: bool = False,
+    drawings: Sequence[str] = (),
 ) -> int:
-    """Predict videos, and show what was found; None for a predictor where all have results."""
+    """Predict videos, and show what was found; None for a predictor where all have results.
+
+    ``drawings`` are the suffixes of those that are asked for.
+    """
     from msqnet.batch.runners import predict_into
 
     counts: Counter[str] = Counter()
@@ -115,8 +125,8 @@ def _predict_all(
             taken_seconds += time.perf_counter() - started
         counts[row.status] += 1
         _show(row, predictions, console, errors)
-        if overlay and results and row.status != "error":
-            is_drawn = _draw(job, row, predictions, results, console, errors)
+        if drawings and results and row.status != "error":
+            is_drawn = _draw(job, row, predictions, results, drawings, console, errors)
             counts["not drawn"] += not is_drawn
     if results:
         _write_time_budget(results.folder)
@@ -150,6 +160,7 @@ def _draw(
     row: IndexRow,
     predictions: VideoPredictions | None,
     results: ResultsFolder,
+    drawings: Sequence[str],
     console: Console,
     errors: Console,
 ) -> bool:
@@ -161,7 +172,7 @@ def _draw(
         predictions = predictions or results.read(job)
         with progress_bar(f"drawing {job.name}", errors) as progress:
             show, stem = partial(progress, total=1.0), results.folder / job.name
-            drawn = draw_missing(predictions, Path(job.source), stem, show)
+            drawn = draw_missing(predictions, Path(job.source), stem, drawings, show)
         if drawn:
             say(console, f"drawn: {', '.join(path.name for path in drawn)}")
         (start, end), whole = gif_interval(predictions), predictions.duration_seconds

@@ -41,12 +41,14 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.files import replacing
 from msqnet.intervals import parse_clock
 from msqnet.labels import SEPARATOR, join_labels, plain_text, split_labels
+from msqnet.parquet import write_parquet
 from msqnet.workbooks import CELL_ERRORS, HOURS_AND_MINUTES, MERGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from msqnet.labels import LabelSet
+    from msqnet.parquet import Columns
 
 _DEFAULTS = TableOptions()
 
@@ -443,16 +445,13 @@ def _cells(record: Record, folder: Path, table: Path) -> dict[str, str]:
 
 
 def _write_parquet(rows: list[dict[str, str]], path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        name: pa.array([float(row[name]) if row[name] else None for row in rows], pa.float64())
+    columns: Columns = [
+        (name, "float64", [float(row[name]) if row[name] else None for row in rows])
         if name in ("start", "end", "fps")
-        else pa.array([row[name] for row in rows], pa.string())
+        else (name, "string", [row[name] for row in rows])
         for name in rows[0]
-    }
-    pq.write_table(pa.table(columns), path)
+    ]
+    write_parquet(path, columns)
 
 
 def write_label_table(labels: LabelSet, path: str | Path) -> None:

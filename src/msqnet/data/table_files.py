@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msqnet.data.columns import is_header
 from msqnet.documents import read_csv_rows
-from msqnet.errors import DatasetError
+from msqnet.errors import DatasetError, needs_extra
 from msqnet.workbooks import read_sheets
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def _header(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read_parquet(path: Path) -> Sheet:
-    import pandas as pd  # takes half a second, and CSV tables do without
+    with needs_extra(f"{path.name}: reading Parquet", extra="pandas"):
+        import pandas as pd  # takes half a second, and CSV tables do without
+        import pyarrow as _  # noqa: F401 - which pandas reads it by
 
     try:
         frame = pd.read_parquet(path)

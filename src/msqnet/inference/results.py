@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.csv"
 TIME_BUDGET_FILE = "time_budget.csv"
 OUTPUT_SEPARATOR = "|"
-DRAWN_SUFFIXES = (".timeline.png", ".overlay.mp4", ".overlay.gif")
-"""Of what `msqnet predict --overlay` draws beside the results of a video."""
+FIGURE_SUFFIX = ".timeline.png"
+OVERLAY_SUFFIXES = (".overlay.mp4", ".overlay.gif")
+DRAWN_SUFFIXES = (FIGURE_SUFFIX, *OVERLAY_SUFFIXES)
+"""Of what `msqnet predict` draws beside the results of a video, for ``--figure`` and ``--overlay``.
+"""
 
 # File systems allow 255; suffixes, and what a file is called while it is written, need the rest.
 _MAX_NAME_BYTES = 215
@@ -248,11 +251,6 @@ def index_row(outcome: Outcome, drawn: Sequence[str] = ()) -> IndexRow:
     status: Any = "exists" if outcome.existed else outcome.status if has_results else "error"
     texts = ("", outcome.message) if status in ("ok", "exists") else (outcome.message, "")
     return IndexRow(outcome.source, outputs, status, *texts)
-
-
-def drawn_paths(stem: Path) -> tuple[Path, ...]:
-    """The drawings of one video: ``stem`` with each of `DRAWN_SUFFIXES` appended."""
-    return tuple(stem.with_name(stem.name + suffix) for suffix in DRAWN_SUFFIXES)
 
 
 _INDEX_COLUMNS = [item.name for item in fields(IndexRow)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.files import replacing
-from msqnet.inference.results import DRAWN_SUFFIXES, drawn_paths
+from msqnet.inference.results import DRAWN_SUFFIXES
 from msqnet.report.figures import save_figure, timeline_figure
 from msqnet.report.overlay import Overlay, write_overlay
 from msqnet.report.video_writer import square_size
@@ -40,13 +40,18 @@ _NUM_PALETTE_FRAMES = 6
 
 
 def draw_missing(
-    predictions: VideoPredictions, video: Path, stem: Path, progress: Progress | None = None
+    predictions: VideoPredictions,
+    video: Path,
+    stem: Path,
+    suffixes: Sequence[str] = DRAWN_SUFFIXES,
+    progress: Progress | None = None,
 ) -> tuple[Path, ...]:
     """Draw the figure, the annotated video and its GIF where they do not exist; returns the new.
 
     Args:
         video: the file or folder of images; its path may have changed since it was predicted.
         stem: folder and name of the result files, see `msqnet.predictions.result_names`.
+        suffixes: those of `DRAWN_SUFFIXES` that are wanted.
         progress: called with the share that is done, from 0 to 1.
 
     Raises:
@@ -54,7 +59,8 @@ def draw_missing(
         OSError: a file cannot be written; what was drawn before stays.
     """
     figure, overlay, gif = DRAWN_SUFFIXES
-    missing = [path for path in drawn_paths(stem) if not path.exists()]
+    paths = [stem.with_name(stem.name + suffix) for suffix in suffixes]
+    missing = [path for path in paths if not path.exists()]
     for number, path in enumerate(missing):
 
         def report(share: float, number: int = number) -> None:

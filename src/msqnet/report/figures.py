@@ -83,13 +83,19 @@ _OTHER_MARKER = "h"
 
 
 @contextlib.contextmanager
-def _styled(purpose: str, extra: str = "report", font_size: float = 9.0) -> Iterator[type[Figure]]:
+def _styled(purpose: str, extra: str = "figures", font_size: float = 9.0) -> Iterator[type[Figure]]:
     """The class of figures, and matplotlib's settings in our style."""
     with needs_extra(purpose, extra=extra):
         import matplotlib as mpl
         from matplotlib.figure import Figure
     with mpl.rc_context(_STYLE | {"font.size": font_size}):
         yield Figure
+
+
+def check_can_draw_figures() -> None:
+    """Raise `MissingExtra` where matplotlib is not installed."""
+    with _styled("a figure"):
+        pass
 
 
 def save_figure(figure: Figure, path: Path) -> None:

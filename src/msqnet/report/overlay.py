@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msqnet.errors import needs_extra
 from msqnet.report.figures import NUM_SHOWN_LABELS
 from msqnet.report.video_writer import VideoWriter, resized, square_size
 from msqnet.style import LABEL_COLOURS, format_time, shown_name, tick_times
@@ -47,11 +48,12 @@ _TICK_EMS = 6
 
 
 def load_font(pixels: int) -> FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib."""
-    with needs_extra("an annotated video", extra="report"):
-        from matplotlib import get_data_path
-        from PIL import ImageFont
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", pixels)
+    """DejaVu Sans, which comes with the package."""
+    from PIL import ImageFont
+
+    # Read here: where a path is not ASCII, Pillow needs a build of FreeType that can open it.
+    content = (files("msqnet.report") / "assets" / "DejaVuSans.ttf").read_bytes()
+    return ImageFont.truetype(io.BytesIO(content), pixels)
 
 
 def shortened(text: str, font: FreeTypeFont, max_pixels: float) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from msqnet.cli.main import main
 from msqnet.cli.predict import _predict_all, _show_segments
 from msqnet.config import InferenceOptions, SegmentConfig, WindowConfig
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results import find_videos
+from msqnet.inference.results import DRAWN_SUFFIXES, find_videos
 from msqnet.labels import LabelSet
 from tests.unit.inference.brightness import (
     BLACK,
@@ -28,6 +29,8 @@ from tests.unit.inference.brightness import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from msqnet.inference.backends import Arrays
     from msqnet.predictions import FloatArray
 
@@ -46,7 +49,7 @@ class Terminal:
         out: Path | None = None,
         backend: BrightnessBackend | None = None,
         is_terminal: bool = False,
-        overlay: bool = False,
+        drawings: Sequence[str] = (),
         overwrite: bool = False,
     ) -> int:
         predictor = Predictor(
@@ -60,7 +63,7 @@ class Terminal:
             ResultsFolder(out, overwrite=overwrite) if out else None,
             Console(file=self.stdout, width=100),
             Console(file=self.stderr, width=100, force_terminal=is_terminal),
-            overlay=overlay,
+            drawings,
         )
 
 
@@ -228,7 +231,7 @@ DRAWN = ["clip.mov.timeline.png", "clip.mov.overlay.mp4", "clip.mov.overlay.gif"
 
 def test_overlay_is_drawn_beside_the_results_and_listed(tmp_path: Path, terminal: Terminal) -> None:
     path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
-    assert terminal.run(path, out=out, overlay=True) == 0
+    assert terminal.run(path, out=out, drawings=DRAWN_SUFFIXES) == 0
     row = index_rows(out)["clip.mov"]
     assert row["outputs"].split("|")[3:] == DRAWN
     assert (row["status"], row["error"]) == ("ok", "")
@@ -243,21 +246,21 @@ def test_overlay_of_results_that_exist_is_drawn_once_without_predicting(
     path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
     terminal.run(path, out=out)
     backend = BrightnessBackend()
-    assert terminal.run(path, out=out, backend=backend, overlay=True) == 0
+    assert terminal.run(path, out=out, backend=backend, drawings=DRAWN_SUFFIXES) == 0
     row = index_rows(out)["clip.mov"]
     assert (row["status"], row["outputs"].split("|")[3:]) == ("exists", DRAWN)
     (out / DRAWN[1]).write_bytes(b"kept")
-    assert terminal.run(path, out=out, backend=backend, overlay=True) == 0
+    assert terminal.run(path, out=out, backend=backend, drawings=DRAWN_SUFFIXES) == 0
     assert backend.batch_sizes == []
     assert (out / DRAWN[1]).read_bytes() == b"kept"
     assert terminal.stdout.getvalue().count("drawn: ") == 1
-    assert terminal.run(path, out=out, overlay=True, overwrite=True) == 0
+    assert terminal.run(path, out=out, drawings=DRAWN_SUFFIXES, overwrite=True) == 0
     assert (out / DRAWN[1]).read_bytes() != b"kept"
 
 
 def test_drawings_of_replaced_results_do_not_stay(tmp_path: Path, terminal: Terminal) -> None:
     path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
-    terminal.run(path, out=out, overlay=True)
+    terminal.run(path, out=out, drawings=DRAWN_SUFFIXES)
     assert terminal.run(path, out=out, overwrite=True) == 0
     assert not any((out / name).exists() for name in DRAWN)
     assert len(index_rows(out)["clip.mov"]["outputs"].split("|")) == 3
@@ -269,7 +272,7 @@ def test_predictions_stay_where_drawing_fails(tmp_path: Path, terminal: Terminal
     write_video(folder / "other.mov", EVENT)
     # Nothing can replace a folder, which stands for a disk that is full.
     (out / f".{DRAWN[1]}.{os.getpid()}.part").mkdir(parents=True)
-    assert terminal.run(folder, out=out, overlay=True) == 1
+    assert terminal.run(folder, out=out, drawings=DRAWN_SUFFIXES) == 1
     row, other = index_rows(out)["clip.mov"], index_rows(out)["other.mov"]
     assert row["status"] == other["status"] == "ok"
     assert row["error"].startswith("not drawn: ")
@@ -286,9 +289,9 @@ def test_the_note_of_a_failed_drawing_goes_when_it_succeeds(
     path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
     blocked = out / f".{DRAWN[1]}.{os.getpid()}.part"
     blocked.mkdir(parents=True)
-    assert terminal.run(path, out=out, overlay=True) == 1
+    assert terminal.run(path, out=out, drawings=DRAWN_SUFFIXES) == 1
     blocked.rmdir()
-    assert terminal.run(path, out=out, overlay=True) == 0
+    assert terminal.run(path, out=out, drawings=DRAWN_SUFFIXES) == 0
     row = index_rows(out)["clip.mov"]
     assert (row["status"], row["error"]) == ("exists", "")
 
@@ -297,7 +300,7 @@ def test_of_a_damaged_file_the_part_that_decodes_is_drawn(
     tmp_path: Path, terminal: Terminal, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, out = write_truncated_video(tmp_path / "clip.mov", [WHITE] * 40), tmp_path / "out"
-    assert terminal.run(path, out=out, overlay=True) == 1
+    assert terminal.run(path, out=out, drawings=DRAWN_SUFFIXES) == 1
     row = index_rows(out)["clip.mov"]
     assert row["status"] == "partial"
     assert "damaged" in row["error"]
@@ -309,7 +312,7 @@ def test_of_a_damaged_file_the_part_that_decodes_is_drawn(
 @pytest.mark.slow
 def test_cut_of_a_gif_is_said(tmp_path: Path, terminal: Terminal) -> None:
     path = write_video(tmp_path / "clip.mov", [BLACK] * 40 + [WHITE] * 20, fps=2)
-    terminal.run(path, out=tmp_path / "out", overlay=True)
+    terminal.run(path, out=tmp_path / "out", drawings=DRAWN_SUFFIXES)
     assert "the GIF shows 0:10.00 to 0:30.00 of 0:30.00" in terminal.stdout.getvalue()
 
 
@@ -320,8 +323,24 @@ def test_overlay_without_a_folder_for_results_is_a_usage_error(
     path = write_video(tmp_path / "clip.mov", EVENT)
     assert main(["predict", str(path), "--overlay"]) == 2
     assert "--out" in capsys.readouterr().err
-    assert main(["predict", str(path), "--overlay", "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / DRAWN[1]).is_file()
+    out = tmp_path / "out"
+    assert main(["predict", str(path), "--overlay", "--out", str(out)]) == 0
+    assert [(out / name).is_file() for name in DRAWN] == [False, True, True]
+
+
+def test_a_figure_needs_a_folder_and_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_fake_model(monkeypatch)
+    path, out = write_video(tmp_path / "clip.mov", EVENT), tmp_path / "out"
+    assert main(["predict", str(path), "--figure"]) == 2
+    assert "--figure draws files beside the results" in capsys.readouterr().err
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "matplotlib", None)
+        assert main(["predict", str(path), "--figure", "--out", str(out)]) == 1
+    assert "pip install 'msqnet[figures]'" in capsys.readouterr().err
+    assert main(["predict", str(path), "--figure", "--out", str(out)]) == 0
+    assert [(out / name).is_file() for name in DRAWN] == [True, False, False]
 
 
 def with_fake_model(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from msqnet.errors import UnreadableVideo
 from msqnet.inference.predictor import Predictor
-from msqnet.inference.results import drawn_paths
+from msqnet.inference.results import DRAWN_SUFFIXES, OVERLAY_SUFFIXES
 from msqnet.report.drawings import draw_missing, gif_interval, write_gif
 from tests.fixtures.videos import encode
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 def test_only_what_is_missing_is_drawn(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mov", [BLACK] * 10 + [WHITE] * 10)
     predictions = Predictor(BrightnessBackend())(video)
-    figure, overlay, gif = drawn_paths(video)
+    figure, overlay, gif = (video.with_name(video.name + suffix) for suffix in DRAWN_SUFFIXES)
     shares: list[float] = []
-    assert draw_missing(predictions, video, video, shares.append) == (figure, overlay, gif)
+    assert draw_missing(predictions, video, video, OVERLAY_SUFFIXES) == (overlay, gif)
+    for path in (overlay, gif):
+        path.unlink()
+    drawn = draw_missing(predictions, video, video, progress=shares.append)
+    assert drawn == (figure, overlay, gif)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     heads = [path.read_bytes()[:12] for path in (figure, overlay, gif)]
