@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.cli.console import number_table, progress_bar, say, shown
 from msqnet.cli.tables import read_clips, say_notes
 from msqnet.config import InferenceOptions, ModelOptions, TableOptions, ViewChoice, WindowConfig
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, MissingExtra
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from msqnet.data.records import ClipTable
     from msqnet.evaluation.row_metrics import EvaluationResult
     from msqnet.inference.predictor import Predictor
+    from msqnet.predictions import VideoPredictions
 
 
 def evaluate(
@@ -54,7 +55,8 @@ def evaluate(
             describes the chosen one in a sentence.
         views: Views of each row; by default those of the protocol.
         out: Folder for metrics.json, per_label.csv, scores.parquet, targets.parquet and, with
-            `--timeline`, timeline.json and the predictions of every video.
+            `--timeline`, timeline.json, and of every video its predictions and a picture of them
+            below the annotation.
         timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
             and end.
         strict_labels: A label that the model does not have is an error.
@@ -194,17 +196,21 @@ def _evaluate_timeline(
     metrics, results = evaluate_timelines(
         table, predictor, strict_labels=strict_labels, progress=progress
     )
-    seconds, segments = metrics["per_second"], metrics["segments"]
+    seconds, frames = metrics["per_second"], metrics["per_frame"]
+    segments = metrics["segments"]
     _print_protocol(console, metrics["protocol"])
     lines = [
         f"{metrics['num_videos']} videos, {seconds['num_known_seconds']} known seconds, "
         f"windows of {metrics['window_seconds']:g} s every {metrics['stride_seconds']:g} s",
         f"per second: macro AP {shown(seconds['macro_map'])}, "
         f"macro F1 {shown(seconds['macro_f1'])} ({seconds['num_labels_scored']} labels)",
+        f"per frame, 10 a second: macro AP {shown(frames['macro_map'])}, "
+        f"macro F1 {shown(frames['macro_f1'])}",
         f"segments: {segments['num_truths']} true, {segments['num_predictions']} predicted, "
         f"{segments['num_masked']} left out where nothing was annotated",
         *(f"  mAP at tIoU {overlap}: {shown(ap)}" for overlap, ap in segments["map_at"].items()),
         *(f"  F1@{overlap}: {shown(f1)}" for overlap, f1 in segments["f1_at"].items()),
+        f"  edit score: {shown(segments['edit_score'])}",
         *_border_lines(segments["borders"]),
         *(f"not scored: {label}: {reason}" for label, reason in metrics["not_scored"].items()),
     ]
@@ -215,7 +221,26 @@ def _evaluate_timeline(
         write_json(folder / "timeline.json", origin | metrics, allow_nan=False)
         for number, result in enumerate(results):
             result.write(folder / "videos" / f"{number:04d}-{Path(result.path).name}")
+        _draw_ethograms(console, table, results, folder / "ethograms")
         say(console, f"written: {folder}")
+
+
+def _draw_ethograms(
+    console: Console, table: ClipTable, results: list[VideoPredictions], folder: Path
+) -> None:
+    """For each video the annotation above the segments, of the model's labels."""
+    from msqnet.evaluation.agreement import annotations_of_results, annotations_of_table
+    from msqnet.report.figures import agreement_figure, save_figure
+
+    labels = list(results[0].labels)
+    pairs = zip(annotations_of_table(table), annotations_of_results(results), strict=True)
+    folder.mkdir(exist_ok=True)
+    try:
+        for number, pair in enumerate(pairs):
+            figure = agreement_figure(*pair, labels, names=("annotated", "predicted"))
+            save_figure(figure, folder / f"{number:04d}-{Path(pair[1].path).name}.png")
+    except MissingExtra as error:
+        say(console, f"no pictures of the segments: {error}")
 
 
 def _border_lines(borders: dict[str, Any]) -> list[str]:

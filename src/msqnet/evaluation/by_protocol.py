@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +22,15 @@ from msqnet.metrics.timed_labels import (
     per_second_metrics,
     per_second_scores,
     per_second_targets,
+    point_scores,
+    point_targets,
     segment_metrics,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from msqnet.config import ViewChoice, ViewConfig
     from msqnet.data.records import ClipTable, Record
@@ -58,6 +60,8 @@ PROTOCOL_METRICS: dict[str, tuple[Callable[[ArrayLike, ArrayLike], float], str]]
 """Metrics that are given only where a protocol names them, by their key in `metrics.json`: a
 function of scores (V, K) and targets (V, K) of 1, 0 and `UNKNOWN`, and its meaning."""
 
+# Of timelines and of their truth; films have 25 to 30, and annotation is no finer than this.
+_FRAMES_A_SECOND = 10
 _NOT_IN_MODEL = (
     "the model does not have this label (an open-vocabulary model is asked for it by --labels)"
 )
@@ -194,6 +198,22 @@ def video_truth(
     return truths, unknown
 
 
+@dataclass
+class _Moments:
+    """Scores and targets, (N, K) of each video, of so many moments a second."""
+
+    a_second: int = 1
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    targets: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def metrics(self, labels: LabelSet, thresholds: ArrayLike) -> dict[str, Any]:
+        found = per_second_metrics(
+            np.concatenate(self.scores), np.concatenate(self.targets), thresholds
+        )
+        found["num_known_seconds"] //= self.a_second
+        return found | {"label_ap": dict(zip(labels, found["label_ap"], strict=True))}
+
+
 def evaluate_timelines(
     table: ClipTable,
     predictor: Predictor,
@@ -217,7 +237,8 @@ def evaluate_timelines(
     labels = predictor.backend.labels
     counts = predictor.backend.train_positive_windows or [1] * len(labels)
     trained = [name for name, count in zip(labels, counts, strict=True) if count]
-    scores, targets, results = [], [], []
+    seconds, frames = _Moments(), _Moments(_FRAMES_A_SECOND)
+    results = []
     ends: dict[str, float] = {}
     predicted: list[TimedLabel] = []
     truths: list[TimedLabel] = []
@@ -228,10 +249,15 @@ def evaluate_timelines(
         true, masked = video_truth(name, rows.records, labels, result.shown, scored=trained)
         num_seconds = math.ceil(end - SAME_TIME_SECONDS)
         timeline = result.timeline
-        scores.append(per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds))
-        targets.append(
+        seconds.scores.append(
+            per_second_scores(timeline.edges_seconds, timeline.scores, num_seconds)
+        )
+        seconds.targets.append(
             per_second_targets(true, masked, num_seconds=num_seconds, num_labels=len(labels))
         )
+        times = (np.arange(end * _FRAMES_A_SECOND) + 0.5) / _FRAMES_A_SECOND
+        frames.scores.append(point_scores(timeline.edges_seconds, timeline.scores, times))
+        frames.targets.append(point_targets(true, masked, times, num_labels=len(labels)))
         truths += true
         unknown += masked
         predicted += [
@@ -241,16 +267,14 @@ def evaluate_timelines(
         results.append(result)
         if progress is not None:
             progress(number, len(by_name))
-    seconds = per_second_metrics(
-        np.concatenate(scores), np.concatenate(targets), predictor.thresholds
-    )
     metrics = {
         "protocol": PROTOCOLS["timeline"].describe(None),
         "num_videos": len(by_name),
         "not_scored": not_scored,
         "window_seconds": predictor.window_seconds,
         "stride_seconds": predictor.stride_seconds,
-        "per_second": seconds | {"label_ap": dict(zip(labels, seconds["label_ap"], strict=True))},
+        "per_second": seconds.metrics(labels, predictor.thresholds),
+        "per_frame": frames.metrics(labels, predictor.thresholds),
         "segments": segment_metrics(
             predicted, truths, unknown, num_labels=len(labels), end_seconds=ends
         ),

@@ -203,6 +203,32 @@ def per_second_metrics(
     }
 
 
+def point_scores(edges_seconds: ArrayLike, scores: ArrayLike, times: ArrayLike) -> FloatArray:
+    """Scores of a timeline, as for `per_second_scores`, at (P,) times in seconds: (P, K) float64.
+
+    A time before or after the timeline takes the nearest step.
+    """
+    edges, values = np.asarray(edges_seconds), np.asarray(scores, dtype=np.float64)
+    steps = np.searchsorted(edges, np.asarray(times), side="right") - 1
+    return values[np.clip(steps, 0, len(values) - 1)]
+
+
+def point_targets(
+    truths: Iterable[TimedLabel],
+    unknown: Iterable[TimedLabel],
+    times: ArrayLike,
+    *,
+    num_labels: int,
+) -> FloatArray:
+    """Targets of one video at (P,) times in seconds: (P, K) float64 of 1, 0 and `UNKNOWN`."""
+    at = np.asarray(times, dtype=np.float64)
+    targets = np.zeros((len(at), num_labels))
+    for value, items in ((UNKNOWN, unknown), (1.0, truths)):
+        for item in items:
+            targets[(item.start_seconds <= at) & (at < item.end_seconds), item.label_index] = value
+    return targets
+
+
 def _match(
     prediction: TimedLabel, candidates: Iterable[TimedLabel], min_overlap: float
 ) -> int | None:
@@ -291,6 +317,41 @@ def segmental_f1(
     return float(2 * num_hits.sum() / total.sum()) if truths else float("nan"), per_label
 
 
+def edit_score(predictions: Sequence[TimedLabel], truths: Sequence[TimedLabel]) -> float:
+    """Segmental edit score (Lea et al. 2016, "Learning Convolutional Action Primitives"), 0 to 1.
+
+    1 - d / max(m, n) of the labels of m predicted and n true segments in the order of their starts,
+    with d the least number of labels to insert, delete or replace; the mean over videos that have
+    one of either. It tells whether the right things happen in the right order, whenever. Of several
+    labels at once, equal starts are in the order of the labels. NaN without any segment.
+    """
+    names = sorted({item.video for item in (*predictions, *truths)})
+    scores = []
+    for name in names:
+        found, true = (
+            [
+                item.label_index
+                for item in sorted(items, key=lambda item: (item.start_seconds, item.label_index))
+                if item.video == name
+            ]
+            for items in (predictions, truths)
+        )
+        scores.append(1 - _edit_distance(found, true) / max(len(found), len(true)))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _edit_distance(first: Sequence[int], second: Sequence[int]) -> int:
+    """Levenshtein distance."""
+    above = list(range(len(second) + 1))
+    for row, left in enumerate(first, start=1):
+        line = [row]
+        for column, right in enumerate(second, start=1):
+            replaced = above[column - 1] + (left != right)
+            line.append(min(replaced, above[column] + 1, line[-1] + 1))
+        above = line
+    return above[-1]
+
+
 def boundary_errors(
     predictions: Iterable[TimedLabel],
     truths: Sequence[TimedLabel],
@@ -369,10 +430,10 @@ def segment_metrics(
 
     Returns:
         ``map_at``, macro mAP over labels that have a true segment, by overlap, and ``mean_map``
-        over these; ``f1_at``, micro segmental F1, by overlap in percent; the numbers of true
-        segments, of predicted ones that count and of those left out (``num_masked``), and
-        ``num_labels_scored`` that have a true segment; ``borders``, see `boundary_errors`, which
-        takes ``end_seconds``. NaN where there is no true segment at all.
+        over these; ``f1_at``, micro segmental F1, by overlap in percent; ``edit_score``; the
+        numbers of true segments, of predicted ones that count and of those left out
+        (``num_masked``), and ``num_labels_scored`` that have a true segment; ``borders``, see
+        `boundary_errors`, which takes ``end_seconds``. NaN where there is no true segment at all.
     """
     kept = without_masked(predictions, unknown)
     map_at = {
@@ -391,6 +452,7 @@ def segment_metrics(
         "map_at": map_at,
         "mean_map": float(np.mean(list(map_at.values()))),
         "f1_at": f1_at,
+        "edit_score": edit_score(kept, truths),
         "num_truths": len(truths),
         "num_predictions": len(kept),
         "num_masked": len(predictions) - len(kept),

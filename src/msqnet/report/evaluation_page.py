@@ -5,6 +5,7 @@ Axes: V rows, K labels.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ _NO_TARGETS = (
 # Keeps the loss of a score of exactly 0 or 1 finite; a float32 near 1 cannot come nearer.
 _SMALLEST_SCORE = 1e-7
 _NUM_PAIRS = 12
+_MAX_ETHOGRAMS = 40
 _MAX_MATRIX_LABELS = 40
 _PLOT_LEFT, _PLOT_TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 26, 8, 168, 108
 
@@ -404,13 +406,18 @@ def _cards(
     return cards
 
 
-def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the template of a timeline evaluation names, from `timeline.json`."""
+def timeline_page(timeline: dict[str, Any], ethograms: Sequence[Path] = ()) -> dict[str, Any]:
+    """Everything that the template of a timeline evaluation names, from `timeline.json`.
+
+    ``ethograms`` are PNG pictures of annotated and predicted segments, of which the first few are
+    shown.
+    """
 
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
     seconds, segments = timeline["per_second"], timeline["segments"]
+    frames = timeline.get("per_frame")  # not in evaluations of earlier versions
     windows = f"{timeline['window_seconds']:g} s every {timeline['stride_seconds']:g} s"
     label_ap = seconds.get("label_ap", {})
     borders = ""
@@ -426,6 +433,7 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
         "tiles": [
             (shown(seconds["macro_map"]), "macro AP per second"),
             (shown(seconds["macro_f1"]), "macro F1 per second"),
+            *([(shown(frames["macro_map"]), "macro AP per frame")] if frames else ()),
             (seconds["num_labels_scored"], "labels scored"),
             (seconds["num_known_seconds"], "known seconds"),
             (timeline["num_videos"], "videos"),
@@ -433,6 +441,11 @@ def timeline_page(timeline: dict[str, Any]) -> dict[str, Any]:
         ],
         "counts": f"{segments['num_truths']} true segments, {segments['num_predictions']} "
         f"predicted, {segments['num_masked']} left out where nothing was annotated." + borders,
+        "ethograms": [
+            (path.stem.partition("-")[2], b64encode(path.read_bytes()).decode("ascii"))
+            for path in ethograms[:_MAX_ETHOGRAMS]
+        ],
+        "num_ethograms": len(ethograms),
         "map_at": segments["map_at"],
         "f1_at": segments["f1_at"],
         "label_ap": sorted(

@@ -214,7 +214,12 @@ def _draw_timeline_legend(figure: Figure, *, is_annotated: bool, is_anywhere_unk
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), **style)
 
 
-def agreement_figure(first: Annotation, second: Annotation, labels: Sequence[str]) -> Figure:
+def agreement_figure(
+    first: Annotation,
+    second: Annotation,
+    labels: Sequence[str],
+    names: tuple[str, str] = ("first", "second"),
+) -> Figure:
     """Two annotations of a video: for each label that one of them has, the first above the second.
 
     Time that one does not know is hatched in its row.
@@ -243,16 +248,16 @@ def agreement_figure(first: Annotation, second: Annotation, labels: Sequence[str
         _quiet(axes)
         axes.tick_params(axis="y", length=0, colors=INK, labelsize=8)
         _draw_time_axis(axes, end)
-        _draw_agreement_legend(figure, first.path)
+        _draw_agreement_legend(figure, first.path, names)
     return figure
 
 
-def _draw_agreement_legend(figure: Figure, path: str) -> None:
+def _draw_agreement_legend(figure: Figure, path: str, names: tuple[str, str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=LABEL_COLOURS[0], linewidth=0, label="first"),
-        Patch(color=LABEL_COLOURS[1], linewidth=0, label="second"),
+        Patch(color=LABEL_COLOURS[0], linewidth=0, label=names[0]),
+        Patch(color=LABEL_COLOURS[1], linewidth=0, label=names[1]),
         Patch(**_UNKNOWN, label="not known"),
     ]
     style = _LEGEND | {"labelcolor": MUTED_INK, "handlelength": 1.6, "borderaxespad": 0.0}

@@ -126,7 +126,7 @@ def _context(
         "budget": time_budget(video.predictions for video in results.videos),
         "blocks": _blocks(results.videos, media),
         "evaluation": evaluation and evaluation_page(evaluation, progress),
-        "timeline": timeline and timeline_page(timeline),
+        "timeline": timeline and timeline_page(timeline, results.ethograms),
     }
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMELINE_FILE = "timeline.json"
+ETHOGRAM_FOLDER = "ethograms"
+"""Pictures of annotated and predicted segments, beside it."""
 _JSON_SUFFIX = RESULT_SUFFIXES[0]
 
 
@@ -62,7 +64,7 @@ class Results:
     """Everything in a folder of results.
 
     `videos` are in the order of the index, or by name. `evaluation` is of rows, and `timeline` is
-    the `timeline.json` of an evaluation of whole videos.
+    the `timeline.json` of an evaluation of whole videos, whose pictures are ``ethograms``.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class Results:
     failures: tuple[Failure, ...]
     evaluation: EvaluationFolder | None
     timeline: dict[str, Any] | None
+    ethograms: tuple[Path, ...] = ()
 
 
 def read_results(folder: Path, progress: Callable[[int, int], None] | None = None) -> Results:
@@ -92,7 +95,8 @@ def read_results(folder: Path, progress: Callable[[int, int], None] | None = Non
             f"and *{_JSON_SUFFIX} of videos); make some by 'msqnet predict ... --out {folder}' or "
             "'msqnet evaluate ... --out'"
         )
-    return Results(folder, videos, failures, evaluation, timeline)
+    pictures = tuple(sorted((folder / ETHOGRAM_FOLDER).glob("*.png"))) if timeline else ()
+    return Results(folder, videos, failures, evaluation, timeline, pictures)
 
 
 def read_videos(

@@ -129,6 +129,11 @@ def test_timeline_is_a_protocol_too(table: Path, tmp_path: Path, asked: list[Any
     first, second = ((tmp_path / name / "timeline.json").read_text() for name in ("x", "y"))
     assert first == second
     assert json.loads(first)["protocol"]["name"] == "timeline"
+    pictures = list((tmp_path / "x" / "ethograms").iterdir())
+    assert len(pictures) == 3
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / "x" / "videos" / f"{picture.stem}.json").exists()
 
 
 @pytest.mark.parametrize(

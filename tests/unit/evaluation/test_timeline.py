@@ -62,6 +62,9 @@ def test_one_known_event_found_exactly_scores_one(event: Path, predictor: Predic
     assert metrics["per_second"]["label_ap"] == {"bright": 1.0, "dark": 1.0}
     assert metrics["per_second"]["macro_f1"] == 1.0
     assert metrics["per_second"]["num_known_seconds"] == 10
+    assert metrics["per_frame"]["macro_map"] == metrics["per_frame"]["macro_f1"] == 1.0
+    assert metrics["per_frame"]["num_known_seconds"] == 10
+    assert metrics["segments"]["edit_score"] == 1.0
     assert set(metrics["segments"]["map_at"].values()) == {1.0}
     assert set(metrics["segments"]["f1_at"].values()) == {1.0}
 

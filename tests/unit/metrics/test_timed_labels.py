@@ -10,9 +10,12 @@ from msqnet.metrics.timed_labels import (
     SEGMENT_MAP_OVERLAPS,
     TimedLabel,
     boundary_errors,
+    edit_score,
     per_second_metrics,
     per_second_scores,
     per_second_targets,
+    point_scores,
+    point_targets,
     segment_average_precision,
     segment_metrics,
     segmental_f1,
@@ -282,3 +285,27 @@ def test_errors_of_borders_need_no_truth_and_no_prediction():
     assert boundary_errors([], [timed(0, 1)])["num_missed"] == 1
     assert boundary_errors([timed(0, 1)], [])["num_spurious"] == 1
     assert boundary_errors([], [])["both"]["number"] == 0
+
+
+def test_edit_score_counts_labels_in_order_not_times():
+    truths = [timed(0, 1), timed(1, 2, label=1), timed(2, 3)]
+    later = [timed(4, 5), timed(6, 7, label=1), timed(8, 9)]
+    assert edit_score(later, truths) == 1
+    # One of three is missing, and a fourth is too many: the longer side is the measure.
+    assert edit_score(truths[:2], truths) == pytest.approx(2 / 3)
+    assert edit_score([*truths, timed(3, 4, label=1)], truths) == pytest.approx(3 / 4)
+    assert edit_score([timed(0, 1, label=1)], [timed(0, 1)]) == 0
+    # A second video without a true segment, in which one is predicted, counts as much as the first.
+    assert edit_score([*truths, timed(0, 1, video="w")], truths) == pytest.approx(1 / 2)
+    assert np.isnan(edit_score([], []))
+
+
+def test_moments_take_their_step_and_their_truth():
+    edges, scores = [1.0, 2.0, 4.0], [[0.1, 0.2], [0.3, 0.4]]
+    times = [0.5, 1.0, 1.99, 2.0, 9.0]
+    found = point_scores(edges, scores, times)
+    assert found[:, 0].tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
+    truths, unknown = [timed(1, 2, label=1)], [timed(1.5, 3, label=1), timed(3, 10)]
+    assert point_targets(truths, unknown, times, num_labels=2).tolist() == [
+        [0, 0], [0, 1], [0, 1], [0, UNKNOWN], [UNKNOWN, 0]
+    ]  # fmt: skip

@@ -237,7 +237,11 @@ def test_timeline_evaluation_is_shown(tmp_path: Path) -> None:
         },
     }
     (tmp_path / "timeline.json").write_text(json.dumps(figures))
+    (tmp_path / "ethograms").mkdir()
+    (tmp_path / "ethograms" / "0000-a.mp4.png").write_bytes(b"a picture")
     text, _ = report(tmp_path)
+    assert f"data:image/png;base64,{base64.b64encode(b'a picture').decode()}" in text
+    assert "a.mp4: segments as annotated" in text
     shown = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", text))
     assert "3 true segments, 4 predicted, 5 left out" in shown
     assert re.search(r"mAP at tIoU *0\.250 *\u2013", shown)
