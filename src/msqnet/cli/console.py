@@ -62,13 +62,14 @@ def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable
     new one begins.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
 
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield _line_each_minute(name, console)
         return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
     bars = Progress(
         *(TextColumn("{task.description}", markup=False), BarColumn()),
         *(TaskProgressColumn(), Remaining()),

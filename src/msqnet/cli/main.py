@@ -278,8 +278,8 @@ def _listing(name: str, commands: Mapping[str, Command]) -> argparse.ArgumentPar
 
 def command_parser(name: str) -> ArgumentParser:
     """The parser of a key of `RUNNABLE_COMMANDS`: its positional, options, and a config file."""
-    from docstring_parser import parse
-    from jsonargparse import ArgumentParser
+    from docstring_parser import DocstringStyle, parse
+    from jsonargparse import ArgumentParser, set_parsing_settings
 
     from msqnet.cli.typed_values import ValueAsTyped
 
@@ -298,6 +298,7 @@ def command_parser(name: str) -> ArgumentParser:
             content = key.sub(lambda found: command.new_name(found[0]), content)
             return super().parse_string(content, *arguments, **others)
 
+    set_parsing_settings(docstring_parse_style=DocstringStyle.GOOGLE)  # or every style is tried
     command = RUNNABLE_COMMANDS[name]
     function = command.load()
     parser = Parser(
@@ -308,7 +309,8 @@ def command_parser(name: str) -> ArgumentParser:
         allow_abbrev=False,
     )
     hints = get_type_hints(function)
-    texts = {item.arg_name: item.description for item in parse(function.__doc__ or "").params}
+    documented = parse(function.__doc__ or "", DocstringStyle.GOOGLE).params
+    texts = {item.arg_name: item.description for item in documented}
     skip: set[str | int] = set()
     for parameter in inspect.signature(function).parameters.values():
         key, hint = parameter.name.rstrip("_"), hints[parameter.name]

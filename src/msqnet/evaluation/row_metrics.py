@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msqnet.errors import ShapeError
+from msqnet.evaluation.scored_rows import METRICS_FILE, PER_LABEL_FILE
 from msqnet.files import replacing, write_json
 from msqnet.metrics.average_precision import (
     BoolArray,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
     from msqnet.evaluation.scored_rows import EvaluationRows
 
-METRICS_FILE = "metrics.json"
-PER_LABEL_FILE = "per_label.csv"
 MIN_POSITIVE_CLIPS = 3
 MIN_TRAIN_WINDOWS = 5
 REFERENCE_BATCH_SIZE = 8

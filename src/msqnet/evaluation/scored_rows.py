@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
     from msqnet.metrics.average_precision import FloatArray
 
+METRICS_FILE = "metrics.json"
+PER_LABEL_FILE = "per_label.csv"
 SCORES_FILE = "scores.parquet"
 TARGETS_FILE = "targets.parquet"
 SCORE_COLUMNS = ("row", "path", "start_seconds", "end_seconds")

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from msqnet.documents import read_json
 from msqnet.errors import DatasetError
-from msqnet.evaluation.row_metrics import METRICS_FILE, PER_LABEL_FILE
-from msqnet.evaluation.scored_rows import SCORES_FILE, ScoreTables, read_score_tables
+from msqnet.evaluation.scored_rows import (
+    METRICS_FILE,
+    PER_LABEL_FILE,
+    SCORES_FILE,
+    ScoreTables,
+    read_score_tables,
+)
 from msqnet.inference.results import (
     INDEX_FILE,
     OUTPUT_SEPARATOR,

@@ -377,8 +377,9 @@ def _index_of_packets(stream: VideoStream, packets: _Packets, facts: FileFacts) 
     shown = shown[np.argsort(pts[shown])]
     times = pts[shown]
     before = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(pts)[:-1]])
-    starts = np.flatnonzero(np.array(packets.is_start) & (pts > before))
-    starts = np.union1d(starts, [0])
+    is_start = np.array(packets.is_start) & (pts > before)
+    is_start[0] = True
+    starts = np.flatnonzero(is_start)
     start_frames = np.searchsorted(times, pts[starts])
     start_frames[0] = 0
     time_base = stream.time_base or 1 / FALLBACK_FPS
