@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -59,26 +60,33 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 def intersect(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
     """The time that both have in common, disjoint and in order."""
-    seconds = union(others)
-    common = [
-        (max(start, first), min(end, last))
-        for start, end in union(intervals)
-        for first, last in seconds
-    ]
-    return [(start, end) for start, end in common if end - start > SAME_TIME_SECONDS]
+    common, first, second = [], union(intervals), union(others)
+    i = j = 0
+    while i < len(first) and j < len(second):
+        start, end = max(first[i][0], second[j][0]), min(first[i][1], second[j][1])
+        if end - start > SAME_TIME_SECONDS:
+            common.append((start, end))
+        if first[i][1] < second[j][1]:
+            i += 1
+        else:
+            j += 1
+    return common
 
 
 def subtract(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
     """What remains of intervals without the others, disjoint and in order."""
     remaining: list[Interval] = []
     removed = union(others)
+    place = 0
     for start, end in union(intervals):
-        reached = start
-        for first, last in removed:
-            gap_end = min(first, end)
-            if gap_end > reached + SAME_TIME_SECONDS:
-                remaining.append((reached, gap_end))
-            reached = max(reached, last)
+        while place < len(removed) and removed[place][1] <= start:
+            place += 1
+        reached, next_place = start, place
+        while next_place < len(removed) and removed[next_place][0] < end:
+            first, last = removed[next_place]
+            if first > reached + SAME_TIME_SECONDS:
+                remaining.append((reached, first))
+            reached, next_place = max(reached, last), next_place + 1
         if end > reached + SAME_TIME_SECONDS:
             remaining.append((reached, end))
     return remaining
@@ -150,7 +158,8 @@ def cut(
         times |= {min(time, video_end) for time in interval}
 
     def holds(intervals: list[Interval], start: float, end: float) -> bool:
-        return any(first <= start and end <= last for first, last in intervals)
+        place = bisect_right(intervals, (start, math.inf)) - 1
+        return place >= 0 and end <= intervals[place][1]
 
     pieces: list[Piece] = []
     for start, end in itertools.pairwise(sorted(times)):

@@ -36,15 +36,26 @@ def convert(
     if from_ == "list":
         print(describe_formats())
         return 0
+    lines = convert_annotations(
+        from_,
+        to,
+        path=input,
+        root=root,
+        out=out,
+        options=parse_options(option),
+        overwrite=overwrite,
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def parse_options(pairs: list[str] | None) -> dict[str, str]:
+    """Values by names of pairs such as ``split=1``; `ConfigError` for other text or a repeat."""
     given: dict[str, str] = {}
-    for pair in option or ():
+    for pair in pairs or ():
         name, equals, value = pair.partition("=")
         is_pair = bool(name and equals and value)
         check(is_pair, f"--option {pair}: expected KEY=VALUE, such as split=1")
         check(name not in given, f"--option {pair}: {name} is given twice")
         given[name] = value
-    lines = convert_annotations(
-        from_, to, path=input, root=root, out=out, options=given, overwrite=overwrite
-    )
-    print("\n".join(lines))
-    return 0
+    return given

@@ -140,6 +140,12 @@ COMMANDS: Mapping[str, Command] = {
         example="msqnet convert --from charades --root Charades --out charades.csv",
         renamed={"source_format": "from", "target_format": "to", "options": "option"},
     ),
+    "review": Command(
+        "correct predictions and annotate videos in a page on this machine",
+        "msqnet.cli.review:review",
+        positional="source",
+        example="msqnet review results/ --out labels.csv",
+    ),
     "agree": Command(
         "say how well two annotations of the same videos agree, of people or of a model",
         "msqnet.cli.agree:agree",
@@ -178,7 +184,7 @@ RUNNABLE_COMMANDS: Mapping[str, Command] = {
 _REMOVED: Mapping[str, str] = {
     "experiment": "the paper's tables are run by 'python paper/run.py' in msqnet's repository",
     "synthesize": "the benchmark is drawn by 'python paper/synthesize.py' in msqnet's repository",
-    "suggest": "it chose no better than chance; correct predictions instead: 'msqnet convert'",
+    "suggest": "it chose no better than chance; correct predictions instead: 'msqnet review'",
 }
 """Commands of earlier versions, with the way that replaces them."""
 

@@ -346,7 +346,11 @@ def _files(path: Path) -> tuple[Path, ...]:
     return path, label_table_path(path)
 
 
-def _read(path: Path, reading: Reading) -> Annotations:
+def read_clip_rows(path: Path, reading: Reading) -> ClipRows:
+    """The rows of a table, and its labels: those beside it, then others in order of their names.
+
+    `DatasetError` if there is no such table, or it is malformed.
+    """
     told = {name: reading.options[name] for name in _READING if name in reading.options}
     table = read_table(path, TableOptions(**told))
     records = _placed(table.records, reading)
@@ -360,8 +364,11 @@ def _read(path: Path, reading: Reading) -> Annotations:
         except VocabularyError as error:
             raise DatasetError(f"{labels_path}: {error}; correct the row") from error
     labels += tuple(sorted(named - set(labels)))
-    found = ClipRows(tuple(records), LabelSet(labels)).annotations()
-    return replace(found, notes=(*found.notes, *table.notes))
+    return ClipRows(tuple(records), LabelSet(labels), table.notes)
+
+
+def _read(path: Path, reading: Reading) -> Annotations:
+    return read_clip_rows(path, reading).annotations()
 
 
 def _placed(records: Sequence[Record], reading: Reading) -> list[Record]:

@@ -90,7 +90,7 @@ def convert_annotations(
         annotations = settled(rows.annotations())
     else:
         annotations = read_annotations(source, Path(path or ""), root, reading)
-    return _write(annotations, source, target, place, writing)
+    return write_annotations(annotations, source, target, place, writing)
 
 
 def describe_formats() -> str:
@@ -161,13 +161,17 @@ def read_annotations(
     return settled(joined(parts, [f"left out: {error}" for error in failed]))
 
 
-def _write(
+def write_annotations(
     annotations: Annotations,
-    source: Format,
+    source: Format | None,
     target: Format,
     path: Path,
     options: Mapping[str, str],
 ) -> list[str]:
+    """Write annotations that came from `source`, and say what was assumed and dropped, by line.
+
+    Folders are made, files replaced. `DatasetError` for what the target cannot hold.
+    """
     assert target.write is not None
     _check_text(annotations, options, path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,10 +185,11 @@ def _write(
     others = sorted(set(labels) - set(annotations.labels))
     num_events = sum(1 for _ in annotations.events())
     return [
-        f"{path}: {len(annotations.videos)} videos with {num_events} events, from {source.title}",
+        f"{path}: {len(annotations.videos)} videos with {num_events} events"
+        + (f", from {source.title}" if source else ""),
         _label_line(labels),
         *([f"labels that the ethogram does not have: {', '.join(others)}"] if others else []),
-        *([f"licence: {source.licence}"] if source.licence else []),
+        *([f"licence: {source.licence}"] if source and source.licence else []),
         *(f"note: {note}" for note in (*annotations.notes, *notes)),
         *(f"note: {note}" for note in dropped_fields(annotations, target.drops, target.title)),
         *([f"next: msqnet check {shlex.quote(str(path))}"] if target.name == _TABLE else []),

@@ -15,9 +15,10 @@ from msqnet.errors import ShapeError
 from msqnet.files import replacing
 from msqnet.report.sound import open_sound
 from msqnet.video.decoding import FrameDecoder
+from msqnet.video.reader import open_video, scaled_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -82,6 +83,24 @@ def resized(
             interpolation=Interpolation.AREA if is_smaller else Interpolation.BICUBIC,
         )
         yield time, np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+
+
+def write_copy(
+    path: Path, copy: Path, short_side_pixels: int, progress: Callable[[float], None]
+) -> None:
+    """Write a copy of a video that every browser plays: square pixels, the same times and sound.
+
+    ``progress`` gets the share that is done. `VideoError` if the video cannot be read, `OSError` if
+    the copy cannot be written.
+    """
+    with open_video(path, short_side_pixels=short_side_pixels) as video:
+        width, height = scaled_size(*square_size(video), short_side_pixels)
+        audio = None if path.is_dir() else path
+        with VideoWriter(copy, width=width, height=height, audio_from=audio) as writer:
+            for time_seconds, frame in resized(video, width, height):
+                writer.write(frame, time_seconds)
+                progress(min(1.0, time_seconds / video.duration_seconds))
+            writer.close(video.duration_seconds)
 
 
 class VideoWriter:

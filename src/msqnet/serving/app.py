@@ -31,6 +31,7 @@ from msqnet.serving.service import Service
 from msqnet.serving.uploads import limit_body
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,38 +66,47 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
             "--token-file",
             host,
         )
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"{host}:{port}: cannot listen there ({error}); choose another --host or --port"
-        ) from error
-    with contextlib.closing(listener):
+    with contextlib.closing(listen(host, port)) as listener:
         service = Service(settings, on_failure=lambda: setattr(server, "should_exit", True))
         # Uploads are spooled on the disk where they are kept.
         tempfile.tempdir = str(service.storage.scratch)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings, service),
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=max(1, round(settings.limits.stop_seconds)),
-            )
-        )
+        server = make_server(create_app(settings, service), settings.limits.stop_seconds)
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listener.getsockname()[1]}/")
-        with _stopped_by_signals():
+        with stopped_by_signals():
             server.run(sockets=[listener])
         tempfile.tempdir = None
     if service.worker.failure is not None and service.worker.facts is None:
         raise ServiceError(f"the model cannot be loaded: {service.worker.failure}")
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address; `ConfigError` if that cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"{host}:{port}: cannot listen there ({error}); choose another --host or --port"
+        ) from error
+
+
+def make_server(app: ASGIApp, stop_seconds: float) -> uvicorn.Server:
+    """A server for an application; requests have ``stop_seconds`` to end when it is stopped."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(stop_seconds)),
+        )
+    )
+
+
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM, which uvicorn raises again after it has stopped."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
@@ -127,22 +137,23 @@ def create_app(settings: ServerSettings, service: Service) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    _add_error_handlers(app, service)
+    add_error_handlers(app, service.errors)
     app.state.service, app.state.access = service, access
     for router in (server, predictions, results):
         app.include_router(router)
     # The page is public: it holds no data.
-    page = _PageFiles(packages=[("msqnet.serving", "page"), ("msqnet.report", "assets")])
+    page = PageFiles(packages=[("msqnet.serving", "page"), ("msqnet.report", "assets")])
     app.mount("/assets", page)
 
     @app.get("/", include_in_schema=False)
     async def get_page(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
 
-    return _guarded(limit_body(app, settings.limits.upload_bytes), access, service)
+    limited = limit_body(app, settings.limits.upload_bytes)
+    return guarded(limited, access, service.errors, service.requests)
 
 
-class _PageFiles(StaticFiles):
+class PageFiles(StaticFiles):
     """The page's files; a browser asks each time whether they have changed."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
@@ -152,22 +163,22 @@ class _PageFiles(StaticFiles):
         return response
 
 
-def _add_error_handlers(app: FastAPI, service: Service) -> None:
-    """Give every error the same shape, and count error responses."""
+def add_error_handlers(app: FastAPI, errors: Counter[tuple[str, ...]]) -> None:
+    """Give every error the same shape, and count error responses by their codes."""
 
     @app.exception_handler(RequestError)
     async def on_request_error(_request: Request, error: RequestError) -> Response:
-        return _error_response(error, service)
+        return _error_response(error, errors)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
         message = validation_message(error.errors())
-        return _error_response(RequestError("invalid_request", message), service)
+        return _error_response(RequestError("invalid_request", message), errors)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, RequestError):  # raised while FastAPI read the body
-            return _error_response(error.__cause__, service)
+            return _error_response(error.__cause__, errors)
         codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
         code = codes.get(error.status_code, HTTPStatus(error.status_code).phrase.lower())
         headers = dict(error.headers or {})
@@ -177,9 +188,9 @@ def _add_error_handlers(app: FastAPI, service: Service) -> None:
         return JSONResponse(body.model_dump(), error.status_code, headers)
 
 
-def _error_response(error: RequestError, service: Service) -> Response:
+def _error_response(error: RequestError, errors: Counter[tuple[str, ...]]) -> Response:
     code = error.detail.code
-    service.errors[code,] += 1
+    errors[code,] += 1
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
@@ -197,10 +208,18 @@ def _allowed_methods(document: Mapping[str, Any], path: str) -> list[str]:
     return ["GET"]  # the page and its files, which are not described
 
 
-def _guarded(app: ASGIApp, access: Access, service: Service) -> ASGIApp:
-    """ASGI middleware: checks requests, adds headers to responses, and counts them."""
+def guarded(
+    app: ASGIApp,
+    access: Access,
+    errors: Counter[tuple[str, ...]],
+    requests: Counter[tuple[str, ...]],
+) -> ASGIApp:
+    """ASGI middleware: checks requests, adds headers to responses, and counts them.
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    ``errors`` are counted by code, ``requests`` by method, route and status.
+    """
+
+    async def guarded_app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
@@ -221,11 +240,11 @@ def _guarded(app: ASGIApp, access: Access, service: Service) -> ASGIApp:
             try:
                 access.check(scope)
             except RequestError as error:
-                allowed = _error_response(error, service)
+                allowed = _error_response(error, errors)
             await allowed(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if len(scope["method"]) < 8 else "OTHER"
-            service.requests[method, route, str(status)] += 1
+            requests[method, route, str(status)] += 1
 
-    return guarded
+    return guarded_app

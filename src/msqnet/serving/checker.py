@@ -103,7 +103,7 @@ def inspect_video(path: Path, limits: ServerLimits) -> VideoFactsBody:
         _check_size(stream.codec_context.width, stream.codec_context.height, limits)
         num_frames, duration = _read_packets(container, stream, limits)
         codec = stream.codec_context.codec.canonical_name
-        media_type = _media_type(container, stream)
+        media_type = playable_type(container, stream)
     with FrameDecoder(path) as decoder:
         frame = decoder.next_frame()
         if frame is None:
@@ -161,7 +161,8 @@ def _check_duration(seconds: float, limits: ServerLimits) -> None:
     check_limit("video_too_long", what, "duration_seconds", allowed, seconds)
 
 
-def _media_type(container: InputContainer, stream: VideoStream) -> str | None:
+def playable_type(container: InputContainer, stream: VideoStream) -> str | None:
+    """The media type of a file that browsers play; None for all others."""
     formats = set(container.format.name.split(","))
     codec = stream.codec_context.codec.canonical_name
     if stream.codec_context.pix_fmt not in _PLAYABLE_PIXELS:

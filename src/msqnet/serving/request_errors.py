@@ -21,6 +21,7 @@ STATUS_OF: Mapping[str, int] = {
     "method_not_allowed": 405,
     "upload_too_slow": 408,
     "not_finished": 409,
+    "other_window": 409,
     "upload_too_large": 413,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,

@@ -31,7 +31,7 @@ from msqnet.serving.schemas import (
     PredictionOptions,
     PredictionStatus,
 )
-from msqnet.serving.security import COOKIE, Access, bearer_token
+from msqnet.serving.security import Access, bearer_token
 from msqnet.serving.service import Service, result_file
 from msqnet.serving.uploads import FILE_FIELD
 from msqnet.serving.worker import Kind
@@ -183,7 +183,9 @@ async def sign_in(request: Request) -> Response:
         if not access.is_token(bearer_token(request.headers)):
             raise RequestError("token_needed", "this is not the token")
         secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, access.session, httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(
+            access.cookie, access.session, httponly=True, samesite="strict", secure=secure
+        )
     return response
 
 

@@ -49,11 +49,13 @@ class Access:
         host_names: names under which the server may be addressed; None for any. This keeps out
             pages of other sites that point their own name at this machine (DNS rebinding).
         session: value of the cookie that a browser gets for the token.
+        cookie: its name: all servers of a machine share a browser's cookies, whatever their ports.
     """
 
     token: str | None = None
     host_names: frozenset[str] | None = None
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    cookie: str = COOKIE
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Access:
@@ -112,7 +114,7 @@ class Access:
         """Raise `RequestError` unless the token was sent, or the cookie that was given for it."""
         if self.token is None or self.is_token(bearer_token(headers)):
             return
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        cookie = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
         if not hmac.compare_digest(cookie.encode(), self.session.encode()):
             message = "this server needs a token: Authorization: Bearer TOKEN"
             raise RequestError("token_needed", message)

@@ -67,8 +67,8 @@ class Service:
         worker = replace(settings.worker, scratch=self.storage.scratch)
         self.worker = WorkerHost(worker, self.limits, self.jobs, on_failure)
         self.started_at = time.monotonic()
-        self.requests: Counter[tuple[str, str, str]] = Counter()
-        self.errors: Counter[tuple[str]] = Counter()
+        self.requests: Counter[tuple[str, ...]] = Counter()
+        self.errors: Counter[tuple[str, ...]] = Counter()
 
     def start(self) -> None:
         """Start the processes; returns at once."""

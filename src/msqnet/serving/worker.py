@@ -126,7 +126,9 @@ class Worker:
             case Kind.PICTURE:
                 _write_picture(request)
             case Kind.PREVIEW:
-                _write_preview(request, report)
+                from msqnet.report.video_writer import write_copy
+
+                write_copy(request.video, request.output, _PREVIEW_SHORT_SIDE_PIXELS, report)
             case Kind.OVERLAY:
                 from msqnet.report.overlay import write_overlay
 
@@ -258,22 +260,6 @@ def _write_picture(request: WorkerRequest) -> None:
         frames = video.frames_at(times).pixels.transpose(0, 2, 3, 1)  # -> (T, H, W, 3)
     best = max(frames, key=lambda frame: float(np.abs(np.diff(frame.astype(float), axis=1)).mean()))
     Image.fromarray(best).save(request.output, format="JPEG", quality=85)
-
-
-def _write_preview(request: WorkerRequest, report: Report) -> None:
-    """An H.264 copy with the same times and sound."""
-    from msqnet.report.video_writer import VideoWriter, resized, square_size
-    from msqnet.video.reader import open_video, scaled_size
-
-    with open_video(request.video, short_side_pixels=_PREVIEW_SHORT_SIDE_PIXELS) as video:
-        width, height = scaled_size(*square_size(video), _PREVIEW_SHORT_SIDE_PIXELS)
-        with VideoWriter(
-            request.output, width=width, height=height, audio_from=request.video
-        ) as writer:
-            for time_seconds, frame in resized(video, width, height):
-                writer.write(frame, time_seconds)
-                report(min(1.0, time_seconds / video.duration_seconds))
-            writer.close(video.duration_seconds)
 
 
 def _write_report(request: WorkerRequest) -> None:

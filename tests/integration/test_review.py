@@ -1,0 +1,60 @@
+"""`msqnet review` from the outside: who may use it, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.fixtures.reviews import running_review
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SEGMENT = {"kind": "segment", "label": "walk", "start": 0, "end": 1}
+
+
+def test_other_origins_cannot_write_and_nothing_else_is_read(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    video = write_video("a.mp4")
+    (tmp_path / "secret.txt").write_text("secret")
+    with running_review(video, tmp_path / "labels.csv", "--labels", "walk") as review:
+        change = {"put": [SEGMENT]}
+        with httpx.Client(base_url=f"{review.address}api/v1/") as stranger:
+            assert stranger.get("project").status_code == 401
+            assert stranger.post("videos/1/changes", json=change).status_code == 401
+            assert stranger.get("videos/1/file").status_code == 401
+        with review.client() as client:
+            for headers in (
+                {"Origin": "http://evil.example"},
+                {"Sec-Fetch-Site": "cross-site", "Origin": review.address.rstrip("/")},
+                {"Origin": "http://127.0.0.1:1"},
+            ):
+                answer = client.post("videos/1/changes", json=change, headers=headers)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_origin")
+            answer = client.get("project", headers={"Host": "evil.example"})
+            assert answer.json()["error"]["code"] == "host_not_allowed"
+            # A form of another page can neither send this header nor JSON.
+            plain = httpx.Client(cookies=client.cookies, base_url=client.base_url)
+            assert plain.post("videos/1/changes", json=change).status_code == 422
+            for path in (
+                "../../secret.txt",
+                "%2e%2e%2f%2e%2e%2fsecret.txt",
+                "videos/..%2Fsecret.txt/file",
+            ):
+                answer = client.get(path)
+                assert answer.status_code in (404, 422)
+                assert "secret" not in answer.text.replace("secret.txt", "")
+            for path in ("/assets/../app.py", "/assets/%2e%2e/app.py", "/assets//etc/passwd"):
+                assert httpx.get(f"{review.address.rstrip('/')}{path}").status_code in (401, 404)
+            for name in ("../out.boris", "/tmp/out.boris", "..", "a\\b.csv", "labels.review"):
+                answer = client.post(
+                    "exports", json={"format": "boris", "name": name, "overwrite": True}
+                )
+                assert answer.status_code == 422, name
+            assert client.post("videos/1/changes", json=change).status_code == 200
+            part = client.get("videos/1/file", headers={"Range": "bytes=10-19"})
+            assert (part.status_code, len(part.content)) == (206, 10)
+            assert part.content == video.read_bytes()[10:20]
