@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,12 +124,8 @@ class Review:
             raise RequestError("invalid_request", f"{body.name} is the folder of the project")
         contents = Contents.of(self.project)
         async with self._writing:
-            return list(
-                await asyncio.to_thread(
-                    *(write_format, contents, body.format, path, body.options),
-                    overwrite=body.overwrite,
-                )
-            )
+            write = partial(write_format, contents, body.format, path, body.options)
+            return list(await asyncio.to_thread(write, overwrite=body.overwrite))
 
     def as_json(self) -> dict[str, Any]:
         """What the page shows before a video is chosen."""
