@@ -5,7 +5,8 @@
 Each round runs every contender once, so that what else the machine does reaches all of them:
 this source tree as it comes, the same in PyTorch, and with ``--before`` the source tree of an
 earlier commit, in the same environment. With ``--busy`` each contender also runs beside a process
-that keeps one core busy. Printed are medians, and ratios as medians over the rounds.
+that keeps one core busy, and what that costs is printed as a ratio to its run alone. Printed are
+medians, and ratios as medians over the rounds.
 
 Predicted are copies of the clip, by default of 10 and of 2 s, at 720p and 30 frames a second, so
 that figures of several machines are of the same work.
@@ -124,6 +125,18 @@ def print_table(contenders: list[Contender], first: Contender) -> None:
         )
 
 
+def print_busy_ratios(contenders: list[Contender]) -> None:
+    """Of each contender, CPU and wall time beside a busy process as shares of those alone.
+
+    Contenders alone come first, then the same in the same order beside the busy process.
+    """
+    half = len(contenders) // 2
+    print("\nbeside a busy process, as a ratio to alone (goal: at most 1.5)")
+    for alone, busy in zip(contenders[:half], contenders[half:], strict=True):
+        cpu, wall, _ = np.median(np.array(busy.runs) / np.array(alone.runs), axis=0)
+        print(f"{alone.name}: CPU {cpu:.2f}, wall {wall:.2f}")
+
+
 def main() -> None:
     """Run all contenders in turns and print their figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -132,9 +145,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="*", default=[10.0, 2.0], help="of copies")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--busy", action="store_true", help="also beside a busy process")
+    parser.add_argument("--no-torch", action="store_true", help="do not run it in PyTorch")
     chosen = parser.parse_args()
     ways: list[tuple[str, Path, tuple[str, ...]]]
-    ways = [("now", ROOT, PREDICT), ("now, in PyTorch", ROOT, (*PREDICT, "--runtime", "torch"))]
+    ways = [("now", ROOT, PREDICT)]
+    if not chosen.no_torch:
+        ways.append(("now, in PyTorch", ROOT, (*PREDICT, "--runtime", "torch")))
     if chosen.before:
         ways.insert(0, ("before", chosen.before, PREDICT))
     with tempfile.TemporaryDirectory() as folder:
@@ -158,6 +174,8 @@ def main() -> None:
             print(f"\n{seconds:g} s of {WIDTH} x {HEIGHT} at {RATE} frames a second, ", end="")
             print(f"{chosen.rounds} rounds\n")
             print_table(contenders, contenders[0])
+            if chosen.busy:
+                print_busy_ratios(contenders)
 
 
 if __name__ == "__main__":

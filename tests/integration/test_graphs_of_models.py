@@ -26,7 +26,7 @@ from msqnet.video.reader import VIDEO_SUFFIXES
 if TYPE_CHECKING:
     from pathlib import Path
 
-TOLERANCE = 1e-4  # as the export allows
+TOLERANCE = 1e-5  # as docs/how-to/export.md states of this model
 LIGHT = """
 import sys
 
@@ -74,26 +74,40 @@ def test_what_else_is_needed_is_named(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
-def assert_same_scores(paths: list[Path]) -> None:
+@pytest.fixture(scope="module")
+def both() -> tuple[Predictor, Predictor]:
+    """The shipped model by its graphs, as it comes, and in PyTorch."""
     graphs, pytorch = (Predictor.from_pretrained(runtime=name) for name in ("auto", "torch"))
     assert isinstance(graphs.backend, ExportedBackend)
     assert isinstance(pytorch.backend, TorchBackend)
-    for path in paths:
-        found, expected = graphs(path), pytorch(path)
-        for window, other in zip(found.windows, expected.windows, strict=True):
-            np.testing.assert_allclose(window.scores, other.scores, atol=TOLERANCE, err_msg=path)
-            assert window.distance == pytest.approx(other.distance, abs=TOLERANCE)
+    return graphs, pytorch
 
 
-def test_scores_are_those_of_pytorch() -> None:
-    assert_same_scores(sorted(FOLDER.glob("*.mp4")))
+def largest_difference(both: tuple[Predictor, Predictor], path: Path) -> float:
+    """Of scores and distances of the windows of a video; the segments have to be the same."""
+    found, expected = (predictor(path) for predictor in both)
+    assert [item.label for item in found.segments] == [item.label for item in expected.segments]
+    differences = [0.0]
+    for window, other in zip(found.windows, expected.windows, strict=True):
+        assert window.start_seconds == other.start_seconds
+        differences.append(float(np.abs(window.scores - other.scores).max()))
+        differences.append(abs((window.distance or 0.0) - (other.distance or 0.0)))
+    return max(differences)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(FOLDER.glob("*.mp4"))])
+def test_scores_are_those_of_pytorch(name: str, both: tuple[Predictor, Predictor]) -> None:
+    assert largest_difference(both, FOLDER / name) <= TOLERANCE
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_scores_of_every_real_clip_are_those_of_pytorch(real_data: Path) -> None:
+def test_scores_of_every_real_clip_are_those_of_pytorch(
+    real_data: Path, both: tuple[Predictor, Predictor]
+) -> None:
     found = sorted(path for path in real_data.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-    assert_same_scores(found)
+    differences = {path: largest_difference(both, path) for path in found}
+    assert {path: value for path, value in differences.items() if value > TOLERANCE} == {}
     assert len(found) > 700
 
 
