@@ -53,10 +53,7 @@ def merge_windows(
     if not windows:
         raise ShapeError("no windows to merge")
     if edges is None:
-        # Not by `np.unique`, whose first call imports masked arrays.
-        bounds = np.array(
-            sorted({time for w in windows for time in (w.start_seconds, w.end_seconds)})
-        )
+        bounds = np.unique([(w.start_seconds, w.end_seconds) for w in windows])
         edges = bounds[np.diff(bounds, prepend=-np.inf) > _SAME_TIME_SECONDS]
     centres = (edges[1:] + edges[:-1]) / 2  # (N,)
     weight_sums = np.zeros(len(centres))

@@ -163,7 +163,7 @@ def run_reader(connection: Connection, _argument: None) -> None:
 
 def read_facts(path: Path) -> VideoFacts:
     """Open a video and read its frame times; `VideoError` if it is none."""
-    from msqnet.serving.checker import playable_type
+    from msqnet.serving.inspection import playable_type
     from msqnet.video.decoding import open_stream
     from msqnet.video.reader import open_video
 

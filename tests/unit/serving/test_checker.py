@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ import pytest
 
 from msqnet.config import ServerLimits
 from msqnet.errors import EmptyVideo, UnreadableVideo, VideoError
-from msqnet.serving.checker import Checker, inspect_video
+from msqnet.serving.checker import Checker
+from msqnet.serving.inspection import inspect_video
 from msqnet.serving.request_errors import RequestError
 from tests.fixtures.bad_videos import huge_header, resize_header
 
@@ -182,3 +185,9 @@ def test_checker_that_hangs_is_replaced(write_video: Callable[..., Path]) -> Non
     assert checker.submit(path, "clip.mp4").result().num_frames == 12
     assert checker.child.pid != first
     checker.stop()
+
+
+def test_the_server_itself_loads_no_decoder() -> None:
+    code = "import sys, msqnet.serving.app; print({'av', 'numpy', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
