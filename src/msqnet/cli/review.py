@@ -66,16 +66,17 @@ def review(
     table = Path(out).absolute()
     check_table_suffix(table)
     check(not table.is_dir(), f"{table}: a folder; expected the name of the table to write")
-    found = open_source(Path(source), from_, root, parse_options(option))
     folder = table.with_name(f"{table.stem}.review")
+    is_new = overwrite or not table.exists()
+    taken = (
+        f"{table}: it is there already, and this review did not write it; choose another --out, or "
+        "replace it: --overwrite true"
+    )
+    check(is_new or folder.is_dir(), taken)
+    more = _labels(labels)
+    found = open_source(Path(source), from_, root, parse_options(option))
     with Project(folder) as project:
-        if table.exists() and not overwrite:
-            check(
-                project.fact("table_state") == table_state(table),
-                f"{table}: it is there already, and this review did not write it; choose another "
-                "--out, or replace it: --overwrite true",
-            )
-        more = _labels(labels)
+        check(is_new or project.fact("table_state") == table_state(table), taken)
         notes = (*found.notes, *project.add(found.videos, (*found.labels, *more)))
         say_notes(Console(stderr=True), notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")

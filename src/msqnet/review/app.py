@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import sqlite3
 import time
 from collections import Counter
 from functools import partial
@@ -179,7 +180,7 @@ def serve_review(
 
     ``announce`` gets the address, which lets one browser in. `ConfigError` if the port is taken.
     """
-    with contextlib.closing(listen(HOST, port)) as listener:
+    with contextlib.closing(listen(HOST, port, "--port")) as listener:
         port = listener.getsockname()[1]
         token = project.fact("token") or secrets.token_urlsafe(24)
         access = Access(token, frozenset(LOOPBACK_HOSTS), token[::-1], f"msqnet_review_{port}")
@@ -206,10 +207,14 @@ def create_app(review: Review, access: Access) -> ASGIApp:
     add_error_handlers(app, errors)
     app.state.access = access
 
-    @app.exception_handler(MsqnetError)
-    async def on_error(_request: Request, error: MsqnetError) -> Response:
-        body = {"error": {"code": "invalid_request", "message": str(error)}}
-        return JSONResponse(body, 422)
+    async def on_error(_request: Request, error: Exception) -> Response:
+        is_known = isinstance(error, MsqnetError)
+        message = str(error) if is_known else f"it cannot be stored: {error}"
+        code = "invalid_request" if is_known else "storage_failed"
+        return JSONResponse({"error": {"code": code, "message": message}}, 422)
+
+    for kind in (MsqnetError, OSError, sqlite3.Error):
+        app.add_exception_handler(kind, on_error)
 
     page = PageFiles(
         packages=[

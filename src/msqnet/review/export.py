@@ -59,7 +59,8 @@ class Contents:
         A label that is somewhere in a row, untimed, stays a row of its own.
         """
         for video, items in self.videos:
-            yield from _records(video, items)
+            if items:
+                yield from _records(video, items)
 
     def annotations(self) -> tuple[Annotations, tuple[str, ...]]:
         """Accepted segments as events; notes say what only the table holds."""

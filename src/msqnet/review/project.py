@@ -115,20 +115,25 @@ class Project:
     """An open project; all methods are called by one thread. Use it as a context manager.
 
     Raises:
-        ConfigError: another process has it open, or it is of a newer msqnet.
-        OSError: its folder cannot be written.
+        ConfigError: another process has it open, its folder cannot be written, or it is of a newer
+            msqnet.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "lock")
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
                 f"{folder}: this project is open in another 'msqnet review'; go on there, or stop "
                 "that one (Ctrl-C) first"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{folder}: the project cannot be kept there ({error.strerror or error}); name a "
+                "table in another folder with --out"
             ) from error
         try:
             self._open(folder / "project.sqlite")

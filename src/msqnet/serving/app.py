@@ -80,14 +80,14 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
         raise ServiceError(f"the model cannot be loaded: {service.worker.failure}")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address; `ConfigError` if that cannot be had."""
+def listen(host: str, port: int, advice: str = "--host or --port") -> socket.socket:
+    """A socket that listens on an address; `ConfigError` with the advice if that cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"{host}:{port}: cannot listen there ({error}); choose another --host or --port"
+            f"{host}:{port}: cannot listen there ({error}); choose another {advice}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -294,3 +295,35 @@ def test_partial_marks_stay_unknown_in_other_formats(
     assert video.observed == ((0.0, 1.0), (2.0, 6.0))
     assert [event.label for event in video.events] == ["hop"]
     assert len(notes) == 2
+
+
+@pytest.mark.slow
+# BORIS leaves the files that it reads open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_boris_itself_opens_what_a_review_writes(
+    project: Project,
+    tmp_path: Path,
+    write_video: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("boris.config", reason="BORIS is not installed")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setattr(sys, "argv", ["boris", "--ipc"])
+    from boris import project_functions
+
+    path = tmp_path / "out.boris"
+    write_format(filled(project, write_video("a.mp4", 100), *EVENTS, WHOLE), "boris", path)
+    _, is_changed, document, message = project_functions.open_project_json(str(path))
+    assert (is_changed, message, document.get("error")) == (False, "", None)
+    assert project_functions.check_project_integrity(document, "s", str(path)) == ""
+    [observation] = document["observations"].values()
+    events = sorted((event[0], event[1], event[2]) for event in observation["events"])
+    assert events == [
+        (1.0, "Ann", "walk"),
+        (2.0, "Bob", "walk"),
+        (3.0, "Ann", "walk"),
+        (4.0, "Ann", "hop"),
+        (5.0, "Bob", "walk"),
+        (6.0, "", "rest"),
+        (9.0, "", "rest"),
+    ]
