@@ -318,44 +318,85 @@ def test_second_window_is_refused_until_it_takes_over(browser: Browser, tmp_path
         assert spans(review) == []
 
 
-def long_results(folder: Path) -> Path:
-    """Results of an hour of video, which is not there, with 2,000 segments of twelve labels."""
+def results_of(folder: Path, length: float, labels: list[str], segments: list[Any]) -> Path:
+    """Results of a video `event.mov`, with segments (label, start, end) and made-up scores."""
     results = write_predictions(folder, {"event.mov": EVENT})
     path = results / "event.mov.json"
     document = json.loads(path.read_text())
-    labels = [f"label {n}" for n in range(12)]
-    steps = np.arange(3601.0)
-    starts = np.linspace(0, 3590, 2000)
+    steps = np.arange(length + 1)
     document |= {
         "labels": labels,
-        "thresholds": [0.5] * 12,
-        "duration_seconds": 3600.0,
-        "shown": [[0.0, 3600.0]],
+        "thresholds": [0.5] * len(labels),
+        "duration_seconds": length,
+        "shown": [[0.0, length]],
         "windows": [],
         "unproven": {},
         "timeline": {
             "edges_seconds": steps.tolist(),
-            "scores": (0.5 + 0.5 * np.sin(steps[:3600, None] / (5 + np.arange(12)))).tolist(),
+            "scores": (
+                0.5 + 0.5 * np.sin(steps[:-1, None] / (5 + np.arange(len(labels))))
+            ).tolist(),
             "is_unknown": None,
         },
         "segments": [
-            {
-                "label": labels[n % 12],
-                "start_seconds": start,
-                "end_seconds": start + 6,
-                "score": 0.7,
-            }
-            for n, start in enumerate(starts.tolist())
+            {"label": label, "start_seconds": start, "end_seconds": end, "score": 0.7}
+            for label, start, end in segments
         ],
     }
     path.write_text(json.dumps(document))
-    (folder / "videos" / "event.mov").unlink()
     return results
 
 
+def test_six_wrong_of_twenty_bouts_in_five_minutes_take_32_keys(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Two false alarms, two wrong labels and two ends that are 2 s late, by a scripted user."""
+    proposed = [("walk" if n % 2 else "rest", 5.0 + 14 * n, 11.0 + 14 * n) for n in range(20)]
+    results = results_of(tmp_path, 300.0, ["walk", "rest"], proposed)
+    images = [number_image(n % 256, 64, 40) for n in range(1500)]
+    encode(tmp_path / "videos" / "event.mov", images, rate=5)
+    wrong = {3: "alarm", 12: "alarm", 6: "label", 15: "label", 8: "end", 17: "end"}
+    keys = {
+        "alarm": ["n"],
+        "label": ["Shift+R", "", "ArrowDown"],
+        "end": ["]", "ArrowLeft", "ArrowLeft", "}", "ArrowDown"],
+    }
+    pressed = 0
+    out = tmp_path / "labels.csv"
+    with running_review(results, out) as review, opened(browser, review) as page:
+        page.wait_for_selector(".segment[aria-selected=true]")
+        for n, (label, start, _) in enumerate(proposed):
+            page.wait_for_function(
+                f"() => document.querySelector('#d-start').value === '{start:g}'"
+            )
+            other = "r" if label == "walk" else "w"
+            for key in keys[wrong[n]] if n in wrong else ["y"]:
+                page.keyboard.press(key or other)
+                pressed += 1
+        soon(page, lambda: page.inner_text("#accept-count"), "0 of 0 open")
+        found = [span for span in spans(review) if span[3] == "accepted"]
+        review.stop()
+    expected = [
+        ({"walk": "rest", "rest": "walk"}[label] if wrong.get(n) == "label" else label, start, end)
+        for n, (label, start, end) in enumerate(proposed)
+        if wrong.get(n) != "alarm"
+    ]
+    expected = [
+        (label, start, end - 2 if wrong.get(round((start - 5) / 14)) == "end" else end)
+        for label, start, end in expected
+    ]
+    assert [span[:3] for span in found] == expected
+    print(f"{pressed} keys")
+    assert pressed == 32
+
+
 def test_hour_with_2000_segments_scrolls_smoothly(browser: Browser, tmp_path: Path) -> None:
-    """About 60 frames a second on an idle machine; half of what is asked for on a busy one."""
-    results = long_results(tmp_path)
+    """An hour that is not there; 60 frames a second on an idle machine, fewer on a busy one."""
+    starts = np.linspace(0, 3590, 2000).tolist()
+    labels = [f"label {n}" for n in range(12)]
+    segments = [(labels[n % 12], start, start + 6) for n, start in enumerate(starts)]
+    results = results_of(tmp_path, 3600.0, labels, segments)
+    (tmp_path / "videos" / "event.mov").unlink()
     with running_review(results, tmp_path / "labels.csv") as review:
         context = browser.new_context(viewport={"width": 1280, "height": 720})
         page = context.new_page()

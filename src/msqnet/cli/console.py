@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from msqnet.batch.runners import ResultsFolder
 
-_SECONDS_A_LINE = 60
+_SECONDS_A_LINE = 60.0
+_PACE_VARIABLE = "MSQNET_PROGRESS_SECONDS"
 
 
 def say(console: Console, text: str) -> None:
@@ -57,9 +59,9 @@ def number_table(title: str, name: str, *headings: str) -> Table:
 def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable[..., None]]:
     """A bar on stderr, or another console, until the block ends.
 
-    Where that is no terminal but a file or a pipe, a line says once a minute how far it is. The
-    block calls what it gets with the amount that is done, the total, and the name of a step if a
-    new one begins.
+    Where that is no terminal but a file or a pipe, a line says once a minute how far it is, or as
+    often as MSQNET_PROGRESS_SECONDS says. The block calls what it gets with the amount that is
+    done, the total, and the name of a step if a new one begins.
     """
     from rich.console import Console
 
@@ -88,10 +90,11 @@ def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable
 def _line_each_minute(name: str, console: Console) -> Callable[..., None]:
     """Progress in few lines, none of them for what takes less than a minute."""
     said = time.monotonic()
+    pace = float(os.environ.get(_PACE_VARIABLE, _SECONDS_A_LINE))
 
     def show(done: float, total: float, step: str | None = None) -> None:
         nonlocal said
-        if time.monotonic() - said >= _SECONDS_A_LINE and total:
+        if time.monotonic() - said >= pace and total:
             said = time.monotonic()
             say(console, f"{step or name}: {done / total:.0%}")
 

@@ -24,6 +24,7 @@ def review(
     root: str | None = None,
     option: list[str] | None = None,
     labels: str | None = None,
+    model: str | None = None,
     port: int = 8010,
     show: bool = True,
     overwrite: bool = False,
@@ -45,6 +46,9 @@ def review(
         root: Folder of the videos, where they are not where `source` says.
         option: Options of reading the format, as KEY=VALUE.
         labels: More labels to annotate: `walking|resting`, or a CSV with the column name.
+        model: Model for proposals and to train on from, a folder or a name that `msqnet models`
+            lists; by default the one that was trained in this project last and is used, or that
+            comes with msqnet.
         port: Port to listen on; 0 takes a free one.
         show: Open the page in the browser.
         overwrite: Replace a table that something else wrote.
@@ -59,6 +63,7 @@ def review(
     from msqnet.cli.convert import parse_options
     from msqnet.cli.tables import say_notes
     from msqnet.data.table import check_table_suffix
+    from msqnet.models import resolve_model
     from msqnet.review.app import serve_review, table_state
     from msqnet.review.project import Project
     from msqnet.review.sources import open_source
@@ -78,6 +83,8 @@ def review(
     with Project(folder) as project:
         check(is_new or project.fact("table_state") == table_state(table), taken)
         notes = (*found.notes, *project.add(found.videos, (*found.labels, *more)))
+        if model is not None:
+            project.set_fact("model", str(resolve_model(model)))
         say_notes(Console(stderr=True), notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")
         num_rows = serve_review(project, table, notes, port, lambda url: _announce(url, show))

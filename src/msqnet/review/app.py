@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,7 @@ from msqnet.review.export import Contents, write_format, write_project_table
 from msqnet.review.items import ChangeBody  # noqa: TC001 - FastAPI evaluates it
 from msqnet.review.media import CopyTask, Media
 from msqnet.review.project import Change, Label, Project, Video, with_keys
+from msqnet.review.tasks import Task, model_of, predict_task, retrain_task, use_trained
 from msqnet.serving.app import (
     PageFiles,
     add_error_handlers,
@@ -68,6 +69,15 @@ class ExportBody(BaseModel):
     options: dict[str, str] = Field(default={}, max_length=50)
 
 
+class TaskBody(BaseModel):
+    """What to do with a model; videos that are held out of training, by their ids."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["predict", "retrain", "use"]
+    held_out: list[int] = Field(default=[], max_length=100_000)
+
+
 class Review:
     """A project that is being reviewed, and the table that it is written to."""
 
@@ -76,6 +86,8 @@ class Review:
         self.media = Media(project.folder / "copies")
         self._window, self._heard_at = "", 0.0
         self._writing = asyncio.Lock()
+        self.task: Task | None = None
+        self._running: asyncio.Task[None] | None = None
 
     def enter(self, window: str, *, is_forced: bool) -> None:
         """Let a window of the page change the project; `RequestError` if another one does."""
@@ -127,6 +139,50 @@ class Review:
         async with self._writing:
             write = partial(write_format, contents, body.format, path, body.options)
             return list(await asyncio.to_thread(write, overwrite=body.overwrite))
+
+    async def start(self, body: TaskBody) -> None:
+        """Predict or train; `RequestError` while it runs already, `ConfigError` for nothing."""
+        if self.task is not None and self.task.state == "running":
+            raise RequestError("not_finished", f"{self.task.title} is not finished yet")
+        if body.kind == "use":
+            use_trained(self.project)
+            return
+        if body.kind == "predict":
+            task = predict_task(self.project)
+        else:
+            task = retrain_task(self.project, self.table, body.held_out)
+            await self.write_table()
+        self.task = task
+        self._running = asyncio.create_task(task.run())
+
+    async def stop(self) -> None:
+        """End what runs, and the processes that read videos."""
+        if self.task is not None and self._running is not None:
+            self.task.cancel()
+            await self._running
+        await asyncio.to_thread(self.media.stop)
+
+    def task_as_json(self) -> dict[str, Any]:
+        """The model that is used, what it can be used for, and the task that runs or ran last."""
+        videos = self.project.videos()
+        task = self.task
+        return {
+            "model": model_of(self.project),
+            "trained": self.project.fact("trained_model"),
+            "num_untouched": sum(video.state == "untouched" for video in videos),
+            "videos": [
+                {"id": video.id, "name": video.name, "split": video.fields.get("split", "")}
+                for video in videos
+                if video.num_edits or video.is_done or video.fields.get("split")
+            ],
+            "task": task
+            and {
+                "title": task.title,
+                "state": task.state,
+                "lines": list(task.lines),
+                "result": task.result,
+            },
+        }
 
     def as_json(self) -> dict[str, Any]:
         """What the page shows before a video is chosen."""
@@ -198,7 +254,7 @@ def create_app(review: Review, access: Access) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(review.media.stop)
+        await review.stop()
 
     app = FastAPI(
         title="msqnet review", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
@@ -234,6 +290,7 @@ def create_app(review: Review, access: Access) -> ASGIApp:
     _add_media_routes(app, review)
     _add_window_route(app, review)
     _add_changing_routes(app, review)
+    _add_task_routes(app, review)
     return guarded(app, access, errors, Counter())
 
 
@@ -317,12 +374,37 @@ def _add_window_route(app: FastAPI, review: Review) -> None:
         return Response(status_code=204)
 
 
-def _add_changing_routes(app: FastAPI, review: Review) -> None:
+def _own_window(review: Review) -> list[Any]:
+    """What routes that change something depend on."""
+
     async def own_window(x_msqnet_window: Annotated[str, Header(max_length=64)]) -> None:
         """A header that pages of other sites cannot send, and one window at a time."""
         review.check_window(x_msqnet_window)
 
-    checked = [Depends(own_window)]
+    return [Depends(own_window)]
+
+
+def _add_task_routes(app: FastAPI, review: Review) -> None:
+    checked = _own_window(review)
+
+    @app.get("/api/v1/task")
+    async def get_task() -> Response:
+        return JSONResponse(review.task_as_json())
+
+    @app.post("/api/v1/task", status_code=202, dependencies=checked)
+    async def start(body: TaskBody) -> Response:
+        await review.start(body)
+        return JSONResponse(review.task_as_json(), 202)
+
+    @app.delete("/api/v1/task", status_code=204, dependencies=checked)
+    async def cancel() -> Response:
+        if review.task is not None:
+            review.task.cancel()
+        return Response(status_code=204)
+
+
+def _add_changing_routes(app: FastAPI, review: Review) -> None:
+    checked = _own_window(review)
 
     def changed(number: int, change: Change) -> Response:
         return JSONResponse(

@@ -294,6 +294,11 @@ class Project:
         """Store the length of a video, once its file was read."""
         self._database.execute("UPDATE videos SET duration = ? WHERE id = ?", (seconds, number))
 
+    def set_fields(self, number: int, fields: dict[str, Any]) -> None:
+        """Replace the columns of the table that hold for a whole video."""
+        row = json.dumps(fields), number
+        self._database.execute("UPDATE videos SET fields = ? WHERE id = ?", row)
+
     def set_done(self, number: int, is_done: bool) -> None:
         """Say whether the work on a video is finished."""
         self._database.execute("UPDATE videos SET is_done = ? WHERE id = ?", (is_done, number))

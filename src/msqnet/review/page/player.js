@@ -59,7 +59,7 @@ export class Player {
     this.video.pause();
     this.video.removeAttribute("src");
     this.video.load();
-    [this.starts, this.#seconds, this.duration] = [null, 0, duration ?? 0];
+    [this.starts, this.facts, this.#seconds, this.duration] = [null, null, 0, duration ?? 0];
     this.#note("Reading the video…");
     try {
       const facts = await this.#store.facts(id);

@@ -2,7 +2,8 @@
 
 import { Editor, isOpen } from "./editor.js";
 import { SegmentList } from "./list.js";
-import { Player, SPEEDS } from "./player.js";
+import { ModelDialog } from "./model.js";
+import { lastNotAbove, Player, SPEEDS } from "./player.js";
 import { Store } from "./store.js";
 import { clock, LOOKED, Timeline } from "./timeline.js";
 
@@ -50,13 +51,7 @@ function snap(seconds) {
   if (!player.starts) return seconds;
   const { starts, duration } = player;
   if (seconds > (starts[starts.length - 1] + duration) / 2) return duration;
-  let [low, high] = [0, starts.length - 1];
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (starts[middle] <= seconds) low = middle;
-    else high = middle - 1;
-  }
-  return Math.max(starts[low], 0);
+  return Math.max(starts[lastNotAbove(starts, seconds)], 0);
 }
 
 function say(text) {
@@ -64,11 +59,15 @@ function say(text) {
   byId("saved").textContent = text;
 }
 
+function warn(lines) {
+  byId("banner").textContent = lines.join("\n");
+  byId("banner").hidden = false;
+}
+
 function trouble(error) {
   if (error.code === "other_window") return close("Open in another window", error);
   if (error.status === 0 || error.status === 401) return close("No connection", error);
-  byId("banner").textContent = error.message;
-  byId("banner").hidden = false;
+  warn([error.message]);
 }
 
 /** Instead of the page: why it cannot be used now. */
@@ -227,27 +226,32 @@ function toAccept() {
 
 async function openVideo(id) {
   page.selected = timeline.selected = null;
-  timeline.scores = null;
   editor.lookedFrom = null;
   byId("look").setAttribute("aria-pressed", "false");
   const video = await store.open(id);
   const first = list.shown.find(isOpen);
   timeline.setDuration(video.duration ?? 1);
+  showScores(video);
   player.load(id, video.duration).then(() => {
     if (store.video.id !== id) return;
     if (player.duration) timeline.setDuration(player.duration);
+    if (player.facts?.notes.length) warn(player.facts.notes);
     if (first && page.selected === null) select(first.id, true);
   });
-  if (video.has_scores) {
-    store.scores(id).then(
-      ({ labels, edges, scores }) => {
-        if (store.video.id !== id) return;
-        timeline.scores = { edges, of: new Map(labels.map((name, n) => [name, scores[n]])) };
-        timeline.draw();
-      },
-      () => {}, // the curves are an extra
-    );
-  }
+}
+
+/** The model's scores over time, behind the segments; they come when they are read. */
+function showScores({ id, has_scores: hasScores }) {
+  timeline.scores = null;
+  if (!hasScores) return;
+  store.scores(id).then(
+    ({ labels, edges, scores }) => {
+      if (store.video.id !== id) return;
+      timeline.scores = { edges, of: new Map(labels.map((name, n) => [name, scores[n]])) };
+      timeline.draw();
+    },
+    () => {}, // the curves are an extra
+  );
 }
 
 async function useLabel(label) {
@@ -343,6 +347,7 @@ const KEYS = [
   ["Escape", "select nothing", () => select(null)],
   ["?", "these keys", () => byId("help-open").click()],
 ];
+const KEY_NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 const ACTIONS = new Map(KEYS.map(([key, , action]) => [key, action]));
 
 function keyName(event) {
@@ -421,7 +426,7 @@ function fillLabels() {
   const names = store.labels.map(({ name }) => new Option(name, name));
   byId("filter-label").replaceChildren(new Option("all labels", ""), ...names);
   byId("filter-label").value = kept;
-  const rows = KEYS.map(([key, text]) => [key === " " ? "Space" : key, text]);
+  const rows = KEYS.map(([key, text]) => [KEY_NAMES[key] ?? key, text]);
   const own = store.labels.filter((label) => label.key).map((label) => [label.key, label.name]);
   byId("help-rows").replaceChildren(
     ...[...rows, ...own].map(([key, text]) => {
@@ -518,12 +523,17 @@ async function start(isForced = false) {
   say("every change is stored");
   const first = store.videos.find((video) => video.state !== "done") ?? store.videos[0];
   await store.run(() => openVideo(first.id));
-  if (store.project.notes.length) {
-    byId("banner").textContent = store.project.notes.join("\n");
-    byId("banner").hidden = false;
-  }
+  if (store.project.notes.length) warn(store.project.notes);
 }
 
+new ModelDialog(store, () =>
+  store.run(async () => {
+    await store.refresh();
+    fillLabels();
+    showAll();
+    showScores(store.video);
+  }),
+);
 byId("speed").replaceChildren(...SPEEDS.map((speed) => new Option(`${speed}×`, speed)));
 byId("speed").value = "1";
 listen();

@@ -133,6 +133,25 @@ export class Store extends EventTarget {
     this.#tell("change");
   }
 
+  /** Read the list of videos, the labels and the shown video anew. */
+  async refresh() {
+    this.project = await getJson("project");
+    [this.labels, this.videos] = [this.project.labels, this.project.videos];
+    if (this.video) await this.open(this.video.id);
+  }
+
+  task() {
+    return getJson("task");
+  }
+
+  async startTask(body) {
+    return (await send("task", "POST", body)).json();
+  }
+
+  async cancelTask() {
+    await send("task", "DELETE");
+  }
+
   async export(body) {
     return (await (await send("exports", "POST", body)).json()).lines;
   }
