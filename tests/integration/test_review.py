@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
+from msqnet.demo import FOLDER
 from tests.fixtures.reviews import running_review
 
 if TYPE_CHECKING:
@@ -59,3 +63,23 @@ def test_other_origins_cannot_write_and_nothing_else_is_read(
             part = client.get("videos/1/file", headers={"Range": "bytes=10-19"})
             assert (part.status_code, len(part.content)) == (206, 10)
             assert part.content == video.read_bytes()[10:20]
+
+
+@pytest.mark.slow
+def test_videos_are_predicted_from_the_page(tmp_path: Path) -> None:
+    """The shipped model's segments of a demo clip become proposals of a project without labels."""
+    (tmp_path / "videos").mkdir()
+    shutil.copy(FOLDER / "fall_at_home.mp4", tmp_path / "videos")
+    with (
+        running_review(tmp_path / "videos", tmp_path / "labels.csv") as review,
+        review.client() as client,
+    ):
+        assert client.post("task", json={"kind": "predict"}).status_code == 202
+        assert client.post("task", json={"kind": "predict"}).status_code == 409
+        while (found := client.get("task").json())["task"]["state"] == "running":
+            time.sleep(0.2)
+        assert found["task"]["state"] == "done", found["task"]["lines"]
+        items = client.get("videos/1").json()["items"]
+        assert {(item["label"], item["state"]) for item in items} >= {("falling", "proposed")}
+        assert client.get("videos/1/scores").status_code == 200
+        assert client.get("project").json()["labels"]

@@ -70,12 +70,13 @@ class ExportBody(BaseModel):
 
 
 class TaskBody(BaseModel):
-    """What to do with a model; videos that are held out of training, by their ids."""
+    """What to do with a model; ids of videos to hold out of training, and whether it is anew."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["predict", "retrain", "use"]
     held_out: list[int] = Field(default=[], max_length=100_000)
+    is_anew: bool = False
 
 
 class Review:
@@ -150,7 +151,7 @@ class Review:
         if body.kind == "predict":
             task = predict_task(self.project)
         else:
-            task = retrain_task(self.project, self.table, body.held_out)
+            task = retrain_task(self.project, self.table, body.held_out, is_anew=body.is_anew)
             await self.write_table()
         self.task = task
         self._running = asyncio.create_task(task.run())

@@ -13,7 +13,15 @@ from msqnet.formats.annotations import AnnotatedVideo, Annotations, Event
 from msqnet.formats.clip_table import ClipRows, write_rows
 from msqnet.formats.conversion import write_annotations
 from msqnet.formats.frame_times import shown_intervals
-from msqnet.intervals import Span, covered_seconds, covers, cut, intersect, subtract
+from msqnet.intervals import (
+    SAME_TIME_SECONDS,
+    Span,
+    covered_seconds,
+    covers,
+    cut,
+    intersect,
+    subtract,
+)
 from msqnet.labels import SEPARATOR, LabelSet
 from msqnet.review.items import Mark, Segment, State, known_intervals
 
@@ -143,6 +151,8 @@ def _spans(item: Segment, end_of_video: float) -> Iterator[Span]:
     if start == end:
         start = max(0.0, start - POINT_SECONDS / 2)
         end = min(max(end_of_video, end), end + POINT_SECONDS / 2)
+    if abs(end - end_of_video) <= SAME_TIME_SECONDS:
+        end = end_of_video
     if end > start:
         yield Span(item.label, start, end)
         yield Span(_KNOWN + item.label, start, end)
@@ -171,7 +181,8 @@ def _records(video: Video, items: Sequence[Segment | Mark]) -> Iterator[Record]:
         )
 
     shown = shown_intervals(video.path) or _EVERYTHING
-    for piece in cut(spans, length, unknown=subtract(_EVERYTHING, shown)):
+    unseen = subtract(_EVERYTHING, shown)
+    for piece in cut(spans, length, unknown=unseen, min_seconds=SAME_TIME_SECONDS):
         known = [name.removeprefix(_KNOWN) for name in piece.labels if name.startswith(_KNOWN)]
         if known:
             held = sorted(name for name in piece.labels if not name.startswith(_KNOWN))

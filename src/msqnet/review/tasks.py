@@ -116,10 +116,11 @@ def predict_task(project: Project) -> Task:
     return Task(f"Predicting {len(videos)} video(s)", [command], finish, may_fail=True)
 
 
-def retrain_task(project: Project, table: Path, held_out: Sequence[int]) -> Task:
+def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_anew: bool) -> Task:
     """Train on the table, and evaluate the model before and after on the videos held out of it.
 
-    The videos' split becomes ``test`` for those, ``train`` for all others.
+    The videos' split becomes ``test`` for those, ``train`` for all others. Anew, the model knows
+    only what these videos show, and trains in seconds; otherwise it starts from the one in use.
 
     Raises:
         ConfigError: nothing is left to train on.
@@ -132,7 +133,8 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int]) -> Task
         project.set_fields(video.id, {**video.fields, "split": split})
     folder = _new_folder(project.folder / "models")
     old, features = model_of(project), project.folder / "features"
-    train = ["train", "--data", str(table), "--split", TRAIN, "--init-from", old]
+    start = ["--train.decoder-rows", "100000"] if is_anew else ["--init-from", old]
+    train = ["train", "--data", str(table), "--split", TRAIN, *start]
     commands = [[*train, "--out", str(folder), "--features", str(features)]]
     places = {"before": old, "after": str(folder)}
     is_tested = any(video.id in held_out for video in videos)

@@ -90,6 +90,21 @@ def test_point_stands_for_the_second_around_it(project: Project, tmp_path: Path)
     assert (row.labels, row.start_seconds, row.end_seconds) == (("hop",), 0.0, 0.7)
 
 
+def test_no_row_is_shorter_than_the_difference_of_equal_times(
+    project: Project, tmp_path: Path
+) -> None:
+    contents = filled(
+        project,
+        tmp_path / "a.mp4",
+        Segment(label="walk", start=1, end=4.0004),
+        Segment(label="rest", start=4.0, end=9.9996),
+        WHOLE,
+    )
+    rows = rows_of(contents, tmp_path / "labels.csv")
+    assert [row.labels for row in rows] == [(), ("walk",), ("rest",)]
+    assert rows[-1].end_seconds == 10.0
+
+
 def test_nothing_annotated_writes_no_table(project: Project, tmp_path: Path) -> None:
     proposed = Segment(label="walk", start=1, end=3, state=State.PROPOSED, score=0.9)
     contents = filled(project, tmp_path / "a.mp4", proposed)

@@ -20,7 +20,8 @@ export class ModelDialog {
     byId("m-cancel").onclick = () => store.cancelTask().then(() => this.#update());
     byId("m-train").onclick = () => {
       const ticked = [...byId("m-videos").querySelectorAll("input:checked")];
-      this.#start({ kind: "retrain", held_out: ticked.map((input) => Number(input.value)) });
+      const held_out = ticked.map((input) => Number(input.value));
+      this.#start({ kind: "retrain", held_out, is_anew: Boolean(byId("m-start").value) });
     };
   }
 
