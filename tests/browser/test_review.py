@@ -316,6 +316,15 @@ def test_second_window_is_refused_until_it_takes_over(browser: Browser, tmp_path
         page.keyboard.press("w")
         page.wait_for_selector("#take-over")
         assert spans(review) == []
+        other.keyboard.press("w")
+        other.wait_for_selector(".segment")
+        other.close()
+        # The first one goes on by itself, with what was done meanwhile.
+        page.wait_for_selector(".segment")
+        page.wait_for_selector("#closed", state="hidden")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("w")
+        soon(page, lambda: spans(review), [("walk", 0, 1, "accepted")])
 
 
 def results_of(folder: Path, length: float, labels: list[str], segments: list[Any]) -> Path:

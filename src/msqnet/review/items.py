@@ -2,7 +2,8 @@
 
 Three kinds of time are told apart for each label: it is there, it is known not to be there, and
 nobody knows. Only what a person settled is known: accepted segments and the time of rejected ones,
-and marks. A proposal that is still open inside a mark stays unknown.
+and marks. Who marks time in which a proposal is still open leaves the proposal unknown; one that
+comes after the mark, which has a higher id, changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from msqnet.intervals import Interval, subtract, union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -118,25 +119,25 @@ ITEM: TypeAdapter[Segment | Mark] = TypeAdapter(Item)
 
 
 def known_intervals(
-    items: Iterable[Segment | Mark], label: str, *, without_open_ends: bool = True
+    items: Sequence[Segment | Mark], label: str, *, without_open_ends: bool = True
 ) -> list[Interval]:
     """When it is known whether a label holds, disjoint and in order.
 
     Points count with their moment only. A state without an end is unknown from its start on, or
     does not matter here if not ``without_open_ends``.
     """
-    looked: list[Interval] = []
-    settled: list[Interval] = []
-    unsettled: list[Interval] = []
-    opened: list[Interval] = []
+    segments = [item for item in items if isinstance(item, Segment)]
+    unsettled = [item for item in segments if item.label == label and item.state.is_open]
+    known: list[Interval] = []
     for item in items:
-        if isinstance(item, Mark):
-            looked += [item.interval] if label in item.labels else []
-            continue
-        settled += item.settled(label)
-        if item.label == label and item.state.is_open:
-            unsettled.append(item.interval)
-        elif item.label == label and item.state is State.ACCEPTED and item.end is None:
-            opened.append(item.interval)
-    known = union([*subtract(looked, unsettled), *settled])
-    return subtract(known, opened) if without_open_ends else known
+        if isinstance(item, Segment):
+            known += item.settled(label)
+        elif label in item.labels:
+            earlier = [other.interval for other in unsettled if other.id <= item.id]
+            known += subtract([item.interval], earlier)
+    opened = [
+        item.interval
+        for item in segments
+        if item.label == label and item.end is None and item.state is State.ACCEPTED
+    ]
+    return subtract(known, opened) if without_open_ends else union(known)

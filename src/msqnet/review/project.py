@@ -228,41 +228,55 @@ class Project:
     def add(self, videos: Iterable[SourceVideo], labels: Iterable[Label]) -> tuple[str, ...]:
         """Take in videos and labels of a source; notes say which videos keep what they had.
 
-        A video that nobody has worked on gets what the source says now, any other one stays.
+        A video that nobody has worked on gets what the source says now, any other one stays as it
+        is. A source that holds proposals alone, as results do, replaces proposals alone.
         """
-        notes = []
+        kept = []
         known = {video.path: video for video in self.videos()}
-        with self._transaction() as database:
+        with self._transaction():
             for video in videos:
                 old = known.get(video.path)
-                if old is not None and (old.num_edits or old.is_done):
-                    notes.append(old.name)
-                    continue
-                row = video.name, video.duration_seconds, video.result, json.dumps(video.fields)
-                if old is not None:
-                    number = old.id
-                    database.execute("DELETE FROM items WHERE video = ?", (number,))
-                    database.execute(
-                        "UPDATE videos SET name = ?, duration = ?, result = ?, fields = ? "
-                        "WHERE id = ?",
-                        (*row, number),
-                    )
+                if old is None:
+                    self._add_video(video)
+                elif old.num_edits or old.is_done:
+                    kept.append(old.name)
                 else:
-                    cursor = database.execute(
-                        "INSERT INTO videos (path, name, duration, result, fields) "
-                        "VALUES (?, ?, ?, ?, ?)",
-                        (str(video.path), *row),
-                    )
-                    number = int(cursor.lastrowid or 0)
-                for item in video.items:
-                    self._insert(number, item)
+                    self._refresh(old, video)
         mine = {label.name: label for label in self.labels()}
         new = {label.name: label for label in labels if label.name not in mine}
         if new:
             used = self._used_labels()
             self.set_labels(with_keys((*mine.values(), *new.values()), first=used))
-        listed = ", ".join(notes[:5]) + (" and others" if len(notes) > 5 else "")
-        return (f"{len(notes)} video(s) keep your work on them: {listed}",) if notes else ()
+        listed = ", ".join(kept[:5]) + (" and others" if len(kept) > 5 else "")
+        return (f"{len(kept)} video(s) keep your work on them: {listed}",) if kept else ()
+
+    def _add_video(self, video: SourceVideo) -> None:
+        cursor = self._database.execute(
+            "INSERT INTO videos (path, name, duration, result, fields) VALUES (?, ?, ?, ?, ?)",
+            (str(video.path), video.name, video.duration_seconds, video.result, _json(video)),
+        )
+        for item in video.items:
+            self._insert(int(cursor.lastrowid or 0), item)
+
+    def _refresh(self, old: Video, video: SourceVideo) -> None:
+        """Replace what a source speaks of: proposals, or annotations, or both."""
+        spoken_of = {_is_proposal(item) for item in video.items}
+        spoken_of |= {True} if video.result else set()
+        for item in self.items(old.id):
+            if _is_proposal(item) in spoken_of:
+                self._database.execute("DELETE FROM items WHERE id = ?", (item.id,))
+        for item in video.items:
+            self._insert(old.id, item)
+        self._database.execute(
+            "UPDATE videos SET name = ?, duration = ?, result = ?, fields = ? WHERE id = ?",
+            (
+                video.name,
+                old.duration_seconds if video.duration_seconds is None else video.duration_seconds,
+                video.result or old.result,
+                _json(video) if video.fields else json.dumps(old.fields),
+                old.id,
+            ),
+        )
 
     def videos(self) -> tuple[Video, ...]:
         """In the order in which they came."""
@@ -414,6 +428,14 @@ class Project:
             "INSERT OR REPLACE INTO items (id, video, body) VALUES (?, ?, ?)",
             [(place, video, body) for place, body in bodies.items()],
         )
+
+
+def _is_proposal(item: Segment | Mark) -> bool:
+    return isinstance(item, Segment) and item.state is State.PROPOSED
+
+
+def _json(video: SourceVideo) -> str:
+    return json.dumps(video.fields)
 
 
 def _body(item: Segment | Mark) -> str:

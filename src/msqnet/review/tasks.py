@@ -92,7 +92,7 @@ def model_of(project: Project) -> str:
 
 
 def predict_task(project: Project) -> Task:
-    """Predict the videos that nobody has worked on; their proposals are replaced.
+    """Predict the videos that nobody has worked on; their proposals are replaced, and those alone.
 
     `ConfigError` if there is no such video.
     """
@@ -105,7 +105,7 @@ def predict_task(project: Project) -> Task:
     def finish() -> dict[str, Any]:
         found = of_results(folder, None)
         known = [
-            replace(video, name=videos[video.path].name, fields=videos[video.path].fields)
+            replace(video, name=videos[video.path].name)
             for video in found.videos
             if video.path in videos
         ]

@@ -299,10 +299,10 @@ def test_partial_marks_stay_unknown_in_other_formats(
     contents = filled(
         project,
         write_video("a.mp4", 100),
-        Mark(labels=("walk", "rest"), start=0.0, end=6.0),
-        Mark(labels=("hop",), start=8.0, end=9.0),
         Segment(label="walk", start=1.0, end=2.0, state=State.PROPOSED, score=0.4),
         Segment(label="hop", start=8.5, end=8.5),
+        Mark(labels=("walk", "rest"), start=0.0, end=6.0),
+        Mark(labels=("hop",), start=8.0, end=9.0),
     )
     annotations, notes = contents.annotations()
     [video] = annotations.videos

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.review.items import Mark, Segment, State
+from msqnet.review.items import Mark, Segment, State, known_intervals
 from msqnet.review.project import Label, Project, SourceVideo, with_keys
 
 if TYPE_CHECKING:
@@ -107,6 +107,28 @@ def test_source_that_is_read_again_keeps_work_and_refreshes_the_rest(project: Pr
     assert project.items(first.id) == ()
     assert [item.start for item in project.items(other.id)] == [0.5]
     assert [label.name for label in project.labels()] == ["walk", "rest", "swim"]
+
+
+def test_results_replace_proposals_and_leave_annotations(project: Project) -> None:
+    """A table, then results, then results that say nothing, then the videos alone."""
+    [video] = project.videos()
+    done = Segment(label="rest", start=3.0, end=4.0)
+    mark = Mark(labels=("walk",), start=0.0, end=10.0)
+    table = SourceVideo(video.path, "a.mp4", (done, mark), 10.0, fields={"split": "test"})
+    project.add([table], [])
+    assert len(project.items(video.id)) == 3
+    moved = WALK.model_copy(update={"start": 0.5})
+    project.add([SourceVideo(video.path, "a.mp4", (moved,), 10.0, "a.json")], [])
+    items = project.items(video.id)
+    assert sorted(item.start for item in items) == [0.0, 0.5, 3.0]
+    assert (project.videos()[0].fields, project.videos()[0].result) == ({"split": "test"}, "a.json")
+    # What was known stays known, though a model now says something else there.
+    assert known_intervals(items, "walk") == [(0.0, 10.0)]
+    project.add([SourceVideo(video.path, "a.mp4", (), 10.0, "a.json")], [])
+    assert sorted(item.start for item in project.items(video.id)) == [0.0, 3.0]
+    project.add([SourceVideo(video.path, "a.mp4")], [])
+    assert len(project.items(video.id)) == 2
+    assert project.videos()[0].duration_seconds == 10.0
 
 
 def test_keys_are_letters_of_names_and_unique() -> None:

@@ -6,17 +6,38 @@ export function isOpen(item) {
   return item.state === "proposed" || item.state === "untimed";
 }
 
-/** Whether a person and the model say different things. */
-export function isDisagreement(item, hasScores) {
-  if (item.state === "rejected") return item.score !== null || item.proposal !== null;
-  if (item.state !== "accepted") return false;
-  const { proposal } = item;
-  if (!proposal) return hasScores && item.score === null;
-  const moved = Math.max(
-    Math.abs(proposal.start - item.start),
-    Math.abs(proposal.end - (item.end ?? Infinity)),
-  );
-  return proposal.label !== item.label || moved > SAME_TIME;
+/**
+ * Which segments show that a person and the model say different things: what was rejected or edited,
+ * accepted ones that the model does not propose, and proposals where somebody had looked and seen
+ * nothing. `hasScores`: whether there is a result of a model at all.
+ */
+export function disagreements(items, hasScores) {
+  const segments = items.filter((item) => item.kind === "segment");
+  const marks = items.filter((item) => item.kind === "mark");
+  const ends = (item) => item.end ?? Infinity;
+  const overlaps = (item, other) =>
+    other.label === item.label && other.start < ends(item) && item.start < ends(other);
+  const isKnown = (item) =>
+    marks.some(
+      (mark) =>
+        mark.id < item.id &&
+        mark.labels.includes(item.label) &&
+        mark.start <= item.start &&
+        item.end <= ends(mark) + SAME_TIME,
+    );
+  const isOne = (item) => {
+    if (item.state === "rejected") return item.score !== null || item.proposal !== null;
+    if (item.state === "proposed") {
+      const isSeen = segments.some((other) => other.state === "accepted" && overlaps(item, other));
+      return !isSeen && isKnown(item);
+    }
+    if (item.state !== "accepted" || (item.score !== null && !item.proposal)) return false;
+    const { proposal } = item;
+    if (!proposal) return hasScores && !segments.some((o) => o.score !== null && overlaps(item, o));
+    const moved = Math.max(Math.abs(proposal.start - item.start), Math.abs(proposal.end - ends(item)));
+    return proposal.label !== item.label || moved > SAME_TIME;
+  };
+  return new Set(segments.filter(isOne));
 }
 
 /** An item with changes; a proposal that is edited is accepted, and what it was is kept. */

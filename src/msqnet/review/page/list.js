@@ -1,17 +1,12 @@
 /** The list of segments: filtered, ordered, and drawn only as far as it is in view. */
 
-import { isDisagreement, isOpen } from "./editor.js";
+import { disagreements, isOpen } from "./editor.js";
 import { clock } from "./timeline.js";
 
 const ROW = 28;
 const { make } = window.msqnet;
 
-const FILTERS = {
-  all: () => true,
-  open: isOpen,
-  accepted: (item) => item.state === "accepted",
-  disagreements: (item, hasScores) => isDisagreement(item, hasScores),
-};
+const FILTERS = { all: () => true, open: isOpen, accepted: (item) => item.state === "accepted" };
 
 export class SegmentList {
   shown = [];
@@ -26,11 +21,13 @@ export class SegmentList {
     });
   }
 
-  /** `choice`: `state` (a key of FILTERS), `label` (empty for all), `order`; `colourOf(label)`. */
-  show(segments, choice, hasScores, colourOf) {
+  /** `choice`: `state` (as in the page), `label` (empty for all), `order`; `colourOf(label)`. */
+  show(items, choice, hasScores, colourOf) {
+    const differing = choice.state === "disagreements" && disagreements(items, hasScores);
+    const isChosen = differing ? (item) => differing.has(item) : FILTERS[choice.state];
     const byTime = (a, b) => a.start - b.start || a.id - b.id;
-    this.shown = segments
-      .filter((item) => FILTERS[choice.state](item, hasScores))
+    this.shown = items
+      .filter((item) => item.kind === "segment" && isChosen(item))
       .filter((item) => !choice.label || item.label === choice.label)
       .sort((a, b) => (choice.order === "score" && (a.score ?? 2) - (b.score ?? 2)) || byTime(a, b));
     this.colourOf = colourOf;

@@ -72,6 +72,7 @@ function trouble(error) {
 
 /** Instead of the page: why it cannot be used now. */
 function close(title, error) {
+  store.isLost = true;
   byId("closed-title").textContent = title;
   byId("closed-text").textContent =
     error.status === 401
@@ -161,7 +162,7 @@ function showAll() {
     label: byId("filter-label").value,
     order: byId("order").value,
   };
-  list.show(segments, choice, store.video.has_scores, colourOf);
+  list.show([...store.items.values()], choice, store.video.has_scores, colourOf);
   byId("accept-count").textContent = `${toAccept().length} of ${segments.filter(isOpen).length} open`;
   byId("undo").disabled = !store.numUndo;
   byId("redo").disabled = !store.numRedo;
@@ -351,8 +352,9 @@ const KEY_NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: 
 const ACTIONS = new Map(KEYS.map(([key, , action]) => [key, action]));
 
 function keyName(event) {
+  const isControl = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");
   const key = event.key.length === 1 && /[a-z]/i.test(event.key) ? event.key.toUpperCase() : event.key;
-  if (event.ctrlKey || event.metaKey) return `Ctrl+${event.shiftKey ? "Shift+" : ""}${key}`;
+  if (isControl) return `Ctrl+${event.shiftKey ? "Shift+" : ""}${key}`;
   if (event.shiftKey && /^[A-Z]$/.test(key)) return `Shift+${key}`;
   return key.length === 1 ? event.key.toLowerCase() : key;
 }
@@ -364,7 +366,9 @@ function onKey(event) {
     if (event.key === "Escape" || (event.key === "Enter" && target.id.startsWith("d-"))) target.blur();
     return;
   }
-  if (event.altKey || !byId("closed").hidden || document.querySelector("dialog[open]")) return;
+  // Where brackets are typed with the key AltGr, it counts as no key of its own.
+  if (event.altKey && !event.getModifierState("AltGraph")) return;
+  if (!byId("closed").hidden || document.querySelector("dialog[open]")) return;
   // Buttons and ticks keep their own keys.
   if (target.matches("button, input") && [" ", "Enter"].includes(event.key)) return;
   const name = keyName(event);
@@ -499,6 +503,9 @@ function listen() {
   };
   byId("take-over").onclick = () => start(true);
   document.addEventListener("keydown", onKey);
+  // What was clicked or chosen with the mouse does not take the next keys.
+  document.addEventListener("click", ({ detail, target }) => detail && target.closest("button")?.blur());
+  byId("main").addEventListener("change", ({ target }) => target.blur());
   store.addEventListener("change", showAll);
   store.addEventListener("trouble", ({ detail }) => trouble(detail));
 }

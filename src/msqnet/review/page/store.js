@@ -55,6 +55,7 @@ export class Store extends EventTarget {
       history.replaceState(null, "", location.pathname);
     }
     await send(`window?force=${isForced}`, "POST");
+    this.isLost = false;
     clearInterval(this.timer);
     this.timer = setInterval(() => this.#beat(), HEARTBEAT_MILLISECONDS);
     addEventListener("pagehide", () => {
@@ -65,10 +66,13 @@ export class Store extends EventTarget {
     this.videos = this.project.videos;
   }
 
+  /** Stay the window that changes things; what was missed while another one did is read anew. */
   async #beat() {
     try {
       await send("window", "POST");
+      if (this.isLost) location.reload();
     } catch (error) {
+      this.isLost = true;
       this.#tell("trouble", error);
     }
   }
