@@ -438,7 +438,7 @@ def test_help_of_a_command_shows_its_docstring_and_defaults(
     [
         ("experiment", "python paper/run.py"),
         ("synthesize", "python paper/synthesize.py"),
-        ("suggest", "msqnet convert"),
+        ("suggest", "msqnet review"),
     ],
 )
 def test_removed_commands_name_what_replaces_them(
