@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _VIEW = {"width": 1280, "height": 720}
 _MILLISECONDS = 60_000
-_SHOWN_SECONDS = 7.6
+_NUM_FRAMES = 8
 
 
 def make(browser: Browser, address: str, folder: Path) -> None:
@@ -39,8 +39,8 @@ def make(browser: Browser, address: str, folder: Path) -> None:
             page.keyboard.press("n")
             page.wait_for_selector(".segment.is-rejected")
         page.click(".segment.is-proposed")
-        for _ in range(round(_SHOWN_SECONDS)):
-            page.keyboard.press("ArrowRight" if scheme == "light" else ".")
+        for _ in range(_NUM_FRAMES):
+            page.keyboard.press(".")
         page.wait_for_timeout(1000)
         store(page, folder / name)
         page.close()

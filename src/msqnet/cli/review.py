@@ -65,6 +65,7 @@ def review(
     from msqnet.data.table import check_table_suffix
     from msqnet.models import resolve_model
     from msqnet.review.app import serve_review, table_state
+    from msqnet.review.export import Contents, write_project_table
     from msqnet.review.project import Project
     from msqnet.review.sources import open_source
 
@@ -87,7 +88,9 @@ def review(
             project.set_fact("model", str(resolve_model(model)))
         say_notes(Console(stderr=True), notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")
-        num_rows = serve_review(project, table, notes, port, lambda url: _announce(url, show))
+        serve_review(project, table, notes, port, lambda url: _announce(url, show))
+        print(f"msqnet: writing {table}", flush=True)
+        num_rows = write_project_table(Contents.of(project), table)
         project.set_fact("table_state", table_state(table))
     written = f"written: {table} ({num_rows} rows)" if num_rows else "nothing is annotated yet"
     print(f"msqnet: stopped; {written}")

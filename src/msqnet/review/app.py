@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 import sqlite3
 import time
@@ -170,6 +171,7 @@ class Review:
         return {
             "model": model_of(self.project),
             "trained": self.project.fact("trained_model"),
+            "comparison": json.loads(self.project.fact("comparison") or "{}"),
             "num_untouched": sum(video.state == "untouched" for video in videos),
             "videos": [
                 {"id": video.id, "name": video.name, "split": video.fields.get("split", "")}
@@ -232,8 +234,8 @@ def serve_review(
     notes: tuple[str, ...],
     port: int,
     announce: Callable[[str], None],
-) -> int:
-    """Run the server until SIGINT or SIGTERM; returns the number of rows of the written table.
+) -> None:
+    """Run the server until SIGINT or SIGTERM.
 
     ``announce`` gets the address, which lets one browser in. `ConfigError` if the port is taken.
     """
@@ -246,7 +248,6 @@ def serve_review(
         announce(f"http://{HOST}:{port}/#token={token}")
         with stopped_by_signals():
             server.run(sockets=[listener])
-    return write_project_table(Contents.of(project), table)
 
 
 def create_app(review: Review, access: Access) -> ASGIApp:

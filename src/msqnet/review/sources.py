@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.config import TableOptions
 from msqnet.data.table_files import READABLE_SUFFIXES
 from msqnet.documents import exists
-from msqnet.errors import ConfigError, DatasetError
+from msqnet.errors import ConfigError, DatasetError, EmptyVideo
 from msqnet.formats import FORMATS, Reading, load_format
 from msqnet.formats.clip_table import read_clip_rows
 from msqnet.formats.conversion import read_annotations
@@ -20,6 +20,7 @@ from msqnet.intervals import union
 from msqnet.report.results_reader import read_videos
 from msqnet.review.items import Mark, Segment, State
 from msqnet.review.project import Label, SourceVideo
+from msqnet.video.frame_sources import frame_image_paths
 from msqnet.video.reader import is_video_file
 
 if TYPE_CHECKING:
@@ -102,22 +103,17 @@ def _format_of(path: Path) -> str | None:
 
 
 def _of_videos(path: Path) -> Source:
-    skipped: list[str] = []
-    jobs = [
-        job for job in find_videos([path], skipped) if Path(job.source) != path or _is_one(path)
-    ]
-    if not jobs:
-        raise DatasetError(
-            f"{path}: no video and no result in it; expected videos, or what 'msqnet predict "
-            "--out' wrote"
-        )
+    jobs = find_videos([path])
+    if path.is_dir() and [job.source for job in jobs] == [str(path)]:
+        try:
+            frame_image_paths(path)
+        except EmptyVideo as error:
+            raise DatasetError(
+                f"{path}: no video and no result in it; expected videos, or what 'msqnet predict "
+                "--out' wrote"
+            ) from error
     videos = [SourceVideo(Path(job.source).absolute(), job.name) for job in jobs]
     return Source(tuple(videos), ())
-
-
-def _is_one(path: Path) -> bool:
-    """Whether a path is a video itself: a file, or a folder of frames."""
-    return not path.is_dir() or any(path.iterdir())
 
 
 def of_results(folder: Path, root: str | None) -> Source:
@@ -152,11 +148,7 @@ def of_results(folder: Path, root: str | None) -> Source:
 
 
 def _of_table(path: Path, reading: Reading) -> Source:
-    if path.is_dir():
-        rows = read_clip_rows(path, reading)
-        return _of_records(rows.records, rows.labels, rows.notes)
-    told = TableOptions(**{k: v for k, v in reading.options.items() if k in vars(TableOptions())})
-    if unused := set(reading.options) - set(told.changes):
+    if unused := set(reading.options) - set(vars(TableOptions())):
         raise ConfigError(f"table: option {min(unused)!r} is of no use when a table is read")
     rows = read_clip_rows(path, reading)
     return _of_records(rows.records, rows.labels, rows.notes)
@@ -168,7 +160,10 @@ def _of_records(records: Sequence[Record], labels: Iterable[str], notes: Sequenc
         by_video.setdefault(record.path, []).append(record)
     everything, found, more = tuple(labels), [], list(notes)
     for path, rows in by_video.items():
-        length = duration_seconds(path)
+        # Reading it takes a while, and there may be thousands of videos.
+        length = (
+            duration_seconds(path) if any(math.isinf(row.interval[1]) for row in rows) else None
+        )
         timed = []
         for row in rows:
             start, end = row.interval

@@ -143,8 +143,10 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
         commands.append([*evaluate, "--out", str(folder / name)])
 
     def finish() -> dict[str, Any]:
+        found = {name: _metrics(folder / name) for name in places if is_tested}
         project.set_fact("trained_model", str(folder))
-        return {name: _metrics(folder / name) for name in places if is_tested}
+        project.set_fact("comparison", json.dumps(found))
+        return {}
 
     return Task("Training", commands, finish)
 

@@ -206,6 +206,8 @@ def test_what_cannot_be_opened_says_what_was_expected(tmp_path: Path) -> None:
         open_source(tmp_path / "gone", None, None, {})
     odd = tmp_path / "notes.odd"
     odd.write_text("Dear sir")
+    with pytest.raises(DatasetError, match="no video and no result"):
+        open_source(tmp_path, None, None, {})
     with pytest.raises(ConfigError, match="name its format with --from"):
         open_source(odd, None, None, {})
     with pytest.raises(ConfigError, match="no such format"):

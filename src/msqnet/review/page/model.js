@@ -40,7 +40,8 @@ export class ModelDialog {
   #show(found) {
     const { task } = found;
     const isRunning = task?.state === "running";
-    byId("m-model").textContent = found.model;
+    byId("m-model").textContent = found.model.split("/").slice(-2).join("/");
+    byId("m-model").title = found.model;
     byId("m-untouched").textContent = `${found.num_untouched} video(s) that you have not worked on`;
     byId("m-predict").disabled = isRunning || !found.num_untouched;
     byId("m-train").disabled = isRunning || !found.videos.length;
@@ -51,7 +52,7 @@ export class ModelDialog {
     const lines = task?.lines.filter((line) => line.trim()) ?? [];
     byId("m-log").textContent = lines.slice(task?.state === "failed" ? -20 : -NUM_LINES).join("\n");
     byId("m-log").hidden = !lines.length || task.state === "done";
-    this.#showResult(task?.result ?? {});
+    this.#showResult(found.comparison);
     clearTimeout(this.#timer);
     if (isRunning) {
       this.#timer = setTimeout(() => this.#update().catch(() => {}), POLL_MILLISECONDS);

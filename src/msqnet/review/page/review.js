@@ -184,7 +184,7 @@ function showVideos() {
     if (video.duration) facts.push(clock(video.duration, 0));
     if (video.num_open) facts.push(`${video.num_open} open`);
     const text = make("span", "text");
-    const name = make("span", "name", video.name);
+    const name = make("span", "name", video.name.split("/").pop());
     name.title = video.name;
     text.append(name, make("span", "small muted", facts.join(" · ")));
     button.append(sign, text);
