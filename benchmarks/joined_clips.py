@@ -69,6 +69,7 @@ class Film:
                         start_seconds=first / _FRAMES_A_SECOND,
                         end_seconds=num_frames / _FRAMES_A_SECOND,
                         group=self.path.stem,
+                        holds_throughout=True,
                     )
                 )
             container.mux(stream.encode(None))

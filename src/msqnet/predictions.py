@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Errors of reading a value of another type or shape, or too large.
 _DAMAGES = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, VocabularyError)
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 RESULT_SUFFIXES = (".json", ".csv", ".scores.parquet")
 # Fields that JSON holds as they are.
 PLAIN_FIELDS = (
@@ -112,6 +112,8 @@ class Timeline(_ByContents):
         scores: (N, K) float32 in [0, 1].
         is_unknown: (N,) bool, steps that are unlike the training videos; None where that was not
             looked for.
+        changes: (C, 3) float64, column of a label, seconds and size of a change, see
+            `changes_of_labels`; by default none.
 
     Raises:
         ShapeError: the arrays do not fit together, edges do not rise, or scores leave [0, 1].
@@ -120,8 +122,11 @@ class Timeline(_ByContents):
     edges_seconds: SecondsArray
     scores: FloatArray
     is_unknown: NDArray[np.bool_] | None = None
+    changes: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __post_init__(self) -> None:
+        changes = np.asarray(self.changes, dtype=np.float64).reshape(-1, 3)
+        object.__setattr__(self, "changes", changes)
         edges = np.asarray(self.edges_seconds, dtype=np.float64)
         scores = _checked_scores(self.scores, "Timeline.scores", 2)
         rises = bool((np.diff(edges) > 0).all())
@@ -320,13 +325,15 @@ class VideoPredictions:
             start, end = item.start_seconds + seconds, item.end_seconds + seconds
             return replace(item, start_seconds=start, end_seconds=end)
 
-        edges = self.timeline.edges_seconds + seconds
+        timeline = self.timeline
+        edges = timeline.edges_seconds + seconds
+        changes = timeline.changes + np.array([0, seconds, 0])
         return replace(
             self,
             duration_seconds=duration_seconds,
             windows=tuple(map(later, self.windows)),
             segments=tuple(map(later, self.segments)),
-            timeline=replace(self.timeline, edges_seconds=edges),
+            timeline=replace(timeline, edges_seconds=edges, changes=changes),
             shown=tuple((start + seconds, end + seconds) for start, end in self.shown),
             clock="file",
         )
@@ -352,6 +359,7 @@ class VideoPredictions:
                 "is_unknown": None
                 if (flags := self.timeline.is_unknown) is None
                 else flags.tolist(),
+                "changes": [[int(k), *item] for k, *item in self.timeline.changes.tolist()],
             },
             "windows": [
                 {
@@ -461,7 +469,7 @@ def _parsed(text: str) -> dict[str, Any]:
         document["novelty"] = None  # models had no such score then
     if version < 3:
         document["unproven"] = document["actors"] = {}
-    if version < SCHEMA_VERSION:
+    if version < 4:
         document |= {"clock": "first_frame", "is_partial": bool(document.get("notes"))}
     return dict(document)
 

@@ -82,11 +82,20 @@ def random_case(random: np.random.Generator) -> VideoPredictions:
         ood=str(random.choice(["hide", "report"])),  # type: ignore[arg-type]
     )
     is_unknown = random.random(num_steps) < random.random() if random.random() < 0.5 else None
+    num_changes = int(random.choice([0, num_steps]))
+    changes = np.stack(
+        [
+            random.integers(0, num_labels, num_changes),
+            random.random(num_changes) * (lengths.sum() + 1),
+            random.choice([-2.0, -1.0, 1.0, 2.0, 3.0], num_changes),
+        ],
+        axis=1,
+    )
     thresholds = random.choice(levels, num_labels)
     if config.threshold is not None:
         thresholds = np.full(num_labels, config.threshold, dtype=np.float32)
     return predictions(
-        Timeline(np.cumsum(np.append(random.random(), lengths)), scores, is_unknown),
+        Timeline(np.cumsum(np.append(random.random(), lengths)), scores, is_unknown, changes),
         LabelSet(tuple(f"label {k}" for k in range(num_labels))),
         thresholds,
         config,

@@ -48,6 +48,7 @@ class Record:
         holds_throughout: whether labels are in all of the window, or known to be in none of it,
             rather than somewhere in it.
         table: the table that the row is in, where several were read together.
+        parts: of a window that lies over borders between rows, see `border_windows`: these rows.
     """
 
     row: int
@@ -64,6 +65,7 @@ class Record:
     fps: float | None = None
     holds_throughout: bool = False
     table: str = ""
+    parts: tuple[Record, ...] = ()
 
     @property
     def place(self) -> str:
@@ -97,6 +99,10 @@ class Record:
     def is_absent(self, label: str) -> bool:
         """Whether a label is known not to be in the window."""
         return label not in self.labels and (self.annotated is None or label in self.annotated)
+
+    def state(self, label: str) -> float:
+        """1 where a label was seen, 0 where it is known to be absent, else `UNKNOWN`."""
+        return 1.0 if label in self.labels else 0.0 if self.is_absent(label) else UNKNOWN
 
     @property
     def has_known_labels(self) -> bool:

@@ -300,6 +300,7 @@ class _Row:
             **others,
             fps=fps,
             holds_throughout=self._holds_throughout(),
+            parts=(),
         )
 
     def _holds_throughout(self) -> bool:

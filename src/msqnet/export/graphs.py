@@ -24,6 +24,7 @@ from msqnet.errors import ExportError, needs_extra
 from msqnet.inference.manifest import (
     EMBEDDING_OUTPUT,
     EMBEDDINGS_KEY,
+    FRAME_LOGITS_OUTPUT,
     FRAMES_INPUT,
     MOTION_CROP_PREFIX,
     SCORES_OUTPUT,
@@ -66,8 +67,8 @@ class FrameGraph(nn.Module):
 class ClipGraph(nn.Module):
     """Features of clips, (B, T, ...) each, and label embeddings (K, D_t) to scores (B, K).
 
-    The embeddings of the clips (B, D) come along, for out-of-distribution scores. `names` are those
-    of the features.
+    The embeddings of the clips (B, D) come along, for out-of-distribution scores, and the logits of
+    frames (B, T, K) where the model has them. `names` are those of the features.
     """
 
     def __init__(self, model: MSQNet, names: tuple[str, ...]) -> None:
@@ -82,8 +83,13 @@ class ClipGraph(nn.Module):
         embeddings = [EMBEDDINGS_KEY] if is_open else []
         return (*self.names, *(crops if has_crop else ()), *embeddings)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Calibrated scores (B, K) and embeddings (B, D), float32."""
+    def output_names(self) -> tuple[str, ...]:
+        """In the order of what `forward` gives."""
+        of_frames = (FRAME_LOGITS_OUTPUT,) if self.model.config.frame_head else ()
+        return (SCORES_OUTPUT, EMBEDDING_OUTPUT, *of_frames)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Calibrated scores (B, K), embeddings (B, D), and logits of frames, if any; float32."""
         given = dict(zip(self.input_names(), inputs, strict=True))
         frames = {name: given[name] for name in self.names}
         crops = None
@@ -92,7 +98,8 @@ class ClipGraph(nn.Module):
         output = self.model.score_frames(frames, crops, given.get(EMBEDDINGS_KEY))
         if output.logits is None:
             raise ExportError("the model gives no logits")
-        return self.model.scores(output.logits), clip_embeddings(self.model, output)
+        of_frames = () if output.frame_logits is None else (output.frame_logits,)
+        return self.model.scores(output.logits), clip_embeddings(self.model, output), *of_frames
 
 
 def _example_frames(model: MSQNet) -> Tensor:
@@ -144,8 +151,10 @@ def write_clip_graph(
             shape = shapes[graph.names.index(name.removeprefix(MOTION_CROP_PREFIX))]
             examples.append(torch.zeros(*leading, *shape))
     dynamic = (tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),)  # of the one *inputs
-    outputs = (SCORES_OUTPUT, EMBEDDING_OUTPUT)
-    _write(graph, tuple(examples), dynamic, graph.input_names(), outputs, path, weights)
+    _write(
+        *(graph, tuple(examples), dynamic, graph.input_names(), graph.output_names()),
+        *(path, weights),
+    )
 
 
 def _write(

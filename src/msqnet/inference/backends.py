@@ -78,13 +78,18 @@ class Backend(Protocol):
 
 
 class ClipOutputs(NamedTuple):
-    """Scores (B, K) float32 in [0, 1] of a backend for B clips, and their embeddings.
+    """What a backend gives for B clips, float32.
 
-    These are (B, D) float32, see `clip_embeddings`; None where the backend gives none.
+    Attributes:
+        scores: (B, K) in [0, 1].
+        embeddings: (B, D), see `clip_embeddings`; None where the backend gives none.
+        frame_logits: (B, T, K) of the frames, which tell where a label begins and ends; None where
+            the model has none.
     """
 
     scores: FloatArray
     embeddings: FloatArray | None
+    frame_logits: FloatArray | None = None
 
 
 def features_of_clips(backend: Backend, pixels: Pixels, *, is_motion_crop: bool = False) -> Arrays:

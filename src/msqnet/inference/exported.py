@@ -17,6 +17,7 @@ from msqnet.inference.manifest import (
     EMBEDDINGS_FILE,
     EMBEDDINGS_KEY,
     FRAME_GRAPH,
+    FRAME_LOGITS_OUTPUT,
     FRAMES_INPUT,
     MOTION_CROP_PREFIX,
     SCORES_OUTPUT,
@@ -272,7 +273,10 @@ class ExportedBackend(ScoreColumns):
             )
             for first in range(0, num_clips, size)
         ]
-        scores = np.concatenate([part[SCORES_OUTPUT] for part in parts])[:, self._columns]
-        if EMBEDDING_OUTPUT not in parts[0]:
-            return ClipOutputs(scores, None)
-        return ClipOutputs(scores, np.concatenate([part[EMBEDDING_OUTPUT] for part in parts]))
+        outputs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        frame_logits = outputs.get(FRAME_LOGITS_OUTPUT)
+        return ClipOutputs(
+            outputs[SCORES_OUTPUT][:, self._columns],
+            outputs.get(EMBEDDING_OUTPUT),
+            None if frame_logits is None else frame_logits[..., self._columns],
+        )

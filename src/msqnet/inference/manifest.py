@@ -29,6 +29,7 @@ CLIP_GRAPH = "clip_graph"
 FRAMES_INPUT = "frames"
 SCORES_OUTPUT = "scores"
 EMBEDDING_OUTPUT = "embedding"
+FRAME_LOGITS_OUTPUT = "frame_logits"
 MOTION_CROP_PREFIX = "closeup_"
 SUFFIXES: Mapping[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 """Of the file that a graph is read from."""

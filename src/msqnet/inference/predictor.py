@@ -21,6 +21,7 @@ from msqnet.errors import (
     needs_extra,
 )
 from msqnet.inference.backends import PREFIX
+from msqnet.inference.changes import changes_of_labels
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import has_graphs
 from msqnet.inference.merge import merge_windows, segments_from_timeline
@@ -153,9 +154,11 @@ class Predictor:
         short_side = backend.clip_config.decode_short_side_pixels
         fps = fps or self._window.fps
         with open_video(path, short_side_pixels=short_side, fps=fps) as video:
-            windows, novelty, actors = self._score(video, progress, embeddings)
+            windows, frame_logits, novelty, actors = self._score(video, progress, embeddings)
             limit = None if self._reference is None else self._reference.window_limit
             timeline = merge_windows(windows, limit=limit)
+            if frame_logits:
+                timeline = replace(timeline, changes=changes_of_labels(windows, frame_logits))
             unproven = backend.unproven
             if backend.training_reference is not None:
                 others = backend.training_reference.labels_of_others(actors)
@@ -204,10 +207,14 @@ class Predictor:
         video: Video,
         progress: Callable[[float], None] | None,
         kept: list[FloatArray] | None,
-    ) -> tuple[list[WindowScores], Novelty | None, dict[str, float]]:
-        """Scores of all windows that decode, their out-of-distribution score, and the actors."""
+    ) -> tuple[list[WindowScores], list[FloatArray], Novelty | None, dict[str, float]]:
+        """Scores of all windows that decode, their out-of-distribution score, and the actors.
+
+        Beside the windows the logits of their frames, (T, K) each, where the backend gives them.
+        """
         backend, reference = self.backend, self._reference
         done: list[WindowScores] = []
+        of_frames: list[FloatArray] = []
         votes = Counter[str]()
         shared = SharedFrames(backend)
         stream = preprocessed_windows(
@@ -215,7 +222,8 @@ class Predictor:
         )
         with closing(read_ahead(stream, self._window.batch_size)) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
-                scores, embeddings = shared.outputs(batch)
+                scores, embeddings, frame_logits = shared.outputs(batch)
+                of_frames += [] if frame_logits is None else list(frame_logits)
                 expected = (len(batch), len(backend.labels))
                 if scores.shape != expected:
                     raise ShapeError(f"backend gave scores {scores.shape}, expected {expected}")
@@ -236,10 +244,10 @@ class Predictor:
         actors = {name: number / votes.total() for name, number in votes.most_common()}
         known = [window.distance for window in done if window.distance is not None]
         if reference is None or not known:
-            return done, None, actors
+            return done, of_frames, None, actors
         median = float(np.median(known))
         share = reference.share_nearer(median)
-        return done, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE), actors
+        return done, of_frames, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE), actors
 
 
 def load_backend(options: ModelOptions) -> Backend:

@@ -113,7 +113,10 @@ class TorchBackend(ScoreColumns):
             output = model.score_frames(frames, motion_crops)
             scores = model.scores(output.logits)  # (B, K)
         kept = scores.float().cpu().numpy()[:, self._columns]
-        return ClipOutputs(kept, clip_embeddings(model, output).cpu().numpy())
+        frame_logits = output.frame_logits
+        if frame_logits is not None:
+            frame_logits = frame_logits.float().cpu().numpy()[..., self._columns]
+        return ClipOutputs(kept, clip_embeddings(model, output).cpu().numpy(), frame_logits)
 
 
 class ClipZeroShotBackend(ScoreColumns):

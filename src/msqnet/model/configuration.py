@@ -65,6 +65,7 @@ class MSQNetConfig(PreTrainedConfig):
         calibration_bias: (K,) summand after it.
         evidence: (K,) what held-out rows showed of each label, `LabelEvidence` as plain values;
             None where that was not measured.
+        frame_head: whether there is a `FrameHead`.
         compares_appearance: whether windows are compared with training windows by the appearance
             part of the encoder's own video query, not by the frame memory.
         train_positive_windows: (K,) positive windows the model was trained on.
@@ -74,7 +75,7 @@ class MSQNetConfig(PreTrainedConfig):
 
     model_type = "msqnet"
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        *("decoder_logits", "query_logits", "decoded", "memory", "video_query"),
+        *("decoder_logits", "query_logits", "frame_logits", "decoded", "memory", "video_query"),
     ]
     sub_configs: ClassVar[dict[str, Any]] = {
         "video_encoder": AutoConfig,
@@ -114,6 +115,7 @@ class MSQNetConfig(PreTrainedConfig):
     calibration_scale: list[float] | None = None
     calibration_bias: list[float] | None = None
     evidence: list[dict[str, Any]] | None = None
+    frame_head: bool = False
     compares_appearance: bool = False
     train_positive_windows: list[int] | None = None
     train_negative_windows: list[int] | None = None

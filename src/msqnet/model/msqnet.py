@@ -23,7 +23,13 @@ from msqnet.model.decoder import (
     new_heads,
     sinusoidal_positions,
 )
-from msqnet.model.video_encoders.encoder import FRAME_MEMORY, VIDEO_QUERY, time_positions
+from msqnet.model.frame_head import FrameHead
+from msqnet.model.video_encoders.encoder import (
+    FRAME_MEMORY,
+    POOLED,
+    VIDEO_QUERY,
+    time_positions,
+)
 
 if TYPE_CHECKING:
     from msqnet.model.configuration import MSQNetConfig
@@ -40,6 +46,8 @@ class MSQNetOutput(ModelOutput):
         decoder_logits: (B, K) float, the part that came through the decoder.
         query_logits: (B, K) float, the part straight from the video query, or None; with it,
             ``logits`` are the mean of the two parts, weighted by the config's ``query_share``.
+        frame_logits: (B, T, K) float32 of the frames, where the model has a `FrameHead`; not on the
+            scale of ``logits``.
         decoded: (B, K, D) float, the decoded queries Q_L.
         memory: (B, M, D) float, the frame memory F.
         video_query: (B, D'') float, or None.
@@ -49,6 +57,7 @@ class MSQNetOutput(ModelOutput):
     logits: Tensor | None = None
     decoder_logits: Tensor | None = None
     query_logits: Tensor | None = None
+    frame_logits: Tensor | None = None
     decoded: Tensor | None = None
     memory: Tensor | None = None
     video_query: Tensor | None = None
@@ -81,6 +90,9 @@ class MSQNetModel(nn.Module):
         self.memory_encoder = MemoryEncoder(config) if has_layers else None  # not in the paper
         self.decoder = QueryDecoder(config)
         self.head, self.query_head = new_heads(config, query_width)
+        self.frame_head: FrameHead | None = None
+        if config.frame_head:
+            self.add_frame_head()
 
     def forward(
         self, features: FrameFeatures, label_embeddings: Tensor | None = None
@@ -104,9 +116,20 @@ class MSQNetModel(nn.Module):
         logits = decoder_logits
         if query_logits is not None:  # the direct path, not in the paper
             logits = torch.lerp(decoder_logits, query_logits, self.config.query_share)
+        frame_logits = None
+        if self.frame_head is not None and POOLED in features:
+            frame_logits = self.frame_head(features[POOLED])
         return MSQNetOutput(
-            None, logits, decoder_logits, query_logits, decoded, memory, video_query
+            *(None, logits, decoder_logits, query_logits, frame_logits),
+            *(decoded, memory, video_query),
         )
+
+    def add_frame_head(self) -> FrameHead:
+        """A head of frames that is yet to be fitted; the encoder must give pooled features."""
+        self.config.frame_head = True
+        num_labels = len(self.config.label_set)
+        self.frame_head = FrameHead(num_labels, self.video_encoder.pooled_width)
+        return self.frame_head.to(self.time_positions.device)
 
     def video_query(self, features: FrameFeatures) -> Tensor | None:
         """What the queries know of the clips, (B, D'') not yet normalized; None for nothing."""

@@ -212,6 +212,7 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "is_unknown": None
         if (flags := predictions.timeline.is_unknown) is None
         else flags.tolist(),
+        "changes": predictions.timeline.changes.tolist(),
         "unproven": predictions.withheld,
         "model": _model_name(video),
         "notes": [printable(note) for note in predictions.warnings],

@@ -47,6 +47,7 @@ from msqnet.training.fitted_parts import (
     seen_before,
     training_reference,
 )
+from msqnet.training.frame_fit import fit_frames
 from msqnet.training.processes import Processes, lost_processes_named
 from msqnet.training.trackers import Reports, reports_of
 from msqnet.training.trainer import (
@@ -139,7 +140,8 @@ def fit(
             data = _TrainingData(run, model, progress, processes, reports)
             best_and_last, held_out = _trained(run, parts, data, report)
             if processes.is_first:
-                _finish(run, data, held_out, best_and_last, report)
+                folds = parts if run.train.folds else []
+                _finish(run, data, held_out, best_and_last, folds, report)
             processes.wait()
     return run.folder / "best"
 
@@ -190,12 +192,18 @@ def _finish(
     data: _TrainingData,
     held_out: HeldOut,
     best_and_last: tuple[MSQNet, MSQNet],
+    folds: list[Part],
     report: Callable[[str], None],
 ) -> None:
-    """Calibrate and write; the best and the last model can be the same."""
+    """Calibrate and write; the best and the last model can be the same.
+
+    ``folds`` are those that the held-out logits are of; none where it was one part.
+    """
     best, last = best_and_last
     if len(held_out.rows):
         data.reports.log("validation", calibrate_and_describe(run, best, held_out, report))
+        if folds:
+            fit_frames(run, best, data.store, folds, report)
     else:
         describe_training(run, best)
         report("no rows kept aside: not calibrated, thresholds 0.5")

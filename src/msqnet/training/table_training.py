@@ -199,9 +199,11 @@ def prepare(
     window = typical_window(table)
     num_rows, table = len(table), cut_into_windows(table, window[0])
     if len(table) > num_rows:
+        over_borders = sum(bool(record.parts) for record in table.records)
         report(
             f"rows whose labels hold throughout are cut into windows of {window[0]:g} s, as "
-            f"the model will predict: {num_rows} rows, {len(table)} windows"
+            f"the model will predict: {num_rows} rows, {len(table)} windows ({over_borders} over "
+            "borders between rows)"
         )
     init_from = None if init_from is None else str(model_folder(init_from))
     if task == "auto":

@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from msqnet.config.differences import differences
+from msqnet.data.frame_targets import border_windows
 from msqnet.errors import ConfigError, DatasetError, check
 from msqnet.files import replacing
 from msqnet.video.reader import open_video
@@ -316,10 +317,12 @@ def typical_window(table: ClipTable) -> tuple[float, str]:
 def cut_into_windows(table: ClipTable, seconds: float) -> ClipTable:
     """The table with windows in place of long rows whose labels hold throughout.
 
-    So a model learns at the time scale on which it predicts; see `Record.windows`.
+    So a model learns at the time scale on which it predicts; see `Record.windows`. Last come
+    windows over borders between such rows, see `border_windows`.
     """
     windows = (record.windows(seconds, _MAX_WINDOWS) for record in table.records)
-    return replace(table, records=tuple(itertools.chain.from_iterable(windows)))
+    records = (*itertools.chain.from_iterable(windows), *border_windows(table.records, seconds))
+    return replace(table, records=records)
 
 
 _PAPER: dict[str, Any] = {"head": "group_wise", "direct_path": False}

@@ -121,6 +121,27 @@ def test_any_number_of_clips_goes_through(folders: Path, name: str) -> None:
         np.testing.assert_allclose(clip_scores(exported, batch), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_frames_change_where_they_do_in_the_model(tmp_path: Path, runtime: Any) -> None:
+    model = the_model("lite")
+    head = model.add_frame_head()
+    head.weight.copy_(50 * torch.randn(head.weight.shape, generator=torch.Generator()))
+    model.save_pretrained(tmp_path / "model")
+    export_model(tmp_path / "model", tmp_path / "graphs", real_clips(model))
+    expected = Predictor.from_pretrained(tmp_path / "model", device="cpu")(REAL_VIDEO).timeline
+    found = Predictor.from_pretrained(tmp_path / "graphs", runtime=runtime)(REAL_VIDEO).timeline
+    assert len(found.changes) > 2
+    np.testing.assert_allclose(found.changes, expected.changes, rtol=1e-4)
+    # Columns are those of the labels asked for.
+    two = ("resting", "walking")
+    part = Predictor.from_pretrained(tmp_path / "graphs", runtime=runtime, labels=list(two))
+    some = part(REAL_VIDEO).timeline.changes
+    for column, own in enumerate((2, 0)):
+        np.testing.assert_array_equal(
+            some[some[:, 0] == column, 1:], found.changes[found.changes[:, 0] == own, 1:]
+        )
+
+
 def test_check_stands_in_the_manifest(folders: Path) -> None:
     checks = read_manifest(folders / "lite-onnx").verification
     assert list(checks) == RUNTIMES

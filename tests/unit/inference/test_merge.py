@@ -48,6 +48,37 @@ def test_single_window_is_unchanged(weighting: str) -> None:
     np.testing.assert_array_equal(merged.scores, only.scores[None])
 
 
+def test_borders_go_to_the_largest_change_of_their_kind_nearby() -> None:
+    def found(
+        *changes: tuple[int, float, float], single_label: bool = False
+    ) -> list[tuple[float, float]]:
+        scores = [[0.1], [0.1], [0.9], [0.9], [0.1], [0.1]]
+        line = replace(timeline(scores), changes=np.array(changes).reshape(-1, 3))
+        result = segments_from_timeline(
+            *(line, LabelSet(("a",)), np.array([0.5], np.float32), NO_CLOSING),
+            reach_seconds=2.0,
+            single_label=single_label,
+        )
+        return [(item.start_seconds, item.end_seconds) for item in result]
+
+    assert found() == [(2.0, 4.0)]
+    # A quarter of the reach is half a second; falls do not begin anything, nor does another label.
+    assert found((0, 1.7, 1.0), (0, 2.2, 3.0), (0, 2.1, -9.0), (0, 4.4, -1.0)) == [(2.2, 4.4)]
+    assert found((0, 1.4, 9.0), (0, 4.6, -9.0)) == [(2.0, 4.0)]
+    assert found((1, 2.2, 9.0)) == [(2.0, 4.0)]
+    assert found((0, 2.2, 3.0), single_label=True) == [(2.0, 4.0)]
+
+
+def test_segments_that_move_to_changes_do_not_overlap() -> None:
+    scores = [[0.1], [0.9], [0.1], [0.9], [0.1]]
+    line = replace(timeline(scores, 0.3), changes=np.array([[0, 0.72, -1.0], [0, 0.7, 5.0]]))
+    first, second = segments_from_timeline(
+        *(line, LabelSet(("a",)), np.array([0.5], np.float32), NO_CLOSING), reach_seconds=2.0
+    )
+    assert first.end_seconds == 0.72
+    assert second.start_seconds >= first.end_seconds
+
+
 @settings(max_examples=60)
 @given(
     length=st.floats(0.1, 20),

@@ -140,6 +140,7 @@ class VideoEncoder(PixelEncoder, ABC):
             part that is then called ``trunk``; empty for encoders that have no such part.
         has_fast_frames: whether most of the work is done frame by frame.
         num_views: G, of each clip.
+        pooled_width: G * E of the feature `POOLED` of a frame; 0 where there is none.
         query_width: D'' of the encoder's own video query; 0 where it has none.
         appearance: the part of that query that tells what was there, apart from its motion.
         scene: the part that is of whole frames, where another is of the motion crop.
@@ -151,6 +152,7 @@ class VideoEncoder(PixelEncoder, ABC):
     has_fast_frames: ClassVar[bool] = False
     trunk: nn.Module
     num_views: int = 1
+    pooled_width: int = 0
     query_width: int = 0
     appearance: slice | None = None
     scene: slice | None = None

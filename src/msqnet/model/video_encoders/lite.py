@@ -346,6 +346,7 @@ class LiteVideoEncoder(VideoEncoder):
         )
         super().__init__(config, width=config.hidden_size, pixel_statistics=None)
         self.num_views = config.num_views
+        self.pooled_width = config.num_views * FEATURE_WIDTH
         # Mean, standard deviation and mean absolute difference.
         self.query_width = config.num_views * 3 * FEATURE_WIDTH
         # The mean of the last view, the motion crop where there is one; see `video_statistics`.

@@ -11,6 +11,8 @@
   "use strict";
 
   const SAME_TIME_SECONDS = 1e-6;
+  // Of the reach of a border, as in `msqnet.inference.merge`.
+  const CHANGE_REACH = 0.25;
   const NUM_LABEL_COLOURS = 20;
   const MAX_CURVE_STEPS = 1500;
   const MAX_ZOOM = 64;
@@ -112,8 +114,33 @@
     );
   }
 
+  /** The time of the largest change of a sign near a border, between two others; else the border. */
+  function nearbyChange(border, lowest, highest, sign, changes, reach) {
+    let found = [0, border];
+    for (const [, time, size] of changes) {
+      const isNear = Math.abs(time - border) <= reach && lowest < time && time < highest;
+      if (isNear && sign * size > found[0]) found = [sign * size, time];
+    }
+    return found[1];
+  }
+
+  /** Start and end of each run of one label moved to changes of its frames, where there are any. */
+  function toChanges(runs, found, changes, reach, isHidden) {
+    const hasVerdict = (step) => step >= 0 && step < isHidden.length && !isHidden[step];
+    const moved = [];
+    found.forEach(([start, end], number) => {
+      const [first, last] = runs[number];
+      const lowest = number ? moved[number - 1][1] : -Infinity;
+      const highest = number + 1 < found.length ? found[number + 1][0] : Infinity;
+      if (hasVerdict(first - 1)) start = nearbyChange(start, lowest, end, 1, changes, reach);
+      if (hasVerdict(last)) end = nearbyChange(end, start, highest, -1, changes, reach);
+      moved.push([start, end]);
+    });
+    return moved;
+  }
+
   /** Start and end of each run of one label, between the steps of the timeline. */
-  function bordersOf(runs, predictions, scores, isHidden) {
+  function bordersOf(runs, predictions, column, scores, isHidden) {
     const { edges_seconds: edges } = predictions.timeline;
     // Results of earlier versions have their borders on steps.
     const stored = predictions.provenance?.settings?.border_reach_seconds ?? 0;
@@ -128,7 +155,7 @@
       }
       return steps;
     };
-    return runs.map(([first, last], number) => {
+    const found = runs.map(([first, last], number) => {
       const lowest = number ? runs[number - 1][1] : 0;
       const highest = number + 1 < runs.length ? runs[number + 1][0] : scores.length;
       const before = near(first, first - 1, -1, lowest - 1);
@@ -138,6 +165,9 @@
         crossing(after, near(last, last - 1, -1, first - 1), edges[last], scores, centre),
       ];
     });
+    const changes = (predictions.timeline.changes ?? []).filter(([of]) => of === column);
+    if (!changes.length || !reach) return found;
+    return toChanges(runs, found, changes, reach * CHANGE_REACH, isHidden);
   }
 
   /** The thresholds in use: one number for every label, or null for those of the model. */
@@ -167,7 +197,7 @@
     const found = labels.flatMap((label, column) => {
       const runs = runsOf(column, present, isTaken, edges, settings);
       const own = timeline.scores.map((row) => Math.fround(row[column]));
-      return bordersOf(runs, predictions, own, isHidden)
+      return bordersOf(runs, predictions, column, own, isHidden)
         .map(([start, end], number) => ({
           column,
           label,

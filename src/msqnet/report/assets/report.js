@@ -72,6 +72,7 @@
         Array.from(flat.subarray(n * width, (n + 1) * width)),
       ),
       is_unknown: video.is_unknown,
+      changes: video.changes,
     };
     if (!video.provenance.settings.segments) video.provenance = {};
     return video;
