@@ -85,7 +85,8 @@ def review(
         check(is_new or project.fact("table_state") == table_state(table), taken)
         notes = (*found.notes, *project.add(found.videos, (*found.labels, *more)))
         if model is not None:
-            project.set_fact("model", str(resolve_model(model)))
+            place = resolve_model(model)
+            project.set_fact("model", str(place.absolute() if isinstance(place, Path) else place))
         say_notes(Console(stderr=True), notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")
         serve_review(project, table, notes, port, lambda url: _announce(url, show))
