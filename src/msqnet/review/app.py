@@ -292,6 +292,7 @@ def create_app(review: Review, access: Access) -> ASGIApp:
     _add_media_routes(app, review)
     _add_window_route(app, review)
     _add_changing_routes(app, review)
+    _add_project_routes(app, review)
     _add_task_routes(app, review)
     return guarded(app, access, errors, Counter())
 
@@ -346,20 +347,20 @@ def _add_media_routes(app: FastAPI, review: Review) -> None:
 
     @app.get("/api/v1/videos/{number}/scores")
     async def get_scores(number: int) -> Response:
-        result = review.video(number).result
-        try:
-            text = await asyncio.to_thread(Path(result).read_text, "ascii")
-            timeline = VideoPredictions.from_json(text).timeline
-        except (OSError, MsqnetError, ValueError) as error:
-            raise RequestError("not_found", f"there are no scores: {error}") from error
-        labels = VideoPredictions.from_json(text).labels
-        return JSONResponse(
-            {
-                "labels": list(labels),
-                "edges": timeline.edges_seconds.round(4).tolist(),
-                "scores": timeline.scores.T.astype(float).round(3).tolist(),
-            }
-        )
+        return JSONResponse(await asyncio.to_thread(_scores, Path(review.video(number).result)))
+
+
+def _scores(result: Path) -> dict[str, Any]:
+    """Scores of a result by label over its steps; `RequestError` if it cannot be read."""
+    try:
+        found = VideoPredictions.from_json(result.read_text("ascii"))
+    except (OSError, MsqnetError, ValueError) as error:
+        raise RequestError("not_found", f"there are no scores: {error}") from error
+    return {
+        "labels": list(found.labels),
+        "edges": found.timeline.edges_seconds.round(4).tolist(),
+        "scores": found.timeline.scores.T.astype(float).round(3).tolist(),
+    }
 
 
 def _add_window_route(app: FastAPI, review: Review) -> None:
@@ -384,6 +385,22 @@ def _own_window(review: Review) -> list[Any]:
         review.check_window(x_msqnet_window)
 
     return [Depends(own_window)]
+
+
+def _add_project_routes(app: FastAPI, review: Review) -> None:
+    checked = _own_window(review)
+
+    @app.put("/api/v1/labels", dependencies=checked)
+    async def put_labels(body: list[LabelBody]) -> Response:
+        labels = [Label(item.name, item.key, item.is_point) for item in body]
+        known = {label.name for label in review.project.labels()}
+        is_new = any(label.name not in known for label in labels)
+        review.project.set_labels(with_keys(labels) if is_new else labels)
+        return JSONResponse([vars(label) for label in review.project.labels()])
+
+    @app.post("/api/v1/exports", dependencies=checked)
+    async def export(body: ExportBody) -> Response:
+        return JSONResponse({"lines": await review.write(body)})
 
 
 def _add_task_routes(app: FastAPI, review: Review) -> None:
@@ -419,14 +436,6 @@ def _add_changing_routes(app: FastAPI, review: Review) -> None:
             }
         )
 
-    @app.put("/api/v1/labels", dependencies=checked)
-    async def put_labels(body: list[LabelBody]) -> Response:
-        labels = [Label(item.name, item.key, item.is_point) for item in body]
-        known = {label.name for label in review.project.labels()}
-        is_new = any(label.name not in known for label in labels)
-        review.project.set_labels(with_keys(labels) if is_new else labels)
-        return JSONResponse([vars(label) for label in review.project.labels()])
-
     @app.post("/api/v1/videos/{number}/changes", dependencies=checked)
     async def change(number: int, body: ChangeBody) -> Response:
         review.video(number)
@@ -447,7 +456,3 @@ def _add_changing_routes(app: FastAPI, review: Review) -> None:
         review.video(number)
         review.project.set_done(number, is_done)
         return JSONResponse(review.summary(review.video(number)))
-
-    @app.post("/api/v1/exports", dependencies=checked)
-    async def export(body: ExportBody) -> Response:
-        return JSONResponse({"lines": await review.write(body)})
