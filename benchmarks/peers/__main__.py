@@ -83,6 +83,7 @@ def prepare(short_clip: Path, clip: Path, seconds: float, names: list[str]) -> d
     arguments = [str(FOLDER), str(short_clip), str(clip), more_seconds, *names]
     paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
     environment = os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [*command, *arguments], env=environment, stdout=subprocess.DEVNULL, check=False
     )
