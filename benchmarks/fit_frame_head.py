@@ -2,7 +2,7 @@
 
     python -m benchmarks.joined_clips mixed_actors.csv --split train --films 48 --out films
     python -m benchmarks.fit_frame_head MODEL films/table.csv --out MODEL_WITH_HEAD
-    msqnet export --model MODEL_WITH_HEAD ...
+    msqnet export --model MODEL_WITH_HEAD
 
 `msqnet train` does so by itself where the training rows are timed to their edges. The shipped
 model is trained on clips; films of these, joined, tell when each begins. What is there is told by
