@@ -6,7 +6,7 @@
 
 `msqnet train` does so by itself where the training rows are timed to their edges. The shipped
 model is trained on clips; films of these, joined, tell when each begins. What is there is told by
-the scores of its windows as before, to the bit.
+the scores of its windows as before: no other weight changes.
 """
 
 from __future__ import annotations

@@ -153,7 +153,8 @@ def test_previews_beyond_their_budget_are_left_out_and_said(predicted: Path) -> 
     text, _ = report(predicted, preview_megabytes=5)
     sizes = [len(base64.b64decode(Elements(text).text(f"preview-{n}"))) for n in (0, 1)]
     assert 0 < sizes[0] < sizes[1]
-    text, notes = report(predicted, preview_megabytes=(sizes[0] + sizes[1] - 1) / 1e6)
+    # A preview that is encoded again may have another size by some bytes.
+    text, notes = report(predicted, preview_megabytes=(sizes[0] + 0.9 * sizes[1]) / 1e6)
     page = Elements(text)
     assert page.text("preview-0")
     assert not page.text("preview-1")

@@ -50,7 +50,8 @@ def test_partly_failed_prediction_is_used() -> None:
 
 def test_cancelled_task_ends_its_command_and_starts_no_other() -> None:
     async def cancelled() -> Task:
-        task = Task("t", [["review", "x", "--out", "y.csv"], ["models"]], dict)
+        # It lasts until it is ended; one that ends by itself could do so first.
+        task = Task("t", [["serve", "--port", "0"], ["models"]], dict)
         running = asyncio.create_task(task.run())
         while task._process is None:
             await asyncio.sleep(0.01)
