@@ -91,24 +91,37 @@ class LabelSet:
         names = list(names)
         missing = [name for name in names if name not in self]
         if missing:
-            shown, own = missing[:_NUM_NAMED_IN_ERRORS], {folded(name): name for name in self.names}
-            near = [own[key] for name in shown for key in get_close_matches(folded(name), own)]
+            shown, own = missing[:_NUM_NAMED_IN_ERRORS], {folded(name) for name in self.names}
+            near = self.nearest(shown)
             parts = [folded(part) for name in missing for part in re.split("[,;]", name)]
-            is_joined = len(parts) > len(missing) and {*parts} <= {*own}
+            is_joined = len(parts) > len(missing) and {*parts} <= own
             raise VocabularyError(
                 f"unknown label(s) {', '.join(shown)}; "
                 + (f"labels are joined by {SEPARATOR!r}; " if is_joined else "")
-                + (f"nearest are {', '.join(dict.fromkeys(near))}; " if near else "")
+                + (f"nearest are {', '.join(near)}; " if near else "")
                 + f"known are {', '.join(self.names)}"
             )
         return [self._index_of[plain_text(name)] for name in names]
 
+    def nearest(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Labels of the set that are written much like some names."""
+        own = {folded(name): name for name in self.names}
+        near = [own[key] for name in names for key in get_close_matches(folded(name), own)]
+        return tuple(dict.fromkeys(near))
+
     def as_spelled(self, names: Iterable[str]) -> tuple[str, ...]:
         """Names typed as `folded` forgives, where one is meant; `VocabularyError` for others."""
+        meant = self._meant(names)
+        return tuple(dict.fromkeys(self.names[index] for index in self.indices(meant)))
+
+    def unknown(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that `as_spelled` refuses."""
+        return tuple(name for name in self._meant(names) if name not in self)
+
+    def _meant(self, names: Iterable[str]) -> list[str]:
         own = [folded(name) for name in self.names]
         alone = {key: self.names[own.index(key)] for key in own if own.count(key) == 1}
-        meant = [name if name in self else alone.get(folded(name), name) for name in names]
-        return tuple(dict.fromkeys(self.names[index] for index in self.indices(meant)))
+        return [name if name in self else alone.get(folded(name), name) for name in names]
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def test_zero_shot_scores_unseen_labels_and_does_nothing_twice(
     capsys.readouterr()
     closed_model = str(out / "split_0" / "text_init")
     assert main([*asked, "--model", closed_model]) == EXIT_USAGE
-    assert "clip-zero-shot:ID_OR_FOLDER" in capsys.readouterr().err
+    assert "--model siglip2-base" in capsys.readouterr().err
     known = ["predict", video, "--labels", "light", "--window_seconds", "0.4"]
     assert main([*known, "--model", closed_model]) == 0
 

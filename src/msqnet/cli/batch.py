@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.cli.console import say, show_skipped
+from msqnet.cli.open_words import choose_model
 from msqnet.config import InferenceOptions
 from msqnet.errors import check
 from msqnet.process import num_usable_cores
@@ -41,6 +42,7 @@ def run(
     max_gigabytes: float = 100.0,
     overwrite: bool = False,
     list_skipped: bool = False,
+    yes: bool = False,
 ) -> int:
     """Predict many videos, in processes or on a Ray cluster; go on after a stop.
 
@@ -68,6 +70,8 @@ def run(
         overwrite: Replace results of other videos, models or settings. Those of the same are kept
             in any case.
         list_skipped: List the files of folders that are no videos in index.csv.
+        yes: Fetch the open model that scores words which the shipped model does not know, if it is
+            not on this machine, without a question.
 
     Returns:
         0 if every video was predicted; 1 if any video failed or was only partly readable.
@@ -96,7 +100,7 @@ def run(
     folder = local_path(out)
     check(not list_skipped or folder is not None, "--list-skipped needs a local folder as --out")
     show_skipped(skipped, ResultsFolder(Path(folder)) if list_skipped and folder else None)
-    load = partial(load_predictor, options, num_threads)
+    load = partial(load_predictor, choose_model(options, yes=yes), num_threads)
     runner: Runner
     if ray is not None:
         from msqnet.batch.ray_runner import RayRunner

@@ -109,16 +109,16 @@ def _changeable_folder(model: str | None) -> Path:
 
     An exported model, or the training-free baseline, is a `ConfigError`.
     """
-    from msqnet.inference.backends import PREFIX
     from msqnet.inference.manifest import is_exported
     from msqnet.models import model_folder
+    from msqnet.models.open_models import open_model_source
 
     if model is not None and is_exported(model):
         raise ConfigError(
             f"{model}: an exported model, whose calibration is fixed in its graphs; calibrate the "
             "model that it was made of, then run msqnet export with that one"
         )
-    if str(model or "").startswith(PREFIX):
+    if open_model_source(model) is not None:
         raise ConfigError(
             f"{model}: the training-free baseline has no folder that could keep a calibration; "
             "train a model with msqnet train, or set --threshold of msqnet predict"

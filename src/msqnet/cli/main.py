@@ -166,7 +166,11 @@ COMMANDS: Mapping[str, Command] = {
         "msqnet.cli.export:export",
         example="msqnet export --format onnx --out exported/",
     ),
-    "models": Command("list the models that come with msqnet", "msqnet.cli.models:models"),
+    "models": Command(
+        "list the models that come with msqnet, and fetch one that scores any words",
+        "msqnet.cli.models:models",
+        example="msqnet models --fetch siglip2-base",
+    ),
     "doctor": Command(
         "check this installation and suggest fixes",
         "msqnet.cli.doctor:doctor",
@@ -447,7 +451,8 @@ def _configure_logging(*, is_verbose: bool) -> None:
     if not is_verbose:
         # Read by transformers when it is imported, which the command does later.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        if not sys.stderr.isatty():  # else a download shows how far it is
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _fail(error: Exception, exit_code: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msqnet.cli.console import progress_bar, say, show_skipped
+from msqnet.cli.open_words import choose_model
 from msqnet.config import InferenceOptions
 from msqnet.errors import ConfigError, MsqnetError, check, unexpected
 from msqnet.style import format_time
@@ -35,6 +36,7 @@ def predict(
     figure: bool = False,
     overwrite: bool = False,
     list_skipped: bool = False,
+    yes: bool = False,
 ) -> int:
     """Recognise actions over time in videos and folders of videos.
 
@@ -53,6 +55,8 @@ def predict(
             (.timeline.png).
         overwrite: Replace existing results.
         list_skipped: List the files of folders that are no videos in index.csv.
+        yes: Fetch the open model that scores words which the shipped model does not know, if it is
+            not on this machine, without a question.
 
     Returns:
         0 if every video was predicted; 1 if any video failed, was only partly readable or could not
@@ -71,6 +75,7 @@ def predict(
     drawings = (FIGURE_SUFFIX,) * figure + OVERLAY_SUFFIXES * overlay
     _check_can_draw(out, jobs, figure=figure, overlay=overlay)
     check(bool(out) or not list_skipped, "--list-skipped needs the folder of the index: --out")
+    options = choose_model(options, yes=yes)
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     predictor = None
     if results is None or not results.has_all(jobs, partial(known_provenance, options)):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
+from msqnet.cli.open_words import can_score_words, choose_model, fetched_open_model
 from msqnet.config import (
     ModelOptions,
     ServerLimits,
@@ -30,6 +31,7 @@ def serve(
     examples: str | None = None,
     work_folder: str | None = None,
     limits: ServingLimits = ServingLimits(),  # noqa: B008 - frozen
+    yes: bool = False,
 ) -> int:
     """Serve a web page and an API for one model, until interrupted.
 
@@ -45,6 +47,8 @@ def serve(
         work_folder: Folder for uploads and results until they are removed; by default a private
             folder in the system's folder for temporary files.
         limits: Limits on what is accepted and kept.
+        yes: Fetch the open model that scores words which the shipped model does not know, if it is
+            not on this machine, without a question.
 
     Returns:
         0 when it was stopped.
@@ -53,8 +57,12 @@ def serve(
         raise MissingExtra("the server", extra="serve")
     from msqnet.serving.app import serve as run
 
+    options = choose_model(options, yes=yes)
+    open_model, advice = _model_of_other_words(options, yes=yes)
+    if advice:
+        print(f"msqnet: the page takes the model's own labels only; {advice}", flush=True)
     settings = ServerSettings(
-        worker=WorkerSettings(**asdict(options)),
+        worker=WorkerSettings(**asdict(options), open_model=open_model, words_advice=advice),
         limits=ServerLimits.from_options(limits),
         host=host,
         port=port,
@@ -69,6 +77,22 @@ def serve(
     )
     print("msqnet: stopped; uploads and results are removed")
     return 0
+
+
+def _model_of_other_words(options: ModelOptions, *, yes: bool) -> tuple[str | None, str]:
+    """What scores words that the model does not know, or what to do so that something does."""
+    from msqnet.models import closed_labels, model_folder
+    from msqnet.models.open_models import FETCH_COMMAND, RECOMMENDED, open_model_source
+
+    if open_model_source(options.model) or closed_labels(model_folder(options.model)) is None:
+        return None, ""
+    if options.model is not None:
+        return None, f"for any other words, start it with --model {RECOMMENDED.name}"
+    if not can_score_words():
+        return None, "for any other words: pip install 'msqnet[train]'"
+    if fetched_open_model() is None and not yes:
+        return None, f"for any other words, stop it and run once: {FETCH_COMMAND}"
+    return choose_model(ModelOptions(model=RECOMMENDED.name), yes=yes).model, ""
 
 
 def _token(token_file: str | None) -> str | None:

@@ -23,11 +23,12 @@ class ModelOptions:
 
     Attributes:
         model: A finished model: a folder, also one that `msqnet export` wrote, a Hugging Face Hub
-            id, or a name listed by `msqnet models`. By default the model that comes with msqnet.
-            `clip-zero-shot:ID_OR_FOLDER` uses a CLIP or SigLIP without training.
-        labels: Labels to predict, `walking|two animals fighting`: any text for an open-vocabulary
-            model and for clip-zero-shot, some of its own labels for any other. By default all
-            labels of the model.
+            id, or a name listed by `msqnet models`. By default the model that comes with msqnet,
+            or, if it does not know the labels, the recommended open one. A CLIP or SigLIP is used
+            without training: a folder, a name listed by `msqnet models`, or
+            `clip-zero-shot:ID_OR_FOLDER`.
+        labels: Labels to predict, `walking|two animals fighting`: any words. A model with labels of
+            its own predicts some of these only. By default all labels of the model.
         label_table: CSV with the columns name, description, synonyms of these labels, for models
             that were trained with descriptions or synonyms.
         device: auto, cpu, cuda, cuda:1, mps, ...

@@ -75,9 +75,13 @@ class WorkerSettings(ModelOptions):
 
     Attributes:
         scratch: folder for temporary files; None for the system's.
+        open_model: what scores a request with words that the model does not know; None for nothing.
+        words_advice: what to do so that something does; empty if something does.
     """
 
     scratch: Path | None = None
+    open_model: str | None = None
+    words_advice: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,6 @@ Arrays = dict[str, Any]
 (N, ...) each; (B, T, ...) once put into clips.
 """
 
-PREFIX = "clip-zero-shot:"
-"""Before the name of a CLIP or SigLIP that is used without training."""
-
 
 class Backend(Protocol):
     """Anything that turns clips into calibrated scores.

@@ -16,8 +16,8 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.config import ClipConfig, SegmentConfig
-from msqnet.errors import MsqnetError, VocabularyError, needs_extra
-from msqnet.inference.backends import PREFIX, source_of
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+from msqnet.inference.backends import source_of
 from msqnet.inference.exported import exported_provenance, runtime_for
 from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
 from msqnet.inference.windows import window_lengths
@@ -29,10 +29,13 @@ from msqnet.models import (
     DEFAULT_THRESHOLD,
     DEFAULT_WINDOW_SECONDS,
     OPEN_ADVICE,
+    SHIPPED_MODEL,
     closed_labels,
     model_folder,
     thresholds_of,
 )
+from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
+from msqnet.models.open_models import PREFIX, open_model_source
 from msqnet.predictions import SCHEMA_VERSION
 from msqnet.prompts import TEMPLATE_ENSEMBLE
 
@@ -76,24 +79,26 @@ class ModelPlace:
     """Where the model of some options is, and which of its labels are asked for.
 
     Attributes:
-        folder: that of the model; of a CLIP or SigLIP without training, its id or folder.
+        folder: that of the model.
         labels: as the model spells them; None for all.
         is_graphs_alone: it is an exported model without the model that it was made of.
-        is_zero_shot: it is a CLIP or SigLIP without training.
+        open_source: id or folder, as it was named, of a CLIP or SigLIP without training.
     """
 
     folder: Path
     labels: LabelSet | None
-    is_graphs_alone: bool
-    is_zero_shot: bool
+    is_graphs_alone: bool = False
+    open_source: str | None = None
 
 
 def locate_model(options: ModelOptions) -> ModelPlace:
     """Find a model and check its labels; raises the errors of `Predictor.from_pretrained`."""
     model, names = options.model, options.label_names
     labels = None if names is None else LabelSet(tuple(names))
-    if (model or "").startswith(PREFIX):
-        return ModelPlace(Path(str(model).removeprefix(PREFIX)), labels, False, True)
+    if (source := open_model_source(model)) is not None:
+        if labels is None:
+            raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
+        return ModelPlace(checkpoint_folder(source, TOKENIZER_FILES), labels, open_source=source)
     is_graphs_alone = is_exported(model)
     folder = Path(model or "") if is_graphs_alone else model_folder(model)
     if labels is not None and (own := closed_labels(folder)) is not None:
@@ -101,7 +106,24 @@ def locate_model(options: ModelOptions) -> ModelPlace:
             labels = LabelSet(own.as_spelled(labels))
         except VocabularyError as error:
             raise VocabularyError(f"{error}; for other labels {OPEN_ADVICE}") from None
-    return ModelPlace(folder, labels, is_graphs_alone, False)
+    return ModelPlace(folder, labels, is_graphs_alone)
+
+
+def unknown_words(options: ModelOptions) -> str:
+    """The words that the shipped model does not know, with near matches, if no model was chosen.
+
+    Empty where a model was chosen, or where all words are labels of the shipped one.
+    """
+    if options.model is not None or options.label_names is None:
+        return ""
+    own = closed_labels(model_folder())
+    unknown = () if own is None else own.unknown(options.label_names)
+    if own is None or not unknown:
+        return ""
+    near = own.nearest(unknown)
+    nearest = f" (nearest: {', '.join(near)})" if near else ""
+    verb = "is no label" if len(unknown) == 1 else "are no labels"
+    return f"{', '.join(map(repr, unknown))} {verb} of {SHIPPED_MODEL}{nearest}"
 
 
 def takes_graphs(folder: Path, options: ModelOptions) -> bool:
@@ -128,7 +150,7 @@ def known_provenance(options: InferenceOptions) -> dict[str, Any] | None:
 def read_facts(options: ModelOptions) -> ModelFacts:
     """What is known of a model. Raises what damaged files do: they are checked by loading."""
     place = locate_model(options)
-    if place.is_zero_shot:
+    if place.open_source is not None:
         return _facts_of_dual(options, place)
     folder = place.folder
     if place.is_graphs_alone or (has_graphs(folder) and takes_graphs(folder, options)):
@@ -182,16 +204,10 @@ def _facts(
 
 def _facts_of_dual(options: ModelOptions, place: ModelPlace) -> ModelFacts:
     """Of a CLIP or SigLIP without training."""
-    path, name = place.folder / CONFIG_FILE, str(options.model).removeprefix(PREFIX)
-    if not path.is_file():
-        with needs_extra("a model of the Hugging Face Hub", extra="train"):
-            from huggingface_hub import hf_hub_download
-        path = Path(hf_hub_download(name, CONFIG_FILE, local_files_only=True))
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = json.loads((place.folder / CONFIG_FILE).read_text(encoding="utf-8"))
     size = told.get("vision_config", {}).get("image_size", _DUAL_IMAGE_PIXELS)
-    if place.labels is None:
-        raise VocabularyError(f"{name}: was trained on no labels")
-    return dual_facts(name, place.labels, told["model_type"], size, options.precision)
+    name, labels = str(place.open_source), place.labels or LabelSet(())
+    return dual_facts(name, labels, told["model_type"], size, options.precision)
 
 
 def dual_facts(

@@ -20,7 +20,6 @@ from msqnet.errors import (
     check,
     needs_extra,
 )
-from msqnet.inference.backends import PREFIX
 from msqnet.inference.changes import changes_of_labels
 from msqnet.inference.exported import ExportedBackend
 from msqnet.inference.manifest import has_graphs
@@ -261,7 +260,7 @@ def load_backend(options: ModelOptions) -> Backend:
     runtimes = get_args(RuntimeName)
     check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
     place = locate_model(options)
-    folder, labels, is_zero_shot = place.folder, place.labels, place.is_zero_shot
+    folder, labels, source = place.folder, place.labels, place.open_source
     if place.is_graphs_alone:
         if precision != "fp32":
             raise ConfigError(
@@ -269,18 +268,17 @@ def load_backend(options: ModelOptions) -> Backend:
                 "was exported with; give the model that was exported, or export with --int8"
             )
         return ExportedBackend.from_pretrained(folder, options.device, labels, texts, runtime)
-    if is_zero_shot and runtime not in ("auto", "torch"):
+    if source is not None and runtime not in ("auto", "torch"):
         raise ConfigError(f"runtime {runtime!r}: {model} runs in PyTorch; give auto or torch")
-    if not is_zero_shot and (found := _backend_of_graphs(folder, options, labels)) is not None:
+    if source is None and (found := _backend_of_graphs(folder, options, labels)) is not None:
         return found
     with needs_extra(f"{model or 'this'} in PyTorch", extra="train"):
         from msqnet.inference.torch_backends import ClipZeroShotBackend, TorchBackend
 
-    if is_zero_shot:
-        if labels is None:
-            raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
-        name = str(model).removeprefix(PREFIX)
-        return ClipZeroShotBackend.from_pretrained(name, labels, texts, options.device, precision)
+    if source is not None and labels is not None:
+        return ClipZeroShotBackend.from_pretrained(
+            folder, labels, texts, options.device, precision, name=source
+        )
     return TorchBackend.from_pretrained(folder, options.device, labels, texts, precision)
 
 

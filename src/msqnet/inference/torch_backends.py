@@ -168,17 +168,19 @@ class ClipZeroShotBackend(ScoreColumns):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_folder: str,
+        name_or_folder: str | Path,
         labels: LabelSet,
         texts: Mapping[str, LabelText] | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
+        name: str | None = None,
     ) -> ClipZeroShotBackend:
-        """Load a whole CLIP or SigLIP from the hub or from disk; else a `CheckpointError`."""
-        dual = load_dual_encoder(name_or_folder)
-        return cls(
-            dual, labels, name=name_or_folder, texts=texts, device=device, precision=precision
-        )
+        """Load a whole CLIP or SigLIP from the hub or from disk; else a `CheckpointError`.
+
+        ``name`` is that of the provenance, by default the first argument.
+        """
+        dual, name = load_dual_encoder(name_or_folder), name or str(name_or_folder)
+        return cls(dual, labels, name=name, texts=texts, device=device, precision=precision)
 
     def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         """Image embeddings (N, D), as "image"; there are no motion crops."""

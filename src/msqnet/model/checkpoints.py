@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils import logging as transformers_logging
 
 from msqnet.errors import CheckpointError, MissingExtra
+from msqnet.models.hub import TOKENIZER_FILES, checkpoint_file, checkpoint_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -110,11 +109,12 @@ def load_backbone(
             f"{name_or_folder}: found a model of type {found_type!r}, expected "
             f"{' or '.join(map(repr, sorted(model_types)))}; name a checkpoint of that kind"
         )
+    folder = checkpoint_folder(name_or_folder)
     with loading_from(name_or_folder):
         # Without dtype a half-precision checkpoint would give a half-precision model.
         # Its annotation leaves out the pair that output_loading_info gives.
         loaded: Any = model_class.from_pretrained(
-            name_or_folder, output_loading_info=True, dtype=torch.float32
+            folder, output_loading_info=True, dtype=torch.float32
         )
     model: ModelT = loaded[0]
     check_report(loaded[1], name_or_folder, ignored_prefixes)
@@ -123,38 +123,17 @@ def load_backbone(
     return model
 
 
+def config_of(name_or_folder: str | Path) -> Any:
+    """The configuration in a checkpoint's ``config.json``; a `CheckpointError` if unreadable."""
+    path = checkpoint_file(name_or_folder, "config.json")
+    with loading_from(name_or_folder):
+        return AutoConfig.from_pretrained(name_or_folder if path is None else path.parent)
+
+
 def model_type_of(name_or_folder: str | Path) -> str:
     """The ``model_type`` of a checkpoint's ``config.json``; a `CheckpointError` if unreadable."""
-    with loading_from(name_or_folder):
-        found: str = AutoConfig.from_pretrained(name_or_folder).model_type
+    found: str = config_of(name_or_folder).model_type
     return found
-
-
-def find_file(name_or_folder: str | Path, filename: str) -> Path | None:
-    """A file of a checkpoint, fetched where it is on the hub; None if the checkpoint has none.
-
-    ``filename`` is relative to the checkpoint, with ``/``. A hub that cannot be reached, with no
-    answer of it in the cache, is a `CheckpointError`.
-    """
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder / filename if (folder / filename).is_file() else None
-    name = str(name_or_folder)
-    with loading_from(name):
-        cached = try_to_load_from_cache(name, filename)
-        if isinstance(cached, str):
-            return Path(cached)
-        if cached is not None:  # the hub was asked before, and said that there is none
-            return None
-        try:
-            return Path(hf_hub_download(name, filename))
-        except LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"{name}: cannot ask the hub whether it has {filename}; go online once, or name a "
-                "folder that holds the checkpoint"
-            ) from error
-        except EntryNotFoundError:
-            return None
 
 
 def package_folder(package: str, purpose: str) -> Path:
@@ -177,8 +156,9 @@ def read_json_file(path: Path) -> Any:
 
 def load_tokenizer(name_or_folder: str | Path) -> Any:
     """The tokenizer stored beside a text encoder; a `CheckpointError` without one."""
+    folder = checkpoint_folder(name_or_folder, TOKENIZER_FILES)
     with loading_from(name_or_folder):
-        tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     # Where its files are absent transformers builds one that knows no word, without an error.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise CheckpointError(

@@ -17,7 +17,6 @@ from transformers import CLIPTextModel, PreTrainedTokenizerFast, SiglipModel, Si
 
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.checkpoints import (
-    find_file,
     load_backbone,
     load_tokenizer,
     loading_from,
@@ -31,6 +30,7 @@ from msqnet.model.image_encoders import (
 )
 from msqnet.model.registry import CLIP_LICENCE, SIGLIP_LICENCE
 from msqnet.model.text_encoders import TextEncoder
+from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,9 +139,10 @@ def load_siglip_tokenizer(name_or_folder: str | Path) -> Any:
     change to lower case (SigLIP 2). The file needs nothing, and so a text has the same tokens on
     every machine. A tokenizer that cannot be read is a `CheckpointError`.
     """
-    if find_file(name_or_folder, "tokenizer.json") is not None:
+    folder = checkpoint_folder(name_or_folder, TOKENIZER_FILES)
+    if (folder / "tokenizer.json").is_file():
         with loading_from(name_or_folder):
-            return PreTrainedTokenizerFast.from_pretrained(name_or_folder)
+            return PreTrainedTokenizerFast.from_pretrained(folder)
     try:
         return load_tokenizer(name_or_folder)
     except ImportError as error:

@@ -31,7 +31,7 @@ from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
 from msqnet.model.processing import MSQNetVideoProcessor, write_processor_file
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
-from msqnet.models import OPEN_ADVICE, resolve_model
+from msqnet.models import OPEN_ADVICE, local_model
 from msqnet.models.card import write_card
 
 if TYPE_CHECKING:
@@ -121,16 +121,17 @@ class MSQNet(MSQNetModel, PreTrainedModel):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
     ) -> MSQNet:
-        """Load a model, see `resolve_model`; or as `transformers.PreTrainedModel.from_pretrained`.
+        """Load a model, see `local_model`; else as `transformers.PreTrainedModel.from_pretrained`.
 
         A tensor that is missing, unexpected, without values or not finite is a `CheckpointError`.
         """
         check_attention(kwargs.get("attn_implementation"))
-        name = pretrained_model_name_or_path
-        if name is not None and "subfolder" not in kwargs:
-            name = resolve_model(name)
-        origin = str(name)
+        name, origin = pretrained_model_name_or_path, str(pretrained_model_name_or_path)
         kwargs.setdefault("dtype", torch.float32)
+        # Without a name transformers builds the model of a given configuration and weights.
+        if name is not None or "state_dict" not in kwargs:
+            name, kwargs = local_model(name, kwargs)
+            origin = origin if pretrained_model_name_or_path is not None else str(name)
         with loading_from(origin):
             loaded: Any = super().from_pretrained(name, *args, **kwargs, output_loading_info=True)
         model: MSQNet = loaded[0]

@@ -13,7 +13,8 @@ from transformers import BatchFeature
 from msqnet.clips import ClipBatch
 from msqnet.errors import ShapeError, check
 from msqnet.model.configuration import MSQNetConfig
-from msqnet.models import resolve_model
+from msqnet.models import local_model
+from msqnet.models.hub import HUB_OPTIONS
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 from msqnet.video.window_grid import segment_times
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PROCESSOR_FILE = "preprocessor_config.json"
 """In a model's folder: says which class prepares videos. Its settings stand in the model's own."""
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _LONG = 2.0
 _logger = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class MSQNetVideoProcessor:
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, **kwargs: Any) -> MSQNetVideoProcessor:
-        """By the configuration of a model, see `resolve_model`.
+        """By the configuration of a model, see `local_model`.
 
         Of ``kwargs`` only where and how to look on the Hub has an effect.
         """
-        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        place = name_or_folder if "subfolder" in options else resolve_model(name_or_folder)
-        return cls(MSQNetConfig.from_pretrained(place, **options))
+        options = {name: kwargs[name] for name in (*HUB_OPTIONS, "subfolder") if name in kwargs}
+        place, rest = local_model(name_or_folder, options)
+        return cls(MSQNetConfig.from_pretrained(place, **rest))
 
     def save_pretrained(self, save_directory: str | Path, **_kwargs: Any) -> None:
         """Name this class in a model's folder; the settings are saved by the model."""

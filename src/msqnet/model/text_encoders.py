@@ -30,13 +30,13 @@ from transformers import BertModel, MPNetModel
 
 from msqnet.errors import CheckpointError, check
 from msqnet.model.checkpoints import (
-    find_file,
     load_backbone,
     load_tokenizer,
     model_type_of,
     package_folder,
     read_json_file,
 )
+from msqnet.models.hub import checkpoint_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -233,7 +233,7 @@ def _kind_of_checkpoint(name: str) -> str:
         # What sentence-transformers writes beside the weights.
         files = ("modules.json", "sentence_bert_config.json")
         try:
-            return "sentence" if any(find_file(name, file) for file in files) else "bert"
+            return "sentence" if any(checkpoint_file(name, file) for file in files) else "bert"
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or say which: bert:{name}, sentence:{name}") from error
     return _KIND_OF_MODEL_TYPE[model_type]
@@ -338,14 +338,14 @@ class SentenceTextEncoder(BertMeanTextEncoder):
 
 
 def _read_settings(name_or_folder: str, filename: str) -> dict[str, Any]:
-    path = find_file(name_or_folder, filename)
+    path = checkpoint_file(name_or_folder, filename)
     settings: dict[str, Any] = {} if path is None else read_json_file(path)
     return settings
 
 
 def _check_modules(name_or_folder: str) -> None:
     """Refuse a checkpoint whose embedding is more than the mean over tokens, scaled."""
-    path = find_file(name_or_folder, "modules.json")
+    path = checkpoint_file(name_or_folder, "modules.json")
     if path is None:
         raise CheckpointError(
             f"{name_or_folder}: found no modules.json, expected a checkpoint of "

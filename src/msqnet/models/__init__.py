@@ -7,7 +7,6 @@ graphs that compute the same without PyTorch, with their `manifest.json`.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 import tempfile
@@ -16,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import CheckpointError, check, needs_extra
+from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
+from msqnet.models.hub import HUB_OPTIONS, checkpoint_file, checkpoint_folder
+from msqnet.models.open_models import RECOMMENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +40,6 @@ DEFAULT_WINDOW_SECONDS = 2.0
 """Of a model that does not state how long the windows were that it was trained on."""
 
 _LICENCE_LINE = re.compile(r"^license:\s*(\S.*?)\s*$", re.MULTILINE)
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,38 +113,33 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
 
 
 OPEN_ADVICE = (
-    "train one with --arch.head cosine --arch.direct-path false --arch.learn-label-queries false "
-    "--arch.query-attention false, or use --model clip-zero-shot:ID_OR_FOLDER"
+    f"take --model {RECOMMENDED.name} ({RECOMMENDED.size}, without training), or train an open "
+    "model with --arch.head cosine --arch.direct-path false --arch.learn-label-queries false "
+    "--arch.query-attention false"
 )
 """What to do about a label that a closed-set model does not have."""
 
 
 def model_folder(name: str | Path | None = None) -> Path:
-    """Like `resolve_model`, but a model of the Hub is fetched into its cache first.
+    """Like `resolve_model`, but a model of the Hub is fetched into its cache first."""
+    return checkpoint_folder(resolve_model(name))
 
-    Only settings, weights in the safetensors format and the card are fetched: no code, no graphs.
+
+def local_model(
+    name: str | Path | None, options: dict[str, Any]
+) -> tuple[Path | str, dict[str, Any]]:
+    """The folder of a model as `model_folder` finds it, and the options that are left.
+
+    Of ``options``, those of `HUB_OPTIONS` say where and how to look on the Hub. With ``subfolder``
+    name and options are as given, once the Hub has answered.
     """
-    found = resolve_model(name)
-    if isinstance(found, Path):
-        return found
-    with needs_extra("fetching a model from the Hugging Face Hub", extra="train"):
-        from huggingface_hub import snapshot_download
-
-    _logger.warning("fetching %s from the Hugging Face Hub, unless it is in the cache", found)
-    patterns = ["*.json", "*.safetensors", CARD_FILE]
-    try:
-        folder = Path(
-            snapshot_download(found, allow_patterns=patterns, ignore_patterns=[MANIFEST_FILE])
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{found!r}: no such folder here, and it cannot be fetched from the Hugging Face Hub "
-            f"({reason}); check the name and the connection"
-        ) from error
-    if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{found!r}: the Hub's repository holds no {CONFIG_FILE}")
-    return folder
+    if name is not None and "subfolder" in options:
+        if not Path(name).is_dir():
+            checkpoint_file(name, f"{options['subfolder']}/{CONFIG_FILE}")
+        return name, options
+    hub = {key: options[key] for key in HUB_OPTIONS if key in options}
+    rest = {key: value for key, value in options.items() if key not in hub}
+    return checkpoint_folder(resolve_model(name), **hub), rest
 
 
 def closed_labels(folder: Path) -> LabelSet | None:

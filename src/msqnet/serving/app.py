@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from msqnet import __version__
 from msqnet.errors import ConfigError, ServiceError
 from msqnet.models import resolve_model
+from msqnet.models.open_models import open_model_source
 from msqnet.serving.request_errors import STATUS_OF, ErrorBody, ErrorDetail, RequestError
 from msqnet.serving.routes import predictions, results, server, validation_message
 from msqnet.serving.security import SECURITY_HEADERS, Access, is_loopback
@@ -57,7 +58,7 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
     Without such a model it is a `CheckpointError`, a `ServiceError` if that cannot be loaded or the
     work folder cannot be used, and a `ConfigError` if it cannot listen on the address.
     """
-    if not str(settings.worker.model or "").startswith("clip-zero-shot:"):
+    if open_model_source(settings.worker.model) is None:
         resolve_model(settings.worker.model)
     host, port = settings.host, settings.port
     if not is_loopback(host) and settings.token is None:

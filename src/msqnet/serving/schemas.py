@@ -118,6 +118,14 @@ class ModelBody(BaseModel):
     is_open_vocabulary: bool = Field(
         description="Whether it scores any text, or its own labels only."
     )
+    open_model: str | None = Field(
+        default=None,
+        description="Model beside it that scores all labels of a request with other words.",
+        examples=["siglip2-base"],
+    )
+    words_advice: str = Field(
+        default="", description="What to do on the server so that other words are scored."
+    )
     has_heat_maps: bool = Field(description="Whether it has attribution maps.")
     window_seconds: float = Field(examples=[2.0])
     stride_seconds: float = Field(examples=[1.0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msqnet.demo import demo_clips
 from msqnet.errors import ConfigError, MsqnetError
+from msqnet.labels import LabelSet
 from msqnet.serving.checker import Checker
 from msqnet.serving.jobs import UNFINISHED, Job, Jobs, State, Task, WorkerHost, new_id
 from msqnet.serving.request_errors import RequestError, check_limit
@@ -101,8 +102,7 @@ class Service:
             try:
                 video = folder / "video"
                 name, fields = await receive_form(request, video, self.limits)
-                options = read_options(fields)
-                self._check_labels(options, model)
+                options = self._with_labels(read_options(fields), model)
                 facts = await asyncio.wrap_future(self.checker.submit(video, name))
                 self._check_windows(options, model, facts)
                 return self._queue(folder, video, name, facts, options)
@@ -114,7 +114,7 @@ class Service:
     def accept_example(self, name: str, options: PredictionOptions) -> Job:
         """Queue a prediction of one of the server's own videos."""
         model, example = self.model, self.example(name)
-        self._check_labels(options, model)
+        options = self._with_labels(options, model)
         self._check_windows(options, model, example.facts)
         with self.jobs.place():
             folder = self.storage.new_folder(f"uploads/{new_id()}")
@@ -169,19 +169,30 @@ class Service:
         self.jobs.add(job)
         return job
 
-    def _check_labels(self, options: PredictionOptions, model: ModelBody) -> None:
+    def _with_labels(self, options: PredictionOptions, model: ModelBody) -> PredictionOptions:
+        """The options with labels as the model spells them; refuses those that nothing scores."""
         labels, allowed = options.labels, self.limits.num_labels
         if labels is None:
             if not model.labels:
                 message = "labels: this model has none of its own: name some"
                 raise RequestError("invalid_request", message)
-            return
+            return options
         what = f"labels: found {len(labels)}"
         check_limit("invalid_request", what, "num_labels", allowed, len(labels))
-        unknown = [name for name in labels if name not in model.labels]
-        if unknown and not model.is_open_vocabulary:
-            message = f"label {unknown[0][:80]!r}: this model knows {', '.join(model.labels)}"
+        own = LabelSet(model.labels)
+        unknown = own.unknown(labels)
+        if not unknown:
+            return options.model_copy(update={"labels": own.as_spelled(labels)})
+        if not model.is_open_vocabulary and model.open_model is None:
+            near = own.nearest(unknown)
+            message = (
+                f"label {unknown[0][:80]!r}: "
+                + (f"nearest are {', '.join(near)}; " if near else "")
+                + f"this model knows {', '.join(own)}"
+                + (f"; {model.words_advice}" if model.words_advice else "")
+            )
             raise RequestError("unknown_label", message)
+        return options
 
     def _check_windows(
         self, options: PredictionOptions, model: ModelBody, facts: VideoFactsBody

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.child_process import answer_requests
 from msqnet.config import SegmentConfig, WindowConfig
 from msqnet.errors import ConfigError, VocabularyError
+from msqnet.models.open_models import open_model_source
 from msqnet.process import keep_freed_memory
 from msqnet.serving.request_errors import RequestError
 from msqnet.serving.schemas import ModelBody, PredictionOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from msqnet.config import WorkerSettings
     from msqnet.explain.explainer import AttributionMaps, Explainer
     from msqnet.inference.backends import Backend
+    from msqnet.labels import LabelSet
     from msqnet.predictions import VideoPredictions
 
 # Progress is sent, and a cancellation noticed, after each batch.
@@ -92,16 +94,15 @@ class Worker:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        from msqnet.inference.backends import PREFIX
         from msqnet.inference.predictor import Predictor
 
         self._settings = settings
         # A zero-shot CLIP has no labels and no attribution maps.
-        self._is_clip = str(settings.model or "").startswith(PREFIX)
+        self._is_clip = open_model_source(settings.model) is not None
         self._explainer: tuple[tuple[str, ...] | None, Explainer] | None = None
         self._custom: tuple[tuple[str, ...], Backend] | None = None
         self._default: Backend | None = None
-        is_open = self._is_open()  # a quick failure for an exported model
+        self._own_labels = self._closed_labels()  # a quick failure for an exported model
         labels = settings.label_names
         needs_labels = self._is_clip and labels is None
         # Loaded for any labels, so that a bad model fails at the start.
@@ -112,7 +113,9 @@ class Worker:
         self.facts = ModelBody(
             name=str(backend.provenance.get("name", settings.model)),
             labels=() if needs_labels else tuple(backend.labels),
-            is_open_vocabulary=is_open,
+            is_open_vocabulary=self._own_labels is None,
+            open_model=settings.open_model if self._own_labels else None,
+            words_advice=settings.words_advice if self._own_labels else "",
             has_heat_maps=not self._is_clip and find_spec("torch") is not None,
             window_seconds=predictor.window_seconds,
             stride_seconds=predictor.stride_seconds,
@@ -138,8 +141,8 @@ class Worker:
             case Kind.HEAT_MAP:
                 self._write_heat_map(request, report)
 
-    def _is_open(self) -> bool:
-        """Whether the model scores any text."""
+    def _closed_labels(self) -> LabelSet | None:
+        """All labels that the model scores; None if it scores any text."""
         from msqnet.inference.manifest import is_exported
         from msqnet.models import closed_labels, model_folder
 
@@ -149,9 +152,13 @@ class Worker:
                 f"{model}: an exported model, which has no attribution maps; name the folder of "
                 "the model that was exported"
             )
-        if self._is_clip:
-            return True
-        return closed_labels(model_folder(model)) is None
+        return None if self._is_clip else closed_labels(model_folder(model))
+
+    def _has_other_words(self, labels: tuple[str, ...] | None) -> bool:
+        """Whether some labels are words that only the open model beside this one scores."""
+        own = self._own_labels
+        has_open = self._settings.open_model is not None
+        return has_open and own is not None and bool(own.unknown(labels or ()))
 
     def _predict(self, request: WorkerRequest, report: Report) -> None:
         from msqnet.inference.predictor import Predictor
@@ -179,7 +186,10 @@ class Worker:
     def _load(self, labels: tuple[str, ...] | None) -> Backend:
         from msqnet.inference.predictor import load_backend
 
-        return load_backend(replace(self._settings, labels=labels))
+        settings = replace(self._settings, labels=labels)
+        if self._has_other_words(labels):
+            settings = replace(settings, model=settings.open_model, runtime="auto")
+        return load_backend(settings)
 
     def _write_heat_map(self, request: WorkerRequest, report: Report) -> None:
         """JSON of `HeatMapBody`: the attribution maps of all frames in the interval."""
@@ -187,8 +197,10 @@ class Worker:
 
         from msqnet.files import replacing
 
-        if self._is_clip:
-            message = f"{self._settings.model} has no attribution maps; use an msqnet model"
+        is_other = self._has_other_words(request.options.labels)
+        if self._is_clip or is_other:
+            name = self._settings.open_model if is_other else self._settings.model
+            message = f"{name} has no attribution maps; use an msqnet model"
             raise RequestError("not_explained", message)
         explainer = self._explainer_for(request.options.labels or self._settings.label_names)
         start, end = request.interval_seconds

@@ -155,7 +155,7 @@ def test_group_wise_model_refuses_other_labels_and_says_what_to_do() -> None:
             label_embeddings=torch.zeros(3, width),
         ),
     ):
-        with pytest.raises(VocabularyError, match=r"--arch.head cosine.*clip-zero-shot"):
+        with pytest.raises(VocabularyError, match=r"--model siglip2-base.*--arch.head cosine"):
             action()
 
 

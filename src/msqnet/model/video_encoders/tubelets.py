@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     VideoMAEConfig,
     VideoMAEForVideoClassification,
     VideoMAEModel,
@@ -32,7 +31,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from msqnet.errors import ShapeError
 from msqnet.model.attention import through
-from msqnet.model.checkpoints import changed, filled, load_backbone, loading_from
+from msqnet.model.checkpoints import changed, config_of, filled, load_backbone
 from msqnet.model.video_encoders.encoder import (
     IMAGENET_STATISTICS,
     FrameFeatures,
@@ -135,8 +134,7 @@ class VideoMAEVideoEncoder(TubeletEncoder):
 
 def _load(name_or_folder: str | Path) -> tuple[VideoMAEModel, nn.Module]:
     """The backbone of a checkpoint, and the norm that goes after the mean."""
-    with loading_from(name_or_folder):
-        architectures = AutoConfig.from_pretrained(name_or_folder).architectures or ()
+    architectures = config_of(name_or_folder).architectures or ()
     types = {"videomae"}
     if VideoMAEForVideoClassification.__name__ in architectures:
         classifier = load_backbone(

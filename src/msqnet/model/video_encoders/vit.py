@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ from msqnet.model.video_encoders.encoder import (
     check_patches,
     frame_spans,
 )
+from msqnet.models.hub import checkpoint_file, checkpoint_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -285,8 +287,12 @@ def _kind_of_checkpoint(name_or_folder: str | Path) -> ImageEncoderKind:
 
 def _published_statistics(name_or_folder: str | Path) -> PixelStatistics | None:
     """Mean and standard deviation in the checkpoint's image processor file, None without one."""
+    place = checkpoint_folder(name_or_folder)
+    with suppress(CheckpointError):  # a copy in the cache may lack the file, which is then fetched
+        file = checkpoint_file(name_or_folder, "preprocessor_config.json")
+        place = place if file is None else file.parent
     try:
-        values, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
+        values, _ = ImageProcessingMixin.get_image_processor_dict(place)
     except OSError:
         _log.warning(
             "%s: no preprocessor_config.json beside the weights; pixels are normalized as is "

@@ -121,7 +121,7 @@ class Page {
   }
 
   _describeModel() {
-    const { name, labels, window_seconds, stride_seconds } = this._model;
+    const { name, labels, window_seconds, stride_seconds, open_model, words_advice } = this._model;
     const isOpen = this._model.is_open_vocabulary;
     const { upload_bytes, duration_seconds, kept_seconds } = this._limits;
     byId("model").textContent = `Model: ${name}`;
@@ -132,13 +132,16 @@ class Page {
     byId("stride").placeholder = String(Number(stride_seconds.toFixed(2)));
     byId("options-help").textContent =
       "The model scores one window of the video after another. Leave empty for the model’s own values.";
-    byId("labels-field").hidden = !isOpen;
     byId("labels").required = isOpen && labels.length === 0;
-    if (labels.length) {
-      byId("labels-help").textContent =
-        `Any words. Separate actions by commas or line breaks. Default: ${labels.map(spoken).join(", ")}.`;
-    }
-    byId("heat-line").hidden = !this._model.has_heat_maps;
+    const takesAny = isOpen || open_model;
+    byId("labels").placeholder = takesAny ? "digging, two animals fighting" : labels[0] ?? "";
+    byId("labels-help").textContent = [
+      takesAny ? "Any words." : "Known actions only.",
+      "Separate actions by commas or line breaks.",
+      labels.length ? `Default: ${isOpen ? labels.map(spoken).join(", ") : "all known actions"}.` : "",
+      open_model ? `If one is not a known action, ${open_model} scores all of them.` : "",
+      words_advice ? sentence(words_advice) : "",
+    ].filter(Boolean).join(" ");
     byId("knows").hidden = isOpen || labels.length === 0;
     byId("knows-title").textContent = `${plural(labels.length, "known action")}`;
     byId("known-labels").replaceChildren(...labels.map((label) => make("li", "", spoken(label))));
@@ -184,9 +187,7 @@ class Page {
 
   /** Options of the form as the API takes them as JSON. */
   _options() {
-    const labels = byId("labels-field").hidden
-      ? []
-      : byId("labels").value.split(/[,\n|]/).map((text) => text.trim()).filter(Boolean);
+    const labels = byId("labels").value.split(/[,\n|]/).map((text) => text.trim()).filter(Boolean);
     return {
       labels: labels.length ? [...new Set(labels)] : null,
       window_seconds: byId("window").valueAsNumber || null,
@@ -254,6 +255,8 @@ class Page {
       if (status.state === "done") {
         const state = address.read();
         this._show("result", status.file_name);
+        const isOpenModel = status.result.provenance.model.name?.startsWith("clip-zero-shot:");
+        byId("heat-line").hidden = !this._model.has_heat_maps || Boolean(isOpenModel);
         this._result.show(status, state);
       } else if (status.state === "cancelled") {
         this._showStart();
