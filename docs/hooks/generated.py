@@ -17,6 +17,7 @@ from msqnet.cli.main import RUNNABLE_COMMANDS, command_parser, in_kebab_case
 from msqnet.evaluation.by_protocol import PROTOCOL_METRICS
 from msqnet.evaluation.protocols import PROTOCOLS
 from msqnet.evaluation.row_metrics import DEFINITIONS
+from msqnet.models.open_models import OPEN_MODELS, RECOMMENDED
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -45,6 +46,23 @@ def protocols() -> str:
     """What every protocol measures, and its headline."""
     rows = ((name, f"`{item.headline}`", item.definition) for name, item in PROTOCOLS.items())
     return _table(("protocol", "headline", "what is done"), rows)
+
+
+def open_models() -> str:
+    """Every model that scores any words without training."""
+    rows = (
+        (
+            item.name,
+            f"[{item.hub_id}](https://huggingface.co/{item.hub_id})",
+            item.size,
+            item.licence,
+            f"{item.about}{' (recommended)' if item is RECOMMENDED else ''}",
+            "yes" if item.is_checked else "no",
+        )
+        for item in OPEN_MODELS
+    )
+    header = ("`--model`", "Hub id", "download", "licence", "scores", "checked with these weights")
+    return _table(header, rows)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -177,5 +195,6 @@ def _lower_first(text: str | None) -> str:
 PLACES: Mapping[str, Callable[[], str]] = {
     "commands": all_commands,
     "metrics": metrics,
+    "open-models": open_models,
     "protocols": protocols,
 }

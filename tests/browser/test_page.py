@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msqnet.demo import FOLDER
+from msqnet.models.open_models import FETCH_COMMAND, RECOMMENDED
+from tests.fixtures.hubs import online_environment, running_hub
 from tests.fixtures.servers import finished, running_server
+from tests.fixtures.text_checkpoints import write_siglip_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +128,53 @@ def test_upload_shows_progress_then_the_timeline_of_the_result(page: Page) -> No
     page.click("#remove")
     page.wait_for_selector("#view-start:not([hidden])")
     assert "id=" not in page.url
+
+
+def test_words_that_nothing_here_scores_are_refused_with_the_command(page: Page) -> None:
+    assert FETCH_COMMAND in (page.locator("#labels-help").text_content() or "")
+    page.fill("#labels", "walking, dog jumping")
+    page.click("[data-name=fall_at_home]")
+    page.wait_for_selector("#view-error:not([hidden])")
+    told = page.locator("#error-text").text_content() or ""
+    assert "dog jumping" in told
+    assert FETCH_COMMAND in told
+
+    page.click("#retry")
+    page.fill("#labels", "Wall supported rearing\nfalling")
+    page.click(".options summary")
+    page.fill("#stride", "2")
+    page.click("[data-name=fall_at_home]")
+    page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
+    assert page.locator("#heat-line").is_visible()
+    page.uncheck("#only-present")
+    assert page.locator("#heat-label option").all_text_contents() == [
+        "wall supported rearing",
+        "falling",
+    ]
+
+
+@pytest.mark.slow
+def test_words_are_scored_by_an_open_model_that_was_fetched(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_siglip_folder(tmp_path / "hub" / RECOMMENDED.hub_id, version=2, num_tokens=77)
+    with running_hub(tmp_path / "hub") as hub:
+        environment = online_environment(hub.address, tmp_path / "home")
+        environment["HF_HUB_OFFLINE"] = "0"
+        with (
+            running_server(tmp_path / "work", "--yes", environment=environment) as server,
+            _opened(browser, server.address) as page,
+        ):
+            page.wait_for_selector("#view-start:not([hidden])")
+            assert "siglip2-base scores all" in (page.locator("#labels-help").text_content() or "")
+            page.fill("#labels", "dog jumping")
+            page.click(".options summary")
+            page.fill("#stride", "2")
+            page.click("[data-name=fall_at_home]")
+            page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
+            page.uncheck("#only-present")
+            assert not page.locator("#heat-line").is_visible()
+            assert page.locator("#heat-label option").all_text_contents() == ["dog jumping"]
 
 
 def test_threshold_redraws_at_once_and_is_in_the_address(

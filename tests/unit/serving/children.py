@@ -20,6 +20,7 @@ MODEL = ModelBody(
     name="tiny",
     labels=("walking", "eating"),
     is_open_vocabulary=False,
+    words_advice="fetch another model",
     has_heat_maps=True,
     window_seconds=2.0,
     stride_seconds=1.0,

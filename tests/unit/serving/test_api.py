@@ -125,7 +125,8 @@ def test_full_queue_says_when_to_come_back_and_keeps_nothing(
         ({"stride_seconds": "3"}, "invalid_request", "longer than a window"),
         ({"stride_seconds": "0.0001"}, "too_many_windows", "num_windows"),
         ({"stride_seconds": "1e-308"}, "too_many_windows", "num_windows"),
-        ({"labels": "flying"}, "unknown_label", "walking, eating"),
+        ({"labels": "flying"}, "unknown_label", "walking, eating; fetch another model"),
+        ({"labels": "walkin"}, "unknown_label", "nearest are walking"),
         ({"labels": "|".join(f"l{n}" for n in range(65))}, "invalid_request", "num_labels"),
         ({"path": "/etc/passwd"}, "invalid_request", "path"),
     ],
@@ -272,6 +273,22 @@ def test_video_is_played_in_ranges(api: Api, write_video: Callable[..., Path]) -
 
     assert (whole.content, whole.headers["content-type"]) == (content, "video/mp4")
     assert (part.status_code, part.content) == (206, content[10:20])
+
+
+def test_labels_are_found_as_people_write_them(api: Api, write_video: Callable[..., Path]) -> None:
+    answer = api.send(write_video(), labels="Walking|EATING")
+    assert answer.json()["options"]["labels"] == ["walking", "eating"]
+
+
+def test_other_words_are_taken_where_an_open_model_scores_them(
+    api: Api, write_video: Callable[..., Path]
+) -> None:
+    assert api.service.worker.facts is not None
+    open_model = {"open_model": "siglip2-base"}
+    api.service.worker.facts = api.service.worker.facts.model_copy(update=open_model)
+    answer = api.send(write_video(), labels="walking|dog jumping")
+    assert answer.json()["options"]["labels"] == ["walking", "dog jumping"]
+    assert api("GET", "/api/v1/models").json()["models"][0]["open_model"] == "siglip2-base"
 
 
 def test_heat_map_needs_a_label_and_a_stretch_of_the_video(

@@ -26,6 +26,7 @@ from tests.fixtures.models import (
     SIZE_PIXELS,
     fill_with_noise,
     tiny_clip_settings,
+    tiny_model,
     write_clip_folder,
     write_timesformer_folder,
 )
@@ -263,6 +264,39 @@ def test_model_without_labels_says_so_and_needs_some(
     )
     with pytest.raises(RequestError, match="no attribution maps"):
         worker.make(request, _ignore)
+
+
+def test_words_that_a_closed_model_lacks_are_scored_by_the_open_one(
+    clip: str, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    tiny_model("timesformer").save_pretrained(tmp_path / "closed")
+    model = str(tmp_path / "closed")
+    worker = Worker(WorkerSettings(model, device="cpu", open_model=clip))
+    video = write_video()
+
+    def ask(*labels: str) -> VideoPredictions:
+        _predict(worker, video, tmp_path / "r.json", PredictionOptions(labels=labels))
+        return VideoPredictions.from_json((tmp_path / "r.json").read_text())
+
+    assert (worker.facts.is_open_vocabulary, worker.facts.open_model) == (False, clip)
+    for labels, name in ((("sit", "walk"), "closed"), (("sit", "dig"), clip)):
+        found = ask(*labels)
+        assert (tuple(found.labels), found.provenance["model"]["name"]) == (labels, name)
+    request = WorkerRequest(
+        Kind.HEAT_MAP,
+        video,
+        tmp_path / "h",
+        options=PredictionOptions(labels=("sit", "dig")),
+        label="sit",
+        interval_seconds=(0, 1),
+    )
+    with pytest.raises(RequestError, match="no attribution maps"):
+        worker.make(request, _ignore)
+
+    alone = Worker(WorkerSettings(model, device="cpu", words_advice="fetch one"))
+    assert (alone.facts.open_model, alone.facts.words_advice) == (None, "fetch one")
+    with pytest.raises(VocabularyError, match="unknown label"):
+        _predict(alone, video, tmp_path / "r.json", PredictionOptions(labels=("dig",)))
 
 
 def test_device_that_is_not_there_is_refused_at_the_start(clip: str) -> None:
