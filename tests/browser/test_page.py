@@ -133,7 +133,7 @@ def test_upload_shows_progress_then_the_timeline_of_the_result(page: Page) -> No
 def test_words_that_nothing_here_scores_are_refused_with_the_command(page: Page) -> None:
     assert FETCH_COMMAND in (page.locator("#labels-help").text_content() or "")
     page.fill("#labels", "walking, dog jumping")
-    page.click("[data-name=fall_at_home]")
+    page.set_input_files("#file", FOLDER / _CLIP)
     page.wait_for_selector("#view-error:not([hidden])")
     told = page.locator("#error-text").text_content() or ""
     assert "dog jumping" in told
@@ -143,7 +143,7 @@ def test_words_that_nothing_here_scores_are_refused_with_the_command(page: Page)
     page.fill("#labels", "Wall supported rearing\nfalling")
     page.click(".options summary")
     page.fill("#stride", "2")
-    page.click("[data-name=fall_at_home]")
+    page.set_input_files("#file", FOLDER / _CLIP)
     page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
     assert page.locator("#heat-line").is_visible()
     page.uncheck("#only-present")
@@ -170,7 +170,7 @@ def test_words_are_scored_by_an_open_model_that_was_fetched(
             page.fill("#labels", "dog jumping")
             page.click(".options summary")
             page.fill("#stride", "2")
-            page.click("[data-name=fall_at_home]")
+            page.set_input_files("#file", FOLDER / _CLIP)
             page.wait_for_selector("#view-result:not([hidden])", timeout=_JOB_MILLISECONDS)
             page.uncheck("#only-present")
             assert not page.locator("#heat-line").is_visible()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.cli.console import say, show_skipped
-from msqnet.cli.open_words import choose_model
 from msqnet.config import InferenceOptions
 from msqnet.errors import check
 from msqnet.process import num_usable_cores
@@ -80,6 +79,7 @@ def run(
     from msqnet.batch.one_video import JobSettings
     from msqnet.batch.runners import InlineRunner, ProcessesRunner, ResultsFolder, load_predictor
     from msqnet.batch.work_list import find_jobs
+    from msqnet.cli.open_words import choose_model
 
     check(processes >= 0, f"--processes {processes}: expected 0 or more")
     check(

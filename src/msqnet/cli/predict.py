@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msqnet.cli.console import progress_bar, say, show_skipped
-from msqnet.cli.open_words import choose_model
 from msqnet.config import InferenceOptions
 from msqnet.errors import ConfigError, MsqnetError, check, unexpected
 from msqnet.style import format_time
@@ -66,6 +65,7 @@ def predict(
 
     from msqnet.batch.runners import ResultsFolder
     from msqnet.batch.work_list import find_jobs
+    from msqnet.cli.open_words import choose_model
     from msqnet.inference.model_facts import known_provenance
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import FIGURE_SUFFIX, OVERLAY_SUFFIXES

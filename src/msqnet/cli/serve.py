@@ -7,7 +7,6 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from msqnet.cli.open_words import can_score_words, choose_model, fetched_open_model
 from msqnet.config import (
     ModelOptions,
     ServerLimits,
@@ -55,6 +54,7 @@ def serve(
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise MissingExtra("the server", extra="serve")
+    from msqnet.cli.open_words import choose_model
     from msqnet.serving.app import serve as run
 
     options = choose_model(options, yes=yes)
@@ -81,6 +81,7 @@ def serve(
 
 def _model_of_other_words(options: ModelOptions, *, yes: bool) -> tuple[str | None, str]:
     """What scores words that the model does not know, or what to do so that something does."""
+    from msqnet.cli.open_words import can_score_words, choose_model, fetched_open_model
     from msqnet.models import closed_labels, model_folder
     from msqnet.models.open_models import FETCH_COMMAND, RECOMMENDED, open_model_source
 
