@@ -89,9 +89,11 @@ def test_script_is_told_the_command_and_nothing_is_asked_of_the_hub(
     hub: LocalHub, video: Path, tmp_path: Path
 ) -> None:
     environment = online_environment(hub.address, tmp_path / "home")
-    done = _run(environment, "predict", video, "--labels", "dog jumping|walkin")
+    done = _run(environment, "predict", video, "--labels", "dog jumping|walkings")
     assert done.returncode == 2
-    assert "'dog jumping', 'walkin' are no labels of mixed-actors-lite (nearest: wa" in done.stderr
+    assert (
+        "'dog jumping', 'walkings' are no labels of mixed-actors-lite (nearest: wa" in done.stderr
+    )
     assert f"fetch 1.5 GB from the Hugging Face Hub; run once: {FETCH_COMMAND}" in done.stderr
     assert hub.requests == []
 
@@ -172,10 +174,10 @@ def test_closed_model_that_was_chosen_names_words_near_matches_and_the_open_mode
     closed_port: str, video: Path, tmp_path: Path
 ) -> None:
     environment = online_environment(closed_port, tmp_path / "home")
-    options = ("--model", "mixed-actors-lite", "--labels", "dog jumping|walkin")
+    options = ("--model", "mixed-actors-lite", "--labels", "dog jumping|walkings")
     done = _run(environment, "predict", video, *options)
     assert done.returncode == 2
-    for words in ("dog jumping, walkin;", "nearest are walking", "--model siglip2-base"):
+    for words in ("dog jumping, walkings;", "nearest are walking", "--model siglip2-base"):
         assert words in done.stderr
 
 

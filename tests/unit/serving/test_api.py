@@ -126,7 +126,7 @@ def test_full_queue_says_when_to_come_back_and_keeps_nothing(
         ({"stride_seconds": "0.0001"}, "too_many_windows", "num_windows"),
         ({"stride_seconds": "1e-308"}, "too_many_windows", "num_windows"),
         ({"labels": "flying"}, "unknown_label", "walking, eating; fetch another model"),
-        ({"labels": "walkin"}, "unknown_label", "nearest are walking"),
+        ({"labels": "walkings"}, "unknown_label", "nearest are walking"),
         ({"labels": "|".join(f"l{n}" for n in range(65))}, "invalid_request", "num_labels"),
         ({"path": "/etc/passwd"}, "invalid_request", "path"),
     ],
