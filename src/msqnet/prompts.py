@@ -1,8 +1,8 @@
 """The texts of a label for a text encoder: its name, sentences around it, description, synonyms.
 
-A style is ``none`` (the name alone, as in the paper), ``templates`` (`TEMPLATES`), ``descriptions``
-(from a table of labels), or your own sentence with ``{}`` for the name. Several are joined by
-``|``: ``none|descriptions`` gives every label two texts, whose embeddings are averaged.
+A style is ``none`` (the name alone, as in the paper), a name of `ENSEMBLES`, ``descriptions`` (from
+a table of labels), or your own sentence with ``{}`` for the name. Several are joined by ``|``:
+``none|descriptions`` gives every label two texts, whose embeddings are averaged.
 """
 
 from __future__ import annotations
@@ -41,6 +41,32 @@ TEMPLATES = (
 )
 """Sentences that fit any actor, human or animal; the paper's method names none."""
 
+ENSEMBLES = {
+    TEMPLATE_ENSEMBLE: TEMPLATES,
+    "people": (
+        "a video of a person {}",
+        "a photo of a person {}",
+        "a person who is {}",
+        "people {}",
+        "a human action: {}",
+    ),
+    "animals": (
+        "a video of an animal {}",
+        "a photo of an animal {}",
+        "an animal that is {}",
+        "animals {}",
+        "the behaviour of an animal: {}",
+    ),
+}
+"""Sentences by style: for any actor, for people, for animals."""
+NO_ACTION = (
+    "an empty scene",
+    "a scene without people or animals",
+    "a person who does nothing in particular",
+    "an animal that does nothing in particular",
+)
+"""What a video may show instead of every action."""
+
 _COLUMNS = ("name", "description", "synonyms")
 _NUM_NAMED_IN_ERRORS = 8
 
@@ -60,11 +86,11 @@ def prompts_of(
     """The texts that stand for each label, in the order of the labels.
 
     Each has one or more texts, none of them twice. Underscores of names and synonyms are read as
-    spaces. Synonyms take the place of the name in ``templates`` and in your own sentences; ``none``
+    spaces. Synonyms take the place of the name in `ENSEMBLES` and in your own sentences; ``none``
     is the name alone. ``texts`` are descriptions and synonyms by label name. An unknown style, or a
     missing description that it needs, is a `ConfigError`.
     """
-    known = (NAME_ONLY, TEMPLATE_ENSEMBLE, DESCRIPTIONS)
+    known = (NAME_ONLY, *ENSEMBLES, DESCRIPTIONS)
     parts = [part.strip() for part in style.split(SEPARATOR)]
     for part in parts:
         check(
@@ -88,12 +114,17 @@ def prompts_of(
     )
 
 
+def contrast_texts(contrast: str | None) -> tuple[str, ...]:
+    """The texts for no action that a setting names, joined by ``|``; ``default``: `NO_ACTION`."""
+    return NO_ACTION if contrast == "default" else split_labels(contrast or "")
+
+
 def _texts_of(label: LabelText, part: str) -> tuple[str, ...]:
     if part == DESCRIPTIONS:
         return (label.description,)
     if part == NAME_ONLY:
         return (as_words(label.name),)
-    templates = TEMPLATES if part == TEMPLATE_ENSEMBLE else (part,)
+    templates = ENSEMBLES.get(part, (part,))
     names = [as_words(name) for name in (label.name, *label.synonyms)]
     return tuple(template.replace(PLACE_OF_NAME, name) for name in names for template in templates)
 

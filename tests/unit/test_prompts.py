@@ -88,7 +88,9 @@ def test_many_labels_without_description_are_counted() -> None:
 
 @pytest.mark.parametrize("style", ["", "template", "a clip of {name}", "none|", "templates|a dog"])
 def test_unknown_style_is_refused(style: str) -> None:
-    with pytest.raises(ConfigError, match="expected none, templates, descriptions, or a sentence"):
+    with pytest.raises(
+        ConfigError, match="expected none, templates, people, animals, descriptions, or a sentence"
+    ):
         prompts_of(LABELS, style)
 
 

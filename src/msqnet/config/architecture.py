@@ -31,8 +31,8 @@ class ArchConfig:
         embedding: `pooled` takes CLIP's embeddings before its projections (the paper), `projected`
             those of the space that its texts and images share.
         prompts: Text of a label: `none` for its name, `templates` for the mean of several
-            sentences, `descriptions` from `label_table`, or your own with `{}` for the name,
-            several joined by `|`.
+            sentences (`people`, `animals` of others), `descriptions` from `label_table`, or your
+            own with `{}` for the name, several joined by `|`.
         label_table: Table of labels with the columns name, description, synonyms.
         learn_label_queries: Train the label embeddings; else they stay as the text encoder made
             them.

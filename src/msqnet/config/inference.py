@@ -31,6 +31,13 @@ class ModelOptions:
             its own predicts some of these only. By default all labels of the model.
         label_table: CSV with the columns name, description, synonyms of these labels, for models
             that were trained with descriptions or synonyms.
+        prompts: Of a CLIP or SigLIP without training: sentences around a label, whose embeddings
+            are averaged. `templates` (the default) fit any actor; `people`, `animals`, `none` (the
+            label alone), `descriptions` (of the table), or your own such as `a photo of a dog {}`;
+            several are joined by `|`.
+        contrast: Of a CLIP or SigLIP without training: texts for no action, `an empty scene|a dog
+            asleep`, or `default`. A score then says how much better a label fits than these, and a
+            CLIP scores each label on its own. By default none.
         device: auto, cpu, cuda, cuda:1, mps, ...
         runtime: Library that computes the scores: `onnxruntime` or `openvino` (CPU only) where
             `msqnet export` wrote graphs, as beside the model that comes with msqnet, or `torch`.
@@ -44,6 +51,8 @@ class ModelOptions:
     model: str | None = None
     labels: str | tuple[str, ...] | None = None
     label_table: str | None = None
+    prompts: str | None = None
+    contrast: str | None = None
     device: str = "auto"
     runtime: RuntimeName = "auto"
     precision: Precision = "fp32"

@@ -16,7 +16,7 @@ import numpy as np
 
 from msqnet import __version__
 from msqnet.config import ClipConfig, SegmentConfig
-from msqnet.errors import ConfigError, MsqnetError, VocabularyError
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError, check
 from msqnet.inference.backends import source_of
 from msqnet.inference.exported import exported_provenance, runtime_for
 from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
@@ -35,9 +35,9 @@ from msqnet.models import (
     thresholds_of,
 )
 from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
-from msqnet.models.open_models import PREFIX, open_model_source
+from msqnet.models.open_models import PREFIX, RECOMMENDED, open_model_source
 from msqnet.predictions import SCHEMA_VERSION
-from msqnet.prompts import TEMPLATE_ENSEMBLE
+from msqnet.prompts import TEMPLATE_ENSEMBLE, contrast_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +99,12 @@ def locate_model(options: ModelOptions) -> ModelPlace:
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
         return ModelPlace(checkpoint_folder(source, TOKENIZER_FILES), labels, open_source=source)
+    for option in ("prompts", "contrast"):
+        check(
+            getattr(options, option) is None,
+            f"--{option}: only for a CLIP or SigLIP without training, found "
+            f"{model or SHIPPED_MODEL}; take --model {RECOMMENDED.name}",
+        )
     is_graphs_alone = is_exported(model)
     folder = Path(model or "") if is_graphs_alone else model_folder(model)
     if labels is not None and (own := closed_labels(folder)) is not None:
@@ -207,24 +213,43 @@ def _facts_of_dual(options: ModelOptions, place: ModelPlace) -> ModelFacts:
     told = json.loads((place.folder / CONFIG_FILE).read_text(encoding="utf-8"))
     size = told.get("vision_config", {}).get("image_size", _DUAL_IMAGE_PIXELS)
     name, labels = str(place.open_source), place.labels or LabelSet(())
-    return dual_facts(name, labels, told["model_type"], size, options.precision)
+    return dual_facts(
+        name,
+        labels,
+        told["model_type"],
+        size,
+        options.precision,
+        options.prompts or TEMPLATE_ENSEMBLE,
+        contrast_texts(options.contrast),
+    )
 
 
 def dual_facts(
-    name: str, labels: LabelSet, kind: str, image_pixels: int, precision: str
+    name: str,
+    labels: LabelSet,
+    kind: str,
+    image_pixels: int,
+    precision: str,
+    prompts: str = TEMPLATE_ENSEMBLE,
+    contrast: tuple[str, ...] = (),
 ) -> ModelFacts:
     """How a CLIP or SigLIP predicts without training.
 
     Args:
         kind: ``clip`` or ``siglip``.
         image_pixels: side of the images that it was trained on.
+        prompts: style of the texts of labels.
+        contrast: texts for no action.
     """
-    provenance = {
+    provenance: dict[str, Any] = {
         "name": f"{PREFIX}{name}",
         "protocol": f"{kind}, training-free: mean frame-text similarity of a window",
-        "prompts": TEMPLATE_ENSEMBLE,
+        "borders": "frames",
+        "prompts": prompts,
         "pretrained_licences": [DUAL_LICENCES[kind]],
     }
+    if contrast:
+        provenance["contrast"] = list(contrast)
     if precision != "fp32":  # gives other scores; unnamed before there was a choice
         provenance["precision"] = precision
     clip = ClipConfig(

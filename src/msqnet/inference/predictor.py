@@ -34,7 +34,7 @@ from msqnet.inference.model_facts import (
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
 from msqnet.predictions import Novelty, VideoPredictions, WindowScores
-from msqnet.prompts import read_label_table
+from msqnet.prompts import TEMPLATE_ENSEMBLE, contrast_texts, read_label_table
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -277,7 +277,14 @@ def load_backend(options: ModelOptions) -> Backend:
 
     if source is not None and labels is not None:
         return ClipZeroShotBackend.from_pretrained(
-            folder, labels, texts, options.device, precision, name=source
+            folder,
+            labels,
+            texts,
+            options.device,
+            precision,
+            name=source,
+            prompts=options.prompts or TEMPLATE_ENSEMBLE,
+            contrast=contrast_texts(options.contrast),
         )
     return TorchBackend.from_pretrained(folder, options.device, labels, texts, precision)
 

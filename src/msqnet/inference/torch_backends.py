@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from torch import Tensor
+
     from msqnet.clips import Pixels
     from msqnet.config import Precision
     from msqnet.inference.backends import Arrays
     from msqnet.labels import LabelSet
     from msqnet.model.pretrained import MSQNet
+
+
+_SMALLEST_SCORE = 1e-6
+"""Of a frame; the logit of a smaller one means nothing."""
 
 
 class TorchBackend(ScoreColumns):
@@ -124,15 +130,21 @@ class ClipZeroShotBackend(ScoreColumns):
 
     A SigLIP was trained with a sigmoid for each pair, so its scores stand alone. A CLIP was trained
     with a softmax over texts: its scores compare the labels asked for, of which there must be two
-    or more, and add up to 1.
+    or more, and add up to 1. With ``contrast``, each label of either is compared with these texts
+    alone, whatever else is asked for::
+
+        score_k = e^l_k / (e^l_k + sum_c e^l_c)       l: logits of labels k and of the texts c
 
     Args:
         name: of the model, for the provenance of results.
         texts: descriptions and synonyms by label name.
         precision: of the images; the texts' embeddings are computed in float32.
+        prompts: style of the texts of labels, see `msqnet.prompts`.
+        contrast: texts for no action.
 
     Raises:
-        ConfigError: one label only for a CLIP, or a device or precision that cannot be used.
+        ConfigError: one label only for a CLIP without contrast, unknown prompts, or a device or
+            precision that cannot be used.
     """
 
     def __init__(
@@ -144,22 +156,23 @@ class ClipZeroShotBackend(ScoreColumns):
         texts: Mapping[str, LabelText] | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
+        prompts: str = TEMPLATE_ENSEMBLE,
+        contrast: tuple[str, ...] = (),
     ) -> None:
-        self.single_label = dual.kind == "clip"
+        self.single_label = dual.kind == "clip" and not contrast
         if self.single_label and len(labels) < 2:
             raise ConfigError(
                 f"{name}: a CLIP compares labels with each other; ask for two or more, for "
-                "instance by adding what else may be seen, or use a SigLIP"
+                "instance by adding what else may be seen, say --contrast default, or use a SigLIP"
             )
         self._computing = Computing.of(device, precision)
         self._dual = dual
         self._images = dual.image_encoder.eval()
         self._computing.prepare(self._images)
-        self._texts = embed_labels(
-            dual.text_encoder, prompts_of(labels, TEMPLATE_ENSEMBLE, texts)
-        ).to(self._computing.device)
+        sentences = (*prompts_of(labels, prompts, texts), *((text,) for text in contrast))
+        self._texts = embed_labels(dual.text_encoder, sentences).to(self._computing.device)
         size = int(dual.image_encoder.config.image_size)
-        facts = dual_facts(name, labels, dual.kind, size, precision)
+        facts = dual_facts(name, labels, dual.kind, size, precision, prompts, contrast)
         super().__init__(labels, facts.thresholds.tolist(), None, None)
         self.clip_config, self.window_seconds = facts.clip_config, facts.window_seconds
         self.training_reference: TrainingReference | None = None
@@ -173,14 +186,15 @@ class ClipZeroShotBackend(ScoreColumns):
         texts: Mapping[str, LabelText] | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
-        name: str | None = None,
+        **settings: Any,
     ) -> ClipZeroShotBackend:
         """Load a whole CLIP or SigLIP from the hub or from disk; else a `CheckpointError`.
 
-        ``name`` is that of the provenance, by default the first argument.
+        ``settings`` are those of the class; the name is by default the first argument.
         """
-        dual, name = load_dual_encoder(name_or_folder), name or str(name_or_folder)
-        return cls(dual, labels, name=name, texts=texts, device=device, precision=precision)
+        settings.setdefault("name", str(name_or_folder))
+        dual = load_dual_encoder(name_or_folder)
+        return cls(dual, labels, texts=texts, device=device, precision=precision, **settings)
 
     def frame_features(self, frames: Pixels, *, is_motion_crop: bool = False) -> Arrays:
         """Image embeddings (N, D), as "image"; there are no motion crops."""
@@ -189,10 +203,18 @@ class ClipZeroShotBackend(ScoreColumns):
             return {"image": self._images(on_device)[0].float()}
 
     def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
-        """Scores are the sigmoid (SigLIP) or softmax (CLIP) of the mean similarity."""
+        """Scores of the mean similarity, and the log odds of each frame, see `Backend`."""
         with torch.inference_mode():
-            # The mean of the frames' similarities is that of their mean embedding, not normalised.
-            video = frames["image"].mean(dim=1)  # (B, T, D) -> (B, D)
-            logits = self._dual.logits(video, self._texts)  # (B, K)
-            scores = logits.softmax(dim=-1) if self.single_label else logits.sigmoid()
-        return ClipOutputs(scores.float().cpu().numpy(), None)
+            of_frames = self._dual.logits(frames["image"], self._texts)  # (B, T, K + C)
+            scores, frame_scores = self._scores(of_frames.mean(dim=1)), self._scores(of_frames)
+            frame_logits = frame_scores.logit(eps=_SMALLEST_SCORE)
+        return ClipOutputs(scores.cpu().numpy(), None, frame_logits.cpu().numpy())
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Logits (..., K + C) of labels and contrast to scores (..., K) of the labels."""
+        own, contrast = logits[..., : len(self.labels)], logits[..., len(self.labels) :]
+        if self.single_label:
+            return own.softmax(dim=-1)
+        if contrast.shape[-1]:
+            own = own - contrast.logsumexp(dim=-1, keepdim=True)
+        return own.sigmoid()

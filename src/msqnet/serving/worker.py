@@ -189,6 +189,8 @@ class Worker:
         settings = replace(self._settings, labels=labels)
         if self._has_other_words(labels):
             settings = replace(settings, model=settings.open_model, runtime="auto")
+        elif settings.open_model is not None:  # whose settings these are
+            settings = replace(settings, prompts=None, contrast=None)
         return load_backend(settings)
 
     def _write_heat_map(self, request: WorkerRequest, report: Report) -> None:

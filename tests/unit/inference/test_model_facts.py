@@ -75,6 +75,12 @@ MODELS: dict[str, Callable[[Path], InferenceOptions]] = {
         model=f"clip-zero-shot:{write_clip_folder(f / 'clip', max_num_tokens=64)}",
         labels="dig|walk",
     ),
+    "CLIP, with settings": lambda f: InferenceOptions(
+        model=str(write_clip_folder(f / "clip", max_num_tokens=77)),
+        labels="dig",
+        prompts="animals|none",
+        contrast="default",
+    ),
 }
 
 
