@@ -11,10 +11,12 @@ from pathlib import Path
 import av
 import pytest
 
+from msqnet.demo import demo_clips
 from msqnet.inference.predictor import Predictor
 from msqnet.style import INK
 from tests.fixtures.document_scene import set_scene
 from tests.fixtures.models import write_clip_folder, write_timesformer_folder
+from tests.fixtures.text_checkpoints import write_siglip_folder
 from tests.unit.inference.brightness import BLACK, WHITE, BrightnessBackend, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -36,10 +38,16 @@ def test_published_weights_can_be_checked_by_one_command(tmp_path: Path) -> None
         "--timesformer",
         write_timesformer_folder(tmp_path / "timesformer"),
         "--clip",
-        write_clip_folder(tmp_path / "clip"),
+        write_clip_folder(tmp_path / "clip", max_num_tokens=77),
+        "--open-models",
+        tmp_path / "clip",
+        write_siglip_folder(tmp_path / "siglip", num_tokens=77),
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # random scales are not those of published weights
     assert done.stdout.count(": equal") == 2
+    assert done.stdout.count("(expected < 0.001): ok") == 2
+    assert done.stdout.count("DIFFERENT") == 2
+    assert done.stdout.count("a rat stands up") == 2 * len(demo_clips())
 
 
 def test_a_result_is_drawn_with_the_annotated_actions(tmp_path: Path) -> None:
