@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +61,7 @@ def serve(
     options = choose_model(options, yes=yes)
     open_model, advice = _model_of_other_words(options, yes=yes)
     if advice:
-        print(f"msqnet: the page takes the model's own labels only; {advice}", flush=True)
+        print(f"msqnet: note: takes the model's own labels only; {advice}", file=sys.stderr)
     settings = ServerSettings(
         worker=WorkerSettings(**asdict(options), open_model=open_model, words_advice=advice),
         limits=ServerLimits.from_options(limits),
@@ -88,11 +89,11 @@ def _model_of_other_words(options: ModelOptions, *, yes: bool) -> tuple[str | No
     if open_model_source(options.model) or closed_labels(model_folder(options.model)) is None:
         return None, ""
     if options.model is not None:
-        return None, f"for any other words, start it with --model {RECOMMENDED.name}"
+        return None, f"for other words, start the server with --model {RECOMMENDED.name}"
     if not can_score_words():
-        return None, "for any other words: pip install 'msqnet[train]'"
+        return None, "for other words, run where the server is: pip install 'msqnet[train]'"
     if fetched_open_model() is None and not yes:
-        return None, f"for any other words, stop it and run once: {FETCH_COMMAND}"
+        return None, f"for other words, run once and start the server again: {FETCH_COMMAND}"
     return choose_model(ModelOptions(model=RECOMMENDED.name), yes=yes).model, ""
 
 

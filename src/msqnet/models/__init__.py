@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.models.hub import HUB_OPTIONS, checkpoint_file, checkpoint_folder
-from msqnet.models.open_models import RECOMMENDED
+from msqnet.models.open_models import RECOMMENDED, open_model_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +85,11 @@ def resolve_model(name: str | Path | None = None) -> Path | str:
         CheckpointError: nothing of the kind exists.
     """
     name = SHIPPED_MODEL if name is None else name
+    if open_model_source(name) is not None:
+        raise CheckpointError(
+            f"{name}: a CLIP or SigLIP, which predicts and is evaluated without training, and no "
+            "model of msqnet, as expected here; name one of these"
+        )
     folder = Path(name)
     shipped = Path(__file__).parent / folder.name
     places = (folder, folder / BEST_FOLDER, *([shipped] if folder.name == str(name) else []))

@@ -108,8 +108,16 @@ def test_unknown_name_is_an_error_that_lists_the_known_ones(
 
 
 def test_hub_model_that_cannot_be_fetched_names_both_places() -> None:
-    with pytest.raises(CheckpointError, match=r"'nobody/nothing-here': no such folder here, and"):
+    with pytest.raises(
+        CheckpointError, match=r"nothing-here: cannot be loaded: no such folder here, the c"
+    ):
         models.model_folder("nobody/nothing-here")
+
+
+@pytest.mark.parametrize("name", ["siglip2-base", "clip-zero-shot:owner/name"])
+def test_open_model_is_no_model_of_msqnet(name: str) -> None:
+    with pytest.raises(CheckpointError, match="and no model of msqnet, as expected here"):
+        models.resolve_model(name)
 
 
 def test_model_folder_of_a_local_model_needs_no_fetching(tmp_path: Path) -> None:
