@@ -169,7 +169,7 @@ def _write(
     """Trace a graph; an `ExportError` if that fails."""
     with needs_extra("exporting a model", extra="export"):
         import onnx  # noqa: F401 - torch asks for it only after a long time
-        import onnxscript  # noqa: F401
+        import onnxscript.optimizer
     # Tracing fails in many ways, with messages of many pages. The first line says most.
     try:
         with quiet(), torch.no_grad():
@@ -181,11 +181,16 @@ def _write(
                 input_names=inputs,
                 output_names=outputs,
                 verbose=False,
-                # Folded, a tensor is no longer one of the file.
                 optimize=weights is None,
             )
             if program is None:
                 raise ExportError("torch gave no graph")
+            if weights is not None:
+                # Folded, a tensor would no longer be one of the file. But ONNX Runtime makes a
+                # convolution and the ReLU6 after it one step only where the bounds are constants.
+                onnxscript.optimizer.fold_constants(
+                    program.model, should_fold=lambda node: node.op_type in ("CastLike", "Cast")
+                )
             program.save(path)
         if weights is not None:
             share_weights(path, weights)
