@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -64,6 +66,18 @@ def num_threads() -> int:
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
     return min(num_usable_cores(), psutil.cpu_count(logical=False) or num_usable_cores())
+
+
+def multiplies_int8() -> bool:
+    """Whether the CPU has instructions that multiply 8-bit integers and add them up in 32 bits.
+
+    They are VNNI on x86 and the dot product on ARM. Where nothing tells, the answer is no.
+    """
+    told = Path("/proc/cpuinfo")  # of Linux
+    if told.is_file():
+        flags = told.read_text(encoding="utf-8", errors="replace").split()
+        return not {"avx512_vnni", "avx_vnni", "asimddp"}.isdisjoint(flags)
+    return (platform.system(), platform.machine()) == ("Darwin", "arm64")
 
 
 def limit_threads(number: int) -> None:

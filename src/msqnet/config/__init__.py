@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from msqnet.config.analysis import CalibrationConfig, EmbeddingMapConfig
 from msqnet.config.architecture import ArchConfig
-from msqnet.config.inference import InferenceOptions, ModelOptions, Precision, RuntimeName
+from msqnet.config.inference import (
+    InferenceOptions,
+    ModelOptions,
+    Precision,
+    PrecisionChoice,
+    RuntimeName,
+)
 from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.tables import TableOptions
@@ -25,6 +31,7 @@ __all__ = [
     "ModelOptions",
     "MotionBoxConfig",
     "Precision",
+    "PrecisionChoice",
     "RuntimeName",
     "SegmentConfig",
     "ServerLimits",

@@ -16,6 +16,9 @@ Precision = Literal["fp32", "bf16"]
 """Number type of matrix products and convolutions and of the activations between them; logits, and
 weights that are not multiplied, are always float32."""
 
+PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
+"""What may be asked for: PyTorch computes in a `Precision`, graphs in float32 or int8."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -43,9 +46,11 @@ class ModelOptions:
             `msqnet export` wrote graphs, as beside the model that comes with msqnet, or `torch`.
             `auto` takes graphs where there are some, unless `--precision`, `--device` or a GPU asks
             for PyTorch.
-        precision: Number type of matrix products: `fp32`, or `bf16` on NVIDIA GPUs since Ampere and
-            on CPUs with AVX512-BF16 or AMX. bf16 is faster for large models and changes the scores
-            slightly.
+        precision: Number type of matrix products: `fp32`; `int8`, for the features of frames, where
+            `msqnet export --int8` wrote such a graph, as beside the model that comes with msqnet;
+            or `bf16`, in PyTorch, on NVIDIA GPUs since Ampere and on CPUs with AVX512-BF16 or AMX.
+            int8 and bf16 are faster and change the scores slightly. `auto` takes int8 where a model
+            has it and the processor multiplies 8-bit integers fast, else fp32.
     """
 
     model: str | None = None
@@ -55,7 +60,7 @@ class ModelOptions:
     contrast: str | None = None
     device: str = "auto"
     runtime: RuntimeName = "auto"
-    precision: Precision = "fp32"
+    precision: PrecisionChoice = "auto"
 
     @property
     def label_names(self) -> tuple[str, ...] | None:

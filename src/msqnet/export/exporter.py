@@ -36,6 +36,7 @@ from msqnet.inference.manifest import (
     EMBEDDINGS_FILE,
     EMBEDDINGS_KEY,
     FRAME_GRAPH,
+    FRAME_GRAPH_INT8,
     SUFFIXES,
     Manifest,
     file_digest,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msqnet.clips import Clip
-    from msqnet.config import RuntimeName
+    from msqnet.config import PrecisionChoice
     from msqnet.inference.backends import Backend
     from msqnet.inference.manifest import ExportFormat
     from msqnet.model.pretrained import MSQNet
@@ -103,8 +104,7 @@ def export_model(
         if training is not None:
             training.save(draft)
         manifest = write_graphs(model, draft, export_format, reference.provenance, calibration)
-        limit = tolerance if calibration is None else None
-        results = check_graphs(reference, draft, clips, limit)
+        results = check_graphs(reference, draft, clips, tolerance)
         verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
         manifest = replace(manifest, verification=verification)
         manifest.write(draft)
@@ -115,11 +115,17 @@ def export_model(
     return manifest
 
 
-def add_graphs(folder: Path, clips: Sequence[Clip], tolerance: float = TOLERANCE) -> Manifest:
+def add_graphs(
+    folder: Path,
+    clips: Sequence[Clip],
+    tolerance: float = TOLERANCE,
+    calibration: Sequence[Clip] | None = None,
+) -> Manifest:
     """Put graphs for ONNX Runtime into a finished model's own folder, checked against PyTorch.
 
-    They share the model's weights. The folder is replaced as a whole, or stays as it is. Errors are
-    those of `export_model`; a folder that cannot be written is an `OSError`.
+    They share the model's weights. With ``calibration``, a frame graph of 8-bit integers comes
+    beside them. The folder is replaced as a whole, or stays as it is. Errors are those of
+    `export_model`; a folder that cannot be written is an `OSError`.
     """
     from msqnet.model.pretrained import MSQNet
 
@@ -128,7 +134,9 @@ def add_graphs(folder: Path, clips: Sequence[Clip], tolerance: float = TOLERANCE
     reference = TorchBackend(MSQNet.from_pretrained(folder), "cpu", source, training)
     with changed_model(folder, folder, overwrite=True) as draft:
         model = MSQNet.from_pretrained(folder)  # not prepared: its tensors are those of the file
-        manifest = write_graphs(model, draft, "onnx", reference.provenance, shares_weights=True)
+        manifest = write_graphs(
+            model, draft, "onnx", reference.provenance, calibration, shares_weights=True
+        )
         results = check_graphs(reference, draft, clips, tolerance)
         verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
         manifest = replace(manifest, verification=verification)
@@ -137,18 +145,26 @@ def add_graphs(folder: Path, clips: Sequence[Clip], tolerance: float = TOLERANCE
 
 
 def check_graphs(
-    reference: TorchBackend, folder: Path, clips: Sequence[Clip], tolerance: float | None
-) -> dict[RuntimeName, Verification]:
+    reference: TorchBackend, folder: Path, clips: Sequence[Clip], tolerance: float
+) -> dict[str, Verification]:
     """Compare an exported folder with the model in PyTorch, by every runtime of its format.
 
-    A runtime that is not installed is left out, but for the one that runs the format by default.
-    Errors are those of `verify`.
+    The keys are those runtimes, with "onnxruntime int8" and so on for an int8 graph beside another.
+    Differences of int8 are not limited. A runtime that is not installed is left out, but for the
+    one that runs the format by default. Errors are those of `verify`, and a `ConfigError` for int8
+    on a CPU that lacks it.
     """
-    default, *others = RUNTIMES[read_manifest(folder).format]
+    manifest = read_manifest(folder)
+    default, *others = RUNTIMES[manifest.format]
     results = {}
     for runtime in (default, *(name for name in others if find_spec(name) is not None)):
-        exported = ExportedBackend.from_pretrained(folder, runtime=runtime)
-        results[runtime] = verify(reference, exported, clips, tolerance)
+        for precision in manifest.precisions:
+            wanted: PrecisionChoice = "int8" if precision == "int8" else "fp32"
+            exported = ExportedBackend.from_pretrained(folder, runtime=runtime, precision=wanted)
+            is_int8 = precision == "int8"
+            key = runtime if precision == manifest.precision else f"{runtime} {precision}"
+            limit = None if is_int8 else tolerance
+            results[key] = verify(reference, exported, clips, limit)
     return results
 
 
@@ -164,18 +180,23 @@ def write_graphs(
     """Write graphs and manifest, unchecked, to a folder that holds the model or nothing else.
 
     Without `calibration`, clips to quantize on, graphs are float32. With `shares_weights` they read
-    those of the model in the folder. Errors are `ExportError`.
+    those of the model in the folder, and a quantized frame graph comes beside the other instead of
+    in its place. Errors are `ExportError`.
     """
     check_exportable(model)
     if calibration is not None:
         check_quantizable(model)
     frame_graph = FrameGraph(model)
     clip_graph = ClipGraph(model, frame_graph.names)
-    frame_path, clip_path = (folder / f"{name}.onnx" for name in (FRAME_GRAPH, CLIP_GRAPH))
+    names = FRAME_GRAPH, CLIP_GRAPH, FRAME_GRAPH_INT8
+    frame_path, clip_path, int8_path = (folder / f"{name}.onnx" for name in names)
     weights = folder / WEIGHTS_FILE if shares_weights else None
     write_frame_graph(frame_graph, frame_path, weights)
     write_clip_graph(clip_graph, frame_graph.shapes, clip_path, weights)
-    if calibration is not None:
+    if calibration is not None and shares_weights:
+        write_frame_graph(frame_graph, int8_path)
+        quantize_frame_graph(int8_path, calibration)
+    elif calibration is not None:
         quantize_frame_graph(frame_path, calibration)
     if export_format == "openvino":
         for path in (frame_path, clip_path):
@@ -186,7 +207,7 @@ def write_graphs(
     config = model.config
     manifest = Manifest(
         format=export_format,
-        precision="float32" if calibration is None else "int8",
+        precision="float32" if calibration is None or shares_weights else "int8",
         frame_features=frame_graph.names,
         labels=config.label_set.names,
         thresholds=tuple(config.thresholds or ()),

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # Of the examples that graphs are traced with: 0 and 1 would be taken for constants.
 _NUM_EXAMPLES = 2
+# Those of the stem of EfficientNet-Lite and of its first block.
+_CONVOLUTIONS_IN_FLOAT = 3
 
 
 class FrameGraph(nn.Module):
@@ -277,8 +279,8 @@ def check_quantizable(model: MSQNet) -> None:
 def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
     """Replace a frame graph by one of 8-bit integers.
 
-    Activations are unsigned, weights signed with one scale a channel, and of 7 bits: without the
-    VNNI instructions, products of 8-bit weights overflow the 16 bits that they are added up in.
+    Activations are unsigned, weights signed with one scale a channel. The stem and the first block
+    stay in float32: they cost little, and most of the error in the features would be theirs.
 
     The clips show the usual range of values; an `ExportError` if there are none.
     """
@@ -297,8 +299,8 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
                 result,
                 _FrameReader(clips),
                 quant_format=QuantFormat.QDQ,
+                nodes_to_exclude=_nodes_in_float(prepared),
                 per_channel=True,
-                reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
@@ -306,6 +308,19 @@ def quantize_frame_graph(path: Path, clips: Sequence[Clip]) -> None:
         result.replace(path)
     finally:
         prepared.unlink(missing_ok=True)
+
+
+def _nodes_in_float(path: Path) -> list[str]:
+    """Names of the nodes before the first convolution that is to be quantized, in order."""
+    import onnx
+
+    names, num_convolutions = [], 0
+    for node in onnx.load(path, load_external_data=False).graph.node:
+        num_convolutions += node.op_type == "Conv"
+        if num_convolutions > _CONVOLUTIONS_IN_FLOAT:
+            break
+        names.append(node.name)
+    return names
 
 
 class _FrameReader:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from msqnet.config import ClipConfig, RuntimeName
-from msqnet.errors import CheckpointError, MissingExtra, ShapeError, check
+from msqnet.config import ClipConfig, PrecisionChoice, RuntimeName
+from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, check
 from msqnet.inference.backends import ClipOutputs, ScoreColumns
 from msqnet.inference.manifest import (
-    CLIP_GRAPH,
     EMBEDDING_OUTPUT,
     EMBEDDINGS_FILE,
     EMBEDDINGS_KEY,
-    FRAME_GRAPH,
     FRAME_LOGITS_OUTPUT,
     FRAMES_INPUT,
     MOTION_CROP_PREFIX,
@@ -26,7 +25,7 @@ from msqnet.inference.manifest import (
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import REFERENCE_FILE, TrainingReference
 from msqnet.models import thresholds_of
-from msqnet.process import num_threads, signal_stack_kept
+from msqnet.process import multiplies_int8, num_threads, signal_stack_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from msqnet.clips import Pixels
     from msqnet.inference.backends import Arrays
-    from msqnet.inference.manifest import ExportFormat, Manifest
+    from msqnet.inference.manifest import ExportFormat, GraphPrecision, Manifest
     from msqnet.prompts import LabelText
 
 RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
@@ -45,8 +44,12 @@ RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
 }
 """Runtimes of each format, the first one by default."""
 
+_PRECISIONS: Mapping[PrecisionChoice, GraphPrecision] = {"fp32": "float32", "int8": "int8"}
+_NO_INT8 = "this processor lacks fast products of 8-bit integers (VNNI, or ARM's dot product)"
 _EXTRA = "export"
 _ERRORS_ONLY = 3
+
+_logger = logging.getLogger(__name__)
 
 
 Graph = Callable[["Mapping[str, NDArray[Any]]"], "dict[str, NDArray[Any]]"]
@@ -65,11 +68,38 @@ def runtime_for(export_format: ExportFormat, runtime: RuntimeName) -> RuntimeNam
     return able[0] if runtime == "auto" else runtime
 
 
-def exported_provenance(manifest: Manifest, runtime: RuntimeName) -> dict[str, Any]:
+def precision_for(manifest: Manifest, wanted: PrecisionChoice) -> GraphPrecision:
+    """The precision that graphs compute in; raises `ConfigError` if they or the CPU cannot.
+
+    Products of 8-bit integers need instructions that add them up in 32 bits; without these, those
+    of 8-bit weights overflow, and the scores would be others.
+    """
+    able = manifest.precisions
+    chosen = able[-1] if wanted == "auto" else _PRECISIONS.get(wanted)
+    if chosen is None or chosen not in able:
+        others = (
+            "give the model that was exported"
+            if wanted != "int8"
+            else ("make them with: msqnet export --int8 --calibrate-on clips.csv --model MODEL")
+        )
+        raise ConfigError(
+            f"precision {wanted!r}: the graphs of this model are in {' and '.join(able)}; take "
+            f"auto, or {others}"
+        )
+    if chosen == "float32" or multiplies_int8():
+        return chosen
+    if wanted == "auto" and "float32" in able:
+        return "float32"
+    raise ConfigError(f"precision int8: {_NO_INT8}; take a model in float32")
+
+
+def exported_provenance(
+    manifest: Manifest, runtime: RuntimeName, precision: GraphPrecision
+) -> dict[str, Any]:
     """Which exported model computed scores, and by what: plain values."""
     exported = {
         "format": manifest.format,
-        "precision": manifest.precision,
+        "precision": precision,
         "runtime": runtime,
         "digest": manifest.digest,
     }
@@ -151,6 +181,7 @@ class ExportedBackend(ScoreColumns):
         frame_graph: Graph,
         clip_graph: Graph,
         runtime: RuntimeName,
+        precision: GraphPrecision,
         embeddings: NDArray[np.float32] | None,
         training_reference: TrainingReference | None = None,
     ) -> None:
@@ -172,7 +203,7 @@ class ExportedBackend(ScoreColumns):
         self.single_label = manifest.single_label
         self.is_open = manifest.is_open
         self.window_seconds = float(manifest.window_seconds)
-        self.provenance = exported_provenance(manifest, runtime)
+        self.provenance = exported_provenance(manifest, runtime, precision)
 
     @classmethod
     def from_pretrained(
@@ -182,12 +213,14 @@ class ExportedBackend(ScoreColumns):
         labels: LabelSet | None = None,
         texts: Mapping[str, LabelText] | None = None,
         runtime: RuntimeName = "auto",
+        precision: PrecisionChoice = "auto",
     ) -> ExportedBackend:
         """Load a folder that `msqnet export` wrote; see `TorchBackend.from_pretrained`.
 
         Raises:
             CheckpointError: the folder is incomplete or damaged.
-            ConfigError: another device than the CPU, or a runtime that cannot run the format.
+            ConfigError: another device than the CPU, a runtime that cannot run the format, or a
+                precision that the graphs or the CPU do not have.
             MissingExtra: the runtime is not installed.
             VocabularyError: labels that the model was not trained on and cannot score.
         """
@@ -198,6 +231,9 @@ class ExportedBackend(ScoreColumns):
         )
         manifest = read_manifest(folder)
         chosen = runtime_for(manifest.format, runtime)
+        numbers = precision_for(manifest, precision)
+        if precision == "auto" and numbers != manifest.precisions[-1]:
+            _logger.warning("computing in float32, which is slower than int8: %s", _NO_INT8)
         embeddings = None
         if manifest.is_open:
             path = folder / EMBEDDINGS_FILE
@@ -208,9 +244,10 @@ class ExportedBackend(ScoreColumns):
                 raise CheckpointError(message) from error
         backend = cls(
             manifest,
-            load_graph(manifest.graph(folder, FRAME_GRAPH), chosen),
-            load_graph(manifest.graph(folder, CLIP_GRAPH), chosen),
+            load_graph(manifest.frame_graph(folder, numbers), chosen),
+            load_graph(manifest.clip_graph(folder), chosen),
             chosen,
+            numbers,
             embeddings,
             TrainingReference.load(folder) if REFERENCE_FILE in manifest.files else None,
         )

@@ -25,6 +25,8 @@ GraphPrecision = Literal["float32", "int8"]
 EMBEDDINGS_FILE = "label_embeddings.safetensors"
 EMBEDDINGS_KEY = "label_embeddings"
 FRAME_GRAPH = "frame_graph"
+FRAME_GRAPH_INT8 = "frame_graph_int8"
+"""Beside another in float32, which stays the model's own."""
 CLIP_GRAPH = "clip_graph"
 FRAMES_INPUT = "frames"
 SCORES_OUTPUT = "scores"
@@ -98,9 +100,20 @@ class Manifest:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
 
-    def graph(self, folder: Path, name: str) -> Path:
-        """The file to read the graph ``name`` from."""
+    @property
+    def precisions(self) -> tuple[GraphPrecision, ...]:
+        """Of the frame graphs that are there, the model's own first."""
+        has_both = FRAME_GRAPH_INT8 + SUFFIXES[self.format] in self.files
+        return (self.precision, "int8") if has_both else (self.precision,)
+
+    def frame_graph(self, folder: Path, precision: GraphPrecision) -> Path:
+        """The file to read the frame graph of one of the `precisions` from."""
+        name = FRAME_GRAPH if precision == self.precision else FRAME_GRAPH_INT8
         return folder / f"{name}{SUFFIXES[self.format]}"
+
+    def clip_graph(self, folder: Path) -> Path:
+        """The file to read the clip graph from."""
+        return folder / f"{CLIP_GRAPH}{SUFFIXES[self.format]}"
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json`."""

@@ -18,7 +18,7 @@ from msqnet import __version__
 from msqnet.config import ClipConfig, SegmentConfig
 from msqnet.errors import ConfigError, MsqnetError, VocabularyError, check
 from msqnet.inference.backends import source_of
-from msqnet.inference.exported import exported_provenance, runtime_for
+from msqnet.inference.exported import exported_provenance, precision_for, runtime_for
 from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
 from msqnet.inference.windows import window_lengths
 from msqnet.labels import LabelSet
@@ -42,7 +42,7 @@ from msqnet.prompts import TEMPLATE_ENSEMBLE, contrast_texts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from msqnet.config import InferenceOptions, ModelOptions, WindowConfig
+    from msqnet.config import InferenceOptions, ModelOptions, Precision, WindowConfig
     from msqnet.predictions import FloatArray
 
 # The mean of windows climbs from one level to the next within a window on either side of a border;
@@ -137,12 +137,22 @@ def takes_graphs(folder: Path, options: ModelOptions) -> bool:
 
     They do not do what some options ask for, and a GPU is faster.
     """
-    if options.runtime != "auto":
+    if options.runtime != "auto" or options.precision == "int8":
         return options.runtime != "torch"
-    if options.precision != "fp32" or options.device not in ("auto", "cpu"):
+    if options.precision == "bf16" or options.device not in ("auto", "cpu"):
         return False
     has_gpu = options.device == "auto" and Path("/dev/nvidiactl").exists()
     return has_graphs(folder) and not (has_gpu and find_spec("torch") is not None)
+
+
+def torch_precision(options: ModelOptions) -> Precision:
+    """The precision that PyTorch computes in; int8 is a `ConfigError`."""
+    if options.precision == "int8":
+        raise ConfigError(
+            "precision 'int8': PyTorch computes in fp32 or bf16; take --runtime auto, and a model "
+            "with graphs in int8 (msqnet export --int8)"
+        )
+    return "fp32" if options.precision == "auto" else options.precision
 
 
 def known_provenance(options: InferenceOptions) -> dict[str, Any] | None:
@@ -163,14 +173,15 @@ def read_facts(options: ModelOptions) -> ModelFacts:
         manifest = read_manifest(folder)
         if place.is_graphs_alone or place.labels is None or not manifest.is_open:
             runtime = runtime_for(manifest.format, options.runtime)
-            told = asdict(manifest)
-            return _facts(told, place, exported_provenance(manifest, runtime), manifest.is_open)
+            precision = precision_for(manifest, options.precision)
+            provenance = exported_provenance(manifest, runtime, precision)
+            return _facts(asdict(manifest), place, provenance, manifest.is_open)
     told = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     provenance = torch_provenance(
         source_of(folder),
         told.get("provenance"),
         TrainingReference.load(folder),
-        options.precision,
+        torch_precision(options),
     )
     return _facts(told, place, provenance, closed_labels(folder) is None)
 
@@ -218,7 +229,7 @@ def _facts_of_dual(options: ModelOptions, place: ModelPlace) -> ModelFacts:
         labels,
         told["model_type"],
         size,
-        options.precision,
+        torch_precision(options),
         options.prompts or TEMPLATE_ENSEMBLE,
         contrast_texts(options.contrast),
     )

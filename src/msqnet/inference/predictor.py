@@ -30,6 +30,7 @@ from msqnet.inference.model_facts import (
     provenance_of,
     takes_graphs,
     thresholds_in_use,
+    torch_precision,
 )
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
@@ -252,9 +253,9 @@ class Predictor:
 def load_backend(options: ModelOptions) -> Backend:
     """Load the backend of a model; raises the errors of `Predictor.from_pretrained`.
 
-    Exported models run on the CPU and keep the precision that they were exported with.
+    Exported models run on the CPU, in a precision that they were exported in.
     """
-    model, runtime, precision = options.model, options.runtime, options.precision
+    model, runtime, device = options.model, options.runtime, options.device
     table = options.label_table
     texts = None if table is None else read_label_table(table)
     runtimes = get_args(RuntimeName)
@@ -262,16 +263,14 @@ def load_backend(options: ModelOptions) -> Backend:
     place = locate_model(options)
     folder, labels, source = place.folder, place.labels, place.open_source
     if place.is_graphs_alone:
-        if precision != "fp32":
-            raise ConfigError(
-                f"precision {precision!r}: {model} is an exported model and keeps the numbers it "
-                "was exported with; give the model that was exported, or export with --int8"
-            )
-        return ExportedBackend.from_pretrained(folder, options.device, labels, texts, runtime)
+        return ExportedBackend.from_pretrained(
+            folder, device, labels, texts, runtime, options.precision
+        )
     if source is not None and runtime not in ("auto", "torch"):
         raise ConfigError(f"runtime {runtime!r}: {model} runs in PyTorch; give auto or torch")
     if source is None and (found := _backend_of_graphs(folder, options, labels)) is not None:
         return found
+    precision = torch_precision(options)
     with needs_extra(f"{model or 'this'} in PyTorch", extra="train"):
         from msqnet.inference.torch_backends import ClipZeroShotBackend, TorchBackend
 
@@ -280,33 +279,36 @@ def load_backend(options: ModelOptions) -> Backend:
             folder,
             labels,
             texts,
-            options.device,
+            device,
             precision,
             name=source,
             prompts=options.prompts or TEMPLATE_ENSEMBLE,
             contrast=contrast_texts(options.contrast),
         )
-    return TorchBackend.from_pretrained(folder, options.device, labels, texts, precision)
+    return TorchBackend.from_pretrained(folder, device, labels, texts, precision)
 
 
 def _backend_of_graphs(
     folder: Path, options: ModelOptions, labels: LabelSet | None
 ) -> ExportedBackend | None:
     """The graphs in a model's own folder; None where PyTorch is to compute, or has to."""
-    is_asked_for = options.runtime in ("onnxruntime", "openvino")
+    wishes = [f"--runtime {options.runtime}"] if options.runtime not in ("auto", "torch") else []
+    wishes += ["--precision int8"] if options.precision == "int8" else []
     if not has_graphs(folder):
         check(
-            not is_asked_for,
-            f"runtime {options.runtime!r} runs exported models, and {folder} holds no graphs; make "
-            f"them first: msqnet export --model {folder}",
+            not wishes,
+            f"{' '.join(wishes)} is for exported models, and {folder} holds no graphs; make them "
+            f"first: msqnet export --model {folder}",
         )
         return None
     if not takes_graphs(folder, options):
         return None
     try:
-        found = ExportedBackend.from_pretrained(folder, options.device, runtime=options.runtime)
+        found = ExportedBackend.from_pretrained(
+            folder, options.device, runtime=options.runtime, precision=options.precision
+        )
     except (CheckpointError, MissingExtra) as error:
-        if is_asked_for:
+        if wishes:
             raise
         _logger.warning("computing in PyTorch, which is slower: %s", error)
         return None

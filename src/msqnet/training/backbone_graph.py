@@ -50,7 +50,7 @@ def backbone_graph(model: MSQNet) -> Callable[[Tensor], dict[str, Tensor]] | Non
             if not torch.equal(shipped.get_tensor(_PREFIX + name).to(tensor.dtype), tensor):
                 return None
     try:
-        graph = ExportedBackend.from_pretrained(folder)
+        graph = ExportedBackend.from_pretrained(folder, precision="fp32")
     except CheckpointError as error:
         _logger.info("features of frames are computed by PyTorch: %s", error)
         return None

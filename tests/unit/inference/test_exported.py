@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from msqnet.clips import ClipBatch
-from msqnet.config import ModelOptions
+from msqnet.config import InferenceOptions, ModelOptions
 from msqnet.errors import CheckpointError, ConfigError, ShapeError, VocabularyError
+from msqnet.inference import exported
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.exported import ExportedBackend
-from msqnet.inference.manifest import is_exported, read_manifest
+from msqnet.inference.manifest import file_digest, is_exported, read_manifest
+from msqnet.inference.model_facts import known_provenance, provenance_of
 from msqnet.inference.predictor import Predictor, load_backend
 from tests.fixtures.exports import LABELS, NUM_FRAMES, SIZE_PIXELS, write_brightness_export
 from tests.unit.inference.brightness import write_video
@@ -111,8 +113,44 @@ def test_runtime_that_does_not_run_the_model_is_refused(folder: Path) -> None:
 
 
 def test_exported_model_keeps_its_numbers(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"precision 'bf16': .* is an exported model"):
+    with pytest.raises(ConfigError, match=r"precision 'bf16': the graphs .* are in float32"):
         load_backend(ModelOptions(str(folder), precision="bf16"))
+    with pytest.raises(ConfigError, match=r"precision 'int8'.*msqnet export --int8"):
+        load_backend(ModelOptions(str(folder), precision="int8"))
+
+
+def precision_of(folder: Path, **options: Any) -> str:
+    """Of a model that is loaded; what is known beforehand has to be the same."""
+    chosen = InferenceOptions(str(folder), **options)
+    provenance = load_backend(chosen).provenance
+    assert known_provenance(chosen) == provenance_of(load_backend(chosen), chosen, chosen)
+    return str(provenance["exported"]["precision"])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_second_frame_graph_in_int8_is_taken_where_the_cpu_is_fast_at_it(
+    folder: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip(runtime)
+    graph, int8 = folder / "frame_graph.onnx", folder / "frame_graph_int8.onnx"
+    int8.write_bytes(graph.read_bytes())
+    files = {path.name: file_digest(path) for path in folder.glob("*.onnx")}
+    edit_manifest(folder, files=read_manifest(folder).files | files)
+
+    monkeypatch.setattr(exported, "multiplies_int8", lambda: True)
+    assert precision_of(folder, runtime=runtime) == "int8"
+    assert precision_of(folder, runtime=runtime, precision="int8") == "int8"
+    assert precision_of(folder, runtime=runtime, precision="fp32") == "float32"
+    assert not caplog.text
+
+    monkeypatch.setattr(exported, "multiplies_int8", lambda: False)
+    assert precision_of(folder, runtime=runtime) == "float32"
+    assert "computing in float32, which is slower than int8: this processor" in caplog.text
+    with pytest.raises(ConfigError, match="precision int8: this processor lacks"):
+        load_backend(ModelOptions(str(folder), precision="int8"))
+    edit_manifest(folder, precision="int8")
+    with pytest.raises(ConfigError, match="take a model in float32"):
+        load_backend(ModelOptions(str(folder)))
 
 
 def test_accelerator_is_refused(folder: Path) -> None:
