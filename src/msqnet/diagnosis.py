@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from msqnet import __version__
-from msqnet.process import num_threads, num_usable_cores
+from msqnet.process import multiplies_int8, num_threads, num_usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,8 +161,9 @@ def has_codec(name: str, mode: Literal["r", "w"]) -> bool:
 def check_devices() -> Iterator[CheckResult]:
     """The CPU and its threads, and the GPUs."""
     cores, threads = num_usable_cores(), num_threads()
+    int8 = f"int8 {'yes' if multiplies_int8() else 'no'}"
     if find_spec("torch") is None:
-        yield CheckResult("CPU", f"cores: {cores}, threads: {threads}")
+        yield CheckResult("CPU", f"cores: {cores}, threads: {threads}, {int8}")
         yield CheckResult("GPU", "not looked for: that needs 'msqnet[train]'")
         return
     import torch
@@ -177,7 +178,7 @@ def check_devices() -> Iterator[CheckResult]:
     yield _note_if(
         capability.upper() in ("DEFAULT", "NO AVX"),
         "CPU",
-        f"cores: {cores}, threads: {threads}, instructions: {capability}, {bf16('cpu')}",
+        f"cores: {cores}, threads: {threads}, instructions: {capability}, {int8}, {bf16('cpu')}",
         "torch finds neither AVX2 nor better: several times slower",
     )
     if threads < cores and "OMP_NUM_THREADS" not in os.environ:
