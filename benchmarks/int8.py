@@ -1,6 +1,7 @@
 """What fewer bits cost in average precision and gain in time, and how runtimes compare.
 
     python -m benchmarks.int8 --data mixed_actors.csv --split test
+    python -m benchmarks.int8 --data mixed_actors.csv --split train --folds 5
 
 Exports the model twice, in float32 and quantised on rows of `--calibration_split`, scores the rows
 in float32 by ONNX Runtime, quantised by ONNX Runtime and by OpenVINO, and in bf16 by PyTorch where
@@ -8,6 +9,11 @@ the CPU has instructions for it, and prints macro mAP of each with the largest a
 difference of scores. Then all of them score the same clip in interleaved rounds; printed are
 medians of the paired ratios to PyTorch and to ONNX Runtime in float32, of CPU and wall time.
 OMP_NUM_THREADS sets the threads of all of them.
+
+The model knows the rows that it was trained on too well to show a loss. So with `--folds`, a ridge
+regression for each label on the mean and deviation of the frame features (every other frame, both
+views) is fitted in float32 on all groups but a fold's, and scores that fold's rows by the features
+of both graphs. Nothing else is done then.
 """
 
 from __future__ import annotations
@@ -20,6 +26,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
 
 from benchmarks.speed.harness import Contender, StageClock, run_rounds
 from msqnet.cli.main import exit_code_of
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
 
 NUM_CALIBRATION_CLIPS = 100
+PROBE_STRENGTH = 3000.0
 NUM_VERIFICATION_CLIPS = 4
 
 
@@ -85,6 +95,54 @@ def compare_scores(table: ClipTable, before: Backend, after: dict[str, Backend])
         )
 
 
+def compare_on_folds(table: ClipTable, plain: Path, small: Path, num_folds: int) -> None:
+    """Print macro mAP of probes on rows of other groups, by the features of both graphs."""
+    backends = {
+        "float32": ExportedBackend.from_pretrained(plain),
+        "int8": ExportedBackend.from_pretrained(small),
+    }
+    config = backends["float32"].clip_config
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in backends}
+    for clip in iter_clips(table.records, config):
+        views = [clip.pixels] if clip.motion_crop is None else [clip.pixels, clip.motion_crop]
+        for name, backend in backends.items():
+            of_views = [backend.frame_features(view[::2])["pooled"] for view in views]
+            statistics = [(found.mean(axis=0), found.std(axis=0)) for found in of_views]
+            parts[name].append(np.concatenate(statistics, axis=None))
+    features = {name: np.stack(found) for name, found in parts.items()}
+    labels = backends["float32"].labels
+    targets = table.targets(labels)
+    scores = {name: np.zeros(targets.shape, np.float32) for name in features}
+    folds = GroupKFold(num_folds).split(targets, groups=[row.group for row in table.records])
+    for train, held_out in folds:
+        scaler = StandardScaler().fit(features["float32"][train])
+        inputs = scaler.transform(features["float32"][train])
+        for label in range(len(labels)):
+            truth = targets[train, label]
+            is_known = (truth == 0) | (truth == 1)
+            share = truth[is_known].mean() if is_known.any() else 0.0
+            if not 0 < share < 1:
+                continue
+            weights = np.where(truth == 1, 1 / share, 1 / (1 - share))[is_known]
+            probe = Ridge(PROBE_STRENGTH).fit(inputs[is_known], truth[is_known], weights)
+            for name, values in features.items():
+                scores[name][held_out, label] = probe.predict(scaler.transform(values[held_out]))
+    found = {
+        name: macro_map(table, backends[name], _as_probabilities(values))
+        for name, values in scores.items()
+    }
+    print(
+        f"{len(table)} rows, {num_folds} folds by group, probes: macro mAP float32 "
+        f"{found['float32']:.4f}, int8 {found['int8']:.4f}, loss "
+        f"{found['float32'] - found['int8']:+.4f}"
+    )
+
+
+def _as_probabilities(values: np.ndarray) -> np.ndarray:
+    """Rising with the values, between 0 and 1."""
+    return (1 / (1 + np.exp(-values))).astype(np.float32)
+
+
 def compare_speed(backends: dict[str, Backend], batch: ClipBatch, num_rounds: int) -> None:
     """Score one clip with all, round after round, each one first in turn; print the ratios."""
 
@@ -120,6 +178,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--max_rows", type=int, help="evenly over the split; all by default")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--folds", type=int, help="measure the loss on folds, and nothing else")
     args = parser.parse_args()
     table = read_table(args.data)
     rows = table.select(args.split)
@@ -128,6 +187,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         calibration = table.select(args.calibration_split)
         plain, small = export_both(args.model, calibration, Path(folder))
+        if args.folds is not None:
+            compare_on_folds(rows, plain, small, args.folds)
+            return
         backends: dict[str, Backend] = {
             "torch float32": TorchBackend.from_pretrained(model_folder(args.model), "cpu"),
             "onnxruntime float32": ExportedBackend.from_pretrained(plain, runtime="onnxruntime"),
