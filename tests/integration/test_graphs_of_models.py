@@ -68,6 +68,9 @@ def test_what_else_is_needed_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.parquet").touch()
     for arguments, extra in (
         (("explain", clip, "--labels", "grooming", "--out", out), "train"),
+        (("predict", clip, "--out", out, "--labels", "dog jumping", "--yes"), "train"),
+        (("predict", clip, "--out", out, "--model", "clip-base", "--labels", "a|b"), "train"),
+        (("models", "--fetch", "siglip2-base"), "train"),
         (("predict", clip, "--out", out, "--figure"), "figures"),
         (("predict", str(tmp_path / "list.parquet"), "--out", out), "pandas"),
     ):

@@ -156,56 +156,69 @@ def _ask(name: str, options: dict[str, Any], what: str) -> dict[str, int | None]
     Name resolution, a connection and an answer have the time limit together.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    if options.get("local_files_only"):
+        raise _not_reached(name, what, "only local files were asked for")
+    if constants.HF_HUB_OFFLINE:
+        raise _not_reached(name, what, "HF_HUB_OFFLINE is set")
     seconds = float(os.environ.get(_SECONDS_VARIABLE) or _ANSWER_SECONDS)
+    place = {key: options.get(key) for key in ("revision", "token")}
     found: list[Any] = []
 
     def ask() -> None:
         try:
-            found.append(
-                HfApi().model_info(
-                    name,
-                    revision=options.get("revision"),
-                    token=options.get("token"),
-                    timeout=seconds,
-                    files_metadata=True,
-                )
-            )
+            api = HfApi()
+            found.append(api.model_info(name, **place, timeout=seconds, files_metadata=True))
         except Exception as error:  # given to the thread that waits
             found.append(error)
 
-    is_offline = constants.HF_HUB_OFFLINE or options.get("local_files_only")
-    if not is_offline:
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(seconds + 0.5)
-    answer = found[0] if found else TimeoutError(f"no answer in {seconds:g} s")
-    if not is_offline and not isinstance(answer, Exception):
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds + 0.5)
+    answer = found[0] if found else TimeoutError()
+    if not isinstance(answer, Exception):
         return {item.rfilename: item.size for item in answer.siblings or ()}
-    if isinstance(answer, GatedRepoError):
-        raise CheckpointError(
+    if "Timeout" in type(answer).__name__:
+        reason = f"no answer in {seconds:g} s; {_SECONDS_VARIABLE} allows more"
+        raise _not_reached(name, what, reason) from answer
+    raise _refused(name, answer) or _not_reached(name, what, _first_line(answer)) from answer
+
+
+def _not_reached(name: str, what: str, reason: str) -> CheckpointError:
+    from huggingface_hub import constants
+
+    return CheckpointError(
+        f"{name}: cannot be loaded: no such folder here, the cache ({constants.HF_HUB_CACHE}) does "
+        f"not hold {what}, and {constants.ENDPOINT} was not reached ({reason}){_meant(name)}; "
+        "connect to a network once, or copy the model's folder here and name that"
+    )
+
+
+def _refused(name: str, error: Exception) -> CheckpointError | None:
+    """What the Hub says of a model that it does not have, or does not give; None for others."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):  # a kind of the other one
+        return CheckpointError(
             f"{name}: cannot be loaded: its owner asks for consent; give it on "
             f"{constants.ENDPOINT}/{name}, then log in with: hf auth login"
-        ) from answer
-    near = get_close_matches(name, [model.hub_id for model in OPEN_MODELS], n=1, cutoff=0.8)
-    meant = f"; did you mean {near[0]}?" if near and near[0] != name else ""
-    if isinstance(answer, RepositoryNotFoundError):
-        raise CheckpointError(
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return CheckpointError(
             f"{name}: cannot be loaded: no such folder here, and {constants.ENDPOINT} has no such "
-            f"model, or none that you may see{meant or '; check the spelling'}"
-        ) from answer
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(answer)
-    reason = "only local files were asked for" if options.get("local_files_only") else reason
-    raise CheckpointError(
-        f"{name}: cannot be loaded: no such folder here, the cache ({constants.HF_HUB_CACHE}) does "
-        f"not hold {what}, and {constants.ENDPOINT} was not reached ({reason}){meant}; connect to "
-        "a network once, or copy the model's folder here and name that"
-    ) from (answer if isinstance(answer, Exception) else None)
+            f"model, or none that you may see{_meant(name) or '; check the spelling'}"
+        )
+    return None
+
+
+def _meant(name: str) -> str:
+    near = get_close_matches(name, [model.hub_id for model in OPEN_MODELS], n=1, cutoff=0.8)
+    return f"; did you mean {near[0]}?" if near and near[0] != name else ""
 
 
 def _not_fetched(name: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
+    return _refused(name, error) or CheckpointError(
         f"{name}: cannot be loaded: fetching it failed ({_first_line(error)}); run the same "
         "command again, which goes on where this one stopped"
     )
