@@ -166,6 +166,7 @@ def test_folder_is_taken_without_a_prefix_or_a_network(
         options = ("--model", folder, "--labels", words, "--window-seconds", "0.4")
         done = _run(environment, "predict", video, *options)
         assert done.returncode == 0, done.stderr
+        assert ("--contrast default" in done.stdout) == (words == "digging")
     done = _run(environment, "predict", video, "--model", siglip)
     assert (done.returncode, "say --labels" in done.stderr) == (2, True)
 

@@ -210,6 +210,8 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from msqnet.models.open_models import PREFIX
+
     found: list[tuple[float, float, Segment | None]] = [
         (item.start_seconds, item.end_seconds, item) for item in predictions.segments
     ]
@@ -241,5 +243,12 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     if is_empty:
         which = "no other label" if hidden else "no label"
         say(console, f"{which} reaches its threshold; the highest scores are shown")
+        model = predictions.provenance.get("model", {})
+        if str(model.get("name", "")).startswith(PREFIX) and "contrast" not in model:
+            say(
+                console,
+                "open models seldom give high scores; try --contrast default, or choose "
+                "--threshold by the scores above",
+            )
     elif len(found) > len(shown):
         say(console, f"and {len(found) - len(shown)} more segments; --out DIR writes all of them")

@@ -188,7 +188,9 @@ class Worker:
 
         settings = replace(self._settings, labels=labels)
         if self._has_other_words(labels):
-            settings = replace(settings, model=settings.open_model, runtime="auto")
+            precision = settings.precision if settings.precision == "bf16" else "auto"
+            model = settings.open_model
+            settings = replace(settings, model=model, runtime="auto", precision=precision)
         elif settings.open_model is not None:  # whose settings these are
             settings = replace(settings, prompts=None, contrast=None)
         return load_backend(settings)
