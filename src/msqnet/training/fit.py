@@ -152,11 +152,10 @@ def _trained(
     """The models of the best and the last epoch, which can be the same, and held-out logits."""
     unknown = _told_before(run, data, report)
     if run.train.folds:
-        held_out = _cross_validated(run, parts, data, report)
-        held_out.targets[unknown] = UNKNOWN
+        held_out = _cross_validated(run, parts, data, unknown, report)
         every = np.arange(len(run.table))
         if held_out.direct_alone:
-            best = _with_direct_path(run, data, every)
+            best = _with_direct_path(run, data, every, keeps_start=held_out.keeps_start)
         else:
             report("training on all rows")
             best, *_ = _train_once(run, data, every, None, run.folder)
@@ -383,26 +382,27 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
         fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
 
 
-def _with_direct_path(run: Run, data: _TrainingData, rows: np.ndarray) -> MSQNet:
-    """The model with the path from the video query to the scores fitted to some rows."""
+def _with_direct_path(
+    run: Run, data: _TrainingData, rows: np.ndarray, *, keeps_start: bool
+) -> MSQNet:
+    """The model with its direct path fitted to some rows, from what it is or from nothing."""
     model = data.fresh_model()
+    if not keeps_start and model.query_head is not None:
+        for parameter in model.query_head.parameters():
+            parameter.data.zero_()
     _prepare_query(run, model, data, rows)
     model.train(mode=False)
     return model
 
 
-def _direct_logits(run: Run, folds: list[Part], data: _TrainingData) -> np.ndarray | None:
-    """(V, K) logits of every row by a direct path that saw no row of its group.
-
-    None where the path is trained together with the rest, or the features are not stored.
-    """
-    if not isinstance(data.model.query_head, VideoQueryHead) or not run.train.probe_strength:
-        return None
-    if run.init_from is not None or data.store is None or not run.train.decoder_rows:
-        return None
+def _direct_logits(
+    run: Run, folds: list[Part], data: _TrainingData, *, keeps_start: bool
+) -> np.ndarray:
+    """(V, K) logits of every row by a direct path that saw no row of its group."""
+    assert data.store is not None
     logits = np.zeros((len(run.table), len(run.labels)), np.float32)
     for train_rows, held_out in folds:
-        model = _with_direct_path(run, data, train_rows)
+        model = _with_direct_path(run, data, train_rows, keeps_start=keeps_start)
         queries = data.store.video_queries(held_out, 0).to(model.device)
         head: Any = model.query_head
         with torch.inference_mode():
@@ -411,35 +411,71 @@ def _direct_logits(run: Run, folds: list[Part], data: _TrainingData) -> np.ndarr
     return logits
 
 
+def _direct_alone(
+    run: Run,
+    folds: list[Part],
+    data: _TrainingData,
+    targets: np.ndarray,
+    report: Callable[[str], None],
+) -> HeldOut | None:
+    """Every row by the direct path, from what a first model knows or from nothing: the better one.
+
+    What a model learnt elsewhere helps on videos of that kind, and is in the way on others. None
+    where the path is trained together with the rest, or the features are not stored.
+    """
+    if not isinstance(data.model.query_head, VideoQueryHead) or not run.train.probe_strength:
+        return None
+    if data.store is None or not run.train.decoder_rows:
+        return None
+    found = []
+    for keeps_start in (True, False) if run.init_from else (True,):
+        logits = _direct_logits(run, folds, data, keeps_start=keeps_start)
+        parts, every = np.stack([logits, logits]), np.arange(len(logits))
+        found.append(HeldOut(every, parts, targets, direct_alone=True, keeps_start=keeps_start))
+    values = [item.macro_map(1) for item in found]
+    best = found[int(np.argmax(values))]
+    if best.is_scorable:
+        report(f"direct path alone: macro mAP {max(values):.3f} on held-out rows")
+        if len(found) > 1:
+            start = run.init_from if best.keeps_start else "nothing"
+            report(
+                f"it starts from {start} (from nothing: macro mAP {values[1]:.3f}, from "
+                f"{run.init_from}: {values[0]:.3f})"
+            )
+    return best
+
+
 def _cross_validated(
-    run: Run, folds: list[Part], data: _TrainingData, report: Callable[[str], None]
+    run: Run,
+    folds: list[Part],
+    data: _TrainingData,
+    unknown: np.ndarray,
+    report: Callable[[str], None],
 ) -> HeldOut:
     """Logits of every row from a model that saw no row of its group.
 
-    First those of the direct path, which is fitted in seconds. The rest of the model is trained
-    where the rows are many, and for as long as folds show that it helps.
+    ``unknown`` (V, K) are cells that test nothing. First comes the direct path, which is fitted in
+    seconds. The rest is trained where rows are many, and for as long as folds show that it helps.
     """
     targets = run.targets.copy()
     for train_rows, held_out in folds:
         targets[held_out] = scorable_targets(run, train_rows, held_out)
-    every = np.arange(len(run.table))
-    direct = _direct_logits(run, folds, data)
-    alone: HeldOut | None = None
-    if direct is not None:
-        alone = HeldOut(every, np.stack([direct, direct]), targets, direct_alone=True)
-        if alone.is_scorable:
-            report(f"direct path alone: macro mAP {alone.macro_map(1):.3f} on held-out rows")
-        if run.has_few_rows:
-            report(
-                f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "
-                "rest of the model is not trained (--train.decoder_rows 0 trains it)"
-            )
-            return alone
-    logits = np.zeros((2, len(every), len(run.labels)), np.float32)
+    targets[unknown] = UNKNOWN
+    alone = _direct_alone(run, folds, data, targets, report)
+    if alone is not None and run.has_few_rows:
+        report(
+            f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "
+            "rest of the model is not trained (--train.decoder_rows 0 trains it)"
+        )
+        return alone
+    logits = np.zeros((2, *targets.shape), np.float32)
     for fold, (train_rows, held_out) in enumerate(folds):
         if alone is not None and fold >= _FOLDS_TO_JUDGE:
             done = np.concatenate([rows for _, rows in folds[:fold]])
-            gain = gain_over_direct(HeldOut(done, logits[:, done], targets[done]))
+            gain = gain_over_direct(
+                HeldOut(done, logits[:, done], targets[done]),
+                HeldOut(done, alone.parts[:, done], targets[done]),
+            )
             if gain < _MIN_GAIN:
                 report(
                     f"after {fold} folds the decoder adds {gain:.3f} to the macro mAP of the "

@@ -82,12 +82,13 @@ def fit_linear(
     num_views: int = 1,
     *,
     one_label: bool = False,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One balanced logistic regression per label, over the rows where it is known.
 
-    Minimises |U_k|^2 / 2 + (strength / num_views) * sum of weighted log losses for every label k.
-    Labels without a positive or a negative keep U_k = 0 and c_k = 0. With ``one_label``, which
-    every row then has, it is one softmax regression, in which the rows of each label weigh the same
+    Minimises |U_k - start_k|^2 / 2 + (strength / num_views) * sum of weighted log losses for every
+    label k. Labels without a positive or a negative keep ``start``. With ``one_label``, which every
+    row then has, it is one softmax regression, in which the rows of each label weigh the same
     together.
 
     Args:
@@ -96,6 +97,7 @@ def fit_linear(
         targets: (N, K) of 1, 0 and -100.
         strength: C, the inverse of the regularisation.
         num_views: rows that each stand for the same window.
+        start: U (K, D'') and c (K,) that the rows have to argue against; zeros by default.
 
     Returns:
         U (K, D'') and c (K,), float32.
@@ -109,6 +111,13 @@ def fit_linear(
         weights = (wanted @ balance) * (strength / num_views)  # (N,)
     else:
         weights = balanced_weights(targets) * (strength / num_views)
+    known = 0.0 if start is None else F.linear(queries, *start)  # the rest of the logits is fitted
+    basis = None
+    if len(queries) < queries.shape[1]:
+        # The best weights are sums of rows: their coordinates are fewer, and all that is searched.
+        with _one_thread():
+            basis, factor = torch.linalg.qr(queries.T)  # (D'', N) orthonormal, (N, N)
+        queries = factor.T.contiguous()
     weight = torch.zeros(targets.shape[1], queries.shape[1], requires_grad=True)
     bias = torch.zeros(targets.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -121,7 +130,7 @@ def fit_linear(
 
     def objective() -> Tensor:
         optimiser.zero_grad()
-        logits = F.linear(queries, weight, bias)
+        logits = F.linear(queries, weight, bias) + known
         if one_label:
             terms = (F.cross_entropy(logits, wanted, reduction="none") * weights).sum()
         else:
@@ -132,7 +141,10 @@ def fit_linear(
 
     with _one_thread():
         optimiser.step(objective)
-    return weight.detach(), bias.detach()
+    fitted = weight.detach() if basis is None else weight.detach() @ basis.T
+    if start is None:
+        return fitted, bias.detach()
+    return start[0] + fitted, start[1] + bias.detach()
 
 
 @contextmanager
@@ -154,23 +166,32 @@ def normalize_query(model: MSQNet, queries: Tensor, scene_weight: float = 1.0) -
 
     ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them; constant
     features are divided by 1. Those of the encoder's ``scene`` get the deviation ``scene_weight``.
+    A `VideoQueryHead` that was fitted before stays the same function of the query.
     """
-    deviation = queries.double().std(dim=0, correction=0)
+    mean, deviation = queries.double().mean(dim=0), queries.double().std(dim=0, correction=0)
     deviation = torch.where(deviation > 1e-6, deviation, 1.0)
     if model.video_encoder.scene is not None:
         deviation[model.video_encoder.scene] /= scene_weight
-    model.query_mean.copy_(queries.double().mean(dim=0))
+    head = model.query_head
+    if isinstance(head, VideoQueryHead):
+        shift = (mean.to(model.query_mean) - model.query_mean) / model.query_std
+        with torch.no_grad():
+            head.bias.add_(head.weight @ shift)
+            head.weight.mul_(deviation.to(model.query_std) / model.query_std)
+    model.query_mean.copy_(mean)
     model.query_std.copy_(deviation)
 
 
 def fit_query_head(
     model: MSQNet, queries: Tensor, targets: Tensor, strength: float, num_views: int
 ) -> None:
-    """Set the model's `query_head` from training rows, and freeze it.
+    """Fit the model's `query_head` to training rows, from what it is, and freeze it.
 
-    The statistics of the video query must be set (`normalize_query`). Arguments are those of
-    `fit_linear`, but the queries are as `MSQNet.encode` gives them. Targets other than 1, 0 and
-    -100 are a `ShapeError`, a model without a `VideoQueryHead` a `ConfigError`.
+    In a new model it is zero; in one that starts from another, labels of the same name keep what
+    that one knows, as far as the rows do not speak against it. The statistics of the video query
+    must be set (`normalize_query`). Arguments are those of `fit_linear`, but the queries are as
+    `MSQNet.encode` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model without
+    a `VideoQueryHead` a `ConfigError`.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
@@ -178,10 +199,14 @@ def fit_query_head(
         raise ConfigError("there is no path from the video query to the scores to fit")
     normalized = (queries - model.query_mean.cpu()) / model.query_std.cpu()
     one_label = model.config.task == "single_label"
-    weight, bias = fit_linear(normalized, targets, strength, num_views, one_label=one_label)
+    head = model.query_head
+    start = head.weight.detach().cpu(), head.bias.detach().cpu()
+    weight, bias = fit_linear(
+        normalized, targets, strength, num_views, one_label=one_label, start=start
+    )
     with torch.no_grad():
-        model.query_head.weight.copy_(weight)
-        model.query_head.bias.copy_(bias)
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
     model.query_head.requires_grad_(False)
 
 
@@ -220,12 +245,14 @@ class HeldOut:
         parts: (2, V, K) logits, see `part_logits`.
         targets: (V, K) of 1, 0 and -100, see `scorable_targets`.
         direct_alone: whether the path from the video query is all that is trained.
+        keeps_start: whether that path starts from what another model knows, where there is one.
     """
 
     rows: np.ndarray
     parts: np.ndarray
     targets: np.ndarray
     direct_alone: bool = False
+    keeps_start: bool = True
 
     @property
     def is_scorable(self) -> bool:
@@ -238,9 +265,9 @@ class HeldOut:
         return float(np.nan_to_num(found))
 
 
-def gain_over_direct(held_out: HeldOut) -> float:
-    """What the decoder adds to the direct path's macro mAP on held-out rows, at its best share."""
-    return max(map(held_out.macro_map, _QUERY_SHARES)) - held_out.macro_map(1.0)
+def gain_over_direct(held_out: HeldOut, alone: HeldOut) -> float:
+    """What the decoder adds to the macro mAP of the direct path alone, at its best share."""
+    return max(map(held_out.macro_map, _QUERY_SHARES)) - alone.macro_map(1.0)
 
 
 def scorable_targets(run: Run, train_rows: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> ClipTable:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, table: ClipTable) -> tuple[Run, list[str]]:
-    run = lite_run(table, tmp_path_factory.mktemp("run"))
+    run = lite_run(table, tmp_path_factory.mktemp("run"), decoder_rows=0)
     # Untrained convolutions let hardly anything through; with noise in them brightness shows.
     torch.manual_seed(0)
     model = new_model(run.arch, run.clip, LabelSet(("other",)))
@@ -201,7 +201,7 @@ def test_new_labels_keep_the_rest_of_the_model(
         for record in table.records[:4]
     )
     run = replace(
-        lite_run(ClipTable(table.path, records), tmp_path, epochs=1),
+        lite_run(ClipTable(table.path, records), tmp_path, epochs=1, decoder_rows=0),
         labels=LabelSet(("black", "bright")),
         init_from=str(finished[0].folder / "best"),
     )
@@ -384,6 +384,30 @@ def test_few_rows_get_the_direct_path_alone(tmp_path: Path, table: ClipTable) ->
 
     fit(run, report=lines.append, resume=True)
     assert lines[-1] == "the run is finished; nothing is left to do"
+
+
+def test_few_rows_bend_the_direct_path_of_the_model_to_start_from(
+    finished: tuple[Run, list[str]], tmp_path: Path, table: ClipTable
+) -> None:
+    source = MSQNet.from_pretrained(finished[0].folder / "best")
+    records = tuple(
+        replace(record, annotated=frozenset({"dark"}), labels=tuple({*record.labels} & {"dark"}))
+        for record in table.records
+    )
+    run = lite_run(ClipTable(table.path, records), tmp_path, decoder_rows=NUM_VIDEOS + 1)
+    run = replace(run, init_from=str(finished[0].folder / "best"))
+    lines: list[str] = []
+    fit(run, report=lines.append)
+    assert any(line.startswith(f"fewer than {NUM_VIDEOS + 1} rows") for line in lines)
+    assert not (tmp_path / "checkpoints").exists()
+    model = MSQNet.from_pretrained(tmp_path / "best")
+    assert model.config.query_share == 1.0
+    data = ClipDataset(table, run.labels, run.clip)
+    before, after = part_logits(source, data, 4)[1], part_logits(model, data, 4)[1]
+    bright, dark = run.labels.names.index("bright"), run.labels.names.index("dark")
+    # Nothing was said about one label, so that what the model knew of it stays.
+    np.testing.assert_allclose(after[:, bright], before[:, bright], atol=1e-3)
+    assert np.abs(after[:, dark] - before[:, dark]).max() > 0.01
 
 
 @pytest.mark.parametrize("wanted", [-1.0, 2.0])

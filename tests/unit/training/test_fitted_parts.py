@@ -90,6 +90,42 @@ def test_label_without_both_classes_stays_at_zero(data: tuple[Tensor, Tensor]) -
     assert weight[2].any()
 
 
+def test_fit_stays_at_its_start_as_far_as_rows_do_not_speak_against_it(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    queries, targets = data[0], data[1].clone()
+    targets[:, 0] = UNKNOWN
+    start = torch.ones(NUM_LABELS, NUM_FEATURES), torch.ones(NUM_LABELS)
+    weight, bias = fit_linear(queries, targets, STRENGTH, start=start)
+    assert torch.equal(weight[0], start[0][0])
+    assert bias[0] == 1
+    from_zero = fit_linear(queries, targets, STRENGTH)[0]
+    assert (weight[1:] - start[0][1:]).norm() < (from_zero[1:] - start[0][1:]).norm()
+    # The optimum: |U - start|^2 / 2 pulls as strongly as the rows push.
+    moved = weight.requires_grad_()
+    logits = queries @ moved.T + bias
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, targets.clamp(min=0), STRENGTH * balanced_weights(targets), reduction="sum"
+    )
+    (losses + (moved - start[0]).square().sum() / 2).backward()
+    torch.testing.assert_close(moved.grad, torch.zeros_like(weight), atol=1e-3, rtol=0)
+
+
+def test_other_statistics_leave_a_fitted_path_the_same_function() -> None:
+    model = tiny_model("lite")
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(6, 7680, generator=generator)
+    targets = torch.eye(3).repeat(2, 1)
+    normalize_query(model, queries)
+    fit_query_head(model, queries, targets, STRENGTH, 1)
+    asked = 3 + torch.randn(4, 7680, generator=generator)
+    before = model.query_head(model.normalized(asked), None)
+    normalize_query(model, 5 + 2 * queries, scene_weight=0.5)
+    after = model.query_head(model.normalized(asked), None)
+    assert before.std() > 0.1
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
+
+
 def test_balanced_weights_equal_numbers_worked_by_hand() -> None:
     targets = torch.tensor([[1, 1], [0, 1], [0, 1], [0, UNKNOWN], [UNKNOWN, 1]])
     expected = torch.tensor([[2, 0], [2 / 3, 0], [2 / 3, 0], [2 / 3, 0], [0, 0]])
@@ -124,11 +160,19 @@ def test_gain_is_what_the_best_share_adds() -> None:
     targets = np.array([[1], [0], [1], [0]], np.float32)
     right, wrong = np.array([[2], [0], [2], [0]]), np.array([[0], [2], [0], [1]])
     rows = np.arange(4)
-    assert gain_over_direct(HeldOut(rows, np.stack([right, right]), targets)) == 0
-    assert gain_over_direct(HeldOut(rows, np.stack([wrong, right]), targets)) == 0
-    direct = HeldOut(rows, np.stack([right, wrong]), targets)
-    assert gain_over_direct(direct) == pytest.approx(1 - direct.macro_map(1.0))
-    assert direct.macro_map(1.0) == 0.5
+    held_out = {
+        (name, direct): HeldOut(rows, np.stack([parts[name], parts[direct]]), targets)
+        for parts in ({"right": right, "wrong": wrong},)
+        for name in parts
+        for direct in parts
+    }
+    alone, poor = held_out["right", "right"], held_out["wrong", "wrong"]
+    assert poor.macro_map(1.0) == 0.5
+    assert gain_over_direct(alone, alone) == 0
+    assert gain_over_direct(held_out["wrong", "right"], alone) == 0
+    assert gain_over_direct(held_out["right", "wrong"], poor) == 0.5
+    # A direct path that was trained further, together with the decoder.
+    assert gain_over_direct(held_out["wrong", "right"], poor) == 0.5
 
 
 def test_rows_that_do_not_fit_are_refused() -> None:
@@ -144,6 +188,8 @@ def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
     targets = torch.tensor([[1, 0, 0], [0, 1, UNKNOWN], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1]])
     with torch.inference_mode():
         queries = model.video_query(model.encode(**inputs)).clone()
+    for parameter in model.query_head.parameters():
+        parameter.data.zero_()  # as in a new model
     normalize_query(model, queries)
     fit_query_head(model, queries, targets.float(), STRENGTH, 1)
     mean, deviation = queries.mean(dim=0), queries.std(dim=0, correction=0)
