@@ -46,9 +46,9 @@ def review(
         root: Folder of the videos, where they are not where `source` says.
         option: Options of reading the format, as KEY=VALUE.
         labels: More labels to annotate: `walking|resting`, or a CSV with the column name.
-        model: Model for proposals and to train on from, a folder or a name that `msqnet models`
-            lists; by default the one that was trained in this project last and is used, or that
-            comes with msqnet.
+        model: Model for proposals and to start trainings from, a folder or a name that `msqnet
+            models` lists; by default the one that comes with msqnet. A model that was trained in
+            this project takes its place for proposals once you use it.
         port: Port to listen on; 0 takes a free one.
         show: Open the page in the browser.
         overwrite: Replace a table that something else wrote.
@@ -68,6 +68,7 @@ def review(
     from msqnet.review.export import Contents, write_project_table
     from msqnet.review.project import Project
     from msqnet.review.sources import open_source
+    from msqnet.review.tasks import use_model
 
     table = Path(out).absolute()
     check_table_suffix(table)
@@ -86,7 +87,7 @@ def review(
         notes = (*found.notes, *project.add(found.videos, (*found.labels, *more)))
         if model is not None:
             place = resolve_model(model)
-            project.set_fact("model", str(place.absolute() if isinstance(place, Path) else place))
+            use_model(project, str(place.absolute() if isinstance(place, Path) else place))
         say_notes(Console(stderr=True), notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")
         serve_review(project, table, notes, port, lambda url: _announce(url, show))

@@ -91,6 +91,21 @@ def model_of(project: Project) -> str:
     return project.fact("model") or SHIPPED_MODEL
 
 
+def start_of(project: Project) -> str:
+    """The model that trainings start from: the one that was named, else the shipped one.
+
+    A model that was trained here saw the same rows: to start from it would count them twice, and
+    leave nothing to test its labels on.
+    """
+    return project.fact("start") or SHIPPED_MODEL
+
+
+def use_model(project: Project, model: str) -> None:
+    """Predict with a model that was named, and start trainings from it."""
+    project.set_fact("model", model)
+    project.set_fact("start", model)
+
+
 def predict_task(project: Project) -> Task:
     """Predict the videos that nobody has worked on; their proposals are replaced, and those alone.
 
@@ -120,7 +135,7 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
     """Train on the table, and evaluate the model before and after on the videos held out of it.
 
     The videos' split becomes ``test`` for those, ``train`` for all others. Anew, the model knows
-    only what these videos show, and trains in seconds; otherwise it starts from the one in use.
+    only what these videos show; otherwise it also keeps what the one of `start_of` knows.
 
     Raises:
         ConfigError: nothing is left to train on.
@@ -133,7 +148,7 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
         project.set_fields(video.id, {**video.fields, "split": split})
     folder = _new_folder(project.folder / "models")
     old, features = model_of(project), project.folder / "features"
-    start = ["--train.decoder-rows", "100000"] if is_anew else ["--init-from", old]
+    start = ["--train.decoder-rows", "100000"] if is_anew else ["--init-from", start_of(project)]
     train = ["train", "--data", str(table), "--split", TRAIN, *start]
     commands = [[*train, "--out", str(folder), "--features", str(features)]]
     places = {"before": old, "after": str(folder)}

@@ -11,7 +11,14 @@ from msqnet.cli.main import parse_settings
 from msqnet.errors import ConfigError
 from msqnet.review.items import Segment
 from msqnet.review.project import Label, Project, SourceVideo
-from msqnet.review.tasks import Task, model_of, predict_task, retrain_task, use_trained
+from msqnet.review.tasks import (
+    Task,
+    model_of,
+    predict_task,
+    retrain_task,
+    use_model,
+    use_trained,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +109,16 @@ def test_trained_model_is_used_when_asked_for(project: Project) -> None:
     assert model_of(project) == "mixed-actors-lite"
     use_trained(project)
     assert model_of(project) == "/models/001"
+
+
+def test_training_starts_from_a_model_that_has_not_seen_its_rows(
+    project: Project, tmp_path: Path
+) -> None:
+    use_model(project, "/models/mine")
+    project.set_fact("trained_model", "/models/001")
+    use_trained(project)
+    [train, before, _after] = retrain_task(
+        project, tmp_path / "labels.csv", [project.videos()[1].id], is_anew=False
+    ).commands
+    assert train[train.index("--init-from") + 1] == "/models/mine"
+    assert "/models/001" in before
