@@ -135,7 +135,7 @@ def _show_plan(console: Console, table: ClipTable, *, opens: bool) -> None:
     """What training does with the rows that can be used."""
     from msqnet.data.overview import count_labels, seen_task, ungrouped_note
     from msqnet.data.table_check import TRAIN_SPLIT
-    from msqnet.training.training_run import typical_window
+    from msqnet.training.training_run import DECODER_ROWS, typical_window
 
     splits = table.split_names()
     if splits and TRAIN_SPLIT not in splits:
@@ -151,7 +151,7 @@ def _show_plan(console: Console, table: ClipTable, *, opens: bool) -> None:
     if num_groups < 2:
         folds = "no cross-validation, which needs at least 2 groups; there is"
     unit = "group" if any(record.group for record in rows.records) else "video"
-    has_decoder = len(rows) >= TrainConfig.decoder_rows
+    has_decoder = len(rows) >= DECODER_ROWS
     per_clip = _SECONDS_OF_FEATURES + (_SECONDS_OF_DECODER if has_decoder else 0.0)
     minutes = max(1, round(per_clip * len(rows) / 60))
     window = "as long as the videos of rows without an end, but at most 2 s"

@@ -67,13 +67,15 @@ class TrainConfig:
             are too few for the decoder, and 0 with `finetune` `full`.
         probe_strength: Inverse regularisation of the linear fit that initializes the path from the
             video query to the scores; 0 starts it at zero and trains it with the rest. A run that
-            starts from another model keeps that model's path.
+            starts from another model fits it from that model's path, if that is better on held-out
+            rows; where the decoder is trained, it keeps that path and trains both.
         scene_weight: Weight of what the whole frames show in that fit, that of the motion crop
             being 1: below 1, scenes that belong to the training rows alone count less. In (0, 1];
             by default 1, and 0.5 for rows that are too few for the decoder.
         decoder_rows: Fewest rows with which anything but that fit is trained. With fewer, and in
             folds that show no gain from the rest of the model, the path from the video query alone
             gives the scores. For runs on stored features with `folds`; 0 trains all of the model.
+            By default 100, and 300 for a run that starts from another model.
         max_gradient_norm: Longer gradients are scaled down to this norm; 0 leaves them.
         seed: Seed of every random choice; a run on a CPU repeats exactly.
         num_workers: Processes that decode videos.
@@ -105,15 +107,16 @@ class TrainConfig:
     cached_views: int | None = None
     probe_strength: float = 0.01
     scene_weight: float | None = None
-    decoder_rows: int = 100
+    decoder_rows: int | None = None
     max_gradient_norm: float = 1.0
     seed: int = 0
     num_workers: int = 1
     report_to: Literal["auto", "none", "tensorboard", "wandb", "mlflow"] = "auto"
 
     def __post_init__(self) -> None:
-        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0, decoder_rows=0)
-        views, weight = self.cached_views, self.scene_weight
+        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0)
+        views, weight, rows = self.cached_views, self.scene_weight, self.decoder_rows
+        check(rows is None or rows >= 0, f"decoder_rows {rows}: expected 0 or more")
         check(views is None or views >= 0, f"cached_views {views}: expected 0 or more")
         check(weight is None or 0 < weight <= 1, f"scene_weight {weight}: expected (0, 1]")
         check(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TRAIN, TEST = "train", "test"
 _NUM_LINES = 200
 _SECONDS_A_LINE = "2"
+_IN_SECONDS = ("--train.decoder-rows", "100000")
+"""Settings that fit the direct path alone: somebody waits for the model."""
 
 
 @dataclass
@@ -148,8 +150,8 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
         project.set_fields(video.id, {**video.fields, "split": split})
     folder = _new_folder(project.folder / "models")
     old, features = model_of(project), project.folder / "features"
-    start = ["--train.decoder-rows", "100000"] if is_anew else ["--init-from", start_of(project)]
-    train = ["train", "--data", str(table), "--split", TRAIN, *start]
+    start = [] if is_anew else ["--init-from", start_of(project)]
+    train = ["train", "--data", str(table), "--split", TRAIN, *start, *_IN_SECONDS]
     commands = [[*train, "--out", str(folder), "--features", str(features)]]
     places = {"before": old, "after": str(folder)}
     is_tested = any(video.id in held_out for video in videos)

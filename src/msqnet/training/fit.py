@@ -425,7 +425,7 @@ def _direct_alone(
     """
     if not isinstance(data.model.query_head, VideoQueryHead) or not run.train.probe_strength:
         return None
-    if data.store is None or not run.train.decoder_rows:
+    if data.store is None or not run.decoder_rows:
         return None
     found = []
     for keeps_start in (True, False) if run.init_from else (True,):
@@ -464,7 +464,7 @@ def _cross_validated(
     alone = _direct_alone(run, folds, data, targets, report)
     if alone is not None and run.has_few_rows:
         report(
-            f"fewer than {run.train.decoder_rows} rows: the direct path gives all scores, the "
+            f"fewer than {run.decoder_rows} rows: the direct path gives all scores, the "
             "rest of the model is not trained (--train.decoder_rows 0 trains it)"
         )
         return alone

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.model.pretrained import MSQNet
 
+DECODER_ROWS = 100
+# A direct path that starts from another model's leaves the decoder less to add.
+_DECODER_ROWS_FROM_A_MODEL = 300
 _MAX_WINDOW_SECONDS = 2.0
 _MAX_WINDOWS = 8
 _logger = logging.getLogger(__name__)
@@ -79,7 +82,14 @@ class Run:
     @property
     def has_few_rows(self) -> bool:
         """Whether the rows are too few for the decoder; see `TrainConfig.decoder_rows`."""
-        return bool(self.train.folds) and len(self.table) < self.train.decoder_rows
+        return bool(self.train.folds) and len(self.table) < self.decoder_rows
+
+    @property
+    def decoder_rows(self) -> int:
+        """Fewest rows with which the decoder is trained."""
+        if self.train.decoder_rows is not None:
+            return self.train.decoder_rows
+        return DECODER_ROWS if self.init_from is None else _DECODER_ROWS_FROM_A_MODEL
 
     @property
     def cached_views(self) -> int:
@@ -260,6 +270,7 @@ def settings_of(run: Run) -> dict[str, Any]:
             **asdict(run.train),
             "cached_views": run.cached_views,
             "scene_weight": run.scene_weight,
+            "decoder_rows": run.decoder_rows,
         },
         "provenance": run.provenance,
     }

@@ -91,6 +91,7 @@ def test_training_holds_out_what_is_asked_for_and_tests_both_models(
         parse_settings(command[0], command[1:])
     assert [command[0] for command in task.commands] == ["train", "evaluate", "evaluate"]
     assert ("--init-from" in task.commands[0]) != is_anew
+    assert "--train.decoder-rows" in task.commands[0]  # somebody waits for it
     assert [video.fields.get("split") for video in project.videos()] == [
         "train",
         "test",

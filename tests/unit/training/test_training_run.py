@@ -67,6 +67,17 @@ def run_of(table: ClipTable, folder: Path, **changes: Any) -> Run:
     )
 
 
+def test_decoder_needs_more_rows_where_a_first_model_tells_much_already(
+    table: ClipTable, tmp_path: Path
+) -> None:
+    anew = run_of(table, tmp_path)
+    assert (anew.decoder_rows, replace(anew, init_from="first").decoder_rows) == (100, 300)
+    asked = replace(run_of(table, tmp_path, decoder_rows=1), init_from="first")
+    assert asked.decoder_rows == 1
+    assert not asked.has_few_rows
+    assert anew.has_few_rows
+
+
 def test_saving_replaces_a_model_whole(tmp_path: Path) -> None:
     folder = tmp_path / "best"
     folder.mkdir()
