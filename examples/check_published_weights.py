@@ -78,7 +78,7 @@ def open_model_lines(name: str) -> tuple[bool, list[str]]:
     ours, theirs = load_dual_encoder(folder), AutoModel.from_pretrained(folder).eval()
     size = ours.image_encoder.config.image_size
     pixels = torch.randint(0, 256, (1, 4, 3, size, size), dtype=torch.uint8)
-    found = ours.logits(ours.image_encoder(pixels)[0], ours.text_encoder.embed(WORDS))
+    found = ours.similarity.logits(ours.image_encoder(pixels)[0], ours.text_encoder.embed(WORDS))
     is_clip = ours.kind == "clip"
     tokenizer = load_tokenizer(folder) if is_clip else load_siglip_tokenizer(folder)
     most = theirs.config.text_config.max_position_embeddings
@@ -95,11 +95,11 @@ def open_model_lines(name: str) -> tuple[bool, list[str]]:
         f"logits differ by {difference:.1e} (expected < {LOGIT_TOLERANCE})": (
             difference < LOGIT_TOLERANCE
         ),
-        f"scale {ours.logit_scale:.1f} (expected {scales[0]:g} to {scales[1]:g})": (
-            scales[0] <= ours.logit_scale <= scales[1]
+        f"scale {ours.similarity.logit_scale:.1f} (expected {scales[0]:g} to {scales[1]:g})": (
+            scales[0] <= ours.similarity.logit_scale <= scales[1]
         ),
-        f"bias {ours.logit_bias:.1f} (expected {biases[0]:g} to {biases[1]:g})": (
-            biases[0] <= ours.logit_bias <= biases[1]
+        f"bias {ours.similarity.logit_bias:.1f} (expected {biases[0]:g} to {biases[1]:g})": (
+            biases[0] <= ours.similarity.logit_bias <= biases[1]
         ),
     }
     lines = [

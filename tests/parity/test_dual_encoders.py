@@ -95,7 +95,7 @@ def test_logits_equal_those_of_the_whole_model(folders: dict[str, Path], kind: s
     dual = load_dual_encoder(folders[kind])
     with torch.inference_mode():
         images = dual.image_encoder(clips)  # (2, 3, D)
-    logits = dual.logits(images, dual.text_encoder.embed(TEXTS))
+    logits = dual.similarity.logits(images, dual.text_encoder.embed(TEXTS))
     expected = hugging_face_outputs(kind, folders[kind], clips).logits_per_image
     assert dual.kind == kind
     assert logits.shape == (2, 3, len(TEXTS))
@@ -270,4 +270,4 @@ def test_encoder_of_texts_only_is_no_dual_encoder(tmp_path: Path) -> None:
 def test_embeddings_of_two_models_are_not_compared(folders: dict[str, Path]) -> None:
     dual = load_dual_encoder(folders["clip"])
     with pytest.raises(ShapeError, match=r"\(3, 8\) and text embeddings \(2, 24\)"):
-        dual.logits(torch.zeros(3, 8), torch.zeros(2, 24))
+        dual.similarity.logits(torch.zeros(3, 8), torch.zeros(2, 24))

@@ -166,8 +166,9 @@ class ClipZeroShotBackend(ScoreColumns):
                 "instance by adding what else may be seen, say --contrast default, or use a SigLIP"
             )
         self._computing = Computing.of(device, precision)
-        self._dual = dual
         self._images = dual.image_encoder.eval()
+        # The text encoder, the larger half of a SigLIP 2, is not kept.
+        self._logits = dual.similarity.logits
         self._computing.prepare(self._images)
         sentences = (*prompts_of(labels, prompts, texts), *((text,) for text in contrast))
         self._texts = embed_labels(dual.text_encoder, sentences).to(self._computing.device)
@@ -205,7 +206,7 @@ class ClipZeroShotBackend(ScoreColumns):
     def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         """Scores of the mean similarity, and the log odds of each frame, see `Backend`."""
         with torch.inference_mode():
-            of_frames = self._dual.logits(frames["image"], self._texts)  # (B, T, K + C)
+            of_frames = self._logits(frames["image"], self._texts)  # (B, T, K + C)
             scores, frame_scores = self._scores(of_frames.mean(dim=1)), self._scores(of_frames)
             frame_logits = frame_scores.logit(eps=_SMALLEST_SCORE)
         return ClipOutputs(scores.cpu().numpy(), None, frame_logits.cpu().numpy())

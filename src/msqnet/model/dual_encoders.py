@@ -153,23 +153,16 @@ def load_siglip_tokenizer(name_or_folder: str | Path) -> Any:
 
 
 @dataclass(frozen=True)
-class DualEncoder:
-    """An image and a text encoder that share a space, both with embeddings of length 1.
+class Similarity:
+    """How well texts fit images, by embeddings of length 1.
 
     Attributes:
-        image_encoder: frozen; (B, T, 3, H, W) uint8 to (B, T, D).
-        text_encoder: N texts to (N, D).
         logit_scale: what the cosine of an image and a text is multiplied with.
         logit_bias: what is then added; 0 for CLIP.
-        kind: ``clip`` was trained with a softmax over the texts, so that a logit says something
-            beside those of other texts only; ``siglip`` with a sigmoid for each pair.
     """
 
-    image_encoder: ImageEncoder
-    text_encoder: TextEncoder
     logit_scale: float
     logit_bias: float
-    kind: DualKind
 
     def logits(self, image_embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
         """How well each text fits each image: (..., D) and (K, D) float of length 1 -> (..., K).
@@ -187,6 +180,24 @@ class DualEncoder:
         return self.logit_scale * (image_embeddings @ texts.T) + self.logit_bias
 
 
+@dataclass(frozen=True)
+class DualEncoder:
+    """An image and a text encoder that share a space, both with embeddings of length 1.
+
+    Attributes:
+        image_encoder: frozen; (B, T, 3, H, W) uint8 to (B, T, D).
+        text_encoder: N texts to (N, D).
+        similarity: of both.
+        kind: ``clip`` was trained with a softmax over the texts, so that a logit says something
+            beside those of other texts only; ``siglip`` with a sigmoid for each pair.
+    """
+
+    image_encoder: ImageEncoder
+    text_encoder: TextEncoder
+    similarity: Similarity
+    kind: DualKind
+
+
 def load_dual_encoder(name_or_folder: str | Path) -> DualEncoder:
     """Load a whole CLIP or SigLIP with its tokenizer, else a `CheckpointError`."""
     name, kind = str(name_or_folder), model_type_of(name_or_folder)
@@ -199,13 +210,14 @@ def load_dual_encoder(name_or_folder: str | Path) -> DualEncoder:
         )
         tokenizer = load_tokenizer(name)
         text = ClipTextEncoder(whole.text_model, whole.text_projection, tokenizer, name)
-        return DualEncoder(image, text, whole.logit_scale.detach().exp().item(), 0.0, "clip")
+        scale = whole.logit_scale.detach().exp().item()
+        return DualEncoder(image, text, Similarity(scale, 0.0), "clip")
     if kind == "siglip":
         whole = load_backbone(SiglipModel, name, model_types={"siglip"})
         image = SiglipImageEncoder.of_parts(whole.vision_model, name, projected=True)
         text = SiglipTextEncoder(whole.text_model, load_siglip_tokenizer(name), name)
         scale, bias = whole.logit_scale.detach().exp().item(), whole.logit_bias.detach().item()
-        return DualEncoder(image, text, scale, bias, "siglip")
+        return DualEncoder(image, text, Similarity(scale, bias), "siglip")
     raise CheckpointError(
         f"{name}: found a model of type {kind!r}, expected a whole clip or siglip, with image and "
         "text encoder"

@@ -120,7 +120,7 @@ def test_model_is_asked_for_labels_only_if_told(
 def test_precision_reaches_the_predictor(table: Path, asked: list[dict[str, Any]]) -> None:
     assert run(table) == 0
     assert run(table, "--precision", "bf16") == 0
-    assert [call["precision"] for call in asked] == ["fp32", "bf16"]
+    assert [call["precision"] for call in asked] == ["auto", "bf16"]
 
 
 def test_timeline_is_a_protocol_too(table: Path, tmp_path: Path, asked: list[Any]) -> None:

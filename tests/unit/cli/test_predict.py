@@ -363,6 +363,8 @@ def test_options_reach_the_predictor(
     options = {
         "labels": "dark|two cats",
         "label_table": "labels.csv",
+        "prompts": "animals",
+        "contrast": "an empty scene",
         "model": "mine",
         "device": "cpu",
         "window_seconds": "2",
