@@ -98,19 +98,25 @@ def test_script_is_told_the_command_and_nothing_is_asked_of_the_hub(
     assert hub.requests == []
 
 
+def test_terminal_is_asked_and_no_fetches_nothing(
+    hub: LocalHub, video: Path, tmp_path: Path
+) -> None:
+    environment = online_environment(hub.address, tmp_path / "home")
+    code, shown = _run_on_terminal(environment, "n", "predict", video, "--labels", _WORDS)
+    assert code == 2
+    assert "siglip2-base (google/siglip2-base-patch16-224, Apache-2.0) scores all words" in shown
+    assert "fetch 1.5 GB from the Hugging Face Hub once? [y/N]" in shown
+    assert "nothing was fetched" in shown
+    assert hub.requests == []
+
+
+@pytest.mark.slow
 def test_terminal_is_asked_once_and_words_are_scored(
     hub: LocalHub, video: Path, tmp_path: Path
 ) -> None:
     environment = online_environment(hub.address, tmp_path / "home")
     out = tmp_path / "out"
     command = ("predict", video, "--labels", _WORDS, "--window-seconds", "0.4", "--out", out)
-
-    code, shown = _run_on_terminal(environment, "n", *command)
-    assert code == 2
-    assert "siglip2-base (google/siglip2-base-patch16-224, Apache-2.0) scores all words" in shown
-    assert "fetch 1.5 GB from the Hugging Face Hub once? [y/N]" in shown
-    assert "nothing was fetched" in shown
-    assert hub.requests == []
     code, shown = _run_on_terminal(environment, "y", *command)
     assert code == 0, shown
     assert _labels(out) == ["dog jumping", "walking"]
