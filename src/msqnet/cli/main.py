@@ -108,6 +108,11 @@ COMMANDS: Mapping[str, Command] = {
         "msqnet.cli.train:train_command",
         defaults="msqnet.cli.train:defaults",
     ),
+    "teach": Command(
+        "teach a finished model one more label from a few examples",
+        "msqnet.cli.teach:teach",
+        example="msqnet teach --label digging --positive a.mp4@3-5 b.mp4 --negative c.mp4 --out M2",
+    ),
     "evaluate": Command(
         "score a model against a table of labelled clips", "msqnet.cli.evaluate:evaluate"
     ),

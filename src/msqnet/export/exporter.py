@@ -46,6 +46,7 @@ from msqnet.inference.results import find_videos
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.model.out_of_distribution import TrainingReference
 from msqnet.models import CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE, changed_model
+from msqnet.models.taught import BACKGROUND_FILE, TAUGHT_FILE
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def export_model(
     try:
         if training is not None:
             training.save(draft)
+        for name in (TAUGHT_FILE, BACKGROUND_FILE):  # the graphs compute their features as well
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, draft / name)
         manifest = write_graphs(model, draft, export_format, reference.provenance, calibration)
         results = check_graphs(reference, draft, clips, tolerance)
         verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from msqnet.model.out_of_distribution import REFERENCE_FILE
+from msqnet.models.taught import BACKGROUND_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,7 +151,7 @@ def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the weight files."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        if path.name == REFERENCE_FILE:
+        if path.name in (REFERENCE_FILE, BACKGROUND_FILE):
             continue
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

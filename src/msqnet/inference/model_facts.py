@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +20,7 @@ from msqnet.errors import ConfigError, MsqnetError, VocabularyError, check
 from msqnet.inference.backends import source_of
 from msqnet.inference.exported import exported_provenance, precision_for, runtime_for
 from msqnet.inference.manifest import has_graphs, is_exported, read_manifest
+from msqnet.inference.taught import asked_of_model, labels_with
 from msqnet.inference.windows import window_lengths
 from msqnet.labels import LabelSet
 from msqnet.model.out_of_distribution import TrainingReference
@@ -36,6 +37,7 @@ from msqnet.models import (
 )
 from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
 from msqnet.models.open_models import PREFIX, RECOMMENDED, open_model_source
+from msqnet.models.taught import TAUGHT_THRESHOLD, TaughtLabels
 from msqnet.predictions import SCHEMA_VERSION
 from msqnet.prompts import TEMPLATE_ENSEMBLE, contrast_texts
 
@@ -83,12 +85,14 @@ class ModelPlace:
         labels: as the model spells them; None for all.
         is_graphs_alone: it is an exported model without the model that it was made of.
         open_source: id or folder, as it was named, of a CLIP or SigLIP without training.
+        taught: the labels that it was taught; None without any.
     """
 
     folder: Path
     labels: LabelSet | None
     is_graphs_alone: bool = False
     open_source: str | None = None
+    taught: TaughtLabels | None = None
 
 
 def locate_model(options: ModelOptions) -> ModelPlace:
@@ -112,7 +116,7 @@ def locate_model(options: ModelOptions) -> ModelPlace:
             labels = LabelSet(own.as_spelled(labels))
         except VocabularyError as error:
             raise VocabularyError(f"{error}; for other labels {OPEN_ADVICE}") from None
-    return ModelPlace(folder, labels, is_graphs_alone)
+    return ModelPlace(folder, labels, is_graphs_alone, None, TaughtLabels.load(folder))
 
 
 def unknown_words(options: ModelOptions) -> str:
@@ -168,6 +172,19 @@ def read_facts(options: ModelOptions) -> ModelFacts:
     place = locate_model(options)
     if place.open_source is not None:
         return _facts_of_dual(options, place)
+    if (taught := place.taught) is None:
+        return _facts_of_model(options, place)
+    asked = place.labels
+    facts = _facts_of_model(options, replace(place, labels=asked_of_model(asked, taught)))
+    limits = dict(zip(facts.labels, facts.thresholds, strict=True))
+    limits |= dict.fromkeys(taught.names, TAUGHT_THRESHOLD)
+    labels = asked or labels_with(facts.labels, taught)
+    thresholds = np.array([limits[name] for name in labels], dtype=np.float32)
+    return replace(facts, labels=labels, thresholds=thresholds)
+
+
+def _facts_of_model(options: ModelOptions, place: ModelPlace) -> ModelFacts:
+    """What is known of the model itself, without the labels that it was taught."""
     folder = place.folder
     if place.is_graphs_alone or (has_graphs(folder) and takes_graphs(folder, options)):
         manifest = read_manifest(folder)

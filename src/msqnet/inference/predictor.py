@@ -32,6 +32,7 @@ from msqnet.inference.model_facts import (
     thresholds_in_use,
     torch_precision,
 )
+from msqnet.inference.taught import TaughtBackend, asked_of_model
 from msqnet.inference.windows import SharedFrames, preprocessed_windows, read_ahead, window_lengths
 from msqnet.model.out_of_distribution import UNLIKE_SHARE
 from msqnet.predictions import Novelty, VideoPredictions, WindowScores
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from msqnet.config import ModelOptions
     from msqnet.inference.backends import Backend
+    from msqnet.inference.model_facts import ModelPlace
     from msqnet.labels import LabelSet
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.predictions import FloatArray
@@ -255,12 +257,23 @@ def load_backend(options: ModelOptions) -> Backend:
 
     Exported models run on the CPU, in a precision that they were exported in.
     """
+    runtime, runtimes = options.runtime, get_args(RuntimeName)
+    check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
+    place = locate_model(options)
+    if place.taught is None:
+        return _load_model(options, place)
+    own = asked_of_model(place.labels, place.taught)
+    backend = TaughtBackend(_load_model(options, replace(place, labels=own)), place.taught)
+    if place.labels is not None:
+        backend.keep_labels(place.labels)
+    return backend
+
+
+def _load_model(options: ModelOptions, place: ModelPlace) -> Backend:
+    """The model itself, without the labels that it was taught."""
     model, runtime, device = options.model, options.runtime, options.device
     table = options.label_table
     texts = None if table is None else read_label_table(table)
-    runtimes = get_args(RuntimeName)
-    check(runtime in runtimes, f"runtime {runtime!r}: expected one of {', '.join(runtimes)}")
-    place = locate_model(options)
     folder, labels, source = place.folder, place.labels, place.open_source
     if place.is_graphs_alone:
         return ExportedBackend.from_pretrained(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,6 +179,12 @@ class TrainingReference:
             for label, kinds in self.label_actors.items()
             if present and kinds and all(kinds) and not set(kinds) & set(present)
         }
+
+    def with_windows(self, embeddings: FloatArray) -> TrainingReference:
+        """With further windows (N, D), whose actors are not known; all else stays."""
+        kept = np.concatenate([self.kept, self._units(embeddings)])
+        actors = (*self.actors, *[""] * len(embeddings)) if self.actors else ()
+        return replace(self, kept=kept, actors=actors)
 
     def _units(self, embeddings: FloatArray) -> FloatArray:
         values = np.asarray(embeddings, dtype=np.float32)

@@ -19,6 +19,7 @@ from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.models.hub import HUB_OPTIONS, checkpoint_file, checkpoint_folder
 from msqnet.models.open_models import RECOMMENDED, open_model_source
+from msqnet.models.taught import taught_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -148,11 +149,14 @@ def local_model(
 
 
 def closed_labels(folder: Path) -> LabelSet | None:
-    """The labels of a model that scores no others, as its folder tells; None if it scores any."""
+    """The labels of a model that scores no others, as its folder tells; None if it scores any.
+
+    Those that it was taught come last.
+    """
     is_whole = (folder / CONFIG_FILE).is_file()
     told = _told(folder / (CONFIG_FILE if is_whole else MANIFEST_FILE))
     is_open = told.get("is_open", told.get("head", "group_wise") != "group_wise")
-    return None if is_open else LabelSet(told["labels"])
+    return None if is_open else LabelSet(tuple(_with_taught(told["labels"], folder)))
 
 
 def provenance_in(name: str | Path | None) -> dict[str, Any]:
@@ -183,8 +187,16 @@ def _told(settings: Path) -> dict[str, Any]:
         ) from error
 
 
+def _with_taught(names: Iterable[str], folder: Path) -> Iterator[str]:
+    """The labels of a model itself, then those that it was taught, which may replace some."""
+    taught = taught_names(folder)
+    yield from (name for name in names if name not in taught)
+    yield from taught
+
+
 def _describe(folder: Path) -> ModelInfo:
-    card, names = folder / CARD_FILE, _told(folder / CONFIG_FILE)["labels"]
+    card = folder / CARD_FILE
+    names = tuple(_with_taught(_told(folder / CONFIG_FILE)["labels"], folder))
     # The card's front matter is the block between two lines of ``---``.
     parts = card.read_text(encoding="utf-8").split("---", maxsplit=2) if card.is_file() else []
     is_framed = len(parts) == 3 and not parts[0].strip()
@@ -212,10 +224,13 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]:
+def changed_model(
+    source: Path, out: Path, *, overwrite: bool, keeps_graphs: bool = False
+) -> Iterator[Path]:
     """A copy of a model's folder, to be changed; it takes its place when the block ends.
 
-    Graphs, which are made of the model as it was, stay behind: `msqnet export` makes new ones.
+    Graphs, which are made of the model as it was, stay behind: `msqnet export` makes new ones. They
+    come along where what they compute stays as it is (``keeps_graphs``).
     ``source`` may be ``out`` itself. Yields the copy, beside ``out``, whose parents are made. After
     an error in the block the copy is gone, and ``out`` is as it was. See `check_target` for the
     `ConfigError`; a folder that cannot be written is an `OSError`.
@@ -225,7 +240,8 @@ def changed_model(source: Path, out: Path, *, overwrite: bool) -> Iterator[Path]
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         draft, earlier = work / "new", work / "earlier"
-        shutil.copytree(source, draft, ignore=shutil.ignore_patterns(MANIFEST_FILE, "*.onnx"))
+        left = () if keeps_graphs else (MANIFEST_FILE, "*.onnx")
+        shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*left))
         yield draft
         try:
             if out.exists():

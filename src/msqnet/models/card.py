@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from msqnet.models import CARD_FILE, CONFIG_FILE, DEFAULT_THRESHOLD, DEFAULT_WINDOW_SECONDS
+from msqnet.models.taught import TAUGHT_THRESHOLD, TaughtLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,18 +17,31 @@ if TYPE_CHECKING:
 
 _MARK = "<!-- written by msqnet from config.json; without this line it is left as it is -->"
 _MAX_NAMED = 5
+_COLUMNS = ("label", "status", "AP, held out", "low end", "chance", "groups", "threshold")
+_TAUGHT = "## Taught labels"
+_OF_TAUGHT = """\
+`msqnet teach` added these from a few examples, by a linear head in `taught.safetensors`. AP is
+that of the examples, each video held out once, the negative ones among them; a group is a video.
+The table of labels above says nothing of them."""
 _STATUSES = """\
 Labels with status `weak` or `untested` make no segments unless asked for (`--include-weak`): on
 held-out rows they may have ranked no better than chance, or too few rows showed them."""
 
 
 def write_card(folder: Path) -> None:
-    """Write or renew the README.md of a model's folder; one that somebody else wrote stays."""
+    """Write or renew the README.md of a model's folder.
+
+    One that somebody else wrote stays, but for the part on taught labels, which ends each card.
+    """
     path = folder / CARD_FILE
-    if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
-        return
-    settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    path.write_text(_card(settings), encoding="utf-8")
+    card = path.read_text(encoding="utf-8") if path.exists() else _MARK
+    if _MARK in card:
+        card = _card(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    taught = TaughtLabels.load(folder)
+    card = card.partition(_TAUGHT)[0].rstrip() + "\n"
+    if taught is not None:
+        card += f"\n{_TAUGHT}\n\n{_table([_COLUMNS, *_taught_rows(taught)])}\n\n{_OF_TAUGHT}\n"
+    path.write_text(card, encoding="utf-8")
 
 
 def change_config(folder: Path, values: dict[str, Any]) -> None:
@@ -48,7 +62,6 @@ def _card(settings: dict[str, Any]) -> str:
     window = settings.get("window_seconds", DEFAULT_WINDOW_SECONDS)
     one = "one of them" if settings.get("task") == "single_label" else "any number of them at once"
     frames = (settings.get("clip") or {}).get("num_frames")
-    columns = ("label", "status", "AP, held out", "low end", "chance", "groups", "threshold")
     parts = [
         "---\nlibrary_name: msqnet\npipeline_tag: video-classification\n"
         "tags:\n- action-recognition\n- msqnet\n---",
@@ -61,7 +74,7 @@ def _card(settings: dict[str, Any]) -> str:
         '```python\nimport msqnet\n\npredictor = msqnet.Predictor.from_pretrained("THIS_FOLDER")\n'
         'print(predictor("VIDEO").segments)\n```',
         "## Labels",
-        _table([columns, *_label_rows(settings)]),
+        _table([_COLUMNS, *_label_rows(settings)]),
         "AP: average precision on training rows that were held out by group; low end: of its 95 % "
         "interval over groups; chance: AP of guesses. These rows are of the same kind as those "
         "that the model was trained on; other cameras and scenes can be harder.\n\n" + _STATUSES,
@@ -78,16 +91,21 @@ def _label_rows(settings: dict[str, Any]) -> list[tuple[str, ...]]:
     nothing: list[dict[str, Any]] = [{} for _ in names]
     thresholds = settings.get("thresholds") or [DEFAULT_THRESHOLD] * len(names)
     found = zip(names, settings.get("evidence") or nothing, thresholds, strict=True)
-    return [
-        (
-            name,
-            seen.get("status", "not measured"),
-            *(_number(seen.get(key)) for key in ("ap", "ap_low", "chance")),
-            str(seen.get("num_groups", "-")),
-            _number(threshold),
-        )
-        for name, seen, threshold in found
-    ]
+    return [_row(*item) for item in found]
+
+
+def _taught_rows(taught: TaughtLabels) -> list[tuple[str, ...]]:
+    return [_row(item["label"], item["evidence"], TAUGHT_THRESHOLD) for item in taught.about]
+
+
+def _row(name: str, seen: dict[str, Any], threshold: float) -> tuple[str, ...]:
+    return (
+        name,
+        seen.get("status", "not measured"),
+        *(_number(seen.get(key)) for key in ("ap", "ap_low", "chance")),
+        str(seen.get("num_groups", "-")),
+        _number(threshold),
+    )
 
 
 def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ from msqnet.training.fitted_parts import (
     partition,
     scorable_targets,
     seen_before,
+    teaching_background,
     training_reference,
 )
 from msqnet.training.frame_fit import fit_frames
@@ -211,8 +212,10 @@ def _finish(
         last.config = best.config
         models = {"last": last, **models}  # the best comes last: it says that the run is finished
     for name, model in models.items():
-        reference = training_reference(run, model, partial(data.rows, augmented=False))
-        save_model(model, run.folder / name, reference)
+        rows = partial(data.rows, augmented=False)
+        reference = training_reference(run, model, rows)
+        background = teaching_background(run, model, rows)
+        save_model(model, run.folder / name, reference, background)
     data.remove()
     wait = data.wait
     if wait.training_seconds:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from msqnet.labels import LabelSet
     from msqnet.model.out_of_distribution import TrainingReference
     from msqnet.model.pretrained import MSQNet
+    from msqnet.models.taught import Background
 
 DECODER_ROWS = 100
 # A direct path that starts from another model's leaves the decoder less to add.
@@ -287,13 +288,17 @@ def without_flip_where_sides_matter(
     return augmentation
 
 
-def save_model(model: MSQNet, folder: Path, reference: TrainingReference | None = None) -> None:
-    """Write or replace a finished model folder; half-written ones never carry its name."""
+def save_model(model: MSQNet, folder: Path, *beside: TrainingReference | Background | None) -> None:
+    """Write or replace a finished model folder, with what lies beside the model in it.
+
+    Half-written ones never carry its name.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
-    if reference is not None:
-        reference.save(partial)
+    for item in beside:
+        if item is not None:
+            item.save(partial)
     if folder.exists():
         shutil.rmtree(folder)
     partial.replace(folder)

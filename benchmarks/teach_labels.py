@@ -1,0 +1,206 @@
+"""Labels taught from few examples beside a linear probe, on labels that a model was not trained on.
+
+    python benchmarks/teach_labels.py --data many_actors.csv --features features.npz
+
+The labels were chosen beforehand: 20 training windows and more, of several groups, of people and of
+animals, in ordinary and in special sources. Each is left out in turn: the background is training
+windows that lack it, and 1 to 20 of its training windows, of as many groups as there are, are its
+examples, drawn 5 times. `teach` is `msqnet.training.teaching`, the probe a balanced logistic
+regression (C 0.01) on the same standardised features of the same rows, the background's among them.
+With negatives, both get as many rows of the label's own sources that lack it.
+
+Two backgrounds: with windows of the label's own sources, as where a model is taught about footage
+that it knows, and without, as where the footage is new to it.
+
+Figures are average precision on the `test` rows where the label is known, less the share of
+positives (chance), as means over labels and draws: on all of these rows, and on those of the
+sources that show the label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from msqnet.cli.main import exit_code_of
+from msqnet.config import ModelOptions
+from msqnet.data.dataset import read_window
+from msqnet.data.table import read_table
+from msqnet.inference.backends import features_of_clips
+from msqnet.inference.predictor import load_backend
+from msqnet.inference.taught import clip_features
+from msqnet.labels import LabelSet
+from msqnet.metrics.average_precision import average_precision
+from msqnet.model.out_of_distribution import spread_over_groups
+from msqnet.models.taught import Background, standardised
+from msqnet.training.examples import Example, ExampleFeatures
+from msqnet.training.teaching import fit_head, taught_label
+from msqnet.video.transforms import evaluation_clip
+
+if TYPE_CHECKING:
+    from msqnet.data.records import ClipTable
+
+LABELS = ("boxing", "face_washing", "fighting", "rearing", "walking")
+NUM_EXAMPLES = (1, 2, 5, 10, 20)
+NUM_DRAWS = 5
+NUM_BACKGROUND = 256
+NUM_TOLD = 5  # examples of each kind for which thresholds and statuses are looked at
+
+
+def table_features(table: ClipTable, kept: Path) -> np.ndarray:
+    """(V, D) float32 features of all rows by the shipped model, computed once and kept."""
+    if kept.is_file():
+        found: np.ndarray = np.load(kept)["features"]
+        return found
+    backend = load_backend(ModelOptions())
+    parts = []
+    for record in table.records:
+        clip = evaluation_clip(read_window(record, backend.clip_config), backend.clip_config)
+        frames, crops = features_of_clips(backend, clip.pixels[None]), None
+        if clip.motion_crop is not None:
+            crops = features_of_clips(backend, clip.motion_crop[None], is_motion_crop=True)
+        outputs = backend.clip_outputs(frames, crops)
+        parts.append(clip_features(frames, crops, outputs))
+    joined = np.concatenate(parts)
+    np.savez(kept, features=joined)
+    return joined
+
+
+class Case:
+    """One label that is left out: where its examples come from, and what it is measured on."""
+
+    def __init__(self, table: ClipTable, features: np.ndarray, label: str, *, is_new: bool):
+        records, self.table, self.features = table.records, table, features
+        targets = table.targets(LabelSet((label,)))[:, 0]
+        source = np.array([record.source for record in records])
+        is_train = np.array([record.split == "train" for record in records])
+        shows = set(source[targets == 1].tolist())
+        self.is_own = np.array([name in shows for name in source])
+        self.positives = np.flatnonzero(is_train & (targets == 1))
+        self.negatives = np.flatnonzero(is_train & (targets == 0) & self.is_own)
+        self.test = np.flatnonzero(~is_train & (targets >= 0))
+        self.wanted = targets[self.test].astype(int)
+        others = np.flatnonzero(is_train & (targets != 1) & ~(self.is_own & is_new))
+        rows = others[spread_over_groups(self.groups(others), NUM_BACKGROUND, 0)]
+        self.background = Background.fit(features[rows])
+        self.scale = self.background.mean, self.background.std
+
+    def groups(self, rows: np.ndarray) -> list[str]:
+        """Groups of some rows."""
+        ids = self.table.group_ids()
+        return [ids[row] for row in rows.tolist()]
+
+    def drawn(self, rows: np.ndarray, num: int, seed: int) -> np.ndarray:
+        """At most so many rows, of as many groups as there are."""
+        return rows[spread_over_groups(self.groups(rows), num, seed)]
+
+    def gains(self, scores: np.ndarray) -> tuple[float, float]:
+        """AP less chance of scores of the test rows: on all of them, and on own sources."""
+        found = []
+        for chosen in (np.ones(len(self.test), bool), self.is_own[self.test]):
+            wanted = self.wanted[chosen][:, None]
+            found.append(average_precision(scores[chosen][:, None], wanted)[0] - wanted.mean())
+        return found[0], found[1]
+
+    def compare(self, num: int, seed: int, *, with_negatives: bool) -> dict[str, tuple]:
+        """The gains of both methods for one draw of examples."""
+        values = [
+            standardised(self.features[rows], *self.scale)
+            for rows in (
+                self.drawn(self.positives, num, seed),
+                self.drawn(self.negatives, num if with_negatives else 0, seed),
+                self.test,
+            )
+        ]
+        positives, negatives, test = values
+        background = self.background.standardised
+        head = fit_head(background, positives, negatives)
+        rows = np.concatenate([background, negatives, positives])
+        wanted = np.arange(len(rows)) >= len(rows) - len(positives)
+        probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
+        probe.fit(rows, wanted)
+        return {
+            "teach": self.gains(head.scores(test)),
+            "probe": self.gains(probe.decision_function(test)),
+        }
+
+    def told(self, num: int, seed: int) -> tuple[str, float, float, float]:
+        """Status of a label of so many positives and negatives; precision, recall, AP gain.
+
+        Of the test rows of its own sources, at its own threshold.
+        """
+        rows = [self.drawn(part, num, seed) for part in (self.positives, self.negatives)]
+        groups = self.groups(np.concatenate(rows))
+        none = np.zeros((1, 0), np.float32)
+        found = [ExampleFeatures(self.features[row][None], none) for row in np.concatenate(rows)]
+        examples = [Example(name) for name in groups]
+        taught, lesson = taught_label("x", examples, found, len(rows[0]), self.background)
+        own = self.is_own[self.test]
+        scores = taught.scores(self.features[self.test[own]])[:, 0]
+        hits, wanted = scores >= 0.5, self.wanted[own] == 1
+        precision = (hits & wanted).sum() / max(hits.sum(), 1)
+        recall = (hits & wanted).sum() / max(wanted.sum(), 1)
+        every = taught.scores(self.features[self.test])[:, 0]
+        return lesson.evidence.status, float(precision), float(recall), self.gains(every)[1]
+
+
+def main() -> None:
+    """Compare, and print tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", required=True, help="table of clips, with sources")
+    parser.add_argument("--features", required=True, help="file that keeps the features (.npz)")
+    settings = parser.parse_args()
+    table = read_table(settings.data)
+    features = table_features(table, Path(settings.features))
+    for is_new in (False, True):
+        cases = {label: Case(table, features, label, is_new=is_new) for label in LABELS}
+        print(f"background {'without' if is_new else 'with'} the label's own sources")
+        for with_negatives in (False, True):
+            compare(list(cases.values()), with_negatives=with_negatives)
+        for label, case in cases.items():
+            report(label, case)
+
+
+def compare(cases: list[Case], *, with_negatives: bool) -> None:
+    """One line for each method: mean gains by number of examples."""
+    found = defaultdict(list)
+    for case in cases:
+        for num in NUM_EXAMPLES:
+            for seed in range(NUM_DRAWS):
+                for name, gains in case.compare(num, seed, with_negatives=with_negatives).items():
+                    found[name, num].append(gains)
+    kind = "as many negatives" if with_negatives else "no negatives"
+    for name in ("teach", "probe"):
+        cells = []
+        for num in NUM_EXAMPLES:
+            every, own = np.mean(found[name, num], axis=0)
+            cells.append(f"{every:.3f} / {own:.3f}")
+        print(f"  {name}, {kind}: {' | '.join(cells)}", flush=True)
+    better = [
+        np.mean([a[1] > b[1] for a, b in zip(found["teach", n], found["probe", n], strict=True)])
+        for n in NUM_EXAMPLES
+    ]
+    shares = " | ".join(f"{share:.0%}" for share in better)
+    print(f"  own sources, draws in which teach is above the probe: {shares}", flush=True)
+
+
+def report(label: str, case: Case) -> None:
+    """Statuses, precision, recall and gain of one label."""
+    found = [case.told(NUM_TOLD, seed) for seed in range(NUM_DRAWS)]
+    statuses = ", ".join(f"{num} {name}" for name, num in Counter(f[0] for f in found).items())
+    precision, recall, gain = np.mean([item[1:] for item in found], axis=0)
+    print(
+        f"  {label}, {NUM_TOLD} of each: {statuses}; own sources: precision {precision:.2f}, "
+        f"recall {recall:.2f}, AP less chance {gain:.3f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))
