@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _NEGATIVE_SHARE = 0.5  # of the weight of all that lacks the label; 0.9 did no better
 _MAX_CHANCE = 0.05
 _UNLIKE_SHARE = 0.99
+_NUM_PARTS = 4
 
 
 class Head(NamedTuple):
@@ -176,9 +177,9 @@ def teach(
     if earlier is not None:
         taught = earlier.without(label).joined(taught)
     with changed_model(place.folder, out, overwrite=overwrite, keeps_graphs=True) as draft:
+        manifest = read_manifest(draft) if has_graphs(draft) else None
         taught.save(draft)
-        if has_graphs(draft):
-            manifest = read_manifest(draft)
+        if manifest is not None:
             files = manifest.files | {TAUGHT_FILE: file_digest(draft / TAUGHT_FILE)}
             source = source_of(draft) | {"name": out.name}
             replace(manifest, files=files, provenance=manifest.provenance | source).write(draft)
@@ -219,7 +220,12 @@ def taught_label(
     head = fit_head(rows, values[is_positive], values[~is_positive])
     videos = [Path(item.video).resolve().as_posix() for item in examples]
     held_out, scores = _held_out_scores(rows, values, is_positive, videos)
-    among = head.scores(rows)
+    among = np.zeros(len(rows), np.float32)  # held out as well, in parts
+    for part in range(_NUM_PARTS):
+        held = np.arange(len(rows)) % _NUM_PARTS == part
+        if not held.all():
+            without = fit_head(rows[~held], values[is_positive], values[~is_positive])
+            among[held] = without.scores(rows[held])
     threshold, rule = _threshold(among, scores, is_positive)
     own = 1 / (1 + np.exp(threshold - scores))
     evidence = _evidence(own, is_positive, videos, held_out)
@@ -286,12 +292,13 @@ def _threshold(among: FloatArray, scores: FloatArray, is_positive: np.ndarray) -
     if is_positive.sum() == 1:
         highest = max([unlike, *scores[~is_positive]])
         return highest, "above 99 % of the training windows and above every negative example"
-    squeezed = 1 / (1 + np.exp(-np.concatenate([scores, among])))
+    every = np.concatenate([scores, among])
     targets = np.concatenate([is_positive, np.zeros(len(among), bool)]).astype(int)
-    found = float(best_thresholds(squeezed[:, None], targets[:, None])[0])
-    found = min(max(found, 1e-6), 1 - 1e-6)
+    # Not by a sigmoid, whose flat end would move what lies midway towards the negatives.
+    low, length = float(every.min()), max(float(np.ptp(every)), 1e-9)
+    found = float(best_thresholds(((every - low) / length)[:, None], targets[:, None])[0])
     return (
-        math.log(found / (1 - found)),
+        low + found * length,
         "highest F1 of held-out examples among negative examples and training windows",
     )
 
