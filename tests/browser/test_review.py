@@ -195,6 +195,29 @@ def shown_number(page: Page) -> int:
     )
 
 
+def test_next_video_follows_the_order_of_the_list(browser: Browser, tmp_path: Path) -> None:
+    names = [f"{letter}.mp4" for letter in "abcdef"]
+    videos = clips(tmp_path / "videos", *names)
+    with (
+        running_review(videos, tmp_path / "labels.csv", "--labels", "walk") as review,
+        opened(browser, review) as page,
+    ):
+
+        def shown() -> list[str]:
+            return page.locator("#videos .name").all_inner_texts()
+
+        current = page.locator(".video[aria-current] .name")
+        assert shown() == names
+        page.select_option("#video-order", "mixed")
+        mixed = shown()
+        assert sorted(mixed) == names != mixed
+        place = mixed.index(current.inner_text())
+        page.keyboard.press("Shift+N" if place < 5 else "Shift+P")
+        soon(page, current.inner_text, mixed[place + 1 if place < 5 else place - 1])
+        page.select_option("#video-order", "name")
+        soon(page, shown, names)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"], ids=["played as it is", "copied"])
 def test_single_frames_are_exact_at_a_rate_that_varies(
     browser: Browser, tmp_path: Path, name: str

@@ -174,8 +174,18 @@ function showAll() {
   byId("banner").hidden = true;
 }
 
+/** By name as they come, or in a random order that is always the same. */
+function orderedVideos() {
+  if (byId("video-order").value === "name") return store.videos;
+  const mixed = ({ id }) => {
+    const once = Math.imul(id ^ (id >>> 16), 0x85ebca6b);
+    return Math.imul(once ^ (once >>> 13), 0xc2b2ae35) >>> 0;
+  };
+  return [...store.videos].sort((a, b) => mixed(a) - mixed(b));
+}
+
 function showVideos() {
-  const nodes = store.videos.map((video) => {
+  const nodes = orderedVideos().map((video) => {
     const button = make("button", "video");
     button.type = "button";
     const sign = make("span", `sign is-${video.state.replace(" ", "-")}`, STATE_SIGNS[video.state]);
@@ -294,8 +304,9 @@ function toNeighbour(count) {
 }
 
 function toVideo(count) {
-  const place = store.videos.findIndex((video) => video.id === store.video.id) + count;
-  if (store.videos[place]) store.run(() => openVideo(store.videos[place].id));
+  const videos = orderedVideos();
+  const next = videos[videos.findIndex((video) => video.id === store.video.id) + count];
+  if (next) store.run(() => openVideo(next.id));
 }
 
 function playSelected() {
@@ -472,7 +483,8 @@ function listen() {
   byId("look-all").onclick = stored(() => editor.mark({ start: 0, end: null }));
   byId("player").onclick = () => player.toggle();
   byId("speed").onchange = () => changeSpeed(0);
-  for (const id of ["filter-state", "filter-label", "order", "all-labels"]) byId(id).onchange = showAll;
+  const shown = ["filter-state", "filter-label", "order", "all-labels", "video-order"];
+  for (const id of shown) byId(id).onchange = showAll;
   for (const id of ["label-filter", "accept-score"]) byId(id).oninput = showAll;
   for (const name of ["label", "subject", "start", "end", "comment"]) {
     byId(`d-${name}`).onchange = () => onDetail(name);
