@@ -426,9 +426,8 @@ def _direct_alone(
     What a model learnt elsewhere helps on videos of that kind, and is in the way on others. None
     where the path is trained together with the rest, or the features are not stored.
     """
-    if not isinstance(data.model.query_head, VideoQueryHead) or not run.train.probe_strength:
-        return None
-    if data.store is None or not run.decoder_rows:
+    has_path = isinstance(data.model.query_head, VideoQueryHead) and run.train.probe_strength
+    if not has_path or data.store is None or not run.decoder_rows:
         return None
     found = []
     for keeps_start in (True, False) if run.init_from else (True,):
