@@ -25,7 +25,7 @@ from msqnet.inference.model_facts import locate_model
 from msqnet.inference.predictor import load_backend
 from msqnet.labels import LabelSet, plain_text
 from msqnet.metrics.average_precision import average_precision
-from msqnet.metrics.calibration import best_thresholds
+from msqnet.metrics.calibration import best_thresholds, sigmoid
 from msqnet.metrics.evidence import LabelEvidence, label_evidence
 from msqnet.models import CONFIG_FILE, changed_model, check_target
 from msqnet.models.card import write_card
@@ -227,8 +227,7 @@ def taught_label(
             without = fit_head(rows[~held], values[is_positive], values[~is_positive])
             among[held] = without.scores(rows[held])
     threshold, rule = _threshold(among, scores, is_positive)
-    own = 1 / (1 + np.exp(threshold - scores))
-    evidence = _evidence(own, is_positive, videos, held_out)
+    evidence = _evidence(sigmoid(scores - threshold), is_positive, videos, held_out)
     ap = None
     if held_out:
         every = np.concatenate([scores, among])[:, None]
