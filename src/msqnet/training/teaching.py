@@ -227,7 +227,8 @@ def taught_label(
             without = fit_head(rows[~held], values[is_positive], values[~is_positive])
             among[held] = without.scores(rows[held])
     threshold, rule = _threshold(among, scores, is_positive)
-    evidence = _evidence(sigmoid(scores - threshold), is_positive, videos, held_out)
+    own = sigmoid((scores - threshold).astype(np.float64)).astype(np.float32)
+    evidence = _evidence(own, is_positive, videos, held_out)
     ap = None
     if held_out:
         every = np.concatenate([scores, among])[:, None]
