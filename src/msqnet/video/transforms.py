@@ -10,7 +10,7 @@ around what moves, at the model's size.
 from __future__ import annotations
 
 from math import pi
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -100,20 +100,24 @@ def motion_crop(pixels: Pixels, config: ClipConfig, box: Box) -> Pixels:
 
 def grey_levels(pixels: Pixels) -> NDArray[np.float32]:
     """Mean levels, 0 to 255, at the analysis resolution: (T, 3, H, W) uint8 -> (T, h, w)."""
-    grey = pixels.sum(axis=1, dtype=np.int32)  # exact, and a tenth of the time of floats
-    scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(grey.shape[1:]))
-    num_summed = 3
-    for axis in (2, 1):  # first along rows, which lie together in memory
-        side = grey.shape[axis]
+    sums: NDArray[Any] = pixels
+    scale = min(1.0, _ANALYSIS_LONG_SIDE_PIXELS / max(pixels.shape[2:]))
+    num_summed: Any = 3
+    for axis in (2, 3):  # first over rows, which lie together in memory
+        side = sums.shape[axis]
         small = max(1, round(side * scale))
-        # Sums over areas, as differences of running sums; neighbouring areas may share a row. Such
-        # a difference is right even where a running sum of 32 bits has wrapped around.
+        # Areas, of which neighbours may share a row.
         starts = np.arange(small) * side // small
-        ends = -(-np.arange(1, small + 1) * side // small)
-        running = np.insert(grey.cumsum(axis=axis, dtype=np.int32), 0, 0, axis=axis)
-        grey = running.take(ends, axis) - running.take(starts, axis)
-        num_summed = num_summed * (ends - starts).reshape(-1, *[1] * (2 - axis))
-    return np.asarray(grey / num_summed, np.float32)
+        sizes = -(-np.arange(1, small + 1) * side // small) - starts
+        is_small = axis == 2 and int(sizes.max()) * 255 < 2**16
+        total = sums.take(starts, axis).astype(np.uint16 if is_small else np.int32)
+        for step in range(1, int(sizes.max())):
+            places = np.flatnonzero(sizes > step)
+            chosen = slice(None) if len(places) == small else places  # a slice is no copy
+            total[(slice(None),) * axis + (chosen,)] += sums.take(starts[places] + step, axis)
+        sums = total.sum(axis=1, keepdims=True, dtype=np.int32) if axis == 2 else total
+        num_summed = num_summed * sizes.reshape(-1, *[1] * (3 - axis))
+    return np.asarray(sums[:, 0] / num_summed, np.float32)
 
 
 def motion_energy(levels: NDArray[np.float32], noise_levels: float) -> NDArray[np.float32]:
