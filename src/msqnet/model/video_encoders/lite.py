@@ -260,9 +260,20 @@ class LiteBackbone(nn.Module):
             scaled = (chunk.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
             # Channels last is twice as fast here: most of the network is depthwise.
             last, mean = self.network(scaled.contiguous(memory_format=torch.channels_last))
-            maps.append(F.adaptive_avg_pool2d(last, self.grid_size))  # (n, C, g, g)
+            maps.append(_area_means(last, self.grid_size))
             pooled.append(mean)
-        return torch.cat(maps).flatten(2).transpose(1, 2), torch.cat(pooled)
+        return torch.cat(maps), torch.cat(pooled)
+
+
+def _area_means(maps: Tensor, grid_size: int) -> Tensor:
+    """The cells of `adaptive_avg_pool2d`: (N, C, h, w) float -> (N, g * g, C).
+
+    As one product; exported, the function of PyTorch takes a twelfth of the time of the backbone.
+    """
+    size = maps.shape[-2:]
+    each = torch.eye(size.numel(), dtype=maps.dtype, device=maps.device).unflatten(1, size)
+    shares = F.adaptive_avg_pool2d(each, grid_size).flatten(1)  # (h * w, g * g)
+    return (maps.flatten(2) @ shares).transpose(1, 2)
 
 
 def video_statistics(pooled: Tensor) -> Tensor:
