@@ -154,6 +154,9 @@ def teach(
     )
     place = locate_model(options)
     check_target(place.folder, out, overwrite=overwrite)
+    if not place.is_graphs_alone:
+        # The background is in float32. A head could tell examples from it by the rounding of int8.
+        options = replace(options, precision="fp32")
     backend = load_backend(options)
     check(
         not backend.single_label,
