@@ -19,7 +19,6 @@ from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.models.hub import HUB_OPTIONS, checkpoint_file, checkpoint_folder
 from msqnet.models.open_models import RECOMMENDED, open_model_source
-from msqnet.models.taught import taught_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -189,6 +188,9 @@ def _told(settings: Path) -> dict[str, Any]:
 
 def _with_taught(names: Iterable[str], folder: Path) -> Iterator[str]:
     """The labels of a model itself, then those that it was taught, which may replace some."""
+    # It needs NumPy, which the server has no use for.
+    from msqnet.models.taught import taught_names
+
     taught = taught_names(folder)
     yield from (name for name in names if name not in taught)
     yield from taught

@@ -37,10 +37,12 @@ def write_card(folder: Path) -> None:
     card = path.read_text(encoding="utf-8") if path.exists() else _MARK
     if _MARK in card:
         card = _card(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    elif _TAUGHT in card:
+        card = card.partition(_TAUGHT)[0].rstrip() + "\n"
     taught = TaughtLabels.load(folder)
-    card = card.partition(_TAUGHT)[0].rstrip() + "\n"
     if taught is not None:
-        card += f"\n{_TAUGHT}\n\n{_table([_COLUMNS, *_taught_rows(taught)])}\n\n{_OF_TAUGHT}\n"
+        table = _table([_COLUMNS, *_taught_rows(taught)])
+        card = f"{card.rstrip()}\n\n{_TAUGHT}\n\n{table}\n\n{_OF_TAUGHT}\n"
     path.write_text(card, encoding="utf-8")
 
 
