@@ -84,6 +84,8 @@ class TrainingReference:
         window_limit: distance from which a window is unknown; None in files of earlier versions.
         actors: M kinds of actors, such as mouse, of the kept windows; empty where not known.
         label_actors: the kinds of actors that training rows annotate a label for.
+        added: (A, D) float32, as ``kept``: further windows that are known, of unknown actors; they
+            are not saved.
     """
 
     centre: FloatArray
@@ -92,6 +94,7 @@ class TrainingReference:
     window_limit: float | None = None
     actors: tuple[str, ...] = ()
     label_actors: dict[str, list[str]] = field(default_factory=dict)
+    added: FloatArray | None = None
 
     def __post_init__(self) -> None:
         width = self.centre.shape
@@ -150,12 +153,13 @@ class TrainingReference:
 
         Embeddings of another width are a `ShapeError`.
         """
-        return _distances(self._units(embeddings), self.kept, None)
+        added = () if self.added is None else (self.added,)
+        return _distances(self._units(embeddings), np.concatenate([self.kept, *added]), None)
 
     def actor_votes(self, embeddings: FloatArray) -> Counter[str]:
         """Kinds of actors by their number among the nearest training windows of B clips.
 
-        Clips that are unknown do not count.
+        Clips that are unknown, or like none but the added windows, do not count.
         """
         if not self.actors:
             return Counter()
@@ -182,9 +186,7 @@ class TrainingReference:
 
     def with_windows(self, embeddings: FloatArray) -> TrainingReference:
         """With further windows (N, D), whose actors are not known; all else stays."""
-        kept = np.concatenate([self.kept, self._units(embeddings)])
-        actors = (*self.actors, *[""] * len(embeddings)) if self.actors else ()
-        return replace(self, kept=kept, actors=actors)
+        return replace(self, added=self._units(embeddings))
 
     def _units(self, embeddings: FloatArray) -> FloatArray:
         values = np.asarray(embeddings, dtype=np.float32)

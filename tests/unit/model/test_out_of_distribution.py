@@ -179,6 +179,12 @@ def test_nearest_training_windows_tell_the_kind_of_actor(tmp_path: Path) -> None
     assert read.actor_votes(np.float32([[5, 0], [0, 9]])) == {"mouse": 1, "person": 1}
     assert read.actor_votes(np.float32([[5, 0], [1, 1]])) == {"mouse": 1}  # the second is unknown
     assert not fitted(OPPOSITE, "abcd", "abcd").actor_votes(OPPOSITE)
+    new = np.float32([[1, 1]])
+    more = read.with_windows(new)
+    assert read.window_limit is not None
+    assert read.distance(new)[0] > read.window_limit
+    assert more.distance(new)[0] == pytest.approx(0, abs=1e-6)
+    assert not more.actor_votes(new)  # what it shows was not said
 
 
 @pytest.mark.parametrize(
