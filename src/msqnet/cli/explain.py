@@ -92,7 +92,7 @@ def explain(
     interval = start_seconds, math.inf if end_seconds is None else end_seconds
     requested = named or explainers[0].highest(video, window, _NUM_LABELS, *interval)
     for explainer in explainers:
-        explainer.labels.indices(requested)
+        explainer.columns(requested)
     with progress_bar(Path(video).name) as progress:
         start, end, maps = _best_window(
             explainers[0].explain_windows(video, requested, window, *interval),

@@ -14,14 +14,16 @@ import torch
 from torch.nn import functional as F
 
 from msqnet.clips import WHOLE_FRAME, Box, ClipBatch
-from msqnet.errors import ConfigError, ShapeError
+from msqnet.errors import ConfigError, ShapeError, VocabularyError
 from msqnet.explain.rollout import check_has_rollout, label_relevance, undrawn_share
 from msqnet.inference.backends import clip_scores
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.inference.windows import iter_windows, window_lengths
+from msqnet.labels import LabelSet
 from msqnet.model.computing import resolve_device
 from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
 from msqnet.models import model_folder
+from msqnet.models.taught import taught_names
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
 from msqnet.video.window_grid import segment_times
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from msqnet.clips import Frames
     from msqnet.config import ClipConfig, WindowConfig
-    from msqnet.labels import LabelSet
     from msqnet.model.pretrained import MSQNet
     from msqnet.predictions import FloatArray, SecondsArray
     from msqnet.prompts import LabelText
@@ -101,6 +102,7 @@ class Explainer:
             ``decoder`` attention rollout alone, as the paper does. They differ for models with a
             direct path only; see `msqnet.explain.rollout`.
         reference: the model's training windows, for `is_unknown`.
+        taught: labels that the model was taught by `msqnet teach`, of which no map can be drawn.
 
     Attributes:
         undrawn_share: weight in the logits of what no map shows: a direct path from the embedding
@@ -118,6 +120,7 @@ class Explainer:
         *,
         paths: Paths = "all",
         reference: TrainingReference | None = None,
+        taught: Sequence[str] = (),
     ) -> None:
         check_has_rollout(model.video_encoder)
         if paths not in ("all", "decoder"):
@@ -136,7 +139,7 @@ class Explainer:
         self._device = resolve_device(device)
         self._model = model.to(self._device).eval()  # type: ignore[arg-type]
         self._paths = paths
-        self._reference = reference
+        self._reference, self._taught = reference, taught
 
     @classmethod
     def from_pretrained(
@@ -164,13 +167,24 @@ class Explainer:
         if labels is not None and loaded.config.is_open:
             ask_for(loaded, tuple(labels), texts)
         reference = TrainingReference.load(folder)
-        return cls(loaded, device, paths=paths, reference=reference)
+        return cls(loaded, device, paths=paths, reference=reference, taught=taught_names(folder))
 
     @property
     def labels(self) -> LabelSet:
         """The labels that the model can explain."""
         labels: LabelSet = self._model.config.label_set
-        return labels
+        return LabelSet(tuple(name for name in labels if name not in self._taught))
+
+    def columns(self, labels: Sequence[str]) -> list[int]:
+        """Those of some labels in the model; a `VocabularyError` for labels without maps."""
+        taught = [name for name in labels if name in self._taught]
+        if taught:
+            raise VocabularyError(
+                f"{', '.join(taught)}: taught by msqnet teach, and there are no maps of taught "
+                f"labels; name some of {', '.join(self.labels)}"
+            )
+        own: LabelSet = self._model.config.label_set
+        return own.indices(labels)
 
     def explain(
         self,
@@ -184,7 +198,7 @@ class Explainer:
         `VideoError` if that cannot be decoded, `VocabularyError` for labels that the model does not
         have, `ConfigError` if the interval is empty or outside of the video.
         """
-        self.labels.indices(labels)  # before anything is decoded
+        self.columns(labels)  # before anything is decoded
         return self.explain_frames(self._frames(path, start_seconds, end_seconds), labels)
 
     def is_unknown(
@@ -251,9 +265,9 @@ class Explainer:
         rows = [clip_scores(backend, ClipBatch.stack([clip]))[0] for clip in clips]
         if not rows:
             return ()
-        best, names = np.max(rows, axis=0), self.labels.names
-        order = sorted(range(len(names)), key=lambda k: (names[k] in backend.unproven, -best[k]))
-        return tuple(names[column] for column in order[:count])
+        best = dict(zip(backend.labels, np.max(rows, axis=0), strict=True))
+        order = sorted(self.labels, key=lambda name: (name in backend.unproven, -best[name]))
+        return tuple(order[:count])
 
     def _windows(
         self, path: str | Path, window: WindowConfig, start_seconds: float, end_seconds: float
@@ -271,7 +285,7 @@ class Explainer:
         clip = evaluation_clip(frames, config)
         height, width = frames.pixels.shape[-2:]
         boxes = [seen_box(width, height, config), clip.motion_box]
-        columns = self.labels.indices(labels)
+        columns = self.columns(labels)
         paths, scores = label_relevance(self._model, ClipBatch.stack([clip]), columns)
         if self._paths == "decoder":
             paths = paths[:1]

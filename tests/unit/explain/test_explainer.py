@@ -96,6 +96,14 @@ def test_maps_have_the_form_of_the_frame_and_one_highest_place_for_each_label(en
     assert not np.allclose(found.maps[0], found.maps[1])  # label-specific
 
 
+def test_taught_labels_have_no_maps() -> None:
+    explainer = Explainer(tiny_model("lite"), "cpu", taught=("sleep", "digging"))
+    assert "sleep" not in explainer.labels
+    with pytest.raises(VocabularyError, match=r"sleep: taught .* name some of .*sit"):
+        explainer.explain_frames(noisy_frames(), ["sit", "sleep"])
+    assert explainer.explain_frames(noisy_frames(), ["sit"]).labels == ("sit",)
+
+
 def test_rollout_alone_differs_from_all_paths_where_there_are_two() -> None:
     model = tiny_model("lite")
     both = Explainer(model, "cpu").explain_frames(noisy_frames(), ["walk"])
