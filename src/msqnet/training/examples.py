@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,17 @@ class Example:
     def __str__(self) -> str:
         return f"{self.video}{self.span}"
 
+    def overlaps(self, other: Example) -> bool:
+        """Whether both show the same moment of the same video."""
+        starts, ends = zip(*(item._interval for item in (self, other)), strict=True)
+        is_same = Path(self.video).resolve() == Path(other.video).resolve()
+        return is_same and max(starts) < min(ends)
+
+    @property
+    def _interval(self) -> tuple[float, float]:
+        start, end = self.start_seconds, self.end_seconds
+        return (0.0 if start is None else start), (math.inf if end is None else end)
+
 
 class ExampleFeatures(NamedTuple):
     """What a model computes of the windows of one example.
@@ -90,7 +102,7 @@ def example_features(example: Example, backend: Backend) -> ExampleFeatures:
         first, last = video.start_seconds, video.end_seconds
         start = first if example.start_seconds is None else example.start_seconds
         end = last if example.end_seconds is None else example.end_seconds
-        if start >= last or end > last + END_TOLERANCE_SECONDS:
+        if not (start < last and end > first and end <= last + END_TOLERANCE_SECONDS):
             raise ConfigError(
                 f"{example}: the span is not in the video, which shows pictures from {first:g} to "
                 f"{last:g} s; correct its start and end"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -137,15 +138,14 @@ def teach(
         progress: called with the number of examples done, and of all.
 
     Raises:
-        ConfigError: no positive example, a span that is not in its video, a model that cannot be
-            taught, or an ``out`` that cannot be written to.
+        ConfigError: no positive example, one that is named twice or as both kinds, a span that is
+            not in its video, a model that cannot be taught, or an ``out`` that cannot be written
+            to.
         VideoError: a video that cannot be read.
         VocabularyError: the label exists, or is no name.
     """
     (label,) = LabelSet((plain_text(label),)).names
-    check(bool(positives), "no positive example: name at least one video that shows the label")
-    both = sorted({str(item) for item in positives} & {str(item) for item in negatives})
-    check(not both, f"{', '.join(both)}: named both as showing the label and as lacking it")
+    _check_examples(positives, negatives)
     options = InferenceOptions(model=model, device=device)
     check(
         open_model_source(model) is None,
@@ -163,11 +163,13 @@ def teach(
         f"{place.folder}: its labels exclude each other, so that a new one would change the scores "
         "of all others; train a model with that label: msqnet train",
     )
-    if label in backend.labels and not replaces:
-        raise VocabularyError(
-            f"{place.folder} has a label {label!r} already; teach it anew with --replace, or "
-            "choose another name"
-        )
+    if not backend.labels.unknown((label,)):
+        (label,) = backend.labels.as_spelled((label,))
+        if not replaces:
+            raise VocabularyError(
+                f"{place.folder} has a label {label!r} already; teach it anew with --replace, or "
+                "choose another name"
+            )
     found: list[ExampleFeatures] = []
     examples = [*positives, *negatives]
     for item in examples:
@@ -189,6 +191,20 @@ def teach(
         if (draft / CONFIG_FILE).is_file():
             write_card(draft)
     return lesson
+
+
+def _check_examples(positives: Sequence[Example], negatives: Sequence[Example]) -> None:
+    """Refuse what would be held out and learnt from at once, or contradicts itself."""
+    check(bool(positives), "no positive example: name at least one video that shows the label")
+    for one, other in product(positives, negatives):
+        check(
+            not one.overlaps(other),
+            f"{one} and {other}: named both as showing the label and as lacking it; name spans "
+            "that do not overlap",
+        )
+    for one, other in chain(combinations(positives, 2), combinations(negatives, 2)):
+        is_same = one.overlaps(other) and one.span == other.span
+        check(not is_same, f"{one}: named twice; name every example once")
 
 
 def _background_of(found: Sequence[ExampleFeatures], num_positive: int) -> Background:

@@ -69,6 +69,14 @@ def test_examples_are_videos_or_spans_of_them(tmp_path: Path) -> None:
             Example.parse(text)
 
 
+def test_examples_overlap_that_show_the_same_moment() -> None:
+    whole, part = Example("a.mp4"), Example("./a.mp4", 3, 5)
+    assert whole.overlaps(part)
+    assert part.overlaps(whole)
+    assert not part.overlaps(Example("a.mp4", 5, 6))
+    assert not part.overlaps(Example("b.mp4", 3, 5))
+
+
 def test_windows_cover_a_span_and_stay_in_the_video() -> None:
     assert window_starts((3, 5), (0, 10), 2) == [3]
     assert window_starts((0, 1), (0, 10), 2) == [0]
@@ -259,14 +267,20 @@ def test_errors_say_what_to_do(
     for more, code, said in (
         ([f"{clip}@9-11"], 2, "the span is not in the video"),
         ([clip, "--negative", clip], 2, "both as showing the label"),
+        ([f"{clip}@0-1", "--negative", clip], 2, "spans that do not overlap"),
+        ([clip, clip], 2, "named twice"),
+        ([clip, "--negative", videos[False][0], videos[False][0]], 2, "named twice"),
         ([str(text)], 1, "text.mp4"),
         ([str(tmp_path / "none.mp4")], 1, "none.mp4"),
         ([clip, "--model", "clip-zero-shot:x"], 2, "teach a model that was trained"),
     ):
         assert main([*words, *more]) == code, more
         assert said in capsys.readouterr().err
-    assert main([*words[:2], "walking", *words[3:], clip]) == 2
-    assert "--replace" in capsys.readouterr().err
+    for name in ("walking", "Walking"):
+        assert main([*words[:2], name, *words[3:], clip]) == 2
+        assert "has a label 'walking' already; teach it anew with --replace" in " ".join(
+            capsys.readouterr().err.split()
+        )
     assert not (tmp_path / "out").exists()
 
 
