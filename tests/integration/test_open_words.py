@@ -98,6 +98,18 @@ def test_script_is_told_the_command_and_nothing_is_asked_of_the_hub(
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("options", [("--runtime", "onnxruntime"), ("--precision", "int8")])
+def test_options_that_do_not_suit_are_refused_before_anything_is_fetched(
+    hub: LocalHub, video: Path, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    environment = online_environment(hub.address, tmp_path / "home")
+    done = _run(environment, "predict", video, "--labels", _WORDS, "--yes", *options)
+    assert done.returncode == 2
+    assert f"{options[0].removeprefix('--')} '{options[1]}'" in done.stderr
+    assert "PyTorch" in done.stderr
+    assert hub.requests == []
+
+
 def test_terminal_is_asked_and_no_fetches_nothing(
     hub: LocalHub, video: Path, tmp_path: Path
 ) -> None:

@@ -25,12 +25,12 @@ def choose_model(options: OptionsT, *, yes: bool) -> OptionsT:
 
     Raises:
         CheckpointError: it cannot be fetched.
-        ConfigError: nobody can be asked, or the answer was no.
+        ConfigError: nobody can be asked, the answer was no, or other options do not suit the model.
         MissingExtra: PyTorch or the Hub's client is not installed.
     """
     from rich.console import Console
 
-    from msqnet.inference.model_facts import unknown_words
+    from msqnet.inference.model_facts import check_open_model, unknown_words
     from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
     from msqnet.models.open_models import RECOMMENDED, open_model_source
 
@@ -49,8 +49,9 @@ def choose_model(options: OptionsT, *, yes: bool) -> OptionsT:
             f"msqnet: {why}; {model.name} ({model.hub_id}, {model.licence}) scores all words, "
             "without training",
         )
-        if fetched_open_model() is None and not yes:
-            _ask_for_leave()
+    check_open_model(options)  # before anything is fetched
+    if why and fetched_open_model() is None and not yes:
+        _ask_for_leave()
     checkpoint_folder(source, TOKENIZER_FILES)
     return options
 

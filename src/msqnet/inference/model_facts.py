@@ -102,6 +102,7 @@ def locate_model(options: ModelOptions) -> ModelPlace:
     if (source := open_model_source(model)) is not None:
         if labels is None:
             raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
+        check_open_model(options)
         return ModelPlace(checkpoint_folder(source, TOKENIZER_FILES), labels, open_source=source)
     for option in ("prompts", "contrast"):
         check(
@@ -147,6 +148,15 @@ def takes_graphs(folder: Path, options: ModelOptions) -> bool:
         return False
     has_gpu = options.device == "auto" and Path("/dev/nvidiactl").exists()
     return has_graphs(folder) and not (has_gpu and find_spec("torch") is not None)
+
+
+def check_open_model(options: ModelOptions) -> None:
+    """Refuse options with a `ConfigError` that a CLIP or SigLIP without training cannot follow."""
+    check(
+        options.runtime in ("auto", "torch"),
+        f"runtime {options.runtime!r}: {options.model} runs in PyTorch; give auto or torch",
+    )
+    torch_precision(options)
 
 
 def torch_precision(options: ModelOptions) -> Precision:

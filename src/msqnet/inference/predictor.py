@@ -14,7 +14,6 @@ import numpy as np
 from msqnet.config import InferenceOptions, RuntimeName, SegmentConfig, WindowConfig
 from msqnet.errors import (
     CheckpointError,
-    ConfigError,
     MissingExtra,
     ShapeError,
     check,
@@ -279,8 +278,6 @@ def _load_model(options: ModelOptions, place: ModelPlace) -> Backend:
         return ExportedBackend.from_pretrained(
             folder, device, labels, texts, runtime, options.precision
         )
-    if source is not None and runtime not in ("auto", "torch"):
-        raise ConfigError(f"runtime {runtime!r}: {model} runs in PyTorch; give auto or torch")
     if source is None and (found := _backend_of_graphs(folder, options, labels)) is not None:
         return found
     precision = torch_precision(options)
