@@ -56,8 +56,10 @@ def export(
         windows_for,
         windows_of_videos,
     )
+    from msqnet.inference.exported import NO_INT8
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.models import model_folder
+    from msqnet.process import multiplies_int8
 
     check(
         int8 or not (calibrate_on or calibration_split or reading.changes),
@@ -80,6 +82,7 @@ def export(
         out is not None or format == "onnx",
         "graphs in the model's own folder are onnx; for others name a folder with --out",
     )
+    check(not int8 or multiplies_int8(), f"--int8: {NO_INT8}; export on one that has them")
     is_taken = out is not None and Path(out).exists()
     check(not is_taken, f"{out} exists; remove it, or name another folder with --out")
     folder = model_folder(model)

@@ -45,7 +45,7 @@ RUNTIMES: Mapping[ExportFormat, tuple[RuntimeName, ...]] = {
 """Runtimes of each format, the first one by default."""
 
 _PRECISIONS: Mapping[PrecisionChoice, GraphPrecision] = {"fp32": "float32", "int8": "int8"}
-_NO_INT8 = "this processor lacks fast products of 8-bit integers (VNNI, or ARM's dot product)"
+NO_INT8 = "this processor lacks fast products of 8-bit integers (VNNI, or ARM's dot product)"
 _EXTRA = "export"
 _ERRORS_ONLY = 3
 
@@ -77,11 +77,9 @@ def precision_for(manifest: Manifest, wanted: PrecisionChoice) -> GraphPrecision
     able = manifest.precisions
     chosen = able[-1] if wanted == "auto" else _PRECISIONS.get(wanted)
     if chosen is None or chosen not in able:
-        others = (
-            "give the model that was exported"
-            if wanted != "int8"
-            else ("make them with: msqnet export --int8 --calibrate-on clips.csv --model MODEL")
-        )
+        others = "give the model that was exported, with --runtime auto"
+        if wanted == "int8":
+            others = "make them with: msqnet export --int8 --calibrate-on clips.csv --model MODEL"
         raise ConfigError(
             f"precision {wanted!r}: the graphs of this model are in {' and '.join(able)}; take "
             f"auto, or {others}"
@@ -90,7 +88,8 @@ def precision_for(manifest: Manifest, wanted: PrecisionChoice) -> GraphPrecision
         return chosen
     if wanted == "auto" and "float32" in able:
         return "float32"
-    raise ConfigError(f"precision int8: {_NO_INT8}; take a model in float32")
+    advice = "--precision fp32" if "float32" in able else "a model in float32"
+    raise ConfigError(f"precision int8: {NO_INT8}; take {advice}")
 
 
 def exported_provenance(
@@ -233,7 +232,7 @@ class ExportedBackend(ScoreColumns):
         chosen = runtime_for(manifest.format, runtime)
         numbers = precision_for(manifest, precision)
         if precision == "auto" and numbers != manifest.precisions[-1]:
-            _logger.warning("computing in float32, which is slower than int8: %s", _NO_INT8)
+            _logger.warning("computing in float32, which is slower than int8: %s", NO_INT8)
         embeddings = None
         if manifest.is_open:
             path = folder / EMBEDDINGS_FILE
