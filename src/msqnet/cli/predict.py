@@ -234,7 +234,8 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
     if 2 * unknown_seconds <= predictions.duration_seconds:  # else they are those of few windows
         actors = "".join(f", {name} {share:.0%}" for name, share in predictions.actors.items())
     say(console, f"{predictions.path} ({format_time(predictions.duration_seconds)}{actors})")
-    console.print(table)
+    if shown:
+        console.print(table)
     limits = dict(zip(predictions.labels, predictions.thresholds, strict=True))
     hidden = [item for item in withheld if item.score >= limits[item.label]]
     if hidden and not predictions.timeline.unknown_intervals:  # whose scores mean nothing
@@ -242,7 +243,8 @@ def _show_segments(predictions: VideoPredictions, console: Console) -> None:
         say(console, f"not reported without --include-weak: {listed}")
     if is_empty:
         which = "no other label" if hidden else "no label"
-        say(console, f"{which} reaches its threshold; the highest scores are shown")
+        ending = "; the highest scores are shown" if shown else ""
+        say(console, f"{which} reaches its threshold{ending}")
         model = predictions.provenance.get("model", {})
         if str(model.get("name", "")).startswith(PREFIX) and "contrast" not in model:
             say(

@@ -216,10 +216,13 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
     )
     if not out.exists():
         return
-    same = "the model itself" if out.resolve() == source.resolve() else "it exists"
-    check(overwrite, f"{out}: {same}; name a new folder with --out, or replace it with --overwrite")
+    is_same = out.resolve() == source.resolve()
+    found = "the model itself" if is_same else "it exists"
     check(
-        (out / CONFIG_FILE).is_file() and (out / WEIGHTS_FILE).is_file(),
+        overwrite, f"{out}: {found}; name a new folder with --out, or replace it with --overwrite"
+    )
+    check(
+        is_same or ((out / CONFIG_FILE).is_file() and (out / WEIGHTS_FILE).is_file()),
         f"{out}: found no {CONFIG_FILE} and {WEIGHTS_FILE}, so it is not a model's folder and "
         "is not replaced; name another one with --out",
     )

@@ -202,6 +202,33 @@ def test_a_taught_model_tells_other_videos(videos: dict[bool, list[str]], model:
     assert flash > 0.5 > still
 
 
+def test_predict_says_where_all_that_is_asked_for_is_not_reported(
+    videos: dict[bool, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "one"
+    teach("flashing", [Example(videos[True][0])], [], out)
+    video = videos[True][0]
+    assert main(["predict", video, "--model", str(out), "--labels", "flashing"]) == 0
+    shown = capsys.readouterr().out
+    assert "not reported without --include-weak: flashing" in shown
+    assert "no other label reaches its threshold\n" in shown
+
+
+def test_exported_models_are_taught_in_place(
+    videos: dict[bool, list[str]], model: Path, tmp_path: Path
+) -> None:
+    """Folders without settings of a model; their graphs alone tell what is computed."""
+    folder = tmp_path / "exported"
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("config.json"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["config.json"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    teach("still", [Example(videos[False][0])], [], folder, model=str(folder), overwrite=True)
+    labels = closed_labels(folder)
+    assert labels is not None
+    assert labels.names[-2:] == ("flashing", "still")
+
+
 def test_other_scores_stay_the_same_to_the_bit(videos: dict[bool, list[str]], model: Path) -> None:
     before, after = (Predictor.from_pretrained(name)(videos[True][3]) for name in (None, model))
     for one, other in zip(before.windows, after.windows, strict=True):
