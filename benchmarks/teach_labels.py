@@ -58,7 +58,7 @@ def table_features(table: ClipTable, kept: Path) -> np.ndarray:
     if kept.is_file():
         found: np.ndarray = np.load(kept)["features"]
         return found
-    backend = load_backend(ModelOptions())
+    backend = load_backend(ModelOptions(precision="fp32"))  # as `msqnet teach` does
     parts = []
     for record in table.records:
         clip = evaluation_clip(read_window(record, backend.clip_config), backend.clip_config)

@@ -40,14 +40,16 @@ def keep_freed_memory() -> None:
 
 
 def stop_spinning_soon() -> None:
-    """Let idle threads of OpenMP sleep after some microseconds instead of milliseconds.
+    """Let idle threads of OpenMP sleep after some microseconds, and NumPy do without any.
 
     Where other programs use the cores, threads that wait in a loop take them from the thread that
-    is waited for, and a prediction takes many times as long. It must be called before torch is
-    imported, and what the user has set stays.
+    is waited for, and a prediction takes many times as long. NumPy's products are small here, and
+    its threads only wait: without them a prediction costs 0.2 s of CPU time less. It must be called
+    before torch and NumPy are imported, and what the user has set stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def num_usable_cores() -> int:

@@ -57,6 +57,7 @@ def export(
         windows_of_videos,
     )
     from msqnet.inference.exported import NO_INT8
+    from msqnet.inference.manifest import FRAME_GRAPH_INT8
     from msqnet.model.configuration import MSQNetConfig
     from msqnet.models import model_folder
     from msqnet.process import multiplies_int8
@@ -96,6 +97,8 @@ def export(
         calibration = list(iter_clips(spread(rows, _MAX_CALIBRATION_CLIPS), config.clip_config))
     num_videos = len({record.path for record in records})
     if out is None:
+        if not int8 and (folder / f"{FRAME_GRAPH_INT8}.onnx").exists():
+            print(f"{folder}: its int8 graph is of the former ones and goes; --int8 makes it anew")
         _show(folder, add_graphs(folder, clips, calibration=calibration), num_videos)
         return 0
     manifest = export_model(folder, Path(out), clips, export_format=format, calibration=calibration)

@@ -79,8 +79,12 @@ class Background:
     @classmethod
     def load(cls, folder: Path) -> Background | None:
         """Read that of a model's folder; None where it has none, a `CheckpointError` if damaged."""
-        found = _read(folder / BACKGROUND_FILE)
-        return None if found is None else cls(**found[0])
+        path = folder / BACKGROUND_FILE
+        found = _read(path)
+        try:
+            return None if found is None else cls(**found[0])
+        except TypeError as error:
+            raise _damaged(path, error) from error
 
 
 def standardised(features: FloatArray, mean: FloatArray, std: FloatArray) -> FloatArray:
@@ -174,11 +178,15 @@ class TaughtLabels:
     @classmethod
     def load(cls, folder: Path) -> TaughtLabels | None:
         """Read those of a folder; None where it has none, a `CheckpointError` if damaged."""
-        found = _read(folder / TAUGHT_FILE)
+        path = folder / TAUGHT_FILE
+        found = _read(path)
         if found is None:
             return None
         arrays, told = found
-        return cls(**arrays, about=tuple(json.loads(told["about"])))
+        try:
+            return cls(**arrays, about=tuple(json.loads(told["about"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
 
 
 def taught_names(folder: Path) -> tuple[str, ...]:
@@ -207,4 +215,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]] | None:
                 name: file.get_tensor(name) for name in list(file.keys())
             }, file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); copy the model again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: damaged ({error}); copy the model again")
