@@ -1,6 +1,6 @@
 """Labels taught from few examples beside a linear probe, on labels that a model was not trained on.
 
-    python benchmarks/teach_labels.py --data many_actors.csv --features features.npz
+    python -m benchmarks.teach_labels --data many_actors.csv --features features.npz
 
 The labels were chosen beforehand: 20 training windows and more, of several groups, of people and of
 animals, in ordinary and in special sources. Each is left out in turn: the background is training

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as ``1 window`` and ``2 windows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def shown_name(label: str, max_letters: int | None = None) -> str:
     """A label as people read it, on one line, shortened by an ellipsis where it is too long."""
     name = " ".join(printable(label).replace("_", " ").split()) or label

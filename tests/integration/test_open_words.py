@@ -44,10 +44,12 @@ def video(tmp_path: Path, write_video: Callable[..., Path]) -> Path:
     return write_video("a.mov").rename(tmp_path / "videos" / "a.mov")
 
 
-def _run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+def _run(
+    environment: dict[str, str], *arguments: object, program: tuple[str, str] = ("-m", "msqnet")
+) -> subprocess.CompletedProcess[str]:
     """Run a command of a script: there is no terminal."""
     return subprocess.run(
-        [sys.executable, "-m", "msqnet", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -107,6 +109,21 @@ def test_options_that_do_not_suit_are_refused_before_anything_is_fetched(
     assert done.returncode == 2
     assert f"{options[0].removeprefix('--')} '{options[1]}'" in done.stderr
     assert "PyTorch" in done.stderr
+    assert hub.requests == []
+
+
+def test_what_cannot_work_is_refused_before_anything_is_fetched(
+    hub: LocalHub, video: Path, tmp_path: Path
+) -> None:
+    environment = online_environment(hub.address, tmp_path / "home")
+    for command, said in (
+        (("predict", video, "--model", "siglip2-base"), "say --labels"),
+        (("predict", video, "--model", "clip-zero-shot:owner/name"), "say --labels"),
+        (("models", "--fetch", "siglip3"), "known are siglip2-base, siglip-base, clip-base"),
+        (("models", "--fetch", "mixed-actors-lite"), "known are siglip2-base"),
+    ):
+        done = _run(environment, *command)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert hub.requests == []
 
 
@@ -237,15 +254,8 @@ print(code, time.perf_counter() - started)
 
 def _run_twice(environment: dict[str, str], *arguments: object) -> tuple[int, float, str]:
     """The exit code of a command, the seconds of its second run, and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TWICE, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-        timeout=240,
-    )
+    done = _run(environment, *arguments, program=("-c", _TWICE))
+    assert done.returncode == 0, done.stderr
     code, seconds = done.stdout.splitlines()[-1].split()
     return int(code), float(seconds), done.stderr
 

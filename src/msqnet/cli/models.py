@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from msqnet.errors import check
+
 
 def models(fetch: str | None = None) -> int:
     """List the models that come with msqnet, and those that score any words without training.
@@ -21,6 +25,12 @@ def models(fetch: str | None = None) -> int:
     console = Console()
     if fetch is not None:
         source = open_model_source(fetch)
+        names = ", ".join(item.name for item in OPEN_MODELS)
+        check(
+            source is not None or Path(fetch).is_dir() or "/" in fetch,
+            f"{fetch!r} is no model that can be fetched; known are {names}, and ids owner/name of "
+            "the Hugging Face Hub",
+        )
         folder = checkpoint_folder(source or fetch, TOKENIZER_FILES if source else ())
         say(console, f"{source or fetch}: {folder}")
         return 0

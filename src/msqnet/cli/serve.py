@@ -82,8 +82,9 @@ def serve(
 
 def _model_of_other_words(options: ModelOptions, *, yes: bool) -> tuple[str | None, str]:
     """What scores words that the model does not know, or what to do so that something does."""
-    from msqnet.cli.open_words import can_score_words, choose_model, fetched_open_model
+    from msqnet.cli.open_words import can_score_words, fetched_open_model
     from msqnet.models import closed_labels, model_folder
+    from msqnet.models.hub import TOKENIZER_FILES, checkpoint_folder
     from msqnet.models.open_models import FETCH_COMMAND, RECOMMENDED, open_model_source
 
     if open_model_source(options.model) or closed_labels(model_folder(options.model)) is None:
@@ -94,7 +95,8 @@ def _model_of_other_words(options: ModelOptions, *, yes: bool) -> tuple[str | No
         return None, "for other words, run where the server is: pip install 'msqnet[train]'"
     if fetched_open_model() is None and not yes:
         return None, f"for other words, run once and start the server again: {FETCH_COMMAND}"
-    return choose_model(ModelOptions(model=RECOMMENDED.name), yes=yes).model, ""
+    checkpoint_folder(RECOMMENDED.hub_id, TOKENIZER_FILES)
+    return RECOMMENDED.name, ""
 
 
 def _token(token_file: str | None) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.cli.console import progress_bar, say, shown
+from msqnet.style import counted
 
 if TYPE_CHECKING:
     from msqnet.training.teaching import Lesson
@@ -69,9 +70,11 @@ def teach(
 def _lines(lesson: Lesson, num_positive: int, num_negative: int) -> list[str]:
     evidence = lesson.evidence
     lines = [
-        f"{lesson.label}: {num_positive} positive example(s) ({lesson.num_positive_windows} "
-        f"windows), {num_negative} negative ({lesson.num_negative_windows} windows), beside "
-        f"{lesson.num_background} windows of the model's training"
+        f"{lesson.label}: {counted(num_positive, 'positive example')} "
+        f"({counted(lesson.num_positive_windows, 'window')}), "
+        f"{counted(num_negative, 'negative one')} "
+        f"({counted(lesson.num_negative_windows, 'window')}), beside "
+        f"{counted(lesson.num_background, 'window')} of the model's training"
     ]
     if lesson.held_out:
         lines.append(

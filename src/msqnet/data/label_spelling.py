@@ -72,6 +72,21 @@ def no_value_notes(records: Sequence[Record]) -> tuple[str, ...]:
     )
 
 
+def spelling_notes(records: Sequence[Record]) -> tuple[str, ...]:
+    """Which labels are the same but for their spelling and count as several, a note for each."""
+    num_rows = Counter(name for record in records for name in record.labels)
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name, _ in num_rows.most_common():
+        spellings[folded(name)].append(name)
+    return tuple(
+        f"{', '.join(f'{name!r} ({num_rows[name]} row(s))' for name in names)} differ in spelling "
+        f"alone (case, spaces, underscores, hyphens), and count as {len(names)} labels; if one is "
+        "meant, write it in one way"
+        for names in spellings.values()
+        if len(names) > 1
+    )
+
+
 def near_duplicates(num_rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Pairs of labels of which the first, the rarer one, may be a misspelling of the second.
 

@@ -28,13 +28,14 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.config.tables import COLUMNS, TableOptions
 from msqnet.data.columns import SPLIT_NAMES, ColumnMap, find_columns
 from msqnet.data.joined_tables import Part, join_tables
-from msqnet.data.label_spelling import no_value_notes, separator_notes
+from msqnet.data.label_spelling import no_value_notes, separator_notes, spelling_notes
 from msqnet.data.records import ClipTable, Problem, Record
 from msqnet.data.table_files import READABLE_SUFFIXES, Sheet, read_sheet
 from msqnet.errors import ConfigError, DatasetError
@@ -133,7 +134,8 @@ def _scan(path: Path, options: TableOptions) -> tuple[Part, tuple[Problem, ...]]
         )
         table, problems = _parse_sheet(path, sheet, columns, options)
         says_annotated = "annotated" in columns.position
-    notes = (*table.notes, *separator_notes(table.records), *no_value_notes(table.records))
+    of_labels = separator_notes, no_value_notes, spelling_notes
+    notes = (*table.notes, *chain.from_iterable(find(table.records) for find in of_labels))
     return Part(replace(table, notes=notes), str(path), says_annotated), problems
 
 

@@ -100,8 +100,6 @@ def locate_model(options: ModelOptions) -> ModelPlace:
     model, names = options.model, options.label_names
     labels = None if names is None else LabelSet(tuple(names))
     if (source := open_model_source(model)) is not None:
-        if labels is None:
-            raise ConfigError(f"{model}: was trained on no labels; say --labels 'walking|eating'")
         check_open_model(options)
         return ModelPlace(checkpoint_folder(source, TOKENIZER_FILES), labels, open_source=source)
     for option in ("prompts", "contrast"):
@@ -152,6 +150,10 @@ def takes_graphs(folder: Path, options: ModelOptions) -> bool:
 
 def check_open_model(options: ModelOptions) -> None:
     """Refuse options with a `ConfigError` that a CLIP or SigLIP without training cannot follow."""
+    check(
+        options.label_names is not None,
+        f"{options.model}: was trained on no labels; say --labels 'walking|eating'",
+    )
     check(
         options.runtime in ("auto", "torch"),
         f"runtime {options.runtime!r}: {options.model} runs in PyTorch; give auto or torch",

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.models.hub import HUB_OPTIONS, checkpoint_file, checkpoint_folder
-from msqnet.models.open_models import RECOMMENDED, open_model_source
+from msqnet.models.open_models import (
+    OPEN_MODEL_TYPES,
+    PREFIX,
+    RECOMMENDED,
+    open_model_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -126,8 +131,32 @@ OPEN_ADVICE = (
 
 
 def model_folder(name: str | Path | None = None) -> Path:
-    """Like `resolve_model`, but a model of the Hub is fetched into its cache first."""
-    return checkpoint_folder(resolve_model(name))
+    """Like `resolve_model`, but a model of the Hub is fetched into its cache first.
+
+    Its settings come first, so that what is no model of msqnet is a `CheckpointError` before
+    anything large is fetched.
+    """
+    found = resolve_model(name)
+    if isinstance(found, str) and (settings := checkpoint_file(found, CONFIG_FILE)) is not None:
+        check_is_own(found, settings)
+    return checkpoint_folder(found)
+
+
+def check_is_own(name: str, settings: Path) -> None:
+    """Refuse with a `CheckpointError` a model whose settings are not those of msqnet."""
+    try:
+        told = json.loads(settings.read_text(encoding="utf-8"))
+        kind = "" if "labels" in told else told.get("model_type", "other")
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # loading says what is wrong
+    if not kind:
+        return
+    advice = (
+        f"to predict with it without training: --model {PREFIX}{name} --labels 'walking|eating'"
+        if kind in OPEN_MODEL_TYPES
+        else "name a model that msqnet trained"
+    )
+    raise CheckpointError(f"{name}: a model of type {kind!r}, and none of msqnet; {advice}")
 
 
 def local_model(

@@ -68,7 +68,7 @@ OPEN_MODELS = (
 RECOMMENDED = OPEN_MODELS[0]
 """Taken where no model was chosen: it scores a single word, and no word changes another's score."""
 FETCH_COMMAND = f"msqnet models --fetch {RECOMMENDED.name}"
-_MODEL_TYPES = ("clip", "siglip")
+OPEN_MODEL_TYPES = ("clip", "siglip")
 
 
 def open_model_source(model: str | Path | None) -> str | None:
@@ -91,7 +91,9 @@ def open_model_source(model: str | Path | None) -> str | None:
     config = Path(name) / "config.json"
     if config.is_file():
         try:
-            is_open = json.loads(config.read_text(encoding="utf-8"))["model_type"] in _MODEL_TYPES
+            is_open = (
+                json.loads(config.read_text(encoding="utf-8"))["model_type"] in OPEN_MODEL_TYPES
+            )
         except (OSError, ValueError, KeyError, TypeError):
             is_open = False  # loading says what is wrong
         return name if is_open else None

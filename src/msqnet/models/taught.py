@@ -104,7 +104,8 @@ class TaughtLabels:
         embeddings: (N, E) float32 of the examples' windows, which are no longer unknown to the
             model.
         owner: (N,) int64, which label the windows are examples of.
-        about: of each label its ``label``, its ``evidence`` as in `MSQNetConfig`, the numbers of
+        about: of each label its ``label``, its ``evidence`` as in `MSQNetConfig`, what was
+            ``held_out`` and the ``ap_among_training`` (see `Lesson`), the numbers of
             ``positive_windows`` and ``negative_windows``, and its ``examples``; plain values.
     """
 

@@ -24,7 +24,7 @@ from msqnet.inference.backends import source_of
 from msqnet.inference.manifest import file_digest, has_graphs, read_manifest
 from msqnet.inference.model_facts import locate_model
 from msqnet.inference.predictor import load_backend
-from msqnet.labels import LabelSet, plain_text
+from msqnet.labels import LabelSet, folded, plain_text
 from msqnet.metrics.average_precision import average_precision
 from msqnet.metrics.calibration import best_thresholds, sigmoid
 from msqnet.metrics.evidence import LabelEvidence, label_evidence
@@ -32,11 +32,13 @@ from msqnet.models import CONFIG_FILE, changed_model, check_target
 from msqnet.models.card import write_card
 from msqnet.models.open_models import open_model_source
 from msqnet.models.taught import TAUGHT_FILE, Background, TaughtLabels, standardised
+from msqnet.style import counted
 from msqnet.training.examples import Example, ExampleFeatures, example_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from msqnet.inference.model_facts import ModelPlace
     from msqnet.predictions import FloatArray
 
 _NEGATIVE_SHARE = 0.5  # of the weight of all that lacks the label; 0.9 did no better
@@ -154,17 +156,16 @@ def teach(
     )
     place = locate_model(options)
     check_target(place.folder, out, overwrite=overwrite)
-    if not place.is_graphs_alone:
-        # The background is in float32. A head could tell examples from it by the rounding of int8.
-        options = replace(options, precision="fp32")
-    backend = load_backend(options)
+    _check_files(place)
+    # The background is in float32. A head could tell examples from it by the rounding of int8.
+    backend = load_backend(replace(options, precision="fp32"))
     check(
         not backend.single_label,
         f"{place.folder}: its labels exclude each other, so that a new one would change the scores "
         "of all others; train a model with that label: msqnet train",
     )
-    if not backend.labels.unknown((label,)):
-        (label,) = backend.labels.as_spelled((label,))
+    if same := [name for name in backend.labels if folded(name) == folded(label)]:
+        label = label if label in same else same[0]
         if not replaces:
             raise VocabularyError(
                 f"{place.folder} has a label {label!r} already; teach it anew with --replace, or "
@@ -193,6 +194,18 @@ def teach(
     return lesson
 
 
+def _check_files(place: ModelPlace) -> None:
+    """Refuse what would be copied damaged, and graphs that cannot be beside the background."""
+    if not has_graphs(place.folder):
+        return
+    manifest = read_manifest(place.folder)
+    check(
+        not place.is_graphs_alone or "float32" in manifest.precisions,
+        f"{place.folder}: its frame graph is in int8 alone, and labels are taught in float32; "
+        "teach the model that it was exported from, and export that again",
+    )
+
+
 def _check_examples(positives: Sequence[Example], negatives: Sequence[Example]) -> None:
     """Refuse what would be held out and learnt from at once, or contradicts itself."""
     check(bool(positives), "no positive example: name at least one video that shows the label")
@@ -213,8 +226,9 @@ def _background_of(found: Sequence[ExampleFeatures], num_positive: int) -> Backg
     num = sum(map(len, windows))
     check(
         num > 1,
-        f"the model keeps no windows of its training, and the negative examples have {num} "
-        "window(s); name more of them with --negative, or train the model anew with this version",
+        f"the model keeps no windows of its training, and the negative examples have "
+        f"{counted(num, 'window')}; name more of them with --negative, or train the model anew "
+        "with this version",
     )
     background = Background.fit(np.concatenate(windows))
     # So few say little of single features.
@@ -259,6 +273,8 @@ def taught_label(
     about = {
         "label": label,
         "evidence": asdict(evidence),
+        "held_out": held_out,
+        "ap_among_training": ap,
         "positive_windows": counts[0],
         "negative_windows": counts[1] + len(rows),
         "examples": {
@@ -326,24 +342,29 @@ def _evidence(
     scores: FloatArray, is_positive: np.ndarray, videos: Sequence[str], held_out: str
 ) -> LabelEvidence:
     """What held-out examples show, by the rules of all labels, and some of so few."""
-    num_positive, num_negative = int(is_positive.sum()), int((~is_positive).sum())
     positive_videos = {video for video, is_so in zip(videos, is_positive, strict=True) if is_so}
     num_videos = len(positive_videos)
     if held_out != "video":
         reason = "one video shows all positive examples, so that nothing says how it does on others"
         return LabelEvidence("untested", num_videos, reason=reason)
-    if not num_negative:
+    if is_positive.all():
         reason = (
             "without negative examples, nothing says whether it tells the action or the scene; "
             "name some that are alike but lack it"
         )
         return LabelEvidence("weak", num_videos, reason=reason)
     (found,) = label_evidence(scores[:, None], is_positive[:, None].astype(int), videos)
-    by_chance = 1 / math.comb(num_positive + num_negative, num_positive)
+    # Spans of one video are no proofs of their own: of a video with both kinds, all that can be
+    # told is which of the two is which.
+    negative_videos = {video for video, is_so in zip(videos, is_positive, strict=True) if not is_so}
+    num_both = len(positive_videos & negative_videos)
+    num_alone = len(positive_videos ^ negative_videos)
+    by_chance = 1 / (2**num_both * math.comb(num_alone, num_videos - num_both))
     if found.status == "reliable" and by_chance > _MAX_CHANCE:
         reason = (
-            f"{num_positive} positive and {num_negative} negative examples are told apart by "
-            f"chance in {by_chance:.0%} of all cases; name more"
+            f"positive examples of {counted(num_videos, 'video')} and negative ones of "
+            f"{counted(len(negative_videos), 'video')} are told apart by chance in "
+            f"{by_chance:.0%} of all cases; name examples of more videos"
         )
         return replace(found, status="weak", reason=reason)
     return found

@@ -189,7 +189,10 @@ def test_spellings_of_one_label_are_warnings(tmp_path: Path) -> None:
         (5, "mislabelled", "warning"),
         (8, "mislabelled", "warning"),
     ]
-    report = check_table(read_table(tmp_path / "clips.csv"), decode=False)
+    table = read_table(tmp_path / "clips.csv")
+    assert "'jumping_jack' (2 row(s)), 'Jumping Jack' (1 row(s))" in table.notes[-1]
+    assert "count as 3 labels" in table.notes[-1]
+    report = check_table(table, decode=False)
     assert report.problems[-1].message == (
         r"label '\uff4aumping_jack' is written 'jumping_jack' in 2 row(s)"
     )

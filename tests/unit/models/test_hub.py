@@ -141,6 +141,16 @@ def test_own_model_of_the_hub_scores_as_its_folder_does(
     assert MSQNetVideoProcessor.from_pretrained("owner/mine").clip_config.num_frames == 4
 
 
+def test_clip_without_its_prefix_is_named_before_its_weights_are_fetched(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip_folder(hub.folder / "owner" / "pictures")
+    go_online(monkeypatch, hub.address, tmp_path / "cache")
+    with pytest.raises(CheckpointError, match="--model clip-zero-shot:owner/pictures --labels"):
+        model_folder("owner/pictures")
+    assert hub.fetched() == ["config.json"]
+
+
 def test_older_weights_are_fetched_where_there_are_no_others(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,18 @@ def test_the_status_follows_what_examples_can_show() -> None:
     assert (new[9:] < 0.5).all()
 
 
+def test_spans_of_one_video_are_one_proof() -> None:
+    """Ten examples of two videos, and of ten that show the label and lack it in turn."""
+    _, two = lesson_of(5, 5, ["a.mp4"] * 4 + ["b.mp4"] + ["c.mp4"] * 4 + ["d.mp4"])
+    assert (two.evidence.status, two.held_out) == ("weak", "video")
+    assert "of 2 videos and negative ones of 2 videos" in two.evidence.reason
+    assert "17%" in two.evidence.reason
+    _, four = lesson_of(4, 4, NAMES[:4] * 2)
+    assert "6%" in four.evidence.reason
+    _, five = lesson_of(5, 5, NAMES[:5] * 2)
+    assert five.evidence.status == "reliable"
+
+
 def test_a_label_that_cannot_be_told_is_not_reliable() -> None:
     _, lesson = lesson_of(5, 5, NAMES[:10], shift=0.0)
     assert lesson.evidence.status == "weak"
@@ -189,7 +201,7 @@ def model(videos: dict[bool, list[str]], tmp_path_factory: pytest.TempPathFactor
     words += ["--positive", *videos[True][:3], "--negative", *videos[False][:3]]
     done = subprocess.run([sys.executable, "-c", LIGHT, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "flashing: 3 positive example(s)" in done.stdout
+    assert "flashing: 3 positive examples (6 windows), 3 negative ones (6 windows)" in done.stdout
     assert "each video held out once" in done.stdout
     assert "status: " in done.stdout
     return out
@@ -227,6 +239,29 @@ def test_exported_models_are_taught_in_place(
     labels = closed_labels(folder)
     assert labels is not None
     assert labels.names[-2:] == ("flashing", "still")
+
+
+def test_files_that_do_not_belong_together_are_refused(
+    videos: dict[bool, list[str]], model: Path, tmp_path: Path
+) -> None:
+    """Another background than the manifest names; a frame graph in int8 beside one in float32."""
+    example = [Example(videos[False][0])]
+    stale = tmp_path / "stale"
+    shutil.copytree(model, stale)
+    background = Background.load(stale)
+    assert background is not None
+    Background(background.mean + 1, background.std, background.rows).save(stale)
+    with pytest.raises(CheckpointError, match=r"background\.safetensors: found SHA-256"):
+        teach("still", example, [], tmp_path / "no", model=str(stale))
+    integers = tmp_path / "int8"
+    shutil.copytree(model, integers, ignore=shutil.ignore_patterns("config.json", "*int8*"))
+    manifest = json.loads((integers / "manifest.json").read_text())
+    manifest["precision"] = "int8"
+    for name in ("config.json", "frame_graph_int8.onnx"):
+        del manifest["files"][name]
+    (integers / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="in int8 alone"):
+        teach("still", example, [], tmp_path / "no", model=str(integers))
 
 
 def test_other_scores_stay_the_same_to_the_bit(videos: dict[bool, list[str]], model: Path) -> None:
