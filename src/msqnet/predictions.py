@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from msqnet.answers import Answer
 from msqnet.errors import DatasetError, ShapeError, VocabularyError, needs_extra
 from msqnet.ethogram import ethogram_html
 from msqnet.files import csv_writer, replacing
@@ -23,6 +24,7 @@ from msqnet.labels import LabelSet
 from msqnet.parquet import write_parquet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pandas import DataFrame
@@ -239,6 +241,7 @@ class VideoPredictions:
         clock: what all times count from: ``file``, its clock as players show it; ``first_frame`` in
             results of schema versions below 4.
         is_partial: whether pictures of a damaged file are missing.
+        answers: of large models that were asked about parts of it, in order of start.
 
     Raises:
         ShapeError: the parts do not have the same K, or a segment has an unknown label.
@@ -264,9 +267,10 @@ class VideoPredictions:
     shown: tuple[tuple[float, float], ...] = ()
     clock: str = "file"
     is_partial: bool = False
+    answers: tuple[Answer, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("windows", "segments", "notes"):
+        for name in ("windows", "segments", "notes", "answers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "thresholds", tuple(float(value) for value in self.thresholds))
         edges = self.timeline.edges_seconds
@@ -338,6 +342,11 @@ class VideoPredictions:
             clock="file",
         )
 
+    def with_answers(self, answers: Iterable[Answer]) -> VideoPredictions:
+        """The same with more answers; they replace those to the same questions."""
+        found = {answer.question: answer for answer in (*self.answers, *answers)}
+        return replace(self, answers=tuple(found[question] for question in sorted(found)))
+
     def to_json(self) -> str:
         """Strict JSON, one line for each field; `from_json` gives back an equal object."""
         document = {
@@ -352,6 +361,8 @@ class VideoPredictions:
             "unproven": self.unproven,
             "actors": self.actors,
             "shown": [list(interval) for interval in self.shown],
+            # Only where a model was asked.
+            **({"answers": [asdict(item) for item in self.answers]} if self.answers else {}),
             "provenance": self.provenance,
             "timeline": {
                 "edges_seconds": self.timeline.edges_seconds.tolist(),
@@ -390,6 +401,7 @@ class VideoPredictions:
                 windows=tuple(WindowScores(**item) for item in document.pop("windows")),
                 segments=tuple(Segment(**item) for item in document.pop("segments")),
                 novelty=Novelty(**found) if (found := document.pop("novelty")) else None,
+                answers=tuple(Answer(**item) for item in document.pop("answers", ())),
                 **document,
             )
         except _DAMAGES as error:

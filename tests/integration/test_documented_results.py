@@ -20,6 +20,7 @@ from msqnet.inference.backends import ClipOutputs
 from msqnet.inference.predictor import Predictor
 from msqnet.model.out_of_distribution import TrainingReference
 from tests.fixtures.documents import ROOT
+from tests.fixtures.large_models import large_model, saw
 from tests.unit.inference.brightness import BrightnessBackend, write_video
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["evaluate", "--data", str(table), "--num_bootstrap", "10", "--out"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Predictor, "from_pretrained", load)
-        assert cli.main(["predict", str(folder / "a.mov"), "--out", out]) == 0
+        with large_model(saw("bright", "walking")) as model:
+            asked = ["--ask", model.url, "--ask-model", "big", "--ask-about", "bright"]
+            assert cli.main(["predict", str(folder / "a.mov"), "--out", out, *asked]) == 0
         assert cli.main([*options, str(folder / "rows")]) == 0
         assert cli.main([*options, str(folder / "videos"), "--timeline"]) == 0
     return folder

@@ -14,7 +14,7 @@ from msqnet.batch.locations import LocalOutput, cannot_write, open_output
 from msqnet.batch.one_video import JobSettings, has_results, outcome_of, process_video
 from msqnet.child_process import ChildDied, ChildProcess, ChildTimedOut, answer_requests
 from msqnet.errors import DatasetError
-from msqnet.files import csv_writer
+from msqnet.files import csv_writer, replacing
 from msqnet.inference.results import (
     DRAWN_SUFFIXES,
     INDEX_FILE,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+    from msqnet.answers import Answer
     from msqnet.config import InferenceOptions
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import VideoJob
@@ -249,6 +250,12 @@ class ResultsFolder:
         if content is None:
             raise DatasetError(f"{self.folder / job.name}.json: it is not there any more")
         return VideoPredictions.from_json(content.decode("ascii"))
+
+    def add_answers(self, job: VideoJob, answers: Sequence[Answer]) -> None:
+        """Add answers to the JSON of a video; see `VideoPredictions.with_answers`."""
+        text = self.read(job).with_answers(answers).to_json()
+        with replacing(self.folder / result_names(job.name)[0]) as part:
+            part.write_text(text, encoding="ascii")
 
     def drawn(self, job: VideoJob) -> list[str]:
         """Names of the drawings that exist of a video."""

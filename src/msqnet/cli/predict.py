@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from msqnet.batch.runners import ResultsFolder
+    from msqnet.cli.asking import Gate
     from msqnet.inference.predictor import Predictor
     from msqnet.inference.results import IndexRow, VideoJob
     from msqnet.predictions import Segment, VideoPredictions
@@ -36,6 +37,11 @@ def predict(
     overwrite: bool = False,
     list_skipped: bool = False,
     yes: bool = False,
+    ask: str | None = None,
+    ask_model: str | None = None,
+    ask_about: list[str] | None = None,
+    ask_frames: int = 8,
+    max_requests: int = 20,
 ) -> int:
     """Recognise actions over time in videos and folders of videos.
 
@@ -56,10 +62,20 @@ def predict(
         list_skipped: List the files of folders that are no videos in index.csv.
         yes: Fetch the open model that scores words which the shipped model does not know, if it is
             not on this machine, without a question.
+        ask: Ask a large model that takes pictures about the intervals where the scores are unsure:
+            the address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. Frames
+            of these intervals are sent there; answers stand beside the scores and change none. Its
+            key, if it needs one, is read from the environment variable MSQNET_ASK_KEY.
+        ask_model: Name of the model at that address.
+        ask_about: Ask about all intervals of the labels that hold one of these words, in place of
+            those that are unsure.
+        ask_frames: Most pictures of an interval that are sent.
+        max_requests: Most requests that are sent, those that are tried again included; the most
+            unsure intervals go first. 0 sends nothing and says how many there are.
 
     Returns:
         0 if every video was predicted; 1 if any video failed, was only partly readable or could not
-        be drawn, or if its results exist from another model or other settings.
+        be drawn, if its results exist from another model or other settings, or if a request failed.
     """
     from rich.console import Console
 
@@ -74,14 +90,21 @@ def predict(
     jobs = find_jobs(videos, with_data_set=False, skipped=skipped)
     drawings = (FIGURE_SUFFIX,) * figure + OVERLAY_SUFFIXES * overlay
     _check_can_draw(out, jobs, figure=figure, overlay=overlay)
+    gate = None
+    if (ask, ask_model, ask_about) != (None, None, None):
+        from msqnet.cli.asking import make_gate
+
+        gate = make_gate(ask, ask_model, ask_about, ask_frames, max_requests, jobs)
     check(bool(out) or not list_skipped, "--list-skipped needs the folder of the index: --out")
     options = choose_model(options, yes=yes)
     results = None if out is None else ResultsFolder(Path(out), overwrite=overwrite)
     predictor = None
     if results is None or not results.has_all(jobs, partial(known_provenance, options)):
         predictor = Predictor.from_pretrained(options=options)
+        if gate is not None:
+            gate.check_words(predictor.backend.labels)
     show_skipped(skipped, results if list_skipped else None)
-    return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), drawings)
+    return _predict_all(jobs, predictor, results, Console(), Console(stderr=True), drawings, gate)
 
 
 def _check_can_draw(
@@ -108,10 +131,11 @@ def _predict_all(
     console: Console,
     errors: Console,
     drawings: Sequence[str] = (),
+    gate: Gate | None = None,
 ) -> int:
     """Predict videos, and show what was found; None for a predictor where all have results.
 
-    ``drawings`` are the suffixes of those that are asked for.
+    ``drawings`` are the suffixes of those that are asked for; ``gate`` asks a large model.
     """
     from msqnet.batch.runners import predict_into
 
@@ -133,8 +157,12 @@ def _predict_all(
         if drawings and results and row.status != "error":
             is_drawn = _draw(job, row, predictions, results, drawings, console, errors)
             counts["not drawn"] += not is_drawn
+        if gate is not None and row.status != "error":
+            gate.add(job, predictions or cast("ResultsFolder", results).read(job))
     if results:
         _write_time_budget(results.folder)
+    if gate is not None:
+        counts["not answered"] += gate.ask(results, console, errors)
     if len(jobs) > 1 or results:
         summary = ", ".join(f"{counts[name]} {name}" for name in sorted(+counts))
         where = f"; results: {results.folder}, index: {results.index_path}" if results else ""
@@ -143,7 +171,7 @@ def _predict_all(
         rate = video_seconds / taken_seconds
         taken = f"{video_seconds:.1f} s of video in {taken_seconds:.1f} s"
         say(console, f"{taken}: {rate:.{1 if rate < 10 else 0}f} x real time")
-    return 1 if counts["error"] or counts["partial"] or counts["not drawn"] else 0
+    return int(any(counts[name] for name in ("error", "partial", "not drawn", "not answered")))
 
 
 def _write_time_budget(folder: Path) -> None:

@@ -216,6 +216,7 @@ def _video_data(video: PredictedVideo, media: VideoMedia) -> dict[str, Any]:
         "unproven": predictions.withheld,
         "model": _model_name(video),
         "notes": [printable(note) for note in predictions.warnings],
+        "answers": [printable(answer.text) for answer in predictions.answers],
         "pictures_note": printable(media.note),
         "preview_note": media.preview_note,
         "thumbnails": [{"seconds": seconds, "jpeg": jpeg} for seconds, jpeg in media.thumbnails],

@@ -164,6 +164,9 @@
       byId("video-about").textContent = [...about, video.model].filter(Boolean).join(" · ");
       const notes = [...video.notes, video.pictures_note].filter(Boolean);
       byId("video-notes").replaceChildren(...notes.map((note) => make("p", "notice", note)));
+      byId("video-answers").hidden = !video.answers.length;
+      const answers = video.answers.map((answer) => make("li", "", answer));
+      byId("video-answers-list").replaceChildren(...answers);
       const player = this._makePlayer(index);
       this._ethogram = new msqnet.Ethogram(byId("ethogram"), video, {
         video: player,
