@@ -37,9 +37,10 @@ from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset, FeatureStore
+from msqnet.training.finetuning import freeze
 from msqnet.training.fit import stored_features
 from msqnet.training.fitted_parts import describe_training, normalize_query
-from msqnet.training.trainer import freeze, run_trainer
+from msqnet.training.trainer import run_trainer
 from msqnet.training.training_run import Run, save_model, trainable_labels, variant
 
 if TYPE_CHECKING:

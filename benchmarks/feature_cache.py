@@ -31,9 +31,10 @@ from msqnet.metrics.average_precision import average_precision, macro_map
 from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset
+from msqnet.training.finetuning import freeze
 from msqnet.training.fit import stored_features
 from msqnet.training.fitted_parts import fit_query_head, normalize_query
-from msqnet.training.trainer import DataWait, freeze, part_logits, run_trainer
+from msqnet.training.trainer import DataWait, part_logits, run_trainer
 from msqnet.training.training_run import Run, trainable_labels
 
 if TYPE_CHECKING:

@@ -47,9 +47,10 @@ from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
 from msqnet.model.builder import clip_settings, new_model
 from msqnet.model.registry import encoder_spec
 from msqnet.training.features import FeatureDataset
+from msqnet.training.finetuning import freeze
 from msqnet.training.fit import stored_features
 from msqnet.training.fitted_parts import fit_query_head, joined_logits, normalize_query
-from msqnet.training.trainer import freeze, part_logits, run_trainer
+from msqnet.training.trainer import part_logits, run_trainer
 from msqnet.training.training_run import Run, rows_digest, trainable_labels
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from msqnet.model.builder import RANDOM_LABEL_WIDTH, clip_settings, licences_of,
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import encoder_spec
 from msqnet.model.text_encoders import TEXT_ENCODERS
-from msqnet.training.trainer import freeze
+from msqnet.training.finetuning import add_adapters, freeze
 from msqnet.training.training_run import check_single_label
 
 if TYPE_CHECKING:
@@ -293,6 +293,8 @@ def cost_of(model: MSQNet, settings: ExperimentSettings) -> Cost:
         settings: say what is trained, and the batch size.
     """
     freeze(model, settings.train.finetune)
+    if settings.train.finetune == "lora":
+        add_adapters(model, settings.train.lora)
     model.train()
     clip = model.config.clip_config
     shape = (1, clip.num_frames, 3, clip.size_pixels, clip.size_pixels)

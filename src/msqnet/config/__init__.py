@@ -17,7 +17,7 @@ from msqnet.config.inference import (
 from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.tables import TableOptions
-from msqnet.config.training import AugmentationConfig, LossConfig, TrainConfig
+from msqnet.config.training import AugmentationConfig, LoraConfig, LossConfig, TrainConfig
 from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "ClipConfig",
     "EmbeddingMapConfig",
     "InferenceOptions",
+    "LoraConfig",
     "LossConfig",
     "ModelOptions",
     "MotionBoxConfig",

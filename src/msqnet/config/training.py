@@ -27,23 +27,44 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Adapters of `finetune` `lora`: low-rank changes of the attention of the video encoder.
+
+    Attributes:
+        rank: Rank of the change of each projection of attention (query, key, value, output).
+        alpha: The change is scaled by alpha / rank.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+
+    def __post_init__(self) -> None:
+        check_numbers(self, rank=1, alpha=1)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained. The defaults are those of `lite`.
 
     Attributes:
         epochs: Passes over the training rows.
         learning_rate: Learning rate of everything except the video encoder.
-        encoder_learning_rate: Learning rate of the video encoder.
+        encoder_learning_rate: Learning rate of the video encoder; adapters want about ten times
+            that of all its weights.
+        layer_decay: Each layer of the video encoder learns at this share of the rate of the next
+            one; the last has all of it. In (0, 1].
         weight_decay: Decoupled weight decay of weight matrices.
         batch_size: Clips per device and step.
         accumulation_steps: Steps whose gradients are added before an update.
         warmup_share: Share of the steps in which the learning rate rises.
-        finetune: Parts to train: `full` trains the video encoder too, `after_trunk` all but its
+        finetune: Parts to train: `full` trains the video encoder too, `lora` small adapters in its
+            attention in place of its weights (needs `msqnet[lora]`), `after_trunk` all but its
             convolutional backbone (`lite`), `decoder` only what follows the video encoder.
+        lora: The adapters of `lora`.
         gradient_checkpointing: Trade time for memory in the video encoder.
         precision: `bf16` needs an NVIDIA GPU since Ampere; `auto` uses it there.
         compile: `on` compiles the model (torch.compile), which takes minutes and a C++ compiler
-            before the first step; `auto` does so for `finetune` `full` on a GPU.
+            before the first step; `auto` does so on a GPU for `finetune` `full` and `lora`.
         loss: The loss and its options.
         class_balance: `inverse` weights positives of a label by known negatives / known positives,
             at most 10; with the loss `cross_entropy` only.
@@ -64,7 +85,7 @@ class TrainConfig:
         cached_views: Augmented views of each row, beside the unchanged one, whose features are kept
             on disk: of the backbone with `finetune` `after_trunk`, of the whole video encoder with
             `decoder`. 0 decodes and augments anew in every epoch. By default 3, 1 for rows that
-            are too few for the decoder, and 0 with `finetune` `full`.
+            are too few for the decoder, and 0 with `finetune` `full` or `lora`.
         probe_strength: Inverse regularisation of the linear fit that initializes the path from the
             video query to the scores; 0 starts it at zero and trains it with the rest. A run that
             starts from another model fits it from that model's path, if that is better on held-out
@@ -88,11 +109,13 @@ class TrainConfig:
     epochs: int = 8
     learning_rate: float = 3e-4
     encoder_learning_rate: float = 3e-4
+    layer_decay: float = 1.0
     weight_decay: float = 0.05
     batch_size: int = 16
     accumulation_steps: int = 1
     warmup_share: float = 0.1
-    finetune: Literal["full", "after_trunk", "decoder"] = "after_trunk"
+    finetune: Literal["full", "lora", "after_trunk", "decoder"] = "after_trunk"
+    lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["off", "auto", "on"] = "off"
@@ -114,7 +137,9 @@ class TrainConfig:
     report_to: Literal["auto", "none", "tensorboard", "wandb", "mlflow"] = "auto"
 
     def __post_init__(self) -> None:
-        check_numbers(self, epochs=1, batch_size=1, restart_epochs=0)
+        check_numbers(
+            self, ["layer_decay"], ["layer_decay"], epochs=1, batch_size=1, restart_epochs=0
+        )
         views, weight, rows = self.cached_views, self.scene_weight, self.decoder_rows
         check(rows is None or rows >= 0, f"decoder_rows {rows}: expected 0 or more")
         check(views is None or views >= 0, f"cached_views {views}: expected 0 or more")
@@ -136,9 +161,15 @@ class TrainConfig:
             "validation_share above 0 for it",
         )
         check(
-            not (self.cached_views and self.finetune == "full"),
-            "cached_views holds features of what is frozen; with finetune full it must be 0",
+            not (self.cached_views and self.trains_backbone),
+            f"cached_views holds features of what is frozen; with finetune {self.finetune} it must "
+            "be 0",
         )
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether the first layers of the video encoder change, so that all of it is computed."""
+        return self.finetune in ("full", "lora")
 
 
 @dataclass(frozen=True)

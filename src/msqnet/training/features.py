@@ -68,7 +68,8 @@ class FrozenPart:
 
     def __init__(self, model: MSQNet, finetune: str):
         encoder = model.video_encoder
-        if finetune == "full" or (finetune == "after_trunk" and not encoder.frozen_features):
+        trains_it = finetune in ("full", "lora")
+        if trains_it or (finetune == "after_trunk" and not encoder.frozen_features):
             raise ConfigError(
                 f"cached_views keeps what frozen layers give, but finetune {finetune} trains the "
                 f"first layers of {encoder.display_name}; set finetune to decoder, or cached_views "

@@ -23,10 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from transformers import set_seed
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from msqnet.data.dataset import ClipDataset
-from msqnet.errors import ConfigError
 from msqnet.files import write_json
 from msqnet.labels import UNKNOWN
 from msqnet.model.builder import new_model, transfer
@@ -34,6 +32,13 @@ from msqnet.model.decoder import VideoQueryHead
 from msqnet.model.losses import ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.features import FeatureDataset, FeatureStore
+from msqnet.training.finetuning import (
+    describe_adapters,
+    freeze,
+    merge_adapters,
+    model_of,
+    turn_on_checkpointing,
+)
 from msqnet.training.fitted_parts import (
     HeldOut,
     Part,
@@ -53,7 +58,6 @@ from msqnet.training.processes import Processes, lost_processes_named
 from msqnet.training.trackers import Reports, reports_of
 from msqnet.training.trainer import (
     DataWait,
-    freeze,
     last_whole_checkpoint,
     part_logits,
     run_trainer,
@@ -91,16 +95,10 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
         report(f"from {run.init_from}: kept {', '.join(kept) or 'no label'}")
         report(f"new labels: {', '.join(new) or 'none'}")
     freeze(model, run.train.finetune)
+    if run.train.finetune == "lora":
+        report(describe_adapters(model, run.train.lora))
     if run.train.gradient_checkpointing:
-        encoder = model.video_encoder
-        if not any(isinstance(part, GradientCheckpointingLayer) for part in encoder.modules()):
-            raise ConfigError(
-                f"gradient_checkpointing: the {run.arch.video_encoder} encoder has none; leave it "
-                "off"
-            )
-        # transformers 5.17 knows the first name only, 5.23 warns about it.
-        enable = getattr(model, "activation_checkpointing_enable", None)
-        (enable or model.gradient_checkpointing_enable)()
+        turn_on_checkpointing(model)
     return model
 
 
@@ -363,11 +361,12 @@ def _train_once(
         progress=told,
         log=partial(data.reports.log, what.replace(" ", "-")),
     )
+    checkpoint = last_whole_checkpoint(folder)
+    last = model if checkpoint is None else model_of(checkpoint, model)
+    merge_adapters(model, last)
     logits = np.zeros((2, 0, len(run.labels)), np.float32)
     if held_out_data is not None:
         logits = part_logits(model, held_out_data, run.train.batch_size)
-    checkpoint = last_whole_checkpoint(folder)
-    last = model if checkpoint is None else MSQNet.from_pretrained(checkpoint)
     data.processes.wait()  # until nobody reads the checkpoints any more
     return model, last, logits
 

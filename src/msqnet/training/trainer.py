@@ -29,6 +29,7 @@ from msqnet.metrics.classification import top_k_accuracy
 from msqnet.model.computing import has_fast_bf16, resolve_device
 from msqnet.model.losses import ActionLoss, LabelCounts, label_columns
 from msqnet.training.features import FeatureDataset, collate
+from msqnet.training.finetuning import add_adapters, check_frozen, parameter_groups
 from msqnet.training.processes import (
     ClassAwareSampler,
     FewRowsSampler,
@@ -154,7 +155,7 @@ class _Told(TrainerCallback):
 
 
 class ActionTrainer(Trainer):
-    """Trainer with one learning rate for the video encoder and one for the rest.
+    """Trainer with the learning rates of `TrainConfig`.
 
     Its items are what the loss has terms for: known cells, or rows of single-label sets.
     ``train_sampler`` says which rows an epoch shows, None for each once; ``wait`` adds up how long
@@ -164,13 +165,13 @@ class ActionTrainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        encoder_learning_rate: float,
+        config: TrainConfig,
         train_sampler: Sampler[int] | None,
         wait: DataWait,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self.encoder_learning_rate = encoder_learning_rate
+        self.config = config
         self.train_sampler = train_sampler
         self.wait = wait
         self.add_callback(wait)
@@ -210,10 +211,9 @@ class ActionTrainer(Trainer):
         """AdamW; with a weight decay of 0 it is the paper's Adam."""
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
-            rate, decay = self.args.learning_rate, self.args.weight_decay
-            groups = parameter_groups(trained, rate, self.encoder_learning_rate, decay)
+            groups = parameter_groups(trained, self.config)
             is_fused = self.args.device.type in ("cpu", "cuda")
-            self.optimizer = torch.optim.AdamW(groups, lr=rate, fused=is_fused)
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=is_fused)
         return self.optimizer
 
 
@@ -227,40 +227,6 @@ def _with_own_draws(loader: DataLoader[Any]) -> DataLoader[Any]:
     if base.persistent_workers:
         base.generator = torch.Generator()
     return loader
-
-
-def parameter_groups(
-    model: torch.nn.Module, learning_rate: float, encoder_learning_rate: float, decay: float
-) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate and decay; vectors and embeddings do not decay."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        is_encoder = name.removeprefix("module.").startswith("video_encoder.")
-        rate = encoder_learning_rate if is_encoder else learning_rate
-        is_matrix = parameter.ndim > 1 and "embedding" not in name and "position" not in name
-        groups.setdefault((rate, decay if is_matrix else 0.0), []).append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "weight_decay": weight_decay}
-        for (rate, weight_decay), parameters in groups.items()
-    ]
-
-
-def freeze(model: MSQNet, finetune: str) -> None:
-    """Mark what is trained, as `TrainConfig.finetune` says.
-
-    "after_trunk" for an encoder without a backbone of its own is a `ConfigError`.
-    """
-    if finetune == "decoder":
-        model.video_encoder.requires_grad_(False)
-    elif finetune == "after_trunk":
-        if not model.video_encoder.frozen_features:
-            raise ConfigError(
-                "finetune after_trunk needs an encoder with a backbone apart, such as lite; use "
-                "full or decoder"
-            )
-        model.video_encoder.trunk.requires_grad_(False)
 
 
 def _device_has_bf16() -> bool:
@@ -320,7 +286,7 @@ def training_arguments(
         dataloader_persistent_workers=num_workers > 0,
         dataloader_pin_memory=has_gpu,
         torch_compile=config.compile == "on"
-        or (config.compile == "auto" and has_gpu and config.finetune == "full"),
+        or (config.compile == "auto" and has_gpu and config.trains_backbone),
         remove_unused_columns=False,
         accelerator_config={"use_configured_state": is_joined},
         label_names=["labels"],
@@ -371,7 +337,8 @@ def run_trainer(
     """Train in place, from the last whole checkpoint in ``folder`` where there is one.
 
     Args:
-        model: with validation data it ends as its best epoch.
+        model: with validation data it ends as its best epoch; with ``finetune`` "lora" it still
+            has its adapters, see `merge_adapters`.
         train_data: has an ``epoch`` attribute that is set before each pass.
         folder: checkpoints go there.
         targets: (V, K) of 1, 0 and -100, the labels of ``train_data``.
@@ -385,6 +352,9 @@ def run_trainer(
         DatasetError: class-aware sampling of rows without any label.
     """
     task = model.config.task
+    if config.finetune == "lora":
+        check_frozen(model, folder / "checkpoints", writes=processes.is_first)
+        add_adapters(model, config.lora)
     sampler: Any = None
     if config.sampling == "class_aware":
         sampler = ClassAwareSampler(targets, seed=config.seed)
@@ -420,7 +390,7 @@ def run_trainer(
         ),
         compute_metrics=partial(validation_metrics, task=task),
         callbacks=callbacks,
-        encoder_learning_rate=config.encoder_learning_rate,
+        config=config,
         train_sampler=sampler,
         wait=wait or DataWait(),
     )

@@ -98,7 +98,7 @@ class Run:
         if self.train.cached_views is not None:
             return self.train.cached_views
         usual = 1 if self.has_few_rows else 3
-        return 0 if self.train.finetune == "full" else usual
+        return 0 if self.train.trains_backbone else usual
 
     @property
     def scene_weight(self) -> float:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from msqnet.errors import CheckpointError, ShapeError
 from msqnet.model.decoder import sinusoidal_positions
 from msqnet.model.pretrained import MSQNet, save_in_half
-from msqnet.training.trainer import freeze
+from msqnet.training.finetuning import freeze
 from tests.fixtures.models import (
     LABELS,
     NUM_FRAMES,

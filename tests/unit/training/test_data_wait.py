@@ -9,7 +9,8 @@ import torch
 
 from msqnet.config import TrainConfig
 from msqnet.training import trainer
-from msqnet.training.trainer import DataWait, freeze, run_trainer
+from msqnet.training.finetuning import freeze
+from msqnet.training.trainer import DataWait, run_trainer
 from tests.fixtures.models import NUM_FRAMES, tiny_model
 
 if TYPE_CHECKING:

@@ -187,12 +187,6 @@ def test_folder_of_a_run_is_not_used_again_unless_asked(
         fit(finished[0], report=lambda _line: None)
 
 
-def test_gradient_checkpointing_is_refused_for_lite(table: ClipTable, tmp_path: Path) -> None:
-    run = lite_run(table, tmp_path, gradient_checkpointing=True)
-    with pytest.raises(ConfigError, match="gradient_checkpointing"):
-        build_model(run, lambda _line: None)
-
-
 def test_new_labels_keep_the_rest_of_the_model(
     finished: tuple[Run, list[str]], table: ClipTable, tmp_path: Path
 ) -> None:

@@ -16,11 +16,10 @@ from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError
 from msqnet.model.losses import LOSSES, ActionLoss, LabelCounts
 from msqnet.model.pretrained import MSQNet
+from msqnet.training.finetuning import freeze, parameter_groups
 from msqnet.training.processes import ClassAwareSampler
 from msqnet.training.trainer import (
-    freeze,
     last_whole_checkpoint,
-    parameter_groups,
     part_logits,
     run_trainer,
     training_arguments,
@@ -182,7 +181,8 @@ def test_each_pass_over_the_data_has_its_number(tmp_path: Path) -> None:
 
 def test_every_trained_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
     model = tiny_model("timesformer", query_positions="learned")
-    groups = parameter_groups(model, 1e-3, 1e-5, 0.05)
+    config = settings(learning_rate=1e-3, encoder_learning_rate=1e-5, weight_decay=0.05)
+    groups = parameter_groups(model, config)
     found = {
         id(parameter): (group["lr"], group["weight_decay"])
         for group in groups

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from msqnet.errors import CheckpointError, check
 from msqnet.model.attention import MultiHeadAttention, through_divided
@@ -138,7 +139,7 @@ class _ConvNorm(Fusable):
         return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, groups=self.groups)
 
 
-class _InvertedResidual(nn.Module):
+class _InvertedResidual(GradientCheckpointingLayer):
     def __init__(self, width_in: int, width_out: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         hidden = width_in * expansion
@@ -291,7 +292,7 @@ def video_statistics(pooled: Tensor) -> Tensor:
     return torch.stack([mean, deviation, change], dim=2).flatten(1)  # (B, G, 3, E) -> (B, G*3*E)
 
 
-class SpaceTimeBlock(nn.Module):
+class SpaceTimeBlock(GradientCheckpointingLayer):
     """Divided space-time attention: over time at each cell, over cells in each frame; pre-norm."""
 
     def __init__(self, config: LiteConfig):
