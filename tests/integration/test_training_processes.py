@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def short_run(sources: Path, folder: Path, batch_size: int) -> Run:
+def short_run(sources: Path, folder: Path, batch_size: int, **train: Any) -> Run:
     return timesformer_run(
         sources,
         folder,
@@ -66,6 +66,7 @@ def short_run(sources: Path, folder: Path, batch_size: int) -> Run:
         dropout=0.0,
         batch_size=batch_size,
         gradient_checkpointing=False,
+        **train,
     )
 
 
@@ -131,6 +132,18 @@ def test_two_processes_train_as_one_and_the_first_alone_writes_and_talks(
     assert done.returncode == 0, done.stderr
     assert len(re.findall("9 rows to train on, 3 to validate", done.stdout)) == 1
     assert_same_training(run, by_one)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_adapters_of_one(sources: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    lora: dict[str, Any] = {"finetune": "lora", "layer_decay": 0.5}
+    alone = short_run(sources, tmp_path / "alone", GLOBAL_BATCH, **lora)
+    fit(alone, report=lambda _line: None)
+    run = short_run(sources, tmp_path / "run", GLOBAL_BATCH // 2, **lora)
+    completed = start_two(run, tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert_same_training(run, alone)
 
 
 @pytest.mark.slow

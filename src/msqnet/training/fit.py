@@ -97,6 +97,8 @@ def build_model(run: Run, report: Callable[[str], None]) -> MSQNet:
     freeze(model, run.train.finetune)
     if run.train.finetune == "lora":
         report(describe_adapters(model, run.train.lora))
+    if run.features is not None and run.train.trains_backbone:
+        report(f"{run.features} is not used: finetune {run.train.finetune} keeps no features")
     if run.train.gradient_checkpointing:
         turn_on_checkpointing(model)
     return model
@@ -350,9 +352,8 @@ def _train_once(
     held_out_data = None if held_out is None else data.rows(held_out, augmented=False)
     validation_data = held_out_data if choose_epoch else None
     set_seed(run.train.seed)
-    what = "training"
-    if folder != run.folder:
-        what = f"fold {int(folder.name.removeprefix('fold-')) + 1}"
+    is_fold = folder != run.folder
+    what = f"fold {int(folder.name.removeprefix('fold-')) + 1}" if is_fold else "training"
     told = None if data.progress is None else partial(data.progress, what)
     run_trainer(
         *(model, train_data, validation_data, run.train, folder, run.targets[train_rows]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,9 +184,11 @@ def test_run_with_adapters_goes_on_to_the_same_bits_and_ends_as_an_ordinary_mode
 ) -> None:
     settings: dict[str, Any] = {"finetune": "lora", "lora": LORA, "encoder_learning_rate": 1e-2}
     run = timesformer_run(sources, tmp_path / "run", **settings)
+    run = replace(run, features=tmp_path / "features")
     lines: list[str] = []
     fit(run, report=lines.append)
     assert any(line.startswith("lora: adapters of rank 2") for line in lines)
+    assert f"{run.features} is not used: finetune lora keeps no features" in lines
     names = ("best", "last")
     expected = {name: load_file(run.folder / name / "model.safetensors") for name in names}
     checkpoints = sorted((run.folder / "checkpoints").glob("checkpoint-*"))
