@@ -121,6 +121,7 @@ class Format:
         licence: of a data set.
         files: files that are written for a path, where that is not the one file of that name.
         read_rows: of a data set, in place of `read`: folder and settings -> rows of the table.
+        write_rows: of a format that holds rows of the table as they are: rows, file -> notes.
         task: of a data set, ``multi_label`` or ``single_label``.
     """
 
@@ -135,6 +136,7 @@ class Format:
     licence: str = ""
     files: Callable[[Path], tuple[Path, ...]] | None = None
     read_rows: Callable[[Path, Reading], ClipRows] | None = None
+    write_rows: Callable[[ClipRows, Path], tuple[str, ...]] | None = None
     task: str = ""
 
     @property
@@ -182,6 +184,7 @@ FORMATS: dict[str, str | Format] = {
     "feral": "msqnet.formats.feral",
     "hmdb51": "msqnet.formats.data_sets.clip_lists:HMDB51",
     "hockey": "msqnet.formats.data_sets.frame_folders:HOCKEY",
+    "huggingface": "msqnet.formats.huggingface",
     "kinetics": "msqnet.formats.data_sets.clip_lists:KINETICS",
     "label_studio": "msqnet.formats.label_studio",
     "mammalnet": "msqnet.formats.data_sets.clip_lists:MAMMALNET",

@@ -329,10 +329,11 @@ def _with_modifiers(annotations: Annotations) -> Annotations:
     return replace(annotations, videos=tuple(videos), labels=LabelSet(tuple(names)))
 
 
-def write_rows(rows: ClipRows, path: Path) -> None:
+def write_rows(rows: ClipRows, path: Path) -> tuple[str, ...]:
     """Write a table, and its labels beside it; `DatasetError` for no rows, or an unfit name."""
     write_table(rows.records, path)
     write_label_table(rows.labels, label_table_path(path))
+    return ()
 
 
 def _write(annotations: Annotations, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -403,6 +404,7 @@ FORMAT = Format(
     "the table of clips of msqnet",
     read=_read,
     write=_write,
+    write_rows=write_rows,
     suffixes=TABLE_SUFFIXES,
     members=tuple(f"*{suffix}" for suffix in TABLE_SUFFIXES),
     drops=frozenset({"points", "open ends", "subjects", "modifiers", "scores", "comments"}),

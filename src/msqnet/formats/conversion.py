@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msqnet.errors import ConfigError, DatasetError, MsqnetError
 from msqnet.formats import FORMATS, Reading, dropped_fields, load_format
 from msqnet.formats.annotations import joined, settled
-from msqnet.formats.clip_table import write_rows
+from msqnet.formats.clip_table import read_clip_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,9 @@ def convert_annotations(
         raise ConfigError(f"--root: name the folder that {source.title} was unpacked in")
     if not is_data_set and path is None:
         raise ConfigError(f"--input: name the file or folder of {source.title}")
-    # The rows of a data set go into a table as they are.
-    of_target = {} if is_data_set and target.name == _TABLE else target.options
+    # Rows of a data set, and those of a table that become no other table, stay as they are.
+    write_rows = target.write_rows if is_data_set or source.name == _TABLE != target.name else None
+    of_target = {} if write_rows else target.options
     unknown = sorted(set(options) - set(source.options) - set(of_target))
     if unknown:
         known = ", ".join((*source.options, *of_target)) or "none"
@@ -79,18 +80,27 @@ def convert_annotations(
             raise ConfigError(f"{file} exists; --overwrite replaces it")
     reading = {name: value for name, value in options.items() if name in source.options}
     writing = {name: value for name, value in options.items() if name in of_target}
-    if source.read_rows is not None:
-        folder = Path(root or path or "").resolve()
-        if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder; give the one that holds {source.title}")
-        rows = source.read_rows(folder, Reading(folder, reading))
-        if target.name == _TABLE:
-            write_rows(rows, place)
-            return _rows_summary(source, rows, place)
+    rows = _rows(source, path, root, reading) if is_data_set or write_rows else None
+    if rows is not None and write_rows is not None:
+        return _rows_summary(source, rows, target, place, write_rows(rows, place))
+    if rows is not None:
         annotations = settled(rows.annotations())
     else:
         annotations = read_annotations(source, Path(path or ""), root, reading)
     return write_annotations(annotations, source, target, place, writing)
+
+
+def _rows(
+    source: Format, path: str | None, root: str | None, options: Mapping[str, str]
+) -> ClipRows:
+    """The rows of a data set or a table."""
+    if source.read_rows is None:
+        table = Path(path or "")
+        return read_clip_rows(table, Reading(Path(root or table.parent), options))
+    folder = Path(root or path or "").resolve()
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; give the one that holds {source.title}")
+    return source.read_rows(folder, Reading(folder, options))
 
 
 def describe_formats() -> str:
@@ -196,7 +206,9 @@ def write_annotations(
     ]
 
 
-def _rows_summary(source: Format, rows: ClipRows, path: Path) -> list[str]:
+def _rows_summary(
+    source: Format, rows: ClipRows, target: Format, path: Path, notes: tuple[str, ...]
+) -> list[str]:
     records = rows.records
     num_rows = Counter(record.split for record in records)
     videos = Counter(split for split, _ in {(record.split, record.path) for record in records})
@@ -209,9 +221,9 @@ def _rows_summary(source: Format, rows: ClipRows, path: Path) -> list[str]:
         ),
         _label_line(rows.labels),
         *([f"labels that no row shows: {num_unseen}"] if num_unseen else []),
-        f"licence: {source.licence}",
-        *(f"note: {note}" for note in rows.notes),
-        f"next: msqnet check {shlex.quote(str(path))}",
+        *([f"licence: {source.licence}"] if source.licence else []),
+        *(f"note: {note}" for note in (*rows.notes, *notes)),
+        *([f"next: msqnet check {shlex.quote(str(path))}"] if target.name == _TABLE else []),
     ]
 
 
