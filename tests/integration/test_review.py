@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from msqnet.data.table import read_table
 from msqnet.demo import FOLDER
 from tests.fixtures.reviews import running_review
+from tests.fixtures.videos import write_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,3 +85,53 @@ def test_videos_are_predicted_from_the_page(tmp_path: Path) -> None:
         assert {(item["label"], item["state"]) for item in items} >= {("falling", "proposed")}
         assert client.get("videos/1/scores").status_code == 200
         assert client.get("project").json()["labels"]
+
+
+@pytest.mark.slow
+def test_a_label_is_taught_from_the_page_and_outlives_a_kill(tmp_path: Path) -> None:
+    """Two videos that show it, two that lack it, and two in which it is proposed or not."""
+    folder, out = tmp_path / "videos", tmp_path / "labels.csv"
+    folder.mkdir()
+    for number, letter in enumerate("abcdef"):
+        write_scene(folder / f"{letter}.mp4", number, flashes=letter in "abe")
+    shows = {"kind": "segment", "label": "flash", "start": 0, "end": 2.4}
+    lacks = {"kind": "mark", "labels": ["flash"], "start": 0, "end": None}
+    teach = {"kind": "teach", "label": "flash"}
+    with running_review(folder, out, "--labels", "flash|rest") as review, review.client() as client:
+        assert "no accepted segment" in client.post("task", json=teach).json()["error"]["message"]
+        for number in (1, 2, 3, 4):
+            item = shows if number < 3 else lacks
+            client.post(f"videos/{number}/changes", json={"put": [item]}).raise_for_status()
+        known = {"kind": "teach", "label": "walking"}
+        assert "knows 'walking'" in client.post("task", json=known).json()["error"]["message"]
+        labels = client.get("project").json()["labels"]
+        odd = client.put("labels", json=[*labels, {"name": "Flash"}])
+        assert "differs from 'Flash' in spelling alone" in odd.json()["error"]["message"]
+        assert client.post("task", json=teach).status_code == 202
+        assert client.post("task", json=teach).status_code == 409
+        while (found := client.get("task").json())["task"]["state"] == "running":
+            time.sleep(0.2)
+        assert found["task"]["state"] == "done", found["task"]["lines"]
+        lesson = found["lessons"]["flash"]
+        assert (lesson["num_positive"], lesson["num_negative"]) == (2, 2)
+        assert (lesson["status"], lesson["held_out"]) == ("weak", "video")
+        assert lesson["ap"] > 0.5
+        states = [
+            [(item["label"], item["state"]) for item in client.get(f"videos/{n}").json()["items"]]
+            for n in (1, 5, 6)
+        ]
+        assert states == [[("flash", "accepted")], [("flash", "proposed")], []]
+        assert "flash" in client.get("videos/6/scores").json()["labels"]
+        body = {"format": "table", "name": "labels.csv"}
+        client.post("exports", json=body).raise_for_status()
+        review.kill()
+    assert [row.labels for row in read_table(out).records] == [("flash",)] * 2 + [()] * 2
+    with running_review(folder, out) as review, review.client() as client:
+        found = client.get("task").json()
+        assert (found["lessons"]["flash"], found["model"]) == (lesson, str(_model(out)))
+        assert client.post("task", json=teach).status_code == 202  # anew
+        client.delete("task").raise_for_status()
+
+
+def _model(table: Path) -> Path:
+    return table.with_name("labels.review") / "models" / "001"

@@ -20,12 +20,14 @@ from starlette.responses import FileResponse, JSONResponse
 from msqnet import __version__
 from msqnet.errors import MsqnetError
 from msqnet.formats import FORMATS, load_format
+from msqnet.labels import plain_text
 from msqnet.predictions import VideoPredictions
 from msqnet.review.export import Contents, write_format, write_project_table
 from msqnet.review.items import ChangeBody  # noqa: TC001 - FastAPI evaluates it
 from msqnet.review.media import CopyTask, Media
 from msqnet.review.project import Change, Label, Project, Video, with_keys
 from msqnet.review.tasks import Task, model_of, predict_task, retrain_task, use_trained
+from msqnet.review.teaching import Examples, check_name, check_spelling, lessons, teach_task
 from msqnet.serving.app import (
     PageFiles,
     add_error_handlers,
@@ -71,11 +73,15 @@ class ExportBody(BaseModel):
 
 
 class TaskBody(BaseModel):
-    """What to do with a model; ids of videos to hold out of training, and whether it is anew."""
+    """What to do with a model; ids of videos to hold out of training, and whether it is anew.
+
+    The label is the one to teach.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["predict", "retrain", "use"]
+    kind: Literal["predict", "retrain", "use", "teach"]
+    label: str = Field(default="", max_length=200)
     held_out: list[int] = Field(default=[], max_length=100_000)
     is_anew: bool = False
 
@@ -143,7 +149,7 @@ class Review:
             return list(await asyncio.to_thread(write, overwrite=body.overwrite))
 
     async def start(self, body: TaskBody) -> None:
-        """Predict or train; `RequestError` while it runs already, `ConfigError` for nothing."""
+        """Predict, train or teach; `RequestError` while one runs, `ConfigError` for nothing."""
         if self.task is not None and self.task.state == "running":
             raise RequestError("not_finished", f"{self.task.title} is not finished yet")
         if body.kind == "use":
@@ -151,6 +157,8 @@ class Review:
             return
         if body.kind == "predict":
             task = predict_task(self.project)
+        elif body.kind == "teach":
+            task = teach_task(self.project, plain_text(body.label))
         else:
             task = retrain_task(self.project, self.table, body.held_out, is_anew=body.is_anew)
             await self.write_table()
@@ -171,6 +179,7 @@ class Review:
         return {
             "model": model_of(self.project),
             "trained": self.project.fact("trained_model"),
+            "lessons": lessons(self.project),
             "comparison": json.loads(self.project.fact("comparison") or "{}"),
             "num_untouched": sum(video.state == "untouched" for video in videos),
             "videos": [
@@ -394,8 +403,10 @@ def _add_project_routes(app: FastAPI, review: Review) -> None:
     async def put_labels(body: list[LabelBody]) -> Response:
         labels = [Label(item.name, item.key, item.is_point) for item in body]
         known = {label.name for label in review.project.labels()}
-        is_new = any(label.name not in known for label in labels)
-        review.project.set_labels(with_keys(labels) if is_new else labels)
+        new = [plain_text(label.name) for label in labels if plain_text(label.name) not in known]
+        for name in new:
+            check_spelling(name, known, "this project")
+        review.project.set_labels(with_keys(labels) if new else labels)
         return JSONResponse([vars(label) for label in review.project.labels()])
 
     @app.post("/api/v1/exports", dependencies=checked)
@@ -405,6 +416,22 @@ def _add_project_routes(app: FastAPI, review: Review) -> None:
 
 def _add_task_routes(app: FastAPI, review: Review) -> None:
     checked = _own_window(review)
+
+    @app.post("/api/v1/videos/{number}/examples")
+    async def find_examples(number: int, label: str, body: ChangeBody) -> Response:
+        """What a label is learned from once a video is changed, and why it cannot be."""
+        review.video(number)
+        name, problem = plain_text(label), ""
+        try:
+            check_name(review.project, name)
+        except MsqnetError as error:
+            problem = str(error)
+        shows, lacks = Examples.of(review.project, name, number, body.put)
+        spans = {
+            "positives": [span.as_json() for span in shows],
+            "negatives": [span.as_json() for span in lacks],
+        }
+        return JSONResponse({**spans, "problem": problem})
 
     @app.get("/api/v1/task")
     async def get_task() -> Response:

@@ -278,6 +278,18 @@ class Project:
             ),
         )
 
+    def replace_proposals(
+        self, number: int, label: str, proposals: Iterable[Segment], result: str
+    ) -> None:
+        """Put other open proposals of a label into a video, and the result that they are of."""
+        with self._transaction() as database:
+            for item in self.items(number):
+                if isinstance(item, Segment) and _is_proposal(item) and item.label == label:
+                    database.execute("DELETE FROM items WHERE id = ?", (item.id,))
+            for item in proposals:
+                self._insert(number, item)
+            database.execute("UPDATE videos SET result = ? WHERE id = ?", (result, number))
+
     def videos(self) -> tuple[Video, ...]:
         """In the order in which they came."""
         rows = self._database.execute(

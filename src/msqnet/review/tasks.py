@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, MsqnetError
 from msqnet.evaluation.scored_rows import METRICS_FILE, PER_LABEL_FILE
 from msqnet.models import SHIPPED_MODEL
 from msqnet.review.sources import of_results
@@ -38,13 +38,15 @@ class Task:
         title: for readers.
         commands: arguments of each.
         finish: called when all have ended well; returns what the page shows.
-        may_fail: whether a command with the exit code 1 has done a part of its work.
+        may_fail: whether the last command, with the exit code 1, has done a part of its work.
+        after_first: called when the first has ended well, whatever becomes of the others.
     """
 
     title: str
     commands: Sequence[Sequence[str]]
     finish: Callable[[], dict[str, Any]]
     may_fail: bool = False
+    after_first: Callable[[], None] | None = None
     state: str = "running"
     result: dict[str, Any] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_NUM_LINES))
@@ -52,18 +54,21 @@ class Task:
 
     async def run(self) -> None:
         """Run all commands; the state becomes ``done``, ``failed`` or ``cancelled``."""
-        for command in self.commands:
-            code = await self._run(command)
-            if self.state == "cancelled":
-                return
-            if code and not (self.may_fail and code == 1):
-                self.state = "failed"
-                return
         try:
+            for place, command in enumerate(self.commands):
+                code = await self._run(command)
+                is_last = place == len(self.commands) - 1
+                if self.after_first is not None and not place and not code:
+                    self.after_first()
+                if self.state == "cancelled":
+                    return
+                if code and not (self.may_fail and is_last and code == 1):
+                    self.state = "failed"
+                    return
             self.result = self.finish()
             self.state = "done"
-        except (OSError, ValueError, KeyError, ConfigError) as error:
-            self.lines.append(f"its results cannot be read: {error}")
+        except (OSError, ValueError, KeyError, MsqnetError) as error:
+            self.lines.append(f"its results cannot be used: {error}")
             self.state = "failed"
 
     async def _run(self, command: Sequence[str]) -> int:
@@ -116,7 +121,7 @@ def predict_task(project: Project) -> Task:
     videos = {v.path: v for v in project.videos() if v.state == "untouched" and v.path.exists()}
     if not videos:
         raise ConfigError("there is no video left that nobody has worked on")
-    folder = _new_folder(project.folder / "results")
+    folder = new_folder(project.folder / "results")
     model = model_of(project)
 
     def finish() -> dict[str, Any]:
@@ -148,7 +153,7 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
     for video in videos:
         split = TEST if video.id in held_out else TRAIN
         project.set_fields(video.id, {**video.fields, "split": split})
-    folder = _new_folder(project.folder / "models")
+    folder = new_folder(project.folder / "models")
     old, features = model_of(project), project.folder / "features"
     start = [] if is_anew else ["--init-from", start_of(project)]
     train = ["train", "--data", str(table), "--split", TRAIN, *start, *_IN_SECONDS]
@@ -176,7 +181,8 @@ def use_trained(project: Project) -> None:
     project.set_fact("model", model)
 
 
-def _new_folder(parent: Path) -> Path:
+def new_folder(parent: Path) -> Path:
+    """A folder that is not there yet, by number."""
     number = 1
     while (parent / f"{number:03}").exists():
         number += 1

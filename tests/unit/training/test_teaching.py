@@ -24,7 +24,7 @@ from msqnet.models.taught import TAUGHT_FILE, Background, TaughtLabels
 from msqnet.training.examples import Example, ExampleFeatures, window_starts
 from msqnet.training.teaching import fit_head, taught_label, teach
 from tests.fixtures.models import LABELS, tiny_model
-from tests.fixtures.videos import encode
+from tests.fixtures.videos import write_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,22 +171,12 @@ def test_taught_labels_are_kept_joined_and_left_out(tmp_path: Path) -> None:
         TaughtLabels.load(tmp_path)
 
 
-def scene(flashes: bool, seed: int) -> np.ndarray:
-    """2.4 s at 10 fps: noise that stands still, or that flashes."""
-    rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 200, (6, 8, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
-    frames = np.stack([picture] * 24)
-    if flashes:
-        frames[::2] = 255 - frames[::2]
-    return frames
-
-
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, list[str]]:
     folder = tmp_path_factory.mktemp("videos")
     return {
         flashes: [
-            str(encode(folder / f"{flashes}{seed}.mp4", list(scene(flashes, seed))))
+            str(write_scene(folder / f"{flashes}{seed}.mp4", seed, flashes=flashes))
             for seed in range(4)
         ]
         for flashes in (True, False)

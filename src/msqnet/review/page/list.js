@@ -12,12 +12,12 @@ export class SegmentList {
   shown = [];
 
   constructor(element, rows, onSelect) {
-    Object.assign(this, { element, rows, onSelect, selected: null });
+    Object.assign(this, { element, rows, onSelect, selected: null, picked: new Set() });
     element.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.draw()).observe(element);
     rows.addEventListener("click", (event) => {
       const row = event.target.closest("[data-id]");
-      if (row) onSelect(Number(row.dataset.id));
+      if (row) onSelect(Number(row.dataset.id), event);
     });
   }
 
@@ -35,14 +35,23 @@ export class SegmentList {
     this.draw();
   }
 
-  select(id) {
-    this.selected = id;
+  /** Show one item as selected, and others as picked with it. */
+  select(id, picked) {
+    Object.assign(this, { selected: id, picked });
     const place = this.shown.findIndex((item) => item.id === id);
     const { scrollTop, clientHeight } = this.element;
     if (place >= 0 && (place * ROW < scrollTop || (place + 1) * ROW > scrollTop + clientHeight)) {
       this.element.scrollTop = place * ROW - clientHeight / 2;
     }
     this.draw();
+  }
+
+  /** Ids of the rows from one to another. */
+  between(id, other) {
+    const places = [id, other].map((one) => this.shown.findIndex((item) => item.id === one));
+    if (places[0] < 0) return new Set([other]);
+    const [first, last] = places.sort((a, b) => a - b);
+    return new Set(this.shown.slice(first, last + 1).map((item) => item.id));
   }
 
   /** The item that is `count` rows from the selected one. */
@@ -68,7 +77,7 @@ export class SegmentList {
     row.dataset.id = item.id;
     row.style.top = `${place * ROW}px`;
     row.setAttribute("role", "option");
-    row.setAttribute("aria-selected", item.id === this.selected);
+    row.setAttribute("aria-selected", this.picked.has(item.id));
     row.setAttribute("aria-posinset", place + 1);
     row.setAttribute("aria-setsize", this.shown.length);
     const end = item.end === null ? "…" : clock(item.end, 2);

@@ -4,6 +4,16 @@ const { byId, make } = window.msqnet;
 const POLL_MILLISECONDS = 1000;
 const NUM_LINES = 6;
 
+function shown(value) {
+  return value === undefined || value === "" || value === null ? "–" : Number(value).toFixed(3);
+}
+
+function row(tag, ...cells) {
+  const node = make("tr");
+  node.append(...cells.map((text, place) => make(place ? tag : "th", place ? "number" : "", text)));
+  return node;
+}
+
 export class ModelDialog {
   #timer = 0;
   #shown = "";
@@ -11,10 +21,7 @@ export class ModelDialog {
   /** `onDone()` is called when proposals or labels may have changed. */
   constructor(store, onDone) {
     Object.assign(this, { store, onDone });
-    byId("model-open").onclick = () => {
-      byId("model-dialog").showModal();
-      this.#update();
-    };
+    byId("model-open").onclick = () => this.open();
     byId("m-predict").onclick = () => this.#start({ kind: "predict" });
     byId("m-use").onclick = () => this.#start({ kind: "use" });
     byId("m-cancel").onclick = () => store.cancelTask().then(() => this.#update());
@@ -23,6 +30,11 @@ export class ModelDialog {
       const held_out = ticked.map((input) => Number(input.value));
       this.#start({ kind: "retrain", held_out, is_anew: Boolean(byId("m-start").value) });
     };
+  }
+
+  open() {
+    byId("model-dialog").showModal();
+    this.#update();
   }
 
   async #start(body) {
@@ -53,6 +65,7 @@ export class ModelDialog {
     byId("m-log").textContent = lines.slice(task?.state === "failed" ? -20 : -NUM_LINES).join("\n");
     byId("m-log").hidden = !lines.length || task.state === "done";
     this.#showResult(found.comparison);
+    this.#showLessons(found.lessons);
     clearTimeout(this.#timer);
     if (isRunning) {
       this.#timer = setTimeout(() => this.#update().catch(() => {}), POLL_MILLISECONDS);
@@ -85,12 +98,6 @@ export class ModelDialog {
     const of = ({ labels }) => new Map(labels.map((row) => [row.label, row.ap]));
     const [old, now] = [of(before), of(after)];
     const names = [...new Set([...old.keys(), ...now.keys()])];
-    const shown = (value) => (value === undefined || value === "" || value === null ? "–" : Number(value).toFixed(3));
-    const row = (tag, ...cells) => {
-      const node = make("tr");
-      node.append(...cells.map((text, place) => make(place ? tag : "th", place ? "number" : "", text)));
-      return node;
-    };
     byId("m-result").replaceChildren(
       row("th", "on held-out videos", "before", "after"),
       row("td", "macro mAP", shown(before.macro_map), shown(after.macro_map)),
@@ -98,5 +105,22 @@ export class ModelDialog {
         .filter((name) => shown(old.get(name)) !== "–" || shown(now.get(name)) !== "–")
         .map((name) => row("td", `AP of ${name}`, shown(old.get(name)), shown(now.get(name)))),
     );
+  }
+
+  /** What the examples of each label that was taught here say of it, when they were held out. */
+  #showLessons(lessons) {
+    const names = Object.keys(lessons);
+    byId("m-lessons").hidden = !names.length;
+    const rows = names.flatMap((name) => {
+      const { status, reason, ap, held_out: unit, num_positive: shows, num_negative: lacks } = lessons[name];
+      const found = row("td", name, `${shows} / ${lacks}`, shown(ap), status);
+      found.children[2].title = unit ? `each ${unit} was held out once, among negative examples and training windows` : "";
+      if (!reason) return [found];
+      const why = make("tr");
+      why.append(make("td", "muted why", reason));
+      why.firstChild.colSpan = 4;
+      return [found, why];
+    });
+    byId("m-lessons").replaceChildren(row("th", "taught here", "shows / lacks", "AP held out", "status"), ...rows);
   }
 }

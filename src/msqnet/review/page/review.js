@@ -5,6 +5,7 @@ import { SegmentList } from "./list.js";
 import { ModelDialog } from "./model.js";
 import { lastNotAbove, Player, SPEEDS } from "./player.js";
 import { Store } from "./store.js";
+import { TeachDialog } from "./teach.js";
 import { clock, LOOKED, Timeline } from "./timeline.js";
 
 const { byId, make, isDark } = window.msqnet;
@@ -28,10 +29,11 @@ const timeline = new Timeline(
     snap,
   },
 );
-const list = new SegmentList(byId("list"), byId("list-rows"), (id) => select(id, true));
+const list = new SegmentList(byId("list"), byId("list-rows"), pick);
 const page = {
   selected: null,
   select,
+  picked: () => [...timeline.picked].map((id) => store.items.get(id)).filter(Boolean),
   say,
   order: () => list.shown,
   get subject() {
@@ -88,9 +90,11 @@ function colourOf(name) {
   return `label-${Math.max(place, 0) % NUM_COLOURS}`;
 }
 
-function select(id, doSeek = false) {
+/** Select an item, alone or with others that are `picked`. */
+function select(id, doSeek = false, picked = new Set(id === null ? [] : [id])) {
   page.selected = timeline.selected = id;
-  list.select(id);
+  timeline.picked = picked;
+  list.select(id, picked);
   const item = store.items.get(id);
   if (item && doSeek) {
     player.video.pause();
@@ -99,6 +103,15 @@ function select(id, doSeek = false) {
   }
   showDetails();
   timeline.draw();
+}
+
+/** A click in the list: with Shift up to there, with Ctrl one more or less. */
+function pick(id, { shiftKey, ctrlKey, metaKey }) {
+  if (shiftKey) return select(id, true, list.between(page.selected, id));
+  if (!ctrlKey && !metaKey) return select(id, true);
+  const picked = new Set(timeline.picked);
+  if (!picked.delete(id)) picked.add(id);
+  select([...picked].pop() ?? null, false, picked);
 }
 
 function onTime() {
@@ -237,6 +250,7 @@ function toAccept() {
 
 async function openVideo(id) {
   page.selected = timeline.selected = null;
+  timeline.picked = new Set();
   editor.lookedFrom = null;
   byId("look").setAttribute("aria-pressed", "false");
   const video = await store.open(id);
@@ -298,9 +312,10 @@ function move(seconds) {
   timeline.follow();
 }
 
-function toNeighbour(count) {
+function toNeighbour(count, isMore = false) {
   const item = list.neighbour(count);
-  if (item) select(item.id, true);
+  if (!item) return;
+  select(item.id, true, isMore ? new Set([...timeline.picked, item.id]) : undefined);
 }
 
 function toVideo(count) {
@@ -335,6 +350,9 @@ const KEYS = [
   ["]", "next border", () => toBorder(1)],
   ["ArrowUp", "segment before", () => toNeighbour(-1)],
   ["ArrowDown", "next segment", () => toNeighbour(1)],
+  ["Shift+ArrowUp", "the segment before, too", () => toNeighbour(-1, true)],
+  ["Shift+ArrowDown", "the next segment, too", () => toNeighbour(1, true)],
+  ["Shift+M", "make a label of what is selected", () => teaching.open()],
   ["Enter", "play the selected segment", playSelected],
   ["y", "accept, and on to the next proposal", stored(() => editor.settle("accepted"))],
   ["n", "reject, and on to the next proposal", stored(() => editor.settle("rejected"))],
@@ -359,14 +377,17 @@ const KEYS = [
   ["Escape", "select nothing", () => select(null)],
   ["?", "these keys", () => byId("help-open").click()],
 ];
-const KEY_NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+const KEY_NAMES = {
+  " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", "Shift+ArrowUp": "Shift+↑",
+  "Shift+ArrowDown": "Shift+↓",
+};
 const ACTIONS = new Map(KEYS.map(([key, , action]) => [key, action]));
 
 function keyName(event) {
   const isControl = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");
   const key = event.key.length === 1 && /[a-z]/i.test(event.key) ? event.key.toUpperCase() : event.key;
   if (isControl) return `Ctrl+${event.shiftKey ? "Shift+" : ""}${key}`;
-  if (event.shiftKey && /^[A-Z]$/.test(key)) return `Shift+${key}`;
+  if (event.shiftKey && /^([A-Z]|ArrowUp|ArrowDown)$/.test(key)) return `Shift+${key}`;
   return key.length === 1 ? event.key.toLowerCase() : key;
 }
 
@@ -545,7 +566,7 @@ async function start(isForced = false) {
   if (store.project.notes.length) warn(store.project.notes);
 }
 
-new ModelDialog(store, () =>
+const model = new ModelDialog(store, () =>
   store.run(async () => {
     await store.refresh();
     fillLabels();
@@ -553,6 +574,10 @@ new ModelDialog(store, () =>
     showScores(store.video);
   }),
 );
+const teaching = new TeachDialog(store, page, () => {
+  fillLabels();
+  model.open();
+});
 byId("speed").replaceChildren(...SPEEDS.map((speed) => new Option(`${speed}×`, speed)));
 byId("speed").value = "1";
 listen();

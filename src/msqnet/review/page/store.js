@@ -144,6 +144,11 @@ export class Store extends EventTarget {
     if (this.video) await this.open(this.video.id);
   }
 
+  /** What a label is learned from once items are stored: `positives`, `negatives`, or a `problem`. */
+  examples(label, put) {
+    return this.#step(`examples?label=${encodeURIComponent(label)}`, { put });
+  }
+
   task() {
     return getJson("task");
   }

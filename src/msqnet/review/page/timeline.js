@@ -27,6 +27,7 @@ export class Timeline {
   duration = 1;
   seconds = 0;
   selected = null;
+  picked = new Set();
   #zoom = 1;
   #drag = null;
   #frame = 0;
@@ -220,7 +221,7 @@ export class Timeline {
 
   #paintItem({ context, x }, item, colour, y) {
     const shape = this.#drag?.item === item ? { ...item, ...this.#drag.span } : item;
-    const isSelected = item.id === this.selected;
+    const isSelected = this.picked.has(item.id);
     const [left, right] = [x(shape.start), x(this.#endOf(shape))];
     const [top, height] = [y + 3, ROW - 7];
     context.fillStyle = context.strokeStyle = colour;
