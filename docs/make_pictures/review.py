@@ -27,7 +27,7 @@ _NUM_FRAMES = 8
 
 
 def make(browser: Browser, address: str, folder: Path) -> None:
-    """A project in which two proposals are settled and one is open, light and dark."""
+    """Two proposals are settled and one is open, light and dark; and that one becomes a label."""
     for scheme, name in (("light", "review.png"), ("dark", "review_dark.png")):
         page = browser.new_context(viewport=_VIEW, color_scheme=scheme).new_page()
         page.set_default_timeout(_MILLISECONDS)
@@ -43,6 +43,12 @@ def make(browser: Browser, address: str, folder: Path) -> None:
             page.keyboard.press(".")
         page.wait_for_timeout(1000)
         store(page, folder / name)
+        if scheme == "light":
+            page.keyboard.press("Shift+M")
+            page.fill("#t-name", "stumbling")
+            page.check("#t-rest")
+            page.wait_for_selector("#t-negatives li")
+            page.locator("#teach-dialog").screenshot(path=folder / "review_teach.png")
         page.close()
 
 
