@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from msqnet.answers import Answer
+from msqnet.batch.runners import ResultsFolder
+from msqnet.inference.results import VideoJob
 from msqnet.report.html import write_report
 from msqnet.report.results_reader import read_results
 from tests.fixtures.result_folders import EVENT, HOSTILE_LABEL, HOSTILE_NAME, write_predictions
@@ -244,6 +247,27 @@ def test_hostile_names_and_labels_are_shown_as_they_are(
     assert segment.get_attribute("data-label") == HOSTILE_LABEL
     segment.click()
     assert page.locator("#cards strong").text_content() == HOSTILE_LABEL
+
+
+def test_answers_of_a_large_model_are_named_as_such(
+    open_report: OpenReport, tmp_path: Path
+) -> None:
+    folder = write_predictions(tmp_path, {"a.mov": EVENT, "b.mov": EVENT})
+    job = VideoJob("a.mov", str(tmp_path / "videos" / "a.mov"))
+    answer = Answer(
+        *(1, 2, "why", "big", "http://127.0.0.1/v1", (1.5,)),
+        *((HOSTILE_LABEL,), (), "<b>It glows.</b>"),
+    )
+    ResultsFolder(folder).add_answers(job, [answer])
+    page = open_report(folder)
+    answers = page.locator("#video-answers")
+    assert "change no score" in answers.locator("summary").inner_text()
+    answers.locator("summary").click()
+    (text,) = answers.locator("li").all_inner_texts()
+    assert text.startswith("0:01.00 to 0:02.00, asked big: </script><img")
+    assert text.endswith("<b>It glows.</b>")
+    page.get_by_role("button", name="b.mov").click()
+    assert not answers.is_visible()
 
 
 ACCESSIBLE_NAMES = """() => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msqnet.batch.locations import local_path
 from msqnet.cli.console import progress_bar, say
 from msqnet.errors import ConfigError, VideoError, check
 from msqnet.inference.asking import SHORT_SIDE_PIXELS, Asking, find_questions, labels_about
@@ -78,37 +79,35 @@ class Gate:
         chosen = {(number, q) for _, number, q in ranked[: asking.max_requests]}
         self._announce(len(chosen), len(ranked), errors)
         num_done = num_failed = 0
-        with progress_bar(f"asking {asking.endpoint.model}", errors) as progress:
-            for number, video in enumerate(self._open):
-                answers: list[Answer] = []
-                try:
-                    for answer in self._answers(
-                        video, [q for q in video.questions if (number, q) in chosen]
-                    ):
+        for number, video in enumerate(self._open):
+            questions = [question for question in video.questions if (number, question) in chosen]
+            answers: list[Answer] = []
+            try:
+                with progress_bar(f"asking about {video.job.name}", errors) as progress:
+                    for answer in self._answers(video, questions):
                         answers.append(answer)
-                        num_done += 1
-                        progress(num_done, len(chosen))
-                finally:
-                    if results and answers:
-                        results.add_answers(video.job, answers)
-                num_failed += sum(bool(answer.error) for answer in answers)
-                for answer in answers:
-                    say(console, f"{video.job.source}: {answer.text}")
+                        progress(len(answers), len(questions))
+            finally:
+                if results and answers:
+                    results.add_answers(video.job, answers)
+            for answer in answers:
+                say(console, f"{video.job.source}: {answer.text}")
+            num_done += len(answers)
+            num_failed += sum(bool(answer.error) for answer in answers)
         if num_done < len(chosen):
             why = asking.stopped or f"--max-requests {asking.max_requests} are sent"
             say(errors, f"msqnet: --ask: {len(chosen) - num_done} not asked any more: {why}")
         elif num_failed:
-            say(errors, f"msqnet: --ask: {num_failed} of {num_done} requests gave no answer")
+            say(errors, f"msqnet: --ask: no answer about {num_failed} of {num_done} intervals")
         return num_failed
 
     def _answers(self, video: _Open, questions: Sequence[Question]) -> Iterator[Answer]:
         questions = sorted(questions, key=lambda question: question.start_seconds)
         if not questions or self.asking.is_over:
             return
+        path = local_path(video.job.source) or video.job.source
         try:
-            with open_video(
-                video.job.source, short_side_pixels=SHORT_SIDE_PIXELS, fps=video.fps
-            ) as frames:
+            with open_video(path, short_side_pixels=SHORT_SIDE_PIXELS, fps=video.fps) as frames:
                 for question in questions:
                     answer = self.asking.ask(frames, question, video.labels)
                     if answer is None:
@@ -147,8 +146,6 @@ def make_gate(
 
     `ConfigError` for options that cannot work, before anything is predicted.
     """
-    from msqnet.batch.locations import local_path
-
     if url is None:
         for name, value in (("--ask-model", model), ("--ask-about", about)):
             check(value is None, f"{name} is for --ask; name the address of the model with --ask")

@@ -97,10 +97,10 @@ def _check(records: list[Record], folder: Path) -> None:
             "folder for `datasets` holds the videos, so name their folder with --root"
         )
     for record in records:
-        if record.split and not re.fullmatch(r"\w+", record.split, re.ASCII):
+        if record.split and not re.fullmatch(r"(?!all$)\w+", record.split, re.ASCII):
             raise DatasetError(
-                f"{record.place}: found split {record.split!r}, expected letters, digits and _ "
-                "only, as `datasets` takes no other name; rename it"
+                f"{record.place}: found split {record.split!r}, expected letters, digits and _, "
+                "and not 'all', as `datasets` takes no other name; rename it"
             )
         if not record.path.name.isprintable():
             raise DatasetError(f"{record.path!a}: a name that is no text; rename the video")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from msqnet import __version__
 from msqnet.errors import ConfigError, check
 from msqnet.labels import plain_text
 
@@ -127,10 +128,19 @@ class Endpoint:
             url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
             content.append({"type": "image_url", "image_url": {"url": url}})
         body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
-        return _written(self._post(json.dumps(body).encode("ascii")))
+        try:
+            return self._without_key(_written(self._post(json.dumps(body).encode("ascii"))))
+        except NoAnswer as error:
+            error.args = (self._without_key(str(error)),)
+            raise
+
+    def _without_key(self, text: str) -> str:
+        """A server may repeat the key, and what it says is shown and stored."""
+        return text.replace(self.key, "[key]") if self.key else text
 
     def _post(self, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        # Some hosts refuse Python's own name.
+        headers = {"Content-Type": "application/json", "User-Agent": f"msqnet/{__version__}"}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
         request = urllib.request.Request(self.url + _PATH, body, headers, method="POST")
         # What stays on this machine must not go by way of a proxy.
@@ -156,7 +166,7 @@ class Endpoint:
             raise NoAnswer(why) from error
 
     def _refusal(self, error: urllib.error.HTTPError, deadline: float) -> NoAnswer:
-        """What a status other than 200 says; a key that the server repeats is left out."""
+        """What a status other than 200 says."""
         status = error.code
         if 300 <= status < 400:
             where = _shown(str(error.headers.get("Location", "nowhere")))
@@ -166,7 +176,6 @@ class Endpoint:
             told = _message(_content(error, deadline))
         except (NoAnswer, OSError, http.client.HTTPException):
             told = ""
-        told = told.replace(self.key, "[key]") if self.key else told
         after = str(error.headers.get("Retry-After", ""))
         wait = int(after) if status == 429 and after.isascii() and after.isdigit() else None
         step = _NEXT_STEPS.get(status, "look at its log")

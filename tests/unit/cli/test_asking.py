@@ -119,7 +119,7 @@ def test_a_second_run_asks_only_what_is_open(
         first = result(out)["answers"]
         assert [bool(item["error"]) for item in first] == [False, True]
         assert "status 500; look at its log" in first[1]["error"]
-        assert "1 of 2 requests gave no answer" in capsys.readouterr().err
+        assert "no answer about 1 of 2 intervals" in capsys.readouterr().err
         model.replies.append(saw("dark"))
         assert predict(model, clip, "--out", out, *many) == 0
         assert len(model.received) == 3

@@ -29,11 +29,18 @@ def test_request_has_the_form_of_a_chat_completion_with_pictures() -> None:
     (received,) = model.received
     assert received.path == "/v1/chat/completions"
     assert received.headers["Authorization"] == "Bearer secret"
+    assert received.headers["User-Agent"].startswith("msqnet/")
     assert received.body["model"] == "big"
     assert set(received.body) == {"model", "messages"}  # what some servers refuse is not sent
     (message,) = received.body["messages"]
     assert message["role"] == "user"
     assert [part["type"] for part in message["content"]] == ["text", "image_url", "image_url"]
+
+
+def test_a_key_that_the_server_repeats_is_left_out() -> None:
+    with large_model(completion("your key is secret")) as model:
+        assert Endpoint(model.url, "big", "secret").answer("?", []) == "your key is [key]"
+    assert "secret" not in str(error_of(Reply(body=b'{"key": "secret"}'), key="secret"))
 
 
 def test_no_key_sends_no_header_and_answers_may_come_in_parts() -> None:
