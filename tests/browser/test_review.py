@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -15,41 +13,17 @@ from msqnet.data.table import read_table
 from msqnet.formats import Reading, load_format
 from tests.fixtures.browser import chromium_path
 from tests.fixtures.result_folders import EVENT, write_predictions
-from tests.fixtures.reviews import running_review
-from tests.fixtures.videos import NUM_BARS, encode, number_image, write_scene
+from tests.fixtures.reviews import items, opened, running_review, soon, spans
+from tests.fixtures.videos import NUM_BARS, encode, number_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
-    from tests.fixtures.reviews import RunningReview
 
 _TIMES = [0, 1, 2, 5, 6, 10, 11, 12, 20, 21, 22, 23, 30, 31, 40]
 """When frames begin, in tenths of a second: at a rate that varies."""
-
-
-@contextmanager
-def opened(browser: Browser, review: RunningReview, **settings: Any) -> Iterator[Page]:
-    """A page of its own; complaints of the browser and requests to other places fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, **settings)
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: _check_request(request.url, review, complaints))
-    page.goto(review.url)
-    page.wait_for_selector(".video[aria-current]")
-    page.wait_for_selector("#player-note", state="hidden")
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def _check_request(url: str, review: RunningReview, complaints: list[str]) -> None:
-    if not url.startswith(review.address):
-        complaints.append(f"a request to {url}")
 
 
 def clips(folder: Path, *names: str, times: list[int] | None = None) -> Path:
@@ -59,32 +33,6 @@ def clips(folder: Path, *names: str, times: list[int] | None = None) -> Path:
         images = [number_image(n) for n in range(len(times) if times else 60)]
         encode(folder / name, images, pts=times, rate=10)
     return folder
-
-
-def items(review: RunningReview, video: int = 1) -> list[dict[str, Any]]:
-    """What the server has stored of a video, without ids."""
-    with httpx.Client(base_url=f"{review.address}api/v1/", timeout=60) as client:
-        client.post("session", headers={"Authorization": f"Bearer {review.token}"})
-        found = client.get(f"videos/{video}").json()["items"]
-    return [{name: item[name] for name in item if name != "id"} for item in found]
-
-
-def spans(review: RunningReview, video: int = 1) -> list[tuple[Any, ...]]:
-    """Label, start, end and state of all segments."""
-    return [
-        (item["label"], round(item["start"], 3), item["end"], item["state"])
-        for item in items(review, video)
-        if item["kind"] == "segment"
-    ]
-
-
-def soon(page: Page, what: Callable[[], Any], expected: Any) -> None:
-    """Wait until something is as expected: keys are answered when the change is stored."""
-    for _ in range(100):
-        if what() == expected:
-            return
-        page.wait_for_timeout(50)
-    assert what() == expected
 
 
 def seconds(page: Page) -> float:
@@ -322,62 +270,6 @@ def test_keys_and_points_of_labels_are_changed_in_the_page(
         page.fill("#d-comment", "sure")
         page.keyboard.press("Enter")
         soon(page, lambda: items(review)[0]["comment"], "sure")
-
-
-def test_selected_segments_become_a_label_that_the_model_is_taught(
-    browser: Browser, tmp_path: Path
-) -> None:
-    """By keyboard: two videos that show it, the rest of both lacks it; proposed in the third."""
-    videos, out = tmp_path / "videos", tmp_path / "labels.csv"
-    videos.mkdir()
-    for number, letter in enumerate("abc"):
-        write_scene(videos / f"{letter}.mp4", number, flashes=True)
-    with running_review(videos, out, "--labels", "walk|rest") as review:
-        with opened(browser, review) as page:
-            for number in (1, 2):
-                for _ in range(2):
-                    page.keyboard.press("w")
-                    page.keyboard.press(".")
-                    page.keyboard.press(".")
-                    page.keyboard.press("w")
-                    page.keyboard.press(".")
-                soon(page, lambda n=number: [s[2] for s in spans(review, n)], [0.2, 0.5])
-                page.keyboard.press("Shift+ArrowUp")
-                assert page.locator(".segment[aria-selected=true]").count() == 2
-                page.keyboard.press("Shift+M")
-                assert page.is_disabled("#t-teach")
-                page.keyboard.type("Walking" if number == 1 else "flash")
-                if number == 1:
-                    page.wait_for_selector("#t-error:has-text('in spelling alone')")
-                    assert page.is_disabled("#t-add")
-                    page.fill("#t-name", "flash")
-                page.wait_for_selector("#t-teach:enabled")
-                assert page.inner_text("#t-positives-title") == f"Shows it: {2 * number}"
-                page.check("#t-rest")
-                page.wait_for_selector("#t-negatives li")
-                said = "One video shows it" in page.inner_text("#t-notes")
-                assert said == (number == 1)
-                if number == 1:
-                    page.click("#t-add")
-                    page.wait_for_selector("#teach-dialog", state="hidden")
-                    page.reload()
-                    page.wait_for_selector(".video[aria-current]")
-                    page.keyboard.press("Shift+N")
-                    page.wait_for_selector(".video[aria-current] >> text=b.mp4")
-                    page.wait_for_selector("#player-note", state="hidden")
-            page.press("#t-name", "Enter")
-            page.wait_for_selector("#m-lessons th:text-is('flash')", timeout=120_000)
-            page.wait_for_selector("#m-state:has-text('done')", timeout=120_000)
-            assert "weak" in page.inner_text("#m-lessons")
-            page.reload()
-            page.wait_for_selector(".video[aria-current]")
-            page.click("#model-open")
-            page.wait_for_selector("#m-lessons th:text-is('flash')")
-        assert {span[0] for span in spans(review, 3)} == {"flash"}
-        assert [span[0] for span in spans(review, 1)].count("flash") == 2
-        review.stop()
-    shown = [row for row in read_table(out).records if "flash" in row.labels]
-    assert len({row.path for row in shown}) == 2
 
 
 def test_second_window_is_refused_until_it_takes_over(browser: Browser, tmp_path: Path) -> None:

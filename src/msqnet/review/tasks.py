@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import sqlite3
 import sys
 from collections import deque
 from contextlib import suppress
@@ -67,7 +68,7 @@ class Task:
                     return
             self.result = self.finish()
             self.state = "done"
-        except (OSError, ValueError, KeyError, MsqnetError) as error:
+        except (OSError, ValueError, KeyError, sqlite3.Error, MsqnetError) as error:
             self.lines.append(f"its results cannot be used: {error}")
             self.state = "failed"
 
