@@ -32,8 +32,9 @@ def test_selected_segments_become_a_label_that_the_model_is_taught(
                     page.keyboard.press("w")
                     page.keyboard.press(".")
                 soon(page, lambda n=number: [s[2] for s in spans(review, n)], [0.2, 0.5])
+                page.wait_for_function("() => document.querySelector('#d-end').value === '0.5'")
                 page.keyboard.press("Shift+ArrowUp")
-                assert page.locator(".segment[aria-selected=true]").count() == 2
+                page.wait_for_selector(".segment[aria-selected=true] >> nth=1")
                 page.keyboard.press("Shift+M")
                 assert page.is_disabled("#t-teach")
                 page.keyboard.type("Walking" if number == 1 else "flash")
