@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIGS: dict[str, Any] = {
-    **{name: tiny_encoder_config(name) for name in ("timesformer", "videomae", "vjepa2", "xclip")},
+    **{
+        name: tiny_encoder_config(name)
+        for name in ("timesformer", "videomae", "vjepa2", "xclip", "videoprism")
+    },
     "videomae without pooling": VideoMAEConfig.from_dict(
         {**tiny_encoder_config("videomae").to_dict(), "use_mean_pooling": False}
     ),

@@ -90,10 +90,17 @@ class MultiHeadAttention(Attention):
         return cast("Tensor", self.output(mixed.transpose(1, 2).flatten(2)))  # (B, N, D)
 
 
-def attention_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """softmax(scale Q K^T): (B, A, N, d) and (B, A, M, d) -> (B, A, N, M)."""
-    products = queries @ keys.transpose(-2, -1)  # (B, A, N, M)
-    return (products * scale).softmax(dim=-1)
+def attention_weights(
+    queries: Tensor, keys: Tensor, scale: float, softcap: float | None = None
+) -> Tensor:
+    """softmax(scale Q K^T): (B, A, N, d) and (B, A, M, d) -> (B, A, N, M).
+
+    With ``softcap`` c, each product x comes as c tanh(x / c).
+    """
+    products = queries @ keys.transpose(-2, -1) * scale  # (B, A, N, M)
+    if softcap is not None:
+        products = softcap * (products / softcap).tanh()
+    return products.softmax(dim=-1)
 
 
 def check_attention(implementation: Any) -> None:
@@ -213,13 +220,14 @@ def _recorded_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
     """Attention as `transformers` asks for it; all are (B, A, N or M, d)."""
     if attention_mask is not None:
         raise ValueError("attention with a mask cannot be recorded; no video encoder has one")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    weights = attention_weights(query, key, scale)
+    weights = attention_weights(query, key, scale, softcap)
     _records.get()[id(module)](module, weights)
     mixed = F.dropout(weights, dropout, training=module.training) @ value  # (B, A, N, d)
     return mixed.transpose(1, 2).contiguous(), weights

@@ -197,6 +197,13 @@ _SPECS = (
         partial(paper_recipe, "xclip", "microsoft/xclip-base-patch16", num_frames=8),
         within=("xclip",),
     ),
+    EncoderSpec(
+        "videoprism",
+        f"{_HERE}.videoprism:VideoPrismVideoEncoder",
+        ("videoprism_vision_model",),
+        partial(paper_recipe, "videoprism", "google/videoprism-base-f16r288", size_pixels=288),
+        within=("videoprism",),
+    ),
 )
 VIDEO_ENCODERS: dict[str, EncoderSpec] = {spec.name: spec for spec in _SPECS}
 """By the name in the settings. No hub holds official weights of I3D and C3D: name a file."""
