@@ -14,7 +14,7 @@ class ArchConfig:
 
     Attributes:
         video_encoder: `lite` for machines without a GPU, `timesformer` as in the paper; `videomae`,
-            `vit` (an image encoder on every frame), `i3d`, `c3d`, `vjepa2`, `xclip`.
+            `vit` (an image encoder on every frame), `i3d`, `c3d`, `vjepa2`, `xclip`, `videoprism`.
         video_weights: Weights of the video encoder: hub id or folder; `random` for none.
         frame_pooling: `frames` averages the patches of each frame; `flat` bins the token sequence
             as the paper's released code does (`timesformer` only).
