@@ -33,6 +33,7 @@ _MAX_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _MAX_LETTERS_SHOWN = 300
 _LONGEST_WAIT_SECONDS = 60
+_CONNECT_SECONDS = 10.0
 # Every further request would end in the same way.
 _FINAL_STATUSES = frozenset({401, 403, 404, 405, 429})
 _NEXT_STEPS = {
@@ -145,7 +146,7 @@ class Endpoint:
         request = urllib.request.Request(self.url + _PATH, body, headers, method="POST")
         # What stays on this machine must not go by way of a proxy.
         direct = [urllib.request.ProxyHandler({})] if self.is_local else []
-        opener = urllib.request.build_opener(_NoRedirects(), *direct)
+        opener = urllib.request.build_opener(_NoRedirects, _Plain, _Encrypted, *direct)
         deadline = time.monotonic() + self.timeout_seconds
         late = f"no answer within {self.timeout_seconds:g} s; --ask-frames sends fewer pictures"
         try:
@@ -157,8 +158,6 @@ class Endpoint:
         except TimeoutError as error:
             raise NoAnswer(late) from error
         except urllib.error.URLError as error:
-            if isinstance(error.reason, TimeoutError):
-                raise NoAnswer(late, is_final=True) from error
             why = f"cannot be reached ({error.reason}); check the address, and that it runs"
             raise NoAnswer(why, is_final=True) from error
         except (OSError, http.client.HTTPException) as error:
@@ -184,6 +183,36 @@ class Endpoint:
             is_final=status in _FINAL_STATUSES,
             wait_seconds=wait if wait is not None and wait <= _LONGEST_WAIT_SECONDS else None,
         )
+
+
+class _QuickConnect:
+    """Gives up a host that does not answer long before a model that thinks."""
+
+    timeout: Any
+    sock: Any
+
+    def connect(self) -> None:
+        whole, self.timeout = self.timeout, min(self.timeout, _CONNECT_SECONDS)
+        super().connect()  # type: ignore[misc]
+        self.sock.settimeout(whole)
+
+
+class _Connection(_QuickConnect, http.client.HTTPConnection):
+    pass
+
+
+class _EncryptedConnection(_QuickConnect, http.client.HTTPSConnection):
+    pass
+
+
+class _Plain(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_Connection, request)
+
+
+class _Encrypted(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_EncryptedConnection, request)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

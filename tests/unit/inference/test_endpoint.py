@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from msqnet.errors import ConfigError
+from msqnet.inference import endpoint
 from msqnet.inference.endpoint import KEY_VARIABLE, Endpoint, NoAnswer
 from tests.fixtures.large_models import Reply, completion, large_model
 
@@ -17,9 +18,9 @@ JPEG = b"\xff\xd8 not looked into"
 
 def error_of(reply: Reply, **settings: object) -> NoAnswer:
     with large_model(reply) as model:
-        endpoint = replace(Endpoint(model.url, "big"), **settings)  # type: ignore[arg-type]
+        asked = replace(Endpoint(model.url, "big"), **settings)  # type: ignore[arg-type]
         with pytest.raises(NoAnswer) as caught:
-            endpoint.answer("what?", [JPEG])
+            asked.answer("what?", [JPEG])
     return caught.value
 
 
@@ -146,6 +147,17 @@ def test_slow_server_is_given_up() -> None:
     error = error_of(Reply(seconds=1.5), timeout_seconds=0.3)
     assert "no answer within 0.3 s" in str(error)
     assert time.monotonic() - started < 5
+
+
+def test_host_that_does_not_answer_is_given_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never shakes hands
+        url = f"https://127.0.0.1:{server.getsockname()[1]}/v1"
+        started = time.monotonic()
+        with pytest.raises(NoAnswer, match=r"cannot be reached .*timed out") as caught:
+            Endpoint(url, "big").answer("?", [])
+    assert time.monotonic() - started < 5
+    assert caught.value.is_final
 
 
 def test_closed_port_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
