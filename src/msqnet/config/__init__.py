@@ -14,7 +14,7 @@ from msqnet.config.inference import (
     PrecisionChoice,
     RuntimeName,
 )
-from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig
+from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig, SoundConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.tables import TableOptions
 from msqnet.config.training import AugmentationConfig, LoraConfig, LossConfig, TrainConfig
@@ -38,6 +38,7 @@ __all__ = [
     "ServerLimits",
     "ServerSettings",
     "ServingLimits",
+    "SoundConfig",
     "TableOptions",
     "TrainConfig",
     "ViewChoice",

@@ -26,6 +26,10 @@ class ArchConfig:
         video_query: What queries know of the video: `none` (text only), `image` (frames through
             `image_encoder`, the paper) or `trunk` (`lite`: statistics of its backbone's features).
         image_encoder: Weights behind the video query `image`: hub id or folder of a CLIP model.
+        audio_encoder: Sound of the window as memory and query: `ast:ID_OR_FOLDER`,
+            `clap:ID_OR_FOLDER`, `ast:random`, `clap:random`, or `none` for no sound.
+        frame_memory: Let labels look at the frames; `false` with `video_query` `none` leaves sound
+            alone.
         text_encoder: Where label queries start: `minilm`, `clip:ID_OR_FOLDER`, `bert:...`,
             `sentence:...`, `siglip:...`, or `random`.
         embedding: `pooled` takes CLIP's embeddings before its projections (the paper), `projected`
@@ -65,6 +69,8 @@ class ArchConfig:
     pixel_statistics: Literal["own", "clip"] = "own"
     video_query: Literal["none", "image", "trunk"] = "trunk"
     image_encoder: str = "none"
+    audio_encoder: str = "none"
+    frame_memory: bool = True
     text_encoder: str = "minilm"
     embedding: Literal["pooled", "projected"] = "pooled"
     prompts: str = "none"
@@ -106,9 +112,14 @@ def check_method(settings: ArchConfig | Any) -> None:
 
     They are those of an `ArchConfig`, or of an `MSQNetConfig`, which has the same names.
     """
+    has_sound = settings.audio_encoder not in (None, "none")
     check(
-        settings.video_query != "none" or not settings.direct_path,
+        settings.video_query != "none" or has_sound or not settings.direct_path,
         "direct_path starts at the video query; without one set it to false",
+    )
+    check(
+        settings.frame_memory or (has_sound and settings.video_query == "none"),
+        "frame_memory false leaves sound alone: it needs an audio_encoder, and video_query none",
     )
     if settings.head != "group_wise":
         check(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from msqnet.errors import check, check_numbers
@@ -35,6 +35,63 @@ class MotionBoxConfig:
 
 
 @dataclass(frozen=True)
+class SoundConfig:
+    """How the sound of a window becomes the spectrogram of an audio encoder, which decides it all.
+
+    The encoder gives one token for `token_frames` frames of the spectrogram, every `token_step`.
+
+    Attributes:
+        mels: Spectrogram: `kaldi` (AST), `htk` (CLAP, fused) or `slaney` (CLAP).
+        rate: Samples a second.
+        num_frames: Frames of the spectrogram, F; what a window has more is left out on both sides.
+        num_mel_bins: Mel bins, N.
+        window_samples: Samples of a frame.
+        fft_samples: Length of its Fourier transform.
+        hop_samples: Samples from frame to frame.
+        low_hertz: Lower edge of the first bin.
+        high_hertz: Upper edge of the last.
+        mean: Subtracted from the logarithms.
+        scale: They are then divided by it.
+        num_tokens: Tokens of a full spectrogram, A.
+        token_frames: Frames of a token.
+        token_step: Frames from token to token.
+    """
+
+    mels: Literal["kaldi", "htk", "slaney"]
+    rate: int
+    num_frames: int
+    num_mel_bins: int
+    window_samples: int
+    fft_samples: int
+    hop_samples: int
+    low_hertz: float
+    high_hertz: float
+    mean: float
+    scale: float
+    num_tokens: int
+    token_frames: float
+    token_step: float
+
+    def __post_init__(self) -> None:
+        choices = ("kaldi", "htk", "slaney")
+        check(self.mels in choices, f"mels {self.mels!r}: expected one of {choices}")
+        check_numbers(self, rate=1, num_frames=1, num_mel_bins=1, hop_samples=1, num_tokens=1)
+        check(
+            0 <= self.low_hertz < self.high_hertz <= self.rate / 2,
+            f"bins from {self.low_hertz:g} to {self.high_hertz:g} Hz: expected a part of 0 to "
+            f"{self.rate / 2:g} Hz, half the rate",
+        )
+        check(self.scale > 0, f"scale {self.scale}: expected more than 0")
+
+    @property
+    def max_seconds(self) -> float:
+        """Length of the sound that a spectrogram holds."""
+        # The frames of Kaldi begin where the others have their middle.
+        own = self.window_samples if self.mels == "kaldi" else 0
+        return ((self.num_frames - 1) * self.hop_samples + own) / self.rate
+
+
+@dataclass(frozen=True)
 class ClipConfig:
     """How the frames of a window become a model input. Stored in every checkpoint.
 
@@ -47,6 +104,7 @@ class ClipConfig:
         decode_short_side_pixels: Frames are scaled down to this short side while decoding.
         closeup: Whether the model also gets a motion crop: the square around what moves.
         motion: How the motion crop is found.
+        sound: How its sound becomes a model input; the audio encoder sets it.
     """
 
     num_frames: int = 16
@@ -56,6 +114,7 @@ class ClipConfig:
     decode_short_side_pixels: int = 256
     closeup: bool = False
     motion: MotionBoxConfig = field(default_factory=MotionBoxConfig)
+    sound: SoundConfig | None = None
 
     def __post_init__(self) -> None:
         size = self.size_pixels
@@ -72,4 +131,16 @@ class ClipConfig:
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         check(not unknown, f"unknown clip settings {unknown}; known are {sorted(known)}")
-        return cls(**{**values, "motion": MotionBoxConfig(**values.get("motion") or {})})
+        sound = values.get("sound")
+        parts = {
+            "motion": MotionBoxConfig(**values.get("motion") or {}),
+            "sound": None if sound is None else SoundConfig(**sound),
+        }
+        return cls(**{**values, **parts})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; no word of sound where there is none, as in files of older versions."""
+        values = asdict(self)
+        if self.sound is None:
+            del values["sound"]
+        return values

@@ -13,7 +13,7 @@ from msqnet.clips import ClipBatch
 from msqnet.errors import DatasetError
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip, training_clip
-from msqnet.video.window_grid import segment_times
+from msqnet.video.sound import window_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def read_window(
     record: Record, config: ClipConfig, rng: np.random.Generator | None = None
 ) -> Frames:
-    """The frames of one row: from each of T equal segments a frame that `rng` draws, or its centre.
+    """The frames of one row, and its sound: from each of T equal segments a frame that `rng` draws, or its centre.
 
     `VideoError` if the video cannot be read, `DatasetError` if the row starts after its end.
     """
@@ -43,8 +43,7 @@ def read_window(
                 f"{record.place}: there is no picture in it: {record.path} has some from "
                 f"{video.start_seconds:g} to {video.end_seconds:g} s; correct the row or drop it"
             )
-        times = segment_times(start, end, config.num_frames, offsets)
-        return video.frames_at(times.tolist())
+        return window_frames(video, start, end, config, offsets)
 
 
 def iter_clips(records: Iterable[Record], config: ClipConfig) -> Iterator[Clip]:
@@ -111,7 +110,4 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return training_clip(frames, self.config, self.augmentation, rng)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        clip = self.clip(index, self.epoch)
-        item = {"pixels": torch.from_numpy(clip.pixels), "labels": self.targets[index]}
-        crop = clip.motion_crop
-        return item if crop is None else item | {"motion_crops": torch.from_numpy(crop)}
+        return {**self.clip(index, self.epoch).inputs(), "labels": self.targets[index]}

@@ -65,7 +65,7 @@ def read_views(record: Record, config: ClipConfig, num_clips: int) -> list[Frame
     # The centres of n T segments are the times of all views, one view after the other in turns.
     dense = read_window(record, replace(config, num_frames=config.num_frames * num_clips))
     return [
-        Frames(dense.pixels[view::num_clips], dense.pts_seconds[view::num_clips])
+        Frames(dense.pixels[view::num_clips], dense.pts_seconds[view::num_clips], dense.sound)
         for view in range(num_clips)
     ]
 
@@ -84,7 +84,8 @@ def view_clips(frames: Frames, config: ClipConfig, crops: int) -> list[Clip]:
     if height > width:
         places = [(top, right // 2) for top in (0, down // 2, down)]
     squares = [pixels[..., top : top + side, left : left + side] for top, left in places]
-    return [Clip(square, None, WHOLE_FRAME, frames.pts_seconds) for square in squares]
+    pts_seconds, sound = frames.pts_seconds, frames.sound
+    return [Clip(square, None, WHOLE_FRAME, pts_seconds, sound) for square in squares]
 
 
 def score_rows(
@@ -187,7 +188,7 @@ def row_outputs(
     num_done = 0
     for batch in iter_batches(clips, batch_size):
         with torch.inference_mode():
-            found = model(pixels=batch.pixels, motion_crops=batch.motion_crops)
+            found = model(pixels=batch.pixels, motion_crops=batch.motion_crops, **batch.sound)
         logits.append(found.logits.float().cpu().numpy())
         embeddings.append(clip_embeddings(model, found).cpu().numpy())
         num_done += len(batch.pixels)

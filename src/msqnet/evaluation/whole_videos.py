@@ -21,6 +21,7 @@ from msqnet.evaluation.views import score_clips
 from msqnet.intervals import intersect, union
 from msqnet.labels import UNKNOWN
 from msqnet.video.reader import open_video
+from msqnet.video.sound import with_sound
 from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
@@ -243,5 +244,6 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
             )
         times = oracle_times(spans, config.num_frames)
         frames = source.frames_at(times.tolist())
+        frames = with_sound(frames, source, float(times[0]), float(times[-1]), config)
     targets = targets_at(times, rows, backend.labels, duration, closed=False)
     return evaluation_clip(frames, config), times, joined_targets(targets)

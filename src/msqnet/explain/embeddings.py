@@ -99,7 +99,7 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            found = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops)
+            found = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops, **batch.sound)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())

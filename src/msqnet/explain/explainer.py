@@ -26,7 +26,7 @@ from msqnet.models import model_folder
 from msqnet.models.taught import taught_names
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
-from msqnet.video.window_grid import segment_times
+from msqnet.video.sound import window_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -214,7 +214,9 @@ class Explainer:
         clip = evaluation_clip(frames, self._model.config.clip_config)
         batch = ClipBatch.stack([clip])
         with torch.inference_mode():
-            output = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops)
+            output = self._model(
+                pixels=batch.pixels, motion_crops=batch.motion_crops, **batch.sound
+            )
         embedding = clip_embeddings(self._model, output).cpu().numpy()
         return bool(self._reference.distance(embedding)[0] > self._reference.window_limit)
 
@@ -228,8 +230,7 @@ class Explainer:
                     f"{path}: nothing from {start_seconds:g} to {end:g} s; expected an interval of "
                     f"its pictures, {first:g} to {last:g} s"
                 )
-            times = segment_times(start, end, config.num_frames)
-            return video.frames_at(times.tolist())
+            return window_frames(video, start, end, config)
 
     def explain_windows(
         self,

@@ -76,9 +76,10 @@ def label_relevance(
             recorded_attention(encoder) as of_encoder,
             recorded_attention(model.decoder, model.memory_encoder) as of_decoder,
         ):
-            result = model(pixels=clip.pixels, motion_crops=clip.motion_crops)
+            result = model(pixels=clip.pixels, motion_crops=clip.motion_crops, **clip.sound)
         scores = model.scores(result.logits)[0, list(columns)]
         memory = decoder_rollout(model, of_decoder, columns)
+        memory = memory[:, : len(model.time_positions)]  # of frames; sound has no place in them
         steps = encoder.rollout(of_encoder, memory)
     num_frames = clip.pixels.shape[1]
     direct_share = model.config.query_share if cells else 0.0
@@ -145,10 +146,11 @@ def _direct_relevance(
     """(G*T, E, h, w) final features -> (K, G, T, h, w)."""
     with torch.no_grad():
         cells = cells.unflatten(0, (-1, num_frames))  # (G, T, E, h, w)
-        mean = model.query_mean.view(len(cells), -1, cells.shape[2])[:, 0]  # (G, E)
+        own = model.query_mean[: model.video_query_width]
+        mean = own.view(len(cells), -1, cells.shape[2])[:, 0]  # (G, E)
         above = (cells - mean[:, None, :, None, None]) / (cells.shape[3] * cells.shape[4])
     pooled = cells.mean(dim=(3, 4))[None].requires_grad_()  # (1, G, T, E)
-    query = model.normalized(model.video_query({POOLED: pooled}))
+    query = model.normalized(model.clip_query({POOLED: pooled}))
     query_head: Any = model.query_head
     logits = query_head(query, model.query_encoder.label_embeddings.detach())[0]
     found = []

@@ -219,7 +219,7 @@ def write_graphs(
         single_label=config.task == "single_label",
         is_open=config.is_open,
         window_seconds=float(config.window_seconds),
-        clip=asdict(config.clip_config),
+        clip=config.clip_config.as_dict(),
         text_encoder=config.text_encoder if config.is_open else None,
         prompts=config.prompts,
         train_positive_windows=config.train_positive_windows,

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from msqnet.clips import SOUND_INPUTS, SOUND_TIMES
 from msqnet.errors import ExportError, needs_extra
 from msqnet.inference.manifest import (
     EMBEDDING_OUTPUT,
@@ -79,11 +80,12 @@ class ClipGraph(nn.Module):
         self.names = names
 
     def input_names(self) -> tuple[str, ...]:
-        """Frames' features, then those of motion crops, then label embeddings, if any."""
+        """Frames' features, those of motion crops, sound, and label embeddings, if any."""
         crops = [MOTION_CROP_PREFIX + name for name in self.names]
         has_crop, is_open = self.model.config.clip_config.closeup, self.model.config.is_open
         embeddings = [EMBEDDINGS_KEY] if is_open else []
-        return (*self.names, *(crops if has_crop else ()), *embeddings)
+        sound = () if self.model.audio_encoder is None else SOUND_INPUTS
+        return (*self.names, *(crops if has_crop else ()), *sound, *embeddings)
 
     def output_names(self) -> tuple[str, ...]:
         """In the order of what `forward` gives."""
@@ -93,7 +95,8 @@ class ClipGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Calibrated scores (B, K), embeddings (B, D), and logits of frames, if any; float32."""
         given = dict(zip(self.input_names(), inputs, strict=True))
-        frames = {name: given[name] for name in self.names}
+        sound = [name for name in SOUND_INPUTS if name in given]
+        frames = {name: given[name] for name in (*self.names, *sound)}
         crops = None
         if self.model.config.clip_config.closeup:
             crops = {name: given[MOTION_CROP_PREFIX + name] for name in self.names}
@@ -149,6 +152,10 @@ def write_clip_graph(
     for name in graph.input_names():
         if name == EMBEDDINGS_KEY:
             examples.append(torch.ones(_NUM_EXAMPLES + 1, config.label_width))
+        elif name in SOUND_INPUTS and (sound := config.clip_config.sound) is not None:
+            form = (sound.num_frames, sound.num_mel_bins)
+            is_times = name == SOUND_TIMES
+            examples.append(torch.zeros(leading[0], *((sound.num_tokens,) if is_times else form)))
         else:
             shape = shapes[graph.names.index(name.removeprefix(MOTION_CROP_PREFIX))]
             examples.append(torch.zeros(*leading, *shape))

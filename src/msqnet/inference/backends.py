@@ -69,8 +69,9 @@ class Backend(Protocol):
     def clip_outputs(self, frames: Arrays, motion_crops: Arrays | None) -> ClipOutputs:
         """Calibrated scores of clips, each from the features of its own frames only.
 
-        ``frames`` are of `frame_features`, (B, T, ...) each; ``motion_crops`` are the same of the
-        motion crops, where the model takes them.
+        ``frames`` are of `frame_features`, (B, T, ...) each, and, where the clip settings have
+        sound, the `SOUND_INPUTS` (B, ...); ``motion_crops`` are the features of the motion crops,
+        where the model takes them.
         """
         ...
 
@@ -101,6 +102,7 @@ def features_of_clips(backend: Backend, pixels: Pixels, *, is_motion_crop: bool 
 def clip_scores(backend: Backend, batch: ClipBatch) -> FloatArray:
     """Calibrated scores (B, K) of B clips that share no frames, float32 in [0, 1]."""
     frames, motion_crops = features_of_clips(backend, batch.pixels.numpy()), None
+    frames |= {name: values.numpy() for name, values in batch.sound.items()}
     if (crops := batch.motion_crops) is not None:
         motion_crops = features_of_clips(backend, crops.numpy(), is_motion_crop=True)
     return backend.clip_outputs(frames, motion_crops).scores

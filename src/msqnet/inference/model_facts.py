@@ -315,7 +315,7 @@ def provenance_of(
         window, model.window_seconds, model.clip_config.num_frames
     )
     settings = {
-        "clip": asdict(model.clip_config),
+        "clip": model.clip_config.as_dict(),
         "window_seconds": window_seconds,
         "stride_seconds": stride_seconds,
         "fps": window.fps,

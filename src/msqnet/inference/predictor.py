@@ -155,7 +155,9 @@ class Predictor:
         short_side = backend.clip_config.decode_short_side_pixels
         fps = fps or self._window.fps
         with open_video(path, short_side_pixels=short_side, fps=fps) as video:
-            windows, frame_logits, novelty, actors = self._score(video, progress, embeddings)
+            windows, frame_logits, novelty, actors, num_missing = self._score(
+                video, progress, embeddings
+            )
             limit = None if self._reference is None else self._reference.window_limit
             timeline = merge_windows(windows, limit=limit)
             if frame_logits:
@@ -186,13 +188,19 @@ class Predictor:
                 thresholds=tuple(self.thresholds.tolist()),
                 single_label=backend.single_label,
                 provenance=self.provenance,
-                notes=video.notes,
+                notes=(*video.notes, *self._notes_of_sound(num_missing, len(windows))),
                 is_partial=video.is_damaged,
                 shown=tuple(video.shown_intervals),
                 novelty=novelty,
                 unproven=unproven,
                 actors=actors,
             )
+
+    def _notes_of_sound(self, num_missing: int, num_windows: int) -> list[str]:
+        if self.backend.clip_config.sound is None or not num_missing:
+            return []
+        where = "all" if num_missing == num_windows else f"{num_missing} of {num_windows}"
+        return [f"the model uses sound, which is missing in {where} windows; it is masked there"]
 
     @property
     def _border_reach_seconds(self) -> float:
@@ -208,15 +216,16 @@ class Predictor:
         video: Video,
         progress: Callable[[float], None] | None,
         kept: list[FloatArray] | None,
-    ) -> tuple[list[WindowScores], list[FloatArray], Novelty | None, dict[str, float]]:
+    ) -> tuple[list[WindowScores], list[FloatArray], Novelty | None, dict[str, float], int]:
         """Scores of all windows that decode, their out-of-distribution score, and the actors.
 
         Beside the windows the logits of their frames, (T, K) each, where the backend gives them.
+        Last the number of windows without sound, where the model takes it.
         """
         backend, reference = self.backend, self._reference
         done: list[WindowScores] = []
         of_frames: list[FloatArray] = []
-        votes = Counter[str]()
+        votes, num_missing = Counter[str](), 0
         shared = SharedFrames(backend)
         stream = preprocessed_windows(
             video, backend.clip_config, self.window_seconds, self.stride_seconds
@@ -224,6 +233,8 @@ class Predictor:
         with closing(read_ahead(stream, self._window.batch_size)) as windows:
             while batch := list(islice(windows, self._window.batch_size)):
                 scores, embeddings, frame_logits = shared.outputs(batch)
+                sounds = [window.sound for window in batch]
+                num_missing += sum(sound is not None and sound.is_missing for sound in sounds)
                 of_frames += [] if frame_logits is None else list(frame_logits)
                 expected = (len(batch), len(backend.labels))
                 if scores.shape != expected:
@@ -245,10 +256,11 @@ class Predictor:
         actors = {name: number / votes.total() for name, number in votes.most_common()}
         known = [window.distance for window in done if window.distance is not None]
         if reference is None or not known:
-            return done, of_frames, None, actors
+            return done, of_frames, None, actors, num_missing
         median = float(np.median(known))
         share = reference.share_nearer(median)
-        return done, of_frames, Novelty(share, median, is_unlike=share >= UNLIKE_SHARE), actors
+        found = Novelty(share, median, is_unlike=share >= UNLIKE_SHARE)
+        return done, of_frames, found, actors, num_missing
 
 
 def load_backend(options: ModelOptions) -> Backend:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from msqnet.clips import SOUND_INPUTS
 from msqnet.errors import ConfigError
 from msqnet.inference.backends import ClipOutputs, ScoreColumns, source_of
 from msqnet.inference.model_facts import dual_facts, torch_provenance
@@ -116,7 +117,8 @@ class TorchBackend(ScoreColumns):
         """See `Backend.clip_outputs`."""
         model: Any = self._model
         with self._computing.inference():
-            output = model.score_frames(frames, motion_crops)
+            sound = {name: torch.as_tensor(frames[name]) for name in SOUND_INPUTS if name in frames}
+            output = model.score_frames({**frames, **sound}, motion_crops)
             scores = model.scores(output.logits)  # (B, K)
         kept = scores.float().cpu().numpy()[:, self._columns]
         frame_logits = output.frame_logits

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from msqnet.clips import WHOLE_FRAME, Box, Frames
+from msqnet.clips import WHOLE_FRAME, Box, Frames, stacked_sound
 from msqnet.errors import UnreadableVideo
+from msqnet.video.sound import window_sound
 from msqnet.video.transforms import (
     box_of_motion,
     grey_levels,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msqnet.clips import Pixels
-    from msqnet.config import ClipConfig, WindowConfig
+    from msqnet.clips import Pixels, SoundInput
+    from msqnet.config import ClipConfig, SoundConfig, WindowConfig
     from msqnet.inference.backends import Arrays, Backend, ClipOutputs
     from msqnet.video.reader import Video
 
@@ -51,11 +52,12 @@ class DecodedFrame:
 
 
 class Window(NamedTuple):
-    """A window and its T frames; a frame may stand there twice."""
+    """A window and its T frames; a frame may stand there twice. Its sound, where it is asked for."""
 
     start_seconds: float
     end_seconds: float
     frames: tuple[DecodedFrame, ...]
+    sound: SoundInput | None = None
 
 
 def window_lengths(
@@ -84,7 +86,8 @@ def iter_windows(
     """As `iter_shared_windows`: start and end in seconds, and the T frames as one array."""
     for window in iter_shared_windows(video, clip_config, window_seconds, stride_seconds):
         pixels = np.stack([frame.pixels for frame in window.frames])
-        frames = Frames(pixels, np.array([frame.pts_seconds for frame in window.frames]))
+        pts_seconds = np.array([frame.pts_seconds for frame in window.frames])
+        frames = Frames(pixels, pts_seconds, window.sound)
         yield window.start_seconds, window.end_seconds, frames
 
 
@@ -105,7 +108,7 @@ def iter_shared_windows(
             end - first, window_seconds, stride_seconds, clip_config.num_frames, first
         )
         try:
-            for window in _iter_grid(video, grid, done_seconds):
+            for window in _iter_grid(video, grid, done_seconds, clip_config.sound):
                 if window.end_seconds > video.end_seconds + _SAME_TIME_SECONDS:
                     break
                 done_seconds = window.end_seconds
@@ -119,7 +122,9 @@ def iter_shared_windows(
             return
 
 
-def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[Window]:
+def _iter_grid(
+    video: Video, grid: WindowGrid, done_seconds: float, sound: SoundConfig | None
+) -> Iterator[Window]:
     """Windows of ``grid`` that end after ``done_seconds``."""
     starts, ends = grid.starts_seconds, grid.ends_seconds
     windows = np.flatnonzero(ends > done_seconds + _SAME_TIME_SECONDS).tolist()
@@ -138,7 +143,8 @@ def _iter_grid(video: Video, grid: WindowGrid, done_seconds: float) -> Iterator[
                 last = DecodedFrame(pts_seconds, pixels)
             held[time] = last
         frames = tuple(held[time] for time in window_times)
-        yield Window(float(starts[window]), float(ends[window]), frames)
+        times_of_window = float(starts[window]), float(ends[window])
+        yield Window(*times_of_window, frames, window_sound(video, *times_of_window, sound))
 
 
 class PreprocessedWindow(NamedTuple):
@@ -152,6 +158,7 @@ class PreprocessedWindow(NamedTuple):
     frames: tuple[DecodedFrame, ...]
     motion_crops: Pixels | None
     motion_box: Box
+    sound: SoundInput | None = None
 
 
 def preprocessed_windows(
@@ -182,8 +189,8 @@ def preprocessed_windows(
             }
             motion_crops = np.stack([crops[frame] for frame in window.frames])
         frames = tuple(done[frame] for frame in window.frames)
-        start_seconds, end_seconds, _ = window
-        yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box)
+        start_seconds, end_seconds, _, sound = window
+        yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box, sound)
 
 
 def read_ahead(items: Iterable[ItemT], size: int) -> Generator[ItemT, None, None]:
@@ -229,6 +236,7 @@ class SharedFrames:
             }
         places = np.array([[self._place[frame] for frame in window.frames] for window in windows])
         frames = {name: values[places] for name, values in self._held.items()}  # (B, T, ...)
+        frames |= stacked_sound([window.sound for window in windows])
         found = self._backend.clip_outputs(frames, self._motion_crops(windows, places))
         # Forget frames that no later window holds.
         first_seconds = windows[-1].frames[0].pts_seconds

@@ -49,12 +49,19 @@ class Attention(nn.Module):
         self.implementation = SDPA
         self.recorder: Callable[[Tensor], None] | None = None
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Mix the values: (B, A, N, d), (B, A, M, d) and (B, A, M, d) -> (B, A, N, d)."""
+    def attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Mix the values: (B, A, N, d), (B, A, M, d) and (B, A, M, d) -> (B, A, N, d).
+
+        ``mask``, bool and of a shape that fits (B, A, N, M), is true where there is a value.
+        """
         dropout = self.dropout if self.training else 0.0
         if self.implementation == SDPA and self.recorder is None:
-            return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
-        weights = attention_weights(queries, keys, queries.shape[-1] ** -0.5)
+            return F.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask, dropout_p=dropout
+            )
+        weights = attention_weights(queries, keys, queries.shape[-1] ** -0.5, mask=mask)
         if self.recorder is not None:
             self.recorder(weights)
         return F.dropout(weights, dropout) @ values
@@ -80,26 +87,45 @@ class MultiHeadAttention(Attention):
         heads = x.view(x.shape[0], num_items, self.num_heads, width // self.num_heads)
         return heads.transpose(1, 2)  # (B, N, A, D/A) -> (B, A, N, D/A)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Queries (B, N, D), keys and values (B, M, D) -> (B, N, D) float."""
-        mixed = self.attend(
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Queries (B, N, D), keys and values (B, M, D) -> (B, N, D) float.
+
+        ``mask`` (B, M) bool is true where there is a value. Where there is none at all, queries get
+        none: their mixture is 0.
+        """
+        heads = (
             self._heads(self.query(queries)),
             self._heads(self.key(keys)),
             self._heads(self.value(values)),
         )
+        if mask is None:
+            mixed = self.attend(*heads)
+        else:
+            has_any = mask.any(dim=1)[:, None]  # (B, 1); a softmax over nothing is no number
+            mixed = self.attend(*heads, (mask | ~has_any)[:, None, None])
+            mixed = mixed * has_any[:, None, None].to(mixed.dtype)
         return cast("Tensor", self.output(mixed.transpose(1, 2).flatten(2)))  # (B, N, D)
 
 
 def attention_weights(
-    queries: Tensor, keys: Tensor, scale: float, softcap: float | None = None
+    queries: Tensor,
+    keys: Tensor,
+    scale: float,
+    softcap: float | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """softmax(scale Q K^T): (B, A, N, d) and (B, A, M, d) -> (B, A, N, M).
 
-    With ``softcap`` c, each product x comes as c tanh(x / c).
+    With ``softcap`` c, each product x comes as c tanh(x / c). Where ``mask``, bool and of a shape
+    that fits, is false, weights are 0.
     """
     products = queries @ keys.transpose(-2, -1) * scale  # (B, A, N, M)
     if softcap is not None:
         products = softcap * (products / softcap).tanh()
+    if mask is not None:
+        products = products.masked_fill(~mask, -torch.inf)
     return products.softmax(dim=-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,14 @@ from msqnet.config import ArchConfig, ClipConfig
 from msqnet.errors import CheckpointError, check
 from msqnet.labels import LabelSet
 from msqnet.model.attention import attention_if_available
+from msqnet.model.audio_encoders import (
+    NO_ENCODER,
+    AudioEncoder,
+    audio_encoder_licence,
+    build_audio_encoder,
+    load_audio_encoder,
+    sound_settings,
+)
 from msqnet.model.checkpoints import check_loaded, model_type_of
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.image_encoders import (
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
 RANDOM_LABEL_WIDTH = 512
 """Width of label queries that start from no text: the paper's D."""
 
-_ENCODERS = ("video_encoder", "image_encoder", "text_encoder")
+_ENCODERS = ("video_encoder", "image_encoder", "audio_encoder", "text_encoder")
 _SAME_IN_BOTH = (
     {field.name for field in fields(ArchConfig)} & MSQNetConfig.__annotations__.keys()
 ) - set(_ENCODERS)
@@ -77,6 +85,16 @@ def build_image_encoder(config: MSQNetConfig) -> ImageEncoder | None:
     return encoder
 
 
+def sound_encoder_of(config: MSQNetConfig) -> AudioEncoder | None:
+    """The encoder of sound that a configuration describes, with random weights; None for none."""
+    settings: Any = config.audio_encoder
+    sound = config.clip_config.sound
+    if settings is None or sound is None:
+        return None
+    with attention_if_available(settings):
+        return build_audio_encoder(settings, sound)
+
+
 def resized(pixels: Tensor, size: int) -> Tensor:
     """Clips (B, T, 3, H, W) uint8 -> (B, T, 3, size, size) uint8."""
     if pixels.shape[-1] == size:
@@ -100,7 +118,7 @@ def new_model(
 
     check_encoder_settings(arch)
     clip = clip_settings(arch, clip)
-    encoder = embeddings = image = None
+    encoder = embeddings = image = audio = None
     if arch.text_encoder != RANDOM:
         encoder = load_text_encoder(arch.text_encoder, embedding=arch.embedding)
         texts = None if arch.label_table is None else read_label_table(arch.label_table)
@@ -115,6 +133,8 @@ def new_model(
         video.set_pixel_statistics(CLIP_STATISTICS)
     if arch.video_query == "image":
         image = load_image_encoder(arch.image_encoder, projected=arch.embedding == "projected")
+    if arch.audio_encoder != NO_ENCODER:
+        audio = load_audio_encoder(arch.audio_encoder)
     config = model_config(
         arch,
         clip,
@@ -122,14 +142,19 @@ def new_model(
         task=task,
         video_encoder=video.config,
         image_encoder=None if image is None else image.config,
+        audio_encoder=None if audio is None else audio.config,
         text_encoder=None if encoder is None else encoder.source,
         label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
     )
-    return assembled_model(config, video, image, embeddings)
+    return assembled_model(config, video, image, embeddings, audio)
 
 
 def assembled_model(
-    config: MSQNetConfig, video: VideoEncoder, image: ImageEncoder | None, text: Tensor | None
+    config: MSQNetConfig,
+    video: VideoEncoder,
+    image: ImageEncoder | None,
+    text: Tensor | None,
+    audio: AudioEncoder | None = None,
 ) -> MSQNet:
     """A new model with copies of pretrained weights, the rest random; all finite, or an error.
 
@@ -144,6 +169,8 @@ def assembled_model(
         model.video_encoder.load_state_dict(video.state_dict())
         if image is not None:
             model.image_encoder.load_state_dict(image.state_dict())
+        if audio is not None:
+            model.audio_encoder.load_state_dict(audio.state_dict())
     check_loaded(model, "the new model")
     return model
 
@@ -153,13 +180,13 @@ def model_config(
 ) -> MSQNetConfig:
     """The configuration of a new model, as for `new_model`.
 
-    ``encoders`` are ``video_encoder``, ``image_encoder``, ``text_encoder`` and ``label_width`` of
-    `MSQNetConfig`. Settings that do not fit each other are a `ConfigError`.
+    ``encoders`` are ``video_encoder``, ``image_encoder``, ``audio_encoder``, ``text_encoder`` and
+    ``label_width`` of `MSQNetConfig`. Settings that do not fit each other are a `ConfigError`.
     """
     return MSQNetConfig(
         labels=list(labels),
         task=task,
-        clip=asdict(clip_settings(arch, clip)),
+        clip=clip_settings(arch, clip).as_dict(),
         **encoders,
         video_query_dropout=_query_dropout(arch.video_query),
         **{name: getattr(arch, name) for name in _SAME_IN_BOTH},
@@ -180,13 +207,19 @@ def licences_of(arch: ArchConfig) -> list[str]:
         lines.append(encoder_spec(arch.video_encoder).load().licence_of(arch.video_weights))
     if arch.video_query == "image":
         lines.append(image_encoder_licence(arch.image_encoder))
+    if arch.audio_encoder != NO_ENCODER and not arch.audio_encoder.endswith(f":{RANDOM}"):
+        lines.append(audio_encoder_licence(arch.audio_encoder))
     if arch.text_encoder != RANDOM:
         lines.append(text_encoder_licence(arch.text_encoder))
     return list(dict.fromkeys(lines))
 
 
 def clip_settings(arch: ArchConfig, clip: ClipConfig) -> ClipConfig:
-    """Clip settings with the frames, size and motion crop of an architecture."""
+    """Clip settings with the frames, size, motion crop and sound of an architecture.
+
+    Settings of an audio encoder that cannot be read are a `CheckpointError`.
+    """
+    clip = replace(clip, sound=sound_settings(arch.audio_encoder))
     return _clip_in_form(clip, (arch.num_frames, arch.size_pixels, arch.closeup))
 
 
@@ -207,6 +240,7 @@ def model_from_encoders(
     video: VideoEncoder | str | Path,
     image: ImageEncoder | str | Path | None,
     text: TextEncoder | str | None,
+    audio: AudioEncoder | str | None = None,
     *,
     labels: Iterable[str],
     clip: ClipConfig | None,
@@ -225,25 +259,29 @@ def model_from_encoders(
         image = load_image_encoder(image, projected=embedding == "projected")
     if isinstance(text, str):
         text = load_text_encoder(text, embedding=embedding)
+    if isinstance(audio, str):
+        audio = load_audio_encoder(audio)
+    clip = replace(_clip_of(video, clip), sound=None if audio is None else audio.sound)
     embeddings = None
     if text is not None:
         embeddings = embed_labels(text, prompts_of(names, settings.get("prompts", NAME_ONLY)))
     config = MSQNetConfig(
         labels=list(names),
-        clip=asdict(_clip_of(video, clip)),
+        clip=clip.as_dict(),
         # The model writes into its configurations; an encoder given to us keeps its own.
         video_encoder=copy.deepcopy(video.config),
         image_encoder=None if image is None else copy.deepcopy(image.config),
+        audio_encoder=None if audio is None else copy.deepcopy(audio.config),
         embedding="projected" if image is not None and image.projected else "pooled",
         text_encoder=None if text is None else text.source,
         label_width=RANDOM_LABEL_WIDTH if embeddings is None else embeddings.shape[1],
-        **{**_usual_settings(video, image, text), **settings},
+        **{**_usual_settings(video, image, text, audio), **settings},
     )
     check(
         not config.is_open or text is not None,
         f"head {config.head!r} scores any label by its text: it needs a text encoder",
     )
-    return assembled_model(config, video, image, embeddings)
+    return assembled_model(config, video, image, embeddings, audio)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
@@ -259,11 +297,14 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _usual_settings(
-    video: VideoEncoder, image: ImageEncoder | None, text: TextEncoder | None
+    video: VideoEncoder,
+    image: ImageEncoder | None,
+    text: TextEncoder | None,
+    audio: AudioEncoder | None,
 ) -> dict[str, Any]:
     """Settings that go with the encoders, where the user gives none."""
     query = "image" if image is not None else "trunk" if video.query_width else "none"
-    licences = [part.licence for part in (video, image, text) if part is not None]
+    licences = [part.licence for part in (video, image, audio, text) if part is not None]
     return {
         **video.model_settings,
         "video_query": query,

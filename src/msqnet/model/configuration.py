@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -50,6 +49,7 @@ class MSQNetConfig(PreTrainedConfig):
         video_encoder: configuration of the video encoder; its ``model_type`` tells which.
         image_encoder: of the frozen encoder behind the video query, where ``video_query`` is
             "image".
+        audio_encoder: of the encoder of sound; None for none.
         text_encoder: what `load_text_encoder` needs to embed further labels; None where label
             queries started at random.
         labels: K names, in column order.
@@ -80,10 +80,12 @@ class MSQNetConfig(PreTrainedConfig):
     sub_configs: ClassVar[dict[str, Any]] = {
         "video_encoder": AutoConfig,
         "image_encoder": AutoConfig,
+        "audio_encoder": AutoConfig,
     }
 
     video_encoder: dict[str, Any] | PreTrainedConfig | None = None
     image_encoder: dict[str, Any] | PreTrainedConfig | None = None
+    audio_encoder: dict[str, Any] | PreTrainedConfig | None = None
     text_encoder: dict[str, Any] | None = None
     labels: list[str] | None = None
     label_width: int = 384
@@ -95,6 +97,7 @@ class MSQNetConfig(PreTrainedConfig):
     direct_path: bool = ArchConfig.direct_path
     embedding: str = ArchConfig.embedding
     frame_pooling: str = ArchConfig.frame_pooling
+    frame_memory: bool = ArchConfig.frame_memory
     prompts: str = ArchConfig.prompts
     learn_label_queries: bool = ArchConfig.learn_label_queries
     width: int = ArchConfig.width
@@ -135,9 +138,10 @@ class MSQNetConfig(PreTrainedConfig):
             default: Any = encoder_spec(ArchConfig.video_encoder).load().config_class
             self.video_encoder = default()
         self.image_encoder = _as_config(self.image_encoder)
+        self.audio_encoder = _as_config(self.audio_encoder)
         self.labels = list(self.labels or ["action"])
         num_labels = len(self.labels)
-        self.clip = self.clip or asdict(ClipConfig())
+        self.clip = self.clip or ClipConfig().as_dict()
         self.thresholds = self.thresholds or [DEFAULT_THRESHOLD] * num_labels
         self.calibration_scale = self.calibration_scale or [1.0] * num_labels
         self.calibration_bias = self.calibration_bias or [0.0] * num_labels
@@ -171,6 +175,10 @@ class MSQNetConfig(PreTrainedConfig):
         check(
             (self.video_query == "image") == (self.image_encoder is not None),
             "an image encoder is needed for video_query 'image', and only there",
+        )
+        check(
+            (self.audio_encoder is None) == (self.clip_config.sound is None),
+            "clip settings with sound are needed for an audio encoder, and only there",
         )
         check(0 <= self.query_share <= 1, f"query_share {self.query_share}: expected 0 to 1")
         kind = cast("PreTrainedConfig", self.video_encoder).model_type

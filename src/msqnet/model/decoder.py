@@ -29,23 +29,23 @@ _INITIAL_BIAS = -3.0
 
 
 def sinusoidal_positions(indices: Tensor, width: int) -> Tensor:
-    """Sine and cosine of each position (Vaswani et al. 2017): (M,) integers -> (M, D) float32.
+    """Sine and cosine of each position (Vaswani et al. 2017): (..., M) -> (..., M, D) float32.
 
-    PE(t, 2i) = sin(t / 10000^(2i / D)), PE(t, 2i + 1) = cos(the same); D is even. A negative index
-    stands for no position (the global token) and gives zeros. Recomputed where it is used: kept in
-    a model, the table would be cast with its weights.
+    PE(t, 2i) = sin(t / 10000^(2i / D)), PE(t, 2i + 1) = cos(the same); D is even. An index of -1
+    stands for no position (the global token) and gives zeros; sound may lie between the indices of
+    frames. Recomputed where it is used: kept in a model, the table would be cast with its weights.
     """
-    position = indices.to(torch.float32)[:, None]  # (M, 1)
+    position = indices.to(torch.float32)[..., None]  # (M, 1)
     even = torch.arange(0, width, 2, dtype=torch.float32, device=indices.device)
     angle = position * torch.exp(even * (-math.log(10000.0) / width))  # (M, D/2)
-    table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # (M, D/2, 2) -> (M, D)
-    return table.masked_fill(position < 0, 0.0)
+    table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # (M, D/2, 2) -> (M, D)
+    return table.masked_fill(position <= -1, 0.0)
 
 
 class QueryEncoder(nn.Module):
-    """Multi-modal label queries: Q_0 = W_que [Q_l, Q_v] (paper, section 3.2).
+    """Multi-modal label queries: Q_0 = W_que [Q_l, Q_v] (paper, section 3.2), or [Q_l, Q_v, Q_a].
 
-    ``query_width`` is D'', or 0 without a video query.
+    ``query_width`` is D'' and the width of Q_a, where there is sound; 0 for label queries alone.
     """
 
     def __init__(self, config: MSQNetConfig, query_width: int):
@@ -62,7 +62,7 @@ class QueryEncoder(nn.Module):
         nn.init.normal_(self.label_embeddings, std=0.02)
 
     def forward(self, text: Tensor, video_query: Tensor | None, batch_size: int) -> Tensor:
-        """Text (K, D_t) and the clips' (B, D''), or None -> (B, K, D) float."""
+        """Text (K, D_t) and [Q_v, Q_a] of the clips (B, D''), or None -> (B, K, D) float."""
         queries: Tensor = self.project_labels(text)  # (K, D)
         if self.project_video is None or video_query is None:
             return queries.expand(batch_size, -1, -1)
@@ -93,10 +93,15 @@ class MemoryLayer(_Layer):
         self.attention = MultiHeadAttention(config.width, config.decoder_heads, config.dropout)
         self.attention_norm = nn.LayerNorm(config.width)
 
-    def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
-        """(B, M, D) float -> the same; positions (M, D) go to queries and keys, not to values."""
+    def forward(
+        self, memory: Tensor, positions: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, M, D) float -> the same; positions (M, D) go to queries and keys, not to values.
+
+        ``mask`` (B, M) bool is true where there is an item.
+        """
         keys = memory if positions is None else memory + positions
-        attn_output = self.attention(keys, keys, memory)
+        attn_output = self.attention(keys, keys, memory, mask)
         return self._feedforward(self.attention_norm(memory + self.dropout(attn_output)))
 
 
@@ -109,10 +114,12 @@ class MemoryEncoder(nn.Module):
         self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(num_layers))
         self.norm = nn.LayerNorm(config.width) if config.final_norms else None
 
-    def forward(self, memory: Tensor, positions: Tensor | None) -> Tensor:
-        """(B, M, D) float -> (B, M, D) float; ``positions`` as for `MemoryLayer`."""
+    def forward(
+        self, memory: Tensor, positions: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, M, D) float -> (B, M, D) float; other arguments as for `MemoryLayer`."""
         for layer in self.layers:
-            memory = layer(memory, positions)
+            memory = layer(memory, positions, mask)
         return memory if self.norm is None else self.norm(memory)
 
 
@@ -133,12 +140,17 @@ class DecoderLayer(_Layer):
         self.cross_attention = MultiHeadAttention(width, heads, dropout)
         self.cross_attention_norm = nn.LayerNorm(width)
 
-    def forward(self, queries: Tensor, memory: Tensor, memory_keys: Tensor) -> Tensor:
-        """Queries (B, K, D), memory (B, M, D) and the memory with positions -> (B, K, D) float."""
+    def forward(
+        self, queries: Tensor, memory: Tensor, memory_keys: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Queries (B, K, D), memory (B, M, D) and the memory with positions -> (B, K, D) float.
+
+        ``mask`` (B, M) bool is true where the memory has an item.
+        """
         if self.self_attention is not None and self.self_attention_norm is not None:
             attn_output = self.self_attention(queries, queries, queries)
             queries = self.self_attention_norm(queries + self.dropout(attn_output))
-        attn_output = self.cross_attention(queries, memory_keys, memory)
+        attn_output = self.cross_attention(queries, memory_keys, memory, mask)
         return self._feedforward(self.cross_attention_norm(queries + self.dropout(attn_output)))
 
 
@@ -157,17 +169,24 @@ class QueryDecoder(nn.Module):
         if config.query_positions == "learned":
             self.query_positions = nn.Embedding(len(config.label_set), config.width)
 
-    def forward(self, queries: Tensor, memory: Tensor, memory_positions: Tensor | None) -> Tensor:
-        """Queries Q_0 (B, K, D) and the frame memory F (B, M, D) -> Q_L (B, K, D) float.
+    def forward(
+        self,
+        queries: Tensor,
+        memory: Tensor,
+        memory_positions: Tensor | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Queries Q_0 (B, K, D) and the memory F (B, M, D) -> Q_L (B, K, D) float.
 
-        ``memory_positions`` is (M, D) float, zero for the global token; None where the memory holds
-        its positions already.
+        ``memory_positions`` is (M, D) or (B, M, D) float, zero for the global token; None where the
+        memory holds its positions already. ``mask`` (B, M) bool is true where there is an item,
+        None for everywhere.
         """
         memory_keys = memory if memory_positions is None else memory + memory_positions
         if self.query_positions is not None:
             queries = queries + self.query_positions.weight
         for layer in self.layers:
-            queries = layer(queries, memory, memory_keys)
+            queries = layer(queries, memory, memory_keys, mask)
         return queries if self.norm is None else self.norm(queries)
 
 

@@ -65,7 +65,7 @@ def clip_embeddings(model: MSQNetModel, output: MSQNetOutput) -> Tensor:
         ShapeError: the output has no memory.
     """
     if model.config.compares_appearance and output.video_query is not None:
-        raw = output.video_query * model.query_std + model.query_mean
+        raw = model.raw_video_query(output.video_query)
         return raw[:, model.video_encoder.appearance].float()
     if output.memory is None:
         raise ShapeError("the model gave no frame memory, expected (B, M, D)")

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
+from msqnet.clips import NO_SOUND, SOUND_INPUTS, SOUND_TIMES, SPECTROGRAM
 from msqnet.errors import ShapeError, VocabularyError
 from msqnet.model.attention import check_attention, set_attention
 from msqnet.model.builder import model_from_encoders, resized
@@ -29,6 +30,7 @@ from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
 from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
+from msqnet.model.sound import AUDIO_QUERY, AUDIO_TOKENS
 from msqnet.model.processing import MSQNetVideoProcessor, write_processor_file
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
 from msqnet.models import OPEN_ADVICE, local_model
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from msqnet.config import ClipConfig
+    from msqnet.model.audio_encoders import AudioEncoder
     from msqnet.model.image_encoders import ImageEncoder
     from msqnet.model.text_encoders import Embedding, TextEncoder
     from msqnet.model.video_encoders.encoder import FrameFeatures
@@ -98,6 +101,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             (self.memory_encoder, self.config),
             (self.video_encoder, self.config.video_encoder),
             (self.image_encoder, self.config.image_encoder),
+            (self.audio_encoder, self.config.audio_encoder),
         ):
             if part is not None and isinstance(settings, PreTrainedConfig):
                 set_attention(part, settings._attn_implementation)
@@ -110,7 +114,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         Unlike there, encoders that are no models of `transformers` follow too, and one that lacks
         what was requested stays as it is and is named in the log. ``attn_implementation`` is "sdpa"
         or "eager", else a `ConfigError`; or names by part: "" for all but the encoders,
-        "video_encoder", "image_encoder". ``allow_all_kernels`` has no effect.
+        "video_encoder", "image_encoder", "audio_encoder". ``allow_all_kernels`` has no effect.
         """
         del allow_all_kernels
         check_attention(attn_implementation)
@@ -162,6 +166,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         video: VideoEncoder | str | Path,
         image: ImageEncoder | str | Path | None = None,
         text: TextEncoder | str | None = None,
+        audio: AudioEncoder | str | None = None,
         labels: Iterable[str],
         clip: ClipConfig | None = None,
         embedding: Embedding = "pooled",
@@ -176,6 +181,7 @@ class MSQNet(MSQNetModel, PreTrainedModel):
                 no such query (``lite`` has one of its own).
             text: what label queries start from: the encoder, or a name as for `load_text_encoder`.
                 None for random queries.
+            audio: the encoder of sound, or a name as for `load_audio_encoder`; None for no sound.
             clip: how frames become a model input; by default as a given encoder needs it, else 16
                 frames of 224 pixels.
             embedding: of CLIP, for image and text encoders given by name: "pooled" (the paper) or
@@ -195,7 +201,11 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             ... )
         """
         return model_from_encoders(
-            video, image, text, labels=labels, clip=clip, embedding=embedding, settings=settings
+            *(video, image, text, audio),
+            labels=labels,
+            clip=clip,
+            embedding=embedding,
+            settings=settings,
         )
 
     def train(self, mode: bool = True) -> MSQNet:
@@ -231,21 +241,44 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             features["image"] = self.image_encoder(inputs)[0]
         return features
 
-    def encode(self, pixels: Tensor, motion_crops: Tensor | None = None) -> FrameFeatures:
+    def sound_features(
+        self, num_clips: int, spectrogram: Tensor | None = None, sound_times: Tensor | None = None
+    ) -> FrameFeatures:
+        """What the audio encoder gives of B clips, see `SOUND_FEATURES`; nothing without one.
+
+        Arguments are those of `forward`; where they are None, all sound is missing.
+        """
+        if self.audio_encoder is None:
+            return {}
+        sound, device = self.audio_encoder.sound, self.time_positions.device
+        if spectrogram is None or sound_times is None:
+            width = self.audio_encoder.width
+            query = self.query_mean.new_zeros(num_clips, width)
+            tokens = query[:, None].expand(-1, sound.num_tokens, -1)
+            times = query.new_full((num_clips, sound.num_tokens), NO_SOUND)
+            return {AUDIO_TOKENS: tokens, AUDIO_QUERY: query, SOUND_TIMES: times}
+        tokens, query = self.audio_encoder(spectrogram.to(device))
+        return {AUDIO_TOKENS: tokens, AUDIO_QUERY: query, SOUND_TIMES: sound_times.to(device)}
+
+    def encode(
+        self, pixels: Tensor, motion_crops: Tensor | None = None, **sound: Tensor
+    ) -> FrameFeatures:
         """The part of the forward pass that depends on the encoders' input alone.
 
         Clips (B, T, 3, H, W) uint8, on any device, and their motion crops where the model takes
         them -> features of clips, as `forward` takes them in place of pixels; the image query
-        (B, D''), where there is one, as "video_query". Another form of clips is a `ShapeError`.
+        (B, D''), where there is one, as "video_query". ``sound`` is that of `forward`. Another form
+        of clips is a `ShapeError`.
         """
+        features = self.sound_features(len(pixels), **sound)
         device = self.time_positions.device
         self.video_encoder.check_clips(pixels)
         frames = of_clips(self.frame_features, pixels.to(device))
         if motion_crops is None:
-            return self._joined(frames, None)
+            return features | self._joined(frames, None)
         self.video_encoder.check_clips(motion_crops)
         of_crops = partial(self.frame_features, is_motion_crop=True)
-        return self._joined(frames, of_clips(of_crops, motion_crops.to(device)))
+        return features | self._joined(frames, of_clips(of_crops, motion_crops.to(device)))
 
     def _joined(self, frames: FrameFeatures, motion_crops: FrameFeatures | None) -> FrameFeatures:
         """As `encode`, from `frame_features` (B, T, ...) of whole frames and motion crops."""
@@ -263,6 +296,8 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         motion_crops: Tensor | None = None,
         label_embeddings: Tensor | None = None,
         labels: Tensor | None = None,
+        spectrogram: Tensor | None = None,
+        sound_times: Tensor | None = None,
         **features: Tensor,
     ) -> MSQNetOutput:
         """Score every label of every clip: logits (B, K) and what they were made of.
@@ -275,6 +310,9 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             labels: (B, K) of 1, 0 and -100 for unknown; of single-label models also (B,) int64,
                 the column of each clip's label. With them the output holds the loss of
                 `plain_loss`, which `transformers.Trainer` minimises.
+            spectrogram: (B, F, N) float, the sound beside pixels, where the model takes it; without
+                it, all sound is missing.
+            sound_times: (B, A) float, see `SoundInput`; NO_SOUND, -1, where sound is missing.
             features: in place of pixels: what `encode` made of them, by name; or ``frame_memory``
                 (B, M, D'), what the video encoder's `memory` gives, with ``video_query`` (B, D'').
 
@@ -283,9 +321,15 @@ class MSQNet(MSQNetModel, PreTrainedModel):
             VocabularyError: label embeddings for a model whose head is bound to its labels.
         """
         if pixels is not None:
-            features = self.encode(pixels, motion_crops)
+            given = {SPECTROGRAM: spectrogram, SOUND_TIMES: sound_times}
+            sound = {name: values for name, values in given.items() if values is not None}
+            features = self.encode(pixels, motion_crops, **sound)
         elif not features:
             raise ShapeError("neither pixels nor what the encoders made of them was given")
+        else:
+            num_clips = next(iter(features.values())).shape[0]
+            features = self.sound_features(num_clips) | features
+            features |= {} if sound_times is None else {SOUND_TIMES: sound_times}
         outputs = self._score_clips(features, label_embeddings)
         if labels is None:
             return outputs
@@ -305,9 +349,16 @@ class MSQNet(MSQNetModel, PreTrainedModel):
         motion_crops: FrameFeatures | None = None,
         label_embeddings: Tensor | None = None,
     ) -> MSQNetOutput:
-        """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each."""
+        """As `forward`, from what `frame_features` made of the frames, (B, T, ...) each.
+
+        Among the ``frames`` are the spectrograms and times of sound, where the model takes it.
+        """
+        frames = dict(frames)
+        sound = {name: frames.pop(name) for name in SOUND_INPUTS if name in frames}
+        num_clips = next(iter(frames.values())).shape[0]
+        features = self.sound_features(num_clips, **sound)
         # Not through `forward`: its argument "pixels" is not the feature of that name.
-        return self._score_clips(self._joined(frames, motion_crops), label_embeddings)
+        return self._score_clips(features | self._joined(frames, motion_crops), label_embeddings)
 
     def _check_open(self, what: str) -> None:
         if not self.config.is_open:

@@ -17,7 +17,7 @@ from msqnet.models import local_model
 from msqnet.models.hub import HUB_OPTIONS
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
-from msqnet.video.window_grid import segment_times
+from msqnet.video.sound import window_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,8 @@ class MSQNetVideoProcessor:
             return_tensors: "pt".
 
         Returns:
-            ``pixels`` (B, T, 3, S, S) uint8 and, where the model takes them, ``motion_crops``.
+            ``pixels`` (B, T, 3, S, S) uint8 and, where the model takes them, ``motion_crops``, and
+            ``spectrogram`` and ``sound_times``.
 
         Raises:
             ConfigError: another number of frames, or another kind of tensors.
@@ -95,7 +96,7 @@ class MSQNetVideoProcessor:
         tensors = {"pixels": batch.pixels}
         if batch.motion_crops is not None:
             tensors["motion_crops"] = batch.motion_crops
-        return BatchFeature(tensors)
+        return BatchFeature({**tensors, **batch.sound})
 
     def _clip(self, source: Any) -> Clip:
         config, is_path = self.clip_config, isinstance(source, str | Path)
@@ -109,8 +110,8 @@ class MSQNetVideoProcessor:
                     "all of it says little, msqnet.Predictor scores it window by window",
                     *(source, video.duration_seconds, self.window_seconds),
                 )
-            times = segment_times(video.start_seconds, video.end_seconds, config.num_frames)
-            return evaluation_clip(video.frames_at(times.tolist()), config)
+            frames = window_frames(video, video.start_seconds, video.end_seconds, config)
+            return evaluation_clip(frames, config)
 
 
 def write_processor_file(folder: str | Path) -> None:

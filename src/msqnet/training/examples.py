@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from msqnet.clips import stacked_sound
 from msqnet.errors import ConfigError
 from msqnet.inference.backends import features_of_clips
 from msqnet.inference.taught import clip_features
 from msqnet.intervals import END_TOLERANCE_SECONDS, parse_clock
 from msqnet.video.reader import open_video
 from msqnet.video.transforms import evaluation_clip
-from msqnet.video.window_grid import segment_times
+from msqnet.video.sound import window_frames
 
 if TYPE_CHECKING:
     from msqnet.inference.backends import Backend
@@ -109,9 +110,9 @@ def example_features(example: Example, backend: Backend) -> ExampleFeatures:
             )
         for since in window_starts((start, min(end, last)), (first, last), backend.window_seconds):
             until = min(since + backend.window_seconds, last)
-            times = segment_times(since, until, config.num_frames)
-            clip = evaluation_clip(video.frames_at(times.tolist()), config)
+            clip = evaluation_clip(window_frames(video, since, until, config), config)
             frames, crops = features_of_clips(backend, clip.pixels[None]), None
+            frames |= stacked_sound([clip.sound])
             if clip.motion_crop is not None:
                 crops = features_of_clips(backend, clip.motion_crop[None], is_motion_crop=True)
             outputs = backend.clip_outputs(frames, crops)

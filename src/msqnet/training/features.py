@@ -26,10 +26,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from msqnet.clips import SOUND_INPUTS, SOUND_TIMES
 from msqnet.data.dataset import ClipDataset
 from msqnet.errors import ConfigError, UnreadableVideo
 from msqnet.files import replacing
 from msqnet.model.computing import Fusable
+from msqnet.model.sound import AUDIO_QUERY, SOUND_FEATURES
 from msqnet.model.video_encoders.encoder import FRAME_MEMORY, POOLED, VIDEO_QUERY, of_clips
 from msqnet.training.backbone_graph import backbone_graph
 from msqnet.training.feature_files import FeatureFiles, VideoDigests
@@ -84,6 +86,8 @@ class FrozenPart:
             self.has_own_query and not self.after_trunk
         )
         self.names = (*names, VIDEO_QUERY) if has_query else tuple(names)
+        if model.audio_encoder is not None:
+            self.names = (*self.names, *SOUND_FEATURES)
         self._graph: Callable[[Tensor], dict[str, Tensor]] | None = None
 
     def prepare(self) -> None:
@@ -111,6 +115,9 @@ class FrozenPart:
             parts["image"] = self.model.image_encoder
             settings["image"] = _settings(self.model.image_encoder.config)
             settings["image_embedding"] = self.model.config.embedding
+        if self.model.audio_encoder is not None:
+            parts["audio"] = self.model.audio_encoder
+            settings["audio"] = _settings(self.model.audio_encoder.config)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         for part, module in parts.items():
             for name, tensor in sorted(module.state_dict().items()):
@@ -120,17 +127,21 @@ class FrozenPart:
         return digest.hexdigest()
 
     @torch.inference_mode()
-    def __call__(self, pixels: Tensor, motion_crops: Tensor | None) -> dict[str, Tensor]:
-        """Features of clips (B, T, 3, H, W) uint8 and their motion crops, if any.
+    def __call__(
+        self, pixels: Tensor, motion_crops: Tensor | None, **sound: Tensor
+    ) -> dict[str, Tensor]:
+        """Features of clips (B, T, 3, H, W) uint8, their motion crops and their sound, if any.
 
         (B, ...) float16 by name, on the CPU; a value out of that range is a `ConfigError`.
         """
-        found = self._encoded(pixels, motion_crops)
+        found = self.model.sound_features(len(pixels), **sound)
+        found |= self._encoded(pixels, motion_crops)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:
                 found[VIDEO_QUERY] = encoder.video_query(found)
-            found[FRAME_MEMORY] = encoder.memory(found)
+            own = {name: values for name, values in found.items() if name not in SOUND_FEATURES}
+            found[FRAME_MEMORY] = encoder.memory(own)
         halves = {name: found[name].half().cpu() for name in self.names}
         for name, values in halves.items():
             if not values.isfinite().all():
@@ -180,10 +191,7 @@ class _Views(Dataset[dict[str, Any]]):
         row, view, drawn_by = self.todo[index]
         rows = self.augmented if view else self.plain
         clip = rows.clip(row, view, drawn_by=drawn_by)
-        item = {"pixels": torch.from_numpy(clip.pixels), "index": index}
-        if clip.motion_crop is not None:
-            item["motion_crops"] = torch.from_numpy(clip.motion_crop)
-        return item
+        return {**clip.inputs(), "index": index}
 
 
 class FeatureStore:
@@ -213,7 +221,7 @@ class FeatureStore:
         settings = {
             "encoders": self.frozen.digest(),
             "kept": self.names,
-            "clip": asdict(dataset.config),
+            "clip": dataset.config.as_dict(),
             # What decodes and resizes may give other pixels from release to release.
             "libraries": {name: version(name) for name in ("av", "kornia", "pillow")},
         }
@@ -306,7 +314,8 @@ class FeatureStore:
         num_done = 0
         try:
             for batch in loader:
-                found = self.frozen(batch["pixels"], batch.get("motion_crops"))
+                sound = {name: batch[name] for name in SOUND_INPUTS if name in batch}
+                found = self.frozen(batch["pixels"], batch.get("motion_crops"), **sound)
                 for place, index in enumerate(batch["index"].tolist()):
                     pending[keys[index]] = {n: found[n][place].numpy() for n in self.names}
                 num_bytes = sum(a.nbytes for entry in pending.values() for a in entry.values())
@@ -350,15 +359,20 @@ class FeatureStore:
         return {name: torch.from_numpy(self.files.read(keys, name)).float() for name in self.names}
 
     def video_queries(self, rows: np.ndarray, view: int) -> Tensor:
-        """Video queries (N, D'') float32 of a view of some rows; the model must have one."""
+        """Queries [Q_v, Q_a] (N, D'') float32 of a view of some rows; the model must have one.
+
+        They are those of `MSQNet.clip_query`.
+        """
         # Reading all features would take many times as long.
-        name = VIDEO_QUERY if VIDEO_QUERY in self.names else POOLED
+        wanted = {VIDEO_QUERY if VIDEO_QUERY in self.names else POOLED, AUDIO_QUERY, SOUND_TIMES}
+        names = wanted & set(self.names)
         model: Any = self.frozen.model
         keys = [self.key(int(row), view) for row in rows]
         parts = []
         for first in range(0, len(keys), _ROWS_AT_A_TIME):
-            part = self.files.read(keys[first : first + _ROWS_AT_A_TIME], name)
-            parts.append(model.video_query({name: torch.from_numpy(part).float()}))
+            some = keys[first : first + _ROWS_AT_A_TIME]
+            found = {name: torch.from_numpy(self.files.read(some, name)).float() for name in names}
+            parts.append(model.clip_query(found))
         return torch.cat(parts)
 
 

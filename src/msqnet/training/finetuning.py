@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from msqnet.model.pretrained import MSQNet
     from msqnet.model.video_encoders.encoder import VideoEncoder
 
-_ENCODERS = ("video_encoder.", "image_encoder.")
+_ENCODERS = ("video_encoder.", "image_encoder.", "audio_encoder.")
 _LAYER_LISTS = (nn.ModuleList, nn.Sequential)
 
 
@@ -38,6 +38,11 @@ def freeze(model: MSQNet, finetune: str) -> None:
     in its backbone, are a `ConfigError`; "lora" without PEFT is a `MissingExtra`.
     """
     encoder = model.video_encoder
+    if model.audio_encoder is not None:
+        model.audio_encoder.requires_grad_(finetune == "full")
+    if not model.config.frame_memory:  # nothing of it reaches the scores
+        encoder.requires_grad_(False)
+        model.project_memory.requires_grad_(False)
     if finetune == "decoder":
         encoder.requires_grad_(False)
     elif finetune == "lora":
@@ -77,6 +82,8 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
         rate = config.learning_rate
         if name.startswith("video_encoder."):
             rate = config.encoder_learning_rate * shares[name.removeprefix("video_encoder.")]
+        elif name.startswith("audio_encoder."):
+            rate = config.encoder_learning_rate
         is_matrix = parameter.ndim > 1 and "embedding" not in name and "position" not in name
         decay = config.weight_decay if is_matrix else 0.0
         groups.setdefault((rate, decay), []).append(parameter)

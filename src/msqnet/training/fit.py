@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from transformers import set_seed
 
+from msqnet.clips import SOUND_INPUTS
 from msqnet.data.dataset import ClipDataset
 from msqnet.files import write_json
 from msqnet.labels import UNKNOWN
@@ -289,8 +290,9 @@ class _TrainingData:
         with torch.inference_mode():
             self.model.train(mode=False)
             for batch in loader:
-                features = self.model.encode(batch["pixels"], batch.get("motion_crops"))
-                query: Any = self.model.video_query(features)
+                sound = {name: batch[name] for name in SOUND_INPUTS if name in batch}
+                features = self.model.encode(batch["pixels"], batch.get("motion_crops"), **sound)
+                query: Any = self.model.clip_query(features)
                 queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1
 

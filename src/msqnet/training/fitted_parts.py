@@ -167,11 +167,18 @@ def _one_thread() -> Iterator[None]:
 def normalize_query(model: MSQNet, queries: Tensor, scene_weight: float = 1.0) -> None:
     """Set the statistics with which the model normalizes its video query.
 
-    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.encode` gives them; constant
+    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.clip_query` gives them; constant
     features are divided by 1. Those of the encoder's ``scene`` get the deviation ``scene_weight``.
     A `VideoQueryHead` that was fitted before stays the same function of the query.
     """
-    mean, deviation = queries.double().mean(dim=0), queries.double().std(dim=0, correction=0)
+    known = queries.double()
+    if model.audio_encoder is not None:  # rows without sound, NaN, do not count
+        mean = known.nanmean(dim=0).nan_to_num(0.0)
+        known = torch.where(known.isnan(), mean, known)
+        share = (~queries.isnan()).double().mean(dim=0).clamp(min=1 / len(queries))
+        deviation = known.std(dim=0, correction=0) / share.sqrt()
+    else:
+        mean, deviation = known.mean(dim=0), known.std(dim=0, correction=0)
     deviation = torch.where(deviation > 1e-6, deviation, 1.0)
     if model.video_encoder.scene is not None:
         deviation[model.video_encoder.scene] /= scene_weight
@@ -193,19 +200,19 @@ def fit_query_head(
     In a new model it is zero; in one that starts from another, labels of the same name keep what
     that one knows, as far as the rows do not speak against it. The statistics of the video query
     must be set (`normalize_query`). Arguments are those of `fit_linear`, but the queries are as
-    `MSQNet.encode` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model without
+    `MSQNet.clip_query` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model without
     a `VideoQueryHead` a `ConfigError`.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
     if not isinstance(model.query_head, VideoQueryHead):
         raise ConfigError("there is no path from the video query to the scores to fit")
-    normalized = (queries - model.query_mean.cpu()) / model.query_std.cpu()
+    normalized: Any = model.normalized(queries.to(model.query_mean))
     one_label = model.config.task == "single_label"
     head = model.query_head
     start = head.weight.detach().cpu(), head.bias.detach().cpu()
     weight, bias = fit_linear(
-        normalized, targets, strength, num_views, one_label=one_label, start=start
+        normalized.cpu(), targets, strength, num_views, one_label=one_label, start=start
     )
     with torch.no_grad():
         head.weight.copy_(weight)
@@ -458,7 +465,7 @@ def teaching_background(
     parts = []
     for item in outputs:
         if model.video_encoder.pooled_width:
-            found = item.video_query * model.query_std + model.query_mean
+            found = model.raw_video_query(item.video_query)
         else:
             found = F.normalize(clip_embeddings(model, item), dim=-1)
         parts.append(found.float().cpu().numpy())

@@ -55,7 +55,7 @@ def fit_frames(
     is_border = np.array([bool(record.parts) for record in run.table.records])
     if store is None or POOLED not in store.names or is_border.sum() < _MIN_BORDERS:
         return
-    if run.task != "multi_label" or model.config.is_open:
+    if run.task != "multi_label" or model.config.is_open or not model.config.frame_memory:
         return
     _fit(run, model, _Windows.of(run, store, _spread(is_border)), folds, report)
 

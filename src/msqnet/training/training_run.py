@@ -265,7 +265,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "task": run.task,
         "init_from": run.init_from,
         "arch": asdict(run.arch),
-        "clip": asdict(run.clip),
+        "clip": run.clip.as_dict(),
         "augmentation": asdict(run.augmentation),
         "train": {
             **asdict(run.train),

@@ -40,6 +40,7 @@ from msqnet.video.frame_sources import (
     ImageFolderSource,
 )
 from msqnet.video.hdr import TRANSFERS, to_screen
+from msqnet.video.sound import SoundTrack
 from msqnet.video.stored_content import store_content
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Video(AbstractContextManager["Video"]):
         self.path = source.path
         self.remove_content: Callable[[], object] = lambda: None
         self._source = source
+        self._track: SoundTrack | None = None
         _, first_frame = source.frame(lambda index: 0)
         self._convert = _PixelConverter(first_frame, short_side_pixels)
         self.width = self._convert.source_width
@@ -279,12 +281,21 @@ class Video(AbstractContextManager["Video"]):
         return tuple(found)
 
     def __exit__(self, *_error: object) -> None:
-        self._source.close()
+        self.close()
         self.remove_content()
 
     def close(self) -> None:
         """Close the file. Requesting frames afterwards opens it again."""
         self._source.close()
+        if self._track is not None:
+            self._track.close()
+
+    def sound_track(self, rate: int) -> SoundTrack:
+        """The sound at so many samples a second; images and frames in memory have none."""
+        if self._track is None or self._track.rate != rate:
+            is_file = isinstance(self._source, FileSource)
+            self._track = SoundTrack(self._source.path if is_file else None, rate)
+        return self._track
 
     def frames_at(self, times_seconds: Sequence[float]) -> Frames:
         """The frames at T times of the file's clock, in the order given; repeats are allowed.

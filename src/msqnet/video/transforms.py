@@ -68,8 +68,9 @@ def clip_with_crop(frames: Frames, config: ClipConfig, box: Box) -> Clip:
     """As `evaluation_clip`, with the motion crop at a given place, if the model takes one."""
     pixels = whole_view(frames.pixels, config)
     if not config.closeup:
-        return Clip(pixels, None, WHOLE_FRAME, frames.pts_seconds)
-    return Clip(pixels, motion_crop(frames.pixels, config, box), box, frames.pts_seconds)
+        return Clip(pixels, None, WHOLE_FRAME, frames.pts_seconds, frames.sound)
+    crop = motion_crop(frames.pixels, config, box)
+    return Clip(pixels, crop, box, frames.pts_seconds, frames.sound)
 
 
 def whole_view(pixels: Pixels, config: ClipConfig) -> Pixels:
@@ -187,7 +188,7 @@ def training_clip(
     """A randomly changed model input of a window: crop, colour, grey, flip (paper, section 4).
 
     Otherwise as `evaluation_clip`; ``motion_box`` is the box before its jitter. Two equal
-    generators give equal clips; there is no other source of randomness.
+    generators give equal clips; there is no other source of randomness. Sound stays as it is.
     """
     height, width = frames.pixels.shape[-2:]
     side = config.size_pixels
@@ -203,7 +204,7 @@ def training_clip(
         pixels = _recoloured(resize(cut(frames.pixels, view), side, side), colours)
         images.append(np.ascontiguousarray(pixels[..., ::-1] if flip else pixels))
     crop = images[1] if config.closeup else None
-    return Clip(images[0], crop, box, frames.pts_seconds)
+    return Clip(images[0], crop, box, frames.pts_seconds, frames.sound)
 
 
 def _random_box(

@@ -145,7 +145,7 @@ def test_memory_positions_follow_time_and_spare_the_global_token(
     model = model_of("lite")
     features = model.encode(**random_inputs("lite", 1))
     frames = model.video_encoder.memory(features)
-    _, positions = model.positioned(model.project_memory(frames))
+    _, positions, _ = model.positioned(frames, features)
     indices = torch.tensor([-1, 0, 1, 2, 3, 0, 1, 2, 3])
     expected = sinusoidal_positions(indices, WIDTH)
     assert torch.equal(positions, expected)
