@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from msqnet.clips import ClipBatch
 from msqnet.errors import DatasetError
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip, training_clip
 from msqnet.video.sound import window_frames
+from msqnet.video.transforms import evaluation_clip, training_clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 def read_window(
     record: Record, config: ClipConfig, rng: np.random.Generator | None = None
 ) -> Frames:
-    """The frames of one row, and its sound: from each of T equal segments a frame that `rng` draws, or its centre.
+    """The frames of one row, from each of T equal segments one that `rng` draws, or its centre.
 
-    `VideoError` if the video cannot be read, `DatasetError` if the row starts after its end.
+    The sound of the row comes along, where the model takes it. `VideoError` if the video cannot be
+    read, `DatasetError` if the row starts after its end.
     """
     offsets = None if rng is None else rng.random(config.num_frames).tolist()
     short_side = config.decode_short_side_pixels

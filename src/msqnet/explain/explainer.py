@@ -25,8 +25,8 @@ from msqnet.model.out_of_distribution import TrainingReference, clip_embeddings
 from msqnet.models import model_folder
 from msqnet.models.taught import taught_names
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip
 from msqnet.video.sound import window_frames
+from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -52,7 +52,7 @@ class DecodedFrame:
 
 
 class Window(NamedTuple):
-    """A window and its T frames; a frame may stand there twice. Its sound, where it is asked for."""
+    """A window, its T frames (a frame may stand there twice), and its sound, where it is used."""
 
     start_seconds: float
     end_seconds: float

@@ -30,8 +30,8 @@ from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.decoder import GroupWiseLinear, QueryEncoder, TextAlignment
 from msqnet.model.losses import plain_loss
 from msqnet.model.msqnet import MSQNetModel, MSQNetOutput
-from msqnet.model.sound import AUDIO_QUERY, AUDIO_TOKENS
 from msqnet.model.processing import MSQNetVideoProcessor, write_processor_file
+from msqnet.model.sound import AUDIO_QUERY, AUDIO_TOKENS
 from msqnet.model.video_encoders.encoder import VIDEO_QUERY, VideoEncoder, of_clips
 from msqnet.models import OPEN_ADVICE, local_model
 from msqnet.models.card import write_card

@@ -16,8 +16,8 @@ from msqnet.model.configuration import MSQNetConfig
 from msqnet.models import local_model
 from msqnet.models.hub import HUB_OPTIONS
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip
 from msqnet.video.sound import window_frames
+from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,8 +16,8 @@ from msqnet.inference.backends import features_of_clips
 from msqnet.inference.taught import clip_features
 from msqnet.intervals import END_TOLERANCE_SECONDS, parse_clock
 from msqnet.video.reader import open_video
-from msqnet.video.transforms import evaluation_clip
 from msqnet.video.sound import window_frames
+from msqnet.video.transforms import evaluation_clip
 
 if TYPE_CHECKING:
     from msqnet.inference.backends import Backend

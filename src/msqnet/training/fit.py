@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from msqnet.clips import SOUND_INPUTS
 from msqnet.data.dataset import ClipDataset
 from msqnet.files import write_json
 from msqnet.labels import UNKNOWN
@@ -286,13 +285,12 @@ class _TrainingData:
             batch_size=self.run.train.batch_size,
             num_workers=self.run.train.num_workers,
         )
+        self.model.train(mode=False)
         queries = []
         with torch.inference_mode():
-            self.model.train(mode=False)
             for batch in loader:
-                sound = {name: batch[name] for name in SOUND_INPUTS if name in batch}
-                features = self.model.encode(batch["pixels"], batch.get("motion_crops"), **sound)
-                query: Any = self.model.clip_query(features)
+                del batch["labels"]
+                query: Any = self.model.clip_query(self.model.encode(**batch))
                 queries.append(query.float().cpu())
         return torch.cat(queries), targets, 1
 

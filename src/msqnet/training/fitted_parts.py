@@ -167,8 +167,9 @@ def _one_thread() -> Iterator[None]:
 def normalize_query(model: MSQNet, queries: Tensor, scene_weight: float = 1.0) -> None:
     """Set the statistics with which the model normalizes its video query.
 
-    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.clip_query` gives them; constant
-    features are divided by 1. Those of the encoder's ``scene`` get the deviation ``scene_weight``.
+    ``queries`` are (N, D'') float32 of the training rows, as `MSQNet.clip_query` gives them.
+    Constant features are divided by 1. Those of the encoder's ``scene`` get the deviation
+    ``scene_weight``.
     A `VideoQueryHead` that was fitted before stays the same function of the query.
     """
     known = queries.double()
@@ -200,8 +201,8 @@ def fit_query_head(
     In a new model it is zero; in one that starts from another, labels of the same name keep what
     that one knows, as far as the rows do not speak against it. The statistics of the video query
     must be set (`normalize_query`). Arguments are those of `fit_linear`, but the queries are as
-    `MSQNet.clip_query` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model without
-    a `VideoQueryHead` a `ConfigError`.
+    `MSQNet.clip_query` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model
+    without a `VideoQueryHead` a `ConfigError`.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")

@@ -357,13 +357,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "full": _PAPER,
     "open_text": {**_OPEN, **_TEXT_ONLY},
     "open_full": _OPEN,
+    "video": {"audio_encoder": "none"},
+    "audio": {"video_query": "none", "image_encoder": "none", "frame_memory": False},
+    "both": {},
 }
 """What each variant changes.
 
 - ``vanilla``: random label queries, no video query;
 - ``text_init``: label queries start from text, no video query;
 - ``full``: text and video query, as the paper's MSQNet;
-- ``open_text``, ``open_full``: the latter two with a head and queries that are functions of text.
+- ``open_text``, ``open_full``: the latter two with a head and queries that are functions of text;
+- ``video``, ``audio``, ``both``: what a model with an audio encoder is given; the rest stays.
 """
 
 
@@ -374,12 +378,18 @@ def variant(arch: ArchConfig, name: str) -> ArchConfig:
     """
     if name not in VARIANTS:
         raise ConfigError(f"no variant {name!r}; known are: {', '.join(VARIANTS)}")
-    if arch.video_query == "none" or arch.text_encoder == "random":
+    changes = VARIANTS[name]
+    is_of_sound = "head" not in changes
+    if arch.video_query == "none" or (arch.text_encoder == "random" and not is_of_sound):
         raise ConfigError(
             "variants start from the full model: set video_query to image or trunk, and "
             "text_encoder to one that reads text"
         )
-    changes = VARIANTS[name]
-    if changes["head"] == _OPEN["head"] and arch.head != "group_wise":
+    if is_of_sound:
+        check(
+            arch.audio_encoder != "none",
+            f"variant {name} starts from a model with sound: set audio_encoder",
+        )
+    elif changes["head"] == _OPEN["head"] and arch.head != "group_wise":
         changes = {**changes, "head": arch.head}  # another open head that was asked for
     return replace(arch, **changes)

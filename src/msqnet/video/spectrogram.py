@@ -59,7 +59,7 @@ def _capacity(config: SoundConfig) -> int:
 
 
 def _normalized(samples: NDArray[np.float32], config: SoundConfig) -> Floats:
-    """(F, N) as published weights were trained: AST pads the spectrogram, CLAP repeats the sound."""
+    """(F, N) as in published training: AST pads the spectrogram, CLAP repeats the sound."""
     if config.mels == "kaldi":
         found = _log_mels(samples.astype(np.float64), config)[: config.num_frames]
         padding = ((0, config.num_frames - len(found)), (0, 0))
