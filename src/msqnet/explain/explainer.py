@@ -104,6 +104,8 @@ class Explainer:
         reference: the model's training windows, for `is_unknown`.
         taught: labels that the model was taught by `msqnet teach`, of which no map can be drawn.
 
+    Attention to sound is left out of the maps, which are of frames.
+
     Attributes:
         undrawn_share: weight in the logits of what no map shows: a direct path from the embedding
             of an image encoder. A model whose scores all come from there is a `ConfigError`.
@@ -123,6 +125,10 @@ class Explainer:
         taught: Sequence[str] = (),
     ) -> None:
         check_has_rollout(model.video_encoder)
+        if not model.config.frame_memory:
+            raise ConfigError(
+                "this model looks at sound alone: no part of its frames has any share"
+            )
         if paths not in ("all", "decoder"):
             raise ConfigError(f"paths {paths!r}: expected 'all' or 'decoder'")
         if paths == "decoder" and model.config.decoder_is_unused:

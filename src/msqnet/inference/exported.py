@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from msqnet.clips import NO_SOUND, SOUND_INPUTS
 from msqnet.config import ClipConfig, PrecisionChoice, RuntimeName
 from msqnet.errors import CheckpointError, ConfigError, MissingExtra, ShapeError, check
 from msqnet.inference.backends import ClipOutputs, ScoreColumns
@@ -297,6 +298,11 @@ class ExportedBackend(ScoreColumns):
         if (motion_crops is not None) != self.clip_config.closeup:
             found = "no motion crops" if motion_crops is None else "motion crops"
             raise ShapeError(f"clips: found {found}, unlike the model's clip settings")
+        if self.clip_config.sound is not None and not frames.keys() >= set(SOUND_INPUTS):
+            raise ShapeError(
+                f"clips: found no {' and '.join(SOUND_INPUTS)}, which this model takes; where a "
+                f"clip has no sound, all its times are {NO_SOUND:g}"
+            )
         inputs: dict[str, NDArray[Any]] = {}
         for prefix, features in (("", frames), (MOTION_CROP_PREFIX, motion_crops or {})):
             inputs |= {prefix + name: value for name, value in features.items()}

@@ -134,8 +134,8 @@ class FrozenPart:
 
         (B, ...) float16 by name, on the CPU; a value out of that range is a `ConfigError`.
         """
-        found = self.model.sound_features(len(pixels), **sound)
-        found |= self._encoded(pixels, motion_crops)
+        found = self._encoded(pixels, motion_crops)
+        found |= self.model.sound_features(len(pixels), **sound)
         if not self.after_trunk:
             encoder: Any = self.model.video_encoder
             if self.has_own_query:
