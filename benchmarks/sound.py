@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 RATE = 16000
 SECONDS = 2.0
 FPS = 8
-SIDE = 64
+SIDE = 32
 LABELS = ("clicks_fast", "clicks_slow", "noise_bursts", "sweep_down", "sweep_up")
 NAMES = ("video", "audio", "both")
 _NOISE = 0.005
@@ -51,7 +51,7 @@ _NOISE = 0.005
 def action_sound(label: str, rng: np.random.Generator) -> np.ndarray:
     """(n,) float64 of a whole clip: one action at a random time, with a random loudness."""
     at = np.arange(round(SECONDS * RATE)) / RATE
-    loudness = 10 ** rng.uniform(-1.0, -0.2)
+    loudness = 10 ** rng.uniform(-0.7, -0.2)
     if label.startswith("sweep"):
         length = rng.uniform(0.5, 0.9)
         start = rng.uniform(0, SECONDS - length)
@@ -67,7 +67,7 @@ def action_sound(label: str, rng: np.random.Generator) -> np.ndarray:
     hertz = 2.0 if label == "clicks_slow" else 6.0
     phase = rng.uniform(0, 1 / hertz)
     since = (at - phase) % (1 / hertz)
-    return loudness * np.exp(-since / 0.004) * np.sin(2 * np.pi * 1800 * since)
+    return loudness * np.exp(-since / 0.01) * np.sin(2 * np.pi * 1800 * since)
 
 
 def write_clip(path: Path, labels: tuple[str, ...], rng: np.random.Generator) -> None:
@@ -151,7 +151,7 @@ def new_run(table: ClipTable, encoders: Path, folder: Path, epochs: int) -> Run:
         probe_strength=0.0,
         folds=0,
         validation_share=0.0,
-        num_workers=0,
+        num_workers=1,
     )
     clip = ClipConfig(
         size_pixels=SIDE, short_side_pixels=SIDE, decode_short_side_pixels=SIDE, resize="stretch"

@@ -113,9 +113,9 @@ def test_results_say_where_sound_was_missing(model_folder: Path, tmp_path: Path)
     rng = np.random.default_rng(0)
     loud = rng.normal(0, 0.2, 16000).astype(np.float32)
     predictor = Predictor.from_pretrained(model_folder, device="cpu")
-    whole = write_video_with_sound(tmp_path / "a.mkv", np.tile(loud, 4), side=64)
-    part = write_video_with_sound(tmp_path / "b.mkv", loud, side=64, seconds=8)
-    silent = write_video_with_sound(tmp_path / "c.mkv", None, side=64)
+    whole = write_video_with_sound(tmp_path / "a.mkv", np.tile(loud, 4), side=32)
+    part = write_video_with_sound(tmp_path / "b.mkv", loud, side=32, seconds=8)
+    silent = write_video_with_sound(tmp_path / "c.mkv", None, side=32)
     notes = [[note for note in predictor(path).notes if "sound" in note]
              for path in (whole, part, silent)]  # fmt: skip
     assert notes[0] == []
