@@ -16,7 +16,7 @@ from msqnet.model.attention import recorded_attention
 from msqnet.model.builder import clip_settings, licences_of, new_model
 from msqnet.model.decoder import sinusoidal_positions
 from msqnet.model.pretrained import MSQNet
-from msqnet.training.trainer import freeze
+from msqnet.training.finetuning import freeze
 from tests.fixtures.models import (
     LABELS,
     WIDTH,
