@@ -388,7 +388,8 @@ def variant(arch: ArchConfig, name: str) -> ArchConfig:
     if is_of_sound:
         check(
             arch.audio_encoder != "none",
-            f"variant {name} starts from a model with sound: set audio_encoder",
+            f"variant {name}: variants of sound start from the full model with sound: set "
+            "audio_encoder",
         )
     elif changes["head"] == _OPEN["head"] and arch.head != "group_wise":
         changes = {**changes, "head": arch.head}  # another open head that was asked for

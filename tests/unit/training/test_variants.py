@@ -46,6 +46,13 @@ def test_text_variants_differ_from_full_ones_in_the_video_query_alone() -> None:
         assert {key for key in without if with_video[key] != without[key]} == {"video_query"}
 
 
+def test_variants_of_sound_take_away_sound_or_all_that_is_seen() -> None:
+    arch = ArchConfig(audio_encoder="ast:random")
+    assert changes("both", arch) == {}
+    assert changes("video", arch) == {"audio_encoder": "none"}
+    assert changes("audio", arch) == {"video_query": "none", "frame_memory": False}
+
+
 def test_another_open_head_stays() -> None:
     arch = ArchConfig(head="shared", learn_label_queries=False, query_attention=False)
     assert variant(arch, "open_full").head == "shared"
