@@ -112,6 +112,17 @@ class Box:
         if not (0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1):
             raise ShapeError(f"{self}: expected 0 <= left < right <= 1 and 0 <= top < bottom <= 1")
 
+    def overlap(self, other: Box) -> float:
+        """Intersection over union."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        common = max(0.0, width) * max(0.0, height)
+        return common / (self._area + other._area - common)
+
+    @property
+    def _area(self) -> float:
+        return (self.right - self.left) * (self.bottom - self.top)
+
 
 WHOLE_FRAME = Box(0.0, 0.0, 1.0, 1.0)
 

@@ -161,8 +161,8 @@ def _openvino_graph(path: Path) -> Graph:
 # What a few frames need stays in the processor's cache.
 _FRAMES_AT_A_TIME = 2
 # Few clips at once take less memory and no more time (ONNX Runtime).
-# OpenVINO 2026.4 gives wrong scores of two and more clips at once of TimeSformer models, also where
-# the number is fixed beforehand; those of single clips are right.
+# OpenVINO 2026.4 mixes up the biases of labels, which are added to sums over features, where it
+# gets two and more clips at once (findings/openvino_offset_after_a_mean.sh).
 _CLIPS_AT_A_TIME: Mapping[RuntimeName, int] = {"openvino": 1, "onnxruntime": 2}
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 
 _SAME_TIME_SECONDS = 1e-6
+# Intersection over union. Of motion crops in films of joined `train` clips it saves a third.
+_SHARED_BOX_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +152,15 @@ def _iter_grid(
 class PreprocessedWindow(NamedTuple):
     """A window as the model takes it: T frames in order; a frame may stand there twice.
 
-    ``motion_crops`` are (T, 3, S, S) uint8, where the model takes them, of the area ``motion_box``.
+    ``motion_crops`` are T views of these frames, (3, S, S) uint8 each, where the model takes them.
+    A view that shows all of the frame is the item of ``frames`` itself. ``motion_box`` is where
+    this window moves; frames that the window before has too may keep their crop from there.
     """
 
     start_seconds: float
     end_seconds: float
     frames: tuple[DecodedFrame, ...]
-    motion_crops: Pixels | None
+    motion_crops: tuple[DecodedFrame, ...] | None
     motion_box: Box
     sound: SoundInput | None = None
 
@@ -164,33 +168,47 @@ class PreprocessedWindow(NamedTuple):
 def preprocessed_windows(
     video: Video, config: ClipConfig, window_seconds: float, stride_seconds: float
 ) -> Iterator[PreprocessedWindow]:
-    """As `iter_shared_windows`, each as `evaluation_clip` of video.transforms gives it."""
-    done: dict[DecodedFrame, DecodedFrame] = {}
+    """As `iter_shared_windows`, each frame as `evaluation_clip` of video.transforms gives it.
+
+    Overlapping windows share motion crops too: a frame keeps its crop from the window before where
+    the box that it was cut to and that of this window have `_SHARED_BOX_SHARE` in common.
+    """
+    views: dict[DecodedFrame, DecodedFrame] = {}
+    crops: dict[DecodedFrame, tuple[Box, DecodedFrame]] = {}
     levels: dict[DecodedFrame, NDArray[np.float32]] = {}
     for window in iter_shared_windows(video, config, window_seconds, stride_seconds):
-        views_before, levels_before, done, levels = done, levels, {}, {}
-        for frame in dict.fromkeys(window.frames):
-            done[frame] = views_before.get(frame) or DecodedFrame(
-                frame.pts_seconds, whole_view(frame.pixels[None], config)[0]
-            )
-            if config.closeup:
-                known = levels_before.get(frame)
-                levels[frame] = grey_levels(frame.pixels[None]) if known is None else known
+        frames = dict.fromkeys(window.frames)
+        views = {
+            frame: views.get(frame) or _view_of(frame, whole_view(frame.pixels[None], config))
+            for frame in frames
+        }
         motion_crops, box = None, WHOLE_FRAME
         if config.closeup:
+            levels = {
+                frame: levels[frame] if frame in levels else grey_levels(frame.pixels[None])
+                for frame in frames
+            }
             of_frames = np.concatenate([levels[frame] for frame in window.frames])
             _, height, width = window.frames[0].pixels.shape
             box = box_of_motion(of_frames, height, width, config.motion)
-            crops = {
-                frame: done[frame].pixels
-                if is_whole_view(box, config)
-                else motion_crop(frame.pixels[None], config, box)[0]
-                for frame in levels
-            }
-            motion_crops = np.stack([crops[frame] for frame in window.frames])
-        frames = tuple(done[frame] for frame in window.frames)
+            earlier, crops = crops, {}
+            for frame in frames:
+                if frame in earlier and earlier[frame][0].overlap(box) >= _SHARED_BOX_SHARE:
+                    crops[frame] = earlier[frame]
+                elif is_whole_view(box, config):
+                    crops[frame] = box, views[frame]
+                else:
+                    pixels = motion_crop(frame.pixels[None], config, box)
+                    crops[frame] = box, _view_of(frame, pixels)
+            motion_crops = tuple(crops[frame][1] for frame in window.frames)
+        shown = tuple(views[frame] for frame in window.frames)
         start_seconds, end_seconds, _, sound = window
-        yield PreprocessedWindow(start_seconds, end_seconds, frames, motion_crops, box, sound)
+        yield PreprocessedWindow(start_seconds, end_seconds, shown, motion_crops, box, sound)
+
+
+def _view_of(frame: DecodedFrame, pixels: Pixels) -> DecodedFrame:
+    """The frame as ``pixels`` (1, 3, S, S) show it."""
+    return DecodedFrame(frame.pts_seconds, pixels[0])
 
 
 def read_ahead(items: Iterable[ItemT], size: int) -> Generator[ItemT, None, None]:
@@ -211,73 +229,51 @@ def read_ahead(items: Iterable[ItemT], size: int) -> Generator[ItemT, None, None
 
 
 class SharedFrames:
-    """Scores windows in their order; keeps the features of frames that later windows may hold."""
+    """Scores windows in their order; keeps the features of frames that later windows may hold.
+
+    Features are those of views, of whole frames and of motion crops, each computed once.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._place: dict[DecodedFrame, int] = {}
-        self._held: Arrays = {}
+        self._held: dict[DecodedFrame, dict[str, Any]] = {}
 
     def outputs(self, windows: Sequence[PreprocessedWindow]) -> ClipOutputs:
         """Calibrated scores of B windows, and embeddings where the backend gives them.
 
         The windows follow on those of the call before.
         """
-        new = dict.fromkeys(
-            frame for window in windows for frame in window.frames if frame not in self._place
-        )
-        if new:
-            features = self._backend.frame_features(np.stack([frame.pixels for frame in new]))
-            for frame in new:
-                self._place[frame] = len(self._place)
-            self._held = {
-                name: _joined(self._held[name], values) if self._held else values
-                for name, values in features.items()
-            }
-        places = np.array([[self._place[frame] for frame in window.frames] for window in windows])
-        frames = {name: values[places] for name, values in self._held.items()}  # (B, T, ...)
+        frames = self._features([window.frames for window in windows])
         frames |= stacked_sound([window.sound for window in windows])
-        found = self._backend.clip_outputs(frames, self._motion_crops(windows, places))
-        # Forget frames that no later window holds.
+        crops = [window.motion_crops for window in windows if window.motion_crops is not None]
+        motion_crops = self._features(crops, is_motion_crop=True) if crops else None
+        found = self._backend.clip_outputs(frames, motion_crops)
         first_seconds = windows[-1].frames[0].pts_seconds
-        kept = [frame for frame in self._place if frame.pts_seconds >= first_seconds]
-        places = np.array([self._place[frame] for frame in kept], dtype=np.int64)
-        self._held = {name: values[places] for name, values in self._held.items()}
-        self._place = {frame: place for place, frame in enumerate(kept)}
+        for view in [view for view in self._held if view.pts_seconds < first_seconds]:
+            del self._held[view]
         return found
 
-    def _motion_crops(
-        self, windows: Sequence[PreprocessedWindow], places: NDArray[np.int64]
-    ) -> Arrays | None:
-        """Features (B, T, ...) of motion crops, by places (B, T); None where there are no crops.
-
-        Each is computed once: a frame may stand twice in a window, and where a crop shows all of
-        the frame, it is what the encoders have seen already.
-        """
-        config, places = self._backend.clip_config, places.copy()
-        new: list[Pixels] = []
-        for row, window in enumerate(windows):
-            if window.motion_crops is None:
-                return None
-            if is_whole_view(window.motion_box, config):
-                continue
-            place_of: dict[DecodedFrame, int] = {}
-            for column, frame in enumerate(window.frames):
-                if frame not in place_of:
-                    place_of[frame] = len(self._place) + len(new)
-                    new.append(window.motion_crops[column])
-                places[row, column] = place_of[frame]
-        found = self._held
-        if new:
-            features = self._backend.frame_features(np.stack(new), is_motion_crop=True)
-            found = {name: _joined(found[name], values) for name, values in features.items()}
-        return {name: values[places] for name, values in found.items()}
+    def _features(
+        self, clips: Sequence[tuple[DecodedFrame, ...]], *, is_motion_crop: bool = False
+    ) -> Arrays:
+        """Features (B, T, ...) of B clips of T views."""
+        views = dict.fromkeys(view for clip in clips for view in clip)
+        if new := [view for view in views if view not in self._held]:
+            pixels = np.stack([view.pixels for view in new])
+            features = self._backend.frame_features(pixels, is_motion_crop=is_motion_crop)
+            for place, view in enumerate(new):
+                self._held[view] = {name: values[place] for name, values in features.items()}
+        held = [self._held[view] for clip in clips for view in clip]
+        # Some features are of whole frames only.
+        names = [name for name in held[0] if all(name in features for features in held)]
+        form = (len(clips), len(clips[0]))
+        return {name: _stacked([features[name] for features in held], form) for name in names}
 
 
-def _joined(first: Any, second: Any) -> Any:
-    """Two arrays, or two tensors, one after the other."""
-    if isinstance(first, np.ndarray):
-        return np.concatenate([first, second])
+def _stacked(items: Sequence[Any], form: tuple[int, int]) -> Any:
+    """B x T arrays or tensors (...) as one (B, T, ...)."""
+    if isinstance(items[0], np.ndarray):
+        return np.stack(items).reshape(*form, *items[0].shape)
     import torch
 
-    return torch.cat([first, second])
+    return torch.stack(list(items)).unflatten(0, form)
