@@ -2,7 +2,9 @@
 
 python benchmarks/ship_model.py runs/mine mixed-actors-lite --data clips.csv --split train
 
-Prints the size of the weights and how far the scores of some rows move by it.
+Prints the size of the weights and how far the scores of some rows move by it. Afterwards come the
+windows for `msqnet teach` (`benchmarks.teaching_background`), if the model lacks them, and then the
+graphs (`msqnet export`), whose manifest names every file.
 """
 
 from __future__ import annotations

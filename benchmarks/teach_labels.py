@@ -7,6 +7,8 @@ animals, in ordinary and in special sources. Each is left out in turn: the backg
 windows that lack it, and 1 to 20 of its training windows, of as many groups as there are, are its
 examples, drawn 5 times. `teach` is `msqnet.training.teaching`, the probe a balanced logistic
 regression (C 0.01) on the same standardised features of the same rows, the background's among them.
+`train` is what `msqnet train` makes of so few rows by default, its direct path, without augmented
+views: that regression on features of its own scale, in which whole frames count half.
 With negatives, both get as many rows of the label's own sources that lack it.
 
 Two backgrounds: with windows of the label's own sources, as where a model is taught about footage
@@ -118,15 +120,13 @@ class Case:
 
     def compare(self, num: int, seed: int, *, with_negatives: bool) -> dict[str, tuple]:
         """The gains of both methods for one draw of examples."""
-        values = [
-            standardised(self.features[rows], *self.scale)
-            for rows in (
-                self.drawn(self.positives, num, seed),
-                self.drawn(self.negatives, num if with_negatives else 0, seed),
-                self.test,
-            )
-        ]
-        positives, negatives, test = values
+        examples = (
+            self.drawn(self.positives, num, seed),
+            self.drawn(self.negatives, num if with_negatives else 0, seed),
+        )
+        positives, negatives, test = (
+            standardised(self.features[rows], *self.scale) for rows in (*examples, self.test)
+        )
         background = self.background.standardised
         head = fit_head(background, positives, negatives)
         rows = np.concatenate([background, negatives, positives])
@@ -136,7 +136,23 @@ class Case:
         return {
             "teach": self.gains(head.scores(test)),
             "probe": self.gains(probe.decision_function(test)),
+            "train": self.trained(np.concatenate([self.rows, *examples[::-1]]), wanted),
         }
+
+    def trained(self, rows: np.ndarray, shows: np.ndarray) -> tuple[float, float]:
+        """The gains of the direct path that `msqnet train` fits to so few rows, of one view."""
+        import torch
+
+        from msqnet.training.fitted_parts import fit_linear
+
+        found = self.features[rows].astype(np.float64)
+        mean, deviation = found.mean(axis=0), found.std(axis=0)
+        deviation[deviation <= 1e-6] = 1
+        deviation[: len(mean) // 2] *= 2  # of whole frames, before those of motion crops
+        queries = torch.from_numpy(((found - mean) / deviation).astype(np.float32))
+        targets = torch.from_numpy(shows.astype(np.float32))[:, None]
+        weight, _ = fit_linear(queries, targets, 0.01)
+        return self.gains((self.features[self.test] - mean) / deviation @ weight[0].numpy())
 
     def fine_tuned(self, num: int, seed: int, folder: Path) -> tuple[float, float]:
         """The gains of the decoder of the shipped model, trained on the rows of one draw."""
@@ -230,7 +246,7 @@ def compare(cases: list[Case], *, with_negatives: bool) -> None:
                 for name, gains in case.compare(num, seed, with_negatives=with_negatives).items():
                     found[name, num].append(gains)
     kind = "as many negatives" if with_negatives else "no negatives"
-    for name in ("teach", "probe"):
+    for name in ("teach", "probe", "train"):
         cells = []
         for num in NUM_EXAMPLES:
             every, own = np.mean(found[name, num], axis=0)
