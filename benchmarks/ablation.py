@@ -58,6 +58,7 @@ def small_settings(options: argparse.Namespace) -> tuple[ArchConfig, TrainConfig
         decoder_heads=4,
         decoder_feedforward=2 * options.width,
         closeup=options.closeup,
+        audio_encoder=options.audio_encoder,
     )
     train = TrainConfig(
         epochs=options.epochs,
@@ -169,6 +170,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--views", type=int, default=1, help="stored augmented views of a clip")
+    parser.add_argument(
+        "--audio_encoder", default="none", help="for the variants video, audio and both"
+    )
     parser.add_argument("--closeup", action="store_true", help="take a second look at what moves")
 
 

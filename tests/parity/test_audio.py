@@ -9,13 +9,23 @@ import pytest
 import torch
 from transformers import (
     ASTFeatureExtractor,
+    ASTForAudioClassification,
     ASTModel,
     ClapAudioConfig,
     ClapAudioModel,
+    ClapAudioModelWithProjection,
+    ClapConfig,
     ClapFeatureExtractor,
+    ClapModel,
+    ClapTextConfig,
 )
 
-from msqnet.model.audio_encoders import AUDIO_ENCODERS, ClapAudioEncoder, load_audio_encoder
+from msqnet.model.audio_encoders import (
+    AUDIO_ENCODERS,
+    ClapAudioEncoder,
+    load_audio_encoder,
+    sound_settings,
+)
 from msqnet.video.spectrogram import sound_input
 from tests.fixtures.models import (
     fill_with_noise,
@@ -81,6 +91,30 @@ def test_tokens_and_embeddings_are_those_of_the_network(kind: str, tmp_path: Pat
     else:  # patches in the order of the network's convolution: bins, then time
         by_time = last[:, 2:].view(2, -1, encoder.sound.num_tokens, encoder.width).mean(dim=1)
     torch.testing.assert_close(tokens, by_time)
+
+
+@pytest.mark.parametrize("kind", ["ast", "clap", "clap with projection"])
+def test_published_forms_of_checkpoints_give_their_audio_encoder(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    name = kind.partition(" ")[0]
+    audio: Any = tiny_audio_config(name)
+    whole: Any
+    if kind == "ast":
+        whole = ASTForAudioClassification(audio)
+    elif kind == "clap":
+        size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        text = ClapTextConfig(**size, intermediate_size=16, vocab_size=20)
+        whole = ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict()))
+    else:
+        whole = ClapAudioModelWithProjection(audio)
+    fill_with_noise(whole)
+    folder = write_audio_folder(name, tmp_path)  # settings of the spectrogram
+    whole.save_pretrained(folder)
+    part = whole.audio_spectrogram_transformer if kind == "ast" else whole.audio_model
+    found = load_audio_encoder(f"{name}:{folder}").backbone.state_dict()
+    assert found.keys() == part.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in part.state_dict().items())
+    assert sound_settings(f"{name}:{folder}") == sound_settings_of(name)
 
 
 @pytest.mark.parametrize("kind", ["ast", "clap"])

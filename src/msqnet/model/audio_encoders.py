@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import ASTConfig, ASTModel, ClapAudioConfig, ClapAudioModel
+from transformers import (
+    ASTConfig,
+    ASTModel,
+    ClapAudioConfig,
+    ClapAudioModel,
+    ClapAudioModelWithProjection,
+    ClapModel,
+)
 
 from msqnet.config import SoundConfig
 from msqnet.errors import CheckpointError, ConfigError, ShapeError, check
@@ -201,12 +208,17 @@ class ClapAudioEncoder(AudioEncoder):
     @classmethod
     def load_weights(cls, name_or_folder: str) -> nn.Module:
         """The audio encoder, before its projection."""
-        return load_backbone(
-            ClapAudioModel,
-            name_or_folder,
-            model_types={"clap", ClapAudioConfig.model_type},
-            ignored_prefixes=("text_model.", "text_projection.", "audio_projection.", "logit_"),
+        config = config_of(name_or_folder)
+        kind, own = config.model_type, ClapAudioConfig.model_type
+        if kind == own and ClapAudioModel.__name__ in (config.architectures or ()):
+            return load_backbone(ClapAudioModel, name_or_folder, model_types={own})
+        # Their tensors have other names than those of the audio encoder alone.
+        found: Any = ClapAudioModelWithProjection if kind == own else ClapModel
+        whole: Any = load_backbone(
+            found, name_or_folder, model_types={"clap", own}, ignored_prefixes=("text_model.",)
         )
+        audio: nn.Module = whole.audio_model
+        return audio
 
     def _encode(self, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.backbone(spectrograms[:, None])

@@ -291,10 +291,11 @@ class Video(AbstractContextManager["Video"]):
             self._track.close()
 
     def sound_track(self, rate: int) -> SoundTrack:
-        """The sound at so many samples a second; images and frames in memory have none."""
+        """The sound at so many samples a second; none of images, or where the clock goes back."""
         if self._track is None or self._track.rate != rate:
-            is_file = isinstance(self._source, FileSource)
-            self._track = SoundTrack(self._source.path if is_file else None, rate)
+            source = self._source
+            is_timed = isinstance(source, FileSource) and not source.index.restarts_seconds
+            self._track = SoundTrack(source.path if is_timed else None, rate)
         return self._track
 
     def frames_at(self, times_seconds: Sequence[float]) -> Frames:

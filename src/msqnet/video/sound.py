@@ -244,6 +244,7 @@ def window_sound(
     """
     if config is None:
         return None
+    end_seconds = max(end_seconds, start_seconds + 1 / config.rate)
     middle, half = (start_seconds + end_seconds) / 2, config.max_seconds / 2
     start, end = max(start_seconds, middle - half), min(end_seconds, middle + half)
     try:
