@@ -57,9 +57,10 @@ class TrainConfig:
         batch_size: Clips per device and step.
         accumulation_steps: Steps whose gradients are added before an update.
         warmup_share: Share of the steps in which the learning rate rises.
-        finetune: Parts to train: `full` trains the video encoder too, `lora` small adapters in its
-            attention in place of its weights (needs `msqnet[lora]`), `after_trunk` all but its
-            convolutional backbone (`lite`), `decoder` only what follows the video encoder.
+        finetune: Parts to train: `full` trains the encoders of video and sound too, `lora` small
+            adapters in the attention of the former in place of its weights (needs `msqnet[lora]`),
+            `after_trunk` all but its convolutional backbone (`lite`), `decoder` only what follows
+            the encoders.
         lora: The adapters of `lora`.
         gradient_checkpointing: Trade time for memory in the video encoder.
         precision: `bf16` needs an NVIDIA GPU since Ampere; `auto` uses it there.

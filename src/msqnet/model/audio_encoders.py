@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     ASTConfig,
@@ -295,9 +294,3 @@ def _extractor_settings(name_or_folder: str) -> dict[str, Any]:
     path = checkpoint_file(name_or_folder, _SETTINGS_FILE)
     settings: dict[str, Any] = {} if path is None else read_json_file(path)
     return settings
-
-
-def missing_sound(encoder: AudioEncoder, num_clips: int, device: torch.device) -> Tensor:
-    """Spectrograms (B, F, N) of clips of which no sound is known; what they hold is masked."""
-    sound = encoder.sound
-    return torch.zeros(num_clips, sound.num_frames, sound.num_mel_bins, device=device)
