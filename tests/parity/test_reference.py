@@ -135,6 +135,6 @@ def test_reference_settings_survive_saving(model: MSQNet, pixels: Tensor, tmp_pa
 def test_reference_memory_has_its_positions_before_the_decoder(
     model: MSQNet, pixels: Tensor
 ) -> None:
-    memory, positions = model.positioned(model.project_memory(model.video_encoder(pixels)))
+    memory, positions, _ = model.positioned(model.video_encoder(pixels), {})
     assert positions is None
     assert memory.shape == (2, NUM_FRAMES, WIDTH)
