@@ -77,6 +77,15 @@ def test_frozen_encoder_needs_less_memory() -> None:
     assert cost(frozen).memory_bytes < cost(whole).memory_bytes / 4
 
 
+def test_adapters_need_the_memory_of_activations_but_not_of_trained_weights() -> None:
+    whole = settings("table1/animal_kingdom_timesformer_text", num_frames=8)
+    adapted = cost(replace(whole, train=replace(whole.train, finetune="lora")))
+    total, trained = adapted.parameters["video_encoder"]
+    assert 0 < trained < total / 50
+    assert adapted.activation_bytes > cost(whole).activation_bytes / 2
+    assert adapted.memory_bytes < cost(whole).memory_bytes
+
+
 def test_empty_model_has_no_values_but_all_names_of_the_real_one() -> None:
     chosen = settings(
         "table1/animal_kingdom_i3d_text",

@@ -162,6 +162,15 @@ class TrainConfig:
             "validation_share above 0 for it",
         )
         check(
+            self.finetune == "lora" or self.lora == LoraConfig(),
+            f"lora: these are adapters of finetune lora; found {self.finetune}",
+        )
+        check(
+            self.finetune != "decoder" or self.layer_decay == 1,
+            "layer_decay is of the video encoder, which finetune decoder does not train: set it "
+            "to 1",
+        )
+        check(
             not (self.cached_views and self.trains_backbone),
             f"cached_views holds features of what is frozen; with finetune {self.finetune} it must "
             "be 0",

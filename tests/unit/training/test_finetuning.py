@@ -269,6 +269,15 @@ def test_layer_decay_is_a_share() -> None:
             TrainConfig(layer_decay=value)
 
 
+def test_settings_of_what_is_not_trained_are_refused() -> None:
+    with pytest.raises(ConfigError, match="adapters of finetune lora; found full"):
+        TrainConfig(finetune="full", lora=LORA)
+    with pytest.raises(ConfigError, match="which finetune decoder does not train"):
+        TrainConfig(finetune="decoder", layer_decay=0.75)
+    with pytest.raises(ConfigError, match="with finetune lora it must be 0"):
+        TrainConfig(finetune="lora", cached_views=1)
+
+
 def test_checkpointed_lite_has_the_same_gradients() -> None:
     encoder = tiny_encoder_config("lite")
     model, clips = model_with(encoder), flickering_clips(encoder, NUM_CLIPS)
