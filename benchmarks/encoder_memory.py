@@ -20,6 +20,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from transformers import CLIPVisionConfig
 from msqnet.cli.main import exit_code_of
 from msqnet.config import TrainConfig
 from msqnet.errors import ConfigError
+from msqnet.model.builder import clip_settings
 from msqnet.model.configuration import MSQNetConfig
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.registry import VIDEO_ENCODERS, encoder_spec
@@ -68,11 +70,7 @@ def configuration(encoder: str, *, layers: int = 0, has_image_query: bool = True
         width=arch.width,
         decoder_layers=arch.decoder_layers,
         decoder_feedforward=arch.decoder_feedforward,
-        clip={
-            "num_frames": arch.num_frames,
-            "size_pixels": arch.size_pixels,
-            "closeup": is_lite,
-        },
+        clip=asdict(clip_settings(arch, spec.recipe().clip)),
     )
 
 

@@ -35,7 +35,8 @@ def freeze(model: MSQNet, finetune: str) -> None:
     """Mark what is trained, as `TrainConfig.finetune` says.
 
     "after_trunk" for an encoder without a backbone of its own, and "lora" for one without attention
-    in its backbone, are a `ConfigError`; "lora" without PEFT is a `MissingExtra`.
+    in its backbone, or that no score depends on, are a `ConfigError`; "lora" without PEFT is a
+    `MissingExtra`.
     """
     encoder = model.video_encoder
     if model.audio_encoder is not None:
@@ -46,6 +47,11 @@ def freeze(model: MSQNet, finetune: str) -> None:
     if finetune == "decoder":
         encoder.requires_grad_(False)
     elif finetune == "lora":
+        check(
+            model.config.frame_memory,
+            "finetune lora: nothing of the video encoder reaches the scores, so that adapters would "
+            "learn nothing; set finetune to decoder",
+        )
         attention_projections(encoder)
         with needs_extra("finetune lora", extra="lora"):
             import_module("peft")

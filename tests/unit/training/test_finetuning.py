@@ -150,6 +150,13 @@ def test_backbone_without_attention_is_refused_with_what_works(name: str) -> Non
         freeze(model, "lora")
 
 
+def test_adapters_of_an_encoder_that_no_score_depends_on_are_refused() -> None:
+    model = tiny_model("timesformer")
+    model.config.frame_memory = False
+    with pytest.raises(ConfigError, match="adapters would learn nothing"):
+        freeze(model, "lora")
+
+
 def test_adapters_without_peft_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"msqnet\[lora\]"):
