@@ -49,7 +49,7 @@ def freeze(model: MSQNet, finetune: str) -> None:
     elif finetune == "lora":
         check(
             model.config.frame_memory,
-            "finetune lora: nothing of the video encoder reaches the scores, so that adapters would "
+            "finetune lora: nothing of the video encoder reaches the scores, so adapters would "
             "learn nothing; set finetune to decoder",
         )
         attention_projections(encoder)
