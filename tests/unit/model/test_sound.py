@@ -17,6 +17,7 @@ from msqnet.model.builder import clip_settings, licences_of, new_model
 from msqnet.model.decoder import sinusoidal_positions
 from msqnet.model.pretrained import MSQNet
 from msqnet.training.finetuning import freeze
+from msqnet.training.fitted_parts import fit_query_head, normalize_query
 from tests.fixtures.models import (
     LABELS,
     WIDTH,
@@ -241,3 +242,31 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         audio_encoder="ast:random", frame_memory=False, video_query="none", direct_path=True
     )
     assert licences_of(arch) == licences_of(ArchConfig())
+
+
+@_KINDS
+def test_the_direct_path_is_fitted_to_sound_and_to_rows_without_it(kind: str) -> None:
+    model = _model(kind)
+    sound = random_sound(kind, 8)
+    sound["sound_times"][5:] = NO_SOUND
+    with torch.no_grad():
+        features = model.encode(**random_inputs("lite", 8), **sound)
+        queries = model.clip_query(features)
+    assert queries is not None
+    width = model.video_query_width
+    assert queries[5:, width:].isnan().all()
+    assert queries[:, :width].isfinite().all()
+    normalize_query(model, queries)
+    heard = queries[:5, width:]
+    torch.testing.assert_close(model.query_mean[width:], heard.mean(dim=0))
+    expected = heard.std(dim=0, correction=0)
+    is_constant = expected < 1e-5
+    torch.testing.assert_close(
+        model.query_std[width:][~is_constant], expected[~is_constant], rtol=1e-3, atol=1e-5
+    )
+    normalized = model.normalized(queries)
+    assert normalized is not None
+    assert (normalized[5:, width:] == 0).all()
+    targets = torch.tensor([[1.0, 0, 1], [0, 1, 0]]).repeat(4, 1)
+    fit_query_head(model, queries, targets, strength=1.0, num_views=1)
+    assert all(parameter.isfinite().all() for parameter in model.query_head.parameters())  # type: ignore[union-attr]

@@ -163,3 +163,13 @@ def test_of_a_long_window_the_middle_is_heard(tmp_path: Path) -> None:
     heard = sound.times[sound.times != NO_SOUND]
     assert heard.min() == pytest.approx(1 - heard.max(), abs=0.02)
     assert (heard.max() - heard.min()) * 12 < config.max_seconds
+
+
+def test_where_the_clock_goes_back_no_sound_is_heard_at_a_wrong_time(tmp_path: Path) -> None:
+    samples = clicks([1.0], 2, 48000)
+    part = write_video_with_sound(tmp_path / "a.ts", samples, 48000, codec="aac", seconds=2)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * part.read_bytes())
+    with open_video(joined) as video:
+        assert "goes back" in " ".join(video.notes)
+        assert len(video.sound_track(16000).between(0, 4).samples) == 0
