@@ -343,8 +343,14 @@ class VideoPredictions:
         )
 
     def with_answers(self, answers: Iterable[Answer]) -> VideoPredictions:
-        """The same with more answers; they replace those to the same questions."""
-        found = {answer.question: answer for answer in (*self.answers, *answers)}
+        """The same with more answers.
+
+        They replace those to the same questions, and failures of any model over the same interval.
+        """
+        new = {answer.question: answer for answer in answers}
+        asked = {question[:2] for question in new}
+        old = {a.question: a for a in self.answers if not (a.error and a.question[:2] in asked)}
+        found = old | new
         return replace(self, answers=tuple(found[question] for question in sorted(found)))
 
     def to_json(self) -> str:

@@ -10,6 +10,7 @@ from msqnet.cli.console import progress_bar, say
 from msqnet.errors import ConfigError, VideoError, check
 from msqnet.inference.asking import SHORT_SIDE_PIXELS, Asking, find_questions, labels_about
 from msqnet.inference.endpoint import Endpoint
+from msqnet.style import counted
 from msqnet.video.reader import open_video
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class Gate:
             say(errors, "msqnet: --ask: nothing to ask about; nothing is sent")
             return
         if not num_chosen:
-            say(errors, f"msqnet: --ask: {num_found} intervals to ask about; nothing is sent")
+            found = counted(num_found, "interval")
+            say(errors, f"msqnet: --ask: {found} to ask about; nothing is sent")
             return
         where = "on this machine" if endpoint.is_local else "on another machine"
         where += "" if endpoint.is_local or endpoint.is_encrypted else ", unencrypted"

@@ -78,6 +78,11 @@ class Endpoint:
     timeout_seconds: float = 300.0
 
     def __post_init__(self) -> None:
+        check(  # first: other errors show the address
+            not set(self.url) & set("@?#"),
+            f"--ask: expected an address alone, such as {_EXAMPLE}, without a name, a password, ? "
+            f"or #; a key goes into the environment variable {KEY_VARIABLE}",
+        )
         is_plain = self.url.isascii() and self.url.isprintable() and " " not in self.url
         try:
             parts = urlsplit(self.url)
@@ -86,11 +91,6 @@ class Endpoint:
             is_address = False
         if not (is_plain and is_address and parts.scheme in ("http", "https")):
             raise ConfigError(f"--ask {self.url!a}: not an address; expected one as {_EXAMPLE}")
-        check(
-            not (parts.username or parts.password or parts.query or parts.fragment),
-            f"--ask: expected an address alone, such as {_EXAMPLE}, without a name, a password, ? "
-            f"or #; a key goes into the environment variable {KEY_VARIABLE}",
-        )
         check(bool(self.model.strip()), "--ask-model: name the model that the endpoint is to use")
         check(
             self.key.isascii() and self.key.isprintable() and " " not in self.key,
@@ -113,14 +113,15 @@ class Endpoint:
         """Whether it is on this machine."""
         host = urlsplit(self.url).hostname or ""
         try:
-            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+            address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
         except ValueError:
             return False
+        return address.is_loopback or address.is_unspecified  # 0.0.0.0, as servers show theirs
 
     @property
     def is_encrypted(self) -> bool:
         """Whether nobody on the way can read along."""
-        return self.url.startswith("https:")
+        return urlsplit(self.url).scheme == "https"
 
     def answer(self, text: str, jpegs: Sequence[bytes]) -> str:
         """Send one request, and return the text that the model wrote; `NoAnswer` if it fails."""

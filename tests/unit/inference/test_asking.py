@@ -224,4 +224,6 @@ def test_answers_go_through_json_and_replace_those_to_the_same_question() -> Non
     assert VideoPredictions.from_json(found.to_json()) == found
     again = found.with_answers([replace(failed, error="")])
     assert [item.error for item in again.answers] == ["", ""]
+    elsewhere = replace(failed, error="", endpoint="http://127.0.0.1:8000/v1")
+    assert [item.error for item in found.with_answers([elsewhere]).answers] == ["", ""]
     assert failed.text == "0:00.00 to 0:01.00, asked big: no answer: status 500"

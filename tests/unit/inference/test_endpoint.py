@@ -63,7 +63,9 @@ def test_no_key_sends_no_header_and_answers_may_come_in_parts() -> None:
         ("http://127.0.0.1:8000/v1\r\nX: y", "not an address"),
         ("http://b\u00fccher.example/v1", "not an address"),
         ("https://me:secret@host/v1", "without a name, a password"),
+        ("http://me:secret@host:99999/v1", "without a name, a password"),
         ("https://host/v1?key=secret", "without a name, a password"),
+        ("https://host/v1?", "or #"),
     ],
 )
 def test_what_is_no_address_is_refused(url: str, match: str) -> None:
@@ -87,6 +89,8 @@ def test_key_never_travels_in_the_clear_and_is_never_shown(
         Endpoint.of_user("https://gpu.example/v1", "big")
     assert not {"sec", "ret"} & set(str(caught.value).split())
     assert not Endpoint("http://gpu.example/v1", "big").is_local
+    assert Endpoint("http://0.0.0.0:8000/v1", "big").is_local  # so no proxy gets the frames
+    assert Endpoint("HTTPS://gpu.example/v1", "big").is_encrypted
 
 
 @pytest.mark.parametrize(
