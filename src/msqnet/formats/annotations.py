@@ -293,13 +293,18 @@ def without_open_states(video: AnnotatedVideo, labels: Iterable[str]) -> Annotat
     return replace(video, events=events, checked=checked - opened)
 
 
-def free_name(wanted: str, taken: set[str], mark: str = " #") -> str:
-    """The name that is wanted, or with a number after `mark` if it is taken; joins those taken."""
+def free_name(
+    wanted: str, taken: set[str], mark: str = " #", key: Callable[[str], str] = str
+) -> str:
+    """The name that is wanted, or with a number after `mark` if it is taken; joins those taken.
+
+    ``key`` is what two names must not share: of files `str.casefold`, as some disks ignore case.
+    """
     name, number = wanted, 1
-    while name in taken:
+    while key(name) in taken:
         number += 1
         name = f"{wanted}{mark}{number}"
-    taken.add(name)
+    taken.add(key(name))
     return name
 
 
@@ -324,7 +329,9 @@ def one_file_each(
         raise DatasetError(f"{path}: there is no video to write")
     if path.suffix.lower() != suffix or path.is_dir():
         taken: set[str] = set()
-        return {path / f"{free_name(name_of(v), taken, mark)}{suffix}": v for v in videos}
+        return {
+            path / f"{free_name(name_of(v), taken, mark, str.casefold)}{suffix}": v for v in videos
+        }
     if len(videos) > 1:
         raise DatasetError(
             f"{path}: found {len(videos)} videos, but a file of {title} holds one; name a folder "

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msqnet.errors import DatasetError, needs_extra
@@ -22,7 +24,6 @@ from msqnet.formats.clip_table import ClipRows, rows_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from msqnet.data.records import Record
     from msqnet.formats.annotations import Annotations
@@ -63,10 +64,9 @@ def write_folder(rows: ClipRows, folder: Path) -> tuple[str, ...]:
         + [(name, text) for name in ("group", "actor", "source")]
     )
     folder.mkdir(parents=True, exist_ok=True)
+    stale = _earlier_files(folder)
     with replacing(folder / CARD_FILE) as part:  # first: it says whose folder this is
         part.write_text(_card(rows, list(splits)), encoding="utf-8")
-    for stale in folder.glob(f"*/{METADATA_FILE}"):
-        stale.unlink()
     num_copied = 0
     for split, chosen in splits.items():
         (folder / split).mkdir(exist_ok=True)
@@ -75,6 +75,11 @@ def write_folder(rows: ClipRows, folder: Path) -> tuple[str, ...]:
         lines = [_line(record, names[record.path], rows) for record in chosen]
         with replacing(folder / split / METADATA_FILE) as part:
             pq.write_table(pa.Table.from_pylist(lines, schema), part)
+        stale -= {folder / split / name for name in (*names.values(), METADATA_FILE)}
+    for path in stale:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there
+            path.parent.rmdir()
     others = sorted({record.path.suffix.lower() for record in records} - _VIDEO_SUFFIXES)
     notes = {
         "rows of folders of images, which are no videos there, left out": (
@@ -102,8 +107,16 @@ def _check(records: list[Record], folder: Path) -> None:
                 f"{record.place}: found split {record.split!r}, expected letters, digits and _, "
                 "and not 'all', as `datasets` takes no other name; rename it"
             )
+        if record.path.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(f"{folder}: holds a video of the table, {record.path}; name another")
         if not record.path.name.isprintable():
             raise DatasetError(f"{record.path!a}: a name that is no text; rename the video")
+    splits = {record.split for record in records}
+    if len({split.lower() for split in splits}) < len(splits):
+        raise DatasetError(
+            f"found splits {', '.join(sorted(splits))}, of which some differ in case alone, so "
+            "that their folders can be one; rename them"
+        )
     if folder.is_file():
         raise DatasetError(f"{folder}: a file; name a folder to write")
     card = folder / CARD_FILE
@@ -112,14 +125,30 @@ def _check(records: list[Record], folder: Path) -> None:
         raise DatasetError(f"{folder}: holds something else; name a new folder")
 
 
+def _earlier_files(folder: Path) -> set[Path]:
+    """What an earlier export wrote into the folders of its splits."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = set()
+    for path in folder.glob(f"*/{METADATA_FILE}"):
+        try:
+            names = pq.read_table(path, columns=["file_name"])["file_name"].to_pylist()
+        except (pa.ArrowException, KeyError, OSError) as error:
+            raise DatasetError(f"{path}: not as msqnet wrote it; name a new folder") from error
+        found |= {path, *(path.parent / name for name in names if Path(name).name == name)}
+    return found
+
+
 def _file_names(records: list[Record]) -> dict[Path, str]:
     """Names of the videos of a split in one folder, by their paths.
 
     There is no folder in between: `datasets` would take one with the name ``test`` for a split.
+    It does not see names that begin with a point.
     """
     taken: set[str] = set()
     return {
-        path: free_name(path.stem, taken, "_") + path.suffix
+        path: free_name(path.stem.lstrip(".") or "video", taken, "_", str.casefold) + path.suffix
         for path in dict.fromkeys(record.path for record in records)
     }
 

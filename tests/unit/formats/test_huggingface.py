@@ -114,7 +114,23 @@ def test_videos_are_linked_and_never_moved(
     assert (out / "train/clip.mp4").samefile(tmp_path / "day/clip.mp4")
     assert (out / "validation/clip.mp4").samefile(tmp_path / "day/clip.mp4")
     assert (out / "train/clip_2.mp4").samefile(tmp_path / "test/clip.mp4")
+    inside = tmp_path / "inside.csv"
+    inside.write_text("path,labels\nout/train/clip.mp4,walking\n")
+    assert convert(inside, out, "--overwrite") == 1
+    assert "holds a video of the table" in capsys.readouterr().err
+    assert (out / "train/clip_2.mp4").is_file()
     assert "licence" not in capsys.readouterr().out
+
+
+def test_names_fit_disks_that_ignore_case_and_the_library(tmp_path: Path) -> None:
+    for name in ("a/Clip.mp4", "b/clip.mp4", "b/.clip.mp4"):
+        write_video(tmp_path / name, [BLACK] * 5)
+    table = tmp_path / "clips.csv"
+    rows = ["path,labels", "a/Clip.mp4,walking", "b/clip.mp4,walking", "b/.clip.mp4,walking"]
+    table.write_text("\n".join([*rows, ""]), encoding="utf-8")
+    assert convert(table, tmp_path / "out") == 0
+    found = sorted(path.name for path in (tmp_path / "out/train").glob("*.mp4"))
+    assert found == ["Clip.mp4", "clip_2.mp4", "clip_3.mp4"]
 
 
 def test_videos_are_copied_where_they_cannot_be_linked(
@@ -146,7 +162,8 @@ def test_a_folder_is_replaced_only_if_it_is_one_of_its_own(
     lines = table.read_text(encoding="utf-8").splitlines()
     table.write_text("\n".join(lines[:3]) + "\n", encoding="utf-8")
     assert convert(table, out, "--overwrite") == 0
-    assert sorted(path.parent.name for path in out.rglob("metadata.parquet")) == ["train"]
+    files = {str(path.relative_to(out)) for path in out.rglob("*")} - {"README.md", "train"}
+    assert files == {"train/metadata.parquet", "train/clip.mp4"}
     (out / "README.md").write_text("my own")
     assert convert(table, out, "--overwrite") == 1
     assert convert(table, tmp_path / "day") == 1
@@ -161,6 +178,9 @@ def test_what_cannot_be_exported_is_named(
     table.write_text(text.replace(",val,", ",fold 1,"), encoding="utf-8")
     assert convert(table, tmp_path / "out") == 1
     assert "row 5: found split 'fold 1', expected letters" in capsys.readouterr().err
+    table.write_text(text.replace(",val,", ",Train,"), encoding="utf-8")
+    assert convert(table, tmp_path / "out") == 1
+    assert "found splits Train, test, train, of which some differ" in capsys.readouterr().err
     table.write_text(text, encoding="utf-8")
     shutil.rmtree(tmp_path / "test")
     assert convert(table, tmp_path / "out") == 1
