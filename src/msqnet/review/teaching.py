@@ -158,7 +158,8 @@ def teach_task(project: Project, label: str) -> Task:
     examples = Examples.of(project, label)
     check(
         bool(examples.positives),
-        f"no accepted segment shows {label!r}; select some segments, or annotate it first",
+        f"no accepted segment shows {label!r} in a video that is there; select some segments, or "
+        "annotate it first",
     )
     model, folder = model_of(project), new_folder(project.folder / "models")
     results = new_folder(project.folder / "results")

@@ -81,7 +81,9 @@ def test_names_that_cannot_be_taught_are_refused(project: Project) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             check_name(project, name)
-    with pytest.raises(ConfigError, match="no accepted segment shows 'hop'"):
+    with pytest.raises(
+        ConfigError, match="no accepted segment shows 'hop' in a video that is there"
+    ):
         teach_task(project, "hop")
 
 
