@@ -103,19 +103,20 @@ class Gate:
         return num_failed
 
     def _answers(self, video: _Open, questions: Sequence[Question]) -> Iterator[Answer]:
-        questions = sorted(questions, key=lambda question: question.start_seconds)
-        if not questions or self.asking.is_over:
+        waiting = sorted(questions, key=lambda question: question.start_seconds)
+        if not waiting or self.asking.is_over:
             return
         path = local_path(video.job.source) or video.job.source
         try:
             with open_video(path, short_side_pixels=SHORT_SIDE_PIXELS, fps=video.fps) as frames:
-                for question in questions:
-                    answer = self.asking.ask(frames, question, video.labels)
+                while waiting:
+                    answer = self.asking.ask(frames, waiting[0], video.labels)
                     if answer is None:
                         return
+                    del waiting[0]
                     yield answer
         except (VideoError, OSError) as error:
-            yield from (self.asking.unanswered(item, f"no frames: {error}") for item in questions)
+            yield from (self.asking.unanswered(item, f"no frames: {error}") for item in waiting)
 
     def _announce(self, num_chosen: int, num_found: int, errors: Console) -> None:
         asking, endpoint = self.asking, self.asking.endpoint

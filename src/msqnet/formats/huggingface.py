@@ -23,7 +23,7 @@ from msqnet.formats.clip_table import FORMAT as TABLE
 from msqnet.formats.clip_table import ClipRows, rows_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from msqnet.data.records import Record
     from msqnet.formats.annotations import Annotations
@@ -76,10 +76,7 @@ def write_folder(rows: ClipRows, folder: Path) -> tuple[str, ...]:
         with replacing(folder / split / METADATA_FILE) as part:
             pq.write_table(pa.Table.from_pylist(lines, schema), part)
         stale -= {folder / split / name for name in (*names.values(), METADATA_FILE)}
-    for path in stale:
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # something else lies there
-            path.parent.rmdir()
+    _remove(stale)
     others = sorted({record.path.suffix.lower() for record in records} - _VIDEO_SUFFIXES)
     notes = {
         "rows of folders of images, which are no videos there, left out": (
@@ -138,6 +135,14 @@ def _earlier_files(folder: Path) -> set[Path]:
             raise DatasetError(f"{path}: not as msqnet wrote it; name a new folder") from error
         found |= {path, *(path.parent / name for name in names if Path(name).name == name)}
     return found
+
+
+def _remove(files: Iterable[Path]) -> None:
+    """Remove files, and folders that hold nothing else."""
+    for path in files:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there
+            path.parent.rmdir()
 
 
 def _file_names(records: list[Record]) -> dict[Path, str]:
