@@ -175,6 +175,8 @@ def test_words_are_scored_by_an_open_model_that_was_fetched(
             page.uncheck("#only-present")
             assert not page.locator("#heat-line").is_visible()
             assert page.locator("#heat-label option").all_text_contents() == ["dog jumping"]
+            facts = page.locator("#result-facts").text_content() or ""
+            assert f"scored by {RECOMMENDED.hub_id}" in facts
 
 
 def test_threshold_redraws_at_once_and_is_in_the_address(

@@ -27,10 +27,13 @@ export class ResultView {
     this._result = status.result;
     this._loading = new AbortController();
     this._path = `predictions/${encodeURIComponent(status.id)}`;
-    const { width, height, duration_seconds: duration } = this._result;
+    const { width, height, duration_seconds: duration, provenance } = this._result;
     byId("result-title").textContent = status.file_name;
+    // Words that the server's model does not know are scored by another one.
+    const model = provenance.model.name?.replace("clip-zero-shot:", "");
     byId("result-facts").textContent =
       `${formatDuration(duration)} · ${width} × ${height} · ` +
+      (model ? `scored by ${model} · ` : "") +
       `kept for ${formatDuration(Math.round(status.expires_in_seconds ?? 0))}`;
     this._showNotes();
     this._showProvenance();
