@@ -10,7 +10,6 @@ import pytest
 from msqnet.cli.main import parse_settings
 from msqnet.errors import ConfigError
 from msqnet.review.items import Segment
-from msqnet.review.project import Label, Project, SourceVideo
 from msqnet.review.tasks import (
     Task,
     model_of,
@@ -19,10 +18,13 @@ from msqnet.review.tasks import (
     use_model,
     use_trained,
 )
+from tests.fixtures.reviews import project_of_four_videos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from msqnet.review.project import Project
 
 WALK = Segment(label="walk", start=1.0, end=2.0)
 
@@ -30,11 +32,7 @@ WALK = Segment(label="walk", start=1.0, end=2.0)
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """Two videos that somebody worked on, and two that nobody touched, of which one is missing."""
-    with Project(tmp_path / "labels.review") as opened:
-        for name in "abc":
-            (tmp_path / f"{name}.mp4").write_bytes(b"video")
-        videos = [SourceVideo(tmp_path / f"{n}.mp4", f"{n}.mp4", (), 10.0) for n in "abcd"]
-        opened.add(videos, [Label("walk")])
+    with project_of_four_videos(tmp_path, "walk") as opened:
         for video in opened.videos()[:2]:
             opened.change(video.id, [WALK], [])
         yield opened

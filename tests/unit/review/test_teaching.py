@@ -15,6 +15,7 @@ from msqnet.review.project import Label, Project, SourceVideo
 from msqnet.review.tasks import model_of
 from msqnet.review.teaching import MAX_EXAMPLES, Examples, Span, check_name, propose, teach_task
 from tests.fixtures.result_folders import EVENT, write_predictions
+from tests.fixtures.reviews import project_of_four_videos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,7 @@ HOP = Segment(label="hop", start=2.0, end=4.0)
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """Four videos of 10 s, of which the last is missing."""
-    with Project(tmp_path / "labels.review") as opened:
-        for name in "abc":
-            (tmp_path / f"{name}.mp4").write_bytes(b"video")
-        videos = [SourceVideo(tmp_path / f"{n}.mp4", f"{n}.mp4", (), 10.0) for n in "abcd"]
-        opened.add(videos, [Label("hop"), Label("walking")])
+    with project_of_four_videos(tmp_path, "hop", "walking") as opened:
         yield opened
 
 
