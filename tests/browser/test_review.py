@@ -119,13 +119,12 @@ def test_annotating_by_keyboard_survives_a_kill(browser: Browser, tmp_path: Path
 
 
 def shown_number(page: Page) -> int:
-    """The number of the frame in the player."""
+    """The number of the frame in the player, where a busy browser may still show an earlier one."""
     return int(
         page.evaluate(
             """async (bars) => {
               const video = document.querySelector("#video");
               if (video.seeking) await new Promise((done) => { video.onseeked = done; });
-              await new Promise((done) => setTimeout(done, 60));
               const canvas = document.createElement("canvas");
               [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
               const context = canvas.getContext("2d");
@@ -182,12 +181,12 @@ def test_single_frames_are_exact_at_a_rate_that_varies(
     ):
         for number, time in enumerate(_TIMES):
             assert seconds(page) == pytest.approx(time / 10, abs=2e-3)
-            assert shown_number(page) == number
+            soon(page, lambda: shown_number(page), number)
             page.keyboard.press(".")
         for number in reversed(range(len(_TIMES) - 1)):
             page.keyboard.press(",")
             if number % 4 == 0:
-                assert shown_number(page) == number
+                soon(page, lambda: shown_number(page), number)
     assert (tmp_path / "labels.review" / "copies").is_dir() == (name != "a.mp4")
 
 
