@@ -70,6 +70,18 @@ def test_states_pair_by_subject_code_and_modifiers(read_one: Callable[..., Annot
     assert found.notes == ()
 
 
+def test_behaviours_with_a_coding_map_are_of_their_kind(read: Callable[..., Annotations]) -> None:
+    ethogram = {
+        "0": behaviour("peck", "Point event with coding map", **{"coding map": "cage"}),
+        "1": behaviour("rest", "State event with coding map", **{"coding map": "cage"}),
+    }
+    events = [[time, "", code, "", ""] for time in (1.0, 2.0) for code in ("peck", "rest")]
+    found = read(project(first=observation(*events)) | {"behaviors_conf": ethogram})
+
+    [video] = found.videos
+    assert spans(video) == [("peck", 1.0, 1.0, ""), ("rest", 1.0, 2.0, ""), ("peck", 2.0, 2.0, "")]
+
+
 def test_state_that_nobody_ended_stays_open(read_one: Callable[..., Annotations]) -> None:
     found = read_one([1.0, "", "groom", "", ""], [9.0, "", "run", "", ""])
 
