@@ -8,6 +8,7 @@ A file says neither its video nor what was looked for.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING
 
 from msqnet.documents import read_text
@@ -17,14 +18,18 @@ from msqnet.formats.annotations import Event, clean_label
 from msqnet.formats.columns import OPTIONS, EventLists, video_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from msqnet.formats.annotations import Annotations
 
 _ADVICE = "open the file in Praat and save it as a text file"
-# Numbers and texts count where spaces are around them; all else says what they are.
-_TOKEN = re.compile(r'(?<!\S)(?:"((?:[^"]|"")*)"|(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?))(?!\S)')
+# As Praat reads it: words that begin with a digit or a sign are numbers (4, 4s), what is quoted is
+# a text, and an exclamation mark begins a remark up to the end of its line.
+_TOKEN = re.compile(
+    r"(?<!\S)(?:![^\r\n]*"
+    r'|"((?:[^"]|"")*)"(?!\S)'
+    r"|([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)[^\s%]*(?!\S))"
+)
 _NOTHING = ("", "null")
 
 
@@ -32,31 +37,52 @@ def _read(path: Path, reading: Reading) -> Annotations:
     found = EventLists()
     video = reading.find_video("", path)
     found.add(video)
-    tokens = _TOKEN.finditer(re.sub(r"(?m)^[^\"\n]*!.*$", "", read_text(path, _ADVICE)))
-    values = iter([m[1].replace('""', '"') if m[2] is None else float(m[2]) for m in tokens])
+    values = _Values(read_text(path, _ADVICE))
     try:
-        kinds = next(values), next(values)
-        if not str(kinds[0]).startswith("ooTextFile") or kinds[1] != "TextGrid":
+        kinds = values.text(), values.text()
+        if not kinds[0].startswith("ooTextFile") or kinds[1] != "TextGrid":
             raise DatasetError(f"{path}: found {kinds}, expected a TextGrid as text; {_ADVICE}")
-        _ = next(values), next(values), next(values)
-        for tier in values:
-            found.add(video, *_tier(str(tier), values))
-    except (StopIteration, TypeError, ValueError) as error:
+        # The number of tiers may be wrong: BORIS writes that of behaviours.
+        _ = values.number(), values.number(), values.number()
+        while values.tokens:
+            found.add(video, *_tier(values))
+    except (IndexError, ValueError) as error:
         raise DatasetError(f"{path}: found a tier that is cut off or torn; {_ADVICE}") from error
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}; {_ADVICE}") from error
     return found.annotations(reading, video_note(reading, path))
 
 
-def _tier(kind: str, values: Iterator[str | float]) -> list[Event]:
+class _Values:
+    """The numbers and texts of a file, in order; `IndexError` where they end."""
+
+    def __init__(self, content: str) -> None:
+        found = _TOKEN.finditer(content)
+        self.tokens = deque(token for token in found if not token[0].startswith("!"))
+
+    def number(self) -> float:
+        token = self.tokens.popleft()
+        if token[2] is None:
+            raise ValueError(f"found the text {token[0]}, expected a number")
+        return float(token[2])
+
+    def text(self) -> str:
+        token = self.tokens.popleft()
+        if token[1] is None:
+            raise ValueError(f"found the number {token[0]}, expected a text")
+        return token[1].replace('""', '"')
+
+
+def _tier(values: _Values) -> list[Event]:
     """Events of a tier, by what stands behind its kind."""
-    name = str(next(values)).strip()
-    _ = next(values), next(values)
+    is_of_intervals = values.text() == "IntervalTier"
+    name = values.text().strip()
+    _ = values.number(), values.number()
     events = []
-    for _ in range(int(next(values))):
-        start = float(next(values))
-        end = float(next(values)) if kind == "IntervalTier" else start
-        text = str(next(values)).strip()
+    for _ in range(int(values.number())):
+        start = values.number()
+        end = values.number() if is_of_intervals else start
+        text = values.text().strip()
         if text not in _NOTHING:
             label = clean_label(text)
             events.append(Event(label, start, end, "" if label == clean_label(name) else name))

@@ -116,10 +116,36 @@ def test_long_and_short_textgrids_are_read(tmp_path: Path, encoding: str) -> Non
     assert (found.labels.names, found.point_labels) == ((), {"jump"})
 
 
+def test_remarks_units_and_texts_of_several_lines_are_read_as_in_praat(tmp_path: Path) -> None:
+    (tmp_path / "a.TextGrid").write_text(
+        """"ooTextFile" "TextGrid" ! coded on day 3
+        0s 2.5s ! that is "all"
+        <exists> 2 tiers
+        "IntervalTier" "Ada" ! tier 1
+        0 +2.5 ! from 0 on
+        2 intervals
+        0 1.5s "groom
+stop! now"
+        1.5 2.5 "rest" ! asleep
+        "TextTier" "Bo" 0 2.5 1 point
+        5e-1 "a ! yawn" """
+    )
+
+    found = said(read_as("praat", tmp_path / "a.TextGrid", video="a.mp4"))
+
+    assert found == [
+        ("groom stop! now", 0.0, 1.5, "Ada"),
+        ("a ! yawn", 0.5, 0.5, "Bo"),
+        ("rest", 1.5, 2.5, "Ada"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         (LONG.replace('"jump"', "jump"), "a tier that is cut off or torn"),
+        (SHORT.replace('"groom"', "4"), "cut off or torn"),
+        (SHORT.replace("1.5", "90%"), "cut off or torn"),
         (SHORT.replace("1.5", "9"), "'groom' from 9.0 to 2.5 s"),
         ("ooBinaryFile", "cut off or torn"),
         (SHORT.replace("TextGrid", "PitchTier"), "expected a TextGrid as text"),
