@@ -68,9 +68,10 @@ def aligned(name: str, first: int, last: int, value: str = "") -> str:
     )
 
 
-def reference(name: str, to: str, value: str) -> str:
+def reference(name: str, to: str, value: str, previous: str = "") -> str:
+    more = f' PREVIOUS_ANNOTATION="{previous}"' if previous else ""
     return (
-        f'<REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="{to}">'
+        f'<REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="{to}"{more}>'
         f"<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE></REF_ANNOTATION>"
     )
 
@@ -179,6 +180,45 @@ def test_tiers_in_tiers_are_modifiers_unless_they_are_chosen(
     inner = read(text, tiers="how,which").videos[0]
     assert [e.label for e in inner.events] == ["low", "high", "left paw"]
     assert [e.start_seconds for e in inner.events] == [1.0, 3.0, 3.0]
+
+
+def test_parts_without_times_lie_evenly_in_what_they_subdivide(
+    read: Callable[..., Annotations],
+) -> None:
+    text = document(
+        tier("bout", aligned("a1", 1, 2, "play"), aligned("a2", 3, 4, "play")),
+        tier(
+            "acts",
+            reference("a5", "a1", "bite", previous="a4"),
+            reference("a3", "a1", "chase"),
+            reference("a4", "a1", "pin", previous="a3"),
+            reference("a6", "a2", "chase"),
+            kind="parts",
+            PARENT_REF="bout",
+        ),
+        tier(
+            "steps",
+            reference("a7", "a4", "left"),
+            reference("a8", "a4", "right", "a7"),
+            kind="parts",
+            PARENT_REF="acts",
+        ),
+        tier("whom", reference("a9", "a5", "Bo"), PARENT_REF="acts"),
+        slots=(1000, 4000, 5000, 6000),
+        tail='<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="parts" CONSTRAINTS="Symbolic_Subdivision"/>',
+    )
+
+    [video] = read(text, tiers="acts,steps,whom").videos
+
+    assert [span[:3] for span in spans(video)] == [
+        ("chase", 1.0, 2.0),
+        ("left", 2.0, 2.5),
+        ("pin", 2.0, 3.0),
+        ("right", 2.5, 3.0),
+        ("Bo", 3.0, 4.0),
+        ("bite", 3.0, 4.0),
+        ("chase", 5.0, 6.0),
+    ]
 
 
 def test_tiers_that_refer_to_annotations_say_more_about_them(

@@ -72,10 +72,20 @@ class _Annotation(NamedTuple):
     end_seconds: float
 
 
+class _Reference(NamedTuple):
+    """An annotation with the time of another one, `up`, or with one of `parts` even parts of it."""
+
+    name: str
+    up: str
+    value: str
+    place: int = 0
+    parts: int = 1
+
+
 class _Tier(NamedTuple):
     """A tier of a linguistic type, `kind`, with annotations of its own times.
 
-    Or with `references`: (id, id of the annotation of the tier `parent`, value).
+    Or with `references` to annotations of the tier `parent`.
     """
 
     name: str
@@ -84,7 +94,7 @@ class _Tier(NamedTuple):
     vocabulary: tuple[str, ...]
     parent: str
     annotations: list[_Annotation]
-    references: list[tuple[str, str, str]]
+    references: list[_Reference]
 
     @property
     def own_label(self) -> str:
@@ -99,7 +109,7 @@ class _Tier(NamedTuple):
     def values(self) -> list[tuple[str, str]]:
         """Identifiers and values of all annotations."""
         own = [(item.name, item.value) for item in self.annotations]
-        return own + [(name, value) for name, _, value in self.references]
+        return own + [(item.name, item.value) for item in self.references]
 
 
 @dataclass
@@ -187,15 +197,12 @@ class _File:
             if tier.name not in chosen:
                 self._note_tier(tier, above, events)
         timed = {item.name: item for tier in tiers.values() for item in tier.annotations}
+        referring = {item.name: item for tier in tiers.values() for item in tier.references}
         found = []
         for tier in (tiers[name] for name in chosen):
-            # What has no time of its own has that of the annotation above it.
-            items = [
-                timed[up]._replace(name=name, value=value)
-                for name, _, value in tier.references
-                if (up := _ancestor(name, above, timed)) is not None
-            ]
-            found.append(tier._replace(annotations=[*tier.annotations, *items]))
+            # What has no time of its own has that of the annotation above it, or a part of that.
+            items = [_timed(item, timed, referring) for item in tier.references]
+            found.append(tier._replace(annotations=[*tier.annotations, *filter(None, items)]))
         return found
 
     def _note_tier(self, tier: _Tier, above: Mapping[str, str], events: Container[str]) -> None:
@@ -357,6 +364,11 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
         item.get("LINGUISTIC_TYPE_ID"): item.get("CONTROLLED_VOCABULARY_REF") or ""
         for item in root.iter("LINGUISTIC_TYPE")
     }
+    subdivisions = {
+        item.get("LINGUISTIC_TYPE_ID")
+        for item in root.iter("LINGUISTIC_TYPE")
+        if item.get("CONSTRAINTS") == "Symbolic_Subdivision"
+    }
     names: set[str] = set()
     for tier in root.iter("TIER"):
         name = tier.require("TIER_ID").strip()
@@ -364,14 +376,7 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
             raise tier.error(name, "a name for TIER_ID that no other tier has")
         names.add(name)
         kind, participant = tier.get("LINGUISTIC_TYPE_REF"), tier.get("PARTICIPANT") or ""
-        references = [
-            (
-                item.get("ANNOTATION_ID") or f"{name} {number}",
-                item.require("ANNOTATION_REF"),
-                item.text_at("ANNOTATION_VALUE"),
-            )
-            for number, item in enumerate(tier.iter("REF_ANNOTATION"))
-        ]
+        references = _references(tier, name, kind in subdivisions)
         vocabulary = values_of.get(vocabularies.get(kind, ""), ())
         parent = (tier.get("PARENT_REF") or "").strip()
         about = name, participant.strip(), (kind or "").strip(), vocabulary, parent
@@ -380,7 +385,7 @@ def _tiers(root: XmlElement) -> Iterator[_Tier]:
 
 def _parents(tier: _Tier, parent: _Tier | None) -> Iterator[tuple[str, str]]:
     """Annotations of a tier with those above them: that they name, or that lie around them."""
-    yield from ((name, up) for name, up, _ in tier.references)
+    yield from ((item.name, item.up) for item in tier.references)
     above = sorted(parent.annotations, key=lambda item: item.start_seconds) if parent else []
     starts = [item.start_seconds for item in above]
     for item in tier.annotations:
@@ -397,6 +402,52 @@ def _ancestor(name: str, above: Mapping[str, str], places: Container[str]) -> st
         seen.add(name)
         name = above[name]
     return name if name in places else None
+
+
+def _timed(
+    item: _Reference, timed: Mapping[str, _Annotation], referring: Mapping[str, _Reference]
+) -> _Annotation | None:
+    """What refers to another annotation, with its time; None if there is none."""
+    path = [item]
+    while path[-1].up not in timed:
+        above = referring.get(path[-1].up)
+        if above is None or above in path:
+            return None
+        path.append(above)
+    start, end = timed[path[-1].up][2:]
+    for step in reversed(path):
+        part = (end - start) / step.parts
+        start, end = start + step.place * part, start + (step.place + 1) * part
+    return _Annotation(item.name, item.value, start, end)
+
+
+def _references(tier: XmlElement, tier_name: str, is_subdivision: bool) -> list[_Reference]:
+    """Annotations that refer to others.
+
+    Those that subdivide another one have even parts of it, in the order of PREVIOUS_ANNOTATION.
+    """
+    found: list[_Reference] = []
+    before = {}
+    for number, element in enumerate(tier.iter("REF_ANNOTATION")):
+        name = element.get("ANNOTATION_ID") or f"{tier_name} {number}"
+        up, value = element.require("ANNOTATION_REF"), element.text_at("ANNOTATION_VALUE")
+        found.append(_Reference(name, up, value))
+        before[name] = element.get("PREVIOUS_ANNOTATION")
+    if not is_subdivision:
+        return found
+    after = {previous: name for name, previous in before.items()}
+    above = {item.name: item.up for item in found}
+    parts: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    # Those without a previous one first, each with what follows it.
+    for item in sorted(found, key=lambda item: before[item.name] in above):
+        name = item.name
+        while name in above and name not in parts[above[name]]:
+            parts[above[name]][name] = None
+            name = after.get(name, "")
+    places = {name: place for group in parts.values() for place, name in enumerate(group)}
+    return [
+        item._replace(place=places[item.name], parts=len(parts[above[item.name]])) for item in found
+    ]
 
 
 def _annotations(tier: XmlElement, slots: Mapping[str, float | None]) -> list[_Annotation]:
