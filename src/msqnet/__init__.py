@@ -48,28 +48,20 @@ __all__ = [
     "train",
 ]
 
-_MODULE_OF = {
-    "Box": "clips",
-    "Clip": "clips",
-    "ClipBatch": "clips",
-    "ClipConfig": "config",
-    "Frames": "clips",
-    "LabelSet": "labels",
-    "MSQNet": "model.pretrained",
-    "MSQNetConfig": "model.configuration",
-    "MotionBoxConfig": "config",
-    "MsqnetError": "errors",
-    "Predictor": "inference.predictor",
-    "Segment": "predictions",
-    "SegmentConfig": "config",
-    "VideoPredictions": "predictions",
-    "WindowConfig": "config",
-    "WindowScores": "predictions",
-    "available_models": "models",
-    "open_video": "video.reader",
-    "resolve_model": "models",
-    "train": "training.table_training",
+_NAMES_OF = {
+    "clips": ("Box", "Clip", "ClipBatch", "Frames"),
+    "config": ("ClipConfig", "MotionBoxConfig", "SegmentConfig", "WindowConfig"),
+    "errors": ("MsqnetError",),
+    "inference.predictor": ("Predictor",),
+    "labels": ("LabelSet",),
+    "model.configuration": ("MSQNetConfig",),
+    "model.pretrained": ("MSQNet",),
+    "models": ("available_models", "resolve_model"),
+    "predictions": ("Segment", "VideoPredictions", "WindowScores"),
+    "training.table_training": ("train",),
+    "video.reader": ("open_video",),
 }
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

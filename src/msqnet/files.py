@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -31,6 +32,17 @@ def write_json(
     text = json.dumps(value, indent=2, ensure_ascii=ensure_ascii, allow_nan=allow_nan)
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """The same nested values with NaN as None, and numpy's arrays and numbers as plain ones."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def csv_writer(file: TextIO, odd: str = "") -> Any:

@@ -47,15 +47,19 @@ def write_parquet(path: Path, columns: Columns, metadata: Mapping[str, str] | No
     ``metadata`` are texts by key, for the whole file.
     """
     num_rows = len(columns[0][2])
-    chunks, content = [], bytearray(_MAGIC)
+    chunks, leaves, content = [], [], bytearray(_MAGIC)
     for name, kind, values in columns:
         chunk, pages = _column_chunk(name, kind, values, len(content))
         chunks.append(chunk)
         content += pages
+        leaf = {1: _i32(_NUMBER_OF_KIND[kind]), 3: _i32(_OPTIONAL), 4: _text(name)}
+        if kind == "string":
+            leaf |= {6: _i32(_UTF8), 10: _struct({1: _struct({})})}
+        leaves.append(_struct(leaf))
     footer = _struct(
         {
             1: _i32(1),
-            2: _list([_root(len(columns)), *(_leaf(name, kind) for name, kind, _ in columns)]),
+            2: _list([_struct({4: _text("schema"), 5: _i32(len(columns))}), *leaves]),
             3: _i64(num_rows),
             4: _list(
                 [_struct({1: _list(chunks), 2: _i64(len(content)), 3: _i64(num_rows)})]
@@ -90,17 +94,6 @@ def only_text(content: bytes, column: str) -> str | None:
     except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         pass
     return None
-
-
-def _root(num_columns: int) -> Field:
-    return _struct({4: _text("schema"), 5: _i32(num_columns)})
-
-
-def _leaf(name: str, kind: Kind) -> Field:
-    fields = {1: _i32(_NUMBER_OF_KIND[kind]), 3: _i32(_OPTIONAL), 4: _text(name)}
-    if kind == "string":
-        fields |= {6: _i32(_UTF8), 10: _struct({1: _struct({})})}
-    return _struct(fields)
 
 
 def _column_chunk(name: str, kind: Kind, values: Values, offset: int) -> tuple[Field, bytes]:

@@ -137,7 +137,11 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     table is a `DatasetError`, which names the row: the header is row 1.
     """
     path = Path(path)
-    rows, _, note = read_csv_rows(path, "save the table as 'CSV UTF-8'", _has_names)
+    rows, _, note = read_csv_rows(
+        path,
+        "save the table as 'CSV UTF-8'",
+        lambda header: "name" in [cell.strip().lower() for cell in header],
+    )
     if note:
         _logger.warning(note)
     header = [cell.strip().lower() for cell in (rows or [[]])[0]]
@@ -164,10 +168,6 @@ def read_label_table(path: str | Path) -> dict[str, LabelText]:
     if not texts:
         raise DatasetError(f"{path}: no label in it; expected a header and one row for each label")
     return texts
-
-
-def _has_names(header: Sequence[str]) -> bool:
-    return "name" in [cell.strip().lower() for cell in header]
 
 
 def _parse_row(place: str, header: Sequence[str], cells: Sequence[str]) -> LabelText:

@@ -43,7 +43,7 @@ HOURS_AND_MINUTES = " (h:mm)"
 _DAMAGED = (NotImplementedError, RuntimeError, ValueError)
 _FIRST_DATE = datetime.datetime(1900, 3, 1)
 """Earlier dates of spreadsheets are lengths of time."""
-_LENGTH = re.compile(r"^PT(\d+)H(\d+)M([\d.]+)S$")
+_LENGTH = re.compile(r"^PT(\d+)H(\d+)M(?=[\d.])(\d*)([\d.]*)S$")
 """How .ods has a length of time of a day and more."""
 _CELL = re.compile(
     rb"<(?:\w+:)?c\b([^>]*)>\s*(?:<(?:\w+:)?f\b[^>]*?(/>|>[^<]*</(?:\w+:)?f>))?"
@@ -126,16 +126,13 @@ def _unsure_cells(
     """Texts of cells whose value cannot be trusted, by sheet, and by row and column from 0."""
     names = set(packed.namelist())
     try:
-        if "content.xml" in names and _NO_VALUE.search(packed.read("content.xml")):
+        content = packed.read("content.xml") if "content.xml" in names else b""
+        if _NO_VALUE.search(content):
             raise DatasetError(
                 f"{path}: a formula in it has no value or failed; open it in LibreOffice, correct "
                 "it and save it again"
             )
-        if (
-            marks_unsure
-            and "content.xml" in names
-            and _OVER_ROWS.search(packed.read("content.xml"))
-        ):
+        if marks_unsure and _OVER_ROWS.search(content):
             raise DatasetError(
                 f"{path}: cells in it are merged over rows, of which only the first holds the "
                 "value; unmerge them and fill in every row"
@@ -221,10 +218,5 @@ def _cell_text(cell: object) -> str:
         cell = cell.total_seconds()
     if isinstance(cell, str):
         found = _LENGTH.match(cell)
-        return cell if found is None else f"{found[1]}:{found[2]:0>2}:{_two_digits(found[3])}"
+        return cell if found is None else f"{found[1]}:{found[2]:0>2}:{found[3]:0>2}{found[4]}"
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-
-
-def _two_digits(seconds: str) -> str:
-    whole, point, rest = seconds.partition(".")
-    return f"{whole:0>2}{point}{rest}"

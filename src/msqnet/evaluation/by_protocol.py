@@ -10,10 +10,11 @@ import numpy as np
 
 from msqnet.errors import ConfigError, DatasetError, VocabularyError
 from msqnet.evaluation.protocols import PROTOCOLS
-from msqnet.evaluation.row_metrics import evaluate_rows, plain
+from msqnet.evaluation.row_metrics import evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows, rows_by_video
 from msqnet.evaluation.views import score_rows
 from msqnet.evaluation.whole_videos import score_oracle, score_points, score_windows
+from msqnet.files import plain
 from msqnet.intervals import SAME_TIME_SECONDS, Interval, intersect, subtract
 from msqnet.metrics.average_precision import charades_classify_map, charades_localize_map
 from msqnet.metrics.classification import hit_at_1
@@ -22,7 +23,6 @@ from msqnet.metrics.timed_labels import (
     per_second_metrics,
     per_second_scores,
     per_second_targets,
-    point_scores,
     point_targets,
     segment_metrics,
 )
@@ -186,8 +186,8 @@ def video_truth(
     for index, label in enumerate(labels):
         positive, known = [], []
         for record in records if label in scored else ():
-            end = duration if record.end_seconds is None else record.end_seconds
-            interval = (record.start_seconds or 0.0, min(end, duration))
+            start, end = record.interval
+            interval = (start, min(end, duration))
             if label in record.labels:
                 positive.append(interval)
             if record.annotated is None or label in record.labels or label in record.annotated:
@@ -256,7 +256,7 @@ def evaluate_timelines(
             per_second_targets(true, masked, num_seconds=num_seconds, num_labels=len(labels))
         )
         times = (np.arange(end * _FRAMES_A_SECOND) + 0.5) / _FRAMES_A_SECOND
-        frames.scores.append(point_scores(timeline.edges_seconds, timeline.scores, times))
+        frames.scores.append(timeline.scores_at(times).astype(np.float64))
         frames.targets.append(point_targets(true, masked, times, num_labels=len(labels)))
         truths += true
         unknown += masked

@@ -23,8 +23,7 @@ from msqnet.evaluation.recalibration import (
     fit,
     method_for,
 )
-from msqnet.evaluation.row_metrics import plain
-from msqnet.files import write_json
+from msqnet.files import plain, write_json
 from msqnet.metrics.average_precision import FloatArray, known_cells, mean_over_labels
 from msqnet.metrics.bootstrap import bootstrap
 from msqnet.metrics.calibration import (

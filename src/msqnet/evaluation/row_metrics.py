@@ -13,7 +13,7 @@ import numpy as np
 
 from msqnet.errors import ShapeError
 from msqnet.evaluation.scored_rows import METRICS_FILE, PER_LABEL_FILE
-from msqnet.files import replacing, write_json
+from msqnet.files import plain, replacing, write_json
 from msqnet.metrics.average_precision import (
     BoolArray,
     FloatArray,
@@ -101,17 +101,6 @@ class EvaluationResult:
             writer = csv.DictWriter(file, fieldnames=list(self.per_label[0]))
             writer.writeheader()
             writer.writerows(self.per_label)
-
-
-def plain(value: Any) -> Any:
-    """The same nested values with NaN as None, and numpy's arrays and numbers as plain ones."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def evaluate_rows(
@@ -288,13 +277,25 @@ class _Evaluation:
 
     def left_out(self, labels_not_in_model: Mapping[str, str]) -> dict[str, Any]:
         """Every label that some mean leaves out, with the reason."""
-        names, headline = self.rows.labels.names, self.is_headline
-        reasons = {name: self._reason_not_scored(label) for label, name in enumerate(names)}
-        reasons |= labels_not_in_model
+        names, headline, cells = self.rows.labels.names, self.is_headline, self.cells
+        found = np.select(  # (K,); empty for labels of macro_map
+            [
+                ~self.is_trained,
+                ~cells.is_known.any(axis=0),
+                ~cells.is_positive.any(axis=0),
+                ~cells.is_negative.any(axis=0),
+            ],
+            [
+                "no positive in the model's training data",
+                "not annotated in any evaluated row",
+                "no known positive in the evaluated rows",
+                "no known negative in the evaluated rows",
+            ],
+            "",
+        )
+        reasons = dict(zip(names, found.tolist(), strict=True)) | dict(labels_not_in_model)
         result: dict[str, Any] = {
-            "not_scored": [
-                {"label": name, "reason": reason} for name, reason in reasons.items() if reason
-            ]
+            "not_scored": [{"label": name, "reason": why} for name, why in reasons.items() if why]
         }
         for kind, within in self.within.items():
             given = self.names_of[kind]
@@ -310,17 +311,6 @@ class _Evaluation:
                 {"label": names[label], "reason": reason} for label in np.flatnonzero(dropped)
             ]
         return result
-
-    def _reason_not_scored(self, label: int) -> str | None:
-        """Why a label is not in macro_map; None if it is."""
-        cells = self.cells
-        reasons = (
-            (not self.is_trained[label], "no positive in the model's training data"),
-            (not cells.is_known[:, label].any(), "not annotated in any evaluated row"),
-            (not cells.is_positive[:, label].any(), "no known positive in the evaluated rows"),
-            (not cells.is_negative[:, label].any(), "no known negative in the evaluated rows"),
-        )
-        return next((reason for applies, reason in reasons if applies), None)
 
     def label_rows(self, intervals: FloatArray) -> list[dict[str, Any]]:
         """One row per label; intervals are (2, K)."""

@@ -41,20 +41,10 @@ NUM_POINTS = 25
 """Points a video of Charades' localisation protocol."""
 
 
-def row_times(rows: ClipTable, duration_seconds: float) -> tuple[FloatArray, FloatArray]:
-    """Starts and ends of the rows of one video, (R,) float64 each; it may end before its rows."""
-    ends = [record.end_seconds for record in rows.records]
-    return (
-        np.array([record.start_seconds or 0.0 for record in rows.records]),
-        np.array([duration_seconds if end is None else end for end in ends]),
-    )
-
-
 def targets_at(
     times_seconds: FloatArray,
     rows: ClipTable,
     labels: LabelSet,
-    duration_seconds: float,
     *,
     closed: bool,
 ) -> FloatArray:
@@ -63,7 +53,7 @@ def targets_at(
     ``rows`` are those of one video; with ``closed`` a row holds at its end too.
     """
     times = np.asarray(times_seconds)[:, None]  # (M, 1)
-    starts, ends = row_times(rows, duration_seconds)
+    starts, ends = np.array([record.interval for record in rows.records]).T  # (R,) each
     covers = (starts <= times) & ((times <= ends) if closed else (times < ends))  # (M, R)
     targets = rows.targets(labels)  # (R, K)
     is_positive = covers.astype(np.float64) @ (targets == 1) > 0
@@ -125,7 +115,8 @@ def score_points(
     labels = predictor.backend.labels
     for rows, result in _predicted(table, predictor, progress):
         first, duration = rows.records[0], result.duration_seconds
-        end = float(row_times(rows, duration)[1].max())
+        ends = [record.end_seconds for record in rows.records]
+        end = max(duration if end is None else end for end in ends)
         points = point_times(end, num_points)
         if points[-1] >= duration:
             raise DatasetError(
@@ -133,7 +124,7 @@ def score_points(
                 "the last point; correct the rows or the file"
             )
         scores.append(result.timeline.scores_at(points))
-        targets.append(targets_at(points, rows, labels, duration, closed=True))
+        targets.append(targets_at(points, rows, labels, closed=True))
         records += [replace(first, start_seconds=t, end_seconds=t) for t in points.tolist()]
     table = replace(table, records=tuple(records))
     return EvaluationRows(labels, np.concatenate(scores), np.concatenate(targets), table)
@@ -166,12 +157,8 @@ def _predicted(
 
 def annotated_spans(rows: ClipTable, duration_seconds: float) -> list[tuple[float, float]]:
     """Intervals in which some label is annotated, joined, in order, and cut off at the end."""
-    times = zip(rows.records, *row_times(rows, duration_seconds), strict=True)
-    return union(
-        (float(start), min(float(end), duration_seconds))
-        for record, start, end in times
-        if record.labels
-    )
+    spans = [record.interval for record in rows.records if record.labels]
+    return union((start, min(end, duration_seconds)) for start, end in spans)
 
 
 def oracle_times(spans: list[tuple[float, float]], num_frames: int) -> FloatArray:
@@ -245,5 +232,5 @@ def _oracle_clip(rows: ClipTable, backend: Backend) -> tuple[Clip, FloatArray, F
         times = oracle_times(spans, config.num_frames)
         frames = source.frames_at(times.tolist())
         frames = with_sound(frames, source, float(times[0]), float(times[-1]), config)
-    targets = targets_at(times, rows, backend.labels, duration, closed=False)
+    targets = targets_at(times, rows, backend.labels, closed=False)
     return evaluation_clip(frames, config), times, joined_targets(targets)

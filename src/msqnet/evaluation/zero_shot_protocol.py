@@ -21,7 +21,7 @@ from msqnet.errors import ConfigError, DatasetError
 from msqnet.evaluation.views import score_rows
 from msqnet.files import replacing, write_json
 from msqnet.inference.torch_backends import TorchBackend
-from msqnet.labels import LabelSet
+from msqnet.labels import LabelSet, folded
 from msqnet.metrics.classification import zero_shot_metrics
 from msqnet.model.pretrained import MSQNet
 from msqnet.model.vocabulary import text_embeddings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from msqnet.data.records import ClipTable, Record
+    from msqnet.data.records import ClipTable
     from msqnet.training.training_run import Run
 
 SHUFFLED = "open_full_shuffled"
@@ -172,21 +172,17 @@ def check_labels(split: LabelSplit, table: ClipTable) -> LabelSplit:
 
     Labels that the table does not show are a `DatasetError`.
     """
-    own = {_plain_name(name): name for name in table.label_names()}
-    missing = [name for name in (*split.seen, *split.unseen) if _plain_name(name) not in own]
+    own = {folded(name): name for name in table.label_names()}
+    missing = [name for name in (*split.seen, *split.unseen) if folded(name) not in own]
     if missing:
         raise DatasetError(
             f"{table.path}: shows no {', '.join(missing[:_NUM_NAMED])}, which split {split.name} "
             f"({split.origin}) names; labels of the table: {', '.join(list(own.values())[:30])}"
         )
     seen, unseen = (
-        tuple(own[_plain_name(name)] for name in names) for names in (split.seen, split.unseen)
+        tuple(own[folded(name)] for name in names) for names in (split.seen, split.unseen)
     )
     return replace(split, seen=seen, unseen=unseen)
-
-
-def _plain_name(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).lower()
 
 
 def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipTable:
@@ -197,15 +193,16 @@ def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipT
     label whose rows all stand in such videos is lost; see `LabelSplit.trained_on`. Where no row
     shows a seen label, it is a `DatasetError`.
     """
-    unseen = set(split.unseen)
+    seen, unseen = set(split.seen), set(split.unseen)
     rows = list(zip(table.clip_ids(), table.records, strict=True))
     tainted = {video for video, record in rows if unseen & set(record.labels)}
     of_test = {record.group for record in test.records if record.group}
-    kept = [
-        _seen_only(record, split)
-        for video, record in rows
-        if video not in tainted and record.group not in of_test
-    ]
+    kept = []
+    for video, record in rows:
+        if video not in tainted and record.group not in of_test:
+            labels = tuple(name for name in record.labels if name in seen)
+            known = seen if record.annotated is None else seen & record.annotated
+            kept.append(replace(record, labels=labels, annotated=frozenset({*known, *labels})))
     part = replace(table, records=tuple(record for record in kept if record.has_known_labels))
     if not part.label_names():
         raise DatasetError(
@@ -213,13 +210,6 @@ def training_part(table: ClipTable, split: LabelSplit, test: ClipTable) -> ClipT
             "them stand in videos with an unseen one; use another split"
         )
     return part
-
-
-def _seen_only(record: Record, split: LabelSplit) -> Record:
-    seen = set(split.seen)
-    known = seen if record.annotated is None else seen & set(record.annotated)
-    labels = tuple(name for name in record.labels if name in seen)
-    return replace(record, labels=labels, annotated=frozenset(known) | frozenset(labels))
 
 
 def check_no_leakage(train: ClipTable, test: ClipTable, split: LabelSplit) -> None:

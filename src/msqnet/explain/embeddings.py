@@ -32,7 +32,7 @@ from msqnet.explain.embedding_maps import (
     MappedRows,
     map_embeddings,
 )
-from msqnet.files import replacing, write_json
+from msqnet.files import plain, replacing, write_json
 from msqnet.inference.torch_backends import TorchBackend
 from msqnet.labels import join_labels
 from msqnet.model.computing import resolve_device
@@ -99,7 +99,7 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            found = self._model(pixels=batch.pixels, motion_crops=batch.motion_crops, **batch.sound)
+            found = self._model(**batch.inputs)
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())
@@ -173,7 +173,7 @@ class EmbeddingPanels:
         found = []
         for place, panel in enumerate(self.panels):
             for other in self.panels[:place]:
-                values = map(_number, panel.map.neighbours.minus(other.map.neighbours))
+                values = plain(panel.map.neighbours.minus(other.map.neighbours))
                 numbers = dict(zip(("difference", "low", "high"), values, strict=True))
                 found.append({"panel": panel.name, "minus": other.name, **numbers})
         return found
@@ -207,23 +207,21 @@ class EmbeddingPanels:
     def _panel_numbers(self, panel: Panel) -> dict[str, Any]:
         neighbours = panel.map.neighbours
         low, high = neighbours.interval
-        return {
+        numbers: dict[str, Any] = {
             "name": panel.name,
             "model": panel.model,
             "embedding": panel.definition,
             "width": panel.embeddings.shape[1],
             "perplexity": panel.map.perplexity,
-            "silhouette": _number(panel.map.silhouette),
-            "neighbour_accuracy": _number(neighbours.accuracy),
-            "low": _number(low),
-            "high": _number(high),
-            "chance": _number(neighbours.chance),
+            "silhouette": panel.map.silhouette,
+            "neighbour_accuracy": neighbours.accuracy,
+            "low": low,
+            "high": high,
+            "chance": neighbours.chance,
             "num_labels": neighbours.num_labels,
-            "label_accuracy": {
-                name: _number(value)
-                for name, value in zip(self.rows.labels, neighbours.label_accuracy, strict=True)
-            },
+            "label_accuracy": dict(zip(self.rows.labels, neighbours.label_accuracy, strict=True)),
         }
+        return plain(numbers)
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write `ROWS_FILE` and then `NUMBERS_FILE`, each replaced at once; returns their paths."""
@@ -258,10 +256,6 @@ class EmbeddingPanels:
         about = {key: value for key, value in self.to_dict().items() if key != "panels"}
         written = pa.table(columns)
         pq.write_table(written.replace_schema_metadata({"msqnet": json.dumps(about)}), path)
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
 
 
 def make_panels(

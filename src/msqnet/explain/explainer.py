@@ -218,11 +218,8 @@ class Explainer:
             return False
         frames = self._frames(path, start_seconds, end_seconds)
         clip = evaluation_clip(frames, self._model.config.clip_config)
-        batch = ClipBatch.stack([clip])
         with torch.inference_mode():
-            output = self._model(
-                pixels=batch.pixels, motion_crops=batch.motion_crops, **batch.sound
-            )
+            output = self._model(**ClipBatch.stack([clip]).inputs)
         embedding = clip_embeddings(self._model, output).cpu().numpy()
         return bool(self._reference.distance(embedding)[0] > self._reference.window_limit)
 

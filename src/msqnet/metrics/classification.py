@@ -50,18 +50,18 @@ class ConfusionCounts:
 
     def f1_per_label(self) -> FloatArray:
         """(R, K), 2 TP / (2 TP + FP + FN); NaN, not 0, for a label without a positive."""
-        return _f1(self.true_positives, self.false_positives, self.false_negatives)
+        twice, has_positives = (
+            2 * self.true_positives,
+            self.true_positives + self.false_negatives > 0,
+        )
+        total = twice + self.false_positives + self.false_negatives
+        return np.divide(twice, total, out=np.full_like(total, np.nan), where=has_positives)
 
     def f1_micro(self, select: BoolArray) -> FloatArray:
         """(R,), F1 of the counts summed over the selected labels."""
         counts = (self.true_positives, self.false_positives, self.false_negatives)
-        return _f1(*(count[:, select].sum(axis=1) for count in counts))
-
-
-def _f1(true_pos: FloatArray, false_pos: FloatArray, false_neg: FloatArray) -> FloatArray:
-    total = 2 * true_pos + false_pos + false_neg
-    has_positives = true_pos + false_neg > 0
-    return np.divide(2 * true_pos, total, out=np.full_like(total, np.nan), where=has_positives)
+        summed = (count[:, select].sum(axis=1, keepdims=True) for count in counts)  # (R, 1)
+        return ConfusionCounts(*summed).f1_per_label()[:, 0]
 
 
 def confusion_counts(

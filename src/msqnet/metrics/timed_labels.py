@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from msqnet.intervals import Interval
-    from msqnet.metrics.average_precision import BoolArray
 
 SEGMENT_MAP_OVERLAPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 SEGMENTAL_F1_OVERLAPS = (0.1, 0.25, 0.5)
@@ -203,16 +202,6 @@ def per_second_metrics(
     }
 
 
-def point_scores(edges_seconds: ArrayLike, scores: ArrayLike, times: ArrayLike) -> FloatArray:
-    """Scores of a timeline, as for `per_second_scores`, at (P,) times in seconds: (P, K) float64.
-
-    A time before or after the timeline takes the nearest step.
-    """
-    edges, values = np.asarray(edges_seconds), np.asarray(scores, dtype=np.float64)
-    steps = np.searchsorted(edges, np.asarray(times), side="right") - 1
-    return values[np.clip(steps, 0, len(values) - 1)]
-
-
 def point_targets(
     truths: Iterable[TimedLabel],
     unknown: Iterable[TimedLabel],
@@ -273,18 +262,13 @@ def segment_average_precision(
     result = np.full(num_labels, np.nan)
     for label in np.flatnonzero(num_truths):
         own = labels == label
-        result[label] = _summed_precision(scores[own], is_hit[own]) / num_truths[label]
+        hits = is_hit[own]
+        summed = float(hits.sum())  # of the precision at each hit; 1 where all are
+        if 0 < summed < len(hits):
+            ranked_cells = RankedCells.sort(np.arange(len(hits)), scores[own], hits)
+            summed *= float(ranked_cells.average_precision(np.ones((1, len(hits))))[0])
+        result[label] = summed / num_truths[label]
     return result
-
-
-def _summed_precision(scores: FloatArray, is_hit: BoolArray) -> float:
-    """Sum over hits of the precision at their score."""
-    if not is_hit.any():
-        return 0.0
-    if is_hit.all():
-        return float(is_hit.sum())
-    ranked = RankedCells.sort(np.arange(len(scores)), scores, is_hit)
-    return float(ranked.average_precision(np.ones((1, len(scores))))[0] * is_hit.sum())
 
 
 def segmental_f1(

@@ -19,7 +19,6 @@ from msqnet.evaluation.scored_rows import (
 from msqnet.inference.results import (
     INDEX_FILE,
     OUTPUT_SEPARATOR,
-    IndexRow,
     on_file_clock,
     read_index,
 )
@@ -110,10 +109,18 @@ def read_videos(
     """The results of `msqnet predict` in a folder, and the failures; see `read_results`."""
     rows = read_index(folder / INDEX_FILE)
     failed = [Failure(row.input, row.error) for row in rows if row.status == "error"]
-    found = [(path, str(row.status)) for row in rows for path in _json_of(folder, row)]
+    found = []
+    for row in rows:
+        outputs = [Path(output) for output in row.outputs.split(OUTPUT_SEPARATOR) if output]
+        # An index that was tampered with must not make the report read files elsewhere.
+        inside = [path for path in outputs if not path.is_absolute() and ".." not in path.parts]
+        results = [folder / path for path in inside if path.name.endswith(_JSON_SUFFIX)]
+        found += [(path, str(row.status)) for path in results]
     # Beside an index, results of another kind lie where an evaluation of whole videos puts them.
-    walked = sorted((folder / "videos" if rows else folder).rglob(f"*{_JSON_SUFFIX}"))
-    found += [(path, "ok") for path in walked if _is_result(path)]
+    for path in sorted((folder / "videos" if rows else folder).rglob(f"*{_JSON_SUFFIX}")):
+        with path.open("rb") as file:
+            if b'"schema_version"' in file.read(64):  # in the first line of a video's result
+                found.append((path, "ok"))
     videos = []
     for number, (path, status) in enumerate(found, start=1):
         name = path.relative_to(folder).as_posix().removesuffix(_JSON_SUFFIX)
@@ -126,19 +133,6 @@ def read_videos(
         if progress is not None:
             progress(number, len(found))
     return tuple(videos), tuple(failed)
-
-
-def _json_of(folder: Path, row: IndexRow) -> list[Path]:
-    outputs = [Path(output) for output in row.outputs.split(OUTPUT_SEPARATOR) if output]
-    # An index that was tampered with must not make the report read files elsewhere.
-    inside = [path for path in outputs if not path.is_absolute() and ".." not in path.parts]
-    return [folder / path for path in inside if path.name.endswith(_JSON_SUFFIX)]
-
-
-def _is_result(path: Path) -> bool:
-    """Whether a JSON file is a result of a video: its first line names the schema."""
-    with path.open("rb") as file:
-        return b'"schema_version"' in file.read(64)
 
 
 def _read_evaluation(folder: Path) -> EvaluationFolder | None:

@@ -14,7 +14,7 @@ import pytest
 
 from msqnet.data.records import ClipTable
 from msqnet.evaluation.scored_rows import rows_by_video
-from msqnet.evaluation.whole_videos import point_times, row_times, targets_at
+from msqnet.evaluation.whole_videos import point_times, targets_at
 from msqnet.labels import UNKNOWN
 from msqnet.metrics.average_precision import (
     average_precision,
@@ -102,9 +102,9 @@ def test_localisation_is_the_official_one(charades_root: Path, official) -> None
     targets, truth = [], []
     for name, length, actions in official:
         rows = videos[name]
-        assert row_times(rows, np.nan)[1].max() == length
+        assert max(record.interval[1] for record in rows.records) == length
         times = point_times(length)
-        targets.append(targets_at(times, rows, labels, np.nan, closed=True))  # type: ignore[arg-type]
+        targets.append(targets_at(times, rows, labels, closed=True))  # type: ignore[arg-type]
         points = [point / NUM_POINTS * length for point in range(NUM_POINTS)]
         holds = np.zeros((NUM_POINTS, NUM_CLASSES), bool)
         for code, start, end in actions:

@@ -11,8 +11,9 @@ import pytest
 
 from msqnet.data.records import ClipTable, Record
 from msqnet.errors import ShapeError
-from msqnet.evaluation.row_metrics import DEFINITIONS, REFERENCE_BATCH_SIZE, evaluate_rows, plain
+from msqnet.evaluation.row_metrics import DEFINITIONS, REFERENCE_BATCH_SIZE, evaluate_rows
 from msqnet.evaluation.scored_rows import EvaluationRows
+from msqnet.files import plain
 from msqnet.labels import UNKNOWN, LabelSet, split_labels
 from msqnet.metrics.average_precision import (
     average_precision,

@@ -53,10 +53,10 @@ def test_a_row_holds_at_its_end_where_ends_are_included(tmp_path: Path) -> None:
         record_of(path, 4, start_seconds=4.0, end_seconds=6.0, annotated=frozenset({"dark"})),
     )
     times = np.array([0.0, 2.0, 3.0, 4.0, 5.0, 7.0])
-    closed = targets_at(times, rows, LABELS, 9.0, closed=True)
+    closed = targets_at(times, rows, LABELS, closed=True)
     bright = closed[:, 0]
     assert bright.tolist() == [0, 1, 1, 1, UNKNOWN, UNKNOWN]
-    bright = targets_at(times, rows, LABELS, 9.0, closed=False)[:, 0]
+    bright = targets_at(times, rows, LABELS, closed=False)[:, 0]
     assert bright.tolist() == [0, 1, 1, UNKNOWN, UNKNOWN, UNKNOWN]
     assert closed[:, 1].tolist() == [0, 0, 0, 0, 0, UNKNOWN]
 

@@ -14,7 +14,6 @@ from msqnet.metrics.timed_labels import (
     per_second_metrics,
     per_second_scores,
     per_second_targets,
-    point_scores,
     point_targets,
     segment_average_precision,
     segment_metrics,
@@ -300,11 +299,8 @@ def test_edit_score_counts_labels_in_order_not_times():
     assert np.isnan(edit_score([], []))
 
 
-def test_moments_take_their_step_and_their_truth():
-    edges, scores = [1.0, 2.0, 4.0], [[0.1, 0.2], [0.3, 0.4]]
+def test_moments_take_their_truth():
     times = [0.5, 1.0, 1.99, 2.0, 9.0]
-    found = point_scores(edges, scores, times)
-    assert found[:, 0].tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
     truths, unknown = [timed(1, 2, label=1)], [timed(1.5, 3, label=1), timed(3, 10)]
     assert point_targets(truths, unknown, times, num_labels=2).tolist() == [
         [0, 0], [0, 1], [0, 1], [0, UNKNOWN], [UNKNOWN, 0]
