@@ -178,9 +178,8 @@ class ClipBatch:
     def __post_init__(self) -> None:
         _check_pixels(self.pixels, "ClipBatch.pixels", 5, "(B, T, 3, H, W)")
 
-    @property
     def inputs(self) -> dict[str, Any]:
-        """What a model takes, by name."""
+        """What a model takes of them, by name."""
         return {"pixels": self.pixels, "motion_crops": self.motion_crops, **self.sound}
 
     @classmethod

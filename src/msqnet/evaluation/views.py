@@ -188,7 +188,7 @@ def row_outputs(
     num_done = 0
     for batch in iter_batches(clips, batch_size):
         with torch.inference_mode():
-            found = model(**batch.inputs)
+            found = model(**batch.inputs())
         logits.append(found.logits.float().cpu().numpy())
         embeddings.append(clip_embeddings(model, found).cpu().numpy())
         num_done += len(batch.pixels)

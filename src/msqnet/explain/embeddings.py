@@ -99,7 +99,7 @@ class VideoEmbedder:
     def embed(self, batch: ClipBatch) -> VideoEmbeddings:
         """Embeddings of B clips; each row depends on its clip only."""
         with torch.inference_mode():
-            found = self._model(**batch.inputs)
+            found = self._model(**batch.inputs())
             before = found.memory.mean(dim=1)  # (B, M, D) -> (B, D)
             after = found.decoded.mean(dim=1)  # (B, K, D) -> (B, D)
         return VideoEmbeddings(before.float().cpu().numpy(), after.float().cpu().numpy())
@@ -207,7 +207,7 @@ class EmbeddingPanels:
     def _panel_numbers(self, panel: Panel) -> dict[str, Any]:
         neighbours = panel.map.neighbours
         low, high = neighbours.interval
-        numbers: dict[str, Any] = {
+        numbers = {
             "name": panel.name,
             "model": panel.model,
             "embedding": panel.definition,
@@ -221,7 +221,8 @@ class EmbeddingPanels:
             "num_labels": neighbours.num_labels,
             "label_accuracy": dict(zip(self.rows.labels, neighbours.label_accuracy, strict=True)),
         }
-        return plain(numbers)
+        found: dict[str, Any] = plain(numbers)
+        return found
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write `ROWS_FILE` and then `NUMBERS_FILE`, each replaced at once; returns their paths."""

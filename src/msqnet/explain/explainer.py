@@ -219,7 +219,7 @@ class Explainer:
         frames = self._frames(path, start_seconds, end_seconds)
         clip = evaluation_clip(frames, self._model.config.clip_config)
         with torch.inference_mode():
-            output = self._model(**ClipBatch.stack([clip]).inputs)
+            output = self._model(**ClipBatch.stack([clip]).inputs())
         embedding = clip_embeddings(self._model, output).cpu().numpy()
         return bool(self._reference.distance(embedding)[0] > self._reference.window_limit)
 

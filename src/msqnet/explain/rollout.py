@@ -76,7 +76,7 @@ def label_relevance(
             recorded_attention(encoder) as of_encoder,
             recorded_attention(model.decoder, model.memory_encoder) as of_decoder,
         ):
-            result = model(**clip.inputs)
+            result = model(**clip.inputs())
         scores = model.scores(result.logits)[0, list(columns)]
         memory = decoder_rollout(model, of_decoder, columns)
         memory = memory[:, : len(model.time_positions)]  # of frames; sound has no place in them

@@ -118,8 +118,8 @@ def read_videos(
         found += [(path, str(row.status)) for path in results]
     # Beside an index, results of another kind lie where an evaluation of whole videos puts them.
     for path in sorted((folder / "videos" if rows else folder).rglob(f"*{_JSON_SUFFIX}")):
-        with path.open("rb") as file:
-            if b'"schema_version"' in file.read(64):  # in the first line of a video's result
+        with path.open("rb") as opened:
+            if b'"schema_version"' in opened.read(64):  # in the first line of a video's result
                 found.append((path, "ok"))
     videos = []
     for number, (path, status) in enumerate(found, start=1):
