@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from jsonargparse._typehints import ActionTypeHint
 
@@ -21,6 +21,11 @@ class ValueAsTyped(ActionTypeHint):
         if _is_text(self._typehint):
             takes_several = any(get_origin(kind) is tuple for kind in get_args(self._typehint))
             return tuple(value) if takes_several and isinstance(value, list) else value
+        kinds = (self._typehint, *get_args(self._typehint))
+        choices = [str(c) for kind in kinds if get_origin(kind) is Literal for c in get_args(kind)]
+        if choices and value not in (None, "null") and str(value) not in choices:
+            listed = ", ".join(choices)
+            raise TypeError(f"--{self.dest}: found {value!r}, expected one of {listed}")
         found = super()._check_type(value, append, cfg)  # type: ignore[no-untyped-call]
         if found is None and value not in (None, "null"):
             raise TypeError(f"--{self.dest}: found {value!r}, expected a value, or null for none")

@@ -39,7 +39,8 @@ class LoraConfig:
     alpha: int = 16
 
     def __post_init__(self) -> None:
-        check_numbers(self, rank=1, alpha=1)
+        for name, value in vars(self).items():
+            check(value >= 1, f"lora.{name} {value}: expected at least 1")
 
 
 @dataclass(frozen=True)

@@ -91,3 +91,25 @@ def test_written_settings_read_back_as_the_same(tmp_path: Path) -> None:
 def test_loss_that_does_not_go_with_the_recipe_is_refused() -> None:
     with pytest.raises(ConfigError, match="weights cross_entropy, not focal: set class_balance"):
         parse("--train.loss.name", "focal")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "choices"),
+    [
+        ("train.finetune", "lora2", "full, lora, after_trunk, decoder"),
+        ("arch.head", "cosin", "group_wise, shared, cosine"),
+    ],
+)
+def test_choice_that_does_not_exist_is_refused_with_those_that_do(
+    option: str, value: str, choices: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"--{option}: found '{value}', expected one of {choices}"
+    ):
+        parse(f"--{option}", value)
+
+
+@pytest.mark.parametrize("name", ["rank", "alpha"])
+def test_adapters_without_a_rank_or_strength_are_refused_by_the_full_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"lora\.{name} 0: expected at least 1"):
+        parse("--train.finetune", "lora", f"--train.lora.{name}", "0")
