@@ -1,7 +1,7 @@
 """Films of joined clips, whose borders between actions are known exactly.
 
     python -m benchmarks.joined_clips mixed_actors.csv --split test --out films
-    msqnet evaluate --data films/table.csv --timeline --out runs/joined
+    msqnet evaluate --data films/table.csv --protocol timeline --out runs/joined
 
 Each film is made from one source: bouts of the labels of a row, several clips long, one after the
 other, never two with the same labels. All frames are read at 25 frames a second and written with

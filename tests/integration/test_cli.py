@@ -77,7 +77,7 @@ def test_help_of_a_command_loads_its_module_only_and_no_torch(
 
     # Commands that train share the defaults of `train`.
     command = RUNNABLE_COMMANDS[name]
-    shared = {"msqnet.cli.console", "msqnet.cli.tables", "msqnet.cli.typed_values"} | (
+    shared = {"msqnet.cli.console", "msqnet.cli.typed_values"} | (
         {"msqnet.cli.train"} if command.defaults else set()
     )
     own = command.target.partition(":")[0]

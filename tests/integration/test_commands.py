@@ -135,7 +135,7 @@ def test_timelines_are_evaluated_on_whole_videos(
 ) -> None:
     table, run, _ = trained
     arguments = ["evaluate", "--data", str(table), "--model", str(run), "--split", "test"]
-    assert main([*arguments, "--timeline", "--out", str(tmp_path)]) == 0
+    assert main([*arguments, "--protocol", "timeline", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "timeline.json").read_text())
     assert figures["num_videos"] == 4
     assert figures["segments"]["num_truths"] == 4

@@ -83,7 +83,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             asked = ["--ask", model.url, "--ask-model", "big", "--ask-about", "bright"]
             assert cli.main(["predict", str(folder / "a.mov"), "--out", out, *asked]) == 0
         assert cli.main([*options, str(folder / "rows")]) == 0
-        assert cli.main([*options, str(folder / "videos"), "--timeline"]) == 0
+        assert cli.main([*options, str(folder / "videos"), "--protocol", "timeline"]) == 0
     return folder
 
 

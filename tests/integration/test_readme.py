@@ -70,7 +70,7 @@ def test_command_that_does_not_exist_is_found() -> None:
             check_command(command)
     with pytest.raises(AssertionError):
         check_command("msqnet evaluate --no-such-option", is_whole=False)
-    check_command("msqnet evaluate --timeline", is_whole=False)
+    check_command("msqnet evaluate --protocol timeline", is_whole=False)
 
 
 @pytest.mark.skipif(not README.is_file(), reason="there is no README.md")

@@ -8,23 +8,21 @@ hands out a block of jobs when an actor has room for it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
 import socket
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.runners import VideoWorker
 from msqnet.errors import ConfigError, MsqnetError, needs_extra
-from msqnet.inference.results import Outcome, VideoJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from msqnet.batch.one_video import JobSettings
     from msqnet.inference.predictor import Predictor
+    from msqnet.inference.results import Outcome, VideoJob
 
 LOCAL = "local"
 _REACH_SECONDS = 10.0
@@ -82,9 +80,10 @@ class RayRunner:
         self._connect()
         try:
             for row in self._data_set(jobs).iter_rows():
-                if row["error"]:
-                    raise pickle.loads(row["error"])
-                yield Outcome.from_dict(json.loads(row["outcome"]))
+                found = pickle.loads(row["found"])
+                if isinstance(found, MsqnetError):
+                    raise found
+                yield found
         except self._ray.exceptions.RayError as error:
             # The last line is the cause; those above it say where in Ray it was met.
             cause = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
@@ -114,7 +113,7 @@ class RayRunner:
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        rows = [{"job": json.dumps(asdict(job))} for job in jobs]
+        rows = [{"job": pickle.dumps(job)} for job in jobs]
         num_blocks = min(len(rows), _MAX_BLOCKS)
         return data.from_items(rows, override_num_blocks=num_blocks).map(
             VideoActor,
@@ -136,15 +135,13 @@ class VideoActor:
         self._worker = VideoWorker(settings, load)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """An outcome as JSON, or the pickled error that ends the run."""
-        document = json.loads(row["job"])
-        known = document.pop("known")
-        job = VideoJob(**document, known=None if known is None else Outcome.from_dict(known))
+        """The pickled outcome, or the error that ends the run."""
+        found: Outcome | MsqnetError
         try:
-            outcome = self._worker.outcome(job)
+            found = self._worker.outcome(pickle.loads(row["job"]))
         except MsqnetError as error:
-            return {"outcome": "", "error": pickle.dumps(error)}
-        return {"outcome": json.dumps(asdict(outcome)), "error": b""}
+            found = error
+        return {"found": pickle.dumps(found)}
 
 
 def check_reachable(address: str) -> None:

@@ -9,7 +9,6 @@ recognised by the results folder itself.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from msqnet.batch.locations import STATE_FOLDER, LocalOutput, cannot_write, open_output
 from msqnet.errors import ConfigError, DatasetError
-from msqnet.files import replacing
+from msqnet.files import csv_writer, replacing
 from msqnet.inference.results import (
     INDEX_FILE,
     TIME_BUDGET_FILE,
@@ -272,7 +271,7 @@ def write_tables(output: Output, outcomes: Collection[Outcome]) -> None:
         write_index(index, [rows[key] for key in sorted(rows)])
         output.publish(INDEX_FILE, index)
         with open_index(errors, "w") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv_writer(file)
             writer.writerow(ERROR_COLUMNS)
             for item in sorted(outcomes, key=lambda outcome: outcome.name):
                 if item.status != "ok":

@@ -46,15 +46,11 @@ _MAX_DEATHS = 2
 _PRELOADED = ("msqnet.inference.predictor", "msqnet.batch.one_video", "msqnet.batch.locations")
 
 
-def load_predictor(options: InferenceOptions, num_threads: int | None = None) -> Predictor:
-    """Load the model in this process, see `Predictor.from_pretrained`.
-
-    ``num_threads`` is that of this process on a CPU; None leaves the choice to the runtime.
-    """
+def load_predictor(options: InferenceOptions, num_threads: int) -> Predictor:
+    """Load the model in this process, which computes by so many threads on a CPU."""
     from msqnet.inference.predictor import Predictor
 
-    if num_threads is not None:
-        limit_threads(num_threads)
+    limit_threads(num_threads)
     return Predictor.from_pretrained(options=options)
 
 

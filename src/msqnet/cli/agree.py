@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.cli.console import number_table, say, shown
-from msqnet.cli.tables import read_clips, say_notes
+from msqnet.cli.console import number_table, read_clips, say, say_notes, shown
 from msqnet.config import TableOptions
 
 if TYPE_CHECKING:
@@ -88,9 +86,9 @@ def _show(console: Console, found: Agreement, bin_seconds: float) -> None:
             item.label,
             *(f"{value:.1f}" for value in (item.seconds, item.first_seconds, item.second_seconds)),
             shown(item.agreement),
-            _shown(item.kappa),
+            shown(item.kappa),
             f"{item.first_bouts}/{item.second_bouts}",
-            _shown(item.bout_f1),
+            shown(item.bout_f1),
         )
     console.print(table)
     for side in ("start", "end"):
@@ -108,10 +106,6 @@ def _show(console: Console, found: Agreement, bin_seconds: float) -> None:
             if items:
                 more = f" and {len(items) - 5} more" if len(items) > 5 else ""
                 say(console, f"{what} of the {name} alone: {', '.join(items[:5])}{more}")
-
-
-def _shown(value: float) -> str:
-    return shown(None if math.isnan(value) else value)
 
 
 def _write(found: Agreement, folder: Path) -> None:

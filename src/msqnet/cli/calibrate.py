@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.cli.tables import read_clips
+from msqnet.cli.console import number_table, progress_bar, read_clips, say, shown
 from msqnet.config import CalibrationConfig, TableOptions
-from msqnet.errors import ConfigError
+from msqnet.errors import ConfigError, check
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +69,14 @@ def calibrate(
     from msqnet.models import changed_model, check_target, provenance_in
     from msqnet.report.figures import check_can_draw_figures
 
-    _check_tables(data, split, training_data, training_split)
+    if data is None and training_data is None:
+        raise ConfigError(
+            "nothing to do: name rows to calibrate on with --data, or the rows that the model was "
+            "trained on with --training-data, or both"
+        )
+    for kind, tables, part in (("", data, split), ("training-", training_data, training_split)):
+        given = part is None or tables is not None
+        check(given, f"--{kind}split takes rows of a table; name it with --{kind}data")
     source = _changeable_folder(model)
     target = _target(model, out, source)
     check_target(source, target, overwrite=overwrite)
@@ -124,22 +130,6 @@ def _changeable_folder(model: str | None) -> Path:
             "train a model with msqnet train, or set --threshold of msqnet predict"
         )
     return model_folder(model)
-
-
-def _check_tables(
-    data: list[str] | None,
-    split: str | None,
-    training_data: list[str] | None,
-    training_split: str | None,
-) -> None:
-    if data is None and training_data is None:
-        raise ConfigError(
-            "nothing to do: name rows to calibrate on with --data, or the rows that the model was "
-            "trained on with --training-data, or both"
-        )
-    for kind, table, part in (("", data, split), ("training-", training_data, training_split)):
-        if table is None and part is not None:
-            raise ConfigError(f"--{kind}split takes rows of a table; name it with --{kind}data")
 
 
 def _target(model: str | None, out: str | None, source: Path) -> Path:
@@ -239,19 +229,15 @@ def _show(console: Console, result: CalibrationResult) -> None:
         "macro_f1": "macro F1",
     }
     for name, title in titles.items():
-        _show_metric(console, title, summary["overall"][name])
+        values, parts = summary["overall"][name], []
+        for side, sign in (("before", ""), ("after", ""), ("difference", "+")):
+            low, high = values[f"{side}_interval"]
+            interval = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
+            value = "-" if values[side] is None else f"{values[side]:{sign}.3f}"
+            parts.append(f"{side} {value}{interval}")
+        say(console, f"{title}: {', '.join(parts)}")
     for item in result.per_label:
         if item["kept"]:
             say(console, f"kept: {item['label']}: {item['kept']}")
     for note in summary["notes"]:
         say(console, f"note: {note}")
-
-
-def _show_metric(console: Console, title: str, values: dict[str, Any]) -> None:
-    parts = []
-    for side, sign in (("before", ""), ("after", ""), ("difference", "+")):
-        low, high = values[f"{side}_interval"]
-        interval = "" if low is None else f" ({low:{sign}.3f} to {high:{sign}.3f})"
-        value = "-" if values[side] is None else f"{values[side]:{sign}.3f}"
-        parts.append(f"{side} {value}{interval}")
-    say(console, f"{title}: {', '.join(parts)}")

@@ -8,8 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msqnet.cli.console import number_table, progress_bar, say
-from msqnet.cli.tables import say_notes
+from msqnet.cli.console import number_table, progress_bar, say, say_notes
 from msqnet.config import TableOptions, TrainConfig
 
 if TYPE_CHECKING:

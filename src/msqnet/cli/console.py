@@ -1,21 +1,26 @@
-"""Lines, tables and progress bars of commands."""
+"""Lines, tables and progress bars of commands, and the tables of clips that they take."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from msqnet.style import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table
 
     from msqnet.batch.runners import ResultsFolder
+    from msqnet.config import TableOptions
+    from msqnet.data.records import ClipTable
 
 _SECONDS_A_LINE = 60.0
 _PACE_VARIABLE = "MSQNET_PROGRESS_SECONDS"
@@ -24,6 +29,12 @@ _PACE_VARIABLE = "MSQNET_PROGRESS_SECONDS"
 def say(console: Console, text: str) -> None:
     """Print a line as it is: not wrapped, no colours, no markup."""
     console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+
+
+def say_notes(console: Console, notes: Sequence[str]) -> None:
+    """Print notes, one a line."""
+    for note in notes:
+        say(console, f"msqnet: note: {note}")
 
 
 def show_skipped(skipped: Sequence[str], index: ResultsFolder | None) -> None:
@@ -41,7 +52,7 @@ def show_skipped(skipped: Sequence[str], index: ResultsFolder | None) -> None:
 
 def shown(value: float | None, digits: int = 3) -> str:
     """A metric with its decimals; a dash where it is not defined."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def number_table(title: str, name: str, *headings: str) -> Table:
@@ -99,3 +110,30 @@ def _line_each_minute(name: str, console: Console) -> Callable[..., None]:
             say(console, f"{step or name}: {done / total:.0%}")
 
     return show
+
+
+def read_clips(
+    data: Sequence[str],
+    reading: TableOptions,
+    split: str | None,
+    provenance: Mapping[str, Any] | None = None,
+) -> ClipTable:
+    """Rows of a split of tables; all for None. Notes go to stderr.
+
+    ``provenance`` is that of a model: a table of the name of that which it was trained on is read
+    in the same way, where ``reading`` does not say another.
+    """
+    from rich.console import Console
+
+    from msqnet.data.table import read_table
+
+    told = provenance or {}
+    if [told.get("data")] == [Path(item).name for item in data]:
+        given, reading = reading.changes, reading.completed(told.get("reading") or {})
+        taken = {name: value for name, value in reading.changes.items() if name not in given}
+        if taken:
+            words = " ".join(f"--{n.replace('_', '-')} {quote(v)}" for n, v in taken.items())
+            say_notes(Console(stderr=True), [f"{data[0]} is read as in training: {words}"])
+    table = read_table(data, reading)
+    say_notes(Console(stderr=True), table.notes)
+    return table.select(split)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.cli.tables import read_clips, say_notes
+from msqnet.cli.console import number_table, progress_bar, read_clips, say, say_notes, shown
 from msqnet.config import EmbeddingMapConfig, TableOptions
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msqnet.cli.console import number_table, progress_bar, say, shown
-from msqnet.cli.tables import read_clips, say_notes
+from msqnet.cli.console import number_table, progress_bar, read_clips, say, say_notes, shown
 from msqnet.config import InferenceOptions, ModelOptions, TableOptions, ViewChoice, WindowConfig
-from msqnet.errors import ConfigError, MissingExtra
+from msqnet.errors import MissingExtra
 from msqnet.evaluation.protocols import PROTOCOLS, ProtocolName
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ def evaluate(
     protocol: ProtocolName | None = None,
     views: ViewChoice = ViewChoice(),  # noqa: B008 - frozen
     out: str | None = None,
-    timeline: bool = False,
     strict_labels: bool = False,
     batch_size: int = WindowConfig.batch_size,
     num_bootstrap: int = 1000,
@@ -47,18 +45,16 @@ def evaluate(
         options: Which model, for which labels: `--labels table` asks for those of the table.
         reading: How tables are read.
         split: Rows to evaluate on, for instance `test`; by default all.
-        protocol: How to evaluate. `standard` scores one view of every row; `timeline` is the same
-            as `--timeline`. Data sets have protocols of their own: `charades_video`,
-            `charades_localisation`, `hmdb51` (top-1 of one split), `hockey_part`,
-            `thumos14_trimmed`, `thumos14_untrimmed`. Those that start with `reference_` are the
-            protocols of the paper's released code, not comparable with the others. The output
-            describes the chosen one in a sentence.
+        protocol: How to evaluate. `standard` (the default) scores one view of every row;
+            `timeline` predicts whole videos and scores the timeline, for rows with start and end.
+            Data sets have protocols of their own: `charades_video`, `charades_localisation`,
+            `hmdb51` (top-1 of one split), `hockey_part`, `thumos14_trimmed`, `thumos14_untrimmed`.
+            Those that start with `reference_` are the protocols of the paper's released code, not
+            comparable with the others. The output describes the chosen one in a sentence.
         views: Views of each row; by default those of the protocol.
         out: Folder for metrics.json, per_label.csv, scores.parquet, targets.parquet and, with
-            `--timeline`, timeline.json, and of every video its predictions and a picture of them
-            below the annotation.
-        timeline: Predict whole videos instead of rows and score the timeline; needs rows with start
-            and end.
+            `--protocol timeline`, timeline.json, and of every video its predictions and a picture
+            of them below the annotation.
         strict_labels: A label that the model does not have is an error.
         batch_size: Clips scored at a time; changes no metric.
         num_bootstrap: Resamples for the 95 % intervals over clips; 0 for none.
@@ -68,9 +64,7 @@ def evaluate(
     from msqnet.inference.predictor import Predictor
     from msqnet.models import provenance_in
 
-    if timeline and protocol not in (None, "timeline"):
-        raise ConfigError(f"--timeline with --protocol {protocol}: expected one of them")
-    chosen = PROTOCOLS["timeline" if timeline else protocol or "standard"]
+    chosen = PROTOCOLS[protocol or "standard"]
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
     table = read_clips(data, reading, split, provenance_in(options.model))
     predictor = Predictor.from_pretrained(

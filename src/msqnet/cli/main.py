@@ -114,7 +114,9 @@ COMMANDS: Mapping[str, Command] = {
         example="msqnet teach --label digging --positive a.mp4@3-5 b.mp4 --negative c.mp4 --out M2",
     ),
     "evaluate": Command(
-        "score a model against a table of labelled clips", "msqnet.cli.evaluate:evaluate"
+        "score a model against a table of labelled clips",
+        "msqnet.cli.evaluate:evaluate",
+        renamed={"timeline": "protocol=timeline"},
     ),
     "calibrate": Command(
         "fit a model's scores and thresholds to your own labelled clips",

@@ -60,8 +60,8 @@ def review(
         raise MissingExtra("the page", extra="serve")
     from rich.console import Console
 
+    from msqnet.cli.console import say_notes
     from msqnet.cli.convert import parse_options
-    from msqnet.cli.tables import say_notes
     from msqnet.data.table import check_table_suffix
     from msqnet.models import resolve_model
     from msqnet.review.app import serve_review, table_state

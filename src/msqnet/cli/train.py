@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from msqnet.cli.console import progress_bar, say
+from msqnet.cli.console import progress_bar, say, shown
 from msqnet.config import ArchConfig, AugmentationConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from msqnet.data.records import ClipTable
+    from msqnet.training.table_training import TrainedModel
 
 _RENAMED = {
     r"train\.loss\.(?:focal|asymmetric|class_balanced|equalisation|logit_adjustment)_(\w+)": (
@@ -68,7 +75,6 @@ def train_command(
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
-    from msqnet.cli.training_summary import show_summary
     from msqnet.training import table_training
 
     disable_progress_bar()  # of every file that it writes
@@ -128,3 +134,53 @@ def defaults(argv: Sequence[str]) -> dict[str, Any]:
 def _mapping(value: Any) -> dict[str, Any]:
     """The value if it is a mapping, else an empty one: the parser says what is wrong with it."""
     return value if isinstance(value, dict) else {}
+
+
+def show_summary(console: Console, trained: TrainedModel) -> None:
+    """Print the table of labels, the window, the size of the folder and the next command."""
+    folder, validation = trained.folder, trained.validation
+    config = json.loads((trained.model_folder / "config.json").read_text(encoding="utf-8"))
+    console.print(_labels(config, validation, trained.table))
+    seconds, reason = trained.window
+    say(console, f"window: {seconds:g} s, {reason}")
+    num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    say(
+        console,
+        f"{folder}: {num_bytes / 1e6:.0f} MB, the model in {trained.model_folder}",
+    )
+    say(console, f"next: msqnet predict VIDEO --model {shlex.quote(str(folder))} --out results")
+
+
+def _labels(config: dict[str, Any], validation: dict[str, Any], table: ClipTable) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    clips: dict[str, set[str]] = {name: set() for name in config["labels"]}
+    for record, clip in zip(table.records, table.clip_ids(), strict=True):
+        for name in record.labels:
+            clips.get(name, set()).add(clip)
+    evidence = config.get("evidence")
+    rule = "Labels that are not reliable make no segments."
+    if not evidence:
+        rule = "No row was held out to test the labels: all of them make segments."
+    found = Table(
+        caption="AP: average precision on held-out rows; low: the low end of its 95 % interval "
+        f"over groups; chance: AP of guesses. {rule}"
+    )
+    found.add_column("label", overflow="fold")
+    for heading in ("clips", "AP", "low", "chance", "threshold"):
+        found.add_column(heading, justify="right")
+    found.add_column("status")
+    columns = zip(clips, config["thresholds"], evidence or [{} for _ in clips], strict=True)
+    for name, threshold, item in columns:
+        ap = item.get("ap", validation.get("label_ap", {}).get(name))
+        status = item.get("status", "not tested")
+        found.add_row(
+            Text(name),
+            str(len(clips[name])),
+            shown(ap, 2),
+            *(shown(item.get(part), 2) for part in ("ap_low", "chance")),
+            "-" if config["task"] == "single_label" else shown(threshold, 2),
+            Text(status, style="" if status == "reliable" else "yellow"),
+        )
+    return found

@@ -5,20 +5,24 @@ The attribute docstrings become the help of the command line.
 
 from __future__ import annotations
 
-from msqnet.config.analysis import CalibrationConfig, EmbeddingMapConfig
 from msqnet.config.architecture import ArchConfig
 from msqnet.config.inference import (
+    CalibrationConfig,
+    EmbeddingMapConfig,
     InferenceOptions,
     ModelOptions,
     Precision,
     PrecisionChoice,
     RuntimeName,
+    SegmentConfig,
+    ViewChoice,
+    ViewConfig,
+    WindowConfig,
 )
 from msqnet.config.preprocessing import ClipConfig, MotionBoxConfig, SoundConfig
 from msqnet.config.serving import ServerLimits, ServerSettings, ServingLimits, WorkerSettings
 from msqnet.config.tables import TableOptions
 from msqnet.config.training import AugmentationConfig, LoraConfig, LossConfig, TrainConfig
-from msqnet.config.windows import SegmentConfig, ViewChoice, ViewConfig, WindowConfig
 
 __all__ = [
     "ArchConfig",

@@ -65,7 +65,8 @@ class TableOptions:
                     f"{', '.join(COLUMNS)}" + (f"; did you mean {near[0]!r}?" if near else "")
                 )
         told = dict(zip(roles, names, strict=True))
-        if before.strip() or len(told) != len(roles) or not all(map(told.get, _required(told))):
+        is_unnamed = any(told.get(role) == "" for role in REQUIRED_COLUMNS)
+        if before.strip() or len(told) != len(roles) or is_unnamed:
             raise ConfigError(
                 f"columns {self.columns}: expected parts such as path=Video,labels=Behaviour, each "
                 f"of {', '.join(COLUMNS)} at most once"
@@ -86,7 +87,3 @@ class TableOptions:
             told["columns"] = ",".join(texts) or None
         names = [name for name, value in vars(self).items() if value is None]
         return replace(self, **{name: told[name] for name in names if name in told})
-
-
-def _required(told: dict[str, str]) -> list[str]:
-    return [role for role in REQUIRED_COLUMNS if role in told]

@@ -231,7 +231,7 @@ def evaluate_timelines(
     segments, with counts.
     """
     if not any(r.start_seconds is not None or r.end_seconds is not None for r in table.records):
-        raise DatasetError(f"{table.path}: no row has start or end; --timeline needs them")
+        raise DatasetError(f"{table.path}: no row has start or end; --protocol timeline needs them")
     by_name = rows_by_video(table)
     not_scored = missing_labels(table, predictor.backend, strict=strict_labels)
     labels = predictor.backend.labels

@@ -96,9 +96,8 @@ def export_model(
     if out.exists():
         raise ConfigError(f"{out} exists; remove it, or name another folder with --out")
     model = MSQNet.from_pretrained(folder)
-    source = source_of(folder)
     training = TrainingReference.load(folder)
-    reference = TorchBackend(model, "cpu", source, training)
+    reference = TorchBackend(model, "cpu", source_of(folder), training)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -108,10 +107,7 @@ def export_model(
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, draft / name)
         manifest = write_graphs(model, draft, export_format, reference.provenance, calibration)
-        results = check_graphs(reference, draft, clips, tolerance)
-        verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
-        manifest = replace(manifest, verification=verification)
-        manifest.write(draft)
+        manifest = _checked(manifest, reference, draft, clips, tolerance)
         draft.chmod(0o755)  # temporary folders are their owner's alone
         draft.rename(out)
     finally:
@@ -133,18 +129,24 @@ def add_graphs(
     """
     from msqnet.model.pretrained import MSQNet
 
-    source = source_of(folder)
     training = TrainingReference.load(folder)
-    reference = TorchBackend(MSQNet.from_pretrained(folder), "cpu", source, training)
+    reference = TorchBackend(MSQNet.from_pretrained(folder), "cpu", source_of(folder), training)
     with changed_model(folder, folder, overwrite=True) as draft:
         model = MSQNet.from_pretrained(folder)  # not prepared: its tensors are those of the file
         manifest = write_graphs(
             model, draft, "onnx", reference.provenance, calibration, shares_weights=True
         )
-        results = check_graphs(reference, draft, clips, tolerance)
-        verification: dict[str, Any] = {str(name): asdict(item) for name, item in results.items()}
-        manifest = replace(manifest, verification=verification)
-        manifest.write(draft)
+        return _checked(manifest, reference, draft, clips, tolerance)
+
+
+def _checked(
+    manifest: Manifest, reference: TorchBackend, folder: Path, clips: Sequence[Clip], limit: float
+) -> Manifest:
+    """The manifest with the result of the check, written to the exported folder."""
+    results = check_graphs(reference, folder, clips, limit)
+    verification: dict[str, Any] = {name: asdict(item) for name, item in results.items()}
+    manifest = replace(manifest, verification=verification)
+    manifest.write(folder)
     return manifest
 
 

@@ -1,13 +1,15 @@
-"""Sources of frames by number: a video file, a folder of images, arrays; digests of content."""
+"""Sources of frames by number: a file, also one of bytes, a folder of images, arrays; digests."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import re
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -278,6 +280,35 @@ class ArraySource(_StillsSource):
         frame = VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.color_range = ColorRange.JPEG
         return frame
+
+
+def store_content(content: Any) -> Path:
+    """Write bytes, or what a file object gives, into a new temporary folder; returns the file.
+
+    It has the object's name, if that has one. The folder is the caller's to remove; after an error
+    it is gone. Nothing to read is an `UnreadableVideo`, text a `ShapeError`.
+    """
+    told = getattr(content, "name", None)
+    name = PurePath(told).name.strip(".") if isinstance(told, str) else ""
+    shown = name or type(content).__name__
+    folder = tempfile.mkdtemp(prefix="msqnet-")
+    try:
+        path = Path(folder, name or "video")
+        with path.open("wb") as file:
+            if hasattr(content, "read"):
+                shutil.copyfileobj(content, file)
+            else:
+                file.write(content)
+        if path.stat().st_size == 0:
+            raise UnreadableVideo(
+                f"{shown}: reading gives no bytes; one that was read before needs seek(0)"
+            )
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, TypeError | UnicodeDecodeError):
+            raise ShapeError(f"{shown}: reading gives no bytes; open the file as 'rb'") from error
+        raise
+    return path
 
 
 def _content(video: Path, describe: Callable[[Path], str]) -> str:

@@ -38,10 +38,10 @@ from msqnet.video.frame_sources import (
     ArraySource,
     FileSource,
     ImageFolderSource,
+    store_content,
 )
 from msqnet.video.hdr import TRANSFERS, to_screen
 from msqnet.video.sound import SoundTrack
-from msqnet.video.stored_content import store_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -123,7 +123,9 @@ def test_precision_reaches_the_predictor(table: Path, asked: list[dict[str, Any]
     assert [call["precision"] for call in asked] == ["auto", "bf16"]
 
 
-def test_timeline_is_a_protocol_too(table: Path, tmp_path: Path, asked: list[Any]) -> None:
+def test_timeline_is_a_protocol_also_under_its_old_name(
+    table: Path, tmp_path: Path, asked: list[Any]
+) -> None:
     for name, options in (("x", ["--timeline"]), ("y", ["--protocol", "timeline"])):
         assert run(table, *options, "--out", str(tmp_path / name)) == 0
     first, second = ((tmp_path / name / "timeline.json").read_text() for name in ("x", "y"))
@@ -139,7 +141,6 @@ def test_timeline_is_a_protocol_too(table: Path, tmp_path: Path, asked: list[Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--timeline", "--protocol", "hmdb51"], "--timeline with --protocol hmdb51"),
         (["--protocol", "charades_localisation", "--views.merge", "max"], "leave out the views"),
         (["--views.num_clips", "0"], "num_clips 0"),
         (["--views.crops", "2"], "crops"),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from msqnet.cli.console import read_clips
 from msqnet.cli.main import main, parse_settings
-from msqnet.cli.tables import read_clips
 from msqnet.config import ArchConfig, AugmentationConfig, LossConfig, TableOptions, TrainConfig
 from msqnet.errors import ConfigError, DatasetError
 from msqnet.models import provenance_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from msqnet.cli.training_summary import show_summary
+from msqnet.cli.train import show_summary
 from msqnet.training.table_training import TrainedModel
 from tests.fixtures.tables import write_brightness_table
 
