@@ -26,7 +26,7 @@ from msqnet.model.audio_encoders import (
     load_audio_encoder,
     sound_settings,
 )
-from msqnet.video.spectrogram import sound_input
+from msqnet.video.sound import sound_input
 from tests.fixtures.models import (
     fill_with_noise,
     random_sound,

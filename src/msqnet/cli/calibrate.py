@@ -65,9 +65,10 @@ def calibrate(
     """
     from rich.console import Console
 
+    from msqnet.evaluation.calibration_results import store_calibration
     from msqnet.model.pretrained import MSQNet
     from msqnet.models import changed_model, check_target, provenance_in
-    from msqnet.report.figures import check_can_draw_figures
+    from msqnet.report.figures import check_can_draw_figures, reliability_figure, save_figure
 
     if data is None and training_data is None:
         raise ConfigError(
@@ -101,7 +102,11 @@ def calibrate(
     result = None if table is None else _calibrated(outputs, loaded, table, options)
     with changed_model(source, target, overwrite=overwrite) as draft:
         if table is not None and result is not None:
-            _write_calibration(draft, loaded, table, split, result)
+            store_calibration(draft, loaded.config, result, data=table.path.name, split=split)
+            folder = draft / CALIBRATION_FOLDER
+            folder.mkdir(exist_ok=True)
+            result.write(folder)
+            save_figure(reliability_figure(result), folder / "reliability.png")
             _show(console, result)
             say(console, f"metrics and plot: {target / CALIBRATION_FOLDER}")
         if training is not None:
@@ -156,23 +161,6 @@ def _calibrated(
     logits = outputs(table, "clips")[0].astype(np.float64)
     rows = calibration_rows(table, model.config.label_set, logits, config)
     return calibrate_rows(rows, now, config)
-
-
-def _write_calibration(
-    draft: Path,
-    model: MSQNet,
-    table: ClipTable,
-    split: str | None,
-    result: CalibrationResult,
-) -> None:
-    from msqnet.evaluation.calibration_results import store_calibration
-    from msqnet.report.figures import reliability_figure, save_figure
-
-    store_calibration(draft, model.config, result, data=table.path.name, split=split)
-    folder = draft / CALIBRATION_FOLDER
-    folder.mkdir(exist_ok=True)
-    result.write(folder)
-    save_figure(reliability_figure(result), folder / "reliability.png")
 
 
 def _write_novelty(

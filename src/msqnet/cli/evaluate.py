@@ -67,11 +67,11 @@ def evaluate(
     chosen = PROTOCOLS[protocol or "standard"]
     chosen.views_with(views)  # a wrong choice stops here, before anything is loaded
     table = read_clips(data, reading, split, provenance_in(options.model))
+    if options.labels == "table":
+        named = {name for record in table.records for name in record.annotated or ()}
+        options = replace(options, labels=tuple(sorted(named.union(table.label_names()))))
     predictor = Predictor.from_pretrained(
-        options=InferenceOptions(
-            **asdict(replace(options, labels=_asked_labels(options.labels, table))),
-            batch_size=batch_size,
-        )
+        options=InferenceOptions(**asdict(options), batch_size=batch_size)
     )
     console = Console()
     folder = None if out is None else Path(out)
@@ -109,16 +109,6 @@ def evaluate(
     return 0
 
 
-def _asked_labels(
-    labels: str | tuple[str, ...] | None, table: ClipTable
-) -> str | tuple[str, ...] | None:
-    """What the model is asked for; None for its own labels."""
-    if labels != "table":
-        return labels
-    named = {name for record in table.records for name in record.annotated or ()}
-    return tuple(sorted(named.union(table.label_names())))
-
-
 def _print_protocol(console: Console, protocol: dict[str, Any]) -> None:
     views = protocol["views"]
     say(console, f"protocol {protocol['name']}: {protocol['definition']}")
@@ -131,9 +121,6 @@ def _print_protocol(console: Console, protocol: dict[str, Any]) -> None:
         )
 
 
-_COUNTS = ("positive_windows", "positive_clips", "known_windows", "train_positive_windows")
-
-
 def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
     from rich.text import Text
 
@@ -144,12 +131,13 @@ def _print_result(console: Console, result: EvaluationResult, beside: tuple[str,
         *("AP", "F1", "positive", "clips", "known", "train"),
     )
     per_label.add_column("supported")
+    counts = ("positive_windows", "positive_clips", "known_windows", "train_positive_windows")
     for row in result.per_label:
         per_label.add_row(
             Text(row["label"]),
             shown(row["ap"]),
             shown(row["f1"]),
-            *(str(row[name]) for name in _COUNTS),
+            *(str(row[name]) for name in counts),
             "yes" if row["well_supported"] else "",
         )
     console.print(per_label)

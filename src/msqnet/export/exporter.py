@@ -63,7 +63,6 @@ TOLERANCE = 1e-4
 """Scores of float32 graphs differ by no more: about a hundred times what rounding makes of them."""
 
 _logger = logging.getLogger(__name__)
-_DEFAULT_READING = TableOptions()
 _BATCH_SIZE = 4
 _WINDOWS_PER_VIDEO = 3
 
@@ -116,10 +115,7 @@ def export_model(
 
 
 def add_graphs(
-    folder: Path,
-    clips: Sequence[Clip],
-    tolerance: float = TOLERANCE,
-    calibration: Sequence[Clip] | None = None,
+    folder: Path, clips: Sequence[Clip], calibration: Sequence[Clip] | None = None
 ) -> Manifest:
     """Put graphs for ONNX Runtime into a finished model's own folder, checked against PyTorch.
 
@@ -136,7 +132,7 @@ def add_graphs(
         manifest = write_graphs(
             model, draft, "onnx", reference.provenance, calibration, shares_weights=True
         )
-        return _checked(manifest, reference, draft, clips, tolerance)
+        return _checked(manifest, reference, draft, clips, TOLERANCE)
 
 
 def _checked(
@@ -323,7 +319,7 @@ def windows_for(
     source: Path,
     split: str | None,
     window_seconds: float,
-    reading: TableOptions = _DEFAULT_READING,
+    reading: TableOptions = TableOptions(),  # noqa: B008 - frozen
 ) -> list[Record]:
     """Windows of a table or a split of it, or of a video or a folder.
 

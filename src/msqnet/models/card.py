@@ -41,7 +41,8 @@ def write_card(folder: Path) -> None:
         card = card.partition(_TAUGHT)[0].rstrip() + "\n"
     taught = TaughtLabels.load(folder)
     if taught is not None:
-        table = _table([_COLUMNS, *_taught_rows(taught)])
+        rows = [_row(item["label"], item["evidence"], TAUGHT_THRESHOLD) for item in taught.about]
+        table = _table([_COLUMNS, *rows])
         card = f"{card.rstrip()}\n\n{_TAUGHT}\n\n{table}\n\n{_OF_TAUGHT}\n"
     path.write_text(card, encoding="utf-8")
 
@@ -64,6 +65,9 @@ def _card(settings: dict[str, Any]) -> str:
     window = settings.get("window_seconds", DEFAULT_WINDOW_SECONDS)
     one = "one of them" if settings.get("task") == "single_label" else "any number of them at once"
     frames = (settings.get("clip") or {}).get("num_frames")
+    evidence: list[dict[str, Any]] = settings.get("evidence") or [{} for _ in names]
+    thresholds = settings.get("thresholds") or [DEFAULT_THRESHOLD] * len(names)
+    labels = zip(names, evidence, thresholds, strict=True)
     parts = [
         "---\nlibrary_name: msqnet\npipeline_tag: video-classification\n"
         "tags:\n- action-recognition\n- msqnet\n---",
@@ -76,7 +80,7 @@ def _card(settings: dict[str, Any]) -> str:
         '```python\nimport msqnet\n\npredictor = msqnet.Predictor.from_pretrained("THIS_FOLDER")\n'
         'print(predictor("VIDEO").segments)\n```',
         "## Labels",
-        _table([_COLUMNS, *_label_rows(settings)]),
+        _table([_COLUMNS, *(_row(*item) for item in labels)]),
         "AP: average precision on training rows that were held out by group; low end: of its 95 % "
         "interval over groups; chance: AP of guesses. These rows are of the same kind as those "
         "that the model was trained on; other cameras and scenes can be harder.\n\n" + _STATUSES,
@@ -86,18 +90,6 @@ def _card(settings: dict[str, Any]) -> str:
         *_licence(settings.get("provenance") or {}),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _label_rows(settings: dict[str, Any]) -> list[tuple[str, ...]]:
-    names = settings["labels"]
-    nothing: list[dict[str, Any]] = [{} for _ in names]
-    thresholds = settings.get("thresholds") or [DEFAULT_THRESHOLD] * len(names)
-    found = zip(names, settings.get("evidence") or nothing, thresholds, strict=True)
-    return [_row(*item) for item in found]
-
-
-def _taught_rows(taught: TaughtLabels) -> list[tuple[str, ...]]:
-    return [_row(item["label"], item["evidence"], TAUGHT_THRESHOLD) for item in taught.about]
 
 
 def _row(name: str, seen: dict[str, Any], threshold: float) -> tuple[str, ...]:
