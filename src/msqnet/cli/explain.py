@@ -104,17 +104,17 @@ def explain(
         )
     others = [item.explain(video, requested, start, end) for item in explainers[1:]]
     found = [maps, *(other.aligned_with(maps) for other in others)]
-    titles = [] if len(names) == 1 else [str(name or "default model") for name in names]
+    titles = [""] if len(names) == 1 else [str(name or "default model") for name in names]
     _write_sheet(files, Path(video), found, titles, columns)
     console = Console()
     _show(console, found, titles, (start, end), files)
-    for number, explainer in enumerate(explainers):
+    for title, explainer in zip(titles, explainers, strict=True):
         if explainer.undrawn_share:
-            name = f"{titles[number]}: " if titles else ""
+            share = f"{title and f'{title}: '}{explainer.undrawn_share:.0%}"
             say(
                 console,
-                f"note: {name}{explainer.undrawn_share:.0%} of each logit come from an embedding "
-                "of whole frames, by the direct path; the maps show the rest",
+                f"note: {share} of each logit come from an embedding of whole frames, by the "
+                "direct path; the maps show the rest",
             )
     if explainers[0].is_unknown(video, start, end):
         say(console, f"note: this window is {UNKNOWN_TEXT}")
@@ -170,16 +170,11 @@ def _write_sheet(
     rows = [
         SheetRow(
             label.replace("_", " "),
-            " · ".join(
-                [
-                    *(Path(name).name for name in titles[number : number + 1]),
-                    f"score {maps.scores[column]:.2f}",
-                ]
-            ),
+            f"{title and f'{Path(title).name} · '}score {maps.scores[column]:.2f}",
             maps.maps[column],
         )
         for column, label in enumerate(found[0].labels)
-        for number, maps in enumerate(found)
+        for title, maps in zip(titles, found, strict=True)
     ]
     frames = sheet_frames(video, found[0].pts_seconds)
     figure = contact_sheet(frames, found[0].pts_seconds.tolist(), rows, num_columns=columns)
@@ -207,10 +202,9 @@ def _show(
 
     start, end = map(format_time, window)
     say(console, f"window {start} to {end}")
-    for number, maps in enumerate(found):
+    for title, maps in zip(titles, found, strict=True):
         scores = zip(maps.labels, maps.scores.tolist(), strict=True)
         text = ", ".join(f"{label} {score:.2f}" for label, score in scores)
-        name = f"{titles[number]}: " if titles else ""
-        say(console, f"{name}{text}")
+        say(console, f"{title and f'{title}: '}{text}")
     for path in files.values():
         say(console, f"written: {path}")

@@ -29,9 +29,8 @@ class MotionBoxConfig:
     max_moving_share: float = 0.6
 
     def __post_init__(self) -> None:
-        check(0 < self.energy_share <= 1, f"energy_share {self.energy_share}: expected (0, 1]")
-        check(0 < self.min_side_share <= 1, f"min_side_share {self.min_side_share}: (0, 1]")
-        check_numbers(self, margin=1)
+        shares = ["energy_share", "min_side_share"]
+        check_numbers(self, shares, shares, margin=1)
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ class SoundConfig:
     def __post_init__(self) -> None:
         choices = ("kaldi", "htk", "slaney")
         check(self.mels in choices, f"mels {self.mels!r}: expected one of {choices}")
-        check_numbers(self, rate=1, num_frames=1, num_mel_bins=1, hop_samples=1, num_tokens=1)
+        check_numbers(self, ["scale"], rate=1, num_frames=1, num_mel_bins=1)
+        check_numbers(self, hop_samples=1, num_tokens=1)
         check(
             0 <= self.low_hertz < self.high_hertz <= self.rate / 2,
             f"bins from {self.low_hertz:g} to {self.high_hertz:g} Hz: expected a part of 0 to "
             f"{self.rate / 2:g} Hz, half the rate",
         )
-        check(self.scale > 0, f"scale {self.scale}: expected more than 0")
 
     @property
     def max_seconds(self) -> float:

@@ -139,13 +139,9 @@ class TrainConfig:
     report_to: Literal["auto", "none", "tensorboard", "wandb", "mlflow"] = "auto"
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self, ["layer_decay"], ["layer_decay"], epochs=1, batch_size=1, restart_epochs=0
-        )
-        views, weight, rows = self.cached_views, self.scene_weight, self.decoder_rows
-        check(rows is None or rows >= 0, f"decoder_rows {rows}: expected 0 or more")
-        check(views is None or views >= 0, f"cached_views {views}: expected 0 or more")
-        check(weight is None or 0 < weight <= 1, f"scene_weight {weight}: expected (0, 1]")
+        shares = ["layer_decay", "scene_weight"]
+        check_numbers(self, shares, shares, epochs=1, batch_size=1, restart_epochs=0)
+        check_numbers(self, decoder_rows=0, cached_views=0)
         check(
             self.samples_per_epoch == 0 or self.sampling == "rows",
             "samples_per_epoch draws rows, all alike: set sampling to rows",
