@@ -142,7 +142,7 @@ def trained_logits(
     targets = torch.from_numpy(run.targets)
     normalize_query(model, queries)
     repeated = targets[rows].repeat(num_views, 1)
-    fit_query_head(model, queries, repeated, run.train.probe_strength, num_views)
+    fit_query_head(model, queries, repeated, run.train.probe_strength, num_views, apart=True)
     data = FeatureDataset(store, rows, targets[rows], view_seed=run.train.seed)
     set_seed(run.train.seed)
     with TemporaryDirectory() as checkpoints:

@@ -381,8 +381,8 @@ def _prepare_query(run: Run, model: MSQNet, data: _TrainingData, train_rows: np.
         return
     queries, targets, num_views = data.video_queries(train_rows)
     normalize_query(model, queries, run.scene_weight)
-    if run.train.probe_strength and isinstance(model.query_head, VideoQueryHead):
-        fit_query_head(model, queries, targets, run.train.probe_strength, num_views)
+    if (strength := run.train.probe_strength) and isinstance(model.query_head, VideoQueryHead):
+        fit_query_head(model, queries, targets, strength, num_views, apart=not run.has_few_rows)
 
 
 def _with_direct_path(

@@ -194,15 +194,22 @@ def normalize_query(model: MSQNet, queries: Tensor, scene_weight: float = 1.0) -
 
 
 def fit_query_head(
-    model: MSQNet, queries: Tensor, targets: Tensor, strength: float, num_views: int
+    model: MSQNet,
+    queries: Tensor,
+    targets: Tensor,
+    strength: float,
+    num_views: int,
+    *,
+    apart: bool = False,
 ) -> None:
     """Fit the model's `query_head` to training rows, from what it is, and freeze it.
 
     In a new model it is zero; in one that starts from another, labels of the same name keep what
-    that one knows, as far as the rows do not speak against it. The statistics of the video query
-    must be set (`normalize_query`). Arguments are those of `fit_linear`, but the queries are as
-    `MSQNet.clip_query` gives them. Targets other than 1, 0 and -100 are a `ShapeError`, a model
-    without a `VideoQueryHead` a `ConfigError`.
+    that one knows, as far as the rows do not speak against it. With ``apart``, a new one is the
+    mean of a fit to whole frames and one to motion crops, where the encoder sees both. The
+    statistics of the video query must be set (`normalize_query`). Other arguments are those of
+    `fit_linear`, but the queries are as `MSQNet.clip_query` gives them. Targets other than 1, 0 and
+    -100 are a `ShapeError`, a model without a `VideoQueryHead` a `ConfigError`.
     """
     if not ((targets == UNKNOWN) | (targets == 0) | (targets == 1)).all():
         raise ShapeError("targets: expected 1, 0 and -100 only")
@@ -212,12 +219,22 @@ def fit_query_head(
     one_label = model.config.task == "single_label"
     head = model.query_head
     start = head.weight.detach().cpu(), head.bias.detach().cpu()
-    weight, bias = fit_linear(
-        normalized.cpu(), targets, strength, num_views, one_label=one_label, start=start
-    )
+    queries = normalized.cpu()
+    views = [torch.ones(queries.shape[1])]
+    scene = model.video_encoder.scene
+    if apart and scene is not None and not head.weight.any():
+        # Fitted together, whole frames are hardly asked where motion crops tell the rows apart, and
+        # it is they that carry over to other kinds of actors.
+        whole_frames = torch.zeros_like(views[0])
+        whole_frames[scene] = 1.0
+        views = [whole_frames, 1.0 - whole_frames]
+    fits = [
+        fit_linear(queries * view, targets, strength, num_views, one_label=one_label, start=start)
+        for view in views
+    ]
     with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
+        head.weight.copy_(torch.stack([weight for weight, _ in fits]).mean(dim=0))
+        head.bias.copy_(torch.stack([bias for _, bias in fits]).mean(dim=0))
     model.query_head.requires_grad_(False)
 
 

@@ -202,6 +202,29 @@ def test_fitted_head_answers_as_the_probe_does_and_is_frozen() -> None:
     assert logits.shape == (6, len(LABELS))
 
 
+def test_head_fitted_to_views_apart_is_the_mean_of_both_fits() -> None:
+    model = tiny_model("lite")
+    scene = model.video_encoder.scene
+    for parameter in model.query_head.parameters():
+        parameter.data.zero_()
+    queries = torch.randn(6, 7680, generator=torch.Generator().manual_seed(0))
+    targets = torch.eye(3).repeat(2, 1)
+    normalize_query(model, queries)
+    fit_query_head(model, queries, targets, STRENGTH, 1, apart=True)
+    normalized = model.normalized(queries)
+    of_whole = fit_linear(normalized[:, scene], targets, STRENGTH)
+    of_crops = fit_linear(normalized[:, scene.stop :], targets, STRENGTH)
+    expected = torch.cat([of_whole[0], of_crops[0]], dim=1) / 2
+    torch.testing.assert_close(model.query_head.weight, expected, atol=1e-4, rtol=1e-3)
+    bias = (of_whole[1] + of_crops[1]) / 2
+    torch.testing.assert_close(model.query_head.bias, bias, atol=1e-3, rtol=0)
+    # What another model knows is a start for both views together.
+    known = model.query_head.weight.clone()
+    fit_query_head(model, queries, targets, STRENGTH, 1, apart=True)
+    together = fit_linear(normalized, targets, STRENGTH, start=(known, bias))
+    torch.testing.assert_close(model.query_head.weight, together[0], atol=1e-3, rtol=1e-3)
+
+
 def test_targets_of_other_values_are_refused() -> None:
     model = tiny_model("lite")
     with pytest.raises(ShapeError, match="1, 0 and -100"):
