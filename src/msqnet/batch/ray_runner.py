@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msqnet.batch.runners import VideoWorker
@@ -32,10 +33,11 @@ _MAX_BLOCKS = 2000
 _BLOCKS_PER_ACTOR = 2
 
 
+@dataclass
 class RayRunner:
     """Actors on a cluster, each with one worker process.
 
-    Args:
+    Attributes:
         load: returns the predictor; called in each worker process.
         max_actors: largest size of the pool.
         address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for a
@@ -45,15 +47,14 @@ class RayRunner:
         MissingExtra: Ray is not installed.
     """
 
-    def __init__(
-        self,
-        settings: JobSettings,
-        load: Callable[[], Predictor],
-        max_actors: int,
-        address: str = LOCAL,
-        gpus_per_actor: float = 0.0,
-        cpus_per_actor: int = 1,
-    ) -> None:
+    settings: JobSettings
+    load: Callable[[], Predictor]
+    max_actors: int
+    address: str = LOCAL
+    gpus_per_actor: float = 0.0
+    cpus_per_actor: int = 1
+
+    def __post_init__(self) -> None:
         # Ray tells its makers how it is used unless this is set before it is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # What its own processes note otherwise on this terminal concerns none of its users.
@@ -62,12 +63,6 @@ class RayRunner:
             import ray
             import ray.data
         self._ray: Any = ray
-        self._settings = settings
-        self._load = load
-        self._max_actors = max_actors
-        self._address = address
-        self._gpus_per_actor = gpus_per_actor
-        self._cpus_per_actor = cpus_per_actor
 
     def outcomes(self, jobs: Sequence[VideoJob]) -> Generator[Outcome, None, None]:
         """The outcome of each job, in the order in which blocks of them are done.
@@ -88,7 +83,7 @@ class RayRunner:
             # The last line is the cause; those above it say where in Ray it was met.
             cause = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
             raise MsqnetError(
-                f"--ray {self._address}: the cluster gave up: {cause}; finished videos are kept, "
+                f"--ray {self.address}: the cluster gave up: {cause}; finished videos are kept, "
                 "the same command goes on; `ray status` and Ray's logs say more"
             ) from error
         finally:
@@ -96,14 +91,14 @@ class RayRunner:
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address == LOCAL:
+        if self.address == LOCAL:
             options["include_dashboard"] = False
-        check_reachable(self._address)
+        check_reachable(self.address)
         try:
-            self._ray.init(address=self._address, **options)
+            self._ray.init(address=self.address, **options)
         except (ConnectionError, ValueError) as error:
             raise ConfigError(
-                f"--ray {self._address}: cannot join a cluster: {error}; `ray status` says whether "
+                f"--ray {self.address}: cannot join a cluster: {error}; `ray status` says whether "
                 f"one runs, RAY_AUTH_MODE=token is for one that asks for a token, --ray {LOCAL} "
                 "starts one of this machine"
             ) from error
@@ -117,14 +112,14 @@ class RayRunner:
         num_blocks = min(len(rows), _MAX_BLOCKS)
         return data.from_items(rows, override_num_blocks=num_blocks).map(
             VideoActor,
-            fn_constructor_args=(self._settings, self._load),
+            fn_constructor_args=(self.settings, self.load),
             compute=data.ActorPoolStrategy(
                 min_size=1,
-                max_size=min(self._max_actors, num_blocks),
+                max_size=min(self.max_actors, num_blocks),
                 max_tasks_in_flight_per_actor=_BLOCKS_PER_ACTOR,
             ),
-            num_cpus=self._cpus_per_actor,
-            num_gpus=self._gpus_per_actor or None,
+            num_cpus=self.cpus_per_actor,
+            num_gpus=self.gpus_per_actor or None,
         )
 
 

@@ -55,8 +55,6 @@ def agree(
 
 
 def _annotations(source: str, reading: TableOptions, complete: bool) -> list[Annotation]:
-    from rich.console import Console
-
     from msqnet.errors import DatasetError
     from msqnet.evaluation.agreement import annotations_of_results, annotations_of_table
     from msqnet.report.results_reader import read_videos
@@ -65,7 +63,7 @@ def _annotations(source: str, reading: TableOptions, complete: bool) -> list[Ann
         table = read_clips([source], reading, None)
         return annotations_of_table(table, is_complete=complete)
     videos, failures = read_videos(Path(source))
-    say_notes(Console(stderr=True), [f"{item.name}: {item.cause}" for item in failures])
+    say_notes([f"{item.name}: {item.cause}" for item in failures])
     if not videos:
         raise DatasetError(
             f"{source}: a folder without results of videos; expected one that `msqnet predict "

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from msqnet.batch.run import Runner
     from msqnet.inference.results import Outcome, VideoJob
 
-_BYTES_OF_A_GIGABYTE = 10**9
 _LINE_SECONDS = 30.0
 _NUM_SHOWN_ERRORS = 20
 
@@ -93,7 +92,7 @@ def run(
         overwrite=overwrite,
         num_retries=retries,
         time_limit_seconds=time_limit_seconds,
-        max_bytes=round(max_gigabytes * _BYTES_OF_A_GIGABYTE),
+        max_bytes=round(max_gigabytes * 10**9),
     )
     skipped: list[str] = []
     jobs = find_jobs(inputs, skipped=skipped)

@@ -79,7 +79,12 @@ def calibrate(
         given = part is None or tables is not None
         check(given, f"--{kind}split takes rows of a table; name it with --{kind}data")
     source = _changeable_folder(model)
-    target = _target(model, out, source)
+    if out is None and (model is None or not Path(model).is_dir()):
+        raise ConfigError(
+            f"{model or 'the model that comes with msqnet'} is not a folder of yours; name a new "
+            "one for the changed model with --out"
+        )
+    target = source if out is None else Path(out)
     check_target(source, target, overwrite=overwrite)
     if data is not None:
         check_can_draw_figures()
@@ -135,17 +140,6 @@ def _changeable_folder(model: str | None) -> Path:
             "train a model with msqnet train, or set --threshold of msqnet predict"
         )
     return model_folder(model)
-
-
-def _target(model: str | None, out: str | None, source: Path) -> Path:
-    if out is not None:
-        return Path(out)
-    if model is None or not Path(model).is_dir():
-        raise ConfigError(
-            f"{model or 'the model that comes with msqnet'} is not a folder of yours; name a new "
-            "one for the changed model with --out"
-        )
-    return source
 
 
 def _calibrated(

@@ -61,7 +61,7 @@ def check(
             writer.writerows(asdict(problem) for problem in report.problems)
     console = Console()
     if report.table is not None:
-        say_notes(console, report.table.notes)
+        say_notes(report.table.notes, console)
     _show(report, " + ".join(table), console)
     if report.table is not None and report.table.records:
         _show_labels(console, report.table)

@@ -31,23 +31,23 @@ def say(console: Console, text: str) -> None:
     console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
-def say_notes(console: Console, notes: Sequence[str]) -> None:
-    """Print notes, one a line."""
+def say_notes(notes: Sequence[str], console: Console | None = None) -> None:
+    """Print notes, one a line, on stderr or another console."""
+    from rich.console import Console
+
     for note in notes:
-        say(console, f"msqnet: note: {note}")
+        say(console or Console(stderr=True), f"msqnet: note: {note}")
 
 
 def show_skipped(skipped: Sequence[str], index: ResultsFolder | None) -> None:
     """Count the files that are no videos on stderr, and list them in an index."""
-    from rich.console import Console
-
     from msqnet.inference.results import skipped_note, skipped_row
 
     if index is not None:
         for path in skipped:
             index.record(skipped_row(path))
     if skipped:
-        say(Console(stderr=True), f"msqnet: note: {skipped_note(skipped)}")
+        say_notes([skipped_note(skipped)])
 
 
 def shown(value: float | None, digits: int = 3) -> str:
@@ -123,8 +123,6 @@ def read_clips(
     ``provenance`` is that of a model: a table of the name of that which it was trained on is read
     in the same way, where ``reading`` does not say another.
     """
-    from rich.console import Console
-
     from msqnet.data.table import read_table
 
     told = provenance or {}
@@ -133,7 +131,7 @@ def read_clips(
         taken = {name: value for name, value in reading.changes.items() if name not in given}
         if taken:
             words = " ".join(f"--{n.replace('_', '-')} {quote(v)}" for n, v in taken.items())
-            say_notes(Console(stderr=True), [f"{data[0]} is read as in training: {words}"])
+            say_notes([f"{data[0]} is read as in training: {words}"])
     table = read_table(data, reading)
-    say_notes(Console(stderr=True), table.notes)
+    say_notes(table.notes)
     return table.select(split)

@@ -69,7 +69,7 @@ def embed(
             f"the direct path gives all scores of {embedder.name}; its decoder does not take part, "
             "and the map after the decoder says nothing about them"
         )
-        say_notes(Console(stderr=True), [note])
+        say_notes([note])
     with progress_bar("clips") as progress:
         panels = make_panels(
             table, embedder, text_embedder, map, batch_size=batch_size, progress=progress

@@ -82,7 +82,7 @@ def evaluate(
             "figures on rows that it has seen say little of others; keep some back in a column "
             "split, and name them with --split"
         )
-        say_notes(Console(stderr=True), [note])
+        say_notes([note])
     origin = {"model": provenance, "data": str(table.path), "split": split}
     with progress_bar("clips" if chosen.unit == "rows" else "videos") as progress:
         if chosen.unit == "timeline":
@@ -122,9 +122,12 @@ def _print_protocol(console: Console, protocol: dict[str, Any]) -> None:
 
 
 def _print_result(console: Console, result: EvaluationResult, beside: tuple[str, ...]) -> None:
+    """The metrics of each label, then those of the protocol, its headline before all."""
     from rich.text import Text
 
-    metrics = result.metrics
+    from msqnet.evaluation.protocols import METRIC_TITLES, PROTOCOL_TITLES, shown_metrics
+
+    metrics, protocol = result.metrics, result.metrics["protocol"]
     per_label = number_table(
         f"{metrics['num_windows']} windows of {metrics['num_clips']} clips",
         "label",
@@ -141,19 +144,8 @@ def _print_result(console: Console, result: EvaluationResult, beside: tuple[str,
             "yes" if row["well_supported"] else "",
         )
     console.print(per_label)
-    _print_protocol(console, metrics["protocol"])
-    _print_metrics(console, metrics, beside)
-    for note in metrics["notes"]:
-        say(console, note)
-    for item in metrics["not_scored"]:
-        say(console, f"not scored: {item['label']}: {item['reason']}")
-
-
-def _print_metrics(console: Console, metrics: dict[str, Any], beside: tuple[str, ...]) -> None:
-    """The protocol's metrics first, its headline before all."""
-    from msqnet.evaluation.protocols import METRIC_TITLES, PROTOCOL_TITLES, shown_metrics
-
-    protocol, titles = metrics["protocol"], PROTOCOL_TITLES | METRIC_TITLES
+    _print_protocol(console, protocol)
+    titles = PROTOCOL_TITLES | METRIC_TITLES
     mark = ", by the paper's released code's protocol" if protocol["is_reference"] else ""
     for name in shown_metrics(protocol, beside):
         if metrics.get(name) is None:
@@ -161,6 +153,10 @@ def _print_metrics(console: Console, metrics: dict[str, Any], beside: tuple[str,
         interval = metrics["intervals"].get(name)
         bounds = f"  95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         say(console, f"{titles[name]}{mark}: {metrics[name]:.3f}{bounds}")
+    for note in metrics["notes"]:
+        say(console, note)
+    for item in metrics["not_scored"]:
+        say(console, f"not scored: {item['label']}: {item['reason']}")
 
 
 def _evaluate_timeline(

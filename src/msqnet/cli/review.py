@@ -88,7 +88,7 @@ def review(
         if model is not None:
             place = resolve_model(model)
             use_model(project, str(place.absolute() if isinstance(place, Path) else place))
-        say_notes(Console(stderr=True), notes)
+        say_notes(notes)
         say(Console(), f"{len(project.videos())} video(s); the work is kept in {folder}")
         serve_review(project, table, notes, port, lambda url: _announce(url, show))
         print(f"msqnet: writing {table}", flush=True)

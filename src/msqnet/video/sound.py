@@ -127,7 +127,13 @@ class SoundTrack:
             self._open(start_seconds)
         self._kept_from = start_seconds
         while not self._is_at_end and self._position < end_seconds:
-            self._read_frame()
+            frame = next(self._frames, None)
+            if frame is not None:
+                self._add(*frame)
+            else:
+                self._is_at_end = True
+                if self._runs:
+                    self._runs[-1].add(None)
             for run in self._runs:
                 run.forget_before(start_seconds)
             self._runs = [run for run in self._runs if run.size > run.first] or self._runs[-1:]
@@ -155,15 +161,6 @@ class SoundTrack:
         self._is_at_end = first is None
         if first is not None:
             self._add(*first)
-
-    def _read_frame(self) -> None:
-        found = next(self._frames, None)
-        if found is not None:
-            self._add(*found)
-            return
-        self._is_at_end = True
-        if self._runs:
-            self._runs[-1].add(None)
 
     def _add(self, seconds: float, frame: AudioFrame) -> None:
         run = self._runs[-1] if self._runs else None
