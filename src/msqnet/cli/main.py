@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msqnet import __version__
-from msqnet.errors import ConfigError, MsqnetError, VocabularyError, unexpected
+from msqnet.errors import ConfigError, MsqnetError, VocabularyError, check, unexpected
 from msqnet.process import keep_freed_memory, stop_spinning_soon
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Command:
             arguments; for commands whose defaults depend on one another.
         example: A command line that works, shown under the help.
         subcommands: By name.
-        renamed: New names of options by those of the last release, still read with a note.
+        renamed: New names of options by those of the last release, still read with a note; of a
+            switch that became a value, ``option=value``.
     """
 
     summary: str
@@ -417,11 +418,16 @@ def _as_declared(argv: Sequence[str], hints: Mapping[str, Any], command: Command
             option, equals, value = argument.partition("=")
             name = option[2:].replace("-", "_")
             name = command.new_name(name) if name in command.renamed else name
+            new, is_switch, _ = name.partition("=")
+            if is_switch:  # that became a value of another option
+                others = {item.partition("=")[0] for item in argv}
+                is_alone = not equals and (following or "").lower() not in _BOOLEANS
+                check(is_alone and f"--{new}" not in others, f"{option} is now --{name} alone")
             argument = f"--{name}{equals}{value}"
             check_not_blank(f"--{name}", value if equals else following, hints)
         is_bool = hints.get(argument) in (bool, bool | None)
-        is_switch = is_bool and (following or "").lower() not in _BOOLEANS
-        declared.append(f"{argument}=true" if is_switch else argument)
+        is_bare = is_bool and (following or "").lower() not in _BOOLEANS
+        declared.append(f"{argument}=true" if is_bare else argument)
     return declared
 
 

@@ -141,6 +141,8 @@ def test_timeline_is_a_protocol_also_under_its_old_name(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--timeline", "--protocol", "hmdb51"], "--timeline is now --protocol=timeline alone"),
+        (["--timeline", "false"], "--timeline is now --protocol=timeline alone"),
         (["--protocol", "charades_localisation", "--views.merge", "max"], "leave out the views"),
         (["--views.num_clips", "0"], "num_clips 0"),
         (["--views.crops", "2"], "crops"),
