@@ -245,6 +245,37 @@ def test_proposals_are_accepted_rejected_and_edited(browser: Browser, tmp_path: 
     assert row.annotated == {"bright"}
 
 
+def test_all_selected_segments_are_settled_as_one_step(browser: Browser, tmp_path: Path) -> None:
+    results = write_predictions(tmp_path, {"event.mov": EVENT * 4})
+    with (
+        running_review(results, tmp_path / "labels.csv") as review,
+        opened(browser, review) as page,
+    ):
+
+        def states() -> list[str]:
+            return [state for *_, state in spans(review)]
+
+        page.wait_for_selector(".segment[aria-selected=true]")
+        page.keyboard.press("Shift+ArrowDown")
+        page.wait_for_selector(".segment[aria-selected=true] >> nth=1")
+        for key, state in (("n", "rejected"), ("y", "accepted")):
+            page.keyboard.press(key)
+            soon(page, states, [state] * 2 + ["proposed"] * 2)
+            # The third is next; one step takes back both.
+            third = page.locator(".segment >> nth=2")
+            soon(page, lambda: third.get_attribute("aria-selected"), "true")  # noqa: B023
+            assert page.locator(".segment[aria-selected=true]").count() == 1
+            page.keyboard.press("Control+z")
+            soon(page, states, ["proposed"] * 4)
+            page.keyboard.press("ArrowUp")
+            page.keyboard.press("ArrowUp")
+            page.keyboard.press("Shift+ArrowDown")
+            page.wait_for_selector(".segment[aria-selected=true] >> nth=1")
+        # Delete rejects the primary one alone.
+        page.keyboard.press("Delete")
+        soon(page, states, ["proposed", "rejected", "proposed", "proposed"])
+
+
 def test_keys_and_points_of_labels_are_changed_in_the_page(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -107,6 +107,14 @@ def test_a_label_is_taught_from_the_page_and_outlives_a_kill(tmp_path: Path) -> 
         labels = client.get("project").json()["labels"]
         odd = client.put("labels", json=[*labels, {"name": "Flash"}])
         assert "differs from 'Flash' in spelling alone" in odd.json()["error"]["message"]
+        for name, said in (
+            ("x" * 201, f"found 201 character(s) ('{'x' * 40}...'), expected at most 200"),
+            ("", "found 0 character(s) (''), expected at least 1"),
+        ):
+            refused = client.put("labels", json=[*labels, {"name": name}])
+            assert refused.status_code == 422
+            message = f"{len(labels)}.name: {said}"
+            assert refused.json()["error"]["message"] == message
         assert client.post("task", json=teach).status_code == 202
         assert client.post("task", json=teach).status_code == 409
         while (found := client.get("task").json())["task"]["state"] == "running":

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msqnet.errors import ConfigError, MsqnetError
@@ -19,12 +20,12 @@ from msqnet.models import SHIPPED_MODEL
 from msqnet.review.sources import of_results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from msqnet.review.project import Project
 
 TRAIN, TEST = "train", "test"
+_TAUGHT = "taught_models"
 _NUM_LINES = 200
 _SECONDS_A_LINE = "2"
 _IN_SECONDS = ("--train.decoder-rows", "100000")
@@ -109,7 +110,11 @@ def start_of(project: Project) -> str:
 
 
 def use_model(project: Project, model: str) -> None:
-    """Predict with a model that was named, and start trainings from it."""
+    """Predict with a model that was named, and start trainings from it.
+
+    From now on it is the user's, even if it was taught here: nothing removes it.
+    """
+    _keep(project, Path(model))
     project.set_fact("model", model)
     project.set_fact("start", model)
 
@@ -155,6 +160,7 @@ def retrain_task(project: Project, table: Path, held_out: Sequence[int], *, is_a
         split = TEST if video.id in held_out else TRAIN
         project.set_fields(video.id, {**video.fields, "split": split})
     folder = new_folder(project.folder / "models")
+    _keep(project, folder)  # a taught model of that number may have been removed by hand
     old, features = model_of(project), project.folder / "features"
     start = [] if is_anew else ["--init-from", start_of(project)]
     train = ["train", "--data", str(table), "--split", TRAIN, *start, *_IN_SECONDS]
@@ -182,12 +188,28 @@ def use_trained(project: Project) -> None:
     project.set_fact("model", model)
 
 
+def taught_folders(project: Project) -> list[Path]:
+    """Folders of models that were taught in the page and may be removed, oldest first."""
+    # By name: a copy of a project must not remove models of the one that it was copied from.
+    names = json.loads(project.fact(_TAUGHT) or "[]")
+    return [project.folder / "models" / name for name in names]
+
+
+def set_taught_folders(project: Project, folders: Iterable[Path]) -> None:
+    """Store what `taught_folders` returns."""
+    project.set_fact(_TAUGHT, json.dumps([folder.name for folder in folders]))
+
+
+def _keep(project: Project, model: Path) -> None:
+    """Never remove a folder as a model that was taught here."""
+    others = [found for found in taught_folders(project) if found.resolve() != model.resolve()]
+    set_taught_folders(project, others)
+
+
 def new_folder(parent: Path) -> Path:
-    """A folder that is not there yet, by number."""
-    number = 1
-    while (parent / f"{number:03}").exists():
-        number += 1
-    return parent / f"{number:03}"
+    """A folder that is not there yet, by number: one above the highest, as earlier ones may go."""
+    numbers = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
+    return parent / f"{max(numbers, default=0) + 1:03}"
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

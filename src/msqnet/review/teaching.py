@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ from msqnet.review.export import POINT_SECONDS
 from msqnet.review.items import Segment, State, known_intervals
 from msqnet.review.project import Label, with_keys
 from msqnet.review.sources import of_results
-from msqnet.review.tasks import Task, model_of, new_folder
+from msqnet.review.tasks import Task, model_of, new_folder, set_taught_folders, taught_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -175,13 +176,31 @@ def teach_task(project: Project, label: str) -> Task:
         if label not in names:
             project.set_labels(with_keys((*project.labels(), Label(label)), first=names))
         project.set_fact("model", str(folder))
+        set_taught_folders(project, [*taught_folders(project), folder])
         project.set_fact(_LESSONS, json.dumps(lessons(project) | {label: _lesson(folder, label)}))
 
     def proposed() -> dict[str, Any]:
-        return {"num_proposals": propose(project, label, results)}
+        found = {"num_proposals": propose(project, label, results)}
+        remove_superseded(project)
+        return found
 
     title = f"Teaching {label!r} and looking for it"
     return Task(title, [command, predict], proposed, may_fail=True, after_first=taught)
+
+
+def remove_superseded(project: Project) -> None:
+    """Remove models that were taught here and that nothing names any more.
+
+    The newest one stays, and those that the project uses or starts from. Models that were trained,
+    or named by the user, are not among them. Results hold their scores and open no model.
+    """
+    folders = taught_folders(project)
+    facts = (project.fact(name) for name in ("model", "start", "trained_model"))
+    kept = {Path(name).resolve() for name in facts if name}
+    for folder in folders[:-1]:
+        if folder.resolve() not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+    set_taught_folders(project, [folder for folder in folders if folder.exists()])
 
 
 def _lesson(folder: Path, label: str) -> dict[str, Any]:

@@ -377,13 +377,24 @@ def segments_csv(result: FilePath, threshold: float | None) -> str:
     return predictions.segments_csv()
 
 
+_SHOWN_CHARACTERS = 40
+
+
 def validation_message(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors in one line that names the field."""
     first = errors[0]
     parts = [str(part) for part in first["loc"]]
     # Of a request the place comes first: body, query or path.
     field = ".".join(parts[1:] if len(parts) > 1 and parts[0] in _PLACES else parts)
-    return f"{field or 'request'}: {first['msg']}"
+    message = first["msg"]
+    if first["type"] in ("string_too_long", "string_too_short"):
+        text = first["input"]
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+        bounds = first["ctx"]
+        limit = bounds.get("max_length", bounds.get("min_length"))
+        side = "most" if "max_length" in bounds else "least"
+        message = f"found {len(text)} character(s) ({shown!r}), expected at {side} {limit}"
+    return f"{field or 'request'}: {message}"
 
 
 def _options_of_form(fields: dict[str, str]) -> PredictionOptions:
@@ -394,7 +405,7 @@ def _options_of_form(fields: dict[str, str]) -> PredictionOptions:
     try:
         options = PredictionOptions.model_validate(given, strict=False)
     except ValidationError as error:
-        message = validation_message(error.errors(include_url=False, include_input=False))
+        message = validation_message(error.errors())
         raise RequestError("invalid_request", message) from error
     return _checked_labels(options)
 

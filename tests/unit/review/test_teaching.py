@@ -12,8 +12,16 @@ from msqnet.cli.main import parse_settings
 from msqnet.errors import ConfigError
 from msqnet.review.items import Mark, Segment, State
 from msqnet.review.project import Label, Project, SourceVideo
-from msqnet.review.tasks import model_of
-from msqnet.review.teaching import MAX_EXAMPLES, Examples, Span, check_name, propose, teach_task
+from msqnet.review.tasks import model_of, set_taught_folders, taught_folders, use_model
+from msqnet.review.teaching import (
+    MAX_EXAMPLES,
+    Examples,
+    Span,
+    check_name,
+    propose,
+    remove_superseded,
+    teach_task,
+)
 from tests.fixtures.result_folders import EVENT, write_predictions
 from tests.fixtures.reviews import project_of_four_videos
 
@@ -139,3 +147,30 @@ def test_a_taught_model_stays_when_its_predictions_are_cancelled(project: Projec
     task.after_first = lambda: reached.append(model_of(project))
     asyncio.run(task.run())
     assert (task.state, reached) == ("failed", ["mixed-actors-lite"])
+
+
+def test_only_taught_models_that_nothing_names_are_removed(project: Project) -> None:
+    """Not the user's, not trained ones, and not those of a project that this one is a copy of."""
+    models = project.folder / "models"
+    folders = [models / f"{number:03}" for number in range(1, 7)]
+    old, named, used, trained, _, newest = folders
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+    other = project.folder / "copied_from" / "models" / "001"
+    other.mkdir(parents=True)
+    set_taught_folders(project, [other, named, used, newest])
+    use_model(project, str(named))
+    assert taught_folders(project) == [old, used, newest]
+    project.set_fact("model", str(used))
+    remove_superseded(project)
+    assert sorted(models.iterdir()) == folders[1:]
+    assert other.exists()
+    assert taught_folders(project) == [used, newest]
+    project.set_fact("model", str(newest))
+    remove_superseded(project)
+    assert sorted(models.iterdir()) == [named, trained, folders[4], newest]
+    project.set_fact("model", "mixed-actors-lite")
+    project.change(1, [HOP], [])
+    command = teach_task(project, "hop").commands[0]
+    assert command[command.index("--out") + 1] == str(models / "007")

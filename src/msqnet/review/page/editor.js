@@ -6,6 +6,11 @@ export function isOpen(item) {
   return item.state === "proposed" || item.state === "untimed";
 }
 
+/** Whether a segment can be rejected: a model proposed it. What a person made is deleted. */
+export function canReject(item) {
+  return isOpen(item) || item.score !== null || Boolean(item.proposal);
+}
+
 /**
  * Which segments show that a person and the model say different things: what was rejected or edited,
  * accepted ones that the model does not propose, and proposals where somebody had looked and seen
@@ -95,19 +100,20 @@ export class Editor {
     this.page.select(put.id);
   }
 
-  /** Accept or reject the selected segment, and go on to the next open one. */
-  async settle(state) {
-    const item = this.selected;
-    if (item?.kind !== "segment") return this.page.say("Select a segment first");
-    if (!isOpen(item) && state === "rejected" && item.score === null && !item.proposal) {
-      return this.page.say("This is no proposal: Delete removes it");
-    }
-    const order = this.page.order().filter((other) => isOpen(other) || other.id === item.id);
-    const place = order.findIndex((other) => other.id === item.id);
-    const next = order[place + 1] ?? order.find((other) => other.id !== item.id);
-    await this.store.change([{ ...item, state }]);
+  /** Accept or reject segments, by default all that are selected, as one step; go on to the next open one. */
+  async settle(state, items = this.page.picked()) {
+    const segments = items.filter((item) => item.kind === "segment");
+    if (!segments.length) return this.page.say("Select a segment first");
+    const put = state === "rejected" ? segments.filter(canReject) : segments;
+    if (!put.length) return this.page.say("This is no proposal: Delete removes it");
+    const settled = new Set(put.map((item) => item.id));
+    const order = this.page.order();
+    const place = order.findLastIndex((other) => settled.has(other.id));
+    const isNext = (other) => isOpen(other) && !settled.has(other.id);
+    const next = order.slice(place + 1).find(isNext) ?? order.find(isNext);
+    await this.store.change(put.map((item) => ({ ...item, state })));
     if (next) this.page.select(next.id, true);
-    this.page.say(`${item.label} ${state}`);
+    this.page.say(`${put.length > 1 ? `${put.length} segments` : put[0].label} ${state}`);
   }
 
   async acceptAll(items) {
@@ -134,7 +140,7 @@ export class Editor {
     const item = this.selected;
     if (!item) return;
     const isOfModel = item.kind === "segment" && (item.score !== null || item.proposal);
-    if (isOfModel) return this.settle("rejected");
+    if (isOfModel) return this.settle("rejected", [item]);
     await this.store.change([], [item.id]);
     this.page.say("deleted");
   }

@@ -1,6 +1,6 @@
 /** Puts the page together: panels, dialogs and keys. */
 
-import { Editor, isOpen } from "./editor.js";
+import { canReject, Editor, isOpen } from "./editor.js";
 import { SegmentList } from "./list.js";
 import { ModelDialog } from "./model.js";
 import { lastNotAbove, Player, SPEEDS } from "./player.js";
@@ -235,8 +235,9 @@ function showDetails() {
     if (field !== document.activeElement || field.tagName === "SELECT") field.value = value;
     field.disabled = !isSegment && name !== "start" && name !== "end";
   }
-  for (const name of ["accept", "split", "join"]) byId(name).disabled = !isSegment;
-  byId("reject").disabled = !isSegment || (item.score === null && !item.proposal && !isOpen(item));
+  for (const name of ["split", "join"]) byId(name).disabled = !isSegment;
+  byId("accept").disabled = !page.picked().some((other) => other.kind === "segment");
+  byId("reject").disabled = !page.picked().some((other) => other.kind === "segment" && canReject(other));
 }
 
 function round(seconds) {
@@ -354,8 +355,8 @@ const KEYS = [
   ["Shift+ArrowDown", "the next segment, too", () => toNeighbour(1, true)],
   ["Shift+M", "make a label of what is selected", () => teaching.open()],
   ["Enter", "play the selected segment", playSelected],
-  ["y", "accept, and on to the next proposal", stored(() => editor.settle("accepted"))],
-  ["n", "reject, and on to the next proposal", stored(() => editor.settle("rejected"))],
+  ["y", "accept what is selected, and on to the next proposal", stored(() => editor.settle("accepted"))],
+  ["n", "reject what is selected, and on to the next proposal", stored(() => editor.settle("rejected"))],
   ["{", "start of the selected segment to here", stored(() => editor.moveBorder("start"))],
   ["}", "end of the selected segment to here", stored(() => editor.moveBorder("end"))],
   ["Shift+R", "relabel: then the key of the right label", relabelNext],
