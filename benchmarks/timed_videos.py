@@ -1,7 +1,7 @@
 """Videos with annotated bouts as a table of pieces, to evaluate a model over time.
 
     python benchmarks/timed_videos.py DATA timed.csv
-    msqnet evaluate --data timed.csv --split test --timeline --out runs/timed
+    msqnet evaluate --data timed.csv --split test --protocol timeline --out runs/timed
 
 DATA holds `wide/timed.csv`: one row a bout, and for each video one row `ANNOTATED_SPAN`, in which
 labels of `annotated` without a bout are absent. Pieces lie between the borders of bouts.
