@@ -65,7 +65,10 @@ def ethogram_html(
         )
     for row, name in enumerate(rows):
         colour = LABEL_COLOURS[row] if row < len(LABEL_COLOURS) else OTHER_COLOUR
-        parts.append(_row_name(name, row))
+        parts.append(
+            f'<text x="{_NAMES_WIDTH - 8}" y="{row * _ROW + 16}" text-anchor="end" '
+            f'fill="currentColor">{escape(shown_name(name, _MAX_NAME_LETTERS))}</text>'
+        )
         for label, start, end, score in segments:
             if label == name:
                 told = f"{escape(shown_name(name))}: {_span(start, end)}, score {score:.2f}"
@@ -92,13 +95,6 @@ def ethogram_html(
 
 def _span(start: float, end: float) -> str:
     return f"{format_time(start)} to {format_time(end)}"
-
-
-def _row_name(name: str, row: int) -> str:
-    return (
-        f'<text x="{_NAMES_WIDTH - 8}" y="{row * _ROW + 16}" text-anchor="end" '
-        f'fill="currentColor">{escape(shown_name(name, _MAX_NAME_LETTERS))}</text>'
-    )
 
 
 def _axis(duration: float, scale: float, bottom: int) -> str:

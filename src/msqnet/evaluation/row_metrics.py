@@ -127,11 +127,15 @@ def evaluate_rows(
         labels_not_in_model: labels of the table that the model lacks, with the reason; only listed.
     """
     scored = _Evaluation(rows, thresholds, train_positive_windows, train_negative_windows)
+    *names, _ = scored.metrics(np.ones((1, len(rows.table))))
     estimate, low, high = bootstrap(
-        scored.metrics, scored.clips, num_resamples=num_bootstrap, seed=seed
+        lambda weights: np.column_stack(list(scored.metrics(weights).values())),
+        scored.clips,
+        num_resamples=num_bootstrap,
+        seed=seed,
     )
-    values = dict(zip(_WITH_INTERVAL, estimate.tolist(), strict=False))
-    bounds = zip(_WITH_INTERVAL, low.tolist(), high.tolist(), strict=False)
+    values = dict(zip(names, estimate.tolist(), strict=False))
+    bounds = zip(names, low.tolist(), high.tolist(), strict=False)
     if not single_label:
         values |= {"top_1_accuracy": np.nan, "top_5_accuracy": np.nan}
     metrics: dict[str, Any] = {
@@ -147,24 +151,8 @@ def evaluate_rows(
         **scored.left_out(labels_not_in_model or {}),
         "definitions": DEFINITIONS,
     }
-    label_intervals = np.stack([low, high])[:, len(_WITH_INTERVAL) :]  # (2, K)
+    label_intervals = np.stack([low, high])[:, len(names) :]  # (2, K)
     return EvaluationResult(plain(metrics), plain(scored.label_rows(label_intervals)))
-
-
-_WITH_INTERVAL = (
-    "macro_map",
-    "well_supported_macro_map",
-    "within_source_macro_map",
-    "within_actor_macro_map",
-    "micro_ap",
-    "weighted_map",
-    "macro_f1",
-    "micro_f1",
-    "subset_accuracy",
-    "subset_accuracy_known",
-    "top_1_accuracy",
-    "top_5_accuracy",
-)
 
 
 def _training_counts(counts: ArrayLike | None, num_labels: int, name: str) -> FloatArray:
@@ -220,25 +208,30 @@ class _Evaluation:
         self.trained: KnownCells = self.cells.of_labels(self.is_trained)
         self.within = {kind: self.cells.within(names) for kind, names in self.names_of.items()}
 
-    def metrics(self, weights: FloatArray) -> FloatArray:
-        """(R, V) row weights to (R, M + K): those of `_WITH_INTERVAL`, then each label's AP."""
+    def metrics(self, weights: FloatArray) -> dict[str, FloatArray]:
+        """(R, V) row weights to the (R,) metrics with an interval, then (R, K) each label's AP."""
         cells, headline = self.cells, self.is_headline
         ap = label_average_precisions(cells, weights)  # (R, K)
-        within = [label_average_precisions(part, weights) for part in self.within.values()]
+        within = {
+            kind: label_average_precisions(part, weights) for kind, part in self.within.items()
+        }
         counts = confusion_counts(cells, self.thresholds, weights)
-        columns = [
-            mean_over_labels(ap, headline),
-            mean_over_labels(ap, self.is_well_supported),
-            *(mean_over_labels(values, headline) for values in within),
-            self.trained.ranked_together().average_precision(weights),
-            mean_over_labels(ap, headline, weights @ cells.is_positive),
-            mean_over_labels(counts.f1_per_label(), headline),
-            counts.f1_micro(self.is_trained),
-            *subset_accuracy(self.trained, self.thresholds[self.is_trained], weights),
-            top_k_accuracy(self.trained, 1, weights),
-            top_k_accuracy(self.trained, 5, weights),
-        ]
-        return np.column_stack([*columns, ap])
+        subsets = subset_accuracy(self.trained, self.thresholds[self.is_trained], weights)
+        return {
+            "macro_map": mean_over_labels(ap, headline),
+            "well_supported_macro_map": mean_over_labels(ap, self.is_well_supported),
+            "within_source_macro_map": mean_over_labels(within["source"], headline),
+            "within_actor_macro_map": mean_over_labels(within["actor"], headline),
+            "micro_ap": self.trained.ranked_together().average_precision(weights),
+            "weighted_map": mean_over_labels(ap, headline, weights @ cells.is_positive),
+            "macro_f1": mean_over_labels(counts.f1_per_label(), headline),
+            "micro_f1": counts.f1_micro(self.is_trained),
+            "subset_accuracy": subsets[0],
+            "subset_accuracy_known": subsets[1],
+            "top_1_accuracy": top_k_accuracy(self.trained, 1, weights),
+            "top_5_accuracy": top_k_accuracy(self.trained, 5, weights),
+            "ap": ap,
+        }
 
     def metrics_without_interval(self) -> dict[str, Any]:
         """Single numbers by name; NaN where they are not defined."""

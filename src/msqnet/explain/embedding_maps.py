@@ -17,20 +17,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msqnet.errors import DatasetError, ShapeError, needs_extra
-from msqnet.metrics.average_precision import mean_over_labels
+from msqnet.metrics.average_precision import BoolArray, FloatArray, mean_over_labels
 from msqnet.metrics.bootstrap import percentile_interval, resampled_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from msqnet.config import EmbeddingMapConfig
     from msqnet.data.records import ClipTable
-
-BoolArray = NDArray[np.bool_]
-Float64Array = NDArray[np.float64]
 
 MIN_ROWS = 10
 """Fewer rows have no neighbourhoods that a map could show."""
@@ -104,7 +102,7 @@ class MappedRows:
 class EmbeddingMap:
     """One embedding of all rows: its map, coordinates (V, 2) float64, and its numbers."""
 
-    coordinates: Float64Array
+    coordinates: FloatArray
     perplexity: float
     silhouette: float
     neighbours: NeighbourAccuracy
@@ -149,7 +147,7 @@ def map_embeddings(
     )
 
 
-def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
+def tsne(unit: FloatArray, *, perplexity: float, seed: int) -> FloatArray:
     """Centred coordinates (V, 2) float64 by t-SNE, of the 50 main components at most.
 
     Rows (V, D) are from `unit_rows`: Euclidean distances rank as cosines do. The perplexity is
@@ -168,7 +166,7 @@ def tsne(unit: Float64Array, *, perplexity: float, seed: int) -> Float64Array:
     return np.asarray(coordinates - coordinates.mean(axis=0), dtype=np.float64)
 
 
-def label_silhouette(unit: Float64Array, labels: Sequence[str]) -> float:
+def label_silhouette(unit: FloatArray, labels: Sequence[str]) -> float:
     """`SILHOUETTE_DEFINITION` of rows (V, D) from `unit_rows`; an empty label takes no part.
 
     NaN where less than two labels can be compared.
@@ -197,8 +195,8 @@ class NeighbourAccuracy:
 
     accuracy: float
     chance: float
-    label_accuracy: Float64Array
-    samples: Float64Array
+    label_accuracy: FloatArray
+    samples: FloatArray
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -215,12 +213,12 @@ class NeighbourAccuracy:
         return (self.accuracy - other.accuracy, *_interval(self.samples - other.samples))
 
 
-def _interval(samples: Float64Array) -> tuple[float, float]:
+def _interval(samples: FloatArray) -> tuple[float, float]:
     low, high = percentile_interval(samples[:, None])
     return float(low[0]), float(high[0])
 
 
-def unit_rows(embeddings: NDArray[np.floating]) -> Float64Array:
+def unit_rows(embeddings: NDArray[np.floating]) -> FloatArray:
     """Rows (V, D) less their mean, scaled to length 1 in float64: products are cosines.
 
     Without the mean, what all rows have in common would bring every cosine close to 1. A row that
@@ -237,7 +235,7 @@ def unit_rows(embeddings: NDArray[np.floating]) -> Float64Array:
 
 
 def neighbour_accuracy(
-    unit: Float64Array,
+    unit: FloatArray,
     targets: NDArray[np.float32],
     groups: Sequence[str],
     *,
@@ -274,21 +272,21 @@ def neighbour_accuracy(
     )
 
 
-def _label_accuracy(counts: BoolArray, hits: BoolArray, weights: Float64Array) -> Float64Array:
+def _label_accuracy(counts: BoolArray, hits: BoolArray, weights: FloatArray) -> FloatArray:
     """(R, K): the share of counted rows that are hits, averaged over the sides of a label."""
     num = np.einsum("rv,svk->srk", weights, counts.astype(np.float64))
     num_hits = np.einsum("rv,svk->srk", weights, (counts & hits).astype(np.float64))
     return np.asarray(np.where(num > 0, num_hits / np.maximum(num, 1), np.nan).mean(axis=0))
 
 
-def _macro(label_accuracy: Float64Array) -> Float64Array:
+def _macro(label_accuracy: FloatArray) -> FloatArray:
     return mean_over_labels(label_accuracy, np.full(label_accuracy.shape[1], True))
 
 
 class _Ranking:
     """All rows by nearness to each row: the ``order`` (V, V), and which are of other groups."""
 
-    def __init__(self, unit: Float64Array, groups: Sequence[str]) -> None:
+    def __init__(self, unit: FloatArray, groups: Sequence[str]) -> None:
         _, group_of = np.unique(np.asarray(groups), return_inverse=True)
         self.order = np.argsort(-(unit @ unit.T), axis=1, kind="stable")
         self.is_other: BoolArray = group_of[self.order] != group_of[:, None]
