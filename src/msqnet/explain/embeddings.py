@@ -130,10 +130,7 @@ def embed_rows(
             if progress is not None:
                 progress(num_done, len(table) * len(configs))
     return tuple(
-        VideoEmbeddings(
-            np.concatenate([part.before for part in found]),
-            np.concatenate([part.after for part in found]),
-        )
+        VideoEmbeddings(*(np.concatenate(values) for values in zip(*found, strict=True)))
         for found in parts
     )
 
