@@ -455,10 +455,8 @@ def _add_changing_routes(app: FastAPI, review: Review) -> None:
     def changed(number: int, change: Change) -> Response:
         return JSONResponse(
             {
+                **vars(change),
                 "put": [item.model_dump(mode="json") for item in change.put],
-                "removed": change.removed,
-                "num_undo": change.num_undo,
-                "num_redo": change.num_redo,
                 "video": review.summary(review.video(number)),
             }
         )

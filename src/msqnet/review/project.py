@@ -253,7 +253,13 @@ class Project:
     def _add_video(self, video: SourceVideo) -> None:
         cursor = self._database.execute(
             "INSERT INTO videos (path, name, duration, result, fields) VALUES (?, ?, ?, ?, ?)",
-            (str(video.path), video.name, video.duration_seconds, video.result, _json(video)),
+            (
+                str(video.path),
+                video.name,
+                video.duration_seconds,
+                video.result,
+                json.dumps(video.fields),
+            ),
         )
         for item in video.items:
             self._insert(int(cursor.lastrowid or 0), item)
@@ -273,7 +279,7 @@ class Project:
                 video.name,
                 old.duration_seconds if video.duration_seconds is None else video.duration_seconds,
                 video.result or old.result,
-                _json(video) if video.fields else json.dumps(old.fields),
+                json.dumps(video.fields or old.fields),
                 old.id,
             ),
         )
@@ -444,10 +450,6 @@ class Project:
 
 def _is_proposal(item: Segment | Mark) -> bool:
     return isinstance(item, Segment) and item.state is State.PROPOSED
-
-
-def _json(video: SourceVideo) -> str:
-    return json.dumps(video.fields)
 
 
 def _body(item: Segment | Mark) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,9 +253,7 @@ def _sorted(videos: Iterable[SourceVideo], labels: Iterable[Label], notes: Seque
     for video in videos:
         old = found.get(video.path)
         items = video.items if old is None else (*old.items, *video.items)
-        found[video.path] = SourceVideo(
-            *(video.path, video.name, items, video.duration_seconds, video.result, video.fields)
-        )
+        found[video.path] = replace(video, items=items)
     if not found:
         raise DatasetError("there is no video in it; expected at least one")
     return Source(tuple(found.values()), tuple(labels), tuple(notes))

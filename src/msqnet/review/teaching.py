@@ -81,20 +81,20 @@ class Examples(NamedTuple):
                 items = [*(item for item in items if item.id not in changed), *new]
             if not items or not video.path.exists():
                 continue
-            held = union(_around(item, video) for item in items if _shows(item, label))
+            held = union(
+                _around(item, video)
+                for item in items
+                if isinstance(item, Segment)
+                and (item.state, item.label) == (State.ACCEPTED, label)
+                and item.end is not None
+            )
             shows.append([Span(video, *interval) for interval in held])
             absent = subtract(known_intervals(items, label), held)
             lacks.append([found for span in absent if (found := _absent(video, span)) is not None])
         return cls(_of_many_videos(shows), _of_many_videos(lacks))
 
 
-def _shows(item: Segment | Mark, label: str) -> bool:
-    if not isinstance(item, Segment) or item.state is not State.ACCEPTED:
-        return False
-    return item.label == label and item.end is not None
-
-
-def _around(item: Segment | Mark, video: Video) -> Interval:
+def _around(item: Segment, video: Video) -> Interval:
     """Where a segment is; a point stands for the time around it."""
     start, end = item.interval
     if end - start > SAME_TIME_SECONDS:

@@ -19,7 +19,6 @@ from msqnet.config import SegmentConfig
 from msqnet.errors import VocabularyError
 from msqnet.labels import LabelSet, split_labels
 from msqnet.serving.jobs import Job, State, Task
-from msqnet.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from msqnet.serving.request_errors import RequestError, error_responses
 from msqnet.serving.schemas import (
     ExamplesBody,
@@ -32,7 +31,7 @@ from msqnet.serving.schemas import (
     PredictionStatus,
 )
 from msqnet.serving.security import Access, bearer_token
-from msqnet.serving.service import Service, result_file
+from msqnet.serving.service import Service, ServiceMetrics, result_file
 from msqnet.serving.uploads import FILE_FIELD
 from msqnet.serving.worker import Kind
 
@@ -161,9 +160,8 @@ async def get_readiness(service: TheService, response: Response) -> Health:
 )
 def get_metrics(service: TheService) -> Response:
     """Prometheus' text format."""
-    return Response(
-        generate_latest(ServiceMetrics(service)), headers={"Content-Type": CONTENT_TYPE}
-    )
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    return Response(generate_latest(ServiceMetrics(service)), headers=headers)
 
 
 @server.post(
