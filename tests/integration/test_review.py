@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -117,9 +117,7 @@ def test_a_label_is_taught_from_the_page_and_outlives_a_kill(tmp_path: Path) -> 
             assert refused.json()["error"]["message"] == message
         assert client.post("task", json=teach).status_code == 202
         assert client.post("task", json=teach).status_code == 409
-        while (found := client.get("task").json())["task"]["state"] == "running":
-            time.sleep(0.2)
-        assert found["task"]["state"] == "done", found["task"]["lines"]
+        found = _finished(client)
         lesson = found["lessons"]["flash"]
         assert (lesson["num_positive"], lesson["num_negative"]) == (2, 2)
         assert (lesson["status"], lesson["held_out"]) == ("weak", "video")
@@ -139,6 +137,18 @@ def test_a_label_is_taught_from_the_page_and_outlives_a_kill(tmp_path: Path) -> 
         assert (found["lessons"]["flash"], found["model"]) == (lesson, str(_model(out)))
         assert client.post("task", json=teach).status_code == 202  # anew
         client.delete("task").raise_for_status()
+        assert client.post("task", json=teach).status_code == 202
+        newest = _finished(client)["model"]
+        assert newest != str(_model(out))
+        assert [str(left) for left in _model(out).parent.iterdir()] == [newest]
+
+
+def _finished(client: httpx.Client) -> dict[str, Any]:
+    """The state once the running task is done."""
+    while (found := client.get("task").json())["task"]["state"] == "running":
+        time.sleep(0.2)
+    assert found["task"]["state"] == "done", found["task"]["lines"]
+    return dict(found)
 
 
 def _model(table: Path) -> Path:
