@@ -254,8 +254,8 @@ def serve_review(
         access = Access(token, frozenset(LOOPBACK_HOSTS), token[::-1], f"msqnet_review_{port}")
         review = Review(project, table, notes)
         server = make_server(create_app(review, access), _STOP_SECONDS)
-        announce(f"http://{HOST}:{port}/#token={token}")
-        with stopped_by_signals():
+        with stopped_by_signals(server):
+            announce(f"http://{HOST}:{port}/#token={token}")
             server.run(sockets=[listener])
 
 

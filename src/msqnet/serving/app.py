@@ -73,8 +73,8 @@ def serve(settings: ServerSettings, announce: Callable[[str], None]) -> None:
         tempfile.tempdir = str(service.storage.scratch)
         server = make_server(create_app(settings, service), settings.limits.stop_seconds)
         shown = f"[{host}]" if ":" in host else host
-        announce(f"http://{shown}:{listener.getsockname()[1]}/")
-        with stopped_by_signals():
+        with stopped_by_signals(server):
+            announce(f"http://{shown}:{listener.getsockname()[1]}/")
             server.run(sockets=[listener])
         tempfile.tempdir = None
     if service.worker.failure is not None and service.worker.facts is None:
@@ -107,10 +107,17 @@ def make_server(app: ASGIApp, stop_seconds: float) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM, which uvicorn raises again after it has stopped."""
+def stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop a server, also before it listens to them itself.
+
+    It raises them again after it has stopped, which then does nothing.
+    """
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msqnet.errors import ConfigError, DatasetError
+from msqnet.review.app import serve_review
 from msqnet.review.items import Mark, Segment, State, known_intervals
 from msqnet.review.project import Label, Project, SourceVideo, with_keys
 
@@ -145,3 +147,19 @@ def test_labels_in_use_and_keys_of_commands_are_kept(project: Project) -> None:
         project.set_labels([Label("walk", "y"), Label("rest")])
     with pytest.raises(ConfigError, match="key 'w'"):
         project.set_labels([Label("walk", "w"), Label("rest", "w")])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_with_the_address_ends_the_review(
+    project: Project, tmp_path: Path, number: signal.Signals
+) -> None:
+    before, addresses = signal.getsignal(number), list[str]()
+
+    def interrupt(address: str) -> None:
+        addresses.append(address)
+        signal.raise_signal(number)
+
+    serve_review(project, tmp_path / "labels.csv", (), 0, interrupt)
+    assert len(addresses) == 1
+    assert signal.getsignal(number) is before
