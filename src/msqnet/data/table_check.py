@@ -6,9 +6,8 @@ no picture), ``outside`` (the window starts after the video's end), ``duplicate`
 Warnings (worth a look): ``outside`` (the window ends after the video's end), ``mislabelled``
 (spellings of one label, or names that are nearly equal), ``unknown`` (no label of the row is known,
 or a label of the table of labels in no row), ``contradiction`` (a label that a row has is absent in
-another row of a time around it),
-``split_leak`` (a group on both sides of a split), ``untrained`` (a label that training never sees),
-``ignored_column``.
+another row of a time around it), ``split_leak`` (a group on both sides of a split), ``untrained``
+(a label that training never sees), ``ignored_column``.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Columns:
 
     Attributes:
         of: columns by role, those of `_NAMES`; several for labels and modifiers.
-        units: of the columns of time; of `_UNITS`.
+        units: of the columns of time; of `UNITS`.
         fps: frames a second, where the video does not say them or a tool counts by its own.
         counted_from: number of the first frame.
         is_guessed: whether nobody said so.
